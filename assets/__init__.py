@@ -1,0 +1,1 @@
+"""The Dagster storey: assets, checks, automation, resources, definitions."""

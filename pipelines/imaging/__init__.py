@@ -1,0 +1,1 @@
+"""Images: volumes, SUV, localisation, contours, measures, pictures."""

@@ -1,0 +1,50 @@
+"""What became of a candidate sentence or a finding: one closed set of reasons, used from the reader to the catalog."""
+
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """Why a finding is a lesion or is not. The values are the words that users see in tables, so they never change."""
+
+    # Text stage: ACCEPTED goes on to the images, everything else ends here.
+    ACCEPTED = "accepted"
+    TEMPLATE = "template"
+    SEVERAL_LESIONS = "several lesions"
+    NO_ANATOMY = "no anatomy named"
+    SUV_TOO_LOW = "SUV under 2.5"
+    NO_SLICE = "no slice"
+    NO_SUVMAX = "no SUVmax"
+    NOT_CURRENT = "not the current exam"
+    NOT_GROUNDED = "number not in the sentence"
+    READERS_DISAGREE = "readers disagree"
+    READER_FAILED = "reader failed"
+    DUPLICATE = "said twice"
+    UNKNOWN_EXAM = "report of an unknown exam"
+
+    # Image stage.
+    LESION = "lesion"
+    EXAM_PROBLEM = "exam without usable images"
+    SLICE_OUTSIDE = "slice outside the image"
+    NOT_IN_IMAGE = "not in the image"
+    AMBIGUOUS = "ambiguous"
+    WRONG_SIDE = "on the other side"
+    LEAK = "contour leaks"
+    FLAT = "contour flat"
+    TOO_SMALL = "contour too small"
+    BORDER = "contour cut by the border"
+
+
+class ExamProblem(StrEnum):
+    """Why an exam gives no volume (or, for CT problems, gives a PET alone)."""
+
+    NO_FOLDER = "no exam folder"
+    EMPTY_FOLDER = "empty exam folder"
+    NO_PET = "no PET series"
+    UNREADABLE = "unreadable file"
+    MISSING_TAG = "missing DICOM tag"
+    UNSUPPORTED_UNITS = "unsupported units"
+    NOT_CORRECTED = "not attenuation or decay corrected"
+    BAD_GEOMETRY = "inconsistent geometry"
+    BAD_VALUES = "implausible values"
+    NO_REPORT = "no report"
+    FAILED = "failed"

@@ -1,0 +1,1 @@
+"""Checks as functions of tables and volumes."""

@@ -1,0 +1,1 @@
+"""Reports: sentences, readers, consensus, structured fields."""
