@@ -1,0 +1,218 @@
+"""The input folder: which exams and reports are there, and their fingerprints.
+
+A cohort is a folder with `reports.csv` (or `.parquet`) and `exams/<exam_id>/`; README.md has the contract.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pipelines.files import write_atomically
+from pipelines.hashing import hash_of, hash_of_files
+from pipelines.reports.sources import find_reports, read_reports
+from pipelines.sharding import N_SHARDS, shard_of
+
+_HASHING_THREADS = 4
+
+
+class CohortError(ValueError):
+    """The folder is no cohort; the message says what was expected and what to do."""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What is known of an exam folder's files: `state` (names, sizes, times) to notice, `content` to decide."""
+
+    state: str
+    content: str
+
+
+@dataclass(frozen=True)
+class ExamEntry:
+    """One exam of the cohort.
+
+    `folder` is null where no images are there; `has_report` is false where no report names the exam. An exam without a report belongs to a
+    patient of its own, named as the exam is, so that it has a shard.
+    """
+
+    exam_id: str
+    patient_id: str
+    folder: str | None
+    image_fingerprint: str
+    has_report: bool
+    report: str
+    tracer: str | None
+    report_problem: str | None
+    report_fingerprint: str
+
+    @property
+    def shard(self) -> int:
+        """Shard (0..63) that holds this exam."""
+        return shard_of(self.patient_id)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Everything that a cohort folder holds, sorted by exam id."""
+
+    folder: Path
+    entries: tuple[ExamEntry, ...]
+    fingerprints: Mapping[str, Fingerprint]
+
+    def by_shard(self) -> list[tuple[ExamEntry, ...]]:
+        """Entries of each of the 64 shards, in shard order."""
+        shards: list[list[ExamEntry]] = [[] for _ in range(N_SHARDS)]
+        for entry in self.entries:
+            shards[entry.shard].append(entry)
+        return [tuple(entries) for entries in shards]
+
+
+def manifest_version(entries: Iterable[ExamEntry]) -> str:
+    """Data version of one shard of the manifest: the hash of its sorted (exam id, fingerprints)."""
+    return hash_of(sorted((e.exam_id, e.patient_id, e.image_fingerprint, e.report_fingerprint) for e in entries))
+
+
+def scan_cohort(folder: Path, known: Mapping[str, Fingerprint] | None = None) -> Cohort:
+    """The cohort in a folder. Only exams whose files' names, sizes or times differ from `known` are read to be hashed.
+
+    Raises:
+        CohortError: the folder is not there, holds no table of reports, or the table cannot be read at all.
+    """
+    known = known or {}
+    if not folder.is_dir():
+        raise CohortError(f"expected a cohort folder, got {folder}, which is not there: set PETAR_COHORT (or COHORT=) to it")
+    reports_path = find_reports(folder)
+    if reports_path is None:
+        raise CohortError(
+            f"expected reports.csv or reports.parquet in the cohort folder, got none in {folder}: "
+            "add the table (exam_id, patient_id, findings), see 'Bring your own cohort' in README.md"
+        )
+    try:
+        reports = read_reports(reports_path)
+    except ValueError as error:
+        raise CohortError(str(error)) from error
+
+    exams_folder = folder / "exams"
+    folders = {p.name: p for p in sorted(exams_folder.iterdir()) if p.is_dir()} if exams_folder.is_dir() else {}
+    fingerprints = _fingerprints(folders, known)
+
+    entries: list[ExamEntry] = []
+    for row in reports.iter_rows(named=True):
+        exam_id = row["exam_id"]
+        exam_folder = folders.pop(exam_id, None)
+        entries.append(
+            ExamEntry(
+                exam_id=exam_id,
+                patient_id=row["patient_id"] or exam_id,
+                folder=str(exam_folder) if exam_folder else None,
+                image_fingerprint=fingerprints[exam_id].content if exam_folder else "",
+                has_report=True,
+                report=row["findings"] or "",
+                tracer=row["tracer"],
+                report_problem=row["problem"],
+                report_fingerprint=hash_of(row["findings"], row["tracer"], row["problem"]),
+            )
+        )
+    entries += [
+        ExamEntry(
+            exam_id=name,
+            patient_id=name,
+            folder=str(path),
+            image_fingerprint=fingerprints[name].content,
+            has_report=False,
+            report="",
+            tracer=None,
+            report_problem=None,
+            report_fingerprint="",
+        )
+        for name, path in folders.items()
+    ]
+    return Cohort(folder, tuple(sorted(entries, key=lambda e: e.exam_id)), fingerprints)
+
+
+def cohort_state(folder: Path) -> str:
+    """Hash of the names, sizes and times of all files of a cohort: cheap, for a sensor that asks whether to look closer.
+
+    Raises:
+        CohortError: the folder is not there.
+    """
+    if not folder.is_dir():
+        raise CohortError(f"expected a cohort folder, got {folder}, which is not there: set PETAR_COHORT to it")
+    return _state(_files(folder))
+
+
+def _files(folder: Path) -> list[tuple[str, Path]]:
+    return sorted((str(p.relative_to(folder)), p) for p in folder.rglob("*") if p.is_file())
+
+
+def _state(files: list[tuple[str, Path]]) -> str:
+    return hash_of([(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in files])
+
+
+def _fingerprints(folders: Mapping[str, Path], known: Mapping[str, Fingerprint]) -> dict[str, Fingerprint]:
+    def of(name: str) -> Fingerprint:
+        files = _files(folders[name])
+        state = _state(files)
+        before = known.get(name)
+        if before is not None and before.state == state:
+            return before
+        return Fingerprint(state, hash_of_files(files))
+
+    # Hashing releases the interpreter lock, so threads read several exams at once.
+    with ThreadPoolExecutor(_HASHING_THREADS) as pool:
+        return dict(zip(folders, pool.map(of, folders), strict=True))
+
+
+# --- the observed manifest -------------------------------------------------------------------------------------------------------------
+
+
+def observe_cohort(cohort_folder: Path, manifest_folder: Path) -> dict[int, str]:
+    """Scans a cohort, writes the manifest of each shard that changed, and gives the data version of every shard.
+
+    The stages read the manifest written here and never the folder's listing, so one shard's run costs nothing of the others.
+    """
+    fingerprints_path = manifest_folder / "fingerprints.json"
+    cohort = scan_cohort(cohort_folder, _read_fingerprints(fingerprints_path))
+    versions: dict[int, str] = {}
+    for shard, entries in enumerate(cohort.by_shard()):
+        versions[shard] = manifest_version(entries)
+        path = _shard_path(manifest_folder, shard)
+        payload = {"version": versions[shard], "entries": [asdict(e) for e in entries]}
+        if not path.exists() or json.loads(path.read_text()) != payload:
+            write_atomically(path, json.dumps(payload, indent=0).encode())
+    write_atomically(fingerprints_path, json.dumps({k: asdict(v) for k, v in cohort.fingerprints.items()}).encode())
+    return versions
+
+
+def read_manifest(manifest_folder: Path, shard: int) -> tuple[str, tuple[ExamEntry, ...]]:
+    """Data version and entries of one shard as last observed.
+
+    Raises:
+        CohortError: the cohort was never observed.
+    """
+    path = _shard_path(manifest_folder, shard)
+    if not path.exists():
+        raise CohortError(f"expected the manifest of shard {shard:02d}, got none in {manifest_folder}: observe exam_manifest first")
+    payload = json.loads(path.read_text())
+    return payload["version"], tuple(ExamEntry(**entry) for entry in payload["entries"])
+
+
+def read_whole_manifest(manifest_folder: Path) -> tuple[ExamEntry, ...]:
+    """Entries of all shards as last observed, sorted by exam id."""
+    found: dict[str, ExamEntry] = {}
+    for shard in range(N_SHARDS):
+        for entry in read_manifest(manifest_folder, shard)[1]:
+            found[entry.exam_id] = entry
+    return tuple(found[k] for k in sorted(found))
+
+
+def _shard_path(manifest_folder: Path, shard: int) -> Path:
+    return manifest_folder / f"{shard:02d}.json"
+
+
+def _read_fingerprints(path: Path) -> dict[str, Fingerprint]:
+    if not path.exists():
+        return {}
+    return {name: Fingerprint(**value) for name, value in json.loads(path.read_text()).items()}

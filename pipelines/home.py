@@ -1,0 +1,54 @@
+"""Where everything that is written lies: the folders below PETAR_HOME."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def file_stem(finding_id: str) -> str:
+    """File name stem of a finding: its id without the characters that file systems refuse."""
+    return finding_id.replace(":", "_").replace("#", "-").replace("/", "_")
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folders below PETAR_HOME. Nothing is made until it is written to."""
+
+    root: Path
+
+    @property
+    def lake(self) -> Path:
+        """Parquet tables, one folder a table."""
+        return self.root / "lake"
+
+    @property
+    def volumes(self) -> Path:
+        """One folder an exam: SUV.nii and CT.nii, RAS+, uncompressed."""
+        return self.root / "volumes"
+
+    @property
+    def masks(self) -> Path:
+        """One folder an exam: a cropped mask per lesion."""
+        return self.root / "masks"
+
+    @property
+    def manifest(self) -> Path:
+        """The last observation of the cohort and the fingerprints by file state."""
+        return self.root / "manifest"
+
+    @property
+    def checkpoints(self) -> Path:
+        """One folder a training stage."""
+        return self.root / "checkpoints"
+
+    @property
+    def catalog(self) -> Path:
+        """The DuckDB file that people query."""
+        return self.root / "petar.duckdb"
+
+    def volume_folder(self, exam_id: str) -> Path:
+        """Folder of one exam's volumes."""
+        return self.volumes / exam_id
+
+    def mask_folder(self, exam_id: str) -> Path:
+        """Folder of one exam's masks."""
+        return self.masks / exam_id
