@@ -1,0 +1,72 @@
+# Two commands to know: `make demo` and `make test`. Each makes the environment itself; a second call starts at once.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# torch is the CPU build unless a GPU is asked for (GPU=1). Where pip would pull CUDA all the same, make stops and says what to do.
+TORCH ?= torch==2.13.0
+TORCH_INDEX ?=
+GPU ?= 0
+PIP_TORCH_INDEX := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+
+HOME_DIR ?= $(or $(PETAR_HOME),data)
+export PETAR_HOME := $(abspath $(HOME_DIR))
+export PETAR_DAGSTER := $(PETAR_HOME)/dagster
+export DAGSTER_HOME := $(CURDIR)
+export PETAR_COHORT := $(abspath $(or $(COHORT),$(PETAR_COHORT),$(HOME_DIR)/phantom))
+export PYTHONWARNINGS ?= ignore
+
+.PHONY: help env demo curate ui query test test-all lint types bench lock clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+env: $(READY) ## the Python environment in .venv
+
+$(READY): requirements.lock
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@if [ "$(GPU)" != 1 ] && ! $(BIN)/python -c 'import torch' 2>/dev/null; then \
+	  $(BIN)/pip install --quiet --dry-run --report - $(PIP_TORCH_INDEX) "$(TORCH)" | $(BIN)/python -c 'import json, sys; \
+	  big = [p["metadata"]["name"] for p in json.load(sys.stdin)["install"] if p["metadata"]["name"].startswith("nvidia")]; \
+	  sys.exit(f"expected the CPU build of $(TORCH), pip would install {len(big)} CUDA packages: run make with TORCH_INDEX=<the index of CPU wheels in the installation page of PyTorch>, or with GPU=1 if CUDA is wanted" if big else 0)'; fi
+	$(BIN)/pip install --quiet $(PIP_TORCH_INDEX) "$(TORCH)"
+	$(BIN)/pip install --quiet --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $@
+
+demo: $(READY) ## phantom cohort, the whole lineage, the scoreboard
+	$(BIN)/python -m assets.run demo
+
+curate: $(READY) ## COHORT=dir [HOME_DIR=dir]: everything up to the catalog
+	@test -n "$(COHORT)$(findstring environment,$(origin PETAR_COHORT))" || { echo "expected COHORT=dir, got none: make curate COHORT=path/to/cohort [HOME_DIR=dir]" >&2; exit 1; }
+	$(BIN)/python -m assets.run curate
+
+ui: $(READY) ## the Dagster UI on 127.0.0.1:3000
+	@mkdir -p $(PETAR_DAGSTER)
+	$(BIN)/dg dev --host 127.0.0.1 --port $(or $(PORT),3000)
+
+query: $(READY) ## NAME=funnel: one of sql/queries as a table (NAME empty: their list)
+	@$(BIN)/python -m pipelines.query $(or $(NAME),--list) --home $(PETAR_HOME)
+
+test: $(READY) ## all tests
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+lint: $(READY) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY) ## the figures of benchmarks/, as ratios
+	for f in benchmarks/[a-z]*.py; do echo "== $$f"; $(BIN)/python $$f; done
+
+lock: $(READY) ## requirements.lock from what is installed now
+	{ echo '# Every package but torch, pinned: pip installs torch first (see Makefile), then this file. Renew with `make lock`.'; \
+	  $(BIN)/pip freeze --exclude-editable | grep -vE '^torch=='; } > requirements.lock
+
+clean: ## removes what the demo wrote (never a cohort of yours)
+	rm -rf data
