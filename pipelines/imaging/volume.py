@@ -1,0 +1,282 @@
+"""Volumes: an array that never travels without its affine.
+
+Axis order is written here once and held everywhere: `array[i, j, k]`, and after `canonical()` i grows to the patient's
+right (+x), j to the front (+y), k from the feet to the head (+z); `affine @ [i, j, k, 1]` is the voxel's centre in
+RAS mm. Files are brought to that order when they are read, so no other module has to know how a file was stored.
+"""
+
+import gzip
+import os
+import zlib
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+from numpy.typing import NDArray
+
+from pipelines.imaging.problems import ExamError
+from pipelines.outcomes import ExamProblem
+
+LOGIC_VERSION = "volume-1"
+
+SHEAR_TOLERANCE = 1e-3
+"""Largest cosine between two axes of a grid: real headers round to about 1e-5, a sheared grid has no single spacing."""
+
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A 3D image on a grid: `array` (i, j, k) and `affine` (4 x 4, voxel index to RAS mm).
+
+    Raises ExamError(BAD_GEOMETRY) unless the array is 3D and not empty and the affine finite, invertible and free of
+    shear.
+    """
+
+    array: NDArray[Any]
+    affine: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        affine = np.asarray(self.affine, dtype=np.float64)
+        object.__setattr__(self, "affine", affine)
+        if self.array.ndim != 3 or 0 in self.array.shape:
+            raise ExamError(
+                ExamProblem.BAD_GEOMETRY, f"expected a 3D image, got shape {self.array.shape}: give one volume per file"
+            )
+        if affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.array_equal(affine[3], [0, 0, 0, 1]):
+            raise ExamError(
+                ExamProblem.BAD_GEOMETRY,
+                f"expected a finite 4 x 4 affine, got {affine.tolist()}: convert the images again",
+            )
+        lengths = np.linalg.norm(affine[:3, :3], axis=0)
+        if (lengths <= 0).any():
+            raise ExamError(
+                ExamProblem.BAD_GEOMETRY,
+                f"expected positive spacings, got {lengths.tolist()} mm: convert the images again",
+            )
+        axes = affine[:3, :3] / lengths
+        cosines = np.abs(axes.T @ axes - np.eye(3)).max()
+        if cosines > SHEAR_TOLERANCE:
+            raise ExamError(
+                ExamProblem.BAD_GEOMETRY,
+                f"expected perpendicular axes, got a sheared grid (cosine {cosines:.4f}): resample the images to a"
+                " right-angled grid",
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along i, j, k."""
+        i, j, k = self.array.shape
+        return i, j, k
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel size in mm along each axis of the array."""
+        i, j, k = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(i), float(j), float(k)
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of one voxel in mL."""
+        return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0
+
+    def to_ras_mm(self, ijk: Any) -> NDArray[np.float64]:
+        """RAS mm of voxel indices: shape (..., 3) in, (..., 3) out; indices may lie between voxels."""
+        return np.asarray(ijk, dtype=np.float64) @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+    def to_ijk(self, ras_mm: Any) -> NDArray[np.float64]:
+        """Voxel indices, not rounded, of points in RAS mm: shape (..., 3) in, (..., 3) out."""
+        return (np.asarray(ras_mm, dtype=np.float64) - self.affine[:3, 3]) @ np.linalg.inv(self.affine[:3, :3]).T
+
+    def crop(self, box: Box) -> "Volume":
+        """The part of the volume inside a half-open box, as a view, with the affine moved to its corner."""
+        affine = self.affine.copy()
+        affine[:3, 3] = self.to_ras_mm([s.indices(n)[0] for s, n in zip(box, self.array.shape)])
+        return Volume(self.array[box], affine)
+
+    def canonical(self) -> "Volume":
+        """The same volume in the closest RAS+ order: axes swapped and flipped as a view, never resampled."""
+        orientation = nibabel.orientations.io_orientation(self.affine)
+        if np.array_equal(orientation, [[0, 1], [1, 1], [2, 1]]):
+            return self
+        array = nibabel.orientations.apply_orientation(self.array, orientation)
+        affine = self.affine @ nibabel.orientations.inv_ornt_aff(orientation, self.array.shape)
+        return Volume(array, affine)
+
+    def same_grid(self, other: "Volume", tolerance_mm: float = 0.1) -> bool:
+        """Whether both have one shape and every corner voxel in one place, to a tolerance in mm."""
+        if self.shape != other.shape:
+            return False
+        corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape])).reshape(3, -1).T
+        return bool(np.abs(self.to_ras_mm(corners) - other.to_ras_mm(corners)).max() <= tolerance_mm)
+
+
+class Origin(StrEnum):
+    """The end of the patient from which reported slices are counted."""
+
+    HEAD = "head"
+    FEET = "feet"
+
+
+@dataclass(frozen=True)
+class SliceConvention:
+    """How a report numbers axial slices: from which end, and whether the first is 0 or 1. Default: from the head,
+    1-based."""
+
+    origin: Origin = Origin.HEAD
+    base: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "origin", Origin(self.origin))
+        if self.base not in (0, 1):
+            raise ValueError(f"expected slices counted from 0 or 1, got {self.base}: set base to 0 or 1")
+
+    def k_of(self, reported_slice: int, n_slices: int) -> int:
+        """Index k (from the feet) of a reported slice; may lie outside 0..n_slices - 1."""
+        offset = reported_slice - self.base
+        return n_slices - 1 - offset if self.origin is Origin.HEAD else offset
+
+    def slice_of(self, k: int, n_slices: int) -> int:
+        """Reported number of the slice at index k (from the feet)."""
+        return (n_slices - 1 - k if self.origin is Origin.HEAD else k) + self.base
+
+
+def load_nifti(path: Path | str) -> Volume:
+    """The volume of a NIfTI file in RAS+ order, with the scaling of its header applied.
+
+    An uncompressed file without scaling comes back memory-mapped; a compressed one is decoded once. Integers stay
+    integers where the header scales by one. Raises ExamError(UNREADABLE | BAD_GEOMETRY) naming the file.
+    """
+    path = Path(path)
+    try:
+        header: Any = nibabel.load(path)
+        affine, shape = header.affine, header.shape
+        if not isinstance(header, nibabel.Nifti1Image):
+            raise ValueError(f"it is a {type(header).__name__}")
+    except Exception as error:
+        raise ExamError(
+            ExamProblem.UNREADABLE, f"expected a NIfTI image, {path.name} cannot be read ({error}): convert it again"
+        ) from error
+    if header.header["qform_code"] == 0 and header.header["sform_code"] == 0:
+        raise ExamError(
+            ExamProblem.BAD_GEOMETRY,
+            f"{path.name} has neither a qform nor an sform, so left and right are unknown: convert it again",
+        )
+    if len(shape) > 3 and set(shape[3:]) != {1}:
+        raise ExamError(
+            ExamProblem.BAD_GEOMETRY, f"expected a 3D image, {path.name} has shape {shape}: give one volume per file"
+        )
+    try:
+        array = _voxels(path, header)
+    except ExamError:
+        raise
+    except Exception as error:
+        raise ExamError(
+            ExamProblem.UNREADABLE, f"{path.name} is cut short or damaged ({error}): copy or convert it again"
+        ) from error
+    try:
+        return Volume(array, affine).canonical()
+    except ExamError as error:
+        raise ExamError(error.problem, f"{path.name}: {error.message}") from None
+
+
+def _voxels(path: Path, image: Any) -> NDArray[Any]:
+    """Voxels in file order with the header's scaling; the gzip is decoded in one go, which is what reading costs."""
+    proxy = image.dataobj
+    dtype: np.dtype[Any] = np.dtype(proxy.dtype)
+    if dtype.fields is not None or dtype.kind not in "iuf":
+        raise ExamError(
+            ExamProblem.UNREADABLE, f"expected one number a voxel, {path.name} holds {dtype}: convert it to grey values"
+        )
+    count = int(np.prod(image.shape))
+    if str(path).endswith(".gz"):
+        raw = np.frombuffer(
+            _gunzip(path, int(proxy.offset) + count * dtype.itemsize),
+            dtype=dtype,
+            count=count,
+            offset=int(proxy.offset),
+        )
+    else:
+        raw = np.memmap(path, dtype=dtype, mode="r", offset=int(proxy.offset), shape=(count,))
+    if not dtype.isnative:
+        raw = raw.astype(dtype.newbyteorder("="))
+    slope, intercept = float(proxy.slope), float(proxy.inter)
+    if (slope, intercept) != (1.0, 0.0):
+        scaled = np.multiply(raw, np.float32(slope), dtype=np.float32)
+        raw = np.add(scaled, np.float32(intercept), out=scaled)
+    return raw.reshape(image.shape[:3], order="F")
+
+
+def _gunzip(path: Path, size: int) -> bytes:
+    """The decoded bytes of a gzip file of known size; ValueError where it ends early."""
+    packed = path.read_bytes()
+    try:
+        data = zlib.decompress(packed, wbits=31, bufsize=size)
+        if len(data) < size:  # several members one after another, as pigz and bgzip write them
+            data = gzip.decompress(packed)
+    except (zlib.error, EOFError) as error:
+        raise ValueError(str(error)) from error
+    if len(data) < size:
+        raise ValueError(f"expected {size} bytes, got {len(data)}")
+    return data
+
+
+def save_nifti(volume: Volume, path: Path | str) -> Path:
+    """The path of the NIfTI written from a volume; `.gz` in the name compresses, without it the file can be
+    memory-mapped.
+
+    The file appears whole or not at all: it is written beside, synced, and renamed.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = nibabel.Nifti1Image(np.asarray(volume.array), volume.affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(volume.affine, code=1)
+    image.set_qform(volume.affine, code=1)
+    suffix = ".nii.gz" if path.name.endswith(".gz") else ".nii"
+    beside = path.with_name(f".{path.name}.{os.getpid()}{suffix}")
+    try:
+        nibabel.save(image, beside)
+        with beside.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def to_sitk(volume: Volume) -> sitk.Image:
+    """The volume as a SimpleITK image: LPS, direction cosines made orthonormal (they are to 1e-3 already)."""
+    lps = np.diag([-1.0, -1.0, 1.0])
+    spacing = np.array(volume.spacing_mm)
+    left, _, right = np.linalg.svd(lps @ (volume.affine[:3, :3] / spacing))
+    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array.T))
+    image.SetSpacing(spacing.tolist())
+    image.SetOrigin((lps @ volume.affine[:3, 3]).tolist())
+    image.SetDirection((left @ right).ravel().tolist())
+    return image
+
+
+INTERPOLATORS = {0: sitk.sitkNearestNeighbor, 1: sitk.sitkLinear, 3: sitk.sitkBSpline}
+
+
+def resample_to(moving: Volume, reference: Volume, order: int = 1, fill: float = 0.0) -> Volume:
+    """`moving` on the grid of `reference`, in the type of `moving`; `fill` where it does not reach.
+
+    order: 0 nearest (labels), 1 linear, 3 cubic B-spline. Where the grids agree, nothing is resampled.
+    """
+    if moving.same_grid(reference, tolerance_mm=1e-3):
+        return Volume(moving.array, reference.affine)
+    target = sitk.Image(list(reference.shape), sitk.sitkUInt8)
+    spacing = np.array(reference.spacing_mm)
+    lps = np.diag([-1.0, -1.0, 1.0])
+    left, _, right = np.linalg.svd(lps @ (reference.affine[:3, :3] / spacing))
+    target.SetSpacing(spacing.tolist())
+    target.SetOrigin((lps @ reference.affine[:3, 3]).tolist())
+    target.SetDirection((left @ right).ravel().tolist())
+    resampled = sitk.Resample(to_sitk(moving), target, sitk.Transform(), INTERPOLATORS[order], float(fill))
+    return Volume(sitk.GetArrayFromImage(resampled).T, reference.affine)
