@@ -1,0 +1,332 @@
+"""The catalog: petar.duckdb, views over a frozen state of the lake, swapped in whole and opened read-only by everybody.
+
+A build links the lake's files into `PETAR_HOME/versions/<version>/` (hard links: no copy, and a file replaced later in
+the lake stays here as it was) and makes the views over those. So a reader never meets half of a curation, and an older
+version can be opened as long as it is kept. Parquet is the truth; everything under `versions` and `petar.duckdb` can
+be made again.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from pipelines import atomic, schemas
+from pipelines.lake import Lake, ShardMeta, read_meta
+
+CATALOG_NAME = "petar.duckdb"
+VERSIONS_NAME = "versions"
+SQL_DIR = Path(__file__).resolve().parents[1] / "sql"
+KEPT_VERSIONS = 10
+"""Versions that stay when newer ones come. Readers that hold an older catalog open need its files."""
+
+_STORAGE_VERSION = "v1.0.0"  # The oldest format: what any DuckDB that people have at hand can open.
+_TYPES = {pl.String: "VARCHAR", pl.Int64: "BIGINT", pl.Float64: "DOUBLE", pl.Boolean: "BOOLEAN"}
+_VIEW_FILE = re.compile(r"\d+_([a-z][a-z0-9_]*)\.sql")
+_VIEW_SOURCES = {"lesions": ("localisations", "findings", "exams")}
+
+
+class CatalogError(RuntimeError):
+    """A catalog that can not be built or opened; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class CatalogSummary:
+    """What a build made."""
+
+    path: Path
+    version: str
+    previous: str | None
+    tables: Mapping[str, int]
+    """Rows of every table of the lake."""
+    views: tuple[str, ...]
+    n_files: int
+
+
+def build_catalog(home: Path, sql_dir: Path = SQL_DIR, keep: int = KEPT_VERSIONS) -> CatalogSummary:
+    """Build PETAR_HOME/petar.duckdb over the lake as it is now, swap it in, and say what is in it.
+
+    `sql_dir`/views/NN_name.sql hold one SELECT each, in the order of their numbers. A table with no files is an empty
+    typed relation. An unusable file of the lake raises a LakeError, a view that does not run a CatalogError; the old
+    catalog stays then.
+    """
+    home = home.resolve()
+    views = _view_files(sql_dir)
+    lake = Lake(home / "lake")
+    with _locked(home / VERSIONS_NAME):
+        metas = {
+            table: [(path, read_meta(path, table, path.stem)) for path in lake.files(table)] for table in schemas.TABLES
+        }
+        version = _version(home, metas, views)
+        folder = home / VERSIONS_NAME / version
+        files = _freeze(metas, folder)
+        history = [v for v in read_history(home) if v != version]
+        previous = history[-1] if history else None
+        before = _frozen_files(home / VERSIONS_NAME / previous) if previous else {}
+        data = _database(home, files, before, views, _catalog_rows(metas), version)
+        atomic.write_bytes(folder / CATALOG_NAME, data)
+        atomic.write_bytes(home / CATALOG_NAME, data)
+        kept = [*history, version][-max(keep, 2) :]
+        atomic.write_bytes(home / VERSIONS_NAME / "history", "".join(f"{v}\n" for v in kept).encode())
+        _prune(home / VERSIONS_NAME, kept)
+    return CatalogSummary(
+        home / CATALOG_NAME,
+        version,
+        previous,
+        {table: sum(meta.n_rows for _, meta in found) for table, found in metas.items()},
+        tuple(name for name, _ in views),
+        sum(len(found) for found in metas.values()),
+    )
+
+
+def connect(home: Path, version: str | None = None) -> duckdb.DuckDBPyConnection:
+    """A read-only connection to the current catalog, or to a kept version of it; a CatalogError says what to do where
+    there is none.
+    """
+    home = home.resolve()
+    if version is None:
+        history = read_history(home)
+        # The copy inside the version has a path of its own: DuckDB hands out the old database for a path that is still
+        # open in this process, and a stranger who holds petar.duckdb for writing locks that file only.
+        path = home / VERSIONS_NAME / history[-1] / CATALOG_NAME if history else home / CATALOG_NAME
+        path = path if path.exists() else home / CATALOG_NAME
+    else:
+        path = home / VERSIONS_NAME / version / CATALOG_NAME
+    if not path.exists():
+        known = f"; kept versions: {', '.join(read_history(home)) or 'none'}" if version else ""
+        raise CatalogError(
+            f"expected a catalog at {path}, got no such file: materialise `catalog` (make curate){known}"
+        )
+    try:
+        return duckdb.connect(str(path), read_only=True)
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0]
+        remedy = (
+            "close the process that holds it for writing (everybody else opens it read-only)"
+            if "lock" in reason.lower()
+            else "delete it and materialise `catalog` again; the lake is untouched"
+        )
+        raise CatalogError(
+            f"{path}: expected a catalog that can be opened read-only, got: {reason}: {remedy}"
+        ) from error
+
+
+def list_queries(sql_dir: Path = SQL_DIR) -> dict[str, str]:
+    """Name of every query of sql/queries and the comment that explains it."""
+    return {path.stem: _comment(path.read_text()) for path in sorted((sql_dir / "queries").glob("*.sql"))}
+
+
+def run_query(home: Path, name: str, sql_dir: Path = SQL_DIR, version: str | None = None) -> pl.DataFrame:
+    """Result of sql/queries/NAME.sql on the catalog; an unknown name raises a CatalogError that lists the known
+    ones.
+    """
+    path = sql_dir / "queries" / f"{name}.sql"
+    if name not in list_queries(sql_dir):
+        raise CatalogError(f"expected a query of {path.parent} ({', '.join(list_queries(sql_dir))}), got {name!r}")
+    with connect(home, version) as con:
+        try:
+            return con.sql(path.read_text()).pl()
+        except duckdb.Error as error:
+            remedy = "materialise `catalog` again" if isinstance(error, duckdb.IOException) else f"mend {path}"
+            raise CatalogError(f"query {name}: {str(error).splitlines()[0]}: {remedy}") from error
+
+
+def read_history(home: Path) -> list[str]:
+    """Kept versions, oldest first; the last one is current."""
+    path = home / VERSIONS_NAME / "history"
+    return path.read_text().split() if path.exists() else []
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One builder at a time; a second one waits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _view_files(sql_dir: Path) -> list[tuple[str, str]]:
+    """(name, SQL) of every view in the order of the files' numbers."""
+    found = []
+    for path in sorted((sql_dir / "views").glob("*.sql")):
+        match = _VIEW_FILE.fullmatch(path.name)
+        if match is None:
+            raise CatalogError(f"{path}: expected a view's file to be named NN_name.sql: rename it")
+        found.append((match[1], path.read_text()))
+    if not found:
+        raise CatalogError(f"expected views under {sql_dir / 'views'}, got none: pass the folder sql of the project")
+    return found
+
+
+def _version(
+    home: Path, metas: Mapping[str, Sequence[tuple[Path, ShardMeta]]], views: Sequence[tuple[str, str]]
+) -> str:
+    """Twelve hex digits of the rows, the views and the place: equal content, equal version."""
+    rows = {table: {meta.shard: meta.rows_digest for _, meta in found} for table, found in metas.items()}
+    content = json.dumps([str(home), schemas.SCHEMA_VERSION, rows, list(views)], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def _freeze(metas: Mapping[str, Sequence[tuple[Path, ShardMeta]]], folder: Path) -> dict[str, list[Path]]:
+    """Files of every table inside a version's folder, linked there, and the version's manifest written."""
+    files: dict[str, list[Path]] = {}
+    manifest = {}
+    for table, found in metas.items():
+        files[table] = [_link(path, folder / "lake" / table / path.name) for path, _ in found]
+        manifest[table] = {meta.shard: {"rows": meta.n_rows, "digest": meta.rows_digest} for _, meta in found}
+    atomic.write_bytes(folder / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True).encode())
+    return files
+
+
+def _link(source: Path, target: Path) -> Path:
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        pass
+    except OSError:
+        # A file system without hard links.
+        with atomic.replacing(target) as temp:
+            shutil.copyfile(source, temp)
+    return target
+
+
+def _frozen_files(folder: Path) -> dict[str, list[Path]]:
+    return {table: sorted((folder / "lake" / table).glob("*.parquet")) for table in schemas.TABLES}
+
+
+def _catalog_rows(metas: Mapping[str, Sequence[tuple[Path, ShardMeta]]]) -> list[tuple[str, int, int, int, str]]:
+    return [
+        (
+            table,
+            sum(meta.n_rows for _, meta in found),
+            len(found),
+            sum(meta.n_quarantined for _, meta in found),
+            schemas.describe_table(table),
+        )
+        for table, found in metas.items()
+    ]
+
+
+def _database(
+    home: Path,
+    files: Mapping[str, Sequence[Path]],
+    before: Mapping[str, Sequence[Path]],
+    views: Sequence[tuple[str, str]],
+    tables: Sequence[tuple[str, int, int, int, str]],
+    version: str,
+) -> bytes:
+    """Bytes of a DuckDB file with the views: `lake` (the tables as they are), `previous` (those of the version before)
+    and main.
+    """
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=home / VERSIONS_NAME) as folder:
+        path = Path(folder) / CATALOG_NAME
+        with duckdb.connect() as con:
+            con.execute(f"ATTACH {_quote(str(path))} AS catalog (STORAGE_VERSION '{_STORAGE_VERSION}')")
+            con.execute("USE catalog")
+            con.execute("BEGIN")  # Hundreds of comments: one flush to disk instead of hundreds.
+            con.execute(
+                "CREATE MACRO under_home(p) AS CASE WHEN p IS NULL OR starts_with(p, '/') THEN p "
+                f"ELSE {_quote(str(home) + '/')} || p END"
+            )
+            for schema, found in (("lake", files), ("previous", before)):
+                con.execute(f"CREATE SCHEMA {schema}")
+                for table in schemas.TABLES:
+                    con.execute(f"CREATE VIEW {schema}.{table} AS {_relation(table, found.get(table, ()))}")
+                    _comment_on(con, f"{schema}.{table}", schemas.describe_table(table), _column_comments([table]))
+            for name, sql in views:
+                _create_view(con, name, sql)
+            _dictionary(con, tables, version)
+            con.execute("COMMIT")
+        return path.read_bytes()
+
+
+def _relation(table: str, files: Sequence[Path]) -> str:
+    """SELECT over the files by absolute path, or of no rows with the right types."""
+    if files:
+        columns = ", ".join(f'"{c}"' for c in schemas.types_of(table))
+        return f"SELECT {columns} FROM read_parquet([{', '.join(_quote(str(f)) for f in files)}])"
+    columns = ", ".join(f'CAST(NULL AS {_TYPES[type(t)]}) AS "{c}"' for c, t in schemas.types_of(table).items())
+    return f"SELECT {columns} WHERE false"
+
+
+def _create_view(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:
+    try:
+        con.execute(f"CREATE VIEW {name} AS {sql.strip().rstrip(';')}")
+    except duckdb.Error as error:
+        raise CatalogError(f"view {name}: {str(error).splitlines()[0]}: mend sql/views/NN_{name}.sql") from error
+    sources = [t for t in _VIEW_SOURCES.get(name, (name,)) if t in schemas.TABLES]
+    comments = _column_comments(sources) | dict(re.findall(r"^-- @(\w+): (.+)$", sql, re.MULTILINE))
+    _comment_on(con, name, _comment(sql), comments)
+
+
+def _column_comments(tables: Sequence[str]) -> dict[str, str]:
+    """Comment of every column, of the first table that has it."""
+    comments: dict[str, str] = {}
+    for table in tables:
+        for column in schemas.describe(table):
+            comments.setdefault(column.name, column.description + (f" [{column.unit}]" if column.unit else ""))
+    return comments
+
+
+def _comment_on(con: duckdb.DuckDBPyConnection, view: str, comment: str, columns: Mapping[str, str]) -> None:
+    con.execute(f"COMMENT ON VIEW {view} IS {_quote(comment)}")
+    for (column,) in con.execute(f"SELECT column_name FROM (DESCRIBE {view})").fetchall():
+        if column in columns:
+            con.execute(f'COMMENT ON COLUMN {view}."{column}" IS {_quote(columns[column])}')
+
+
+def _dictionary(con: duckdb.DuckDBPyConnection, tables: Sequence[tuple[str, int, int, int, str]], version: str) -> None:
+    con.execute(
+        'CREATE TABLE tables ("table" VARCHAR, n_rows BIGINT, n_files BIGINT, n_quarantined BIGINT, '
+        "description VARCHAR)"
+    )
+    con.executemany("INSERT INTO tables VALUES (?, ?, ?, ?, ?)", tables)
+    con.execute("COMMENT ON TABLE tables IS 'One row a table of the lake: its rows, files and quarantined rows'")
+    con.execute(
+        'CREATE TABLE columns ("table" VARCHAR, "column" VARCHAR, type VARCHAR, unit VARCHAR, nullable BOOLEAN, '
+        "constraints VARCHAR, description VARCHAR)"
+    )
+    rows = [
+        (table, c.name, c.type, c.unit, c.nullable, "; ".join(c.constraints), c.description)
+        for table in schemas.TABLES
+        for c in schemas.describe(table)
+    ]
+    con.executemany("INSERT INTO columns VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+    con.execute("COMMENT ON TABLE columns IS 'The data dictionary: the contract of every column'")
+    con.execute(f"CREATE VIEW version AS SELECT {_quote(version)} AS version")
+    con.execute("COMMENT ON VIEW version IS 'Version of the curation that this catalog shows'")
+
+
+def _comment(sql: str) -> str:
+    """The comment that a SQL file begins with, as one line, without its notes on columns."""
+    lines = []
+    for line in sql.splitlines():
+        if not line.startswith("--"):
+            break
+        if not line.startswith("-- @"):
+            lines.append(line.removeprefix("--").strip())
+    return " ".join(lines)
+
+
+def _quote(words: str) -> str:
+    return "'" + words.replace("'", "''") + "'"
+
+
+def _prune(folder: Path, kept: Sequence[str]) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and path.name not in kept:
+            shutil.rmtree(path, ignore_errors=True)

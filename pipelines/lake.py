@@ -1,0 +1,297 @@
+"""The Parquet lake: tables with contracts, in shards by patient or whole, each file replaced at once or not at all.
+
+`lake/<table>/<shard>.parquet` holds a sharded table, `lake/<table>/all.parquet` a whole one,
+`lake/quarantine/<table>-<shard>.parquet` the rows that broke a contract. Equal rows give equal bytes: rows are sorted
+by their key and nothing in a file tells the time.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines import atomic, schemas
+from pipelines.sharding import N_SHARDS, SHARD_NAMES, shard_name, shard_of
+
+WHOLE = "all"
+"""Shard name of a table that is not in shards."""
+
+_ROW_GROUP_ROWS = 131_072
+_META = "petar."
+
+
+class LakeError(RuntimeError):
+    """A file of the lake that can not be used as it is; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class ShardMeta:
+    """What a file of the lake says about itself."""
+
+    table: str
+    shard: str
+    n_rows: int
+    n_quarantined: int
+    n_shards: int
+    schema_version: int
+    inputs: Mapping[str, Any]
+    inputs_hash: str
+    rows_digest: str
+    """Hash of the rows alone: equal rows of equal schema have an equal digest, whatever their inputs were."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a write did."""
+
+    path: Path
+    n_rows: int
+    quarantined: int
+    broken_rules: Mapping[str, int]
+    rows_digest: str
+    changed: bool
+    """False where the file already held exactly these bytes and was left alone."""
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The tables under a folder (PETAR_HOME/lake)."""
+
+    root: Path
+
+    def path(self, table: str, shard: int | str = WHOLE) -> Path:
+        """Where a shard of a table lies."""
+        schemas.schema_of(table)
+        return self.root / table / f"{_name(shard)}.parquet"
+
+    def write_shard(self, table: str, shard: int | str, frame: pl.DataFrame, inputs: Mapping[str, Any]) -> Written:
+        """Replace a shard by the rows of `frame` that keep the table's contract; the others go to its quarantine.
+
+        `inputs` (fingerprints, logic versions, parameters; anything JSON takes) is stored in the file. A frame of
+        another shape than the table's, or with a patient of another shard, raises a ContractError and writes nothing.
+        """
+        name = _name(shard)
+        _check_place(table, name, sharded=True)
+        strangers = [p for p in frame.get_column("patient_id").unique().drop_nulls() if shard_name(shard_of(p)) != name]
+        if strangers:
+            raise schemas.ContractError(
+                f"table {table}, shard {name}: expected patients of this shard, got {sorted(strangers)[:3]} "
+                f"(patient {min(strangers)} belongs to shard {shard_name(shard_of(min(strangers)))})"
+            )
+        return self._write(table, name, frame, inputs)
+
+    def write_table(self, table: str, frame: pl.DataFrame, inputs: Mapping[str, Any] | None = None) -> Written:
+        """Replace a whole (not sharded) table; see `write_shard`."""
+        _check_place(table, WHOLE, sharded=False)
+        return self._write(table, WHOLE, frame, inputs or {})
+
+    def _write(self, table: str, shard: str, frame: pl.DataFrame, inputs: Mapping[str, Any]) -> Written:
+        good, bad = schemas.validate(table, frame)
+        # The quarantine goes first: a crash between the two may show a row twice, but never loses one.
+        self._write_quarantine(table, shard, bad, inputs)
+        data, digest = encode(table, shard, good, inputs, n_quarantined=bad.height)
+        path = self.path(table, shard)
+        changed = atomic.write_bytes(path, data)
+        broken = bad.get_column("broken").str.split("; ").explode().value_counts().sort("broken")
+        return Written(path, good.height, bad.height, dict(broken.iter_rows()), digest, changed)
+
+    def _write_quarantine(self, table: str, shard: str, bad: pl.DataFrame, inputs: Mapping[str, Any]) -> None:
+        path = self.quarantine_path(table, shard)
+        if bad.is_empty():
+            path.unlink(missing_ok=True)
+            return
+        rows = [
+            {
+                "table": table,
+                "shard": shard,
+                "rules": row["broken"],
+                "exam_id": _words(row.get("exam_id")),
+                "patient_id": _words(row.get("patient_id")),
+                "row_json": json.dumps(
+                    {k: v for k, v in row.items() if k != "broken"}, default=str, ensure_ascii=False
+                ),
+            }
+            for row in bad.iter_rows(named=True)
+        ]
+        kept, broken = schemas.validate("quarantine", schemas.frame("quarantine", rows))
+        if not broken.is_empty():
+            raise LakeError(
+                f"table {table}, shard {shard}: rows could not be quarantined: {broken['broken'].to_list()[:3]}"
+            )
+        atomic.write_bytes(path, encode("quarantine", f"{table}-{shard}", kept, inputs)[0])
+
+    def quarantine_path(self, table: str, shard: int | str = WHOLE) -> Path:
+        """Where the rows lie that broke the contract in a shard; no file where none did."""
+        return self.root / "quarantine" / f"{table}-{_name(shard)}.parquet"
+
+    def shard_meta(self, table: str, shard: int | str = WHOLE) -> ShardMeta | None:
+        """What a shard says about itself, None where there is no such file; an unusable file raises a LakeError."""
+        path = self.path(table, shard)
+        return read_meta(path, table, _name(shard)) if path.exists() else None
+
+    def has_shard(self, table: str, shard: int | str = WHOLE) -> bool:
+        """Whether a shard of a table was ever written."""
+        return self.path(table, shard).exists()
+
+    def shard_inputs(self, table: str, shard: int | str = WHOLE) -> dict[str, Any] | None:
+        """The inputs that a shard was written with, None where it was never written."""
+        meta = self.shard_meta(table, shard)
+        return None if meta is None else dict(meta.inputs)
+
+    def shard_version(self, table: str, shard: int | str = WHOLE) -> str | None:
+        """Digest of a shard's rows, None where it was never written: equal rows, equal version."""
+        meta = self.shard_meta(table, shard)
+        return None if meta is None else meta.rows_digest
+
+    def read_shard(self, table: str, shard: int | str) -> pl.DataFrame:
+        """Rows of a shard, none where it was never written; an unusable file raises a LakeError that says what to
+        do.
+        """
+        name = _name(shard)
+        _check_place(table, name, sharded=True)
+        return self._read(table, name)
+
+    def read_table(self, table: str) -> pl.DataFrame:
+        """Rows of a whole table, or of all shards of a sharded one (and all of the quarantine), in the order of the
+        shards.
+        """
+        return self.scan_table(table).collect()
+
+    def scan_table(self, table: str) -> pl.LazyFrame:
+        """The same lazily; every file's contract is checked before anything is read."""
+        files = self.files(table)
+        for path in files:
+            read_meta(path, table, path.stem)
+        return pl.scan_parquet(files, glob=False) if files else schemas.empty(table).lazy()
+
+    def files(self, table: str) -> list[Path]:
+        """Files of a table, in the order of their shards."""
+        schemas.schema_of(table)
+        folder = self.root / table
+        found = sorted(p for p in folder.glob("*.parquet") if not p.name.startswith("."))
+        if table == "quarantine":
+            return found
+        known = SHARD_NAMES if table in schemas.SHARDED else (WHOLE,)
+        foreign = [p.name for p in found if p.stem not in known]
+        if foreign:
+            raise LakeError(
+                f"{folder}: expected {f'shards 00..{SHARD_NAMES[-1]}' if table in schemas.SHARDED else 'all.parquet'}, "
+                f"got {foreign[:3]}: move foreign files out of the lake"
+            )
+        return found
+
+    def _read(self, table: str, shard: str) -> pl.DataFrame:
+        path = self.path(table, shard)
+        if not path.exists():
+            return schemas.empty(table)
+        read_meta(path, table, shard)
+        try:
+            return pl.read_parquet(path, glob=False)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise LakeError(_unusable(path, table, shard, f"it can not be read ({_first_line(error)})")) from error
+
+
+def encode(
+    table: str, shard: str, frame: pl.DataFrame, inputs: Mapping[str, Any], n_quarantined: int = 0
+) -> tuple[bytes, str]:
+    """(bytes, digest) of a Parquet file of a validated frame: rows sorted by key, metadata in the footer, no time
+    anywhere.
+    """
+    ordered = frame.sort(schemas.key_of(table), maintain_order=True, nulls_last=True)
+    sink = io.BytesIO()
+    arrow = ordered.to_arrow()
+    with pq.ParquetWriter(sink, arrow.schema, compression="zstd") as writer:
+        writer.write_table(arrow, row_group_size=_ROW_GROUP_ROWS)
+        # Up to here the sink holds pages only; their hash can still go into the footer.
+        digest = hashlib.sha256(sink.getbuffer()).hexdigest()
+        digest = hashlib.sha256(f"{table} {schemas.SCHEMA_VERSION} {ordered.height} {digest}".encode()).hexdigest()[:32]
+        inputs_json = json.dumps(dict(inputs), sort_keys=True, default=str)
+        meta = {
+            "table": table,
+            "shard": shard,
+            "n_rows": ordered.height,
+            "n_quarantined": n_quarantined,
+            "n_shards": N_SHARDS,
+            "schema_version": schemas.SCHEMA_VERSION,
+            "inputs": inputs_json,
+            "inputs_hash": hashlib.sha256(inputs_json.encode()).hexdigest()[:32],
+            "rows_digest": digest,
+        }
+        writer.add_key_value_metadata({_META + key: str(value) for key, value in meta.items()})
+    return sink.getvalue(), digest
+
+
+def read_meta(path: Path, table: str, shard: str) -> ShardMeta:
+    """Metadata of a file that must be this shard of this table, of this schema version and number of shards; else a
+    LakeError.
+    """
+    try:
+        footer = pq.read_metadata(path)
+    except (pa.ArrowInvalid, pa.ArrowException, OSError) as error:
+        raise LakeError(_unusable(path, table, shard, f"no whole Parquet file ({_first_line(error)})")) from error
+    raw = {k.decode(): v.decode() for k, v in (footer.metadata or {}).items() if k.startswith(_META.encode())}
+    try:
+        meta = ShardMeta(
+            table=raw[_META + "table"],
+            shard=raw[_META + "shard"],
+            n_rows=int(raw[_META + "n_rows"]),
+            n_quarantined=int(raw[_META + "n_quarantined"]),
+            n_shards=int(raw[_META + "n_shards"]),
+            schema_version=int(raw[_META + "schema_version"]),
+            inputs=json.loads(raw[_META + "inputs"]),
+            inputs_hash=raw[_META + "inputs_hash"],
+            rows_digest=raw[_META + "rows_digest"],
+        )
+    except (KeyError, ValueError) as error:
+        raise LakeError(
+            _unusable(path, table, shard, f"a Parquet file that this project did not write ({error})")
+        ) from error
+    if (meta.table, meta.shard) != (table, shard):
+        raise LakeError(_unusable(path, table, shard, f"shard {meta.shard} of table {meta.table}"))
+    if meta.n_shards != N_SHARDS:
+        raise LakeError(
+            f"{path}: expected a lake of {N_SHARDS} shards, got one of {meta.n_shards}: curate into a new PETAR_HOME, "
+            "or use the version of the code that wrote it"
+        )
+    if meta.schema_version != schemas.SCHEMA_VERSION:
+        older = meta.schema_version < schemas.SCHEMA_VERSION
+        remedy = f"materialise `{table}` again" if older else "use the newer version of the code that wrote it"
+        raise LakeError(
+            f"{path}: expected schema version {schemas.SCHEMA_VERSION} of table {table}, got "
+            f"{'an older' if older else 'a newer'} one, {meta.schema_version}: {remedy}"
+        )
+    return meta
+
+
+def _unusable(path: Path, table: str, shard: str, got: str) -> str:
+    what = f"table {table}" if shard == WHOLE else f"shard {shard} of table {table}"
+    return f"{path}: expected {what}, got {got}: delete the file and materialise {what} again"
+
+
+def _check_place(table: str, shard: str, *, sharded: bool) -> None:
+    schemas.schema_of(table)
+    if sharded and (table not in schemas.SHARDED or shard not in SHARD_NAMES):
+        raise LakeError(
+            f"expected a shard 00..{SHARD_NAMES[-1]} of {', '.join(schemas.SHARDED)}, got shard {shard} of {table}"
+        )
+    if not sharded and table in schemas.SHARDED:
+        raise LakeError(f"expected a whole table, got {table}, which is in shards: use write_shard")
+
+
+def _name(shard: int | str) -> str:
+    return shard_name(shard) if isinstance(shard, int) else shard
+
+
+def _words(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,31 @@
+-- What changed since the version of the curation before: lesions that came, went, or were measured anew, by reason.
+WITH now AS (
+    SELECT finding_id, outcome, mtv_ml, suvmax FROM lake.localisations
+),
+before AS (
+    SELECT finding_id, outcome, mtv_ml, suvmax FROM previous.localisations
+),
+paired AS (
+    SELECT
+        coalesce(b.outcome, '(no such finding)') AS outcome_before,
+        coalesce(n.outcome, '(no such finding)') AS outcome_now,
+        abs(n.mtv_ml - b.mtv_ml) AS mtv_ml_change,
+        n.mtv_ml IS DISTINCT FROM b.mtv_ml OR n.suvmax IS DISTINCT FROM b.suvmax AS is_changed
+    FROM now AS n
+    FULL JOIN before AS b USING (finding_id)
+)
+SELECT
+    CASE
+        WHEN outcome_now = outcome_before AND is_changed THEN 'measured anew'
+        WHEN outcome_now = outcome_before THEN 'unchanged'
+        WHEN outcome_now = 'lesion' THEN 'came'
+        WHEN outcome_before = 'lesion' THEN 'went'
+        ELSE 'rejected otherwise'
+    END AS change,
+    outcome_before,
+    outcome_now,
+    count(*) AS n,
+    median(mtv_ml_change) AS mtv_ml_change_median
+FROM paired
+GROUP BY ALL
+ORDER BY change, n DESC, outcome_before, outcome_now

@@ -1,0 +1,12 @@
+-- Lesions by organ: count, share, patients, and medians of SUVmax, volume and TLG.
+SELECT
+    coalesce(organ, '(unknown)') AS organ,
+    count(*) AS n_lesions,
+    round(100.0 * count(*) / sum(count(*)) OVER (), 2) AS percent,
+    count(DISTINCT patient_id) AS n_patients,
+    median(suvmax) AS suvmax_median,
+    median(mtv_ml) AS mtv_ml_median,
+    median(tlg) AS tlg_median
+FROM lesions
+GROUP BY ALL
+ORDER BY n_lesions DESC, 1

@@ -1,0 +1,2 @@
+-- What physicians said of lesions.
+SELECT * FROM lake.reviews

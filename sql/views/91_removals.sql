@@ -1,0 +1,2 @@
+-- Rows that left the lake with their exam.
+SELECT * FROM lake.removals
