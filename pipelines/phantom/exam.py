@@ -1,0 +1,550 @@
+"""One exam of the phantom: its lesions, its image, its report, and the truth about every claim of the report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.outcomes import Outcome
+from pipelines.phantom import wording
+from pipelines.phantom.acquisition import Acquisition, Frame, frame_for
+from pipelines.phantom.body import LABELS, UPTAKE, Ellipsoid, Floats, Painted, Patient, Point, paint, part_mask
+from pipelines.phantom.scanner import Change, Scan
+from pipelines.phantom.sites import SITES, Site
+from pipelines.phantom.storage import SUV_STEP
+from pipelines.phantom.tumours import (
+    Box,
+    Maxima,
+    Peak,
+    Shape,
+    Tumour,
+    activity,
+    draw_blobs,
+    draw_center,
+    far_enough,
+    fits,
+    hot_slices,
+    peak_of,
+    resize,
+    shape_on,
+)
+
+_MIN_SUVMAX = 2.8
+_SAFE_ROUNDING = 0.044
+"""A lesion whose SUVmax lies farther than this from its tenth is drawn again: storage may move it over the edge of
+0.05.
+"""
+_MAX_ROUNDS = 14
+
+
+@dataclass(frozen=True)
+class Imaged:
+    """A lesion (or a physiologic peak) as it came out in the image. `mask` lies in `box` of the PET grid."""
+
+    lesion_id: str
+    tumour: Tumour | None
+    box: Box
+    mask: NDArray[np.bool_]
+    peak: Peak
+    slice_k: int
+    suvmax_reported: float
+    size_mm: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """One claim of a report and what must become of it."""
+
+    claim: wording.Claim
+    sentence: str
+    imaged: Imaged | None
+    comparison: str
+
+
+@dataclass(frozen=True)
+class PhantomExam:
+    """Everything of one exam, before it is stored."""
+
+    exam_id: str
+    patient: Patient
+    acquisition: Acquisition
+    frame: Frame
+    painted: Painted
+    suv: Floats
+    lesions: tuple[Imaged, ...]
+    findings: str
+    impression: str
+    study_date: date
+    truths: tuple[Truth, ...]
+
+
+def uptake_for(tracer: str, rng: np.random.Generator) -> dict[str, float]:
+    """The tracer's uptake with an exam's own variation (about 12 %; myocardium and urine vary manyfold)."""
+    uptake = {tissue: suv * float(np.clip(rng.normal(1, 0.12), 0.75, 1.3)) for tissue, suv in UPTAKE[tracer].items()}
+    uptake["myocardium"] *= float(rng.choice([0.5, 0.9, 1.9])) if tracer == "FDG" else 1.0
+    uptake["bladder"] *= float(rng.uniform(0.6, 1.6))
+    uptake["excreted"] *= float(rng.uniform(0.5, 1.4))
+    return uptake
+
+
+def make_exam(
+    exam_id: str,
+    patient: Patient,
+    acquisition: Acquisition,
+    study_date: date,
+    earlier: Sequence[Imaged] | None,
+    decoys: Sequence[str],
+    rng: np.random.Generator,
+) -> PhantomExam:
+    """An exam of `patient`; `earlier` are the lesions of the patient's previous exam (None: this is the first one).
+
+    `decoys` names the kinds of sentence that must be rejected (see `DECOYS`).
+    """
+    uptake = uptake_for(acquisition.tracer, rng)
+    shift = tuple(round(float(v), 2) for v in rng.uniform((-6, -25, -250), (6, 25, 250)))
+    frame = frame_for(patient, acquisition.spacing_mm, acquisition.top_mm, shift, acquisition.oblique_deg)  # type: ignore[arg-type]
+    painted = paint(patient, frame.grid, uptake)
+    scan = Scan(painted.suv, acquisition.spacing_mm, float(rng.uniform(0.09, 0.15)), rng)
+    planned = _plan(exam_id, patient, acquisition.tracer, earlier, rng)
+    builder = _Builder(patient, frame, painted, scan, acquisition.tracer, rng)
+    lesions = builder.place(planned)
+    suv = np.round(scan.image / SUV_STEP) * np.float32(SUV_STEP)
+    findings, impression, truths = _report(
+        lesions, builder.physiologic(), Maxima(suv), frame, earlier, acquisition.tracer, decoys, uptake, rng
+    )
+    return PhantomExam(
+        exam_id, patient, acquisition, frame, painted, suv, tuple(lesions), findings, impression, study_date, truths
+    )
+
+
+def _plan(
+    exam_id: str, patient: Patient, tracer: str, earlier: Sequence[Imaged] | None, rng: np.random.Generator
+) -> list[Tumour | Site]:
+    """Lesions to be drawn anew (a Site) and lesions that were there before, changed (a Tumour)."""
+    known: list[Tumour | Site] = []
+    for before in earlier or ():
+        tumour = before.tumour
+        if tumour is None:
+            continue
+        fate = rng.random()
+        if fate < 0.15:
+            continue
+        if fate < 0.45:
+            known.append(
+                replace(
+                    resize(tumour, float(rng.uniform(1.05, 1.2))),
+                    suv=min(38.0, tumour.suv * float(rng.uniform(1.3, 1.7))),
+                )
+            )
+        elif fate < 0.75:
+            known.append(
+                replace(resize(tumour, float(rng.uniform(0.88, 0.98))), suv=tumour.suv * float(rng.uniform(0.6, 0.78)))
+            )
+        else:
+            known.append(replace(tumour, suv=tumour.suv * float(rng.uniform(0.95, 1.05))))
+    wanted = int(rng.integers(1, 7)) if earlier is None else max(1 - len(known), int(rng.integers(0, 3)))
+    options = [s for s in SITES if tracer in s.tracers]
+    # Sites are drawn by organ first, else the spine and the ribs would have most of the lesions.
+    organs = sorted({s.organ for s in options})
+    weights = np.array([3.0 if o in ("lymph node", "lung", "liver") else 1.0 for o in organs])
+    new: list[Tumour | Site] = []
+    for _ in range(min(wanted, 6 - len(known))):
+        organ = organs[int(rng.choice(len(organs), p=weights / weights.sum()))]
+        pool = [s for s in options if s.organ == organ]
+        new.append(pool[int(rng.integers(len(pool)))])
+    if earlier is None and rng.random() < 0.35:
+        new[0] = _one_of([s for s in options if s.near_hot], rng)
+    return known + new
+
+
+def _one_of(sites: Sequence[Site], rng: np.random.Generator) -> Site:
+    """One of the sites."""
+    return sites[int(rng.integers(len(sites)))]
+
+
+@dataclass
+class _Placed:
+    tumour: Tumour
+    shape: Shape
+    change: Change
+    tries: int = 0
+
+
+class _Builder:
+    """Puts lesions into a scan until each can be told from everything else on its slice."""
+
+    def __init__(
+        self, patient: Patient, frame: Frame, painted: Painted, scan: Scan, tracer: str, rng: np.random.Generator
+    ) -> None:
+        self.patient, self.frame, self.painted, self.scan, self.tracer, self.rng = (
+            patient,
+            frame,
+            painted,
+            scan,
+            tracer,
+            rng,
+        )
+        self.placed: list[_Placed] = []
+
+    def place(self, planned: Sequence[Tumour | Site]) -> list[Imaged]:
+        """The lesions that could be placed and located, in order from the head."""
+        for number, item in enumerate(planned):
+            tumour = item if isinstance(item, Tumour) else self._draw(item, self._name(number, item))
+            if tumour is not None:
+                self._insert(tumour)
+            if tumour is not None and isinstance(item, Site) and len(planned) < 6 and self.rng.random() < 0.12:
+                partner = self._partner(tumour)
+                if partner is not None:
+                    self._insert(partner)
+        imaged: list[Imaged | None] = []
+        for _ in range(_MAX_ROUNDS):
+            imaged = self._measure()
+            failed = [p for p, i in zip(self.placed, imaged) if i is None]
+            if not failed:
+                break
+            for placed in failed:
+                self._again(placed)
+        else:
+            imaged = self._measure()
+        lost = [p for p, i in zip(self.placed, imaged) if i is None]
+        for placed in lost:
+            self.scan.remove(placed.change)
+            self.placed.remove(placed)
+        if lost:
+            # What is left is measured without the lost ones; a lesion that fails now is left unreported
+            # but stays in the image.
+            imaged = self._measure()
+        return sorted((i for i in imaged if i is not None), key=lambda i: -i.peak.ijk[2])
+
+    def _name(self, number: int, site: Site) -> str:
+        words = "_".join(w for w in (site.side, site.subsite, site.organ) if w).replace(" ", "-")
+        return f"{words}_{number}_{int(self.rng.integers(10_000)):04d}"
+
+    def _draw(self, site: Site, lesion_id: str) -> Tumour | None:
+        """A new lesion at a site, or None where no place was found."""
+        for attempt in range(40):
+            center = draw_center(site, self.painted.labels, self.frame.grid, self.rng)
+            if center is None:
+                return None
+            low, high = site.radius_mm
+            radius = float(self.rng.uniform(low, low + (high - low) * max(0.15, 1 - attempt / 40)))
+            lobulated = radius > 8 and self.rng.random() < 0.35
+            blobs = draw_blobs(radius / (1.15 if lobulated else 1), lobulated, self.rng)
+            core = float(self.rng.uniform(0.4, 0.6)) if radius > 13 and self.rng.random() < 0.4 else 0.0
+            suv = float(np.clip(self.rng.lognormal(np.log(7.0), 0.5), 3.2, 30)) * (1.25 if radius < 8 else 1.0)
+            tumour = Tumour(lesion_id, site, center, blobs, suv, core, float(self.rng.uniform(-0.2, 0.2)))
+            if self._allowed(tumour, [p.tumour for p in self.placed], gap_mm=12.0):
+                return replace(tumour, suv=max(tumour.suv, 2.6 * self._background(tumour)))
+        return None
+
+    def _partner(self, tumour: Tumour) -> Tumour | None:
+        """A second lesion of the same site that touches the first one, clearly hotter or cooler."""
+        for _ in range(25):
+            radius = max(6.0, tumour.radius_mm * float(self.rng.uniform(0.7, 1.1)))
+            blobs = draw_blobs(radius, False, self.rng)
+            direction = self.rng.normal(size=3)
+            distance = (tumour.reach_mm + radius) * 0.97
+            offset = direction / np.linalg.norm(direction) * distance / np.array(self.patient.scale)
+            x, y, z = np.array(tumour.center) + offset
+            ratio = float(self.rng.choice([0.72, 1.4]))
+            partner = Tumour(
+                f"{tumour.lesion_id}_b",
+                tumour.site,
+                (float(x), float(y), float(z)),
+                blobs,
+                tumour.suv * ratio,
+                touches=tumour.lesion_id,
+            )
+            side_kept = not tumour.site.side or np.sign(x) == np.sign(tumour.center[0])
+            others = [p.tumour for p in self.placed if p.tumour is not tumour]
+            if side_kept and self._allowed(partner, others, gap_mm=8.0):
+                return partner
+        return None
+
+    def _allowed(self, tumour: Tumour, others: Sequence[Tumour], gap_mm: float) -> bool:
+        if not far_enough(tumour.center, tumour.reach_mm, others, self.patient.scale, gap_mm):
+            return False
+        shape = shape_on(tumour, self.frame.grid, self.patient.scale)
+        return fits(tumour, shape, self.painted.labels, self.painted.suv, self.frame.grid)
+
+    def _background(self, tumour: Tumour) -> float:
+        shape = shape_on(tumour, self.frame.grid, self.patient.scale)
+        return float(np.median(self.painted.suv[shape.box][shape.mask]))
+
+    def _insert(self, tumour: Tumour, tries: int = 0) -> None:
+        shape = shape_on(tumour, self.frame.grid, self.patient.scale)
+        if not fits(tumour, shape, self.painted.labels, self.painted.suv, self.frame.grid):
+            return
+        occupied = shape.occupancy.copy()
+        mask = shape.mask.copy()
+        for other in self.placed:
+            _subtract(occupied, mask, shape.box, other.shape)
+        shape = Shape(shape.box, occupied, np.minimum(shape.core, occupied), mask)
+        if not mask.any():
+            return
+        suv = activity(tumour, shape, self._background(tumour))
+        self.placed.append(_Placed(tumour, shape, self.scan.add(shape.box, shape.occupancy, suv), tries))
+
+    def _again(self, placed: _Placed) -> None:
+        """Draws a lesion's activity again; a new lesion that keeps failing moves somewhere else."""
+        self.scan.remove(placed.change)
+        self.placed.remove(placed)
+        tumour = placed.tumour
+        if placed.tries >= 5 and not tumour.touches and not tumour.trend:
+            moved = self._draw(tumour.site, tumour.lesion_id)
+            tumour = moved if moved is not None else tumour
+        floor = 2.6 * self._background(tumour)
+        suv = max(tumour.suv * float(self.rng.uniform(0.94, 1.14)), min(floor, 3.5))
+        self._insert(replace(tumour, suv=suv), placed.tries + 1)
+
+    def _measure(self) -> list[Imaged | None]:
+        """What the image shows of each placed lesion; None where it cannot be told from something else."""
+        maxima = Maxima(self.scan.image)
+        found: list[Imaged | None] = []
+        for placed in self.placed:
+            found.append(self._see(placed, maxima))
+        return found
+
+    def _see(self, placed: _Placed, maxima: Maxima) -> Imaged | None:
+        box, mask = placed.shape.box, placed.shape.mask
+        peak = peak_of(self.scan.image, box, mask)
+        if peak is None or peak.suvmax < _MIN_SUVMAX or abs(peak.suvmax - round(peak.suvmax, 1)) > _SAFE_ROUNDING:
+            return None
+        slices = hot_slices(self.scan.image, box, mask, peak.suvmax)
+        # Reports cite the hottest slice more often than not.
+        state = int(peak.suvmax * 1000) % 5
+        slice_k = peak.ijk[2] if state < 3 else slices[state % len(slices)]
+        reported = round(peak.suvmax, 1)
+        if any(not _holds(box, mask, ijk) for ijk in maxima.matching(slice_k, reported)):
+            return None
+        size = _axial_size_mm(placed.shape, self.frame.spacing_mm)
+        return Imaged(placed.tumour.lesion_id, placed.tumour, box, mask, peak, slice_k, reported, size)
+
+    def physiologic(self) -> list[Imaged]:
+        """Bladder and renal pelves as they came out: peaks with numbers that a report may state."""
+        maxima = Maxima(self.scan.image)
+        found = []
+        for name, part in self._hot_parts():
+            box, mask = part_mask(part, self.frame.grid)
+            if mask.sum() < 8 or any(p.shape.mask.any() and _overlap(box, p.shape.box) for p in self.placed):
+                continue
+            peak = peak_of(self.scan.image, box, mask)
+            if peak is None or peak.suvmax < 5 or abs(peak.suvmax - round(peak.suvmax, 1)) > _SAFE_ROUNDING:
+                continue
+            reported = round(peak.suvmax, 1)
+            if all(_holds(box, mask, ijk) for ijk in maxima.matching(peak.ijk[2], reported)):
+                found.append(Imaged(name, None, box, mask, peak, peak.ijk[2], reported, (0.0, 0.0)))
+        return found
+
+    def _hot_parts(self) -> list[tuple[str, Ellipsoid]]:
+        hot = {
+            "urinary_bladder": "urinary bladder",
+            "kidney_right": "right renal pelvis",
+            "kidney_left": "left renal pelvis",
+        }
+        return [
+            (hot[p.label], p)
+            for p in self.patient.parts
+            if isinstance(p, Ellipsoid) and p.label in hot and p.tissue in ("bladder", "excreted")
+        ]
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return all(x.start < y.stop and y.start < x.stop for x, y in zip(a, b))
+
+
+def _holds(box: Box, mask: NDArray[np.bool_], ijk: tuple[int, int, int]) -> bool:
+    at = tuple(v - b.start for v, b in zip(ijk, box))
+    return all(0 <= v < n for v, n in zip(at, mask.shape)) and bool(mask[at])
+
+
+def _subtract(occupied: Floats, mask: NDArray[np.bool_], box: Box, other: Shape) -> None:
+    """Takes out of a lesion's voxels what another lesion already fills."""
+    if not _overlap(box, other.box):
+        return
+    mine, theirs = [], []
+    for a, b in zip(box, other.box):
+        low, high = max(a.start, b.start), min(a.stop, b.stop)
+        mine.append(slice(low - a.start, high - a.start))
+        theirs.append(slice(low - b.start, high - b.start))
+    here, there = tuple(mine), tuple(theirs)
+    occupied[here] = np.minimum(occupied[here], 1 - other.occupancy[there])
+    mask[here] &= ~other.mask[there]
+
+
+def _axial_size_mm(shape: Shape, spacing_mm: tuple[float, float, float]) -> tuple[float, float]:
+    """Long and short axis of the lesion on its largest axial slice, from its area moments."""
+    filled = shape.occupancy > 0.5
+    plane = filled[:, :, int(filled.sum((0, 1)).argmax())]
+    points = np.argwhere(plane) * np.array(spacing_mm[:2])
+    if len(points) < 3:
+        return 2 * spacing_mm[0], spacing_mm[0]
+    spread = np.sqrt(np.maximum(np.linalg.eigvalsh(np.cov(points.T)), 1.0)) * 4
+    return float(spread[1]), float(spread[0])
+
+
+DECOYS = (
+    "liver",
+    "blood pool",
+    "faint",
+    "range",
+    "pair",
+    "prior only",
+    "not in the image",
+    "outside",
+    "physiologic",
+    "no anatomy",
+    "wrong side",
+    "said twice",
+)
+"""Kinds of sentence that a curation must reject, or (physiologic, said twice) take for exactly one finding."""
+
+
+def _report(
+    lesions: Sequence[Imaged],
+    physiologic: Sequence[Imaged],
+    maxima: Maxima,
+    frame: Frame,
+    earlier: Sequence[Imaged] | None,
+    tracer: str,
+    decoys: Sequence[str],
+    uptake: dict[str, float],
+    rng: np.random.Generator,
+) -> tuple[str, str, tuple[Truth, ...]]:
+    """The findings and the impression, and a truth for every claim in the findings."""
+    n_k = frame.shape[2]
+    by_id = {i.lesion_id: i for i in (*lesions, *physiologic)}
+    seen = [_seen(i, n_k, earlier) for i in lesions]
+    claimed: set[tuple[int, float]] = set()
+    sentences: list[wording.Sentence] = []
+
+    def say(sentence: wording.Sentence) -> bool:
+        keys = {(c.slice, c.suvmax_reported) for c in sentence.claims}
+        if keys & claimed:
+            return False
+        claimed.update(keys)
+        sentences.append(sentence)
+        return True
+
+    hidden: set[str] = set()
+    if "no anatomy" in decoys and len(seen) > 2 and say(wording.nowhere_sentence(seen[-1], rng)):
+        hidden.add(seen[-1].lesion_id)
+    sided = [
+        s for s in seen if s.site.side and s.lesion_id not in hidden and abs(_x_of(by_id[s.lesion_id], frame)) > 25
+    ]
+    if "wrong side" in decoys and len(seen) > 1 and sided and say(wording.wrong_side_sentence(sided[-1], tracer, rng)):
+        hidden.add(sided[-1].lesion_id)
+    open_lesions = [s for s in seen if s.lesion_id not in hidden]
+    n = 0
+    while n < len(open_lesions):
+        first = open_lesions[n]
+        second = open_lesions[n + 1] if n + 1 < len(open_lesions) else None
+        if second is not None and second.site.region == first.site.region and rng.random() < 0.3:
+            say(wording.joined_sentence(first, second, tracer, rng))
+            n += 2
+            continue
+        sentence = wording.lesion_sentence(first, tracer, rng)
+        if say(sentence) and "said twice" in decoys and n == 0:
+            sentences.append(sentence)
+        n += 1
+
+    def random_slice() -> int:
+        return int(rng.integers(n_k // 5, 4 * n_k // 5))
+
+    for kind in decoys:
+        at = random_slice()
+        if kind in ("liver", "blood pool"):
+            say(
+                wording.reference_sentence(
+                    kind, _organ_slice(frame, kind), _tenth(uptake["liver" if kind == "liver" else "blood"] * 1.25), rng
+                )
+            )
+        elif kind == "faint":
+            say(wording.faint_sentence(at, _tenth(rng.uniform(1.1, 2.4)), rng))
+        elif kind in ("range", "pair"):
+            low = _tenth(rng.uniform(2.6, 5.0))
+            say(wording.several_sentence(at, low, _tenth(low + rng.uniform(0.6, 4)), kind == "range", rng))
+        elif kind == "prior only":
+            say(wording.prior_sentence(at, _tenth(rng.uniform(3, 12)), rng))
+        elif kind == "outside":
+            say(
+                wording.absent_sentence(
+                    n_k + int(rng.integers(5, 90)), _tenth(rng.uniform(4, 14)), tracer, Outcome.SLICE_OUTSIDE, rng
+                )
+            )
+        elif kind == "not in the image":
+            for _ in range(20):
+                at, suv = random_slice(), _tenth(rng.uniform(4.5, 26))
+                if not maxima.matching(n_k - at, suv, tolerance_suv=0.3):
+                    say(wording.absent_sentence(at, suv, tracer, Outcome.NOT_IN_IMAGE, rng))
+                    break
+        elif kind == "physiologic" and physiologic:
+            chosen = physiologic[int(rng.integers(len(physiologic)))]
+            slice_number = n_k - chosen.slice_k
+            say(
+                wording.physiologic_sentence(
+                    "Abdomen/Pelvis", chosen.lesion_id, slice_number, chosen.suvmax_reported, chosen.lesion_id, rng
+                )
+            )
+    for region in wording.REGIONS:
+        sentences.extend(wording.normal_sentences(region, tracer, rng))
+    order = rng.permutation(len(sentences))
+    mixed = [sentences[int(n)] for n in order]
+    truths = []
+    comparisons = {s.lesion_id: s.comparison for s in seen}
+    stated: set[str] = set()
+    for sentence in mixed:
+        if sentence.text in stated:
+            continue
+        stated.add(sentence.text)
+        for claim in sentence.claims:
+            truths.append(Truth(claim, sentence.text, by_id.get(claim.lesion_id), comparisons.get(claim.lesion_id, "")))
+    return wording.write_findings(mixed, rng), wording.write_impression(open_lesions, tracer, rng), tuple(truths)
+
+
+def _tenth(value: float) -> float:
+    return round(float(value), 1)
+
+
+def _x_of(imaged: Imaged, frame: Frame) -> float:
+    return float(frame.grid.x[imaged.peak.ijk[0]])
+
+
+def _organ_slice(frame: Frame, kind: str) -> int:
+    height = -640.0 if kind == "liver" else -430.0
+    return frame.shape[2] - int(np.abs(frame.grid.z - height).argmin())
+
+
+def _seen(imaged: Imaged, n_k: int, earlier: Sequence[Imaged] | None) -> wording.Seen:
+    assert imaged.tumour is not None
+    before = {i.lesion_id: i.suvmax_reported for i in earlier or ()}
+    return wording.Seen(
+        lesion_id=imaged.lesion_id,
+        site=imaged.tumour.site,
+        slice=n_k - imaged.slice_k,
+        suvmax=imaged.suvmax_reported,
+        size_mm=imaged.size_mm,
+        prior_suvmax=before.get(imaged.lesion_id),
+        is_new=earlier is not None and imaged.lesion_id not in before,
+        necrotic=imaged.tumour.core > 0,
+    )
+
+
+def study_date_of(first: date, visit: int) -> date:
+    """The date of a patient's visit: about four months from one to the next."""
+    return first + timedelta(days=118 * visit)
+
+
+def organ_at(exam: PhantomExam, ijk: tuple[int, int, int]) -> str:
+    """The class of the organ that holds a voxel, empty where there is none."""
+    names = {number: name for name, number in LABELS.items()}
+    return names.get(int(exam.painted.labels[ijk]), "")
+
+
+def mask_center(frame: Frame, imaged: Imaged) -> Point:
+    """The centre of a mask in RAS mm."""
+    i, j, k = np.argwhere(imaged.mask).mean(0) + [b.start for b in imaged.box]
+    x, y, z = (frame.affine @ [i, j, k, 1.0])[:3]
+    return float(x), float(y), float(z)
