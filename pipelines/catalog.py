@@ -49,8 +49,14 @@ class CatalogSummary:
     previous: str | None
     tables: Mapping[str, int]
     """Rows of every table of the lake."""
-    views: tuple[str, ...]
+    rows: Mapping[str, int]
+    """Rows of every view, in the views' order."""
     n_files: int
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Names of the views."""
+        return tuple(self.rows)
 
 
 def build_catalog(home: Path, sql_dir: Path = SQL_DIR, keep: int = KEPT_VERSIONS) -> CatalogSummary:
@@ -79,12 +85,14 @@ def build_catalog(home: Path, sql_dir: Path = SQL_DIR, keep: int = KEPT_VERSIONS
         kept = [*history, version][-max(keep, 2) :]
         atomic.write_bytes(home / VERSIONS_NAME / "history", "".join(f"{v}\n" for v in kept).encode())
         _prune(home / VERSIONS_NAME, kept)
+    with connect(home) as con:
+        rows = {name: con.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0] for name, _ in views}
     return CatalogSummary(
         home / CATALOG_NAME,
         version,
         previous,
         {table: sum(meta.n_rows for _, meta in found) for table, found in metas.items()},
-        tuple(name for name, _ in views),
+        rows,
         sum(len(found) for found in metas.values()),
     )
 
