@@ -69,12 +69,13 @@ def parse(text: str) -> dict[str, str]:
     """
     fields: dict[str, str] = {}
     matches = list(_LABELS.finditer(text))
-    for match, following in zip(matches, [*matches[1:], None], strict=True):
+    ends = [match.start() for match in matches[1:]] + [len(text)]
+    for match, end in zip(matches, ends, strict=False):
         name = _BY_LABEL[match[1].lower()]
         if name == "findings":
             fields.setdefault(name, text[match.end() :].strip())
             break
-        value = text[match.end() : following.start() if following else len(text)].strip().removesuffix(".").strip()
+        value = text[match.end() : end].strip().removesuffix(".").strip()
         if value:
             fields.setdefault(name, value)
     return fields
