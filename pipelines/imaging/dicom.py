@@ -341,9 +341,10 @@ def _slice_step(
             f"series {series.name} lacks {missing} slices, the first after slice {holes[0] + 1} by position: copy it"
             " again",
         )
-    uneven = np.abs(gaps - step)
-    if uneven.max() > tolerance:
-        at = int(uneven.argmax())
+    even = (along[-1] - along[0]) / (len(along) - 1)
+    off = np.abs(along - along[0] - even * np.arange(len(along)))
+    if off.max() > tolerance:
+        at = int(np.abs(gaps - step).argmax())
         raise ExamError(
             ExamProblem.BAD_GEOMETRY,
             f"series {series.name} has gaps of {gaps[at]:.2f} mm among gaps of {step:.2f} mm (after slice {at + 1}):"
@@ -363,7 +364,7 @@ def _slice_step(
             f"series {series.name} is tilted: its slices drift by {np.linalg.norm(drift):.1f} mm in plane: resample it"
             " to a right-angled grid",
         )
-    return float((along[-1] - along[0]) / (len(along) - 1))
+    return float(even)
 
 
 def _is_dynamic(dataset: Any) -> bool:

@@ -1,0 +1,216 @@
+"""The basin of a peak: which voxels belong to it and not to a neighbour, and the level at which each hangs on to it.
+
+A watershed by descending flooding. Water falls from the highest voxel of a box down to a floor; every local maximum
+founds a basin, and where two meet, the lesser is swallowed if it is only noise or texture (it rises little above the
+saddle) and kept apart if it stands out, if it was reported as a lesion of its own, or if it is hotter than the
+lesion that is looked for.
+"""
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+LOGIC_VERSION = "basins-1"
+
+N_LEVELS = 4096
+OWN, OTHER, FREE = 1, 2, 0
+
+
+@dataclass(frozen=True, eq=False)
+class Basin:
+    """What a peak owns in a box. hold_suv (i, j, k): the level down to which a voxel is connected to the peak inside
+    its basin, 0 outside; region at threshold T is hold_suv >= T. foreign (i, j, k): voxels that belong to another
+    peak."""
+
+    hold_suv: NDArray[np.float32]
+    foreign: NDArray[np.bool_]
+
+
+def basin_of(
+    values: NDArray[np.float32], peak: tuple[int, int, int], others: NDArray[np.int64], floor: float, swallow: float
+) -> Basin:
+    """The basin of `peak` among `others` (n, 3) and all that is hotter, above `floor`.
+
+    values: C-contiguous box (i, j, k). swallow: a maximum that rises by less than this part of its value above the
+    saddle to its neighbour is texture of the neighbour.
+    """
+    labels = _flood(values, np.array(peak, dtype=np.int64), others, np.float32(floor), np.float32(swallow))
+    hold = _hold(values, labels, np.array(peak, dtype=np.int64), np.float32(floor))
+    return Basin(hold, labels == OTHER)
+
+
+@numba.njit(cache=True)
+def _order(values, floor):
+    """Flat indices of the voxels above `floor` from the highest down, to within one of N_LEVELS levels."""
+    flat = values.ravel()
+    top = floor
+    n = 0
+    for v in flat:
+        if v > floor:
+            n += 1
+            if v > top:
+                top = v
+    counts = np.zeros(N_LEVELS + 1, np.int64)
+    scale = np.float32((N_LEVELS - 1) / max(top - floor, np.float32(1e-6)))
+    for v in flat:
+        if v > floor:
+            counts[N_LEVELS - 1 - int((v - floor) * scale) + 1] += 1
+    for level in range(N_LEVELS):
+        counts[level + 1] += counts[level]
+    order = np.empty(n, np.int64)
+    for at in range(flat.size):
+        v = flat[at]
+        if v > floor:
+            level = N_LEVELS - 1 - int((v - floor) * scale)
+            order[counts[level]] = at
+            counts[level] += 1
+    return order
+
+
+@numba.njit(cache=True)
+def _root(parents, label):
+    while parents[label] != label:
+        parents[label] = parents[parents[label]]
+        label = parents[label]
+    return label
+
+
+@numba.njit(cache=True)
+def _flood(values, peak, others, floor, swallow):
+    """Owner of each voxel of the box: OWN, OTHER or 0 (below the floor)."""
+    n_i, n_j, n_k = values.shape
+    flat = values.ravel()
+    order = _order(values, floor)
+    label = np.zeros(flat.size, np.int32)
+    parents = np.zeros(len(order) + 1, np.int32)
+    summit = np.zeros(len(order) + 1, np.float32)
+    mark = np.zeros(len(order) + 1, np.int8)
+    own_at = (peak[0] * n_j + peak[1]) * n_k + peak[2]
+    own_value = flat[own_at]
+    seeds = np.zeros(flat.size, np.int8)
+    for n in range(len(others)):
+        seeds[(others[n, 0] * n_j + others[n, 1]) * n_k + others[n, 2]] = OTHER
+    seeds[own_at] = OWN
+    n_labels = 0
+    for at in order:
+        value = flat[at]
+        i, rest = divmod(at, n_j * n_k)
+        j, k = divmod(rest, n_k)
+        best = 0
+        best_value = np.float32(-1.0)
+        for side in range(6):
+            near = -1
+            if side == 0 and i > 0:
+                near = at - n_j * n_k
+            elif side == 1 and i < n_i - 1:
+                near = at + n_j * n_k
+            elif side == 2 and j > 0:
+                near = at - n_k
+            elif side == 3 and j < n_j - 1:
+                near = at + n_k
+            elif side == 4 and k > 0:
+                near = at - 1
+            elif side == 5 and k < n_k - 1:
+                near = at + 1
+            if near < 0 or label[near] == 0:
+                continue
+            root = _root(parents, label[near])
+            if best == 0:
+                best, best_value = root, flat[near]
+                continue
+            if root == best:
+                best_value = max(best_value, flat[near])
+                continue
+            merged = _meet(parents, summit, mark, best, root, value, swallow)
+            if merged != 0:
+                best = merged
+                best_value = max(best_value, flat[near])
+            elif flat[near] > best_value:
+                best, best_value = root, flat[near]
+        if best == 0 or (seeds[at] != 0 and mark[best] != seeds[at]):
+            # A new summit; or a reported peak on the flank of another one, which founds its basin all the same.
+            n_labels += 1
+            parents[n_labels] = n_labels
+            summit[n_labels] = value
+            mark[n_labels] = seeds[at]
+            if seeds[at] == 0 and value > own_value:
+                mark[n_labels] = OTHER
+            best = n_labels
+        label[at] = best
+    owner = np.zeros(flat.size, np.int8)
+    for at in order:
+        owner[at] = OWN if mark[_root(parents, label[at])] == OWN else OTHER
+    return owner.reshape(values.shape)
+
+
+@numba.njit(cache=True)
+def _meet(parents, summit, mark, a, b, level, swallow):
+    """The root after two basins met at `level`: the greater one where the lesser is swallowed, 0 where both stay."""
+    if mark[a] != 0 and mark[b] != 0:
+        if mark[a] == OTHER and mark[b] == OTHER:
+            parents[b] = a
+            summit[a] = max(summit[a], summit[b])
+            return a
+        return 0
+    if mark[a] != 0 or mark[b] != 0:
+        great, less = (a, b) if mark[a] != 0 else (b, a)
+    else:
+        great, less = (a, b) if summit[a] >= summit[b] else (b, a)
+    if summit[less] - level < swallow * summit[less]:
+        parents[less] = great
+        return great
+    return 0
+
+
+@numba.njit(cache=True)
+def _hold(values, owner, peak, floor):
+    """Level at which each own voxel hangs together with the peak: the highest lowest value over all paths inside the
+    basin."""
+    n_i, n_j, n_k = values.shape
+    flat = values.ravel()
+    own = owner.ravel()
+    hold = np.zeros(flat.size, np.float32)
+    start = (peak[0] * n_j + peak[1]) * n_k + peak[2]
+    top = flat[start]
+    scale = np.float32((N_LEVELS - 1) / max(top - floor, np.float32(1e-6)))
+    # A queue of buckets, one a level, as linked lists: first[level] -> voxel -> following[voxel].
+    first = np.full(N_LEVELS, -1, np.int64)
+    following = np.full(flat.size, -1, np.int64)
+    queued = np.zeros(flat.size, np.bool_)
+    level = N_LEVELS - 1
+    first[level] = start
+    queued[start] = True
+    water = top
+    while level >= 0:
+        at = first[level]
+        if at < 0:
+            level -= 1
+            continue
+        first[level] = following[at]
+        water = min(water, flat[at])
+        hold[at] = water
+        i, rest = divmod(at, n_j * n_k)
+        j, k = divmod(rest, n_k)
+        for side in range(6):
+            near = -1
+            if side == 0 and i > 0:
+                near = at - n_j * n_k
+            elif side == 1 and i < n_i - 1:
+                near = at + n_j * n_k
+            elif side == 2 and j > 0:
+                near = at - n_k
+            elif side == 3 and j < n_j - 1:
+                near = at + n_k
+            elif side == 4 and k > 0:
+                near = at - 1
+            elif side == 5 and k < n_k - 1:
+                near = at + 1
+            if near < 0 or queued[near] or own[near] != OWN:
+                continue
+            queued[near] = True
+            to = min(level, int((min(flat[near], top) - floor) * scale))
+            following[near] = first[to]
+            first[to] = near
+    return hold.reshape(values.shape)

@@ -1,0 +1,314 @@
+"""All findings of one exam, located, contoured and measured together: one result a finding, a lesion or the reason
+why not."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.imaging import contour as contours
+from pipelines.imaging import locate, masks
+from pipelines.imaging import measure as measures
+from pipelines.imaging.contour import Contour, ContourSettings, StopReason, contour
+from pipelines.imaging.locate import Candidate, LocateSettings, Locator, NearestMiss
+from pipelines.imaging.measure import Measures, measure
+from pipelines.imaging.volume import SliceConvention, Volume
+from pipelines.outcomes import Outcome
+
+LOGIC_VERSION = f"lesions-1 {locate.LOGIC_VERSION} {contours.LOGIC_VERSION} {measures.LOGIC_VERSION}"
+
+STOPPED = {
+    StopReason.LEAK: Outcome.LEAK,
+    StopReason.FLAT: Outcome.FLAT,
+    StopReason.TOO_SMALL: Outcome.TOO_SMALL,
+    StopReason.BORDER: Outcome.BORDER,
+}
+
+
+NO_MISS = NearestMiss(None, None)
+
+
+@dataclass(frozen=True)
+class LesionRequest:
+    """A finding to look for: its reported slice and SUVmax, and the one side that its text names (None: no side, or
+    both)."""
+
+    finding_id: str
+    sentence: str
+    slice: int
+    suvmax_reported: float
+    laterality: str | None = None
+
+
+@dataclass(frozen=True)
+class LesionSettings:
+    """How findings become lesions: the slices' convention, the localisation, the contour, and the width of the
+    midline."""
+
+    convention: SliceConvention = field(default_factory=SliceConvention)
+    locate: LocateSettings = field(default_factory=LocateSettings)
+    contour: ContourSettings = field(default_factory=ContourSettings)
+    midline_mm: float = 10.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain values in a stable order, for hashing."""
+        return {
+            "convention": {"origin": self.convention.origin.value, "base": self.convention.base},
+            "locate": self.locate.to_dict(),
+            "contour": self.contour.to_dict(),
+            "midline_mm": self.midline_mm,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class LesionResult:
+    """What became of one finding; the measures and the mask are there where a region was contoured, lesion or not."""
+
+    request: LesionRequest
+    outcome: Outcome
+    explanation: str
+    slice_k: int
+    rule: str | None = None
+    measures: Measures | None = None
+    mask: Volume | None = None
+    contour: Contour | None = None
+    miss: NearestMiss = NO_MISS
+    nearest_slice_with_suvmax: int | None = None
+    shares_with: tuple[str, ...] = ()
+
+    def to_row(self) -> dict[str, Any]:
+        """The columns of `localisations` that the images decide, by name; unknown is None. mask_path is the
+        caller's."""
+        empty = dict.fromkeys(Measures.__dataclass_fields__)
+        made = self.contour
+        return {
+            "finding_id": self.request.finding_id,
+            "outcome": self.outcome.value,
+            "explanation": self.explanation,
+            "rule": self.rule,
+            "sentence": self.request.sentence,
+            "slice": self.request.slice,
+            "slice_k": self.slice_k,
+            "suvmax_reported": self.request.suvmax_reported,
+            **(self.measures.to_row() if self.measures else empty),
+            "threshold_suv": made.threshold_suv if made else None,
+            "background_suv": made.background_suv if made else None,
+            "iterations": made.iterations if made else None,
+            "stop_reason": made.stop_reason.value if made else None,
+            "method": made.method if made else None,
+            "nearest_suvmax_on_slice": self.miss.suvmax_on_slice,
+            "nearest_slice_with_suvmax": self.nearest_slice_with_suvmax,
+            "shares_with": ", ".join(self.shares_with) or None,
+        }
+
+
+def write_mask(result: LesionResult, folder: Path) -> Path:
+    """The path of a result's mask, written under a folder (the exam's) as its cropped box. ValueError where it has
+    none."""
+    if result.mask is None:
+        raise ValueError(
+            f"expected a lesion, finding {result.request.finding_id} is {result.outcome.value}: it has no mask"
+        )
+    return masks.save_mask(result.mask, folder, result.request.finding_id)
+
+
+@dataclass(frozen=True)
+class _Located:
+    """A request with what the localisation says of it: one candidate, or an outcome."""
+
+    request: LesionRequest
+    k: int
+    candidates: tuple[Candidate, ...]
+    outcome: Outcome | None
+    explanation: str = ""
+    miss: NearestMiss = NO_MISS
+
+
+def find_lesions(
+    suv: Volume, requests: Sequence[LesionRequest], settings: LesionSettings = LesionSettings()
+) -> list[LesionResult]:
+    """One result a request, in their order: located by slice and SUVmax, contoured with the others kept out, measured.
+
+    suv: SUV volume in any orientation; positions come back in the RAS+ order of `suv.canonical()`. Never raises for
+    a finding that is not there.
+    """
+    volume = suv.canonical()
+    if volume.array.dtype != np.float32:
+        volume = Volume(volume.array.astype(np.float32), volume.affine)
+    if not requests:
+        return []
+    locator = Locator(volume, settings.locate)
+    located = _settle([_locate(locator, r, settings) for r in requests], settings.locate)
+    peaks = [one.candidates[0].peak_ijk if one.outcome is None else None for one in located]
+    results = []
+    for n, one in enumerate(located):
+        if one.outcome is not None:
+            results.append(_not_found(one, volume, settings))
+            continue
+        others = np.array([p for p in {q for q in peaks if q is not None} if p != peaks[n]], dtype=np.int64)
+        results.append(_contoured(one, volume, others.reshape(-1, 3), settings))
+    return _with_shared(results)
+
+
+def _locate(locator: Locator, request: LesionRequest, settings: LesionSettings) -> _Located:
+    volume = locator.suv
+    n_slices = volume.shape[2]
+    k = settings.convention.k_of(request.slice, n_slices)
+    if not 0 <= k < n_slices:
+        return _Located(
+            request, k, (), Outcome.SLICE_OUTSIDE, f"slice {request.slice} of an exam with {n_slices} slices"
+        )
+    found = locator.published(k, request.suvmax_reported)
+    side = one_side(request.laterality)
+    if side and found:
+        found = _on_side(found, volume, side, settings.midline_mm) or found
+    if not found or (side and not _on_side(found, volume, side, settings.midline_mm)):
+        basins = locator.basins(k, request.suvmax_reported)
+        if side and basins:
+            basins = _on_side(basins, volume, side, settings.midline_mm) or ([] if found else basins)
+        found = basins or found
+    if not found:
+        miss = locator.nearest_miss(k, request.suvmax_reported)
+        return _Located(request, k, (), Outcome.NOT_IN_IMAGE, "", miss)
+    return _Located(request, k, tuple(found), None)
+
+
+def one_side(laterality: str | None) -> str | None:
+    """'left' or 'right' where the text names just one side, else None."""
+    word = (laterality or "").strip().lower()
+    return word if word in ("left", "right") else None
+
+
+def laterality_in(sentence: str) -> str | None:
+    """'left' or 'right' where a sentence names just one side, else None."""
+    sides = {s.lower() for s in re.findall(r"\b(left|right)\b", sentence, flags=re.IGNORECASE)}
+    if re.search(r"\bbilateral", sentence, flags=re.IGNORECASE) or len(sides) != 1:
+        return None
+    return sides.pop()
+
+
+def _on_side(found: list[Candidate], volume: Volume, side: str, midline_mm: float) -> list[Candidate]:
+    """The candidates whose peak does not lie beyond the midline on the other side."""
+    sign = 1.0 if side == "right" else -1.0
+    return [c for c in found if sign * volume.to_ras_mm(c.peak_ijk)[0] > -midline_mm]
+
+
+def _settle(located: list[_Located], settings: LocateSettings) -> list[_Located]:
+    """The same with several candidates settled: peaks that another finding needs are left to it, then prominence
+    decides."""
+    settled = list(located)
+    taken = {one.candidates[0].peak_ijk for one in settled if one.outcome is None and len(one.candidates) == 1}
+    for n, one in enumerate(settled):
+        if one.outcome is None and len(one.candidates) > 1:
+            rest = [c for c in one.candidates if c.peak_ijk not in taken] or list(one.candidates)
+            rest.sort(key=lambda c: -c.prominence_suv)
+            alone = len(rest) == 1
+            clear = not alone and rest[0].prominence_suv >= settings.decisive * rest[1].prominence_suv
+            if alone or clear:
+                taken.add(rest[0].peak_ijk)
+                settled[n] = replace(one, candidates=(rest[0],))
+            else:
+                places = "; ".join(str(c.peak_ijk) for c in rest)
+                settled[n] = replace(
+                    one,
+                    candidates=tuple(rest),
+                    outcome=Outcome.AMBIGUOUS,
+                    explanation=(
+                        f"{len(rest)} peaks of that SUVmax reach the slice, nothing settles which: voxels {places}"
+                    ),
+                )
+    return settled
+
+
+def _not_found(one: _Located, volume: Volume, settings: LesionSettings) -> LesionResult:
+    assert one.outcome is not None
+    miss, explanation = one.miss, one.explanation
+    nearest = None if miss.k_with_suvmax is None else settings.convention.slice_of(miss.k_with_suvmax, volume.shape[2])
+    if one.outcome is Outcome.NOT_IN_IMAGE:
+        there = "nowhere a peak" if nearest is None else f"a peak nearest on slice {nearest}"
+        value = "none" if miss.suvmax_on_slice is None else f"{miss.suvmax_on_slice:.1f}"
+        explanation = (
+            f"SUVmax {one.request.suvmax_reported:g} is not on slice {one.request.slice} "
+            f"(nearest maximum there {value}); it is {there}"
+        )
+    return LesionResult(
+        request=one.request,
+        outcome=one.outcome,
+        explanation=explanation,
+        slice_k=one.k,
+        rule=one.candidates[0].rule if one.candidates else None,
+        miss=miss,
+        nearest_slice_with_suvmax=nearest,
+    )
+
+
+def _contoured(one: _Located, volume: Volume, others: NDArray[np.int64], settings: LesionSettings) -> LesionResult:
+    candidate = one.candidates[0]
+    made = contour(volume, candidate.peak_ijk, others, settings.contour)
+    outcome = STOPPED.get(made.stop_reason, Outcome.LESION)
+    explanation = f"by the {candidate.rule} rule" if outcome is Outcome.LESION else f"contour: {made.stop_reason.value}"
+    measured, mask = None, None
+    if made.mask.any():
+        measured = measure(volume, made.mask, made.corner)
+        box = tuple(
+            slice(a, b)
+            for a, b in zip(
+                (measured.box_i0, measured.box_j0, measured.box_k0), (measured.box_i1, measured.box_j1, measured.box_k1)
+            )
+        )
+        inner: Any = tuple(slice(b.start - c, b.stop - c) for b, c in zip(box, made.corner))
+        whole: Any = box
+        mask = Volume(made.mask[inner].astype(np.uint8), volume.crop(whole).affine)
+        side = one_side(one.request.laterality)
+        if outcome is Outcome.LESION and side and _lies_on_other_side(mask, side, settings.midline_mm):
+            outcome = Outcome.WRONG_SIDE
+            explanation = (
+                f"the sentence says {side}, the mask lies {abs(measured.centroid_x_mm):.0f} mm on the other side"
+            )
+    return LesionResult(
+        request=one.request,
+        outcome=outcome,
+        explanation=explanation,
+        slice_k=one.k,
+        rule=candidate.rule,
+        measures=measured,
+        mask=mask,
+        contour=made,
+    )
+
+
+def _lies_on_other_side(mask: Volume, side: str, midline_mm: float) -> bool:
+    """Whether a mask lies wholly on the side that the text does not name: its middle beyond the midline's width, nine
+    tenths of its voxels beyond the midline (x = 0: +x is the patient's right)."""
+    x = mask.to_ras_mm(np.argwhere(mask.array > 0))[:, 0] * (1.0 if side == "right" else -1.0)
+    return bool(x.mean() < -midline_mm and (x < 0).mean() >= 0.9)
+
+
+def _with_shared(results: list[LesionResult]) -> list[LesionResult]:
+    """The same results, each naming the findings whose contour it shares voxels with."""
+    shared: list[list[str]] = [[] for _ in results]
+    regions = [
+        None if r.measures is None or r.contour is None else (np.array(r.contour.corner), r.contour.mask)
+        for r in results
+    ]
+    for a in range(len(results)):
+        for b in range(a + 1, len(results)):
+            if _overlap(regions[a], regions[b]):
+                shared[a].append(results[b].request.finding_id)
+                shared[b].append(results[a].request.finding_id)
+    return [replace(r, shares_with=tuple(s)) if s else r for r, s in zip(results, shared)]
+
+
+def _overlap(a: Any, b: Any) -> bool:
+    if a is None or b is None:
+        return False
+    low = np.maximum(a[0], b[0])
+    high = np.minimum(a[0] + a[1].shape, b[0] + b[1].shape)
+    if (low >= high).any():
+        return False
+    parts = [m[tuple(slice(p, q) for p, q in zip(low - c, high - c))] for c, m in (a, b)]
+    return bool((parts[0] & parts[1]).any())

@@ -1,0 +1,419 @@
+"""Where a reported finding is in the image: the peak that has the reported SUVmax and reaches the reported slice.
+
+Two rules, in this order. `published`: a 6-connected component above T0 = 0.617 B + 0.316 SUVmax (B = 1) that has a
+voxel on the slice and whose maximum is the reported one; found by flooding from the slice's own voxels and abandoned
+at the first voxel that is hotter. It loses a lesion that touches a hotter one, so then `basin`: a local maximum of
+the reported value whose own basin (what is connected to it above the saddle to a hotter peak) reaches the slice and
+stands out.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.imaging.volume import Volume
+
+LOGIC_VERSION = "locate-1"
+
+Ijk = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class LocateSettings:
+    """Constants of the localisation; the first four are the published ones, in SUV.
+
+    reach_mm: how far from the reported slice the peak of a basin may lie. stand_out and stand_out_suv: by how much
+    of its value, and by how many SUV, a peak must exceed its saddle. decisive: a candidate that stands out this many
+    times more than the next is the one meant.
+    """
+
+    tolerance_suv: float = 0.1
+    background_suv: float = 1.0
+    background_weight: float = 0.617
+    max_weight: float = 0.316
+    reach_mm: float = 60.0
+    stand_out: float = 0.05
+    stand_out_suv: float = 0.3
+    decisive: float = 2.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain values, for hashing."""
+        return asdict(self)
+
+    def threshold_suv(self, suvmax: float) -> float:
+        """T0, above which the published rule builds its components."""
+        return self.background_weight * self.background_suv + self.max_weight * suvmax
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A peak that a sentence may mean. saddle_suv: level at which it joins a hotter peak (or the lowest level looked
+    at)."""
+
+    peak_ijk: Ijk
+    suvmax: float
+    rule: str
+    saddle_suv: float
+    slices_away: int
+
+    @property
+    def prominence_suv(self) -> float:
+        """By how many SUV the peak stands out."""
+        return self.suvmax - self.saddle_suv
+
+
+@dataclass(frozen=True)
+class NearestMiss:
+    """For a finding that is not in the image: the maximum of the slice nearest to the report, the nearest slice with
+    it."""
+
+    suvmax_on_slice: float | None
+    k_with_suvmax: int | None
+
+
+class Locator:
+    """Finds the candidates of findings in one volume; holds the scratch memory that all of them share.
+
+    suv: RAS+ float array (i, j, k).
+    """
+
+    def __init__(self, suv: Volume, settings: LocateSettings) -> None:
+        self.suv = suv
+        self.settings = settings
+        self._state = np.zeros(suv.shape, dtype=np.uint8, order="F")
+
+    def published(self, k: int, suvmax: float) -> list[Candidate]:
+        """Components above T0 on slice k whose maximum is within the tolerance of suvmax."""
+        s = self.settings
+        threshold = s.threshold_suv(suvmax)
+        peaks, values, saddles = _flood_slice(
+            self.suv.array, self._state, k, np.float32(threshold), np.float32(suvmax + s.tolerance_suv + _EPSILON)
+        )
+        return [
+            Candidate(_ijk(p), float(v), "published", threshold, 0)
+            for p, v, _ in zip(peaks, values, saddles)
+            if v >= suvmax - s.tolerance_suv - _EPSILON
+        ]
+
+    def basins(self, k: int, suvmax: float) -> list[Candidate]:
+        """Local maxima of the value whose own basin reaches slice k and stands out, the most prominent first."""
+        s = self.settings
+        reach = int(np.ceil(s.reach_mm / self.suv.spacing_mm[2]))
+        low, high = max(0, k - reach), min(self.suv.shape[2], k + reach + 1)
+        peaks = self._maxima(low, high, suvmax)
+        floor = np.float32(s.threshold_suv(suvmax))
+        found = []
+        for p in peaks:
+            ijk = _ijk(p)
+            value = float(self.suv.array[ijk])
+            need = max(s.stand_out * value, s.stand_out_suv)
+            saddle, k_low, k_high = _basin(self.suv.array, self._state, *ijk, floor)
+            if value - saddle >= need and k_low <= k <= k_high:
+                found.append(Candidate(ijk, value, "basin", float(saddle), 0))
+        return sorted(found, key=lambda c: (-c.prominence_suv, c.peak_ijk))
+
+    def _maxima(self, k_low: int, k_high: int, suvmax: float) -> NDArray[np.int64]:
+        tolerance = self.settings.tolerance_suv + _EPSILON
+        return _local_maxima(
+            self.suv.array, k_low, k_high, np.float32(suvmax - tolerance), np.float32(suvmax + tolerance)
+        )
+
+    def nearest_miss(self, k: int, suvmax: float) -> NearestMiss:
+        """The local maximum of slice k nearest to suvmax in value, and the slice nearest to k where the value is a
+        peak."""
+        on_slice = None
+        if 0 <= k < self.suv.shape[2]:
+            values = _plane_maxima(np.ascontiguousarray(self.suv.array[:, :, k]))
+            if len(values):
+                on_slice = float(values[np.abs(values - suvmax).argmin()])
+        peaks = self._maxima(0, self.suv.shape[2], suvmax)
+        nearest = int(peaks[np.abs(peaks[:, 2] - k).argmin(), 2]) if len(peaks) else None
+        return NearestMiss(on_slice, nearest)
+
+
+_EPSILON = 1e-4
+"""Reported values are decimal and the image is float32: 6.7 - 0.1 must not exclude 6.6."""
+
+
+def _ijk(row: Any) -> Ijk:
+    return int(row[0]), int(row[1]), int(row[2])
+
+
+@numba.njit(cache=True)
+def _flood_slice(array, state, k, threshold, ceiling):
+    """Peaks (n, 3), their values, and sizes of the components above `threshold` with a voxel on slice k, none above
+    `ceiling`."""
+    n_i, n_j, n_k = array.shape
+    capacity = 4096
+    queue = np.empty((capacity, 3), np.int32)
+    end = 0
+    peaks = np.empty((64, 3), np.int64)
+    values = np.empty(64, np.float32)
+    sizes = np.empty(64, np.int64)
+    n_found = 0
+    for j0 in range(n_j):
+        for i0 in range(n_i):
+            if array[i0, j0, k] <= threshold or state[i0, j0, k] != 0:
+                continue
+            begin = end
+            if end == capacity:
+                queue, capacity = _grow(queue)
+            queue[end, 0], queue[end, 1], queue[end, 2] = i0, j0, k
+            end += 1
+            state[i0, j0, k] = 1
+            head = begin
+            abandoned = False
+            best = np.float32(-1.0)
+            at = begin
+            while head < end and not abandoned:
+                i, j, kk = queue[head, 0], queue[head, 1], queue[head, 2]
+                value = array[i, j, kk]
+                if value > ceiling:
+                    abandoned = True
+                    break
+                if value > best:
+                    best = value
+                    at = head
+                head += 1
+                for side in range(6):
+                    a, b, c = i, j, kk
+                    if side == 0:
+                        a -= 1
+                    elif side == 1:
+                        a += 1
+                    elif side == 2:
+                        b -= 1
+                    elif side == 3:
+                        b += 1
+                    elif side == 4:
+                        c -= 1
+                    else:
+                        c += 1
+                    if a < 0 or b < 0 or c < 0 or a >= n_i or b >= n_j or c >= n_k or array[a, b, c] <= threshold:
+                        continue
+                    seen = state[a, b, c]
+                    if seen == 2:
+                        abandoned = True  # part of a component that was left because it is too hot
+                        break
+                    if seen == 0:
+                        if end == capacity:
+                            queue, capacity = _grow(queue)
+                        queue[end, 0], queue[end, 1], queue[end, 2] = a, b, c
+                        end += 1
+                        state[a, b, c] = 1
+            if abandoned:
+                for n in range(begin, end):
+                    state[queue[n, 0], queue[n, 1], queue[n, 2]] = 2
+            else:
+                if n_found == len(values):
+                    peaks, values, sizes = _more(peaks), _more1(values), _more2(sizes)
+                peaks[n_found, 0], peaks[n_found, 1], peaks[n_found, 2] = queue[at, 0], queue[at, 1], queue[at, 2]
+                values[n_found] = best
+                sizes[n_found] = end - begin
+                n_found += 1
+    for n in range(end):
+        state[queue[n, 0], queue[n, 1], queue[n, 2]] = 0
+    return peaks[:n_found], values[:n_found], sizes[:n_found]
+
+
+@numba.njit(cache=True)
+def _grow(queue):
+    bigger = np.empty((2 * len(queue), 3), np.int32)
+    bigger[: len(queue)] = queue
+    return bigger, len(bigger)
+
+
+@numba.njit(cache=True)
+def _more(rows):
+    bigger = np.empty((2 * len(rows), 3), np.int64)
+    bigger[: len(rows)] = rows
+    return bigger
+
+
+@numba.njit(cache=True)
+def _more1(rows):
+    bigger = np.empty(2 * len(rows), np.float32)
+    bigger[: len(rows)] = rows
+    return bigger
+
+
+@numba.njit(cache=True)
+def _more2(rows):
+    bigger = np.empty(2 * len(rows), np.int64)
+    bigger[: len(rows)] = rows
+    return bigger
+
+
+@numba.njit(cache=True)
+def _local_maxima(array, k_low, k_high, low, high):
+    """Voxels (n, 3) of k_low <= k < k_high within low..high that no neighbour of 26 exceeds; of a plateau, the
+    first."""
+    n_i, n_j, n_k = array.shape
+    peaks = np.empty((64, 3), np.int64)
+    n_found = 0
+    for k in range(k_low, k_high):
+        for j in range(n_j):
+            for i in range(n_i):
+                value = array[i, j, k]
+                if value < low or value > high:
+                    continue
+                top = True
+                for c in range(max(0, k - 1), min(n_k, k + 2)):
+                    for b in range(max(0, j - 1), min(n_j, j + 2)):
+                        for a in range(max(0, i - 1), min(n_i, i + 2)):
+                            other = array[a, b, c]
+                            if other > value:
+                                top = False
+                                break
+                            if other == value and (c < k or (c == k and (b < j or (b == j and a < i)))):
+                                top = False
+                                break
+                        if not top:
+                            break
+                    if not top:
+                        break
+                if top:
+                    if n_found == len(peaks):
+                        peaks = _more(peaks)
+                    peaks[n_found, 0], peaks[n_found, 1], peaks[n_found, 2] = i, j, k
+                    n_found += 1
+    return peaks[:n_found]
+
+
+@numba.njit(cache=True)
+def _plane_maxima(plane):
+    """Values of the local maxima (8 neighbours) of a slice, its own maximum always among them."""
+    n_i, n_j = plane.shape
+    values = np.empty(64, np.float32)
+    n_found = 0
+    for j in range(n_j):
+        for i in range(n_i):
+            value = plane[i, j]
+            top = True
+            for b in range(max(0, j - 1), min(n_j, j + 2)):
+                for a in range(max(0, i - 1), min(n_i, i + 2)):
+                    if plane[a, b] > value:
+                        top = False
+            if top:
+                if n_found == len(values):
+                    values = _more1(values)
+                values[n_found] = value
+                n_found += 1
+    return values[:n_found]
+
+
+@numba.njit(cache=True)
+def _basin(array, state, i0, j0, k0, floor):
+    """Saddle of a peak and the slices (lowest, highest) of its basin.
+
+    Water is lowered from the peak, the highest neighbour first; the lowest level passed before a hotter voxel turns
+    up is the saddle (`floor` where none does). The basin is what was visited above the saddle.
+    """
+    n_i, n_j, n_k = array.shape
+    peak = array[i0, j0, k0]
+    capacity = 1024
+    heap_value = np.empty(capacity, np.float32)
+    heap_at = np.empty((capacity, 3), np.int32)
+    n_heap = 1
+    heap_value[0] = peak
+    heap_at[0, 0], heap_at[0, 1], heap_at[0, 2] = i0, j0, k0
+    touched = np.empty((capacity, 3), np.int32)
+    touched[0] = heap_at[0]
+    n_touched = 1
+    state[i0, j0, k0] = 1
+    seen_value = np.empty(capacity, np.float32)
+    seen_k = np.empty(capacity, np.int32)
+    n_seen = 0
+    saddle = peak
+    hotter = False
+    while n_heap > 0:
+        value = heap_value[0]
+        i, j, k = heap_at[0, 0], heap_at[0, 1], heap_at[0, 2]
+        n_heap -= 1
+        heap_value[0] = heap_value[n_heap]
+        heap_at[0] = heap_at[n_heap]
+        parent = 0
+        while True:
+            child = 2 * parent + 1
+            if child >= n_heap:
+                break
+            if child + 1 < n_heap and heap_value[child + 1] > heap_value[child]:
+                child += 1
+            if heap_value[child] <= heap_value[parent]:
+                break
+            v = heap_value[child]
+            heap_value[child] = heap_value[parent]
+            heap_value[parent] = v
+            for axis in range(3):
+                w = heap_at[child, axis]
+                heap_at[child, axis] = heap_at[parent, axis]
+                heap_at[parent, axis] = w
+            parent = child
+        if value > peak:
+            hotter = True
+            break
+        if value < saddle:
+            saddle = value
+        if value <= floor:
+            break
+        if n_seen == len(seen_value):
+            seen_value = _more1(seen_value)
+            grown = np.empty(2 * len(seen_k), np.int32)
+            grown[: len(seen_k)] = seen_k
+            seen_k = grown
+        seen_value[n_seen] = value
+        seen_k[n_seen] = k
+        n_seen += 1
+        for side in range(6):
+            a, b, c = i, j, k
+            if side == 0:
+                a -= 1
+            elif side == 1:
+                a += 1
+            elif side == 2:
+                b -= 1
+            elif side == 3:
+                b += 1
+            elif side == 4:
+                c -= 1
+            else:
+                c += 1
+            if a < 0 or b < 0 or c < 0 or a >= n_i or b >= n_j or c >= n_k or state[a, b, c] != 0:
+                continue
+            state[a, b, c] = 1
+            if n_touched == len(touched):
+                touched, _ = _grow(touched)
+            touched[n_touched, 0], touched[n_touched, 1], touched[n_touched, 2] = a, b, c
+            n_touched += 1
+            if n_heap == len(heap_value):
+                heap_value = _more1(heap_value)
+                heap_at, _ = _grow(heap_at)
+            child = n_heap
+            n_heap += 1
+            heap_value[child] = array[a, b, c]
+            heap_at[child, 0], heap_at[child, 1], heap_at[child, 2] = a, b, c
+            while child > 0:
+                parent = (child - 1) // 2
+                if heap_value[parent] >= heap_value[child]:
+                    break
+                v = heap_value[child]
+                heap_value[child] = heap_value[parent]
+                heap_value[parent] = v
+                for axis in range(3):
+                    w = heap_at[child, axis]
+                    heap_at[child, axis] = heap_at[parent, axis]
+                    heap_at[parent, axis] = w
+                child = parent
+    for n in range(n_touched):
+        state[touched[n, 0], touched[n, 1], touched[n, 2]] = 0
+    if not hotter and saddle > floor:
+        saddle = floor
+    k_low, k_high = k0, k0
+    for n in range(n_seen):
+        if seen_value[n] > saddle:
+            k_low = min(k_low, seen_k[n])
+            k_high = max(k_high, seen_k[n])
+    return saddle, k_low, k_high

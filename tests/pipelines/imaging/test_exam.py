@@ -1,0 +1,254 @@
+"""Exam folders, right and wrong, to volumes and facts or to a reason."""
+
+import numpy as np
+import pytest
+
+from pipelines.imaging.exam import ExamFacts, read_exam
+from pipelines.imaging.problems import ExamError
+from pipelines.imaging.volume import Volume, save_nifti
+from pipelines.outcomes import ExamProblem
+
+FACTOR = 70_000 / (370e6 * 2 ** (-3600 / 6586.2))
+GRID = np.array([[4.0, 0, 0, -20], [0, 4, 0, -24], [0, 0, 3, -300], [0, 0, 0, 1]])
+
+
+@pytest.fixture
+def pet() -> Volume:
+    """Activity in Bq/mL, different in every voxel."""
+    rng = np.random.default_rng(1)
+    return Volume(rng.integers(100, 20_000, (10, 12, 14)).astype(np.float32), GRID)
+
+
+@pytest.fixture
+def suv(pet) -> Volume:
+    return Volume((pet.array * 0.0005).astype(np.float32), GRID)
+
+
+@pytest.fixture
+def ct() -> Volume:
+    rng = np.random.default_rng(2)
+    return Volume(rng.integers(-1000, 1500, (10, 12, 14)).astype(np.int16), GRID)
+
+
+def problem_of(folder, match=None) -> ExamProblem:
+    with pytest.raises(ExamError, match=match) as caught:
+        read_exam(folder, "E1")
+    assert "E1" in caught.value.message
+    return caught.value.problem
+
+
+class TestDicom:
+    def test_becomes_suv_in_ras_order(self, tmp_path, pet, write_series):
+        write_series(tmp_path / "deep" / "below", pet)
+        exam = read_exam(tmp_path, "E1")
+        np.testing.assert_allclose(exam.suv.array, pet.array * FACTOR, rtol=1e-5)
+        np.testing.assert_allclose(exam.suv.affine, GRID, atol=1e-9)
+
+    def test_uses_the_slope_of_each_slice(self, tmp_path, pet, write_series):
+        write_series(tmp_path, pet, slopes=np.linspace(1, 3, 14).round(4))
+        exam = read_exam(tmp_path, "E1")
+        np.testing.assert_allclose(exam.suv.array, pet.array * FACTOR, atol=2 * FACTOR)
+
+    def test_keeps_what_the_suv_rests_on(self, tmp_path, pet, write_series):
+        write_series(tmp_path, pet)
+        facts = read_exam(tmp_path, "E1").facts
+        assert (
+            facts.to_row().items()
+            >= {
+                "source": "dicom",
+                "tracer": "FDG",
+                "units": "BQML",
+                "injected_dose_bq": 370e6,
+                "half_life_s": 6586.2,
+                "weight_kg": 70.0,
+                "uptake_s": 3600.0,
+                "n_slices": 14,
+                "decay_correction": "START",
+            }.items()
+        )
+
+    def test_picks_the_corrected_whole_body_series_and_says_so(self, tmp_path, pet, write_series):
+        write_series(tmp_path / "a", pet, description="WB AC")
+        write_series(tmp_path / "b", pet, description="WB NAC", CorrectedImage=["DECY"])
+        write_series(tmp_path / "c", Volume(pet.array[:, :, :6], GRID), description="HEAD AC")
+        write_series(tmp_path / "d", pet, description="MIP", ImageType=["DERIVED", "SECONDARY", "MIP"])
+        exam = read_exam(tmp_path, "E1")
+        assert exam.facts.series_description == "WB AC"
+        assert exam.facts.message is not None
+        for words in (
+            "WB NAC (14 files): not attenuation-corrected",
+            "HEAD AC (6 files): fewer slices",
+            "MIP (14 files): a projection",
+        ):
+            assert words in exam.facts.message
+
+    def test_with_only_an_uncorrected_series_is_refused(self, tmp_path, pet, write_series):
+        write_series(tmp_path, pet, CorrectedImage=["DECY"])
+        assert problem_of(tmp_path, "ATTN") is ExamProblem.NOT_CORRECTED
+
+    def test_without_a_weight_is_refused(self, tmp_path, pet, write_series):
+        write_series(tmp_path, pet, PatientWeight=None)
+        assert problem_of(tmp_path, "0010,1030") is ExamProblem.MISSING_TAG
+
+    def test_with_a_slice_missing_says_where(self, tmp_path, pet, write_series):
+        write_series(tmp_path, pet)[5].unlink()
+        assert problem_of(tmp_path, "lacks 1 slices, the first after slice 5") is ExamProblem.BAD_GEOMETRY
+
+    def test_with_slices_missing_at_the_end_is_refused(self, tmp_path, pet, write_series):
+        write_series(tmp_path, pet, NumberOfSlices=14)[13].unlink()
+        assert problem_of(tmp_path, "13 slices of 14") is ExamProblem.BAD_GEOMETRY
+
+    def test_with_two_series_under_one_uid_is_refused(self, tmp_path, pet, write_series):
+        write_series(tmp_path / "a", pet, series_uid="1.2.9")
+        write_series(tmp_path / "b", pet, series_uid="1.2.9")
+        assert problem_of(tmp_path, "two series") is ExamProblem.BAD_GEOMETRY
+
+    def test_copied_twice_is_read_once(self, tmp_path, pet, write_series):
+        for path in write_series(tmp_path / "a", pet):
+            (tmp_path / f"copy-{path.name}").write_bytes(path.read_bytes())
+        exam = read_exam(tmp_path, "E1")
+        assert exam.suv.shape == pet.shape
+        assert exam.facts.message == "14 files were copies of others"
+
+    def test_of_a_tilted_gantry_is_refused(self, tmp_path, pet, write_series):
+        def tilt(dataset, k):
+            x, y, z = dataset.ImagePositionPatient
+            dataset.ImagePositionPatient = [x, y + 0.5 * k, z]
+
+        write_series(tmp_path, pet, edit=tilt)
+        assert problem_of(tmp_path, "tilted") is ExamProblem.BAD_GEOMETRY
+
+    def test_with_uneven_spacing_is_refused(self, tmp_path, pet, write_series):
+        def stretch(dataset, k):
+            x, y, z = dataset.ImagePositionPatient
+            dataset.ImagePositionPatient = [x, y, z + (0.8 if k > 6 else 0.0)]
+
+        write_series(tmp_path, pet, edit=stretch)
+        assert problem_of(tmp_path, "gaps of 3.80 mm") is ExamProblem.BAD_GEOMETRY
+
+    def test_with_positions_that_jitter_is_read(self, tmp_path, pet, write_series):
+        def jitter(dataset, k):
+            x, y, z = dataset.ImagePositionPatient
+            dataset.ImagePositionPatient = [x, y, z + (0.04 if k % 2 else -0.04)]
+
+        write_series(tmp_path, pet, edit=jitter)
+        assert read_exam(tmp_path, "E1").suv.spacing_mm[2] == pytest.approx(3.0, abs=0.01)
+
+    def test_cut_short_in_its_pixels_names_the_file(self, tmp_path, pet, write_series):
+        path = write_series(tmp_path, pet)[4]
+        path.write_bytes(path.read_bytes()[:-100])
+        assert problem_of(tmp_path, path.name) is ExamProblem.UNREADABLE
+
+    def test_cut_short_in_its_header_names_the_file(self, tmp_path, pet, write_series):
+        path = write_series(tmp_path, pet)[4]
+        path.write_bytes(path.read_bytes()[:300])
+        assert problem_of(tmp_path, path.name) is ExamProblem.UNREADABLE
+
+    def test_of_another_modality_alone_is_no_pet(self, tmp_path, ct, write_series):
+        write_series(tmp_path, ct, modality="CT")
+        assert problem_of(tmp_path, "found CT") is ExamProblem.NO_PET
+
+
+class TestNifti:
+    def test_is_read_as_suv(self, tmp_path, suv):
+        save_nifti(suv, tmp_path / "SUV.nii.gz")
+        exam = read_exam(tmp_path, "E1")
+        np.testing.assert_allclose(exam.suv.array, suv.array)
+        assert (exam.facts.source, exam.facts.has_ct, exam.facts.ct_message) == ("nifti", False, "no CT")
+
+    def test_suv_goes_before_pet(self, tmp_path, suv):
+        save_nifti(suv, tmp_path / "SUV.nii.gz")
+        save_nifti(Volume(suv.array * 5000, suv.affine), tmp_path / "PET.nii.gz")
+        assert read_exam(tmp_path, "E1").facts.suv_max == pytest.approx(float(suv.array.max()))
+
+    def test_in_activity_is_refused(self, tmp_path, pet):
+        save_nifti(pet, tmp_path / "PET.nii.gz")
+        assert problem_of(tmp_path, "dose") is ExamProblem.UNSUPPORTED_UNITS
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -4.0])
+    def test_with_values_that_are_no_suv_is_refused(self, tmp_path, suv, value):
+        suv.array[3, 4, 5] = value
+        save_nifti(suv, tmp_path / "SUV.nii.gz")
+        assert problem_of(tmp_path) is ExamProblem.BAD_VALUES
+
+    def test_all_zero_is_refused(self, tmp_path, suv):
+        save_nifti(Volume(np.zeros_like(suv.array), suv.affine), tmp_path / "SUV.nii.gz")
+        assert problem_of(tmp_path, "empty") is ExamProblem.BAD_VALUES
+
+    def test_cut_short_is_refused(self, tmp_path, suv):
+        path = save_nifti(suv, tmp_path / "SUV.nii.gz")
+        path.write_bytes(path.read_bytes()[:-200])
+        assert problem_of(tmp_path, "SUV.nii.gz") is ExamProblem.UNREADABLE
+
+
+class TestFolder:
+    def test_that_is_missing_is_named(self, tmp_path):
+        assert problem_of(tmp_path / "nowhere") is ExamProblem.NO_FOLDER
+
+    def test_that_is_empty_is_named(self, tmp_path):
+        assert problem_of(tmp_path) is ExamProblem.EMPTY_FOLDER
+
+    def test_without_images_has_no_pet(self, tmp_path):
+        (tmp_path / "notes.txt").write_text("nothing here")
+        assert problem_of(tmp_path) is ExamProblem.NO_PET
+
+
+class TestCt:
+    def test_of_dicom_comes_on_the_grid_of_the_pet(self, tmp_path, pet, ct, write_series):
+        write_series(tmp_path / "pet", pet)
+        write_series(tmp_path / "ct", ct, modality="CT", intercept=-1024.0)
+        exam = read_exam(tmp_path, "E1")
+        np.testing.assert_array_equal(exam.ct.array, ct.array)
+        assert exam.ct.array.dtype == np.int16
+        assert exam.facts.ct_message is None
+
+    def test_of_nifti_is_resampled(self, tmp_path, suv):
+        fine = np.array([[2.0, 0, 0, -21], [0, 2, 0, -25], [0, 0, 1.5, -300.75], [0, 0, 0, 1]])
+        save_nifti(suv, tmp_path / "SUV.nii.gz")
+        save_nifti(Volume(np.full((20, 24, 28), 40, np.int16), fine), tmp_path / "CT.nii.gz")
+        exam = read_exam(tmp_path, "E1")
+        assert exam.ct.shape == exam.suv.shape
+        assert (exam.ct.array[1:-1, 1:-1, 1:-1] == 40).all()
+
+    def test_resampled_before_is_preferred(self, tmp_path, suv, ct):
+        save_nifti(suv, tmp_path / "SUV.nii.gz")
+        save_nifti(Volume(np.zeros((4, 4, 4), np.int16), np.eye(4)), tmp_path / "CT.nii.gz")
+        save_nifti(ct, tmp_path / "CTres.nii.gz")
+        np.testing.assert_array_equal(read_exam(tmp_path, "E1").ct.array, ct.array)
+
+    def test_of_another_frame_of_reference_is_left_out(self, tmp_path, pet, ct, write_series):
+        write_series(tmp_path / "pet", pet)
+        write_series(tmp_path / "ct", ct, modality="CT", frame_uid="1.2.3.5")
+        exam = read_exam(tmp_path, "E1")
+        assert exam.ct is None
+        assert "frame of reference" in exam.facts.ct_message
+
+    def test_shorter_than_the_pet_is_kept_and_said(self, tmp_path, suv, ct):
+        save_nifti(suv, tmp_path / "SUV.nii.gz")
+        save_nifti(Volume(ct.array[:, :, :9], ct.affine), tmp_path / "CT.nii.gz")
+        exam = read_exam(tmp_path, "E1")
+        assert "of 14 PET slices" in exam.facts.ct_message
+        assert (exam.ct.array[:, :, 12:] == -1024).all()
+
+    def test_somewhere_else_is_left_out(self, tmp_path, suv, ct):
+        far = GRID.copy()
+        far[2, 3] = 4000
+        save_nifti(suv, tmp_path / "SUV.nii.gz")
+        save_nifti(Volume(ct.array, far), tmp_path / "CT.nii.gz")
+        exam = read_exam(tmp_path, "E1")
+        assert exam.ct is None
+        assert "does not overlap" in exam.facts.ct_message
+
+    def test_that_is_damaged_does_not_lose_the_pet(self, tmp_path, suv):
+        save_nifti(suv, tmp_path / "SUV.nii.gz")
+        (tmp_path / "CT.nii.gz").write_bytes(b"not a gzip")
+        exam = read_exam(tmp_path, "E1")
+        assert exam.ct is None
+        assert "CT.nii.gz" in exam.facts.ct_message
+
+
+def test_facts_are_the_image_columns_of_the_exams_table():
+    columns = """source tracer series_description units suv_rule decay_correction injected_dose_bq half_life_s weight_kg
+    uptake_s n_slices shape_i shape_j shape_k spacing_i_mm spacing_j_mm spacing_k_mm voxel_ml suv_max has_ct ct_message
+    message"""
+    assert sorted(ExamFacts.__dataclass_fields__) == sorted(columns.split())
