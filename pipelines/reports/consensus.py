@@ -1,0 +1,312 @@
+"""From what the readers say to findings: grounding, votes, filters, and one outcome for every candidate sentence."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from pipelines.outcomes import Outcome
+from pipelines.reports.expressions import Role, find_expressions
+from pipelines.reports.readers import Reading
+from pipelines.reports.rules import Extraction, extract
+from pipelines.reports.sentences import Sentence
+from pipelines.reports.structure import Fields, names_anatomy, structure
+from pipelines.reports.text import clean, lower
+
+LOGIC_VERSION = 1
+
+SUV_DECIMALS = 2
+"""SUVs are compared after rounding to this: 4.2 and 4.20 are one vote."""
+
+
+@dataclass(frozen=True)
+class ConsensusSettings:
+    """When a finding is accepted.
+
+    `min_votes` equal votes are needed where several readers read a sentence; one where there is one reader. `weights` gives a reader more
+    votes than one (a reader whose scorecard earns it). A finding below `min_suvmax` is rejected; null switches that off.
+    """
+
+    min_votes: int = 2
+    min_suvmax: float | None = 2.5
+    require_anatomy: bool = True
+    weights: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TextFinding:
+    """A finding of a report, or a candidate sentence that gave none. `explanation` says why in words.
+
+    `start` and `end` are its place in the report. `slice` and `suvmax_reported` are the accepted values, or the ones it was rejected with,
+    as far as known. `readers` names, sorted and parted by commas, who voted for the values.
+    """
+
+    finding_id: str
+    sentence_id: str
+    exam_id: str
+    sentence: str
+    start: int
+    end: int
+    slice: int | None
+    suvmax_reported: float | None
+    outcome: Outcome
+    explanation: str
+    votes: int
+    readers: str
+    region: str | None
+    organ: str | None
+    subsite: str | None
+    laterality: str | None
+    comparison: str
+    text: str
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    slice: int | None
+    suvmax: float | None
+    outcome: Outcome
+    explanation: str
+    votes: int = 0
+    readers: tuple[str, ...] = ()
+
+
+def decide(
+    sentence: Sentence, readings: Sequence[Reading], settings: ConsensusSettings | None = None
+) -> list[TextFinding]:
+    """Findings of one sentence: none unless it is a candidate, else exactly one outcome, or one for each lesion where it is split.
+
+    Args:
+        readings: of this sentence, at most one a reader. None at all counts as a failed reading.
+
+    Raises:
+        ValueError: a reading belongs to another sentence, or a reader read twice.
+    """
+    settings = settings or ConsensusSettings()
+    _check(sentence, readings)
+    if not sentence.is_candidate:
+        return []
+    known = extract(sentence.sentence)
+    if len(known.lesions) > 1:
+        out = []
+        for n, lesion in enumerate(known.lesions, start=1):
+            verdict = _pair_verdict(lesion.slice, lesion.suvmax, readings, settings)
+            part = sentence.sentence[lesion.start : lesion.end]
+            start = sentence.start + lesion.start
+            finding = _finding(sentence, f"{sentence.sentence_id}.{n}", part, start, verdict)
+            out.append(_filtered(finding, sentence.sentence, sentence.section, settings))
+        return out
+    verdict = _verdict(sentence, readings, known, settings)
+    finding = _finding(sentence, sentence.sentence_id, sentence.sentence, sentence.start, verdict)
+    return [_filtered(finding, sentence.sentence, sentence.section, settings)]
+
+
+def decide_exam(
+    sentences: Sequence[Sentence], readings: Iterable[Reading], settings: ConsensusSettings | None = None
+) -> list[TextFinding]:
+    """Findings of all sentences of one exam, in reading order; a lesion that is said twice is accepted once.
+
+    Args:
+        readings: of any of the sentences, in any order.
+    """
+    by_sentence: dict[str, list[Reading]] = defaultdict(list)
+    for reading in readings:
+        by_sentence[reading.sentence_id].append(reading)
+    findings = [f for s in sentences for f in decide(s, by_sentence[s.sentence_id], settings)]
+    return _without_duplicates(findings)
+
+
+# --- votes -----------------------------------------------------------------------------------------------------------------------------
+
+
+def _check(sentence: Sentence, readings: Sequence[Reading]) -> None:
+    for reading in readings:
+        if reading.sentence_id != sentence.sentence_id:
+            raise ValueError(
+                f"expected readings of sentence {sentence.sentence_id}, got one of {reading.sentence_id} by reader {reading.reader!r}:"
+                " pass each sentence its own readings"
+            )
+    names = [r.reader for r in readings]
+    if len(set(names)) != len(names):
+        raise ValueError(f"expected one reading a reader for sentence {sentence.sentence_id}, got readers {sorted(names)}: give each reader its own name")
+
+
+def _needed(readings: Sequence[Reading], settings: ConsensusSettings) -> int:
+    return settings.min_votes if len(readings) > 1 else 1
+
+
+def _weight(reading: Reading, settings: ConsensusSettings) -> int:
+    return settings.weights.get(reading.reader, 1)
+
+
+def _grounds(text: str) -> tuple[set[int], set[float]]:
+    """Slice numbers and SUVs that a text holds for the current exam, of whatever lesion."""
+    found = find_expressions(lower(clean(text)))
+    slices = {s.number for s in found.slices if s.role in (Role.CURRENT, Role.LIST, Role.RANGE)}
+    suvs = {round(v.value, SUV_DECIMALS) for v in found.suvs if v.role in (Role.CURRENT, Role.RANGE)}
+    return slices, suvs
+
+
+def _verdict(sentence: Sentence, readings: Sequence[Reading], known: Extraction, settings: ConsensusSettings) -> _Verdict:
+    def rejected(outcome: Outcome, explanation: str) -> _Verdict:
+        return _Verdict(known.slice, known.suvmax, outcome, explanation)
+
+    if known.reason is Outcome.TEMPLATE:
+        return rejected(Outcome.TEMPLATE, f"Not a finding: {known.note}.")
+    valid = [r for r in readings if r.error is None]
+    if not valid:
+        return rejected(Outcome.READER_FAILED, _failures(readings))
+    total = sum(_weight(r, settings) for r in valid)
+    not_current = sum(_weight(r, settings) for r in valid if r.is_current is False)
+    if 2 * not_current > total:
+        return rejected(Outcome.NOT_CURRENT, "The SUV belongs to a prior exam, not to this one.")
+    several = sum(_weight(r, settings) for r in valid if (r.n_lesions or 0) > 1)
+    if 2 * several > total:
+        why = known.note if known.reason is Outcome.SEVERAL_LESIONS else "the sentence names several lesions and one pair of values"
+        return rejected(Outcome.SEVERAL_LESIONS, f"More than one lesion: {why}.")
+
+    slices, suvs = _grounds(sentence.sentence)
+    said_slices = {r.slice for r in valid if r.slice is not None}
+    said_suvs = {round(r.suvmax, SUV_DECIMALS) for r in valid if r.suvmax is not None}
+    if not said_suvs or not said_slices:
+        what, outcome = ("SUVmax", Outcome.NO_SUVMAX) if not said_suvs else ("slice", Outcome.NO_SLICE)
+        if known.reason is not None and (not said_suvs and not said_slices):
+            return rejected(known.reason, f"No pair of slice and SUVmax: {known.note}.")
+        return rejected(outcome, f"No reader found a {what} of the finding." if not known.note else f"No {what} of the finding: {known.note}.")
+    grounded = [
+        r
+        for r in valid
+        if (r.slice is None or r.slice in slices) and (r.suvmax is None or round(r.suvmax, SUV_DECIMALS) in suvs)
+    ]
+    if not any(r.slice is not None for r in grounded) or not any(r.suvmax is not None for r in grounded):
+        wrong = sorted(said_suvs - suvs) or sorted(said_slices - slices)
+        return rejected(
+            Outcome.NOT_GROUNDED,
+            f"What was read ({', '.join(f'{w:g}' for w in wrong)}) does not stand in the sentence as this finding's slice or SUVmax.",
+        )
+    slice_votes: dict[int, list[Reading]] = defaultdict(list)
+    suv_votes: dict[float, list[Reading]] = defaultdict(list)
+    for reading in grounded:
+        if reading.slice is not None:
+            slice_votes[reading.slice].append(reading)
+        if reading.suvmax is not None:
+            suv_votes[round(reading.suvmax, SUV_DECIMALS)].append(reading)
+    best_slice, n_slice, by_slice = _winner(slice_votes, settings)
+    best_suv, n_suv, by_suv = _winner(suv_votes, settings)
+    needed = _needed(readings, settings)
+    if best_slice is None or best_suv is None or min(n_slice, n_suv) < needed:
+        return rejected(Outcome.READERS_DISAGREE, _disagreement(readings, needed))
+    voters = sorted({r.reader for r in by_slice} & {r.reader for r in by_suv})
+    return _Verdict(
+        int(best_slice), best_suv, Outcome.ACCEPTED, _agreement(min(n_slice, n_suv), readings), min(n_slice, n_suv), tuple(voters)
+    )
+
+
+def _winner(votes: Mapping[int, list[Reading]] | Mapping[float, list[Reading]], settings: ConsensusSettings) -> tuple[float | None, int, list[Reading]]:
+    counts = sorted(((sum(_weight(r, settings) for r in who), value) for value, who in votes.items()), reverse=True)
+    if not counts or (len(counts) > 1 and counts[0][0] == counts[1][0]):
+        return None, counts[0][0] if counts else 0, []
+    return counts[0][1], counts[0][0], votes[counts[0][1]]  # type: ignore[index]  # the key comes from this mapping
+
+
+def _pair_verdict(number: int, suvmax: float, readings: Sequence[Reading], settings: ConsensusSettings) -> _Verdict:
+    """Verdict on one lesion of a sentence that names several: the votes of the readers that give this very pair."""
+    valid = [r for r in readings if r.error is None]
+    if not valid:
+        return _Verdict(number, suvmax, Outcome.READER_FAILED, _failures(readings))
+    wanted = (number, round(suvmax, SUV_DECIMALS))
+    voters = [r for r in valid if wanted in {(s, round(v, SUV_DECIMALS)) for s, v in r.pairs}]
+    votes = sum(_weight(r, settings) for r in voters)
+    needed = _needed(readings, settings)
+    if votes < needed:
+        return _Verdict(number, suvmax, Outcome.READERS_DISAGREE, _disagreement(readings, needed), votes, tuple(sorted(r.reader for r in voters)))
+    return _Verdict(number, suvmax, Outcome.ACCEPTED, _agreement(votes, readings), votes, tuple(sorted(r.reader for r in voters)))
+
+
+def _failures(readings: Sequence[Reading]) -> str:
+    if not readings:
+        return "No reader has read the sentence yet: run the readings again."
+    return "Every reader failed: " + "; ".join(f"{r.reader}: {r.error}" for r in readings) + ". Run the readings again."
+
+
+def _said(reading: Reading) -> str:
+    if reading.error is not None:
+        return f"{reading.reader} failed ({reading.error})"
+    if len(reading.pairs) > 1:
+        return f"{reading.reader} read " + " and ".join(f"SUVmax {v:g} on slice {s}" for s, v in reading.pairs)
+    suv = "no SUVmax" if reading.suvmax is None else f"SUVmax {reading.suvmax:g}"
+    number = "no slice" if reading.slice is None else f"slice {reading.slice}"
+    return f"{reading.reader} read {suv} on {number}"
+
+
+def _disagreement(readings: Sequence[Reading], needed: int) -> str:
+    return f"Fewer than {needed} equal votes: " + "; ".join(_said(r) for r in readings) + "."
+
+
+def _agreement(votes: int, readings: Sequence[Reading]) -> str:
+    if len(readings) == 1:
+        return f"Slice and SUVmax stand in the sentence and were read by {readings[0].reader}."
+    return f"Slice and SUVmax stand in the sentence; {votes} votes of {len(readings)} readers agree."
+
+
+# --- filters ---------------------------------------------------------------------------------------------------------------------------
+
+
+def _finding(sentence: Sentence, finding_id: str, text: str, start: int, verdict: _Verdict) -> TextFinding:
+    fields: Fields = structure(text, sentence.section)
+    return TextFinding(
+        finding_id=finding_id,
+        sentence_id=sentence.sentence_id,
+        exam_id=sentence.exam_id,
+        sentence=text,
+        start=start,
+        end=start + len(text),
+        slice=verdict.slice,
+        suvmax_reported=verdict.suvmax,
+        outcome=verdict.outcome,
+        explanation=verdict.explanation,
+        votes=verdict.votes,
+        readers=",".join(verdict.readers),
+        region=fields.region,
+        organ=fields.organ,
+        subsite=fields.subsite,
+        laterality=fields.laterality,
+        comparison=fields.comparison,
+        text=fields.text,
+    )
+
+
+def _filtered(finding: TextFinding, whole: str, section: str | None, settings: ConsensusSettings) -> TextFinding:
+    if finding.outcome is not Outcome.ACCEPTED or finding.suvmax_reported is None:
+        return finding
+    if settings.min_suvmax is not None and finding.suvmax_reported < settings.min_suvmax:
+        return replace(
+            finding,
+            outcome=Outcome.SUV_TOO_LOW,
+            explanation=f"SUVmax {finding.suvmax_reported:g} is under {settings.min_suvmax:g}, too close to background to be contoured.",
+        )
+    # A part of a split sentence may leave the organ to the words before it ("nodes in the right axilla ... and the left ...").
+    if settings.require_anatomy and not names_anatomy(finding.sentence, section) and not names_anatomy(whole, section):
+        return replace(finding, outcome=Outcome.NO_ANATOMY, explanation="Neither the sentence nor its heading says where in the body the finding is.")
+    return finding
+
+
+def _without_duplicates(findings: Sequence[TextFinding]) -> list[TextFinding]:
+    first: dict[tuple[int | None, float | None], TextFinding] = {}
+    out = []
+    for finding in findings:
+        if finding.outcome is Outcome.ACCEPTED:
+            key = (finding.slice, finding.suvmax_reported)
+            earlier = first.setdefault(key, finding)
+            if earlier is not finding and _may_be_same(earlier, finding):
+                finding = replace(
+                    finding,
+                    outcome=Outcome.DUPLICATE,
+                    explanation=f"SUVmax {finding.suvmax_reported:g} on slice {finding.slice} is already the finding {earlier.finding_id}.",
+                )
+        out.append(finding)
+    return out
+
+
+def _may_be_same(a: TextFinding, b: TextFinding) -> bool:
+    """Whether two findings with equal values can be one lesion: not where their sides differ."""
+    return {a.laterality, b.laterality} != {"left", "right"}

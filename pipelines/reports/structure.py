@@ -1,0 +1,245 @@
+"""A finding's sentence as fields: region, organ, sub-site, side, change since the prior exam, and its text without slice references."""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+from pipelines.reports.expressions import Role, find_expressions
+from pipelines.reports.lexicon import LEXICON_VERSION, MAX_WORDS, SECTION_REGIONS, TERMS, Term
+from pipelines.reports.text import clean, lower, squeeze
+
+LOGIC_VERSION = 1
+
+VERSION = f"{LOGIC_VERSION}.{LEXICON_VERSION}"
+"""Version of the rules and the lexicon together, for row keys."""
+
+
+@dataclass(frozen=True)
+class Fields:
+    """A finding's structured fields. Null where the sentence does not say; `comparison` is "none" where no change is stated.
+
+    `laterality` is left, right, bilateral or midline, of the finding itself and never of the side it is compared with. It is null for
+    organs whose parts are named left and right without lying on that side (heart chambers, lobes of the liver).
+    """
+
+    region: str | None
+    organ: str | None
+    subsite: str | None
+    laterality: str | None
+    comparison: str
+    text: str
+
+
+@dataclass(frozen=True)
+class _Place:
+    term: Term
+    start: int
+    end: int
+    phrase: str
+
+
+_WORD = re.compile(r"[a-z0-9]+(?:'s)?")
+_NODE = re.compile(r"\b(?:lymph\s+nodes?|nodes?|nodal|adenopathy|lymphadenopathy)\b")
+_NODE_SITES = frozenset(
+    ("neck", "mediastinum", "retroperitoneum", "pelvis", "peritoneum", "abdominal wall", "chest wall", "vessel", "leg", "arm", "clavicle", "submandibular gland",
+     "parotid gland", "femur", "pelvic bone", "sternum", "airway", "heart")
+)  # fmt: skip
+_BONE = re.compile(r"\b(?:bone|bony|osseous|lytic|sclerotic|marrow|skelet\w+|fracture|osteo\w+|wing|crest|cortical)\b")
+_GENERIC = frozenset(("lymph node", "skin", "nerve", "bone", "muscle", "soft tissue", "joint", "extremity", "neck", "chest wall", "abdominal wall", "pelvis", "back", "bone marrow", "vessel", "leg", "arm"))
+_NOT_PLACES = re.compile(
+    r"\bblood[\s-]?pool(?:\s+\w+)?|\bportable\b|\bhead/neck\s*:|\bback\s?ground\b|\bback\s+to\b|\bport\s?able\b|\bhead\s+to\b|\bon\s+the\s+other\s+hand\b|\bradius\s+of\b|\bin\s+the\s+face\s+of\b"
+)
+_BESIDE = re.compile(
+    r"\b(?:adjacent\s+to|abut\w*|near|next\s+to|close\s+to|above|below|than|compared\s+(?:to|with)|relative\s+to|versus|vs\.?|similar\s+to|anterior\s+to|posterior\s+to|lateral\s+to|medial\s+to"
+    r"|superior\s+to|inferior\s+to|deep\s+to|overlying|underlying|invad\w+|involv\w+\s+the\s+adjacent|extending\s+(?:in)?to|consistent\s+with|suggesting|known|metastatic\s+from|primary|history\s+of|behind|beneath|between|from)"
+    r"\s+(?:\w+[\s-]+){0,3}$"
+)
+_SIDE = re.compile(r"(?<![a-z0-9])(?:(?P<left>left(?:ward)?|lt|lul|lll|[0-9]{1,2}l)|(?P<right>right(?:ward)?|rt|rul|rml|rll|[0-9]{1,2}r)|(?P<both>bilateral(?:ly)?|both\s+sides|b/l)|(?P<mid>midline|mid-line))(?![a-z0-9])")
+_OTHER_SIDE = re.compile(
+    r"(?:compared\s+(?:to|with)|in\s+comparison\s+(?:to|with)|versus|vs\.?|than|relative\s+to|contra-?lateral|opposite|as\s+opposed\s+to|unlike|not\s+on|similar\s+to|whereas|while|mirror\w*)[^.;()]{0,45}?$"
+)
+_NOT_A_SIDE = re.compile(r"\s+(?:ventric\w+|atri\w+|heart|hepatic|liver|lobe\s+of\s+(?:the\s+)?liver|portal|bundle|main\s+coronary|anterior\s+descending|after|now|behind\s+after)\b")
+_NEW = re.compile(r"\bnew\b(?!\s+(?:york|zealand|england))|\bnewly\s+(?:seen|apparent|hypermetabolic|fdg|avid|appear\w*|develop\w*|identified|noted|visible|enlarged)|\binterval\s+(?:development|appearance)|\bnot\s+(?:seen|present|evident|visible|apparent|identified|visuali[sz]ed)\s+(?:on|in|at|previously)\b|\bdeveloped\s+since\b|\bhas\s+developed\b")
+_NO_NEW = re.compile(r"\b(?:no|not|without|nor|neither)\s+(?:\w+\s+){0,2}$")
+_STABLE = re.compile(r"\bstable\b|\bunchanged\b|\bno\s+(?:significant\s+|appreciable\s+|interval\s+|substantial\s+|definite\s+|overall\s+)*change\b|\bnot\s+(?:significantly\s+|appreciably\s+|substantially\s+)?changed\b|\bwithout\s+(?:significant\s+|interval\s+)*change\b|\bsimilar(?:ly)?\s+(?:\w+\s+){0,4}?(?:prior|previous|before|to\s+the\s+last|compared|in\s+size|appear\w*|since)|\bpersistent\s+and\s+unchanged")
+_UPTAKE_NOUN = r"(?:(?:and|in|focal|focally|mild|mildly|diffuse|diffusely|intense|intensely|abnormal|physiologic|symmetric|asymmetric|linear|heterogeneous|moderate|metabolic|radiotracer|tracer|fdg|f-?18|glucose|radiopharmaceutical|psma|dotatate|fluciclovine|18f|curvilinear|patchy|nonspecific|slightly|nodular|hyper)[\s-]+)*(?:uptake|activity|avidity|metabolism|accumulation|fdg|tracer|radiotracer|hypermetabol\w+|radioactivity|density|attenuation|sclerosis|signal|conspicuity|foci|focus)"
+_UP = re.compile(rf"\bincreas\w+(?!\s+{_UPTAKE_NOUN})|\binterval\s+(?:increase|enlargement|growth|progression|worsening)|\bprogress(?:ed|ion|ive|ing)\b|\bworsen\w+|\benlarg(?:ing)\b|\bgrown\b|\blarger\s+than\b|\bmore\s+(?:avid|intense|hypermetabolic|prominent)\s+(?:than|compared)|\bhigher\s+than\s+(?:on\s+)?(?:the\s+)?(?:prior|previous|before)|\bincreas\w+\s+[^.;]{{0,50}}(?:compared|since|from|previously|interval)|\brisen\b|\bup\s+from\b")
+_DOWN = re.compile(r"\bdecreas\w+(?!\s+(?:attenuation|density))|\binterval\s+(?:decrease|improvement|reduction|regression|response)|\bimprov(?:ed|ing|ement)\b|\bregress\w+|\breduced\b|\bsmaller\s+than\b|\bless\s+(?:avid|intense|hypermetabolic|prominent|conspicuous)\b|\bdiminish\w+|\bdeclin\w+|\blower\s+than\s+(?:on\s+)?(?:the\s+)?(?:prior|previous|before)|\bdown\s+from\b|\bfallen\b|\bresolving\b|\b(?:partial|near[\s-]complete)\s+resolution")
+_REFERENCE_PAREN = re.compile(
+    r"\s*[(\[]\s*(?:(?:see|e\.g\.|for example|axial|transaxial|fused|pet/?ct|pet|ct|ac|nac|coronal|sagittal|series|ser|se|slices?|images?|imgs?|im|sl|numbers?|no\.?|location|on|and|of|to|mip|key|attenuation|corrected|\d+|[#:,;/.\-\s])(?![a-z]))+[)\]]",
+    re.IGNORECASE,
+)
+_REFERENCE_PHRASE = re.compile(
+    r",?\s*\b(?:(?:seen|visible|located|best seen|noted|as seen)\s+)?(?:on|at|in)?\s*\b(?:the\s+)?(?:(?:axial|transaxial|fused|pet/?ct|pet|ct|ac)\s+)*(?:(?:series|se)\s*#?\s*\d+\s*,?\s*)?(?:slice|image|img|im)\s*(?:location|number|no\.?|#)*\s*:?\s*\d+(?:\s*(?:/|of)\s*\d+)?(?:\s*,?\s*(?:of\s+|in\s+)?(?:series|se)\s*#?\s*\d+)?",
+    re.IGNORECASE,
+)
+_LIST_MARKER = re.compile(r"^\s*(?:[-*•·]+|\(?\d{1,2}[.)](?!\d)|[a-z][.)])\s+")
+
+
+def structure(text: str, section: str | None = None) -> Fields:
+    """Fields of one finding by rules and lexicon.
+
+    Args:
+        text: the finding's sentence(s) as they stand in the report.
+        section: heading that it stands under; gives the region where the sentence names none.
+    """
+    flat = lower(clean(text))
+    places = find_places(flat)
+    place = _main_place(flat, places)
+    organ = place.term.organ if place else None
+    region = place.term.region if place else None
+    subsite = place.term.subsite if place else None
+    if place is not None:
+        organ, region, subsite = _as_node_or_bone(flat, place, organ, region, subsite)
+        if region is None:
+            region = next((p.term.region for p in places if p.term.region), None)
+    if region is None and section:
+        region = section_region(section)
+    return Fields(region, organ, subsite, laterality(flat, place.start if place else None), comparison(flat), without_references(text))
+
+
+def names_anatomy(text: str, section: str | None = None) -> bool:
+    """Whether a finding says where it is: by any word of the lexicon, or by the heading that it stands under."""
+    return bool(find_places(lower(clean(text)))) or (bool(section) and section_region(section or "") is not None)
+
+
+def section_region(section: str) -> str | None:
+    """Region of a heading ("HEAD/NECK", "Abdomen and pelvis"), null for headings that name none ("FINDINGS")."""
+    for word in re.split(r"[^a-z]+", section.lower()):
+        if word in SECTION_REGIONS:
+            return SECTION_REGIONS[word]
+    return next((r for phrase, r in SECTION_REGIONS.items() if " " in phrase and phrase in section.lower()), None)
+
+
+@cache
+def _normal_terms() -> dict[tuple[str, ...], tuple[str, Term]]:
+    return {tuple(_WORD.findall(phrase)): (phrase, term) for phrase, term in TERMS.items()}
+
+
+def _singular(word: str) -> str:
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith(("ses", "xes", "ches")):
+        return word[:-2]
+    if word.endswith("ae"):
+        return word[:-1]
+    if word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        return word[:-1]
+    return word
+
+
+def find_places(flat: str) -> list[_Place]:
+    """Words of the lexicon in a cleaned, lowered text, longest first at each place, in reading order."""
+    hidden = _NOT_PLACES.sub(lambda m: " " * (m.end() - m.start()), flat)
+    words = list(_WORD.finditer(hidden))
+    terms = _normal_terms()
+    out: list[_Place] = []
+    i = 0
+    while i < len(words):
+        for n in range(min(MAX_WORDS + 1, len(words) - i), 0, -1):
+            if re.search(r"[.;,:()]", hidden[words[i].start() : words[i + n - 1].end()]) is not None:
+                continue
+            key = tuple(w[0] for w in words[i : i + n])
+            hit = terms.get(key) or terms.get((*key[:-1], _singular(key[-1])))
+            if hit is not None:
+                out.append(_Place(hit[1], words[i].start(), words[i + n - 1].end(), hit[0]))
+                i += n
+                break
+        else:
+            i += 1
+    return out
+
+
+def _main_place(flat: str, places: list[_Place]) -> _Place | None:
+    if not places:
+        return None
+    suv = re.search(r"suv|standard\w*\s+uptake", flat)
+    values = find_expressions(flat).suvs
+    first_value = next((v.start for v in values if v.role is Role.CURRENT), suv.start() if suv else len(flat))
+
+    def score(place: _Place) -> float:
+        points = 0.0
+        if place.term.region is None or place.term.organ in _GENERIC:
+            points -= 1.5
+        if place.term.subsite:
+            points += 0.5
+        if place.start > first_value:
+            points -= 2
+        if _BESIDE.search(flat[max(0, place.start - 60) : place.start]):
+            points -= 3
+        return points - place.start / 1000
+
+    return max(places, key=score)
+
+
+def _as_node_or_bone(
+    flat: str, place: _Place, organ: str | None, region: str | None, subsite: str | None
+) -> tuple[str | None, str | None, str | None]:
+    has_node = _NODE.search(flat) is not None
+    if place.phrase in ("iliac", "common iliac") and not has_node and _BONE.search(flat):
+        return "pelvic bone", "musculoskeletal", "ilium"
+    beside = _BESIDE.search(flat[max(0, place.start - 60) : place.start]) is not None
+    if has_node and organ != "lymph node" and (organ in _NODE_SITES or beside):
+        return "lymph node", region, subsite or place.phrase
+    return organ, region, subsite
+
+
+def laterality(flat: str, near: int | None = None) -> str | None:
+    """Side of the finding in a cleaned, lowered text. `near` is where its organ stands, to choose between two sides that are named."""
+    sides: list[tuple[str, int]] = []
+    for match in _SIDE.finditer(flat):
+        before = flat[max(0, match.start() - 70) : match.start()]
+        if _NOT_A_SIDE.match(flat, match.end()) or (_OTHER_SIDE.search(before) and sides):
+            continue
+        if re.search(r"(?:compared\s+(?:to|with)|than|versus|vs\.?|contra-?lateral|opposite)\s+(?:the\s+)?(?:\w+\s+)?$", before):
+            continue
+        sides.append((next(k for k, v in match.groupdict().items() if v), match.start()))
+    names = {name for name, _ in sides}
+    if not names:
+        return None
+    if "both" in names:
+        return "bilateral"
+    if {"left", "right"} <= names:
+        if re.search(r"\b(?:left\s+(?:and|&|/)\s*right|right\s+(?:and|&|/)\s*left)\b", flat):
+            return "bilateral"
+        before = [s for s in sides if near is None or s[1] <= near] or sides
+        return before[-1][0] if near is not None else before[0][0]
+    if len(names) == 1:
+        return {"left": "left", "right": "right", "mid": "midline"}[names.pop()]
+    return next(name for name, _ in sides if name != "mid")
+
+
+def comparison(flat: str) -> str:
+    """Change since the prior exam in a cleaned, lowered text: new, increased, decreased, stable or none. Words count before numbers."""
+    for match in _NEW.finditer(flat):
+        if not _NO_NEW.search(flat[: match.start()]):
+            return "new"
+    up, down, stable = _UP.search(flat), _DOWN.search(flat), _STABLE.search(flat)
+    found = [(m.start(), name) for m, name in ((up, "increased"), (down, "decreased"), (stable, "stable")) if m]
+    by_numbers = _by_numbers(flat)
+    if found:
+        names = {name for _, name in found}
+        # "Stable in size but increased in uptake": the numbers decide where the words differ.
+        return by_numbers if len(names) > 1 and by_numbers in names else min(found)[1]
+    return by_numbers or "none"
+
+
+def _by_numbers(flat: str) -> str | None:
+    values = find_expressions(flat).suvs
+    current = [v.value for v in values if v.role is Role.CURRENT]
+    prior = [v.value for v in values if v.role is Role.PRIOR]
+    if len(current) != 1 or not prior:
+        return None
+    if current[0] == prior[0]:
+        return "stable"
+    return "increased" if current[0] > prior[0] else "decreased"
+
+
+def without_references(text: str) -> str:
+    """The finding on one line without its slice, series and image references: "... mass (slice 26)" gives "... mass"."""
+    short = _REFERENCE_PHRASE.sub(" ", _REFERENCE_PAREN.sub("", _LIST_MARKER.sub("", squeeze(text))))
+    short = re.sub(r"[(\[]\s*[,;]?\s*[)\]]", "", short)
+    short = re.sub(r"([(\[])\s*[,;]\s*", r"\1", short)
+    short = re.sub(r"[,;]?\s*([)\]])", r"\1", short)
+    short = re.sub(r"\s+([.,;:)\]])", r"\1", short)
+    return re.sub(r"\s{2,}", " ", short).strip()

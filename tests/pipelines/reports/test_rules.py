@@ -1,0 +1,169 @@
+"""Whole way of a text by rules: from a report to findings. Each case is one manner of writing."""
+
+import pytest
+
+from pipelines.outcomes import Outcome
+from pipelines.reports.consensus import decide_exam
+from pipelines.reports.readers import RulesReader
+from pipelines.reports.sentences import split_report
+
+
+def findings_of(text):
+    sentences = split_report("E", text)
+    readings = RulesReader().read([s for s in sentences if s.is_candidate])
+    return decide_exam(sentences, readings)
+
+
+def accepted(text):
+    return [(f.slice, f.suvmax_reported) for f in findings_of(text) if f.outcome is Outcome.ACCEPTED]
+
+
+PAIRS = [
+    ("Hypermetabolic right axillary node with SUV 13 (image 88).", [(88, 13)]),
+    ("Left adrenal nodule, SUVmax: 4.2, slice 77.", [(77, 4.2)]),
+    ("Intense uptake in the sigmoid colon, SUV max of 42 (image 201).", [(201, 42)]),
+    ("Right lower lobe mass with max SUV 7.1 (img 88).", [(88, 7.1)]),
+    ("Right lower lobe mass with a maximum standardized uptake value of 7.1 on slice #88.", [(88, 7.1)]),
+    ("Right hilar node SUVmax = 4,2 (slice 101).", [(101, 4.2)]),
+    ("Hypermetabolic liver lesion (series 4, image 112) has SUV max of 9.9.", [(112, 9.9)]),
+    ("Thyroid nodule SUV 5.5 on axial image 45/230.", [(45, 5.5)]),
+    ("Uptake in the left tonsil on image #102 of series 3, SUV max 6.1.", [(102, 6.1)]),
+    ("Splenic lesion, SUV max 4.4, PET slice 101.", [(101, 4.4)]),
+    ("Left lung nodule SUV max 6.5 on slice 51, previously SUV 8.8 on slice 40.", [(51, 6.5)]),
+    ("Left lung nodule on slice 51 with SUV 5.1 (was 6.3).", [(51, 5.1)]),
+    ("Pancreatic tail mass has decreased from 8.8 to 6.5 SUV max (slice 51).", [(51, 6.5)]),
+    ("SUV max of the pancreatic tail mass has decreased from 8.8 to 6.5 (slice 51).", [(51, 6.5)]),
+    ("Right breast mass SUV max increased to 7.9 (from 5.5), slice 60.", [(60, 7.9)]),
+    ("Left inguinal node measures 2.2 x 1.5 cm with SUV max 5.6 (image 77, series 3).", [(77, 5.6)]),
+    ("Right axilla: 4.2 (slice 88)", [(88, 4.2)]),
+    ("Hypermetabolic nodes:\n- Right axilla: 4.2 (slice 88)\n- Left hilum: 5.5 (slice 66)", [(88, 4.2), (66, 5.5)]),
+    ("There is a mass in the left upper lobe (series 3, image 78).  The SUV max of the mass is 3.1.", [(78, 3.1)]),
+    (
+        "Hypermetabolic nodes in the right axilla and left hilum with SUV max of 4.2 and 5.1 on slices 88 and 92, respectively.",
+        [(88, 4.2), (92, 5.1)],
+    ),
+    ("Right iliac lesion with SUV max 7.2, slice location minus 595.14.", []),
+    ("Right lung nodule SUV 4.2 (coronal slice 60, axial slice 88).", [(88, 4.2)]),
+    ("Uptake in the left kidney is SUV 8.8 (slice 140), compared to blood pool SUV of 1.9.", [(140, 8.8)]),
+    ("Focal uptake in the liver above background with SUV max of 6.5 (slice 120).", [(120, 6.5)]),
+    ("The left adrenal gland has an SUV max of 5.1 (slice 121), compared to liver SUV max of 3.2.", [(121, 5.1)]),
+    ("Asymmetric uptake in the left tonsil with SUV 5.5 (slice 40) compared to the right, SUV 3.1.", [(40, 5.5)]),
+    ("The SUV max of the left lung nodule was 8.8 (slice 40).", [(40, 8.8)]),
+    ("Compared to the prior exam, the right hilar mass has increased with SUV max of 6.5 (slice 26).", [(26, 6.5)]),
+    ("Previously described left lung mass has SUV max 6.5 (slice 26).", [(26, 6.5)]),
+    ("Right kidney with SUV max 6.5 unchanged from prior study (slice 26).", [(26, 6.5)]),
+    (
+        "Right lung nodule (2.2 cm, image 77) with SUV max of 5.6, previously 2.8 cm with SUV max of 9.1 on image 80.",
+        [(77, 5.6)],
+    ),
+    ("T12 vertebral body lesion SUV max 12.1 (slice 150).", [(150, 12.1)]),
+    ("Level 2A lymph node SUV 4 on slice 42.", [(42, 4)]),
+    ("Station 7 node with SUVmax of 6 (image 90).", [(90, 6)]),
+    ("Right level IIB node measures 12 mm with SUV of 8 (series 605, image 44).", [(44, 8)]),
+    ("Deauville 4 node in the left axilla, SUV max 4.9 (slice 80).", [(80, 4.9)]),
+    ("Left axillary node SUV max 4.9 (slice 80), Deauville score 4.", [(80, 4.9)]),
+    ("Rectal mass with SUV max of 14.2 on 3/4/2020 and 8.1 today (slice 230).", [(230, 8.1)]),
+    ("Rectal mass, SUV max 8.1 (slice 230), was 14.2 on 3/4/2020.", [(230, 8.1)]),
+    ("Rectal mass, SUV max 8.1 (slice 230); previously 14.2 on 03/04/2020.", [(230, 8.1)]),
+    ("Right lung nodule SUV max 4.2 (slice 88); left lung nodule SUV max 5.1 (slice 92).", [(88, 4.2), (92, 5.1)]),
+    (
+        "Hypermetabolic nodes in the right axilla with SUV 4.2 (slice 88) and the left axilla with SUV 5.1 (slice 40).",
+        [(88, 4.2), (40, 5.1)],
+    ),
+    (
+        "Multiple hypermetabolic liver lesions, the most avid in segment 4 with SUV max of 14.2 (slice 121).",
+        [(121, 14.2)],
+    ),
+    ("Bilateral hilar nodes with SUV max up to 4.2 (slice 88).", [(88, 4.2)]),
+    ("1. Right lung nodule, SUV 4.2, slice 88. 2. Left lung nodule, SUV 5.1, slice 92.", [(88, 4.2), (92, 5.1)]),
+    (
+        "Right lung nodule with SUV max 4.2 (slice 88).Left lung nodule with SUV max 5.1 (slice 92).",
+        [(88, 4.2), (92, 5.1)],
+    ),
+    ("Right lung nodule has SUV max. of 4.2 (image no. 88).", [(88, 4.2)]),
+    ("Right lung nodule, SUV max 4.2, measuring 1.2 cm on CT image 90 (PET image 88).", [(88, 4.2)]),
+    ("In the right lung there is a nodule (CT series 3, image 90; PET image 88) with SUV max 4.2.", [(88, 4.2)]),
+    ("Left femoral neck lesion with an SUV max of 6.5 at 60 minutes (slice 260).", [(260, 6.5)]),
+    ("FDG avid left axillary node, 1.1 cm, 6.2 SUVmax, image 87.", [(87, 6.2)]),
+    ("A 6.2 SUVmax left axillary node is seen on image 87.", [(87, 6.2)]),
+    ("Left axillary node is seen on image 87 (SUV 6.2).", [(87, 6.2)]),
+    ("On axial slice 87 there is a left axillary node that is 2 cm in size and whose SUV is 6.2.", [(87, 6.2)]),
+    ("Left axillary node with SUVmax 6.2 and SUVmean 3.1 (slice 87).", [(87, 6.2)]),
+    ("Left axillary node with peak SUV 6.2 (slice 87).", [(87, 6.2)]),
+    ("Right upper lobe nodule, now SUV 2.9, slice 55, from SUV 5.2.", [(55, 2.9)]),
+    ("The SUV max measures 4.6 (previously 7.4) in the gastric antrum, image 133.", [(133, 4.6)]),
+    ("Gastric antrum uptake, SUV max currently 4.6, previously 7.4, slice 133.", [(133, 4.6)]),
+    ("Gastric antrum uptake, SUV max 7.4 on prior and currently 4.6 (slice 133).", [(133, 4.6)]),
+    ("Uptake in the prostate: SUVmax 12.0 vs 15.5 on prior (slice 240).", [(240, 12.0)]),
+    ("Uptake in the prostate has SUV max of 12 (previously 15), slice 240.", [(240, 12)]),
+    ("Uptake in the prostate has SUV max of 12 (15 previously), slice 240.", [(240, 12)]),
+    ("Lesion in L4 (slice 180, SUV 9) and L 5 (slice 190, SUV 11).", [(180, 9), (190, 11)]),
+    ("The mass is seen in the right thigh. It measures 4 cm. SUV max is 8.8. Image 320.", [(320, 8.8)]),
+    ("Left upper lobe nodule (slice 60). Mediastinal blood pool SUV 1.9.", []),
+    ("Left upper lobe nodule (slice 60). Right kidney SUV max 5.5.", []),
+    ("Left upper lobe nodule (slice 60). Another nodule in the right lung with SUV 5.5.", []),
+    ("No abnormal uptake in the liver (slice 118).", []),
+    ("Uptake in the right 5th rib, SUV max 4.2 (slice 88).", [(88, 4.2)]),
+    ("Right psoas uptake with SUV max of 4.2 g/mL (slice 188).", [(188, 4.2)]),
+    ("Right psoas uptake (SUVmax 4.2 / image 188).", [(188, 4.2)]),
+    ("Right psoas uptake (SUVmax/mean 4.2/2.1, image 188).", [(188, 4.2)]),
+    ("Right psoas uptake (series/image 4/188), SUV 4.2.", [(188, 4.2)]),
+    ("Right psoas uptake (series 4/188), SUV 4.2.", [(188, 4.2)]),
+    ("Right psoas uptake (se 4, im 188), SUV 4.2.", [(188, 4.2)]),
+    ("Right psoas uptake, SUV bw max 4.2, slice no. 188", [(188, 4.2)]),
+    ("Right psoas uptake, slice # 188, SUV (max) 4.2", [(188, 4.2)]),
+    ("Right psoas uptake, axial 188, SUVmax4.2", [(188, 4.2)]),
+    ("Right psoas uptake SUV-max: 4.2; slice: 188.", [(188, 4.2)]),
+    (
+        "Interval decrease in FDG uptake in the right psoas with an SUV max of 4.2 (slice 188) as compared to an SUV max of 6.6 on the prior exam from January 5, 2019.",
+        [(188, 4.2)],
+    ),
+    ("The right psoas SUV max was previously 6.6 and is now 4.2 (slice 188).", [(188, 4.2)]),
+    ("The right psoas lesion with previous SUV max of 6.6 now has SUV max of 4.2 on slice 188.", [(188, 4.2)]),
+    (
+        "The right psoas lesion had SUV max of 6.6 on the previous study, and has SUV max of 4.2 on slice 188 today.",
+        [(188, 4.2)],
+    ),
+    ("Soft tissue mass of the right thigh: size 3.3 cm; SUV max 4.2; slice 300; previously SUV max 6.1.", [(300, 4.2)]),
+    ("Left neck, 1.5 cm node, SUV max 11.3, axial slice 45 of 299.", [(45, 11.3)]),
+    ("Nodule in the right lung measures 8 mm (SUV 3.0, slice 88) and was 6 mm (SUV 2.6) in 2018.", [(88, 3.0)]),
+    ("New FDG avid focus in the left iliac bone on image 201 with max SUV of 5.8 g/ml.", [(201, 5.8)]),
+    ("Physiologic uptake in the brain, SUV 15.2, slice 12.", [(12, 15.2)]),
+    ("Left supraclavicular node,SUV max 4.5,slice 50,new.", [(50, 4.5)]),
+    ("Left supraclavicular node\nSUV max 4.5\nslice 50", [(50, 4.5)]),
+    (
+        "1) Left supraclavicular node\n   SUV max 4.5\n   slice 50\n2) Right axillary node\n   SUV max 3.3\n   slice 70",
+        [(50, 4.5), (70, 3.3)],
+    ),
+    ("There is a left supraclavicular\nnode with an SUV max of\n4.5 on slice\n50. The liver is normal.", [(50, 4.5)]),
+]
+
+REJECTED = [
+    ("Several mediastinal nodes with SUV max ranging from 3.2 to 5.6 (slice 90).", "several lesions"),
+    ("Mediastinal nodes with SUV 3.2-5.6 (slices 90-95).", "several lesions"),
+    ("Mediastinal nodes with SUV max 3.2 to 5.6 (slice 90).", "several lesions"),
+    ("Right lung nodule SUV 4.2 (coronal slice 88).", "no slice"),
+    ("Blood pool SUV max 2.1 (slice 92).", "template"),
+    ("Liver background SUVmean 2.4 (slice 118).", "template"),
+    ("For reference, the liver SUV max is 3.1 on image 118.", "template"),
+    ("Reference mediastinal blood pool: SUVmax 1.9, slice 92", "template"),
+    ("On the prior exam the left lung nodule had SUV max of 8.8 on slice 40.", "not the current exam"),
+    ("Previously, the SUV max of the left lung nodule was 8.8 (slice 40).", "not the current exam"),
+    ("Focus with SUV max 4.2 (slice 88).", "no anatomy named"),
+    ("Two lung nodules with SUV max of 4.2 (slice 88).", "several lesions"),
+    ("Left axillary node with SUVmean 3.1 (slice 87).", "no SUVmax"),
+    ("Left axillary node, SUV > 10 (slice 87).", "no SUVmax"),
+    ("Right upper lobe nodule SUV 1.9 (slice 55).", "SUV under 2.5"),
+    ("Right psoas lesion on slices 188-192, SUV 4.2.", "no slice"),
+    ("Hypermetabolic activity in the distal esophagus (slice 100-104) has SUV 7.0.", "no slice"),
+]
+
+
+class TestRules:
+    @pytest.mark.parametrize(("text", "pairs"), PAIRS)
+    def test_reads_the_pair_of_the_current_finding(self, text, pairs):
+        assert accepted(text) == pairs
+
+    @pytest.mark.parametrize(("text", "outcome"), REJECTED)
+    def test_rejects_with_the_reason(self, text, outcome):
+        assert [f.outcome.value for f in findings_of(text)] == [outcome]

@@ -1,0 +1,48 @@
+"""The reports of the real cohort against the truth that comes with it."""
+
+import csv
+import os
+from pathlib import Path
+
+import pytest
+
+from pipelines.outcomes import Outcome
+from pipelines.reports.consensus import decide_exam
+from pipelines.reports.readers import RulesReader
+from pipelines.reports.sentences import split_report
+from pipelines.reports.sources import read_reports
+
+SHARED = Path(os.environ.get("PETAR_SHARED", Path(__file__).parents[3] / "shared"))
+COHORT = SHARED / "cohorts" / "real"
+
+pytestmark = [pytest.mark.real, pytest.mark.skipif(not COHORT.is_dir(), reason="no real cohort beside the checkout")]
+
+
+@pytest.fixture(scope="module")
+def outcomes():
+    found = {}
+    for row in read_reports(COHORT / "reports.csv").iter_rows(named=True):
+        sentences = split_report(row["exam_id"], row["findings"])
+        for f in decide_exam(sentences, RulesReader().read([s for s in sentences if s.is_candidate])):
+            found[(f.exam_id, f.slice, f.suvmax_reported)] = f.outcome
+    return found
+
+
+@pytest.fixture(scope="module")
+def truth():
+    with (COHORT / "truth.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    # What only the image can tell is accepted by the text stage.
+    image_stage = {"lesion", "not in the image"}
+    return {
+        (r["exam_id"], int(r["slice"]), float(r["suvmax_reported"])): Outcome.ACCEPTED if r["outcome"] in image_stage else Outcome(r["outcome"])
+        for r in rows
+    }
+
+
+class TestRealReports:
+    def test_every_sentence_of_the_truth_gets_its_outcome(self, outcomes, truth):
+        assert {key: outcomes.get(key) for key in truth} == truth
+
+    def test_nothing_else_is_accepted(self, outcomes, truth):
+        assert {key for key, o in outcomes.items() if o is Outcome.ACCEPTED} <= set(truth)
