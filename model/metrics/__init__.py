@@ -1,0 +1,182 @@
+"""Metrics of generated texts: one registry, scores per split with intervals over patients, and scores per sample.
+
+A metric that can not be computed (weights, packages or data missing) is reported as `not computed` with what is
+missing.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+
+from model.metrics import lesion, ngram
+from model.metrics.intervals import patient_weights, percentile_interval
+from model.metrics.pairs import Mean, Pairs, pairs_of
+from model.metrics.published import published_scores
+from pipelines import schemas
+
+__all__ = [
+    "METRICS",
+    "Mean",
+    "Metric",
+    "NotComputable",
+    "Pairs",
+    "ScoreSettings",
+    "pairs_of",
+    "per_sample_scores",
+    "published_scores",
+    "score",
+]
+
+
+class NotComputable(RuntimeError):
+    """Why a metric can not be computed here: which weights, package or data are missing, and how to give them."""
+
+
+class Computed(Protocol):
+    """A metric on some pairs: its score per sample (NaN where there is none) and its value under weights of the
+    samples.
+    """
+
+    @property
+    def per_sample(self) -> np.ndarray: ...
+
+    @property
+    def signature(self) -> str: ...
+
+    @property
+    def n(self) -> int: ...
+
+    def values(self, weights: np.ndarray) -> np.ndarray:
+        """Value under each row of weights (resamples x samples)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A named metric; `compute` raises NotComputable where something is missing."""
+
+    name: str
+    compute: Callable[[Pairs], Computed]
+    description: str
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """How scores and their intervals are made."""
+
+    n_resamples: int = 1000
+    seed: int = 20251027
+    level: float = 0.95
+    text_column: str = "text_measured"
+    """The column of `predictions` that is scored: with measured numbers, or `text` as the model wrote it."""
+
+
+def _missing(what: str) -> Callable[[Pairs], Computed]:
+    def compute(pairs: Pairs) -> Computed:
+        raise NotComputable(what)
+
+    return compute
+
+
+_ALL = (
+    Metric("BLEU", ngram.bleu, "Words and phrases in common, corpus level (sacrebleu)"),
+    Metric("ROUGE-L", ngram.rouge_l, "Longest common subsequence of words, F (rouge-score)"),
+    Metric("METEOR", _missing("needs the WordNet data of nltk"), "Words in common by form, stem and synonym"),
+    Metric("CIDEr", _missing("not built yet"), "Phrases in common, weighted by how rare they are in the references"),
+    Metric("BERTScore", _missing("needs the weights of a language model by path"), "Words alike in context"),
+    Metric("BARTScore", _missing("needs the weights of BART by path"), "Likelihood of the reference given the text"),
+    Metric("RaTEScore", _missing("needs the package RaTEScore in a venv of its own and its weights"), "Entities alike"),
+    Metric(
+        "GREEN", _missing("needs a server with GREEN-RadLlama2-7b"), "Errors counted by a judge, trained on chest X-ray"
+    ),
+    Metric("region", lesion.accuracy("region"), "Region of the body as in the reference"),
+    Metric("organ", lesion.accuracy("organ"), "Organ as in the reference"),
+    Metric("laterality", lesion.accuracy("laterality"), "Side as in the reference"),
+    Metric("comparison", lesion.accuracy("comparison"), "Change since the prior exam as in the reference"),
+    Metric("numbers", lesion.accuracy("numbers"), "SUVmax within 0.1 and slice as in the reference"),
+    Metric("numbers as generated", lesion.generated_numbers, "The same before measured numbers were put in"),
+)
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+
+
+def score(
+    predictions: pl.DataFrame, names: Sequence[str] | None = None, settings: ScoreSettings = ScoreSettings()
+) -> pl.DataFrame:
+    """Rows of `scores`: every metric of every model and split of `predictions`, with intervals over patients.
+
+    `names` are keys of METRICS, all by default. What gives no pair (two predictions for a lesion, an empty text or
+    reference) is named in the note; a metric that can not be computed has status `not computed` and no value.
+    """
+    chosen = [_metric(name) for name in (METRICS if names is None else names)]
+    rows = []
+    for model, split, pairs in _groups(predictions, settings):
+        weights = patient_weights(pairs.patients, settings.n_resamples, settings.seed) if len(pairs) else None
+        rows += [{"model": model, "split": split} | _score_row(metric, pairs, weights, settings) for metric in chosen]
+    return schemas.frame("scores", rows)
+
+
+def per_sample_scores(
+    predictions: pl.DataFrame, names: Sequence[str] | None = None, settings: ScoreSettings = ScoreSettings()
+) -> pl.DataFrame:
+    """model, split, finding_id, patient_id, metric, value: one row a pair and metric that has a score for it."""
+    chosen = [_metric(name) for name in (METRICS if names is None else names)]
+    types = {"model": pl.String, "split": pl.String, "finding_id": pl.String, "patient_id": pl.String}
+    frames = [pl.DataFrame(schema=types | {"metric": pl.String, "value": pl.Float64})]
+    for model, split, pairs in _groups(predictions, settings):
+        for metric in chosen if len(pairs) else ():
+            try:
+                values = metric.compute(pairs).per_sample
+            except NotComputable:
+                continue
+            columns = {"finding_id": list(pairs.finding_ids), "patient_id": list(pairs.patients), "value": values}
+            frames.append(
+                pl.DataFrame(columns)
+                .filter(pl.col("value").is_not_nan())
+                .select(pl.lit(model).alias("model"), pl.lit(split).alias("split"), "finding_id", "patient_id",
+                        pl.lit(metric.name).alias("metric"), "value")
+            )  # fmt: skip
+    return pl.concat(frames)
+
+
+def _metric(name: str) -> Metric:
+    if name not in METRICS:
+        raise ValueError(f"expected a metric ({', '.join(METRICS)}), got {name!r}")
+    return METRICS[name]
+
+
+def _groups(predictions: pl.DataFrame, settings: ScoreSettings) -> Iterator[tuple[str, str, Pairs]]:
+    for (model, split), part in sorted(predictions.group_by("model", "split"), key=lambda group: str(group[0])):
+        yield str(model), str(split), pairs_of(part, settings.text_column)
+
+
+def _score_row(metric: Metric, pairs: Pairs, weights: np.ndarray | None, settings: ScoreSettings) -> dict[str, object]:
+    row: dict[str, object] = {"metric": metric.name, "note": pairs.note}
+    if weights is None:
+        return row | {"status": "not computed", "n": 0, "note": _join("no text has a reference", pairs.note)}
+    try:
+        computed = metric.compute(pairs)
+    except NotComputable as error:
+        return row | {"status": "not computed", "note": str(error)}
+    value = float(computed.values(np.ones((1, len(pairs))))[0])
+    if not np.isfinite(value):
+        return row | {"status": "not computed", "n": 0, "note": _join("no reference says it", pairs.note)}
+    low, high = percentile_interval(computed.values(weights), settings.level)
+    if len(set(pairs.patients)) < 2:
+        low = high = None
+        row["note"] = _join("no interval: one patient", pairs.note)
+    signature = f"{computed.signature}|text:{settings.text_column}"
+    return row | {
+        "status": "computed",
+        "value": value,
+        "low": low,
+        "high": high,
+        "n": computed.n,
+        "signature": signature,
+    }
+
+
+def _join(*parts: str | None) -> str:
+    return "; ".join(part for part in parts if part)

@@ -1,0 +1,93 @@
+"""What metrics are computed on: pairs of a text and its reference, and what was left out and why."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Texts of one model on one split, each with its reference; index i is the same pair everywhere."""
+
+    texts: Sequence[str]
+    references: Sequence[str]
+    patients: Sequence[str]
+    finding_ids: Sequence[str] = ()
+    exam_ids: Sequence[str] = ()
+    generated: Sequence[str] = ()
+    """The texts as the model wrote them, before measured numbers were put in; equal to `texts` where there is no
+    difference.
+    """
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    """Reason -> findings that are in no pair."""
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @property
+    def note(self) -> str | None:
+        """What was left out, in words: "2 empty predictions (E1:a, E2:b)"; None where nothing was."""
+        parts = [
+            f"{len(found)} {reason} ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''})"
+            for reason, found in self.left_out.items()
+            if found
+        ]
+        return "left out: " + ", ".join(parts) if parts else None
+
+
+def pairs_of(predictions: pl.DataFrame, text_column: str = "text_measured") -> Pairs:
+    """Pairs of the rows of `predictions` of one model and split.
+
+    A lesion with two predictions, an empty text and an empty reference give no pair and are named in `left_out`. Where
+    `text_column` is null, the text as generated counts.
+    """
+    frame = predictions.with_columns(
+        pl.coalesce(_stripped(text_column), _stripped("text")).fill_null("").alias("_text"),
+        _stripped("text").fill_null("").alias("_generated"),
+        _stripped("reference").fill_null("").alias("_reference"),
+        pl.col("finding_id").is_duplicated().alias("_twice"),
+    ).sort("finding_id")
+    reasons = {
+        "of lesions with two predictions": pl.col("_twice"),
+        "empty predictions": ~pl.col("_twice") & (pl.col("_text") == ""),
+        "without reference": ~pl.col("_twice") & (pl.col("_text") != "") & (pl.col("_reference") == ""),
+    }
+    left_out = {reason: frame.filter(which)["finding_id"].to_list() for reason, which in reasons.items()}
+    kept = frame.filter(~pl.any_horizontal(*reasons.values()))
+    return Pairs(
+        kept["_text"].to_list(),
+        kept["_reference"].to_list(),
+        kept["patient_id"].to_list(),
+        kept["finding_id"].to_list(),
+        kept["exam_id"].to_list(),
+        kept["_generated"].to_list(),
+        {reason: found for reason, found in left_out.items() if found},
+    )
+
+
+def _stripped(column: str) -> pl.Expr:
+    words = pl.col(column).cast(pl.String).str.strip_chars()
+    return pl.when(words != "").then(words)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A metric that is the mean of its scores per sample; NaN where a sample has none and does not count."""
+
+    per_sample: np.ndarray
+    signature: str
+
+    def values(self, weights: np.ndarray) -> np.ndarray:
+        """Value under each row of weights (resamples x samples); NaN where no weighted sample has a score."""
+        there = np.isfinite(self.per_sample)
+        weighted = weights[:, there]
+        total = weighted.sum(axis=1)
+        sums = weighted @ self.per_sample[there]
+        return np.divide(sums, total, out=np.full(len(weights), np.nan), where=total > 0)
+
+    @property
+    def n(self) -> int:
+        """Samples that count."""
+        return int(np.isfinite(self.per_sample).sum())
