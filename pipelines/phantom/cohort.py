@@ -106,8 +106,8 @@ class PhantomCohort:
         """One line for the terminal."""
         how = "written" if self.written else "already there, unchanged"
         return (
-            f"phantom cohort {how}: {self.n_exams} exams of {self.n_patients} patients, {self.n_lesions} reported lesions, "
-            f"{self.n_rejects} claims to reject, in {self.folder}"
+            f"phantom cohort {how}: {self.n_exams} exams of {self.n_patients} patients, {self.n_lesions} reported "
+            f"lesions, {self.n_rejects} claims to reject, in {self.folder}"
         )
 
 

@@ -31,6 +31,7 @@ from pipelines.phantom.tumours import (
     shape_on,
 )
 
+MAX_LESIONS = 6
 _MIN_SUVMAX = 2.8
 _SAFE_ROUNDING = 0.044
 """A lesion whose SUVmax lies farther than this from its tenth is drawn again: storage may move it over the edge of
@@ -107,8 +108,8 @@ def make_exam(
     frame = frame_for(patient, acquisition.spacing_mm, acquisition.top_mm, shift, acquisition.oblique_deg)  # type: ignore[arg-type]
     painted = paint(patient, frame.grid, uptake)
     scan = Scan(painted.suv, acquisition.spacing_mm, float(rng.uniform(0.09, 0.15)), rng)
-    planned = _plan(exam_id, patient, acquisition.tracer, earlier, rng)
-    builder = _Builder(patient, frame, painted, scan, acquisition.tracer, rng)
+    planned = _plan(acquisition.tracer, earlier, rng)
+    builder = _Builder(patient, frame, painted, scan, acquisition.tracer, uptake, rng)
     lesions = builder.place(planned)
     suv = np.round(scan.image / SUV_STEP) * np.float32(SUV_STEP)
     findings, impression, truths = _report(
@@ -119,44 +120,38 @@ def make_exam(
     )
 
 
-def _plan(
-    exam_id: str, patient: Patient, tracer: str, earlier: Sequence[Imaged] | None, rng: np.random.Generator
-) -> list[Tumour | Site]:
-    """Lesions to be drawn anew (a Site) and lesions that were there before, changed (a Tumour)."""
-    known: list[Tumour | Site] = []
-    for before in earlier or ():
-        tumour = before.tumour
-        if tumour is None:
-            continue
-        fate = rng.random()
-        if fate < 0.15:
-            continue
-        if fate < 0.45:
-            known.append(
-                replace(
-                    resize(tumour, float(rng.uniform(1.05, 1.2))),
-                    suv=min(38.0, tumour.suv * float(rng.uniform(1.3, 1.7))),
-                )
-            )
-        elif fate < 0.75:
-            known.append(
-                replace(resize(tumour, float(rng.uniform(0.88, 0.98))), suv=tumour.suv * float(rng.uniform(0.6, 0.78)))
-            )
-        else:
-            known.append(replace(tumour, suv=tumour.suv * float(rng.uniform(0.95, 1.05))))
-    wanted = int(rng.integers(1, 7)) if earlier is None else max(1 - len(known), int(rng.integers(0, 3)))
+def _plan(tracer: str, earlier: Sequence[Imaged] | None, rng: np.random.Generator) -> list[Tumour | Site]:
+    """Lesions that were there before, changed (a Tumour), and lesions to be drawn anew (a Site); at most six."""
+    known = [_followed(i.tumour, rng) for i in earlier or () if i.tumour is not None]
+    planned: list[Tumour | Site] = [tumour for tumour in known if tumour is not None]
+    wanted = int(rng.integers(1, MAX_LESIONS + 1)) if earlier is None else int(rng.integers(0, 3))
+    for n in range(min(wanted, MAX_LESIONS - len(planned))):
+        planned.append(_draw_site(tracer, rng, near_hot=earlier is None and n == 0 and rng.random() < 0.35))
+    return planned
+
+
+def _followed(tumour: Tumour, rng: np.random.Generator) -> Tumour | None:
+    """A lesion at the next visit: gone, hotter and larger, cooler and smaller, or much the same."""
+    fate = rng.random()
+    if fate < 0.15:
+        return None
+    size, activity_ratio = 1.0, float(rng.uniform(0.95, 1.05))
+    if fate < 0.45:
+        size, activity_ratio = float(rng.uniform(1.05, 1.2)), float(rng.uniform(1.3, 1.7))
+    elif fate < 0.75:
+        size, activity_ratio = float(rng.uniform(0.88, 0.98)), float(rng.uniform(0.6, 0.78))
+    return replace(resize(tumour, size), suv=min(38.0, tumour.suv * activity_ratio), is_followed=True)
+
+
+def _draw_site(tracer: str, rng: np.random.Generator, near_hot: bool = False) -> Site:
+    """A site for a new lesion, by organ first: else the spine and the ribs would have most of them."""
     options = [s for s in SITES if tracer in s.tracers]
-    # Sites are drawn by organ first, else the spine and the ribs would have most of the lesions.
+    if near_hot:
+        return _one_of([s for s in options if s.near_hot], rng)
     organs = sorted({s.organ for s in options})
     weights = np.array([3.0 if o in ("lymph node", "lung", "liver") else 1.0 for o in organs])
-    new: list[Tumour | Site] = []
-    for _ in range(min(wanted, 6 - len(known))):
-        organ = organs[int(rng.choice(len(organs), p=weights / weights.sum()))]
-        pool = [s for s in options if s.organ == organ]
-        new.append(pool[int(rng.integers(len(pool)))])
-    if earlier is None and rng.random() < 0.35:
-        new[0] = _one_of([s for s in options if s.near_hot], rng)
-    return known + new
+    organ = organs[int(rng.choice(len(organs), p=weights / weights.sum()))]
+    return _one_of([s for s in options if s.organ == organ], rng)
 
 
 def _one_of(sites: Sequence[Site], rng: np.random.Generator) -> Site:
@@ -176,47 +171,62 @@ class _Builder:
     """Puts lesions into a scan until each can be told from everything else on its slice."""
 
     def __init__(
-        self, patient: Patient, frame: Frame, painted: Painted, scan: Scan, tracer: str, rng: np.random.Generator
+        self,
+        patient: Patient,
+        frame: Frame,
+        painted: Painted,
+        scan: Scan,
+        tracer: str,
+        uptake: dict[str, float],
+        rng: np.random.Generator,
     ) -> None:
-        self.patient, self.frame, self.painted, self.scan, self.tracer, self.rng = (
-            patient,
-            frame,
-            painted,
-            scan,
-            tracer,
-            rng,
-        )
+        self.patient = patient
+        self.frame = frame
+        self.painted = painted
+        self.scan = scan
+        self.tracer = tracer
+        self.uptake = uptake
+        self.rng = rng
         self.placed: list[_Placed] = []
 
     def place(self, planned: Sequence[Tumour | Site]) -> list[Imaged]:
-        """The lesions that could be placed and located, in order from the head."""
+        """The lesions that could be placed and located, in order from the head; at least one, at most six."""
         for number, item in enumerate(planned):
             tumour = item if isinstance(item, Tumour) else self._draw(item, self._name(number, item))
-            if tumour is not None:
-                self._insert(tumour)
-            if tumour is not None and isinstance(item, Site) and len(planned) < 6 and self.rng.random() < 0.12:
+            if tumour is None:
+                continue
+            self._insert(tumour)
+            left = MAX_LESIONS - len(self.placed) - (len(planned) - number - 1)
+            if isinstance(item, Site) and left > 0 and self.rng.random() < 0.14:
                 partner = self._partner(tumour)
                 if partner is not None:
                     self._insert(partner)
-        imaged: list[Imaged | None] = []
+        imaged = self._settle()
+        for number in range(len(planned), len(planned) + 20):
+            if imaged:
+                break
+            site = _draw_site(self.tracer, self.rng)
+            tumour = self._draw(site, self._name(number, site))
+            if tumour is not None:
+                self._insert(tumour)
+                imaged = self._settle()
+        return sorted(imaged, key=lambda i: -i.peak.ijk[2])
+
+    def _settle(self) -> list[Imaged]:
+        """Draws again what cannot be located, some rounds long, and takes out what still cannot."""
         for _ in range(_MAX_ROUNDS):
-            imaged = self._measure()
-            failed = [p for p, i in zip(self.placed, imaged) if i is None]
+            failed = [p for p, i in zip(self.placed, self._measure()) if i is None]
             if not failed:
                 break
             for placed in failed:
                 self._again(placed)
-        else:
+        imaged = self._measure()
+        while None in imaged:
+            for placed in [p for p, i in zip(self.placed, imaged) if i is None]:
+                self.scan.remove(placed.change)
+                self.placed.remove(placed)
             imaged = self._measure()
-        lost = [p for p, i in zip(self.placed, imaged) if i is None]
-        for placed in lost:
-            self.scan.remove(placed.change)
-            self.placed.remove(placed)
-        if lost:
-            # What is left is measured without the lost ones; a lesion that fails now is left unreported
-            # but stays in the image.
-            imaged = self._measure()
-        return sorted((i for i in imaged if i is not None), key=lambda i: -i.peak.ijk[2])
+        return [i for i in imaged if i is not None]
 
     def _name(self, number: int, site: Site) -> str:
         words = "_".join(w for w in (site.side, site.subsite, site.organ) if w).replace(" ", "-")
@@ -292,7 +302,7 @@ class _Builder:
         self.scan.remove(placed.change)
         self.placed.remove(placed)
         tumour = placed.tumour
-        if placed.tries >= 5 and not tumour.touches and not tumour.trend:
+        if placed.tries >= 5 and not tumour.touches and not tumour.is_followed:
             moved = self._draw(tumour.site, tumour.lesion_id)
             tumour = moved if moved is not None else tumour
         floor = 2.6 * self._background(tumour)
@@ -328,7 +338,11 @@ class _Builder:
         found = []
         for name, part in self._hot_parts():
             box, mask = part_mask(part, self.frame.grid)
-            if mask.sum() < 8 or any(p.shape.mask.any() and _overlap(box, p.shape.box) for p in self.placed):
+            mask &= self.painted.suv[box] == np.float32(self.uptake[part.tissue])
+            around = self.uptake["kidney" if part.tissue == "excreted" else "muscle"]
+            if mask.sum() < 8 or self.uptake[part.tissue] < 3 * around:
+                continue
+            if any(_overlap(box, p.shape.box) for p in self.placed):
                 continue
             peak = peak_of(self.scan.image, box, mask)
             if peak is None or peak.suvmax < 5 or abs(peak.suvmax - round(peak.suvmax, 1)) > _SAFE_ROUNDING:

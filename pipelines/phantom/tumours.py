@@ -33,6 +33,7 @@ class Tumour:
     """A lesion of one exam: a union of blobs around `center` (body mm), with an inactive core where `core` > 0.
 
     `suv` is the ideal activity, before blur and noise; `gradient` its relative change from one end to the other.
+    `touches` names the lesion it was put beside; `is_followed` says that an earlier exam has it too.
     """
 
     lesion_id: str
@@ -42,8 +43,8 @@ class Tumour:
     suv: float
     core: float = 0.0
     gradient: float = 0.0
-    trend: str = ""
     touches: str = ""
+    is_followed: bool = False
 
     @property
     def reach_mm(self) -> float:
