@@ -22,8 +22,10 @@ SUV_DECIMALS = 2
 class ConsensusSettings:
     """When a finding is accepted.
 
-    `min_votes` equal votes are needed where several readers read a sentence; one where there is one reader. `weights` gives a reader more
-    votes than one (a reader whose scorecard earns it). A finding below `min_suvmax` is rejected; null switches that off.
+    `min_votes` equal votes are needed where several readers read a sentence; one where there is one reader.
+    `weights` gives a reader more
+    votes than one (a reader whose scorecard earns it). A finding below `min_suvmax` is rejected; null switches that
+    off.
     """
 
     min_votes: int = 2
@@ -36,7 +38,8 @@ class ConsensusSettings:
 class TextFinding:
     """A finding of a report, or a candidate sentence that gave none. `explanation` says why in words.
 
-    `start` and `end` are its place in the report. `slice` and `suvmax_reported` are the accepted values, or the ones it was rejected with,
+    `start` and `end` are its place in the report. `slice` and `suvmax_reported` are the accepted values, or the
+    ones it was rejected with,
     as far as known. `readers` names, sorted and parted by commas, who voted for the values.
     """
 
@@ -73,7 +76,8 @@ class _Verdict:
 def decide(
     sentence: Sentence, readings: Sequence[Reading], settings: ConsensusSettings | None = None
 ) -> list[TextFinding]:
-    """Findings of one sentence: none unless it is a candidate, else exactly one outcome, or one for each lesion where it is split.
+    """Findings of one sentence: none unless it is a candidate, else exactly one outcome, or one for each lesion
+    where it is split.
 
     Args:
         readings: of this sentence, at most one a reader. None at all counts as a failed reading.
@@ -115,19 +119,24 @@ def decide_exam(
     return _without_duplicates(findings)
 
 
-# --- votes -----------------------------------------------------------------------------------------------------------------------------
+# --- votes --------------------------------------------------------------------------------------------------------
+# ---------------------
 
 
 def _check(sentence: Sentence, readings: Sequence[Reading]) -> None:
     for reading in readings:
         if reading.sentence_id != sentence.sentence_id:
             raise ValueError(
-                f"expected readings of sentence {sentence.sentence_id}, got one of {reading.sentence_id} by reader {reading.reader!r}:"
+                f"expected readings of sentence {sentence.sentence_id}, got one of {reading.sentence_id} by reader "
+                f"{reading.reader!r}:"
                 " pass each sentence its own readings"
             )
     names = [r.reader for r in readings]
     if len(set(names)) != len(names):
-        raise ValueError(f"expected one reading a reader for sentence {sentence.sentence_id}, got readers {sorted(names)}: give each reader its own name")
+        raise ValueError(
+            f"expected one reading a reader for sentence {sentence.sentence_id}, got readers {sorted(names)}: give "
+            f"each reader its own name"
+        )
 
 
 def _needed(readings: Sequence[Reading], settings: ConsensusSettings) -> int:
@@ -146,7 +155,9 @@ def _grounds(text: str) -> tuple[set[int], set[float]]:
     return slices, suvs
 
 
-def _verdict(sentence: Sentence, readings: Sequence[Reading], known: Extraction, settings: ConsensusSettings) -> _Verdict:
+def _verdict(
+    sentence: Sentence, readings: Sequence[Reading], known: Extraction, settings: ConsensusSettings
+) -> _Verdict:
     def rejected(outcome: Outcome, explanation: str) -> _Verdict:
         return _Verdict(known.slice, known.suvmax, outcome, explanation)
 
@@ -161,7 +172,11 @@ def _verdict(sentence: Sentence, readings: Sequence[Reading], known: Extraction,
         return rejected(Outcome.NOT_CURRENT, "The SUV belongs to a prior exam, not to this one.")
     several = sum(_weight(r, settings) for r in valid if (r.n_lesions or 0) > 1)
     if 2 * several > total:
-        why = known.note if known.reason is Outcome.SEVERAL_LESIONS else "the sentence names several lesions and one pair of values"
+        why = (
+            known.note
+            if known.reason is Outcome.SEVERAL_LESIONS
+            else "the sentence names several lesions and one pair of values"
+        )
         return rejected(Outcome.SEVERAL_LESIONS, f"More than one lesion: {why}.")
 
     slices, suvs = _grounds(sentence.sentence)
@@ -171,7 +186,12 @@ def _verdict(sentence: Sentence, readings: Sequence[Reading], known: Extraction,
         what, outcome = ("SUVmax", Outcome.NO_SUVMAX) if not said_suvs else ("slice", Outcome.NO_SLICE)
         if known.reason is not None and (not said_suvs and not said_slices):
             return rejected(known.reason, f"No pair of slice and SUVmax: {known.note}.")
-        return rejected(outcome, f"No reader found a {what} of the finding." if not known.note else f"No {what} of the finding: {known.note}.")
+        return rejected(
+            outcome,
+            f"No reader found a {what} of the finding."
+            if not known.note
+            else f"No {what} of the finding: {known.note}.",
+        )
     grounded = [
         r
         for r in valid
@@ -181,7 +201,8 @@ def _verdict(sentence: Sentence, readings: Sequence[Reading], known: Extraction,
         wrong = sorted(said_suvs - suvs) or sorted(said_slices - slices)
         return rejected(
             Outcome.NOT_GROUNDED,
-            f"What was read ({', '.join(f'{w:g}' for w in wrong)}) does not stand in the sentence as this finding's slice or SUVmax.",
+            f"What was read ({', '.join(f'{w:g}' for w in wrong)}) does not stand in the sentence as this finding's "
+            f"slice or SUVmax.",
         )
     slice_votes: dict[int, list[Reading]] = defaultdict(list)
     suv_votes: dict[float, list[Reading]] = defaultdict(list)
@@ -197,11 +218,18 @@ def _verdict(sentence: Sentence, readings: Sequence[Reading], known: Extraction,
         return rejected(Outcome.READERS_DISAGREE, _disagreement(readings, needed))
     voters = sorted({r.reader for r in by_slice} & {r.reader for r in by_suv})
     return _Verdict(
-        int(best_slice), best_suv, Outcome.ACCEPTED, _agreement(min(n_slice, n_suv), readings), min(n_slice, n_suv), tuple(voters)
+        int(best_slice),
+        best_suv,
+        Outcome.ACCEPTED,
+        _agreement(min(n_slice, n_suv), readings),
+        min(n_slice, n_suv),
+        tuple(voters),
     )
 
 
-def _winner(votes: Mapping[int, list[Reading]] | Mapping[float, list[Reading]], settings: ConsensusSettings) -> tuple[float | None, int, list[Reading]]:
+def _winner(
+    votes: Mapping[int, list[Reading]] | Mapping[float, list[Reading]], settings: ConsensusSettings
+) -> tuple[float | None, int, list[Reading]]:
     counts = sorted(((sum(_weight(r, settings) for r in who), value) for value, who in votes.items()), reverse=True)
     if not counts or (len(counts) > 1 and counts[0][0] == counts[1][0]):
         return None, counts[0][0] if counts else 0, []
@@ -218,8 +246,17 @@ def _pair_verdict(number: int, suvmax: float, readings: Sequence[Reading], setti
     votes = sum(_weight(r, settings) for r in voters)
     needed = _needed(readings, settings)
     if votes < needed:
-        return _Verdict(number, suvmax, Outcome.READERS_DISAGREE, _disagreement(readings, needed), votes, tuple(sorted(r.reader for r in voters)))
-    return _Verdict(number, suvmax, Outcome.ACCEPTED, _agreement(votes, readings), votes, tuple(sorted(r.reader for r in voters)))
+        return _Verdict(
+            number,
+            suvmax,
+            Outcome.READERS_DISAGREE,
+            _disagreement(readings, needed),
+            votes,
+            tuple(sorted(r.reader for r in voters)),
+        )
+    return _Verdict(
+        number, suvmax, Outcome.ACCEPTED, _agreement(votes, readings), votes, tuple(sorted(r.reader for r in voters))
+    )
 
 
 def _failures(readings: Sequence[Reading]) -> str:
@@ -248,7 +285,8 @@ def _agreement(votes: int, readings: Sequence[Reading]) -> str:
     return f"Slice and SUVmax stand in the sentence; {votes} votes of {len(readings)} readers agree."
 
 
-# --- filters ---------------------------------------------------------------------------------------------------------------------------
+# --- filters ------------------------------------------------------------------------------------------------------
+# ---------------------
 
 
 def _finding(sentence: Sentence, finding_id: str, text: str, start: int, verdict: _Verdict) -> TextFinding:
@@ -282,11 +320,17 @@ def _filtered(finding: TextFinding, whole: str, section: str | None, settings: C
         return replace(
             finding,
             outcome=Outcome.SUV_TOO_LOW,
-            explanation=f"SUVmax {finding.suvmax_reported:g} is under {settings.min_suvmax:g}, too close to background to be contoured.",
+            explanation=f"SUVmax {finding.suvmax_reported:g} is under {settings.min_suvmax:g},"
+            " too close to background to be contoured.",
         )
-    # A part of a split sentence may leave the organ to the words before it ("nodes in the right axilla ... and the left ...").
+    # A part of a split sentence may leave the organ to the words before it ("nodes in the right axilla ... and the
+    # left ...").
     if settings.require_anatomy and not names_anatomy(finding.sentence, section) and not names_anatomy(whole, section):
-        return replace(finding, outcome=Outcome.NO_ANATOMY, explanation="Neither the sentence nor its heading says where in the body the finding is.")
+        return replace(
+            finding,
+            outcome=Outcome.NO_ANATOMY,
+            explanation="Neither the sentence nor its heading says where in the body the finding is.",
+        )
     return finding
 
 
@@ -301,7 +345,8 @@ def _without_duplicates(findings: Sequence[TextFinding]) -> list[TextFinding]:
                 finding = replace(
                     finding,
                     outcome=Outcome.DUPLICATE,
-                    explanation=f"SUVmax {finding.suvmax_reported:g} on slice {finding.slice} is already the finding {earlier.finding_id}.",
+                    explanation=f"SUVmax {finding.suvmax_reported:g} on slice {finding.slice} is already the finding"
+                    f" {earlier.finding_id}.",
                 )
         out.append(finding)
     return out

@@ -1,7 +1,9 @@
 """SUV values and slice numbers as radiologists write them, each with its place in the text and what it refers to.
 
-Every number of a text is given one meaning. Sizes, dates, series, table positions, counts and scores are told apart first, so that what is
-left beside the word "SUV" or "slice" can be believed; then each SUV and slice is told to belong to the current exam, a prior one, a
+Every number of a text is given one meaning. Sizes, dates, series, table positions, counts and scores are told apart
+first, so that what is
+left beside the word "SUV" or "slice" can be believed; then each SUV and slice is told to belong to the current
+exam, a prior one, a
 reference region or a range.
 """
 
@@ -57,7 +59,10 @@ MAX_SUV = 500.0
 """Above this a number beside "SUV" is a slip (an activity, a slice), not an SUV."""
 MAX_SLICE = 3000
 
-_MONTH = r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
+_MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    r"|nov(?:ember)?|dec(?:ember)?)"
+)
 _DATE = re.compile(
     rf"\b\d{{1,2}}[/.\-]\d{{1,2}}[/.\-](?:\d{{4}}|\d{{2}})(?![\d.]*\d|\s*(?:cm|mm))"
     rf"|\b(?:19|20)\d\d[/.\-]\d{{1,2}}(?:[/.\-]\d{{1,2}})?\b"
@@ -69,140 +74,243 @@ _DATE = re.compile(
 )
 _SUV = re.compile(
     r"(?<![a-z])(?P<pre>(?:max(?:imum|imal|\.)?|peak|mean|average|avg\.?|minimum|minimal|highest)[\s-]+(?:fdg[\s-]+)?)?"
-    r"(?:s\.?u\.?v\.?(?:[\s-]?(?:bw|lbm|bsa))?(?:'?s)?|standard(?:i[sz]ed|isation|ization)?[\s-]+uptake[\s-]+values?(?:\s*\(\s*suvs?\s*\))?)"
-    r"(?P<post>(?:[\s_\-,]{0,2}|\s?[(\[]\s?)(?:max(?:imum|imal|ima|\.)?|peak|mean|average|avg|min(?:imum)?)(?![a-z])[)\]]?)?(?![a-z])"
+    r"(?:s\.?u\.?v\.?(?:[\s-]?(?:bw|lbm|bsa))?(?:'?s)?|standard(?:i[sz]ed|isation"
+    r"|ization)?[\s-]+uptake[\s-]+values?(?:\s*\(\s*suvs?\s*\))?)"
+    r"(?P<post>(?:[\s_\-,]{0,2}|\s?[(\[]\s?)(?:max(?:imum|imal|ima|\.)?|peak|mean|average|avg"
+    r"|min(?:imum)?)(?![a-z])[)\]]?)?(?![a-z])"
 )
 _NUMBER = re.compile(r"(?<![\d.,])(?:\d{1,2},\d{1,2}(?![\d,]|\.\d)|\d+(?:\.\d+)?|\.\d+)|(?<=[\d][,.])\d+(?:\.\d+)?")
 _GLUED = frozenset(
-    "suv suvs suvmax max maximum peak mean slice slices image images img imgs im ims sl slc series se ser srs of is was x to and no at".split()
+    [
+        "suv",
+        "suvs",
+        "suvmax",
+        "max",
+        "maximum",
+        "peak",
+        "mean",
+        "slice",
+        "slices",
+        "image",
+        "images",
+        "img",
+        "imgs",
+        "im",
+        "ims",
+        "sl",
+        "slc",
+        "series",
+        "se",
+        "ser",
+        "srs",
+        "of",
+        "is",
+        "was",
+        "x",
+        "to",
+        "and",
+        "no",
+        "at",
+    ]
 )
 _UNIT = re.compile(
-    r"\s*-?\s*(?:cm|mm|millimet|centimet|ml\b|cc\b|cubic|%|per\s?cent|mci|mbq|gbq|kev|minutes?\b|mins?\b|hours?\b|hrs?\b|weeks?\b|wks?\b"
-    r"|months?\b|mos?\b|years?\b|yrs?\b|days?\b|y\.?o\b|kgs?\b|lbs?\b|pounds?|mg|mmol|hu\b|hounsfield|packs?\b|-?fold|times\b|x\s*\d|by\s+\d"
-    r"|(?:st|nd|rd|th)\b|o'clock|degrees?|g\b(?!\s*/\s*ml)|grams?\b(?!\s*(?:/|per)\s*m)|cycles?\b|fractions?\b|gy\b|cgy\b"
+    r"\s*-?\s*(?:cm|mm|millimet|centimet|ml\b|cc\b|cubic|%|per\s?cent|mci|mbq|gbq|kev|minutes?\b|mins?\b|hours?\b"
+    r"|hrs?\b|weeks?\b|wks?\b"
+    r"|months?\b|mos?\b|years?\b|yrs?\b|days?\b|y\.?o\b|kgs?\b|lbs?\b|pounds?|mg|mmol|hu\b|hounsfield|packs?\b"
+    r"|-?fold|times\b|x\s*\d|by\s+\d"
+    r"|(?:st|nd|rd|th)\b|o'clock|degrees?|g\b(?!\s*/\s*ml)|grams?\b(?!\s*(?:/|per)\s*m)|cycles?\b|fractions?\b|gy\b"
+    r"|cgy\b"
     r"|(?:slices?|images?)\b(?!\s*(?:#|no\b|no\.|number|num|location|level|index|position|:|=|\d|in\b|on\b)))"
 )
 _LETTER_AFTER = re.compile(r"[a-z]{1,2}(?![a-z])")
 _DIMENSION_BEFORE = re.compile(r"\d\s*(?:cm|mm)?\s*(?:x|by)\s*$")
 _SLICE_WORD = r"(?<![a-z])(?:slices?|images?|imgs?|ims?|slc|sl|axials?)"
 _SLICE_FILL = (
-    r"[.,]?\s*(?:(?:#|nos?\b\.?|numbers?\b|num\b\.?|nr\b\.?|index|location|loc\b\.?|level|position|pos\b\.?|:|=|at\b|of\b|is\b|are\b|was\b|-|\(|\[|~)\s*)*$"
+    r"[.,]?\s*(?:(?:#|nos?\b\.?|numbers?\b|num\b\.?|nr\b\.?|index|location|loc\b\.?|level|position|pos\b\.?"
+    r"|:|=|at\b|of\b|is\b|are\b|was\b|-|\(|\[|~)\s*)*$"
 )
 _SLICE_BEFORE = re.compile(_SLICE_WORD + _SLICE_FILL)
-_POSITION_BEFORE = re.compile(r"(?:location|loc\.?|position|pos\.?|level|slice|image)\s*(?:of|is|at|:|=|\()?\s*(?:minus|negative|plus|neg\.?|-|\+)\s*$")
-_TABLE_BEFORE = re.compile(r"(?:table|bed|couch|z)[\s-]*(?:position|location|pos\.?|loc\.?)?\s*(?:of|is|at|:|=)?\s*(?:minus|negative|-)?\s*$")
+_POSITION_BEFORE = re.compile(
+    r"(?:location|loc\.?|position|pos\.?|level|slice|image)\s*(?:of|is|at|:|=|\()?\s*(?:minus|negative|plus|neg\.?"
+    r"|-|\+)\s*$"
+)
+_TABLE_BEFORE = re.compile(
+    r"(?:table|bed|couch|z)[\s-]*(?:position|location|pos\.?|loc\.?)?\s*(?:of|is|at|:|=)?\s*(?:minus|negative|-)?\s*$"
+)
 _SERIES_BEFORE = re.compile(r"(?<![a-z])(?:series|ser|se|srs)\.?\s*(?:(?:#|nos?\b\.?|number|:|=)\s*)*$")
-_SERIES_IMAGE_BEFORE = re.compile(r"(?<![a-z])(?:series|ser|se|srs)\.?\s*[/,]\s*(?:slice|image|img|im)s?\.?\s*(?:#|no\.?|number|:|=|\s)*$")
-_IMAGE_SERIES_BEFORE = re.compile(r"(?<![a-z])(?:slice|image|img|im)s?\.?\s*[/,]\s*(?:series|ser|se|srs)\.?\s*(?:#|no\.?|number|:|=|\s)*$")
+_SERIES_IMAGE_BEFORE = re.compile(
+    r"(?<![a-z])(?:series|ser|se|srs)\.?\s*[/,]\s*(?:slice|image|img|im)s?\.?\s*(?:#|no\.?|number|:|=|\s)*$"
+)
+_IMAGE_SERIES_BEFORE = re.compile(
+    r"(?<![a-z])(?:slice|image|img|im)s?\.?\s*[/,]\s*(?:series|ser|se|srs)\.?\s*(?:#|no\.?|number|:|=|\s)*$"
+)
 _AFTER_SERIES = re.compile(r"\s*(?:[/:;,\-]|,?\s*#)\s*#?\s*$")
-_CHAIN = re.compile(r"\s*(?:(?P<total>/|of|out of)|(?P<range>-|to|through|thru|--)|(?P<list>,|and|&|,\s*and|or))\s*(?:#|the\s+)?$")
-_PLANE_BEFORE = re.compile(r"(?<![a-z])(?:coronals?|sagittals?|cor|sag|mip|projection|scout)(?![a-z])(?!.*(?<![a-z])(?:trans)?axial)[^();,]*$")
-_PLANE_AFTER = re.compile(r"\s*\(?\s*(?:(?:of|on|in)\s+)?(?:the\s+)?(?:coronal|sagittal)(?![a-z])(?!\s+(?:slice|image|img|im)\w*\W*\d)")
+_CHAIN = re.compile(
+    r"\s*(?:(?P<total>/|of|out of)|(?P<range>-|to|through|thru|--)|(?P<list>,|and|&|,\s*and|or))\s*(?:#|the\s+)?$"
+)
+_PLANE_BEFORE = re.compile(
+    r"(?<![a-z])(?:coronals?|sagittals?|cor|sag|mip|projection|scout)(?![a-z])(?!.*(?<![a-z])(?:trans)?axial)[^();,]*$"
+)
+_PLANE_AFTER = re.compile(
+    r"\s*\(?\s*(?:(?:of|on|in)\s+)?(?:the\s+)?(?:coronal|sagittal)(?![a-z])(?!\s+(?:slice|image|img|im)\w*\W*\d)"
+)
 _OTHER_BEFORE = re.compile(
-    r"(?:deauville|scores?|grade|levels?|stations?|segments?|type|stage|rads|gleason|category|ribs?|vertebrae?|zones?|aged?|dose|glucose|phase"
-    r"|cycles?|figure|fig|table|item|factor|point|lugano|hounsfield|ki-?67|psa|group|version|window|score\s+of|attenuation|density|ratio)"
+    r"(?:deauville|scores?|grade|levels?|stations?|segments?|type|stage|rads|gleason|category|ribs?|vertebrae?"
+    r"|zones?|aged?|dose|glucose|phase"
+    r"|cycles?|figure|fig|table|item|factor|point|lugano|hounsfield|ki-?67|psa|group|version|window|score\s+of"
+    r"|attenuation|density|ratio)"
     r"\.?\s*(?:of|:|=|is|was|measures|measuring|approximately|-)?\s*$"
 )
 _TIGHT_WORDS = (
-    r"of|is|was|were|are|at|with|value|values|level|measure|measures|measured|measurement|measurements|measuring|approximately|approx\.?|about"
-    r"|around|roughly|nearly|up|to|max|maximum|maximal|peak|reaching|reaches|equals?|only|now|today|currently|current|a|an|the|has|have|been|demonstrates?"
-    r"|demonstrating|shows?|showing|estimated|calculated|being|ca\.?|circa|as|high|low|much|activity|uptake|in|body|weight|bw|exam|study|reading|just|here"
+    r"of|is|was|were|are|at|with|value|values|level|measure|measures|measured|measurement|measurements|measuring"
+    r"|approximately|approx\.?|about"
+    r"|around|roughly|nearly|up|to|max|maximum|maximal|peak|reaching|reaches|equals?|only|now|today|currently"
+    r"|current|a|an|the|has|have|been|demonstrates?"
+    r"|demonstrating|shows?|showing|estimated|calculated|being|ca\.?|circa|as|high|low|much|activity|uptake|in|body"
+    r"|weight|bw|exam|study|reading|just|here"
     r"|it|this|time|on|had|still|remains|from|suv|g/ml|standardized|avidity"
 )
 _TIGHT = re.compile(rf"(?:[\s:=~,\-(\[.>]|(?:{_TIGHT_WORDS})(?![a-z]))*")
 _ENDS_OPEN = re.compile(
-    r"(?:\b(?:is|of|was|were|are|measures|measured|measuring|at|to|reaching|reaches|approximately|about|around|only|now|currently|from|shows|showing"
+    r"(?:\b(?:is|of|was|were|are|measures|measured|measuring|at|to|reaching|reaches|approximately|about|around|only"
+    r"|now|currently|from|shows|showing"
     r"|demonstrates|demonstrating|has|had|equals)|[=:~])\s*$"
 )
 _BREAK = re.compile(r"(?<!\bvs)(?<!\bmax)(?<!\bapprox)(?<!\bca)(?<!\bavg)[.!?]\s|;|\n\s*\n")
 _NOUN_AFTER = re.compile(
-    r"\s+(?!on\b|in\b|at\b|previous|prior|today|current|now\b|from\b|to\b|and\b|compared|versus|vs\b|within|for\b|which|with|seen|respectively"
-    r"|slice|image|img|im\b|series|se\b|units?\b|g/|suv|max|was|were|is\b|of\b|before|earlier|or\b|but\b|while|whereas|by\b|as\b|then|this|per\b|up\b"
+    r"\s+(?!on\b|in\b|at\b|previous|prior|today|current|now\b|from\b|to\b|and\b|compared|versus|vs\b|within|for\b"
+    r"|which|with|seen|respectively"
+    r"|slice|image|img|im\b|series|se\b|units?\b|g/|suv|max|was|were|is\b|of\b|before|earlier|or\b|but\b|while"
+    r"|whereas|by\b|as\b|then|this|per\b|up\b"
     r"|down\b|unchanged|stable|increased|decreased|similar|axial|pet|ct\b|\()[a-z]"
 )
 _MORE_TIGHT = re.compile(
-    r"[\s,(\[:]*(?:(?:and|to|-|from|was|were|is|previously|previous|prior|priorly|compared|with|versus|vs\.?|now|currently|today|down|up|&|/|formerly|earlier"
-    r"|then|had|been|measured|measuring|measures|a|an|the|of|at|value|max|maximum|or|only|as|to|increased|decreased|had|presently|baseline|initially"
-    r"|respectively|through|until|against|on|in|exam|examination|study|scan|pet|pet/ct|comparison|last|most|recent|currently|whereas|while|it)(?![a-z])[\s,(\[:]*)*$"
+    r"[\s,(\[:]*(?:(?:and|to|-|from|was|were|is|previously|previous|prior|priorly|compared|with|versus|vs\.?|now"
+    r"|currently|today|down|up|&|/|formerly|earlier"
+    r"|then|had|been|measured|measuring|measures|a|an|the|of|at|value|max|maximum|or|only|as|to|increased|decreased"
+    r"|had|presently|baseline|initially"
+    r"|respectively|through|until|against|on|in|exam|examination|study|scan|pet|pet/ct|comparison|last|most|recent"
+    r"|currently|whereas|while|it)(?![a-z])[\s,(\[:]*)*$"
 )
-_LABEL_VALUE = re.compile(r"[a-z)][^:\d]{0,80}(?:\d[^:]{0,40})?:\s*(?P<number>\d{1,2}\.\d{1,2})\s*[,(\[]\s*(?=[^()]{0,25}?(?:slice|image|img|im|sl)s?\b[^a-z0-9]{0,6}\d)")
+_LABEL_VALUE = re.compile(
+    r"[a-z)][^:\d]{0,80}(?:\d[^:]{0,40})?:\s*(?P<number>\d{1,2}\.\d{1,2})\s*[,(\[]\s*(?=[^()]{0,25}?(?:slice|image"
+    r"|img|im|sl)s?\b[^a-z0-9]{0,6}\d)"
+)
 
 _PRIOR_ADJECTIVE = (
-    r"(?!\s*(?:described|seen|noted|identified|demonstrated|known|treated|biopsied|characteri[sz]ed|mentioned|reported|visuali[sz]ed|biopsy|resected|resection"
-    r"|surgery|surgical|therapy|treatment|radiation|radiotherapy|irradiated|ablat|granulomatous|site|thoracotomy|mastectomy|lobectomy|fracture|infection"
-    r"|non-?avid|enlarged|hypermetabolic|fdg|avid|proven|diagnosed|referenced|present|existing|indexed|malignan|cancer|tumou?r|trauma|injection|operative))"
+    r"(?!\s*(?:described|seen|noted|identified|demonstrated|known|treated|biopsied|characteri[sz]ed|mentioned"
+    r"|reported|visuali[sz]ed|biopsy|resected|resection"
+    r"|surgery|surgical|therapy|treatment|radiation|radiotherapy|irradiated|ablat|granulomatous|site|thoracotomy"
+    r"|mastectomy|lobectomy|fracture|infection"
+    r"|non-?avid|enlarged|hypermetabolic|fdg|avid|proven|diagnosed|referenced|present|existing|indexed|malignan"
+    r"|cancer|tumou?r|trauma|injection|operative))"
 )
 _CUE_PRIOR = (
-    r"(?:previously|priorly|prior|previous|formerly|earlier|baseline|initially|initial|originally|original|before|last|past|old|pre-?treatment|preceding"
+    r"(?:previously|priorly|prior|previous|formerly|earlier|baseline|initially|initial|originally|original|before"
+    r"|last|past|old|pre-?treatment|preceding"
     r"|historical(?:ly)?|outside|comparison)"
 )
 _FILL = (
-    r"(?:\s*(?:,|:|=|\(|~|-|of|the|a|an|at|was|were|is|in|on|with|had|has|been|which|that|measure[sd]?|measuring|demonstrat\w+|show(?:ed|s|ing|n)?|suvs?|suv[\s_-]?max|max"
-    r"|maximum|maximal|peak|value|values|up|to|approximately|about|around|reported|recorded|level|uptake|activity|it|standardi[sz]ed|exam|examination|study"
+    r"(?:\s*(?:,|:|=|\(|~|-|of|the|a|an|at|was|were|is|in|on|with|had|has|been|which|that|measure[sd]?|measuring"
+    r"|demonstrat\w+|show(?:ed|s|ing|n)?|suvs?|suv[\s_-]?max|max"
+    r"|maximum|maximal|peak|value|values|up|to|approximately|about|around|reported|recorded|level|uptake|activity"
+    r"|it|standardi[sz]ed|exam|examination|study"
     r"|\d+(?:\.\d+)?\s*(?:x\s*\d+(?:\.\d+)?\s*)*(?:cm|mm)"
     r"|scan|pet|pet/ct|pet-ct|imaging|it's|its|this|lesion|mass|node|nodule|same)(?![a-z]))*\s*$"
 )
-_FILL_NARROW = re.sub(r"\|exam\|examination\|study|\|scan\|pet\|pet/ct\|pet-ct\|imaging\|it's\|its\|this\|lesion\|mass\|node\|nodule\|same", "", _FILL)
-# A cue that stands right before the number: "previously 8.8", "(was 6.3)", "compared to an SUV max of 11.2", "decreased from 8.8".
+_FILL_NARROW = re.sub(
+    r"\|exam\|examination\|study|\|scan\|pet\|pet/ct\|pet-ct\|imaging\|it's\|its\|this\|lesion\|mass\|node\|nodule\|same",
+    "",
+    _FILL,
+)
+# A cue that stands right before the number: "previously 8.8", "(was 6.3)", "compared to an SUV max of 11.2",
+# "decreased from 8.8".
 _PRIOR_RIGHT_BEFORE = re.compile(
-    rf"(?:\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE}|\bcompared\s+(?:to|with)|\bas\s+compared\s+(?:to|with)|\bin\s+comparison\s+(?:to|with)|\bversus|\bvs\b\.?|\brelative\s+to|\bfrom"
+    rf"(?:\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE}|\bcompared\s+(?:to|with)|\bas\s+compared\s+(?:to|with)"
+    rf"|\bin\s+comparison\s+(?:to|with)|\bversus|\bvs\b\.?|\brelative\s+to|\bfrom"
     rf"|\bhad\s+been|\bused\s+to\s+be)" + _FILL_NARROW
 )
 _PRIOR_WITH_EXAM_BEFORE = re.compile(rf"(?:\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE})" + _FILL)
 _WAS_RIGHT_BEFORE = re.compile(r"(?:^|[(,\[])\s*(?:which\s+|it\s+|and\s+)?(?:was|were|measured|had)" + _FILL_NARROW)
-_PRIOR_ANYWHERE = re.compile(
-    rf"\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE}|\bon\s+\x00+|\bin\s+\x00+|\bfrom\s+\x00+|\x00+"
-)
+_PRIOR_ANYWHERE = re.compile(rf"\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE}|\bon\s+\x00+|\bin\s+\x00+|\bfrom\s+\x00+|\x00+")
 _PRIOR_RIGHT_AFTER = re.compile(
-    rf"\s*[,)]?\s*(?:(?:g/ml|units?)\s+)?(?:(?:previously|priorly|formerly|earlier|initially|originally|before|prior|pre-?treatment)\b{_PRIOR_ADJECTIVE}"
+    rf"\s*[,)]?\s*(?:(?:g/ml|units?)\s+)?(?:(?:previously|priorly|formerly|earlier|initially|originally|before"
+    rf"|prior|pre-?treatment)\b{_PRIOR_ADJECTIVE}"
     rf"|(?:on|in|at|from|during|by)\s+(?:(?:the|a|an|most|recent|his|her|their|patient's|immediate)\s+)*"
-    rf"(?:pet\s+|outside\s+)?(?:{_CUE_PRIOR})\b{_PRIOR_ADJECTIVE}|(?:\d+|several|a few|two|three|six)\s+(?:months?|weeks?|years?)\s+(?:ago|earlier|prior))"
+    rf"(?:pet\s+|outside\s+)?(?:{_CUE_PRIOR})\b{_PRIOR_ADJECTIVE}|(?:\d+|several|a few|two|three|six)\s+(?:months?"
+    rf"|weeks?|years?)\s+(?:ago|earlier|prior))"
 )
-_DATE_RIGHT_AFTER = re.compile(r"\s*[,)]?\s*(?:on|in|at|from|as of|dated|\()?\s*(?:the\s+)?(?:(?:exam|examination|study|scan|pet/?\s?ct|pet)\s+)?(?:of|from|dated|on)?\s*\x00")
+_DATE_RIGHT_AFTER = re.compile(
+    r"\s*[,)]?\s*(?:on|in|at|from|as of|dated|\()?\s*(?:the\s+)?(?:(?:exam|examination|study|scan|pet/?\s?ct"
+    r"|pet)\s+)?(?:of|from|dated|on)?\s*\x00"
+)
 _CURRENT_RIGHT_AFTER = re.compile(
-    r"\s*[,)]?\s*(?:now|today|currently|presently|at present|(?:on|in)\s+(?:the\s+)?(?:current|present|today|this)|at\s+this\s+time|this\s+(?:exam|time|study))\b"
+    r"\s*[,)]?\s*(?:now|today|currently|presently|at present|(?:on|in)\s+(?:the\s+)?(?:current|present|today|this)"
+    r"|at\s+this\s+time|this\s+(?:exam|time|study))\b"
 )
 _CURRENT_BEFORE = re.compile(r"\b(?:now|today|currently|current|presently|present(?:ly)?\b(?!\s+in)|today's)\b")
 _LEADING_PRIOR = re.compile(
-    rf"^\W*(?:(?:on|in|at)\s+(?:the\s+|a\s+|most\s+recent\s+)*)?(?:previously|priorly|formerly|initially|originally|at baseline|(?:prior|previous|comparison|baseline|last|earlier|outside)"
-    rf"(?:\s+(?:exam|examination|study|scan|pet/?\s?ct|pet|imaging))?)\s*(?:\x00+)?\s*[,:]\s*"
+    r"^\W*(?:(?:on|in|at)\s+(?:the\s+|a\s+|most\s+recent\s+)*)?(?:previously|priorly|formerly|initially|originally"
+    r"|at baseline|(?:prior|previous|comparison|baseline|last|earlier|outside)"
+    r"(?:\s+(?:exam|examination|study|scan|pet/?\s?ct|pet|imaging))?)\s*(?:\x00+)?\s*[,:]\s*"
 )
 _LEADING_PRIOR_EXAM = re.compile(
-    r"^\W*(?:on|in|at|during)\s+(?:the\s+|a\s+|most\s+recent\s+)*(?:prior|previous|comparison|baseline|last|earlier|outside|initial)\s+(?:pet\s+|outside\s+)?"
-    r"(?:exam|examination|study|scan|pet/?\s?ct|pet|imaging)\b[^.;]*\b(?:had|was|were|measured|demonstrated|showed)\b[^.;,]*$"
+    r"^\W*(?:on|in|at|during)\s+(?:the\s+|a\s+|most\s+recent\s+)*(?:prior|previous|comparison|baseline|last|earlier"
+    r"|outside|initial)\s+(?:pet\s+|outside\s+)?"
+    r"(?:exam|examination|study|scan|pet/?\s?ct|pet|imaging)\b[^.;]*\b(?:had|was|were|measured|demonstrated"
+    r"|showed)\b[^.;,]*$"
 )
 _CLAUSE_END = re.compile(r"[,;(\[)\]]|\.\s|\b(?:and|but|versus|vs|compared|while|whereas)\b")
 _RANGE_BEFORE = re.compile(r"\b(?:rang(?:e|es|ed|ing)|var(?:y|ies|ied|ying)|between|anywhere|spanning)\b[^.;]*$")
-_RANGE_JOIN = re.compile(r"\s*(?:g/ml\s*)?(?:-|to|through|thru|--)\s*(?:suv\s*(?:max)?\s*)?(?:of\s+)?(?:approximately\s+|about\s+)?$")
-_CHANGE_WORD = re.compile(
-    r"\b(?:decreas\w+|increas\w+|chang\w+|declin\w+|reduc\w+|improv\w+|progress\w+|went|gone|drop\w*|fall\w*|fell|fallen|rose|risen|rising|down|up|diminish\w+|elevat\w+|lower\w*"
-    r"|resol\w+|regress\w+|worsen\w+|interval|previously|prior|less|more|greater|higher|compared|evol\w+|grow\w*|grew|slight\w*|intensif\w+|currently|now)\b"
+_RANGE_JOIN = re.compile(
+    r"\s*(?:g/ml\s*)?(?:-|to|through|thru|--)\s*(?:suv\s*(?:max)?\s*)?(?:of\s+)?(?:approximately\s+|about\s+)?$"
 )
-_BOUND_BEFORE = re.compile(r"(?:[<>≤≥]=?|\b(?:greater|less|more|higher|lower)\s+than|\b(?:exceeding|exceeds|below|above|under|over|at least|at most))\s*(?:an?\s+)?(?:suv\s*(?:max)?\s*)?(?:of\s+)?$")
+_CHANGE_WORD = re.compile(
+    r"\b(?:decreas\w+|increas\w+|chang\w+|declin\w+|reduc\w+|improv\w+|progress\w+|went|gone|drop\w*|fall\w*|fell"
+    r"|fallen|rose|risen|rising|down|up|diminish\w+|elevat\w+|lower\w*"
+    r"|resol\w+|regress\w+|worsen\w+|interval|previously|prior|less|more|greater|higher|compared|evol\w+|grow\w*"
+    r"|grew|slight\w*|intensif\w+|currently|now)\b"
+)
+_BOUND_BEFORE = re.compile(
+    r"(?:[<>≤≥]=?|\b(?:greater|less|more|higher|lower)\s+than|\b(?:exceeding|exceeds|below|above|under|over"
+    r"|at least|at most))\s*(?:an?\s+)?(?:suv\s*(?:max)?\s*)?(?:of\s+)?$"
+)
 
 _REFERENCE_STRONG = re.compile(
-    r"\bblood[\s-]?pool|\bbackground\b|\bback\s?ground\b|\breference\b|\bcontra-?lateral\b|\bopposite\s+side|\baort\w*\b(?=[^.]*$)|\bmediastin\w+\s+(?:blood|vascular|vessels?|background|activity|uptake|suv)"
-    r"|\bmbp\b|\bbp\b|\bunaffected\s+side|\bnormal\s+(?:liver|hepatic|spleen|splenic|muscle|marrow|brain|lung|parenchyma|bone|side|tissue|kidney|thyroid|background|physiologic)"
-    r"|\badjacent\s+normal|\bsurrounding\s+(?:normal|liver|hepatic|lung|muscle|parenchyma|tissue|marrow|bone)|\b(?:liver|hepatic|splenic|muscle|marrow)\s+(?:background|parenchym\w+|reference|activity|uptake|suv|mean)"
+    r"\bblood[\s-]?pool|\bbackground\b|\bback\s?ground\b|\breference\b|\bcontra-?lateral\b|\bopposite\s+side"
+    r"|\baort\w*\b(?=[^.]*$)|\bmediastin\w+\s+(?:blood|vascular|vessels?|background|activity|uptake|suv)"
+    r"|\bmbp\b|\bbp\b|\bunaffected\s+side|\bnormal\s+(?:liver|hepatic|spleen|splenic|muscle|marrow|brain|lung"
+    r"|parenchyma|bone|side|tissue|kidney|thyroid|background|physiologic)"
+    r"|\badjacent\s+normal|\bsurrounding\s+(?:normal|liver|hepatic|lung|muscle|parenchyma|tissue|marrow|bone)"
+    r"|\b(?:liver|hepatic|splenic|muscle|marrow)\s+(?:background|parenchym\w+|reference|activity|uptake|suv|mean)"
 )
 _REFERENCE_BEFORE_PAREN = re.compile(
-    r"\b(?:blood[\s-]?pool|background|contra-?lateral\s+\w+|(?:reference|normal)\s+\w+|mediastinum|liver|hepatic\s+parenchyma)(?:\s+(?:activity|uptake|parenchyma|level|levels))?\s*[(\[][^()\d]*$"
+    r"\b(?:blood[\s-]?pool|background|contra-?lateral\s+\w+|(?:reference|normal)\s+\w+|mediastinum|liver"
+    r"|hepatic\s+parenchyma)(?:\s+(?:activity|uptake|parenchyma|level|levels))?\s*[(\[][^()\d]*$"
 )
 _COMPARE = re.compile(
-    r"\b(?:compared\s+(?:to|with)|in\s+comparison\s+(?:to|with)|versus|vs\b\.?|relative\s+to|than|above|exceed\w*|below|similar\s+to|equal\s+to|reference|for\s+comparison|comparable\s+to|over)\b"
+    r"\b(?:compared\s+(?:to|with)|in\s+comparison\s+(?:to|with)|versus|vs\b\.?|relative\s+to|than|above|exceed\w*"
+    r"|below|similar\s+to|equal\s+to|reference|for\s+comparison|comparable\s+to|over)\b"
 )
 _COMPARE_REGION = re.compile(
-    r"\b(?:compared\s+(?:to|with)|in\s+comparison\s+(?:to|with)|versus|vs\b\.?|relative\s+to|than|above|exceed\w*|below|similar\s+to|equal\s+to|reference|for\s+comparison|comparable\s+to|over|while|whereas)"
-    r"[^;]{0,40}\b(?:liver|hepatic|spleen|splenic|muscle|musculature|marrow|parenchyma|mediastin\w+|blood|aorta|lung|adjacent|normal|opposite|left|right|contralateral|remainder|rest|cerebell\w+|brain|gray|grey|cortex|other\s+side)\b"
+    r"\b(?:compared\s+(?:to|with)|in\s+comparison\s+(?:to|with)|versus|vs\b\.?|relative\s+to|than|above|exceed\w*"
+    r"|below|similar\s+to|equal\s+to|reference|for\s+comparison|comparable\s+to|over|while|whereas)"
+    r"[^;]{0,40}\b(?:liver|hepatic|spleen|splenic|muscle|musculature|marrow|parenchyma|mediastin\w+|blood|aorta"
+    r"|lung|adjacent|normal|opposite|left|right|contralateral|remainder|rest|cerebell\w+|brain|gray|grey|cortex"
+    r"|other\s+side)\b"
 )
 _REFERENCE_RIGHT_AFTER = re.compile(
-    r"\s*(?:(?:in|for|of|at|within)\s+)?(?:the\s+)?(?:mediastinal\s+|normal\s+|background\s+|adjacent\s+)*(?:blood[\s-]?pool|contra-?lateral|background|opposite|reference|normal|mbp\b|unaffected)"
+    r"\s*(?:(?:in|for|of|at|within)\s+)?(?:the\s+)?(?:mediastinal\s+|normal\s+|background\s+"
+    r"|adjacent\s+)*(?:blood[\s-]?pool|contra-?lateral|background|opposite|reference|normal|mbp\b|unaffected)"
 )
 _REFERENCE_REGION_AFTER = re.compile(
-    r"\s*(?:in|for|of|at|within|on)\s+(?:the\s+)?(?:\w+\s+)?(?:liver|hepatic|spleen|splenic|muscle|marrow|mediastin\w+|aort\w+|left|right|brain|cerebell\w+|opposite|contralateral|other)\b"
+    r"\s*(?:in|for|of|at|within|on)\s+(?:the\s+)?(?:\w+\s+)?(?:liver|hepatic|spleen|splenic|muscle|marrow"
+    r"|mediastin\w+|aort\w+|left|right|brain|cerebell\w+|opposite|contralateral|other)\b"
 )
 _LESION_NOUN = re.compile(
-    r"\b(?:mass(?:es)?|lesions?|nodes?|nodules?|foc(?:us|i)|adenopathy|lymphadenopathy|tumou?rs?|deposits?|metasta\w+|implants?|thickening|conglomerate|opacit\w+|consolidation|malignan\w+|carcinoma|sarcoma|lymphoma|plaque|cancer)\b"
+    r"\b(?:mass(?:es)?|lesions?|nodes?|nodules?|foc(?:us|i)|adenopathy|lymphadenopathy|tumou?rs?|deposits?"
+    r"|metasta\w+|implants?|thickening|conglomerate|opacit\w+|consolidation|malignan\w+|carcinoma|sarcoma|lymphoma"
+    r"|plaque|cancer)\b"
 )
 
 
@@ -231,7 +339,9 @@ class _Word:
 
 
 def has_suv(text: str) -> bool:
-    """Whether a cleaned, lowered text holds an SUV word and a digit, or a value in the manner of a list ("right axilla: 4.2 (slice 88)")."""
+    """Whether a cleaned, lowered text holds an SUV word and a digit, or a value in the manner of a list ("right
+    axilla: 4.2 (slice 88)").
+    """
     return (_SUV.search(text) is not None and any(c.isdigit() for c in text)) or _LABEL_VALUE.search(text) is not None
 
 
@@ -249,7 +359,8 @@ def find_expressions(text: str) -> Expressions:
     return Expressions(tuple(suvs), tuple(slices))
 
 
-# --- words and numbers -----------------------------------------------------------------------------------------------------------------
+# --- words and numbers
+# -----------------------------------------------------------------------------------------------------------------
 
 
 def _suv_words(text: str) -> list[_Word]:
@@ -265,7 +376,9 @@ def _suv_words(text: str) -> list[_Word]:
         else:
             # "peak SUV" is how many say SUVmax; SUVpeak, the 1 mL mean, is written with the word behind.
             measure = "max" if post or pre else ""
-        pair = re.compile(r"\s*[/,&]\s*(?:suv\s*)?(?P<second>max|mean|avg|average|peak)(?![a-z])").match(text, match.end())
+        pair = re.compile(r"\s*[/,&]\s*(?:suv\s*)?(?P<second>max|mean|avg|average|peak)(?![a-z])").match(
+            text, match.end()
+        )
         second = pair["second"].replace("average", "mean").replace("avg", "mean") if pair else ""
         words.append(_Word(match.start(), pair.end() if pair else match.end(), measure, second))
     return words
@@ -335,7 +448,8 @@ def _classify(text: str, words: list[_Word]) -> tuple[list[_Number], list[SliceN
     return numbers, slices
 
 
-# --- SUV values ------------------------------------------------------------------------------------------------------------------------
+# --- SUV values ---------------------------------------------------------------------------------------------------
+# ---------------------
 
 
 def _suv_values(text: str, words: list[_Word], numbers: list[_Number], slices: list[SliceNumber]) -> list[SuvValue]:
@@ -382,7 +496,11 @@ def _suv_values(text: str, words: list[_Word], numbers: list[_Number], slices: l
                     continue
             elif len(gap.strip()) > 90:
                 break
-            if i + 1 < len(words) and _number_right_before(text, words[i + 1], [number], set()) and not _has_tight_value(blanked, words[i + 1], numbers):
+            if (
+                i + 1 < len(words)
+                and _number_right_before(text, words[i + 1], [number], set())
+                and not _has_tight_value(blanked, words[i + 1], numbers)
+            ):
                 break
             governed.append((number, word))
             taken.add(number.start)
@@ -390,9 +508,8 @@ def _suv_values(text: str, words: list[_Word], numbers: list[_Number], slices: l
     if not governed:
         match = _LABEL_VALUE.search(text)
         while match is not None:
-            number = next((n for n in numbers if n.start == match.start("number") and n.kind == "free"), None)
-            if number is not None:
-                governed.append((number, None))
+            at = match.start("number")
+            governed += [(n, None) for n in numbers if n.start == at and n.kind == "free"]
             match = _LABEL_VALUE.search(text, match.end())
     governed.sort(key=lambda g: g[0].start)
     governed = [g for g in governed if 0 < g[0].value <= MAX_SUV]
@@ -400,14 +517,16 @@ def _suv_values(text: str, words: list[_Word], numbers: list[_Number], slices: l
 
 
 def _has_tight_value(blanked: str, word: _Word, numbers: list[_Number]) -> bool:
-    return any(n.kind == "free" and n.start >= word.end and _TIGHT.fullmatch(blanked[word.end : n.start]) for n in numbers)
+    return any(
+        n.kind == "free" and n.start >= word.end and _TIGHT.fullmatch(blanked[word.end : n.start]) for n in numbers
+    )
 
 
 def _number_right_before(text: str, word: _Word, numbers: list[_Number], taken: set[int]) -> _Number | None:
     for number in numbers:
-        if number.kind == "free" and number.end <= word.start and number.start not in taken:
-            if re.fullmatch(r"\s*[(\[]?\s*(?:g/ml\s+)?", text[number.end : word.start]):
-                return number
+        is_free = number.kind == "free" and number.end <= word.start and number.start not in taken
+        if is_free and re.fullmatch(r"\s*[(\[]?\s*(?:g/ml\s+)?", text[number.end : word.start]):
+            return number
     return None
 
 
@@ -418,7 +537,8 @@ def _blank(text: str, numbers: list[_Number]) -> str:
         letters[number.start : number.end] = " " * (number.end - number.start)
     blanked = "".join(letters)
     return re.sub(
-        r"\((?:[\s,/:#.\-x]|(?:axial|transaxial|pet|ct|fused|ac|series|slices?|images?|img|im|se|ser|no|number|location|on|and|of|cm|mm|see|e\.g\.|for example)(?![a-z]))*\)|\x00+",
+        r"\((?:[\s,/:#.\-x]|(?:axial|transaxial|pet|ct|fused|ac|series|slices?|images?|img|im|se|ser|no|number"
+        r"|location|on|and|of|cm|mm|see|e\.g\.|for example)(?![a-z]))*\)|\x00+",
         lambda m: " " * (m.end() - m.start()),
         blanked,
     )
@@ -435,10 +555,14 @@ def _suv_roles(text: str, governed: list[tuple[_Number, _Word | None]], slices: 
     for i, (number, word) in enumerate(governed):
         left_limit = max((e for e in ends if e <= number.start), default=0)
         right_limit = min((s for s in starts if s >= number.end), default=len(text))
-        before, after = text[left_limit:number.start], text[number.end : right_limit]
+        before, after = text[left_limit : number.start], text[number.end : right_limit]
         next_start = governed[i + 1][0].start if i + 1 < len(governed) else None
         own_after = _own_after(after, before, right_limit == next_start)
-        clause = re.split(r"[,;()\[\]]|\.\s|\b(?:and|but)\b", before)[-1] if i or left_limit else re.split(r"[,;()\[\]]|\.\s", before)[-1]
+        clause = (
+            re.split(r"[,;()\[\]]|\.\s|\b(?:and|but)\b", before)[-1]
+            if i or left_limit
+            else re.split(r"[,;()\[\]]|\.\s", before)[-1]
+        )
         role = Role.CURRENT
         is_loose = False
         is_first = not any(n.end <= number.start for n, _ in governed[:i])
@@ -446,7 +570,12 @@ def _suv_roles(text: str, governed: list[tuple[_Number, _Word | None]], slices: 
         has_current = bool(_CURRENT_RIGHT_AFTER.match(own_after)) or bool(
             _CURRENT_BEFORE.search(before) and not _PRIOR_RIGHT_BEFORE.search(before)
         )
-        second = word is not None and i > 0 and governed[i - 1][1] is word and text[governed[i - 1][0].end : number.start].strip() == "/"
+        second = (
+            word is not None
+            and i > 0
+            and governed[i - 1][1] is word
+            and text[governed[i - 1][0].end : number.start].strip() == "/"
+        )
         measure = "" if word is None else word.second if second and word.second else word.measure
         if measure in ("mean", "peak", "min"):
             role = Role.OTHER_MEASURE
@@ -456,19 +585,25 @@ def _suv_roles(text: str, governed: list[tuple[_Number, _Word | None]], slices: 
             role = Role.REFERENCE
         elif _CURRENT_RIGHT_AFTER.match(own_after):
             role = Role.CURRENT
-        elif follows_from and (_RANGE_BEFORE.search(before) or not _CHANGE_WORD.search(text[:number.start] if is_first else before)) and is_first:
+        elif (
+            follows_from
+            and (_RANGE_BEFORE.search(before) or not _CHANGE_WORD.search(text[: number.start] if is_first else before))
+            and is_first
+        ):
             role = Role.RANGE if _next_joins(text, governed, i) else Role.CURRENT
-        elif _PRIOR_RIGHT_BEFORE.search(before) or _PRIOR_RIGHT_AFTER.match(own_after):
-            role = Role.PRIOR
-        elif _has_prior_lead(text, number.start, left_limit):
-            role = Role.PRIOR
-        elif _WAS_RIGHT_BEFORE.search(before) and not is_first:
-            role = Role.PRIOR
-        elif _PRIOR_WITH_EXAM_BEFORE.search(before) and not is_first:
+        elif (
+            _PRIOR_RIGHT_BEFORE.search(before)
+            or _PRIOR_RIGHT_AFTER.match(own_after)
+            or _has_prior_lead(text, number.start, left_limit)
+            or (_WAS_RIGHT_BEFORE.search(before) and not is_first)
+            or (_PRIOR_WITH_EXAM_BEFORE.search(before) and not is_first)
+        ):
             role = Role.PRIOR
         else:
             is_loose = bool(
-                _PRIOR_ANYWHERE.search(clause) or _DATE_RIGHT_AFTER.match(own_after) or _PRIOR_WITH_EXAM_BEFORE.search(before)
+                _PRIOR_ANYWHERE.search(clause)
+                or _DATE_RIGHT_AFTER.match(own_after)
+                or _PRIOR_WITH_EXAM_BEFORE.search(before)
             )
         values.append(SuvValue(number.value, number.start, number.end, role))
         loose.append(is_loose)
@@ -502,7 +637,9 @@ def _own_after(after: str, before: str, meets_value: bool) -> str:
 
 
 def _has_prior_lead(text: str, position: int, left_limit: int) -> bool:
-    """Whether the sentence, or what follows a semicolon or opens a parenthesis, begins by naming the prior exam and leads to a number."""
+    """Whether the sentence, or what follows a semicolon or opens a parenthesis, begins by naming the prior exam and
+    leads to a number.
+    """
     before = text[:position]
     cut = max(before.rfind(". "), before.rfind(";"), before.rfind("("), before.rfind("\n"))
     if cut < left_limit - 1 and left_limit > 0:
@@ -521,22 +658,30 @@ def _is_reference(text: str, before: str, clause: str, own_after: str, is_first:
         return True
     strong = list(_REFERENCE_STRONG.finditer(clause))
     if strong and not _LESION_NOUN.search(clause[strong[-1].end() :]):
-        # "uptake above the blood pool with SUV 6.5": the SUV is the uptake's, so a first value needs a clause about the reference alone.
+        # "uptake above the blood pool with SUV 6.5": the SUV is the uptake's, so a first value needs a clause about
+        # the reference alone.
         return not (is_first and (_LESION_NOUN.search(before) or _COMPARE.search(before[: before.rfind(strong[0][0])])))
     return bool(_COMPARE_REGION.search(before)) and not is_first and not re.search(r"\bprior|\bprevious", before)
 
 
 def _next_joins(text: str, governed: list[tuple[_Number, _Word | None]], i: int) -> bool:
-    return i + 1 < len(governed) and _RANGE_JOIN.fullmatch(text[governed[i][0].end : governed[i + 1][0].start]) is not None
+    return (
+        i + 1 < len(governed) and _RANGE_JOIN.fullmatch(text[governed[i][0].end : governed[i + 1][0].start]) is not None
+    )
 
 
 def _mark_ranges(text: str, governed: list[tuple[_Number, _Word | None]], values: list[SuvValue]) -> None:
-    """Turns "2.7 to 3.1", "2.7-3.1" and "between 2.7 and 3.1" into ranges; "from 8.8 to 6.5" after a word of change is none."""
+    """Turns "2.7 to 3.1", "2.7-3.1" and "between 2.7 and 3.1" into ranges.
+
+    "from 8.8 to 6.5" after a word of change is none.
+    """
     for i in range(len(values) - 1):
         joined = text[values[i].end : values[i + 1].start]
         before = text[max(0, values[i].start - 60) : values[i].start]
         is_range = _RANGE_JOIN.fullmatch(joined) is not None and values[i].role is not Role.PRIOR
-        is_between = re.fullmatch(r"\s*(?:and|to|-)\s*", joined) is not None and _RANGE_BEFORE.search(before) is not None
+        is_between = (
+            re.fullmatch(r"\s*(?:and|to|-)\s*", joined) is not None and _RANGE_BEFORE.search(before) is not None
+        )
         if (is_range or is_between) and values[i + 1].role in (Role.CURRENT, Role.RANGE):
             values[i] = replace(values[i], role=Role.RANGE)
             values[i + 1] = replace(values[i + 1], role=Role.RANGE)
@@ -549,7 +694,8 @@ def _rescue_reference(text: str, values: list[SuvValue]) -> list[SuvValue]:
     return values
 
 
-# --- slices ----------------------------------------------------------------------------------------------------------------------------
+# --- slices -------------------------------------------------------------------------------------------------------
+# ---------------------
 
 
 def _slice_roles(text: str, slices: list[SliceNumber], suvs: list[SuvValue]) -> list[SliceNumber]:
@@ -564,12 +710,18 @@ def _slice_roles(text: str, slices: list[SliceNumber], suvs: list[SuvValue]) -> 
         lead = before[: word.start()] if word else before
         lead = re.sub(r"(?:axial|transaxial|pet|ct|fused|ac|#|\s|(?:series|se)\s*\d+,?)+$", " ", lead)
         own_after = re.split(r"[,;()\[\]]|\.\s|\bcompared\b|\bversus\b|\bvs\b", after, maxsplit=1)[0]
-        is_prior = re.search(rf"\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE}(?:\s*(?:exam|study|scan|pet/?ct|pet|seen|located|at|on|the|:|,|-))*\s*$", lead) is not None
+        is_prior = (
+            re.search(
+                rf"\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE}(?:\s*(?:exam|study|scan|pet/?ct|pet|seen|located|at|on|the|:"
+                rf"|,|-))*\s*$",
+                lead,
+            )
+            is not None
+        )
         is_prior = is_prior or _PRIOR_RIGHT_AFTER.match(own_after) is not None
         owner = next((v for v in reversed(suvs) if v.end <= item.start), None)
         if owner is not None and owner.end == left_limit and owner.role in (Role.PRIOR, Role.REFERENCE):
             # "(previously 8.8 on slice 40)": the slice is that value's. "previously 8.8 (slice 40)" is left open.
-            if re.fullmatch(r"[^,;()\[\]]*\b(?:on|at|in)\b[^,;()\[\]]*", before):
-                is_prior = True
+            is_prior = is_prior or re.fullmatch(r"[^,;()\[\]]*\b(?:on|at|in)\b[^,;()\[\]]*", before) is not None
         done.append(replace(item, role=Role.PRIOR) if is_prior else item)
     return done

@@ -1,6 +1,11 @@
-"""What a sentence says by rules alone: which SUVmax goes with which slice, how many lesions, and why there is no pair where there is none."""
+"""What a sentence says by rules alone.
 
+Which SUVmax goes with which slice, how many lesions, and why there is no pair where there is none.
+"""
+
+import itertools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipelines.outcomes import Outcome
@@ -12,7 +17,10 @@ LOGIC_VERSION = 1
 
 @dataclass(frozen=True)
 class Lesion:
-    """One lesion of a sentence with its own SUVmax and slice. `start` and `end` are its part of the sentence, half-open."""
+    """One lesion of a sentence with its own SUVmax and slice.
+
+    `start` and `end` are its part of the sentence, half-open.
+    """
 
     slice: int
     suvmax: float
@@ -24,8 +32,10 @@ class Lesion:
 class Extraction:
     """What the rules make of one sentence.
 
-    `lesions` holds the pairs that can be told apart (empty where none can). `slice` and `suvmax` are the sentence's values as far as they
-    are known, also where there is no pair to accept. `reason` is null exactly where `lesions` is not empty; `note` says it in words.
+    `lesions` holds the pairs that can be told apart (empty where none can). `slice` and `suvmax` are the sentence's
+    values as far as they
+    are known, also where there is no pair to accept. `reason` is null exactly where `lesions` is not empty; `note`
+    says it in words.
     """
 
     lesions: tuple[Lesion, ...]
@@ -38,30 +48,48 @@ class Extraction:
 
 
 _LESIONS_PLURAL = (
-    r"(?:nodes|nodules|lesions|foci|masses|metastases|mets|deposits|implants|areas|regions|sites|tumou?rs|opacities|lymphadenopathies|vertebrae|ribs|kidneys"
+    r"(?:nodes|nodules|lesions|foci|masses|metastases|mets|deposits|implants|areas|regions|sites|tumou?rs|opacities"
+    r"|lymphadenopathies|vertebrae|ribs|kidneys"
     r"|adrenals|lungs|tonsils|glands|ureters|plaques|uptakes|hotspots|abnormalities)"
 )
 _SEVERAL = re.compile(
-    r"\b(?:two|three|four|five|six|seven|eight|nine|ten|multiple|several|numerous|innumerable|many|few|couple|both|various|scattered|bilateral|multifocal|other)\b"
+    r"\b(?:two|three|four|five|six|seven|eight|nine|ten|multiple|several|numerous|innumerable|many|few|couple|both"
+    r"|various|scattered|bilateral|multifocal|other)\b"
     rf"(?:[\s,/-]+[a-z'/-]+){{0,6}}?[\s-]+{_LESIONS_PLURAL}\b"
 )
 _INDEX = re.compile(
-    r"\b(?:largest|biggest|most|hottest|index|dominant|representative|reference\s+lesion|greatest|highest|brightest|for\s+example|for\s+instance|example|e\.?g|up\s+to|including|include[sd]?"
-    r"|such\s+as|one\s+of|one\s+in|one\s+at|one\s+with|one\s+being|one\s+on|the\s+one|notabl[ey]|particularly|especially|specifically|as\s+high\s+as|maximally|max(?:imum)?\s+(?:suv|standard)|with\s+the|conglomerate|maximal"
-    r"|reaching|predominant\w*|worst|lead(?:ing)?|target|(?:an?|the)\s+(?:left|right|superior|inferior|upper|lower|medial|lateral|anterior|posterior|small|large|enlarged|single|specific|new)\b)"
+    r"\b(?:largest|biggest|most|hottest|index|dominant|representative|reference\s+lesion|greatest|highest|brightest"
+    r"|for\s+example|for\s+instance|example|e\.?g|up\s+to|including|include[sd]?"
+    r"|such\s+as|one\s+of|one\s+in|one\s+at|one\s+with|one\s+being|one\s+on|the\s+one|notabl[ey]|particularly"
+    r"|especially|specifically|as\s+high\s+as|maximally|max(?:imum)?\s+(?:suv|standard)|with\s+the|conglomerate"
+    r"|maximal"
+    r"|reaching|predominant\w*|worst|lead(?:ing)?|target|(?:an?|the)\s+(?:left|right|superior|inferior|upper|lower"
+    r"|medial|lateral|anterior|posterior|small|large|enlarged|single|specific|new)\b)"
 )
 _LESION_NOUN = re.compile(
-    r"\b(?:mass(?:es)?|lesions?|nodes?|nodules?|foc(?:us|i|al)|adenopathy|lymphadenopathy|tumou?rs?|deposits?|metasta\w+|implants?|thickening|conglomerate|opacit\w+|consolidation|malignan\w+|\w*carcinoma|\w*sarcoma|lymphoma|plaque|cancer|fracture|abscess|collection)\b"
+    r"\b(?:mass(?:es)?|lesions?|nodes?|nodules?|foc(?:us|i|al)|adenopathy|lymphadenopathy|tumou?rs?|deposits?"
+    r"|metasta\w+|implants?|thickening|conglomerate|opacit\w+|consolidation|malignan\w+|\w*carcinoma|\w*sarcoma"
+    r"|lymphoma|plaque|cancer|fracture|abscess|collection)\b"
 )
-_COMPARE_WORD = r"(?:above|than|exceed\w*|below|over|similar\s+to|equal\s+to|compared\s+(?:to|with)|relative\s+to|versus|vs\.?|beyond|near|to|with|from)"
-_TEMPLATE_LEAD = re.compile(r"^\W*(?:\w+:\s*)?(?:for\s+(?:reference|comparison)\b|as\s+a\s+reference\b|(?:\w+\s+)?reference\s+(?:region|value|uptake|standard|activity|suv\w*)\b|background\b)")
+_COMPARE_WORD = (
+    r"(?:above|than|exceed\w*|below|over|similar\s+to|equal\s+to|compared\s+(?:to|with)|relative\s+to|versus|vs\.?|beyond"
+    r"|near|to|with|from)"
+)
+_TEMPLATE_LEAD = re.compile(
+    r"^\W*(?:\w+:\s*)?(?:for\s+(?:reference|comparison)\b|as\s+a\s+reference\b|(?:\w+\s+)?reference\s+(?:region"
+    r"|value|uptake|standard|activity|suv\w*)\b|background\b)"
+)
 _REFERENCE_SUBJECT = re.compile(
-    rf"(?<!\w)(?P<compared>{_COMPARE_WORD}\s+(?:the\s+|that\s+of\s+|normal\s+|mediastinal\s+|adjacent\s+|surrounding\s+|background\s+|physiologic\s+|regional\s+|level\s+of\s+)*)?"
+    rf"(?<!\w)(?P<compared>{_COMPARE_WORD}\s+(?:the\s+|that\s+of\s+|normal\s+|mediastinal\s+|adjacent\s+"
+    rf"|surrounding\s+|background\s+|physiologic\s+|regional\s+|level\s+of\s+)*)?"
     r"(?:blood[\s-]?pool|background|bloodpool|reference\s+(?:liver|region|blood))"
 )
 _REGION_FIRST = re.compile(
-    r"^\W*(?:the\s+)?(?:(?:normal|reference|uninvolved|right|left)\s+)*(?:liver|hepatic(?:\s+(?:parenchym\w+|lobe|activity|uptake))?|mediastin\w+|aort\w+|thoracic\s+aorta|aortic\s+arch|descending\s+aorta)(?:\s+(?:activity|uptake|mean|average))?"
-    r"\s*[:,(\-]?\s*(?:(?:has|had|is|was|with|shows|demonstrates|measures)\s+)?(?:an?\s+)?(?:max(?:imum)?\s+|mean\s+|average\s+)?(?:suv|standardi[sz]ed\s+uptake)"
+    r"^\W*(?:the\s+)?(?:(?:normal|reference|uninvolved|right|left)\s+)*(?:liver|hepatic(?:\s+(?:parenchym\w+|lobe"
+    r"|activity|uptake))?|mediastin\w+|aort\w+|thoracic\s+aorta|aortic\s+arch|descending\s+aorta)(?:\s+(?:activity"
+    r"|uptake|mean|average))?"
+    r"\s*[:,(\-]?\s*(?:(?:has|had|is|was|with|shows|demonstrates|measures)\s+)?(?:an?\s+)?(?:max(?:imum)?\s+"
+    r"|mean\s+|average\s+)?(?:suv|standardi[sz]ed\s+uptake)"
 )
 _RESPECTIVELY = re.compile(r"\b(?:respectively|resp\.|in\s+(?:that|this|the\s+same)\s+order)")
 _CUT = re.compile(r"\s*(?:;|,?\s*\b(?:and|while|whereas|as\s+well\s+as|along\s+with|plus)\b|\.\s|,|\n)\s*(?:and\s+)?")
@@ -110,14 +138,25 @@ def extract(text: str) -> Extraction:
         chosen = _slice_of(flat, suvs[0], slices)
         if chosen is None:
             numbers = ", ".join(str(s.number) for s in slices)
-            return none(Outcome.SEVERAL_LESIONS, f"one SUV and several slices ({numbers}) that it could go with", len(slices))
+            return none(
+                Outcome.SEVERAL_LESIONS, f"one SUV and several slices ({numbers}) that it could go with", len(slices)
+            )
         n_lesions = _count(flat)
-        return Extraction((Lesion(chosen.number, suvs[0].value, 0, len(text)),), n_lesions, True, chosen.number, suvs[0].value, None, "")
+        return Extraction(
+            (Lesion(chosen.number, suvs[0].value, 0, len(text)),),
+            n_lesions,
+            True,
+            chosen.number,
+            suvs[0].value,
+            None,
+            "",
+        )
     pairs = _pairs(flat, suvs, slices)
     if pairs is None:
         return none(
             Outcome.SEVERAL_LESIONS,
-            f"{len(suvs)} SUVs and {len(slices)} slice{'s' if len(slices) > 1 else ''}, not each SUV with a slice of its own",
+            f"{len(suvs)} SUVs and {len(slices)} slice{'s' if len(slices) > 1 else ''}, not each SUV with a slice "
+            f"of its own",
             len(suvs),
         )
     lesions = _with_spans(text, flat, pairs)
@@ -125,7 +164,9 @@ def extract(text: str) -> Extraction:
 
 
 def is_template(text: str) -> bool:
-    """Whether a sentence only reports the uptake of a reference region ("Background liver ...", "Blood pool SUVmax ...")."""
+    """Whether a sentence only reports the uptake of a reference region ("Background liver ...", "Blood pool SUVmax
+    ...").
+    """
     flat = lower(clean(text))
     word = re.search(r"suv|standard\w*\s+uptake", flat)
     before = flat[: word.start()] if word else flat
@@ -139,7 +180,8 @@ def is_template(text: str) -> bool:
     return _REGION_FIRST.match(flat) is not None
 
 
-# --- slices ----------------------------------------------------------------------------------------------------------------------------
+# --- slices -------------------------------------------------------------------------------------------------------
+# ---------------------
 
 
 def _first_value(found: Expressions, flat: str) -> float | None:
@@ -151,14 +193,18 @@ def _first_slice(found: Expressions) -> int | None:
     return (usable or list(found.slices) or [SliceNumber(0, 0, 0, Role.CURRENT)])[0].number or None
 
 
-def _no_slice(found: Expressions, none, suvs: list[SuvValue]) -> Extraction:
+def _no_slice(found: Expressions, none: Callable[..., Extraction], suvs: list[SuvValue]) -> Extraction:
     roles = [s.role for s in found.slices]
     if Role.RANGE in roles:
-        numbers = [s.number for s in found.slices if s.role is Role.RANGE]
-        return none(Outcome.NO_SLICE, f"slices {numbers[0]} to {numbers[-1]} are given, not one")
+        first, *_, last = (s.number for s in found.slices if s.role is Role.RANGE)
+        return none(Outcome.NO_SLICE, f"slices {first} to {last} are given, not one")
     if Role.LIST in roles:
         numbers = ", ".join(str(s.number) for s in found.slices if s.role is Role.LIST)
-        return none(Outcome.SEVERAL_LESIONS, f"several slices ({numbers}) for {len(suvs)} SUV{'s' if len(suvs) > 1 else ''}", max(2, len(suvs)))
+        return none(
+            Outcome.SEVERAL_LESIONS,
+            f"several slices ({numbers}) for {len(suvs)} SUV{'s' if len(suvs) > 1 else ''}",
+            max(2, len(suvs)),
+        )
     if Role.OTHER_PLANE in roles:
         return none(Outcome.NO_SLICE, "the slice is of a coronal or sagittal view")
     if Role.PRIOR in roles:
@@ -179,7 +225,9 @@ def _usable_slices(flat: str, found: Expressions, suvs: list[SuvValue]) -> list[
     others = [v for v in found.suvs if v.role in (Role.PRIOR, Role.REFERENCE)]
     if len(current) > 1 and others:
         # A slice that stands nearer to a prior or reference value than to any current one is that value's.
-        mine = [s for s in current if min(_distance(flat, v, s) for v in suvs) <= min(_distance(flat, v, s) for v in others)]
+        mine = [
+            s for s in current if min(_distance(flat, v, s) for v in suvs) <= min(_distance(flat, v, s) for v in others)
+        ]
         current = mine or current
     if len(suvs) > 1:
         return current
@@ -194,7 +242,9 @@ def _distance(flat: str, suv: SuvValue, item: SliceNumber) -> float:
     """Characters between an SUV and a slice, more where a clause ends between them."""
     between = flat[suv.end : item.start] if suv.end <= item.start else flat[item.end : suv.start]
     cost = float(len(between)) + 80 * between.count(";") + 5 * between.count(",")
-    cost += 60 * len(re.findall(r"[.!?]\s|\n", between)) + 25 * len(re.findall(r"\b(?:and|while|whereas|but)\b", between))
+    cost += 60 * len(re.findall(r"[.!?]\s|\n", between)) + 25 * len(
+        re.findall(r"\b(?:and|while|whereas|but)\b", between)
+    )
     # A closing parenthesis before an opening one means that each number stands in a parenthesis of its own.
     return cost + (10 if re.search(r"\).*\(", between) else 0)
 
@@ -203,7 +253,13 @@ def _slice_of(flat: str, suv: SuvValue, slices: list[SliceNumber]) -> SliceNumbe
     if len(slices) == 1:
         return slices[0]
     pet = [s for s in slices if re.search(r"\bpet\b(?!\s*/?\s*ct)[^();,\d]*$", flat[max(0, s.start - 40) : s.start])]
-    ct = [s for s in slices if re.search(r"(?<!/)(?<!/ )\bct\b[^();,\d]*(?:series\s*\d+\s*,?)?[^();,\d]*$", flat[max(0, s.start - 40) : s.start])]
+    ct = [
+        s
+        for s in slices
+        if re.search(
+            r"(?<!/)(?<!/ )\bct\b[^();,\d]*(?:series\s*\d+\s*,?)?[^();,\d]*$", flat[max(0, s.start - 40) : s.start]
+        )
+    ]
     if len(pet) == 1 and (len(ct) >= len(slices) - 1 or len(slices) == 2):
         return pet[0]
     if len(ct) == len(slices) - 1:
@@ -213,7 +269,8 @@ def _slice_of(flat: str, suv: SuvValue, slices: list[SliceNumber]) -> SliceNumbe
     return ranked[0] if second - best >= 12 else None
 
 
-# --- pairs -----------------------------------------------------------------------------------------------------------------------------
+# --- pairs --------------------------------------------------------------------------------------------------------
+# ---------------------
 
 
 def _without_repetitions(suvs: list[SuvValue]) -> list[SuvValue]:
@@ -238,18 +295,19 @@ def _pairs(flat: str, suvs: list[SuvValue], slices: list[SliceNumber]) -> list[t
     if _RESPECTIVELY.search(flat):
         return pairs
     spans = [(min(v.start, s.start), max(v.end, s.end)) for v, s in pairs]
-    if any(a[1] > b[0] for a, b in zip(spans, spans[1:], strict=False)):
+    if any(a[1] > b[0] for a, b in itertools.pairwise(spans)):
         return None
     return pairs
 
 
 def _with_spans(text: str, flat: str, pairs: list[tuple[SuvValue, SliceNumber]]) -> tuple[Lesion, ...]:
     spans = [(min(v.start, s.start), max(v.end, s.end)) for v, s in pairs]
-    if any(a[1] > b[0] for a, b in zip(spans, spans[1:], strict=False)):
-        # "SUVs of 4.2 and 5.1 on slices 88 and 92, respectively": the words cannot be told apart, so each lesion has them all.
+    if any(a[1] > b[0] for a, b in itertools.pairwise(spans)):
+        # "SUVs of 4.2 and 5.1 on slices 88 and 92, respectively": the words cannot be told apart, so each lesion
+        # has them all.
         return tuple(Lesion(s.number, v.value, 0, len(text)) for v, s in pairs)
     cuts = [0]
-    for a, b in zip(spans, spans[1:], strict=False):
+    for a, b in itertools.pairwise(spans):
         cut = _CUT.search(flat, a[1], b[0])
         if cut is not None:
             cuts.append(cut.end())

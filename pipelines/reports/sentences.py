@@ -1,7 +1,9 @@
 """A report cut into the units that can be findings, each with its place in the report.
 
-A unit is mostly a sentence or a line of a list. Neighbouring sentences are one unit where the slice and the SUV of one lesion stand apart;
-a sentence is several units where `;` parts an SUV and a slice from the next. Whatever the cutting does, `report[start:end]` is the unit.
+A unit is mostly a sentence or a line of a list. Neighbouring sentences are one unit where the slice and the SUV of
+one lesion stand apart;
+a sentence is several units where `;` parts an SUV and a slice from the next. Whatever the cutting does,
+`report[start:end]` is the unit.
 """
 
 import re
@@ -19,8 +21,10 @@ LOGIC_VERSION = 1
 class Sentence:
     """A unit of a report that can be a finding.
 
-    `sentence` is the report's text from `start` to `end` (half-open), unchanged. `section` is the last heading before it, null before the
-    first. `is_candidate` is true where it holds both an SUV value and a slice number; `candidate_reason` says what it holds.
+    `sentence` is the report's text from `start` to `end` (half-open), unchanged. `section` is the last heading
+    before it, null before the
+    first. `is_candidate` is true where it holds both an SUV value and a slice number; `candidate_reason` says what
+    it holds.
     """
 
     sentence_id: str
@@ -39,42 +43,68 @@ SLICE_ONLY = "slice without SUV"
 NEITHER = "no SUV and no slice"
 
 MAX_UNIT_CHARS = 4000
-"""A longer unit is no sentence but text without punctuation; it is cut at the spaces so that no later step meets a megabyte."""
+"""A longer unit is no sentence but text without punctuation.
+
+It is cut at the spaces so that no later step meets a megabyte.
+"""
 
 _ABBREVIATIONS = frozenset(
-    "e.g eg i.e ie vs cf approx ca etc dr mr mrs ms prof st no nos fig figs vol incl resp max min avg img im ser sl est dept hx pt tx dx"
-    " cm mm a.m p.m viz ant post lat med sup inf lt rt st div al".split()
+    """
+    e.g eg i.e ie vs cf approx ca etc dr mr mrs ms prof st no nos fig figs vol incl resp max min avg img im ser
+    sl est dept hx pt tx dx cm mm a.m p.m viz ant post lat med sup inf lt rt div al
+    """.split()  # noqa: SIM905
 )
-_NEED_NUMBER = frozenset("no nos fig figs img im ser sl max min avg vol cm mm st inf sup med ant post lat lt rt ms hx pt tx dx al".split())
+_NEED_NUMBER = frozenset(
+    """
+    no nos fig figs img im ser sl max min avg vol cm mm st inf sup med ant post lat lt rt ms hx pt tx dx al
+    """.split()  # noqa: SIM905
+)
 _STOP = re.compile(r"[.!?]+(?=[\s)\]\"']|$|[A-Z(]|[a-z]{3})|(?<!\d)[.!?]+(?=\d{1,2}\.\s[A-Z])")
-_LIST_MARK = re.compile(r"(?:[-*•·‣◦▪–>]+|\(?\d{1,2}[.)](?!\d)|\(?[a-zA-Z][.)])\s+(?=\S)|[•·‣◦▪]\s*|\d{1,2}[.)](?=[A-Z])")
+_LIST_MARK = re.compile(
+    r"(?:[-*•·‣◦▪–>]+|\(?\d{1,2}[.)](?!\d)|\(?[a-zA-Z][.)])\s+(?=\S)|[•·‣◦▪]\s*|\d{1,2}[.)](?=[A-Z])"
+)
 _INLINE_MARK = re.compile(r"\(?\d{1,2}[.)]\s+(?=[A-Z])")
 _SPACE = re.compile(r"\s*")
 _HEADING_WORDS = frozenset(
-    "head neck brain chest thorax lungs lung mediastinum hila pleura abdomen pelvis abdominal pelvic musculoskeletal msk bones bone skeleton skeletal osseous extremities extremity"
-    " findings finding impression impressions conclusion conclusions technique comparison indication history clinical procedure protocol radiopharmaceutical tracer"
-    " soft tissue tissues and or the liver spleen pancreas gi gu gastrointestinal genitourinary other others additional miscellaneous ct pet pet-ct pet/ct fdg spine"
-    " heart vessels vascular cardiac cardiovascular body upper lower lymph nodes nodes kidneys adrenals bladder bowel report exam examination information skull base"
-    " hepatobiliary retroperitoneum peritoneum mesentery reproductive breast breasts axilla axillae thyroid airways airway cavity limited correlative non-contrast incidental"
-    " noncontrast unenhanced whole torso mid-thigh thighs limbs joints organs solid visceral nuclear medicine summary result results opinion addendum recommendation recommendations"
-    " assessment wall level/neck aorta skin subcutaneous"
-    .split()
-)  # fmt: skip
+    """
+    head neck brain chest thorax lungs lung mediastinum hila pleura abdomen pelvis abdominal pelvic
+    musculoskeletal msk bones bone skeleton skeletal osseous extremities extremity findings finding impression
+    impressions conclusion conclusions technique comparison indication history clinical procedure protocol
+    radiopharmaceutical tracer soft tissue tissues and or the liver spleen pancreas gi gu gastrointestinal
+    genitourinary other others additional miscellaneous ct pet pet-ct pet/ct fdg spine heart vessels vascular
+    cardiac cardiovascular body upper lower lymph nodes kidneys adrenals bladder bowel report exam examination
+    information skull base hepatobiliary retroperitoneum peritoneum mesentery reproductive breast breasts axilla
+    axillae thyroid airways airway cavity limited correlative non-contrast incidental noncontrast unenhanced
+    whole torso mid-thigh thighs limbs joints organs solid visceral nuclear medicine summary result results
+    opinion addendum recommendation recommendations assessment wall level/neck aorta skin subcutaneous
+    """.split()  # noqa: SIM905
+)
 _HEADING = re.compile(r"(?P<name>[A-Za-z][A-Za-z/&,\-() ]{1,60}?)\s*:(?=\s|$|[A-Z])")
 _OPEN_END = re.compile(
-    r"(?:\b(?:the|a|an|of|in|on|at|with|and|or|to|from|for|by|is|was|are|were|has|have|shows?|demonstrates?|measur\w+|within|which|that|as|than|compared|suv|suvmax|max|slice|image|img|series|left|right"
-    r"|approximately|about|level|upper|lower|hypermetabolic|avid|fdg|no|be|been|this|these|its|previously|currently|now|up|least|most|intensely|mildly|moderately|standardized|uptake|value)|[,(\[/=&-])\s*$",
+    r"(?:\b(?:the|a|an|of|in|on|at|with|and|or|to|from|for|by|is|was|are|were|has|have|shows?|demonstrates?"
+    r"|measur\w+|within|which|that|as|than|compared|suv|suvmax|max|slice|image|img|series|left|right"
+    r"|approximately|about|level|upper|lower|hypermetabolic|avid|fdg|no|be|been|this|these|its|previously|currently"
+    r"|now|up|least|most|intensely|mildly|moderately|standardized|uptake|value)|[,(\[/=&-])\s*$",
     re.IGNORECASE,
 )
 _CONTINUES = re.compile(r"[a-z(\[),;/=&]|\d|SUV\b|SUVmax|FDG[- ]avid|PET\b|CT\b")
 _REFERS_BACK = re.compile(
-    r"^\W*(?:the|this|that|these|those|it|its|they|their|both|same|which|with|on|in|at|seen|located|best|corresponding|measur\w+|current\w*|today|now|previous\w*|prior|max\w*|maximal|peak|suv\w*|standard\w*"
-    r"|fdg|metabolic|uptake|activity|associated\s+suv|image|images|slice|slices|series|axial|pet|ct|here|and|overall|again|average|mean|there\s+is\s+(?:associated|corresponding|intense|mild|moderate|increased)|intense|highest|lesion|se|im|img|demonstrates?|shows?|has|is|was)\b"
+    r"^\W*(?:the|this|that|these|those|it|its|they|their|both|same|which|with|on|in|at|seen|located|best"
+    r"|corresponding|measur\w+|current\w*|today|now|previous\w*|prior|max\w*|maximal|peak|suv\w*|standard\w*"
+    r"|fdg|metabolic|uptake|activity|associated\s+suv|image|images|slice|slices|series|axial|pet|ct|here|and"
+    r"|overall|again|average|mean|there\s+is\s+(?:associated|corresponding|intense|mild|moderate|increased)|intense"
+    r"|highest|lesion|se|im|img|demonstrates?|shows?|has|is|was)\b"
 )
-_NEW_LESION = re.compile(r"^\W*(?:an?\s+)?(?:another|additional|second|third|other|new|separate|adjacent|further|also|next|similarly|likewise|elsewhere|no\b|there\s+(?:is|are)\s+(?:an?\s+)?(?:another|additional|second|new))")
+_NEW_LESION = re.compile(
+    r"^\W*(?:an?\s+)?(?:another|additional|second|third|other|new|separate|adjacent|further|also|next|similarly"
+    r"|likewise|elsewhere|no\b|there\s+(?:is|are)\s+(?:an?\s+)?(?:another|additional|second|new))"
+)
 _ONLY_VALUES = re.compile(r"^\W*(?:max\w*\s+)?(?:suv|slice|image|img|im\b|series|se\b|standard\w*\s+uptake)")
 _REFERENCE_SUBJECT = re.compile(r"\bblood[\s-]?pool|\bbackground\b|\breference\b")
-_LESION = re.compile(r"\b(?:mass(?:es)?|lesions?|nodes?|nodules?|foc(?:us|i|al)|lymphadenopathy|adenopathy|tumou?rs?|uptake|activity|metasta\w+|thickening|opacit\w+|consolidation|deposits?|hypermetabol\w+|avid)\b")
+_LESION = re.compile(
+    r"\b(?:mass(?:es)?|lesions?|nodes?|nodules?|foc(?:us|i|al)|lymphadenopathy|adenopathy|tumou?rs?|uptake|activity"
+    r"|metasta\w+|thickening|opacit\w+|consolidation|deposits?|hypermetabol\w+|avid)\b"
+)
 
 
 @dataclass(frozen=True)
@@ -131,7 +161,8 @@ def _holds(lowered: str) -> tuple[bool, bool]:
     return bool(found.suvs), bool(found.slices)
 
 
-# --- lines, headings, sentences --------------------------------------------------------------------------------------------------------
+# --- lines, headings, sentences
+# --------------------------------------------------------------------------------------------------------
 
 
 def _pieces(flat: str) -> list[_Piece]:
@@ -204,7 +235,10 @@ def _blocks(flat: str) -> list[tuple[int, int, bool]]:
             not previous_blank
             and mark is None
             and blocks
-            and (open_end or (_CONTINUES.match(content) is not None and not previous_text.endswith((".", ":", "!", "?", ";"))))
+            and (
+                open_end
+                or (_CONTINUES.match(content) is not None and not previous_text.endswith((".", ":", "!", "?", ";")))
+            )
             and not (_heading(flat, start, end) is not None and not open_end)
         )
         if continues:
@@ -217,7 +251,10 @@ def _blocks(flat: str) -> list[tuple[int, int, bool]]:
 
 
 def _heading(flat: str, start: int, end: int) -> tuple[str, int] | None:
-    """Name of a heading at a position and where its text begins. Labels that are a finding's own place ("Right axilla:") are none."""
+    """Name of a heading at a position and where its text begins.
+
+    Labels that are a finding's own place ("Right axilla:") are none.
+    """
     match = _HEADING.match(flat, start, end)
     if match is None:
         whole = flat[start:end].strip()
@@ -257,9 +294,11 @@ def _sentences(flat: str, start: int, end: int) -> list[tuple[int, int]]:
 
 def _closing_parens(flat: str, start: int, end: int) -> list[tuple[int, int]]:
     """Short parentheses that close: a full stop inside one ends no sentence."""
-    return [(m.start(), m.end()) for m in re.finditer(r"\([^()\n]{0,160}\)", flat[start:end])] if start == 0 else [
-        (m.start(), m.end()) for m in re.compile(r"\([^()\n]{0,160}\)").finditer(flat, start, end)
-    ]
+    return (
+        [(m.start(), m.end()) for m in re.finditer(r"\([^()\n]{0,160}\)", flat[start:end])]
+        if start == 0
+        else [(m.start(), m.end()) for m in re.compile(r"\([^()\n]{0,160}\)").finditer(flat, start, end)]
+    )
 
 
 def _ends_sentence(flat: str, begin: int, match: re.Match[str], end: int) -> bool:
@@ -277,24 +316,33 @@ def _ends_sentence(flat: str, begin: int, match: re.Match[str], end: int) -> boo
         if token in _ABBREVIATIONS:
             if token in _NEED_NUMBER:
                 # "No. 3" and "SUV max. 4.2" go on; "... measures 3 cm. There is" does not.
-                return not (following[0].isdigit() or following[0] in "#=:(") and not (following[0].islower() and token not in ("cm", "mm"))
+                return not (following[0].isdigit() or following[0] in "#=:(") and not (
+                    following[0].islower() and token not in ("cm", "mm")
+                )
             return token == "etc" and following[0].isupper()
-        if len(token) == 1 and (is_glued or following[0].islower() or re.search(r"(?:^|\s)[A-Za-z]$", before) is not None) and word[0][0].isupper() and following[0].isupper() and len(before.split()) <= 1:
+        if (
+            len(token) == 1
+            and (is_glued or following[0].islower() or re.search(r"(?:^|\s)[A-Za-z]$", before) is not None)
+            and word[0][0].isupper()
+            and following[0].isupper()
+            and len(before.split()) <= 1
+        ):
             return False
         if "." in word[0] and len(token.replace(".", "")) <= 3 and all(len(p) == 1 for p in token.split(".")):
             return False
         if is_glued and after[0].islower():
-            # "muscular.no" is a missing space; "www.site" or "x.jpg" are seldom in a report, and short words are abbreviations.
+            # "muscular.no" is a missing space; "www.site" or "x.jpg" are seldom in a report, and short words are
+            # abbreviations.
             return len(token) >= 3 and re.match(r"[a-z]{2,}\s", after) is not None
     elif is_glued and after[0].islower():
         return re.match(r"[a-z]{2,}\s", after) is not None
-    if re.fullmatch(r"\s*\(?(?:\d{1,2}|[A-Za-z])", before) and following[0].isupper() and begin != match.start():
-        # The mark of a list that runs on in one line: "1. Mass ... 2. Node ...".
-        return False
-    return True
+    # The mark of a list that runs on in one line: "1. Mass ... 2. Node ...".
+    is_mark = re.fullmatch(r"\s*\(?(?:\d{1,2}|[A-Za-z])", before) is not None and following[0].isupper()
+    return not is_mark
 
 
-# --- merging and splitting -------------------------------------------------------------------------------------------------------------
+# --- merging and splitting
+# -------------------------------------------------------------------------------------------------------------
 
 
 def _merge(lowered: str, pieces: list[_Piece]) -> list[_Piece]:
@@ -326,7 +374,9 @@ def _piece_holds(lowered: str, piece: _Piece) -> tuple[bool, bool]:
 
 
 def _reach(lowered: str, pieces: list[_Piece], first: int, last: int, suv: bool, item: bool) -> int | None:
-    """Index of the next piece that belongs to the lesion of pieces first..last and brings what it lacks, at most two pieces on."""
+    """Index of the next piece that belongs to the lesion of pieces first..last and brings what it lacks, at most two
+    pieces on.
+    """
     head = lowered[pieces[first].start : pieces[last].end]
     if not (suv or item) and not _begins_finding(lowered, head):
         return None
@@ -346,7 +396,8 @@ def _reach(lowered: str, pieces: list[_Piece], first: int, last: int, suv: bool,
             return None
         has_suv_value, has_slice = _piece_holds(lowered, piece)
         if not (suv or item):
-            # "There is a mass in the left upper lobe. SUV max is 3.1 (slice 78).": the second names no place of its own.
+            # "There is a mass in the left upper lobe. SUV max is 3.1 (slice 78).": the second names no place of its
+            # own.
             if (has_suv_value or has_slice) and not _own_places(text):
                 return index
             if has_suv_value or has_slice:
@@ -362,7 +413,11 @@ def _reach(lowered: str, pieces: list[_Piece], first: int, last: int, suv: bool,
 
 
 def _begins_finding(lowered: str, head: str) -> bool:
-    return bool(_LESION.search(head)) and bool(_own_places(head)) and not re.search(r"\bno\b|\bwithout\b|\bnot\b|\bunremarkable\b|\bnormal\b", head)
+    return (
+        bool(_LESION.search(head))
+        and bool(_own_places(head))
+        and not re.search(r"\bno\b|\bwithout\b|\bnot\b|\bunremarkable\b|\bnormal\b", head)
+    )
 
 
 _NO_PLACE = frozenset((None, "soft tissue", "bone"))

@@ -1,4 +1,7 @@
-"""Reports from CSV, Parquet, a folder of text files, or FHIR DiagnosticReport JSON, as one table; what is wrong with a row stands in the row."""
+"""Reports from CSV, Parquet, a folder of text files, or FHIR DiagnosticReport JSON, as one table.
+
+What is wrong with a row stands in the row.
+"""
 
 import base64
 import binascii
@@ -25,10 +28,22 @@ LARGE_REPORT_CHARS = 1_000_000
 """A longer report is read, with a word of doubt: it is more likely a whole file pasted into one cell."""
 
 FILE_NAMES = ("reports.csv", "reports.parquet", "reports.json", "reports.ndjson", "reports")
-"""What a cohort folder's reports may be called, in the order in which they are looked for; `reports` is a folder of .txt or FHIR .json."""
+"""What a cohort folder's reports may be called, in the order in which they are looked for.
+
+`reports` is a folder of .txt or FHIR .json.
+"""
 
 _ALIASES = {
-    "exam_id": ("exam_id", "examid", "exam", "accession", "accession_number", "accessionnumber", "study_id", "report_id"),
+    "exam_id": (
+        "exam_id",
+        "examid",
+        "exam",
+        "accession",
+        "accession_number",
+        "accessionnumber",
+        "study_id",
+        "report_id",
+    ),
     "patient_id": ("patient_id", "patientid", "patient", "mrn", "subject_id"),
     "findings": ("findings", "report", "report_text", "text", "findings_text"),
     "impression": ("impression", "conclusion"),
@@ -63,12 +78,14 @@ def read_reports(path: Path) -> pl.DataFrame:
     """Table of reports (see `COLUMNS`), one row an exam, in the source's order.
 
     Args:
-        path: .csv, .parquet, .json or .ndjson (FHIR DiagnosticReport, a Bundle or a list of them), .txt, or a folder of .txt and .json files.
+        path: .csv, .parquet, .json or .ndjson (FHIR DiagnosticReport, a Bundle or a list of them), .txt, or a
+        folder of .txt and .json files.
 
     An exam that comes twice keeps its first report; where the others differ, the row's problem says so.
 
     Raises:
-        ReportsError: the path is not there, is of another kind, has no exam or findings column, or cannot be decoded as a table.
+        ReportsError: the path is not there, is of another kind, has no exam or findings column, or cannot be
+        decoded as a table.
     """
     if not path.exists():
         raise ReportsError(f"expected a file or folder of reports, got {path}, which is not there: check the path")
@@ -83,13 +100,18 @@ def read_reports(path: Path) -> pl.DataFrame:
     elif path.suffix.lower() == ".txt":
         reports = [_from_text(path)]
     else:
-        raise ReportsError(f"expected reports as .csv, .parquet, .json, .ndjson, .txt or a folder, got {path.name}: convert it to one of these")
+        raise ReportsError(
+            f"expected reports as .csv, .parquet, .json, .ndjson, .txt or a folder, got {path.name}: convert it to "
+            f"one of these"
+        )
     rows = [asdict(_checked(r)) for r in _unique(reports)]
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
 def decode(data: bytes) -> tuple[str, str | None]:
-    """Text of bytes and, where they are not UTF-8, a word on how they were read (UTF-16 by its mark, else Windows-1252)."""
+    """Text of bytes and, where they are not UTF-8, a word on how they were read (UTF-16 by its mark, else
+    Windows-1252).
+    """
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         try:
             return data.decode("utf-16"), "not UTF-8: read as UTF-16"
@@ -100,12 +122,17 @@ def decode(data: bytes) -> tuple[str, str | None]:
     except UnicodeDecodeError as error:
         where = f"byte {error.start} is no UTF-8"
         try:
-            return data.decode("cp1252"), f"not UTF-8 ({where}): read as Windows-1252; save the file as UTF-8 if letters look wrong"
+            return data.decode(
+                "cp1252"
+            ), f"not UTF-8 ({where}): read as Windows-1252; save the file as UTF-8 if letters look wrong"
         except UnicodeDecodeError:
-            return data.decode("latin-1"), f"not UTF-8 ({where}): read as Latin-1; save the file as UTF-8 if letters look wrong"
+            return data.decode(
+                "latin-1"
+            ), f"not UTF-8 ({where}): read as Latin-1; save the file as UTF-8 if letters look wrong"
 
 
-# --- what is wrong with a row ----------------------------------------------------------------------------------------------------------
+# --- what is wrong with a row
+# ----------------------------------------------------------------------------------------------------------
 
 
 def _checked(report: Report) -> Report:
@@ -135,7 +162,9 @@ def _unique(reports: Iterable[Report]) -> list[Report]:
         first = out[exam_id]
         differs = any((o.findings, o.patient_id) != (first.findings, first.patient_id) for o in others)
         text = f"exam id comes {len(others) + 1} times" + (
-            " with different reports: the first is used; give each report its own exam id" if differs else " with the same report"
+            " with different reports: the first is used; give each report its own exam id"
+            if differs
+            else " with the same report"
         )
         out[exam_id] = replace(first, problem="; ".join(p for p in (first.problem, text) if p))
     return list(out.values())
@@ -176,12 +205,14 @@ def _columns(names: Iterable[str], path: Path) -> dict[str, str]:
     missing = [c for c in ("exam_id", "findings") if c not in out]
     if missing:
         raise ReportsError(
-            f"expected columns exam_id, patient_id and findings in {path}, got {', '.join(given) or 'none'}: add {' and '.join(missing)}"
+            f"expected columns exam_id, patient_id and findings in {path}, got {', '.join(given) or 'none'}:"
+            f" add {' and '.join(missing)}"
         )
     return out
 
 
-# --- formats ---------------------------------------------------------------------------------------------------------------------------
+# --- formats ------------------------------------------------------------------------------------------------------
+# ---------------------
 
 
 def _from_csv(path: Path) -> Iterator[Report]:
@@ -193,7 +224,10 @@ def _from_csv(path: Path) -> Iterator[Report]:
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         header = next(rows, None)
         if not header:
-            raise ReportsError(f"expected a table of reports in {path}, got an empty file: add the columns exam_id, patient_id, findings")
+            raise ReportsError(
+                f"expected a table of reports in {path}, got an empty file: add the columns exam_id, patient_id, "
+                f"findings"
+            )
         columns = _columns(header, path)
         positions = {column: header.index(name) for column, name in columns.items()}
         for n, values in enumerate(rows, start=2):
@@ -202,12 +236,19 @@ def _from_csv(path: Path) -> Iterator[Report]:
             row_problem = problem
             if len(values) != len(header):
                 row_problem = "; ".join(
-                    p for p in (problem, f"row {n} has {len(values)} fields instead of {len(header)}: quote text that holds commas") if p
+                    p
+                    for p in (
+                        problem,
+                        f"row {n} has {len(values)} fields instead of {len(header)}: quote text that holds commas",
+                    )
+                    if p
                 )
             row = {c: values[i] if i < len(values) else None for c, i in positions.items()}
             yield _report(row, f"row {n}", row_problem)
     except csv.Error as error:
-        raise ReportsError(f"expected a CSV of reports, got {path} that breaks off with {error}: export it again") from error
+        raise ReportsError(
+            f"expected a CSV of reports, got {path} that breaks off with {error}: export it again"
+        ) from error
 
 
 def _delimiter(text: str) -> str:
@@ -226,16 +267,22 @@ def _from_parquet(path: Path) -> Iterator[Report]:
     try:
         frame = pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise ReportsError(f"expected a Parquet file of reports, got {path} that cannot be read ({error}): write it again") from error
+        raise ReportsError(
+            f"expected a Parquet file of reports, got {path} that cannot be read ({error}): write it again"
+        ) from error
     columns = _columns(frame.columns, path)
     for n, row in enumerate(frame.select(columns.values()).iter_rows(named=True), start=1):
         yield _report({c: row[name] for c, name in columns.items()}, f"row {n}")
 
 
 def _from_folder(folder: Path) -> Iterator[Report]:
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in (".txt", ".json", ".ndjson", ".jsonl"))
+    files = sorted(
+        p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in (".txt", ".json", ".ndjson", ".jsonl")
+    )
     if not files:
-        raise ReportsError(f"expected .txt or FHIR .json reports in {folder}, got none: add one file an exam, named <exam_id>.txt")
+        raise ReportsError(
+            f"expected .txt or FHIR .json reports in {folder}, got none: add one file an exam, named <exam_id>.txt"
+        )
     for path in files:
         if path.suffix.lower() == ".txt":
             yield _from_text(path, folder)
@@ -256,16 +303,24 @@ def _from_text(path: Path, folder: Path | None = None) -> Report:
 def _from_fhir(path: Path) -> Iterator[Report]:
     text, problem = decode(path.read_bytes())
     try:
-        resources = [json.loads(line) for line in text.splitlines() if line.strip()] if path.suffix.lower() != ".json" else [json.loads(text)]
+        resources = (
+            [json.loads(line) for line in text.splitlines() if line.strip()]
+            if path.suffix.lower() != ".json"
+            else [json.loads(text)]
+        )
     except ValueError as error:
-        raise ReportsError(f"expected FHIR DiagnosticReport JSON, got {path} that is no JSON ({error}): export it again") from error
+        raise ReportsError(
+            f"expected FHIR DiagnosticReport JSON, got {path} that is no JSON ({error}): export it again"
+        ) from error
     found = False
     for resource in resources:
         for report, contained in _diagnostic_reports(resource):
             found = True
             yield _from_resource(report, contained, f"{path.stem}", problem)
     if not found:
-        raise ReportsError(f"expected a FHIR DiagnosticReport (or a Bundle of them) in {path}, got none: export resources of this type")
+        raise ReportsError(
+            f"expected a FHIR DiagnosticReport (or a Bundle of them) in {path}, got none: export resources of this type"
+        )
 
 
 def _diagnostic_reports(value: Any) -> Iterator[tuple[dict[str, Any], dict[str, dict[str, Any]]]]:
@@ -288,7 +343,9 @@ def _diagnostic_reports(value: Any) -> Iterator[tuple[dict[str, Any], dict[str, 
         yield value, {}
 
 
-def _from_resource(resource: dict[str, Any], others: dict[str, dict[str, Any]], where: str, problem: str | None) -> Report:
+def _from_resource(
+    resource: dict[str, Any], others: dict[str, dict[str, Any]], where: str, problem: str | None
+) -> Report:
     problems = [problem] if problem else []
     identifiers = [i for i in resource.get("identifier") or [] if isinstance(i, dict) and i.get("value")]
     accession = [i for i in identifiers if "ACSN" in json.dumps(i.get("type") or {})]
@@ -311,7 +368,11 @@ def _from_resource(resource: dict[str, Any], others: dict[str, dict[str, Any]], 
         division = (resource.get("text") or {}).get("div")
         if division:
             texts.append(_plain(str(division)))
-    date = resource.get("effectiveDateTime") or (resource.get("effectivePeriod") or {}).get("start") or resource.get("issued")
+    date = (
+        resource.get("effectiveDateTime")
+        or (resource.get("effectivePeriod") or {}).get("start")
+        or resource.get("issued")
+    )
     return Report(
         exam_id=exam_id,
         patient_id=patient_id,
@@ -324,7 +385,9 @@ def _from_resource(resource: dict[str, Any], others: dict[str, dict[str, Any]], 
 
 def _attachment(form: Any) -> tuple[str | None, str | None]:
     if not isinstance(form, dict) or not form.get("data"):
-        return None, "presentedForm without data: embed the text, links are not followed" if isinstance(form, dict) and form.get("url") else None
+        return None, "presentedForm without data: embed the text, links are not followed" if isinstance(
+            form, dict
+        ) and form.get("url") else None
     kind = str(form.get("contentType") or "text/plain").split(";")[0].strip().lower()
     if not kind.startswith("text/"):
         return None, f"presentedForm of type {kind} is not read: embed the report as text/plain"

@@ -1,4 +1,7 @@
-"""A finding's sentence as fields: region, organ, sub-site, side, change since the prior exam, and its text without slice references."""
+"""A finding's sentence as fields.
+
+Region, organ, sub-site, side, change since the prior exam, and its text without slice references.
+"""
 
 import re
 from dataclasses import dataclass
@@ -16,9 +19,11 @@ VERSION = f"{LOGIC_VERSION}.{LEXICON_VERSION}"
 
 @dataclass(frozen=True)
 class Fields:
-    """A finding's structured fields. Null where the sentence does not say; `comparison` is "none" where no change is stated.
+    """A finding's structured fields. Null where the sentence does not say; `comparison` is "none" where no change
+    is stated.
 
-    `laterality` is left, right, bilateral or midline, of the finding itself and never of the side it is compared with. It is null for
+    `laterality` is left, right, bilateral or midline, of the finding itself and never of the side it is compared
+    with. It is null for
     organs whose parts are named left and right without lying on that side (heart chambers, lobes of the liver).
     """
 
@@ -41,36 +46,101 @@ class _Place:
 _WORD = re.compile(r"[a-z0-9]+(?:'s)?")
 _NODE = re.compile(r"\b(?:lymph\s+nodes?|nodes?|nodal|adenopathy|lymphadenopathy)\b")
 _NODE_SITES = frozenset(
-    ("neck", "mediastinum", "retroperitoneum", "pelvis", "peritoneum", "abdominal wall", "chest wall", "vessel", "leg", "arm", "clavicle", "submandibular gland",
+    ("neck", "mediastinum", "retroperitoneum", "pelvis", "peritoneum", "abdominal wall", "chest wall", "vessel",
+    "leg", "arm", "clavicle", "submandibular gland",
      "parotid gland", "femur", "pelvic bone", "sternum", "airway", "heart")
 )  # fmt: skip
 _BONE = re.compile(r"\b(?:bone|bony|osseous|lytic|sclerotic|marrow|skelet\w+|fracture|osteo\w+|wing|crest|cortical)\b")
-_GENERIC = frozenset(("lymph node", "skin", "nerve", "bone", "muscle", "soft tissue", "joint", "extremity", "neck", "chest wall", "abdominal wall", "pelvis", "back", "bone marrow", "vessel", "leg", "arm"))
+_GENERIC = frozenset(
+    (
+        "lymph node",
+        "skin",
+        "nerve",
+        "bone",
+        "muscle",
+        "soft tissue",
+        "joint",
+        "extremity",
+        "neck",
+        "chest wall",
+        "abdominal wall",
+        "pelvis",
+        "back",
+        "bone marrow",
+        "vessel",
+        "leg",
+        "arm",
+    )
+)
 _NOT_PLACES = re.compile(
-    r"\bblood[\s-]?pool(?:\s+\w+)?|\bportable\b|\bhead/neck\s*:|\bback\s?ground\b|\bback\s+to\b|\bport\s?able\b|\bhead\s+to\b|\bon\s+the\s+other\s+hand\b|\bradius\s+of\b|\bin\s+the\s+face\s+of\b"
+    r"\bblood[\s-]?pool(?:\s+\w+)?|\bportable\b|\bhead/neck\s*:|\bback\s?ground\b|\bback\s+to\b|\bport\s?able\b"
+    r"|\bhead\s+to\b|\bon\s+the\s+other\s+hand\b|\bradius\s+of\b|\bin\s+the\s+face\s+of\b"
 )
 _BESIDE = re.compile(
-    r"\b(?:adjacent\s+to|abut\w*|near|next\s+to|close\s+to|above|below|than|compared\s+(?:to|with)|relative\s+to|versus|vs\.?|similar\s+to|anterior\s+to|posterior\s+to|lateral\s+to|medial\s+to"
-    r"|superior\s+to|inferior\s+to|deep\s+to|overlying|underlying|invad\w+|involv\w+\s+the\s+adjacent|extending\s+(?:in)?to|consistent\s+with|suggesting|known|metastatic\s+from|primary|history\s+of|behind|beneath|between|from)"
+    r"\b(?:adjacent\s+to|abut\w*|near|next\s+to|close\s+to|above|below|than|compared\s+(?:to|with)|relative\s+to"
+    r"|versus|vs\.?|similar\s+to|anterior\s+to|posterior\s+to|lateral\s+to|medial\s+to"
+    r"|superior\s+to|inferior\s+to|deep\s+to|overlying|underlying|invad\w+|involv\w+\s+the\s+adjacent"
+    r"|extending\s+(?:in)?to|consistent\s+with|suggesting|known|metastatic\s+from|primary|history\s+of|behind"
+    r"|beneath|between|from)"
     r"\s+(?:\w+[\s-]+){0,3}$"
 )
-_SIDE = re.compile(r"(?<![a-z0-9])(?:(?P<left>left(?:ward)?|lt|lul|lll|[0-9]{1,2}l)|(?P<right>right(?:ward)?|rt|rul|rml|rll|[0-9]{1,2}r)|(?P<both>bilateral(?:ly)?|both\s+sides|b/l)|(?P<mid>midline|mid-line))(?![a-z0-9])")
-_OTHER_SIDE = re.compile(
-    r"(?:compared\s+(?:to|with)|in\s+comparison\s+(?:to|with)|versus|vs\.?|than|relative\s+to|contra-?lateral|opposite|as\s+opposed\s+to|unlike|not\s+on|similar\s+to|whereas|while|mirror\w*)[^.;()]{0,45}?$"
+_SIDE = re.compile(
+    r"(?<![a-z0-9])(?:(?P<left>left(?:ward)?|lt|lul|lll|[0-9]{1,2}l)|(?P<right>right(?:ward)?|rt|rul|rml|rll"
+    r"|[0-9]{1,2}r)|(?P<both>bilateral(?:ly)?|both\s+sides|b/l)|(?P<mid>midline|mid-line))(?![a-z0-9])"
 )
-_NOT_A_SIDE = re.compile(r"\s+(?:ventric\w+|atri\w+|heart|hepatic|liver|lobe\s+of\s+(?:the\s+)?liver|portal|bundle|main\s+coronary|anterior\s+descending|after|now|behind\s+after)\b")
-_NEW = re.compile(r"\bnew\b(?!\s+(?:york|zealand|england))|\bnewly\s+(?:seen|apparent|hypermetabolic|fdg|avid|appear\w*|develop\w*|identified|noted|visible|enlarged)|\binterval\s+(?:development|appearance)|\bnot\s+(?:seen|present|evident|visible|apparent|identified|visuali[sz]ed)\s+(?:on|in|at|previously)\b|\bdeveloped\s+since\b|\bhas\s+developed\b")
+_OTHER_SIDE = re.compile(
+    r"(?:compared\s+(?:to|with)|in\s+comparison\s+(?:to|with)|versus|vs\.?|than|relative\s+to|contra-?lateral"
+    r"|opposite|as\s+opposed\s+to|unlike|not\s+on|similar\s+to|whereas|while|mirror\w*)[^.;()]{0,45}?$"
+)
+_NOT_A_SIDE = re.compile(
+    r"\s+(?:ventric\w+|atri\w+|heart|hepatic|liver|lobe\s+of\s+(?:the\s+)?liver|portal|bundle|main\s+coronary"
+    r"|anterior\s+descending|after|now|behind\s+after)\b"
+)
+_NEW = re.compile(
+    r"\bnew\b(?!\s+(?:york|zealand|england))|\bnewly\s+(?:seen|apparent|hypermetabolic|fdg|avid|appear\w*"
+    r"|develop\w*|identified|noted|visible|enlarged)|\binterval\s+(?:development|appearance)|\bnot\s+(?:seen"
+    r"|present|evident|visible|apparent|identified|visuali[sz]ed)\s+(?:on|in|at|previously)\b|\bdeveloped\s+since\b"
+    r"|\bhas\s+developed\b"
+)
 _NO_NEW = re.compile(r"\b(?:no|not|without|nor|neither)\s+(?:\w+\s+){0,2}$")
-_STABLE = re.compile(r"\bstable\b|\bunchanged\b|\bno\s+(?:significant\s+|appreciable\s+|interval\s+|substantial\s+|definite\s+|overall\s+)*change\b|\bnot\s+(?:significantly\s+|appreciably\s+|substantially\s+)?changed\b|\bwithout\s+(?:significant\s+|interval\s+)*change\b|\bsimilar(?:ly)?\s+(?:\w+\s+){0,4}?(?:prior|previous|before|to\s+the\s+last|compared|in\s+size|appear\w*|since)|\bpersistent\s+and\s+unchanged")
-_UPTAKE_NOUN = r"(?:(?:and|in|focal|focally|mild|mildly|diffuse|diffusely|intense|intensely|abnormal|physiologic|symmetric|asymmetric|linear|heterogeneous|moderate|metabolic|radiotracer|tracer|fdg|f-?18|glucose|radiopharmaceutical|psma|dotatate|fluciclovine|18f|curvilinear|patchy|nonspecific|slightly|nodular|hyper)[\s-]+)*(?:uptake|activity|avidity|metabolism|accumulation|fdg|tracer|radiotracer|hypermetabol\w+|radioactivity|density|attenuation|sclerosis|signal|conspicuity|foci|focus)"
-_UP = re.compile(rf"\bincreas\w+(?!\s+{_UPTAKE_NOUN})|\binterval\s+(?:increase|enlargement|growth|progression|worsening)|\bprogress(?:ed|ion|ive|ing)\b|\bworsen\w+|\benlarg(?:ing)\b|\bgrown\b|\blarger\s+than\b|\bmore\s+(?:avid|intense|hypermetabolic|prominent)\s+(?:than|compared)|\bhigher\s+than\s+(?:on\s+)?(?:the\s+)?(?:prior|previous|before)|\bincreas\w+\s+[^.;]{{0,50}}(?:compared|since|from|previously|interval)|\brisen\b|\bup\s+from\b")
-_DOWN = re.compile(r"\bdecreas\w+(?!\s+(?:attenuation|density))|\binterval\s+(?:decrease|improvement|reduction|regression|response)|\bimprov(?:ed|ing|ement)\b|\bregress\w+|\breduced\b|\bsmaller\s+than\b|\bless\s+(?:avid|intense|hypermetabolic|prominent|conspicuous)\b|\bdiminish\w+|\bdeclin\w+|\blower\s+than\s+(?:on\s+)?(?:the\s+)?(?:prior|previous|before)|\bdown\s+from\b|\bfallen\b|\bresolving\b|\b(?:partial|near[\s-]complete)\s+resolution")
+_STABLE = re.compile(
+    r"\bstable\b|\bunchanged\b|\bno\s+(?:significant\s+|appreciable\s+|interval\s+|substantial\s+|definite\s+"
+    r"|overall\s+)*change\b|\bnot\s+(?:significantly\s+|appreciably\s+|substantially\s+)?changed\b"
+    r"|\bwithout\s+(?:significant\s+|interval\s+)*change\b|\bsimilar(?:ly)?\s+(?:\w+\s+){0,4}?(?:prior|previous"
+    r"|before|to\s+the\s+last|compared|in\s+size|appear\w*|since)|\bpersistent\s+and\s+unchanged"
+)
+_UPTAKE_NOUN = (
+    r"(?:(?:and|in|focal|focally|mild|mildly|diffuse|diffusely|intense|intensely|abnormal|physiologic|symmetric|asymmetric"
+    r"|linear|heterogeneous|moderate|metabolic|radiotracer|tracer|fdg|f-?18|glucose|radiopharmaceutical|psma|dotatate"
+    r"|fluciclovine|18f|curvilinear|patchy|nonspecific|slightly|nodular|hyper)[\s-]+)*"
+    r"(?:uptake|activity|avidity|metabolism|accumulation|fdg|tracer|radiotracer|hypermetabol\w+|radioactivity|density"
+    r"|attenuation|sclerosis|signal|conspicuity|foci|focus)"
+)
+_UP = re.compile(
+    rf"\bincreas\w+(?!\s+{_UPTAKE_NOUN})|\binterval\s+(?:increase|enlargement|growth|progression|worsening)"
+    rf"|\bprogress(?:ed|ion|ive|ing)\b|\bworsen\w+|\benlarg(?:ing)\b|\bgrown\b|\blarger\s+than\b|\bmore\s+(?:avid"
+    rf"|intense|hypermetabolic|prominent)\s+(?:than|compared)|\bhigher\s+than\s+(?:on\s+)?(?:the\s+)?(?:prior"
+    rf"|previous|before)|\bincreas\w+\s+[^.;]{{0,50}}(?:compared|since|from|previously|interval)|\brisen\b"
+    rf"|\bup\s+from\b"
+)
+_DOWN = re.compile(
+    r"\bdecreas\w+(?!\s+(?:attenuation|density))|\binterval\s+(?:decrease|improvement|reduction|regression"
+    r"|response)|\bimprov(?:ed|ing|ement)\b|\bregress\w+|\breduced\b|\bsmaller\s+than\b|\bless\s+(?:avid|intense"
+    r"|hypermetabolic|prominent|conspicuous)\b|\bdiminish\w+|\bdeclin\w+"
+    r"|\blower\s+than\s+(?:on\s+)?(?:the\s+)?(?:prior|previous|before)|\bdown\s+from\b|\bfallen\b|\bresolving\b"
+    r"|\b(?:partial|near[\s-]complete)\s+resolution"
+)
 _REFERENCE_PAREN = re.compile(
-    r"\s*[(\[]\s*(?:(?:see|e\.g\.|for example|axial|transaxial|fused|pet/?ct|pet|ct|ac|nac|coronal|sagittal|series|ser|se|slices?|images?|imgs?|im|sl|numbers?|no\.?|location|on|and|of|to|mip|key|attenuation|corrected|\d+|[#:,;/.\-\s])(?![a-z]))+[)\]]",
+    r"\s*[(\[]\s*(?:(?:see|e\.g\.|for example|axial|transaxial|fused|pet/?ct|pet|ct|ac|nac|coronal|sagittal|series"
+    r"|ser|se|slices?|images?|imgs?|im|sl|numbers?|no\.?|location|on|and|of|to|mip|key|attenuation|corrected|\d+"
+    r"|[#:,;/.\-\s])(?![a-z]))+[)\]]",
     re.IGNORECASE,
 )
 _REFERENCE_PHRASE = re.compile(
-    r",?\s*\b(?:(?:seen|visible|located|best seen|noted|as seen)\s+)?(?:on|at|in)?\s*\b(?:the\s+)?(?:(?:axial|transaxial|fused|pet/?ct|pet|ct|ac)\s+)*(?:(?:series|se)\s*#?\s*\d+\s*,?\s*)?(?:slice|image|img|im)\s*(?:location|number|no\.?|#)*\s*:?\s*\d+(?:\s*(?:/|of)\s*\d+)?(?:\s*,?\s*(?:of\s+|in\s+)?(?:series|se)\s*#?\s*\d+)?",
+    r",?\s*\b(?:(?:seen|visible|located|best seen|noted|as seen)\s+)?(?:on|at|in)?\s*\b(?:the\s+)?(?:(?:axial"
+    r"|transaxial|fused|pet/?ct|pet|ct|ac)\s+)*(?:(?:series|se)\s*#?\s*\d+\s*,?\s*)?(?:slice|image|img"
+    r"|im)\s*(?:location|number|no\.?|#)*\s*:?\s*\d+(?:\s*(?:/|of)\s*\d+)?(?:\s*,?\s*(?:of\s+|in\s+)?(?:series"
+    r"|se)\s*#?\s*\d+)?",
     re.IGNORECASE,
 )
 _LIST_MARKER = re.compile(r"^\s*(?:[-*•·]+|\(?\d{1,2}[.)](?!\d)|[a-z][.)])\s+")
@@ -95,7 +165,14 @@ def structure(text: str, section: str | None = None) -> Fields:
             region = next((p.term.region for p in places if p.term.region), None)
     if region is None and section:
         region = section_region(section)
-    return Fields(region, organ, subsite, laterality(flat, place.start if place else None), comparison(flat), without_references(text))
+    return Fields(
+        region,
+        organ,
+        subsite,
+        laterality(flat, place.start if place else None),
+        comparison(flat),
+        without_references(text),
+    )
 
 
 def names_anatomy(text: str, section: str | None = None) -> bool:
@@ -185,13 +262,18 @@ def _as_node_or_bone(
 
 
 def laterality(flat: str, near: int | None = None) -> str | None:
-    """Side of the finding in a cleaned, lowered text. `near` is where its organ stands, to choose between two sides that are named."""
+    """Side of the finding in a cleaned, lowered text.
+
+    `near` is where its organ stands, to choose between two sides that are named.
+    """
     sides: list[tuple[str, int]] = []
     for match in _SIDE.finditer(flat):
         before = flat[max(0, match.start() - 70) : match.start()]
         if _NOT_A_SIDE.match(flat, match.end()) or (_OTHER_SIDE.search(before) and sides):
             continue
-        if re.search(r"(?:compared\s+(?:to|with)|than|versus|vs\.?|contra-?lateral|opposite)\s+(?:the\s+)?(?:\w+\s+)?$", before):
+        if re.search(
+            r"(?:compared\s+(?:to|with)|than|versus|vs\.?|contra-?lateral|opposite)\s+(?:the\s+)?(?:\w+\s+)?$", before
+        ):
             continue
         sides.append((next(k for k, v in match.groupdict().items() if v), match.start()))
     names = {name for name, _ in sides}
@@ -202,15 +284,18 @@ def laterality(flat: str, near: int | None = None) -> str | None:
     if {"left", "right"} <= names:
         if re.search(r"\b(?:left\s+(?:and|&|/)\s*right|right\s+(?:and|&|/)\s*left)\b", flat):
             return "bilateral"
-        before = [s for s in sides if near is None or s[1] <= near] or sides
-        return before[-1][0] if near is not None else before[0][0]
+        ahead = [s for s in sides if near is None or s[1] <= near] or sides
+        return ahead[-1][0] if near is not None else ahead[0][0]
     if len(names) == 1:
         return {"left": "left", "right": "right", "mid": "midline"}[names.pop()]
     return next(name for name, _ in sides if name != "mid")
 
 
 def comparison(flat: str) -> str:
-    """Change since the prior exam in a cleaned, lowered text: new, increased, decreased, stable or none. Words count before numbers."""
+    """Change since the prior exam in a cleaned, lowered text.
+
+    New, increased, decreased, stable or none. Words count before numbers.
+    """
     for match in _NEW.finditer(flat):
         if not _NO_NEW.search(flat[: match.start()]):
             return "new"
@@ -236,7 +321,10 @@ def _by_numbers(flat: str) -> str | None:
 
 
 def without_references(text: str) -> str:
-    """The finding on one line without its slice, series and image references: "... mass (slice 26)" gives "... mass"."""
+    """The finding on one line without its slice, series and image references.
+
+    "... mass (slice 26)" gives "... mass".
+    """
     short = _REFERENCE_PHRASE.sub(" ", _REFERENCE_PAREN.sub("", _LIST_MARKER.sub("", squeeze(text))))
     short = re.sub(r"[(\[]\s*[,;]?\s*[)\]]", "", short)
     short = re.sub(r"([(\[])\s*[,;]\s*", r"\1", short)

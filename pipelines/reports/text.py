@@ -1,4 +1,4 @@
-"""Report text made uniform without moving a character, so that every position found in it is a position in the report."""
+"""Report text made uniform without moving a character, so that a position in it is a position in the report."""
 
 LOGIC_VERSION = 1
 
@@ -39,7 +39,10 @@ _TABLE = str.maketrans(_SINGLE)
 
 
 def clean(text: str) -> str:
-    """Text of the same length with plain spaces, dashes and quotes; `_x000D_` (a carriage return that Excel escaped) becomes spaces."""
+    """Text of the same length with plain spaces, dashes and quotes.
+
+    `_x000D_` (a carriage return that Excel escaped) becomes spaces.
+    """
     for escape in _LINE_FEED_ESCAPES:
         if escape in text:
             text = text.replace(escape, " " * (len(escape) - 1) + ("\n" if "A" in escape.upper() else " "))

@@ -35,7 +35,9 @@ def truth():
     # What only the image can tell is accepted by the text stage.
     image_stage = {"lesion", "not in the image"}
     return {
-        (r["exam_id"], int(r["slice"]), float(r["suvmax_reported"])): Outcome.ACCEPTED if r["outcome"] in image_stage else Outcome(r["outcome"])
+        (r["exam_id"], int(r["slice"]), float(r["suvmax_reported"])): Outcome.ACCEPTED
+        if r["outcome"] in image_stage
+        else Outcome(r["outcome"])
         for r in rows
     }
 

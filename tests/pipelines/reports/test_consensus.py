@@ -130,7 +130,9 @@ class TestSplitting:
 
 class TestExam:
     def test_lesion_said_twice_is_accepted_once(self):
-        sentences = split_report("E", "Left lung nodule SUV 4.2 (slice 88).\nIMPRESSION: Left lung nodule, SUV max 4.2, slice 88.")
+        sentences = split_report(
+            "E", "Left lung nodule SUV 4.2 (slice 88).\nIMPRESSION: Left lung nodule, SUV max 4.2, slice 88."
+        )
         findings = decide_exam(sentences, RulesReader().read(sentences))
         assert [f.outcome for f in findings] == [Outcome.ACCEPTED, Outcome.DUPLICATE]
         assert findings[0].finding_id in findings[1].explanation

@@ -39,7 +39,8 @@ PAIRS = [
     ("Hypermetabolic nodes:\n- Right axilla: 4.2 (slice 88)\n- Left hilum: 5.5 (slice 66)", [(88, 4.2), (66, 5.5)]),
     ("There is a mass in the left upper lobe (series 3, image 78).  The SUV max of the mass is 3.1.", [(78, 3.1)]),
     (
-        "Hypermetabolic nodes in the right axilla and left hilum with SUV max of 4.2 and 5.1 on slices 88 and 92, respectively.",
+        "Hypermetabolic nodes in the right axilla and left hilum with SUV max of 4.2 and 5.1 on slices 88 and 92, "
+        "respectively.",
         [(88, 4.2), (92, 5.1)],
     ),
     ("Right iliac lesion with SUV max 7.2, slice location minus 595.14.", []),
@@ -115,7 +116,8 @@ PAIRS = [
     ("Right psoas uptake, axial 188, SUVmax4.2", [(188, 4.2)]),
     ("Right psoas uptake SUV-max: 4.2; slice: 188.", [(188, 4.2)]),
     (
-        "Interval decrease in FDG uptake in the right psoas with an SUV max of 4.2 (slice 188) as compared to an SUV max of 6.6 on the prior exam from January 5, 2019.",
+        "Interval decrease in FDG uptake in the right psoas with an SUV max of 4.2 (slice 188) as compared to an "
+        "SUV max of 6.6 on the prior exam from January 5, 2019.",
         [(188, 4.2)],
     ),
     ("The right psoas SUV max was previously 6.6 and is now 4.2 (slice 188).", [(188, 4.2)]),
@@ -132,7 +134,8 @@ PAIRS = [
     ("Left supraclavicular node,SUV max 4.5,slice 50,new.", [(50, 4.5)]),
     ("Left supraclavicular node\nSUV max 4.5\nslice 50", [(50, 4.5)]),
     (
-        "1) Left supraclavicular node\n   SUV max 4.5\n   slice 50\n2) Right axillary node\n   SUV max 3.3\n   slice 70",
+        "1) Left supraclavicular node\n   SUV max 4.5\n   slice 50\n2) Right axillary node\n   SUV max 3.3\n   "
+        "slice 70",
         [(50, 4.5), (70, 3.3)],
     ),
     ("There is a left supraclavicular\nnode with an SUV max of\n4.5 on slice\n50. The liver is normal.", [(50, 4.5)]),

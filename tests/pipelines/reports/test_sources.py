@@ -20,7 +20,12 @@ def write(tmp_path):
 
 class TestCsv:
     def test_reads_all_columns(self, write):
-        frame = read_reports(write("r.csv", 'exam_id,patient_id,findings,impression,study_date,tracer\nE1,P1,"A, b.\nC.",I,2020-01-02,FDG\n'))
+        frame = read_reports(
+            write(
+                "r.csv",
+                'exam_id,patient_id,findings,impression,study_date,tracer\nE1,P1,"A, b.\nC.",I,2020-01-02,FDG\n',
+            )
+        )
         assert frame.rows() == [("E1", "P1", "A, b.\nC.", "I", "2020-01-02", "FDG", None)]
         assert tuple(frame.columns) == COLUMNS
 
@@ -78,7 +83,10 @@ class TestTextFolder:
         write("reports/P1/E1.txt", "One.")
         write("reports/E2.txt", "Two.")
         frame = read_reports(tmp_path / "reports")
-        assert sorted(frame.select("exam_id", "patient_id", "findings").rows()) == [("E1", "P1", "One."), ("E2", None, "Two.")]
+        assert sorted(frame.select("exam_id", "patient_id", "findings").rows()) == [
+            ("E1", "P1", "One."),
+            ("E2", None, "Two."),
+        ]
 
     def test_empty_folder_is_refused(self, tmp_path):
         with pytest.raises(ReportsError, match="got none"):
@@ -91,7 +99,7 @@ def diagnostic_report(**extra):
 
 class TestFhir:
     def test_presented_form(self, write):
-        data = base64.b64encode("Left node SUV 4.2 (slice 8).".encode()).decode()
+        data = base64.b64encode(b"Left node SUV 4.2 (slice 8).").decode()
         resource = diagnostic_report(
             identifier=[{"value": "ACC1", "type": {"coding": [{"code": "ACSN"}]}}],
             presentedForm=[{"contentType": "text/plain", "data": data}],
