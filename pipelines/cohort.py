@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipelines.files import write_atomically
+from pipelines import atomic
 from pipelines.hashing import hash_of, hash_of_files
 from pipelines.reports.sources import find_reports, read_reports
 from pipelines.sharding import N_SHARDS, shard_of
@@ -74,13 +74,12 @@ def manifest_version(entries: Iterable[ExamEntry]) -> str:
     return hash_of(sorted((e.exam_id, e.patient_id, e.image_fingerprint, e.report_fingerprint) for e in entries))
 
 
-def scan_cohort(folder: Path, known: Mapping[str, Fingerprint] | None = None) -> Cohort:
-    """The cohort in a folder. Only exams whose files' names, sizes or times differ from `known` are read to be hashed.
+def check_cohort(folder: Path) -> Path:
+    """Where the table of reports of a cohort lies.
 
     Raises:
-        CohortError: the folder is not there, holds no table of reports, or the table cannot be read at all.
+        CohortError: the folder is not there, or holds no table of reports.
     """
-    known = known or {}
     if not folder.is_dir():
         raise CohortError(f"expected a cohort folder, got {folder}, which is not there: set PETAR_COHORT (or COHORT=) to it")
     reports_path = find_reports(folder)
@@ -89,6 +88,17 @@ def scan_cohort(folder: Path, known: Mapping[str, Fingerprint] | None = None) ->
             f"expected reports.csv or reports.parquet in the cohort folder, got none in {folder}: "
             "add the table (exam_id, patient_id, findings), see 'Bring your own cohort' in README.md"
         )
+    return reports_path
+
+
+def scan_cohort(folder: Path, known: Mapping[str, Fingerprint] | None = None) -> Cohort:
+    """The cohort in a folder. Only exams whose files' names, sizes or times differ from `known` are read to be hashed.
+
+    Raises:
+        CohortError: the folder is not there, holds no table of reports, or the table cannot be read at all.
+    """
+    known = known or {}
+    reports_path = check_cohort(folder)
     try:
         reports = read_reports(reports_path)
     except ValueError as error:
@@ -178,11 +188,9 @@ def observe_cohort(cohort_folder: Path, manifest_folder: Path) -> dict[int, str]
     versions: dict[int, str] = {}
     for shard, entries in enumerate(cohort.by_shard()):
         versions[shard] = manifest_version(entries)
-        path = _shard_path(manifest_folder, shard)
         payload = {"version": versions[shard], "entries": [asdict(e) for e in entries]}
-        if not path.exists() or json.loads(path.read_text()) != payload:
-            write_atomically(path, json.dumps(payload, indent=0).encode())
-    write_atomically(fingerprints_path, json.dumps({k: asdict(v) for k, v in cohort.fingerprints.items()}).encode())
+        atomic.write_bytes(_shard_path(manifest_folder, shard), json.dumps(payload).encode())
+    atomic.write_bytes(fingerprints_path, json.dumps({k: asdict(v) for k, v in cohort.fingerprints.items()}).encode())
     return versions
 
 

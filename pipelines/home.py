@@ -4,11 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
-def file_stem(finding_id: str) -> str:
-    """File name stem of a finding: its id without the characters that file systems refuse."""
-    return finding_id.replace(":", "_").replace("#", "-").replace("/", "_")
-
-
 @dataclass(frozen=True)
 class Home:
     """The folders below PETAR_HOME. Nothing is made until it is written to."""

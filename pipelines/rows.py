@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
 import polars as pl
 
@@ -90,7 +91,11 @@ def _by_exam(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:
 
 
 def _frame(rows: Iterable[Mapping[str, object]], schema: pl.Schema) -> pl.DataFrame:
-    return pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=schema)
+    return pl.DataFrame([{name: _plain(row.get(name)) for name in schema} for row in rows], schema=schema)
+
+
+def _plain(value: object) -> object:
+    return value.value if isinstance(value, Enum) else value
 
 
 def _concat(frames: Iterable[pl.DataFrame], schema: pl.Schema) -> pl.DataFrame:

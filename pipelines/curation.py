@@ -1,0 +1,411 @@
+"""The five sharded stages of a curation, each a function of one shard: read the tables below, update the rows whose key changed, write.
+
+exams -> sentences -> readings -> findings -> localisations. A stage knows the lake and the manifest, and nothing of who calls it.
+"""
+
+import logging
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pipelines.cohort import ExamEntry, read_manifest
+from pipelines.hashing import hash_of
+from pipelines.home import Home
+from pipelines.imaging import exam as exam_module
+from pipelines.imaging import lesions as lesions_module
+from pipelines.imaging.exam import ExamError, ExamSettings, read_exam
+from pipelines.imaging.lesions import LesionRequest, LesionSettings, find_lesions, write_mask
+from pipelines.imaging.volume import load_nifti, save_nifti
+from pipelines.lake import Lake
+from pipelines.outcomes import ExamProblem, Outcome
+from pipelines.reports import consensus as consensus_module
+from pipelines.reports import sentences as sentences_module
+from pipelines.reports import structure as structure_module
+from pipelines.reports.consensus import ConsensusSettings, decide_exam
+from pipelines.reports.readers import Reader, Reading
+from pipelines.reports.sentences import Sentence, split_report
+from pipelines.rows import Counts, Rows, update_exams
+
+TABLES = ("exams", "sentences", "readings", "findings", "localisations")
+"""The sharded tables in the order in which they are made."""
+
+_UPSTREAM = {
+    "exams": (),
+    "sentences": (),
+    "readings": ("sentences",),
+    "findings": ("sentences", "readings"),
+    "localisations": ("exams", "findings"),
+}
+
+
+@dataclass(frozen=True)
+class CurationSettings:
+    """Every parameter of a curation. Equal settings and equal inputs give equal tables."""
+
+    exam: ExamSettings = field(default_factory=ExamSettings)
+    consensus: ConsensusSettings = field(default_factory=ConsensusSettings)
+    lesions: LesionSettings = field(default_factory=LesionSettings)
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """What a stage did to one shard: counts in exams, the rows it left, and their content's version."""
+
+    table: str
+    shard: int
+    counts: Counts
+    frame: pl.DataFrame
+    version: str
+    quarantined: int
+
+
+def stage_inputs(home: Home, table: str, shard: int, settings: CurationSettings, readers: Sequence[Reader]) -> dict[str, str]:
+    """What a shard of a table is made from: manifest version, logic and settings, versions of the tables below.
+
+    Stored with the shard; where it differs from what is stored, the shard is stale.
+    """
+    inputs = {"logic": _logic_key(table, settings, readers)}
+    if table in ("exams", "sentences"):
+        inputs["manifest"] = read_manifest(home.manifest, shard)[0]
+    lake = Lake(home.lake)
+    for upstream in _UPSTREAM[table]:
+        meta = lake.shard_meta(upstream, shard)
+        inputs[upstream] = meta.rows_digest if meta else ""
+    return inputs
+
+
+def is_current(home: Home, shard: int, settings: CurationSettings, readers: Sequence[Reader]) -> bool:
+    """Whether every table of a shard was made from what lies below it now and no exam failed in it."""
+    lake = Lake(home.lake)
+    for table in TABLES:
+        meta = lake.shard_meta(table, shard)
+        if meta is None or meta.inputs.get("failed"):
+            return False
+        if meta.inputs.get("inputs") != stage_inputs(home, table, shard, settings, readers):
+            return False
+    return True
+
+
+def run_stage(
+    home: Home,
+    table: str,
+    shard: int,
+    settings: CurationSettings,
+    readers: Sequence[Reader],
+    *,
+    only: Sequence[str] = (),
+    log: logging.Logger | None = None,
+) -> StageReport:
+    """Brings one shard of one table up to date and says what that took.
+
+    `only` computes exactly the exams that it names. A killed call loses at most the last 25 exams: the next one goes on where it stopped.
+
+    Raises:
+        KeyError: `table` is not one of `TABLES`.
+        CohortError: the cohort was never observed.
+        ValueError: `only` names an exam that is not in this shard.
+    """
+    log = log or logging.getLogger(__name__)
+    lake = Lake(home.lake)
+    stage = _STAGES[table](home, lake, shard, settings, readers, log)
+    meta = lake.shard_meta(table, shard)
+    previous_keys: dict[str, str] = dict(meta.inputs.get("keys", {})) if meta else {}
+    previous = lake.read_shard(table, shard)
+    inputs = stage_inputs(home, table, shard, settings, readers)
+
+    def save(frame: pl.DataFrame, keys: dict[str, str]) -> None:
+        # Without "inputs" the shard stays stale, whatever it holds so far.
+        lake.write_shard(table, shard, frame, {"keys": keys})
+
+    update = update_exams(stage.keys, previous, previous_keys, stage.compute, only=only, save=save)
+    for exam_id in update.removed:
+        stage.forget(exam_id)
+    failed = sorted(set(stage.keys) - set(update.keys))
+    # Rows of exams that `only` left out may be older than the inputs; then the shard must stay stale.
+    whole = all(update.keys.get(exam) == key for exam, key in stage.keys.items() if exam not in failed)
+    written = lake.write_shard(
+        table, shard, update.frame, {"keys": update.keys, "failed": failed, "inputs": inputs if whole else None}
+    )
+    frame = lake.read_shard(table, shard)
+    return StageReport(table, shard, update.counts, frame, written.rows_digest, written.quarantined)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    keys: Mapping[str, str]
+    compute: Callable[[str], tuple[Rows, bool]]
+    forget: Callable[[str], None] = lambda exam_id: None
+
+
+def _logic_key(table: str, settings: CurationSettings, readers: Sequence[Reader]) -> str:
+    match table:
+        case "exams":
+            return hash_of(exam_module.LOGIC_VERSION, settings.exam)
+        case "sentences":
+            return hash_of(sentences_module.LOGIC_VERSION)
+        case "readings":
+            return hash_of([(reader.name, reader.version) for reader in readers])
+        case "findings":
+            return hash_of(consensus_module.LOGIC_VERSION, structure_module.VERSION, settings.consensus)
+        case "localisations":
+            return hash_of(lesions_module.LOGIC_VERSION, settings.lesions)
+    raise KeyError(table)
+
+
+# --- exams -----------------------------------------------------------------------------------------------------------------------------
+
+
+def _exams_stage(
+    home: Home, lake: Lake, shard: int, settings: CurationSettings, readers: Sequence[Reader], log: logging.Logger
+) -> _Stage:
+    entries = {e.exam_id: e for e in read_manifest(home.manifest, shard)[1]}
+    logic = _logic_key("exams", settings, readers)
+    keys = {e.exam_id: hash_of(logic, e.image_fingerprint, e.folder is None, e.has_report, e.tracer) for e in entries.values()}
+
+    def compute(exam_id: str) -> tuple[Rows, bool]:
+        entry = entries[exam_id]
+        try:
+            return [_exam_row(entry, home, settings)], False
+        except ExamError as error:
+            return [_problem_row(entry, error.problem, str(error))], False
+        except Exception as error:
+            log.exception("exam %s failed", exam_id)
+            message = f"{type(error).__name__}: {error}; the next run tries again"
+            return [_problem_row(entry, ExamProblem.FAILED, message)], True
+
+    def forget(exam_id: str) -> None:
+        shutil.rmtree(home.volume_folder(exam_id), ignore_errors=True)
+
+    return _Stage(keys, compute, forget)
+
+
+def _exam_row(entry: ExamEntry, home: Home, settings: CurationSettings) -> dict[str, object]:
+    if entry.folder is None:
+        raise ExamError(
+            ExamProblem.NO_FOLDER,
+            f"expected a folder exams/{entry.exam_id} for the report of exam {entry.exam_id}, got none: add its images or remove the report",
+        )
+    if not entry.has_report:
+        raise ExamError(
+            ExamProblem.NO_REPORT,
+            f"expected a row of reports for exam {entry.exam_id}, got none: add its report, or remove the folder",
+        )
+    exam = read_exam(Path(entry.folder), entry.exam_id, settings.exam)
+    folder = home.volume_folder(entry.exam_id)
+    suv_path, ct_path = folder / "SUV.nii", folder / "CT.nii"
+    save_nifti(exam.suv, suv_path)
+    if exam.ct is not None:
+        save_nifti(exam.ct, ct_path)
+    else:
+        ct_path.unlink(missing_ok=True)
+    return {
+        **exam.facts.to_row(),
+        "exam_id": entry.exam_id,
+        "patient_id": entry.patient_id,
+        "shard": entry.shard,
+        "status": "ok",
+        "tracer": entry.tracer or exam.facts.tracer,
+        "suv_path": str(suv_path.relative_to(home.root)),
+        "ct_path": str(ct_path.relative_to(home.root)) if exam.ct is not None else None,
+        "image_fingerprint": entry.image_fingerprint,
+    }
+
+
+def _problem_row(entry: ExamEntry, problem: ExamProblem, message: str) -> dict[str, object]:
+    return {
+        "exam_id": entry.exam_id,
+        "patient_id": entry.patient_id,
+        "shard": entry.shard,
+        "status": "problem",
+        "problem": problem.value,
+        "message": message,
+        "tracer": entry.tracer,
+        "image_fingerprint": entry.image_fingerprint or None,
+    }
+
+
+# --- reports ---------------------------------------------------------------------------------------------------------------------------
+
+
+def _sentences_stage(
+    home: Home, lake: Lake, shard: int, settings: CurationSettings, readers: Sequence[Reader], log: logging.Logger
+) -> _Stage:
+    entries = {e.exam_id: e for e in read_manifest(home.manifest, shard)[1]}
+    logic = _logic_key("sentences", settings, readers)
+    keys = {e.exam_id: hash_of(logic, e.report_fingerprint, e.patient_id) for e in entries.values()}
+
+    def compute(exam_id: str) -> tuple[Rows, bool]:
+        entry = entries[exam_id]
+        return [{**asdict(s), "patient_id": entry.patient_id} for s in split_report(exam_id, entry.report)], False
+
+    return _Stage(keys, compute)
+
+
+def _readings_stage(
+    home: Home, lake: Lake, shard: int, settings: CurationSettings, readers: Sequence[Reader], log: logging.Logger
+) -> _Stage:
+    sentences = _sentences_by_exam(home, lake, shard)
+    logic = _logic_key("readings", settings, readers)
+    keys = {
+        exam_id: hash_of(logic, patient_id, [(s.sentence_id, s.sentence) for s in own if s.is_candidate])
+        for exam_id, (patient_id, own) in sentences.items()
+    }
+
+    def compute(exam_id: str) -> tuple[Rows, bool]:
+        patient_id, own = sentences[exam_id]
+        candidates = [s for s in own if s.is_candidate]
+        text = {s.sentence_id: s.sentence for s in candidates}
+        rows: list[dict[str, object]] = []
+        failed = False
+        for reader in readers:
+            for reading in reader.read(candidates):
+                failed |= reading.error is not None
+                rows.append(
+                    {
+                        **asdict(reading),
+                        "exam_id": exam_id,
+                        "patient_id": patient_id,
+                        "sentence": text[reading.sentence_id],
+                    }
+                )
+        if failed:
+            log.warning("exam %s: a reader gave no answer for some sentence; the next run asks again", exam_id)
+        return rows, failed
+
+    return _Stage(keys, compute)
+
+
+def _findings_stage(
+    home: Home, lake: Lake, shard: int, settings: CurationSettings, readers: Sequence[Reader], log: logging.Logger
+) -> _Stage:
+    sentences = _sentences_by_exam(home, lake, shard)
+    readings: dict[str, list[Reading]] = {exam_id: [] for exam_id in sentences}
+    names = [f.name for f in fields(Reading)]
+    for row in lake.read_shard("readings", shard).iter_rows(named=True):
+        if row["exam_id"] in readings:
+            readings[row["exam_id"]].append(Reading(**{name: row[name] for name in names}))
+    logic = _logic_key("findings", settings, readers)
+    keys = {
+        exam_id: hash_of(logic, patient_id, [s for s in own if s.is_candidate], readings[exam_id])
+        for exam_id, (patient_id, own) in sentences.items()
+    }
+
+    def compute(exam_id: str) -> tuple[Rows, bool]:
+        patient_id, own = sentences[exam_id]
+        found = decide_exam([s for s in own if s.is_candidate], readings[exam_id], settings.consensus)
+        return [{**asdict(f), "exam_id": exam_id, "patient_id": patient_id} for f in found], False
+
+    return _Stage(keys, compute)
+
+
+def _sentences_by_exam(home: Home, lake: Lake, shard: int) -> dict[str, tuple[str, list[Sentence]]]:
+    """Patient and sentences of each exam of a shard; exams whose report holds no sentence stand here too."""
+    found: dict[str, tuple[str, list[Sentence]]] = {
+        e.exam_id: (e.patient_id, []) for e in read_manifest(home.manifest, shard)[1]
+    }
+    names = [f.name for f in fields(Sentence)]
+    for row in lake.read_shard("sentences", shard).iter_rows(named=True):
+        if row["exam_id"] in found:
+            found[row["exam_id"]][1].append(Sentence(**{name: row[name] for name in names}))
+    return found
+
+
+# --- lesions ---------------------------------------------------------------------------------------------------------------------------
+
+
+def _localisations_stage(
+    home: Home, lake: Lake, shard: int, settings: CurationSettings, readers: Sequence[Reader], log: logging.Logger
+) -> _Stage:
+    exams = {row["exam_id"]: row for row in lake.read_shard("exams", shard).iter_rows(named=True)}
+    accepted: dict[str, list[dict[str, Any]]] = {exam_id: [] for exam_id in exams}
+    for row in lake.read_shard("findings", shard).iter_rows(named=True):
+        if row["outcome"] == Outcome.ACCEPTED and row["exam_id"] in accepted:
+            accepted[row["exam_id"]].append(row)
+    logic = _logic_key("localisations", settings, readers)
+    asked = ("finding_id", "sentence", "slice", "suvmax_reported", "laterality")
+    keys = {
+        exam_id: hash_of(logic, row["row_key"], row["status"], [[f[k] for k in asked] for f in accepted[exam_id]])
+        for exam_id, row in exams.items()
+    }
+
+    def compute(exam_id: str) -> tuple[Rows, bool]:
+        exam, findings = exams[exam_id], accepted[exam_id]
+        identity = {f["finding_id"]: {"exam_id": exam_id, "patient_id": exam["patient_id"]} for f in findings}
+        requests = [LesionRequest(**{k: f[k] for k in asked}) for f in findings]
+        if exam["status"] != "ok":
+            explanation = f"{exam['problem']}: {exam['message']}"
+            return [_unlocated_row(r, identity, Outcome.EXAM_PROBLEM, explanation) for r in requests], False
+        if not requests:
+            _remove_masks(home, exam_id, keep=())
+            return [], False
+        try:
+            suv = load_nifti(home.root / exam["suv_path"])
+            results = find_lesions(suv, requests, settings.lesions)
+            rows: list[dict[str, object]] = []
+            paths: list[Path] = []
+            for result in results:
+                row = {**result.to_row(), **identity[result.request.finding_id]}
+                if result.outcome == Outcome.SLICE_OUTSIDE:
+                    row["slice_k"] = None  # No slice of this image has that index.
+                if result.outcome == Outcome.LESION:
+                    path = write_mask(result, home.mask_folder(exam_id))
+                    paths.append(path)
+                    row["mask_path"] = str(path.relative_to(home.root))
+                rows.append(row)
+            _remove_masks(home, exam_id, keep=paths)
+            return rows, False
+        except Exception as error:
+            log.exception("lesions of exam %s failed", exam_id)
+            explanation = f"{type(error).__name__}: {error}; the next run tries again"
+            return [_unlocated_row(r, identity, Outcome.EXAM_PROBLEM, explanation) for r in requests], True
+
+    def forget(exam_id: str) -> None:
+        shutil.rmtree(home.mask_folder(exam_id), ignore_errors=True)
+
+    return _Stage(keys, compute, forget)
+
+
+def _unlocated_row(
+    request: LesionRequest, identity: Mapping[str, Mapping[str, object]], outcome: Outcome, explanation: str
+) -> dict[str, object]:
+    return {
+        **identity[request.finding_id],
+        "finding_id": request.finding_id,
+        "sentence": request.sentence,
+        "slice": request.slice,
+        "suvmax_reported": request.suvmax_reported,
+        "outcome": outcome.value,
+        "explanation": explanation,
+    }
+
+
+def _remove_masks(home: Home, exam_id: str, keep: Sequence[Path]) -> None:
+    for path in home.mask_folder(exam_id).glob("*.nii.gz"):
+        if path not in keep:
+            path.unlink()
+
+
+_STAGES = {
+    "exams": _exams_stage,
+    "sentences": _sentences_stage,
+    "readings": _readings_stage,
+    "findings": _findings_stage,
+    "localisations": _localisations_stage,
+}
+
+
+def curation_version(home: Home) -> str:
+    """Version of what is curated now: the hash of the rows of all sharded tables."""
+    lake = Lake(home.lake)
+    digests = {}
+    for table in TABLES:
+        for path in lake.files(table):
+            meta = lake.shard_meta(table, path.stem)
+            # An empty shard counts as one that was never written.
+            if meta is not None and meta.n_rows:
+                digests[f"{table}/{path.stem}"] = meta.rows_digest
+    return hash_of(digests)

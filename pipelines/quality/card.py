@@ -1,0 +1,74 @@
+"""The dataset card: what a curation holds and how it was made, for whoever will train on it or judge it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from pipelines import atomic
+from pipelines.catalog import run_query
+from pipelines.curation import CurationSettings
+from pipelines.hashing import hash_of
+from pipelines.home import Home
+
+_BIASES = (
+    "Only findings with an axial slice and an SUVmax in the report can become lesions: faint, diffuse and unmeasured disease is missing.",
+    "A mask is a metabolic contour grown from the reported peak, not a tumour volume drawn by a physician.",
+    "Lesions under SUV 2.5 are left out, as are sentences that name several lesions without a slice and an SUVmax of each.",
+    "Physiologic uptake that a report measures (bladder, kidney, heart) becomes a lesion row like any other; its sentence says what it is.",
+    "Measures depend on scanner, reconstruction and uptake time; `exams` holds what is known of them.",
+)
+
+
+@dataclass(frozen=True)
+class Card:
+    """The card as Markdown, where it lies, its version, and the attrition it shows (what, reason, n)."""
+
+    text: str
+    path: Path
+    version: str
+    funnel: pl.DataFrame
+
+
+def write_card(home: Home, settings: CurationSettings) -> Card:
+    """The card of the curation in a home, written to `dataset_card.md` there."""
+    funnel = run_query(home.root, "funnel")
+    sections = [
+        "# Dataset card",
+        "Lesion masks with the sentences that describe them, curated from PET/CT exams and their reports.",
+        "## From exams to lesions",
+        markdown_table(funnel),
+        "## Lesions by tracer",
+        markdown_table(run_query(home.root, "lesions_by_tracer")),
+        "## Lesions by region",
+        markdown_table(run_query(home.root, "lesions_by_region")),
+        "## Lesions by organ",
+        markdown_table(run_query(home.root, "lesions_by_organ")),
+        "## Method",
+        f"- Slices in reports: counted from the {settings.lesions.convention.origin.value}, first slice "
+        f"{settings.lesions.convention.base}.",
+        f"- Contour: `{settings.lesions.contour.method}`; localisation within {settings.lesions.locate.suv_tolerance} SUV of the report.",
+        f"- Parameters: `{hash_of(settings)}` (hash of all settings).",
+        "## Known biases",
+        "\n".join(f"- {bias}" for bias in _BIASES),
+    ]
+    text = "\n\n".join(sections) + "\n"
+    path = home.root / "dataset_card.md"
+    atomic.write_bytes(path, text.encode())
+    return Card(text, path, hash_of(text), funnel)
+
+
+def markdown_table(frame: pl.DataFrame) -> str:
+    """A frame as a Markdown table; nulls are left blank, numbers rounded to two decimals."""
+    if frame.is_empty():
+        return "(none)"
+
+    def cell(value: object) -> str:
+        if value is None:
+            return ""
+        text = f"{value:.2f}" if isinstance(value, float) else str(value)
+        return text.replace("|", "\\|").replace("\n", " ")
+
+    lines = ["| " + " | ".join(frame.columns) + " |", "|" + " --- |" * frame.width]
+    lines += ["| " + " | ".join(cell(v) for v in row) + " |" for row in frame.iter_rows()]
+    return "\n".join(lines)

@@ -1,0 +1,184 @@
+"""The sharded stages on a small phantom: what comes out, and what a second pass does not do again."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from pipelines import curation
+from pipelines.cohort import observe_cohort
+from pipelines.curation import TABLES, CurationSettings, curation_version, is_current, run_stage
+from pipelines.home import Home
+from pipelines.lake import Lake
+from pipelines.phantom import add_exam
+from pipelines.reports.consensus import ConsensusSettings
+from pipelines.reports.readers import RulesReader
+from pipelines.rows import Counts
+from pipelines.sharding import N_SHARDS
+
+READERS = [RulesReader()]
+
+
+def curate(home: Home, cohort: Path, settings: CurationSettings | None = None) -> dict[str, Counts]:
+    """Counts by table of bringing every shard up to date."""
+    settings = settings or CurationSettings()
+    observe_cohort(cohort, home.manifest)
+    counts = {table: Counts() for table in TABLES}
+    for shard in range(N_SHARDS):
+        if not is_current(home, shard, settings, READERS):
+            for table in TABLES:
+                counts[table] += run_stage(home, table, shard, settings, READERS).counts
+    return counts
+
+
+@pytest.fixture(scope="module")
+def curated(small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(cohort, home) curated once; copied by tests that change it."""
+    home = tmp_path_factory.mktemp("home")
+    curate(Home(home), small_cohort)
+    return small_cohort, home
+
+
+@pytest.fixture
+def own(curated: tuple[Path, Path], tmp_path: Path) -> Iterator[tuple[Path, Home]]:
+    """A copy of a curated cohort and its home, to be changed."""
+    cohort, home = tmp_path / "cohort", tmp_path / "home"
+    shutil.copytree(curated[0], cohort)
+    shutil.copytree(curated[1], home)
+    yield cohort, Home(home)
+
+
+class TestACuration:
+    def test_has_a_row_for_every_exam_with_a_reason_where_there_is_no_volume(self, curated: tuple[Path, Path]) -> None:
+        exams = Lake(Home(curated[1]).lake).read_table("exams")
+        problems = exams.filter(pl.col("status") == "problem")
+        assert exams.filter(pl.col("status") == "ok").height == 6
+        assert problems.height > 0
+        assert problems["message"].str.len_chars().min() > 20
+
+    def test_gives_every_candidate_sentence_an_outcome(self, curated: tuple[Path, Path]) -> None:
+        lake = Lake(Home(curated[1]).lake)
+        candidates = lake.read_table("sentences").filter("is_candidate")["sentence_id"]
+        assert set(candidates) == set(lake.read_table("findings")["sentence_id"])
+
+    def test_gives_every_accepted_finding_a_localisation(self, curated: tuple[Path, Path]) -> None:
+        lake = Lake(Home(curated[1]).lake)
+        accepted = lake.read_table("findings").filter(pl.col("outcome") == "accepted")["finding_id"]
+        assert sorted(accepted) == sorted(lake.read_table("localisations")["finding_id"])
+
+    def test_puts_no_row_in_quarantine(self, curated: tuple[Path, Path]) -> None:
+        assert Lake(Home(curated[1]).lake).read_table("quarantine").height == 0
+
+    def test_saves_a_mask_for_every_lesion_and_no_other(self, curated: tuple[Path, Path]) -> None:
+        home = Home(curated[1])
+        paths = Lake(home.lake).read_table("localisations")["mask_path"].drop_nulls().to_list()
+        assert sorted(paths) == sorted(str(p.relative_to(home.root)) for p in home.masks.rglob("*.nii.gz"))
+
+
+class TestASecondPass:
+    def test_finds_every_shard_current(self, curated: tuple[Path, Path]) -> None:
+        counts = curate(Home(curated[1]), curated[0])
+        assert set(counts.values()) == {Counts()}
+
+    def test_opens_no_volume_and_asks_no_reader_when_forced(
+        self, own: tuple[Path, Home], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*args: object, **kwargs: object) -> None:
+            raise AssertionError("a volume was opened")
+
+        class Silent(RulesReader):
+            def read(self, *args: object, **kwargs: object) -> list:  # type: ignore[type-arg]
+                raise AssertionError("a reader was asked")
+
+        cohort, home = own
+        monkeypatch.setattr(curation, "read_exam", refuse)
+        monkeypatch.setattr(curation, "load_nifti", refuse)
+        counts = Counts()
+        for shard in range(N_SHARDS):
+            for table in TABLES:
+                counts += run_stage(home, table, shard, CurationSettings(), [Silent()]).counts
+        assert (counts.recomputed, counts.failed, counts.removed) == (0, 0, 0)
+        assert counts.reused > 0
+
+
+class TestAChange:
+    def test_of_one_exam_more_computes_that_exam_alone(self, own: tuple[Path, Home]) -> None:
+        cohort, home = own
+        add_exam(cohort)
+        counts = curate(home, cohort)
+        assert [counts[table].recomputed for table in TABLES] == [1] * len(TABLES)
+
+    def test_of_a_report_computes_its_findings_and_no_volume(
+        self, own: tuple[Path, Home], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cohort, home = own
+        reports = pl.read_csv(cohort / "reports.csv", infer_schema=False)
+        exam_id = reports["exam_id"][0]
+        reports.with_columns(
+            pl.when(pl.col("exam_id") == exam_id).then(pl.col("findings") + "\nNo further abnormality.").otherwise(pl.col("findings")).alias("findings")
+        ).write_csv(cohort / "reports.csv")
+        monkeypatch.setattr(curation, "read_exam", None)
+        counts = curate(home, cohort)
+        assert counts["exams"].recomputed == 0
+        assert counts["sentences"].recomputed == 1
+
+    def test_of_a_parameter_of_the_text_touches_no_exam_whose_findings_stay(self, own: tuple[Path, Home]) -> None:
+        cohort, home = own
+        counts = curate(home, cohort, CurationSettings(consensus=ConsensusSettings(min_suvmax=2.4)))
+        assert counts["exams"].recomputed == counts["readings"].recomputed == 0
+        assert counts["findings"].recomputed > 0
+
+    def test_of_a_contour_parameter_touches_no_report(self, own: tuple[Path, Home]) -> None:
+        cohort, home = own
+        settings = CurationSettings()
+        lesions = replace(settings.lesions, midline_mm=settings.lesions.midline_mm + 1)
+        counts = curate(home, cohort, replace(settings, lesions=lesions))
+        assert {t: c.recomputed for t, c in counts.items() if t != "localisations"} == dict.fromkeys(TABLES[:-1], 0)
+        assert counts["localisations"].recomputed > 0
+
+    def test_that_takes_an_exam_away_removes_its_rows_volumes_and_masks(self, own: tuple[Path, Home]) -> None:
+        cohort, home = own
+        exam_id = Lake(home.lake).read_table("localisations").filter(pl.col("outcome") == "lesion")["exam_id"][0]
+        shutil.rmtree(cohort / "exams" / exam_id)
+        reports = pl.read_csv(cohort / "reports.csv", infer_schema=False)
+        reports.filter(pl.col("exam_id") != exam_id).write_csv(cohort / "reports.csv")
+        curate(home, cohort)
+        left = [t for t in TABLES if exam_id in Lake(home.lake).read_table(t)["exam_id"]]
+        assert (left, home.volume_folder(exam_id).exists(), home.mask_folder(exam_id).exists()) == ([], False, False)
+
+    def test_and_back_gives_equal_tables(self, own: tuple[Path, Home]) -> None:
+        cohort, home = own
+        before = curation_version(home)
+        settings = CurationSettings()
+        curate(home, cohort, replace(settings, consensus=ConsensusSettings(min_suvmax=9.0)))
+        changed = curation_version(home)
+        curate(home, cohort, settings)
+        assert (changed != before, curation_version(home)) == (True, before)
+
+
+class TestOnlyExams:
+    def test_computes_the_named_exam_and_leaves_the_others(self, own: tuple[Path, Home]) -> None:
+        _, home = own
+        row = Lake(home.lake).read_table("exams").filter(pl.col("status") == "ok").row(0, named=True)
+        report = run_stage(home, "localisations", row["shard"], CurationSettings(), READERS, only=[row["exam_id"]])
+        assert report.counts.recomputed == 1
+
+
+class TestAFailure:
+    def test_of_one_exam_is_a_row_and_is_tried_again(self, own: tuple[Path, Home], monkeypatch: pytest.MonkeyPatch) -> None:
+        cohort, home = own
+        exam_id = add_exam(cohort)
+        with monkeypatch.context() as patch:
+
+            def explode(*args: object, **kwargs: object) -> None:
+                raise RuntimeError("the disk is on fire")
+
+            patch.setattr(curation, "read_exam", explode)
+            counts = curate(home, cohort)
+        row = Lake(home.lake).read_table("exams").filter(pl.col("exam_id") == exam_id).row(0, named=True)
+        assert (counts["exams"].failed, row["problem"]) == (1, "failed")
+        assert "the disk is on fire" in row["message"]
+        assert curate(home, cohort)["exams"].recomputed == 1
