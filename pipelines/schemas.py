@@ -225,7 +225,7 @@ class Localisations(ShardRow):
     rule = string("Which rule of the localisation found it", null=True)
     sentence = string("Text of the finding as it stands in the report", null=True)
     slice = integer("Reported axial slice", low=0)
-    slice_k = integer("The same as index k, from the feet, 0-based", low=0)
+    slice_k = integer("The same as index k, from the feet, 0-based; outside 0..shape_k - 1 where the image ends before")
     suvmax_reported = real("Reported SUVmax", "SUV", low=0)
     peak_i = integer("Hottest voxel, index i", low=0)
     peak_j = integer("Hottest voxel, index j", low=0)
