@@ -18,6 +18,7 @@ from model.metrics.published import published_scores
 from pipelines import schemas
 
 __all__ = [
+    "LOGIC_VERSION",
     "METRICS",
     "Mean",
     "Metric",
@@ -29,6 +30,10 @@ __all__ = [
     "published_scores",
     "score",
 ]
+
+
+LOGIC_VERSION = 1
+"""Raised when a metric of this package changes what it gives."""
 
 
 class NotComputable(RuntimeError):
