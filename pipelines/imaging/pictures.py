@@ -1,0 +1,590 @@
+"""Figures as PNG bytes, in the conventions of nuclear medicine: PET in inverted grey from SUV 0 to 10, the
+patient's left
+on the right of a picture, the front of a sagittal view on its left, true proportions, a scale bar.
+
+Everything is drawn through matplotlib's objects, never through pyplot, so that threads and servers may draw at once.
+"""
+
+import io
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.path import Path
+from matplotlib.patheffects import AbstractPathEffect, Normal, Stroke
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from pipelines.imaging.volume import Volume, resample_to
+
+SUV_WINDOW = (0.0, 10.0)
+SOFT_TISSUE_HU = (-160.0, 240.0)
+LUNG_HU = (-1350.0, 150.0)
+
+INK = "#1a1a1a"
+OUTLINE = "#e6194b"
+OUTLINE_ON_FUSION = "#00d5e8"
+SECOND = "#0b6fa4"
+MUTED = "#8a8f98"
+_MIP_STEP_MM = 2.5
+_ZOOM_MM = 120.0
+_LUNG_LIMIT_HU = -500.0
+_MAX_BYTES = 190_000
+
+Extent = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Mip:
+    """Maximum intensity projections of one exam, ready to be drawn: rows from the head down, columns as seen.
+
+    `coronal` looks from the front (patient's left on the right), `sagittal` from the patient's left (front on the
+    left). Extents are (left, right, bottom, top) in mm of the volume's own axes, counted from its first voxel.
+    """
+
+    coronal: NDArray[np.float32]
+    sagittal: NDArray[np.float32]
+    coronal_extent_mm: Extent
+    sagittal_extent_mm: Extent
+
+
+def mip_of(suv: Volume) -> Mip:
+    """The projections of a SUV volume (RAS+), thinned to about 2.5 mm by taking maxima where its voxels are finer."""
+    spacing = suv.spacing_mm
+    array = np.asarray(suv.array, np.float32)
+    coronal = _thin(array.max(1), (spacing[0], spacing[2]))
+    sagittal = _thin(array.max(0), (spacing[1], spacing[2]))
+    size_i, size_j, size_k = (n * s for n, s in zip(suv.shape, spacing))
+    return Mip(coronal.T[::-1, ::-1], sagittal.T[::-1, ::-1], (size_i, 0.0, 0.0, size_k), (size_j, 0.0, 0.0, size_k))
+
+
+def _thin(plane: NDArray[np.float32], spacing_mm: tuple[float, float]) -> NDArray[np.float32]:
+    """Maxima over blocks, so that a small hot focus is never lost to thinning."""
+    steps = [max(1, round(_MIP_STEP_MM / s)) for s in spacing_mm]
+    pad = [(0, -n % step) for n, step in zip(plane.shape, steps)]
+    padded = np.pad(plane, pad, mode="edge")
+    a, b = (n // step for n, step in zip(padded.shape, steps))
+    blocks: NDArray[np.float32] = padded.reshape(a, steps[0], b, steps[1]).max((1, 3))
+    return blocks
+
+
+def mip_figure(suv: Volume, masks: Sequence[Volume] = (), title: str = "") -> bytes:
+    """PNG of the coronal and the sagittal MIP, lesions outlined and numbered in the order given.
+
+    `suv` and `masks` are in RAS+ order; a mask is a box of the same grid with its own affine.
+    """
+    mip = mip_of(suv)
+    width = mip.coronal_extent_mm[0] + mip.sagittal_extent_mm[0]
+    height = mip.coronal_extent_mm[3]
+    figure = Figure(figsize=(float(np.clip(6.2 * width / height, 3.2, 11.0)) + 0.7, 6.8), dpi=110)
+    grid = figure.add_gridspec(
+        1, 3, width_ratios=[mip.coronal_extent_mm[0], mip.sagittal_extent_mm[0], 0.035 * width], wspace=0.06,
+        left=0.03, right=0.91, bottom=0.03, top=0.92,
+    )  # fmt: skip
+    coronal, sagittal, bar = (figure.add_subplot(grid[0, n]) for n in range(3))
+    shown = _show(coronal, mip.coronal, mip.coronal_extent_mm)
+    _show(sagittal, mip.sagittal, mip.sagittal_extent_mm)
+    for number, mask in enumerate(masks, 1):
+        label = str(number) if len(masks) > 1 else ""
+        _outline_projection(coronal, suv, mask, axis=1, label=label)
+        _outline_projection(sagittal, suv, mask, axis=0, label=label)
+    _letters(coronal, "R", "L", "H", "F")
+    _letters(sagittal, "A", "P", "H", "F")
+    _scale_bar(coronal, 100.0)
+    colorbar = figure.colorbar(shown, cax=bar, ticks=[0, 5, 10])
+    colorbar.set_label("SUV", fontsize=9)
+    colorbar.ax.tick_params(labelsize=8)
+    if title:
+        figure.suptitle(title, fontsize=10, color=INK)
+    return _png(figure)
+
+
+def _show(ax: Axes, image: NDArray[Any], extent: Extent, **options: Any) -> Any:
+    """An inverted grey PET picture in true proportions without frame; `options` go to imshow."""
+    settings: dict[str, Any] = {
+        "cmap": "gray_r",
+        "vmin": SUV_WINDOW[0],
+        "vmax": SUV_WINDOW[1],
+        "interpolation": "bilinear",
+    }
+    shown = ax.imshow(image, extent=extent, aspect="equal", **(settings | options))
+    ax.set_axis_off()
+    return shown
+
+
+def _corner(suv: Volume, mask: Volume) -> NDArray[np.intp]:
+    """The index on the whole grid of a mask's first voxel."""
+    return np.rint(suv.to_ijk(mask.affine[:3, 3])).astype(int)
+
+
+def _outline_projection(ax: Axes, suv: Volume, mask: Volume, axis: int, label: str = "") -> None:
+    """The outline of a mask's shadow along `axis` of the volume, and a number beside it."""
+    shadow = np.pad(np.asarray(mask.array).max(axis) > 0, 1)
+    if not shadow.any():
+        return
+    kept = [a for a in range(3) if a != axis]
+    corner = _corner(suv, mask)[kept] - 1
+    spacing = np.array(suv.spacing_mm)[kept]
+    u, v = ((np.arange(n) + c + 0.5) * s for n, c, s in zip(shadow.shape, corner, spacing))
+    ax.contour(u, v, shadow.T.astype(float), levels=[0.5], colors=OUTLINE, linewidths=1.1)
+    if label:
+        # The number stands off the lesion, towards the nearer edge of the picture, where it covers nothing of it.
+        right = max(ax.get_xlim())
+        outward = 1 if u.mean() > right / 2 else -1
+        edge = u[shadow.any(1)].max() if outward > 0 else u[shadow.any(1)].min()
+        ax.annotate(
+            label, (edge, v[shadow.any(0)].mean()), xytext=(-outward * 5, 0), textcoords="offset points",
+            color=OUTLINE, fontsize=8,
+            ha="right" if outward > 0 else "left", va="center", fontweight="bold",
+        )  # fmt: skip
+
+
+def _letters(ax: Axes, left: str, right: str, top: str, bottom: str, color: str = INK, size: float = 9) -> None:
+    """Orientation letters inside the edges of a picture."""
+    for letter, x, y, ha, va in (
+        (left, 0.015, 0.5, "left", "center"),
+        (right, 0.985, 0.5, "right", "center"),
+        (top, 0.5, 0.99, "center", "top"),
+        (bottom, 0.5, 0.01, "center", "bottom"),
+    ):
+        ax.text(
+            x, y, letter, transform=ax.transAxes, color=color, fontsize=size, ha=ha, va=va, path_effects=_halo(color)
+        )
+
+
+def _halo(color: str) -> list[AbstractPathEffect]:
+    """A thin rim that keeps white letters readable on bone and dark ones on hot organs."""
+    return [Stroke(linewidth=1.6, foreground="black" if color == "white" else "white"), Normal()]
+
+
+def _scale_bar(ax: Axes, length_mm: float, color: str = INK) -> None:
+    """A bar of a known length in the lower left corner of a picture whose axes are in mm, named in cm."""
+    (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
+    toward_right = np.sign(x1 - x0)
+    start = x0 + 0.04 * (x1 - x0)
+    y = y0 + 0.035 * (y1 - y0)
+    ax.plot([start, start + toward_right * length_mm], [y, y], color=color, linewidth=2.2, solid_capstyle="butt")
+    ax.text(
+        start + toward_right * length_mm / 2, y + 0.012 * (y1 - y0), f"{length_mm / 10:.0f} cm", color=color,
+        fontsize=7.5,
+        ha="center", va="bottom",
+    )  # fmt: skip
+
+
+def lesion_figure(
+    suv: Volume,
+    ct: Volume | None = None,
+    mask: Volume | None = None,
+    sentence: str = "",
+    measures: Mapping[str, float | str | None] | None = None,
+    slice_k: int | None = None,
+    mip: Mip | None = None,
+) -> bytes:
+    """PNG of one finding: the coronal MIP, and at its hottest slice the axial PET, CT and fusion, whole and magnified.
+
+    `suv` and `mask` (a box of the same grid) are in RAS+ order; a `ct` on another grid is resampled. Without a
+    mask, as of a rejected
+    finding, `slice_k` says which slice is shown, whole. `measures` are printed as "name value"; None values are
+    printed as a dash.
+    `mip` saves projecting again where several findings of one exam are drawn.
+    """
+    mip = mip or mip_of(suv)
+    peak = _peak(suv, mask) if mask is not None else None
+    k = (
+        peak[2]
+        if peak is not None
+        else (suv.shape[2] // 2 if slice_k is None else int(np.clip(slice_k, 0, suv.shape[2] - 1)))
+    )
+    rows = 2 if peak is not None else 1
+    names = ("PET", "CT", "PET/CT") if ct is not None else ("PET",)
+    figure = Figure(figsize=(2.65 * (1 + len(names)), 6.3), dpi=100)
+    grid = figure.add_gridspec(
+        rows, 1 + len(names), width_ratios=[1.05, *[1] * len(names)], left=0.01, right=0.99, top=0.94, bottom=0.17
+        if sentence or measures else 0.03,
+        wspace=0.04, hspace=0.06,
+    )  # fmt: skip
+    overview = figure.add_subplot(grid[:, 0])
+    _show(overview, mip.coronal, mip.coronal_extent_mm)
+    if mask is not None:
+        _outline_projection(overview, suv, mask, axis=1)
+    height = (k + 0.5) * suv.spacing_mm[2]
+    overview.axhline(height, color=SECOND, linewidth=0.8, linestyle=(0, (5, 4)))
+    _letters(overview, "R", "L", "H", "F")
+    _scale_bar(overview, 100.0)
+    overview.set_title("coronal MIP", fontsize=9, color=INK)
+    planes = _axial(suv, ct, mask, k)
+    for row in range(rows):
+        for column, name in enumerate(names):
+            ax = figure.add_subplot(grid[row, column + 1])
+            _draw_axial(ax, name, planes)
+            if mask is not None:
+                _outline_slice(ax, suv, mask, k, OUTLINE_ON_FUSION if name == "PET/CT" else OUTLINE)
+            if row == 1 and peak is not None:
+                _zoom(ax, suv, peak)
+            color = INK if name == "PET" else "white"
+            _letters(ax, "R", "L", "A", "P", color=color, size=7.5)
+            _scale_bar(ax, 20.0 if row == 1 else 100.0, color=color)
+            if row == 0:
+                number = suv.shape[2] - k
+                ax.set_title(f"{name}, slice {number}" if column == 0 else name, fontsize=9, color=INK)
+    _caption(figure, sentence, measures or {})
+    return _png(figure)
+
+
+def _peak(suv: Volume, mask: Volume) -> tuple[int, int, int]:
+    """The hottest voxel of a mask on the whole grid. ValueError for an empty mask."""
+    inside = np.asarray(mask.array) > 0
+    if not inside.any():
+        raise ValueError("expected a mask with voxels, got an empty one: draw the finding without a mask")
+    corner = _corner(suv, mask)
+    box = tuple(slice(c, c + n) for c, n in zip(corner, inside.shape))
+    i, j, k = np.unravel_index(int(np.where(inside, suv.array[box], -np.inf).argmax()), inside.shape)
+    return int(i + corner[0]), int(j + corner[1]), int(k + corner[2])
+
+
+@dataclass(frozen=True, eq=False)
+class _Planes:
+    """One axial slice, rows from the front down and columns from the patient's right on; extent in mm."""
+
+    pet: NDArray[np.float32]
+    ct: NDArray[np.float32] | None
+    extent: Extent
+    window_hu: tuple[float, float]
+
+
+def _axial(suv: Volume, ct: Volume | None, mask: Volume | None, k: int) -> _Planes:
+    slab = (slice(None), slice(None), slice(k, k + 1))
+    plane = suv.crop(slab)
+    extent = (suv.shape[0] * suv.spacing_mm[0], 0.0, 0.0, suv.shape[1] * suv.spacing_mm[1])
+    pet = np.asarray(plane.array[:, :, 0], np.float32).T[::-1, ::-1]
+    if ct is None:
+        return _Planes(pet, None, extent, SOFT_TISSUE_HU)
+    aligned = ct.crop(slab) if ct.same_grid(suv) else resample_to(ct, plane, 1, -1000)
+    hu = np.asarray(aligned.array[:, :, 0], np.float32)
+    window = SOFT_TISSUE_HU
+    if mask is not None:
+        around = ndimage.binary_dilation(inside := _on_slice(suv, mask, k), iterations=3) & ~inside
+        if around.any() and np.median(hu[around]) < _LUNG_LIMIT_HU:
+            window = LUNG_HU
+    return _Planes(pet, hu.T[::-1, ::-1], extent, window)
+
+
+def _on_slice(suv: Volume, mask: Volume, k: int) -> NDArray[np.bool_]:
+    """A mask on slice k of the whole grid (i, j)."""
+    whole = np.zeros(suv.shape[:2], bool)
+    i, j, first = _corner(suv, mask)
+    if first <= k < first + mask.shape[2]:
+        whole[i : i + mask.shape[0], j : j + mask.shape[1]] = np.asarray(mask.array[:, :, k - first]) > 0
+    return whole
+
+
+def _draw_axial(ax: Axes, name: str, planes: _Planes) -> None:
+    if name == "PET" or planes.ct is None:
+        _show(ax, planes.pet, planes.extent)
+        return
+    low, high = planes.window_hu
+    _show(ax, planes.ct, planes.extent, cmap="gray", vmin=low, vmax=high)
+    if name == "PET/CT":
+        share = np.clip((planes.pet - SUV_WINDOW[0]) / (SUV_WINDOW[1] - SUV_WINDOW[0]), 0, 1)
+        # Faint uptake stays see-through, so that the anatomy can be read under it.
+        _show(ax, planes.pet, planes.extent, cmap="hot", alpha=np.clip(1.3 * share, 0, 0.75))
+
+
+def _outline_slice(ax: Axes, suv: Volume, mask: Volume, k: int, color: str) -> None:
+    """The contour of a mask on slice k, along the edges of its voxels."""
+    spacing = suv.spacing_mm
+    padded = np.pad(_on_slice(suv, mask, k), 1)
+    segments: list[tuple[list[float], list[float]]] = []
+    for i, j in np.argwhere(padded[1:, :] != padded[:-1, :]):
+        x, y = i * spacing[0], (j - 1) * spacing[1]
+        segments.append(([x, x], [y, y + spacing[1]]))
+    for i, j in np.argwhere(padded[:, 1:] != padded[:, :-1]):
+        x, y = (i - 1) * spacing[0], j * spacing[1]
+        segments.append(([x, x + spacing[0]], [y, y]))
+    xs = [v for s in segments for v in (*s[0], np.nan)]
+    ys = [v for s in segments for v in (*s[1], np.nan)]
+    ax.plot(xs, ys, color=color, linewidth=1.0, solid_capstyle="round")
+
+
+def _zoom(ax: Axes, suv: Volume, peak: tuple[int, int, int]) -> None:
+    """Limits of 12 cm around the peak, the patient's right still on the left."""
+    x, y = ((p + 0.5) * s for p, s in zip(peak[:2], suv.spacing_mm[:2]))
+    ax.set_xlim(x + _ZOOM_MM / 2, x - _ZOOM_MM / 2)
+    ax.set_ylim(y - _ZOOM_MM / 2, y + _ZOOM_MM / 2)
+
+
+def _caption(figure: Figure, sentence: str, measures: Mapping[str, float | str | None]) -> None:
+    """The sentence and the measures under the pictures."""
+    characters = int(12.5 * figure.get_figwidth())
+    lines = textwrap.wrap(textwrap.shorten(sentence, 3 * characters, placeholder=" ..."), characters)
+    top = 0.135
+    if lines:
+        figure.text(0.012, top, "\n".join(lines), fontsize=9, color=INK, va="top", style="italic")
+    if measures:
+        # Spaces that do not break keep a name beside its value.
+        items = [f"{name} {_value(value)}".replace(" ", "\u00a0") for name, value in measures.items()]
+        text = "\n".join(textwrap.wrap("   ".join(items), characters, drop_whitespace=True))
+        figure.text(0.012, top - 0.031 * len(lines) - 0.008, text, fontsize=8.5, color=SECOND, va="top")
+
+
+def _value(value: float | str | None) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, str):
+        return value
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def funnel_figure(counts: pl.DataFrame) -> bytes:
+    """PNG of the attrition: a bar for every step that is left, and under it why the others fell out.
+
+    `counts` has the columns `what`, `reason` (null for a step that is left) and `n`, in order, as the query `funnel`
+    gives them. Exams, sentences and findings are counted in units of their own, so each has a scale of its own.
+    """
+    _require(counts, ("what", "reason", "n"))
+    rows = counts.to_dicts()
+    largest: dict[str, int] = {}
+    for row in rows:
+        unit = _unit(row["what"])
+        largest[unit] = max(largest.get(unit, 1), row["n"])
+    figure = Figure(figsize=(8.4, 0.36 * max(len(rows), 3) + 0.7), dpi=110)
+    ax = figure.add_axes((0.36, 0.03, 0.6, 0.9))
+    for y, row in enumerate(rows):
+        is_step = row["reason"] is None
+        size = 9 if is_step else 8
+        share = row["n"] / largest[_unit(row["what"])]
+        ax.barh(y, share, height=0.72 if is_step else 0.5, color=SECOND if is_step else "#c9ccd1")
+        ax.text(
+            -0.015, y, row["what"] if is_step else str(row["reason"]), ha="right", va="center", fontsize=size,
+            color=INK if is_step else "#555a61", fontweight="bold" if is_step else "normal",
+        )  # fmt: skip
+        ax.text(share + 0.012, y, f"{row['n']:,}", va="center", fontsize=size, color=INK)
+    ax.set_ylim(max(len(rows), 1) - 0.4, -0.6)
+    ax.set_xlim(0, 1.14)
+    ax.set_axis_off()
+    ax.set_title("From exams to lesions (grey: left out, and why)", fontsize=10, color=INK, loc="left")
+    return _png(figure)
+
+
+def _unit(what: str) -> str:
+    """What a step of the funnel counts."""
+    return "exam" if "exam" in what else "sentence" if "sentence" in what else "finding"
+
+
+def loss_figure(curves: Mapping[str, Sequence[float]]) -> bytes:
+    """PNG of the training loss by step, one panel a stage in the order given, on one scale; start and end are named."""
+    figure = Figure(figsize=(max(3.2, 2.5 * max(len(curves), 1)), 3.0), dpi=110)
+    values = np.concatenate([np.asarray(c, float) for c in curves.values() if len(c)] or [np.array([1.0])])
+    finite = values[np.isfinite(values)]
+    top = float(finite.max()) * 1.08 if len(finite) else 1.0
+    left, right, gap = 0.09, 0.985, 0.015
+    count = max(len(curves), 1)
+    width = (right - left - gap * (count - 1)) / count
+    for n, (stage, curve) in enumerate(curves.items()):
+        ax = figure.add_axes((left + n * (width + gap), 0.17, width, 0.68))
+        loss = np.asarray(curve, float)
+        if len(loss):
+            steps = np.arange(1, len(loss) + 1)
+            ax.plot(steps, loss, color="#b8cfdd", linewidth=0.9)
+            ax.plot(steps, _smooth(loss), color=SECOND, linewidth=1.7)
+            ax.set_xlabel("step", fontsize=8)
+            start, end = _ends(loss)
+            ax.set_title(f"{stage}\n{start:.2f} → {end:.2f}", fontsize=8.5, color=INK)
+        else:
+            ax.set_title(f"{stage}\nnot trained", fontsize=8.5, color=MUTED)
+        ax.set_ylim(0, top)
+        ax.tick_params(labelsize=7, labelleft=n == 0)
+        ax.locator_params(axis="x", nbins=3, integer=True)
+        ax.spines[["top", "right"]].set_visible(False)
+        if n == 0:
+            ax.set_ylabel("loss (nats a token)", fontsize=8)
+    return _png(figure)
+
+
+def _ends(loss: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean of the first and of the last tenth of a curve: single steps are noisy."""
+    part = max(1, len(loss) // 10)
+    return float(loss[:part].mean()), float(loss[-part:].mean())
+
+
+def _smooth(loss: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A running mean over a tenth of the curve, cut off at its ends rather than padded."""
+    window = max(1, len(loss) // 10)
+    sums = np.convolve(loss, np.ones(window), mode="same")
+    weights = np.convolve(np.ones(len(loss)), np.ones(window), mode="same")
+    smoothed: NDArray[np.float64] = sums / weights
+    return smoothed
+
+
+def scores_figure(scores: pl.DataFrame) -> bytes:
+    """PNG of the scores with their 95 % intervals, one panel a metric, one line a model.
+
+    `scores` are rows of the table `scores`. Published figures are hollow; what could not be computed is said, never
+    drawn as a zero.
+    """
+    _require(scores, ("model", "split", "metric", "value", "low", "high", "status"))
+    rows = scores.to_dicts()
+    metrics = list(dict.fromkeys(r["metric"] for r in rows))
+    lines = list(dict.fromkeys((r["model"], r["split"]) for r in rows))
+    columns = min(4, max(1, len(metrics)))
+    panel_rows = -(-max(1, len(metrics)) // columns)
+    height = 0.24 * max(2, len(lines)) + 0.62
+    figure = Figure(figsize=(2.6 * columns + 2.4, panel_rows * height + 0.2), dpi=110)
+    grid = figure.add_gridspec(
+        panel_rows, columns, left=min(0.4, 2.3 / (2.6 * columns + 2.4)), right=0.985, top=1 - 0.3 / (panel_rows *
+        height + 0.2),
+        bottom=0.32 / (panel_rows * height + 0.2), hspace=0.75 / height, wspace=0.12,
+    )  # fmt: skip
+    for n, metric in enumerate(metrics):
+        ax = figure.add_subplot(grid[n // columns, n % columns])
+        by_line = {(r["model"], r["split"]): r for r in rows if r["metric"] == metric}
+        for y, key in enumerate(lines):
+            row = by_line.get(key)
+            if row is None:
+                continue
+            if row["value"] is None:
+                ax.text(
+                    0.02, y, "not computed", transform=ax.get_yaxis_transform(), va="center", fontsize=7, color=MUTED
+                )
+                continue
+            published = row["status"] == "published"
+            if row["low"] is not None and row["high"] is not None:
+                ax.plot([row["low"], row["high"]], [y, y], color=SECOND, linewidth=1.6)
+            face = "white" if published else SECOND
+            ax.plot([row["value"]], [y], marker="o", markersize=5, markerfacecolor=face, markeredgecolor=SECOND)
+            ax.annotate(
+                f"{row['value']:.3f}",
+                (row["value"], y),
+                xytext=(0, 4),
+                textcoords="offset points",
+                ha="center",
+                fontsize=6.5,
+                color=INK,
+            )
+        ax.set_title(metric, fontsize=8.5, color=INK)
+        ax.set_ylim(len(lines) - 0.4, -0.75)
+        names = [f"{model} ({split})" for model, split in lines]
+        ax.set_yticks(range(len(lines)), names if n % columns == 0 else [""] * len(lines), fontsize=7.5)
+        ax.tick_params(axis="x", labelsize=7)
+        ax.margins(x=0.18)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(axis="x", color="#eceef1", linewidth=0.7)
+        ax.set_axisbelow(True)
+    return _png(figure)
+
+
+def lineage_figure(edges: Sequence[tuple[str, str]]) -> bytes:
+    """PNG of a lineage: a box a node in columns by its distance from the sources, an arrow for each (upstream,
+    downstream) that no longer way already shows; long lineages are broken into bands.
+
+    Raises ValueError for a cycle.
+    """
+    column = _columns(edges)
+    depth = max(column.values(), default=0) + 1
+    bands = -(-depth // _BAND_COLUMNS)
+    members = {c: [n for n in column if column[n] == c] for c in range(depth)}
+    tallest = [
+        max(len(members[c]) for c in range(b * _BAND_COLUMNS, min(depth, (b + 1) * _BAND_COLUMNS)))
+        for b in range(bands)
+    ]
+    middle = [-(sum(tallest[:b]) + 0.6 * b + (tallest[b] - 1) / 2) for b in range(bands)]
+    place: dict[str, tuple[float, float]] = {}
+    for c, names in members.items():
+        # A node stands at the mean height of what it is made from, so that arrows cross little.
+        heights = {n: [place[u][1] for u, d in edges if d == n and u in place] for n in names}
+        names.sort(key=lambda n: np.mean(heights[n]) if heights[n] else 0.0, reverse=True)
+        for r, name in enumerate(names):
+            place[name] = (c % _BAND_COLUMNS, middle[c // _BAND_COLUMNS] + (len(names) - 1) / 2 - r)
+    height = sum(tallest) + 0.6 * (bands - 1)
+    width = min(depth, _BAND_COLUMNS)
+    figure = Figure(figsize=(1.55 * width, 0.62 * height + 0.15), dpi=110)
+    ax = figure.add_axes((0, 0, 1, 1))
+    for upstream, downstream in _without_shortcuts(edges, column):
+        same_band = column[upstream] // _BAND_COLUMNS == column[downstream] // _BAND_COLUMNS
+        _arrow(ax, place[upstream], place[downstream], same_band)
+    for name, (x, y) in place.items():
+        shape = FancyBboxPatch((x - 0.38, y - 0.24), 0.76, 0.48, boxstyle="round,pad=0.02,rounding_size=0.08")
+        shape.set(facecolor="#eaf2f7", edgecolor=SECOND, linewidth=0.9, zorder=2)
+        ax.add_patch(shape)
+        label = textwrap.fill(name.replace("_", " "), 13)
+        ax.text(x, y, label, ha="center", va="center", fontsize=7.5, color=INK, zorder=3)
+    ax.set_xlim(-0.55, width - 0.45)
+    ax.set_ylim(-height + 0.4, 0.6)
+    ax.set_axis_off()
+    return _png(figure)
+
+
+_BAND_COLUMNS = 8
+
+
+def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], same_band: bool) -> None:
+    (x0, y0), (x1, y1) = (start[0] + 0.41, start[1]), (end[0] - 0.41, end[1])
+    line: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 8, "linewidth": 0.8, "color": MUTED, "zorder": 1}
+    if same_band and end[0] - start[0] < 1.5:
+        ax.add_patch(FancyArrowPatch((x0, y0), (x1, y1), shrinkA=0, shrinkB=0, **line))
+        return
+    # Around the boxes between: along the start's own height, or beside the band, then down just before the end.
+    turn = (y0 if y0 != y1 else y0 + 0.36) if same_band else (y0 + y1) / 2
+    corners = [(x0, y0), (x0 + 0.07, y0), (x0 + 0.07, turn), (x1 - 0.08, turn), (x1 - 0.08, y1), (x1, y1)]
+    ax.add_patch(FancyArrowPatch(path=Path(corners), **line))
+
+
+def _without_shortcuts(edges: Sequence[tuple[str, str]], column: Mapping[str, int]) -> list[tuple[str, str]]:
+    """The edges that are not implied by a longer way between the same nodes."""
+    below: dict[str, set[str]] = {n: set() for n in column}
+    for node in sorted(column, key=lambda n: -column[n]):
+        for upstream, downstream in edges:
+            if upstream == node:
+                below[node] |= {downstream} | below[downstream]
+    return [
+        (u, d)
+        for u, d in dict.fromkeys(edges)
+        if not any(d in below[other] for up, other in edges if up == u and other != d)
+    ]
+
+
+def _columns(edges: Sequence[tuple[str, str]]) -> dict[str, int]:
+    """The longest distance of every node from a source."""
+    nodes = list(dict.fromkeys(n for edge in edges for n in edge))
+    column = dict.fromkeys(nodes, 0)
+    for _ in range(len(nodes) + 1):
+        changed = False
+        for upstream, downstream in edges:
+            if column[downstream] < column[upstream] + 1:
+                column[downstream], changed = column[upstream] + 1, True
+        if not changed:
+            return column
+    raise ValueError(f"expected a lineage without cycles, got {list(edges)}: remove the edge that goes back")
+
+
+def _require(frame: pl.DataFrame, columns: Sequence[str]) -> None:
+    missing = [c for c in columns if c not in frame.columns]
+    if missing:
+        raise ValueError(
+            f"expected the columns {', '.join(columns)}, got {', '.join(frame.columns)}: {missing} are missing"
+        )
+
+
+def _png(figure: Figure) -> bytes:
+    """The figure as a PNG with a palette, a third of the size at the same look; a noisy one gets fewer colours."""
+    FigureCanvasAgg(figure)
+    raw = io.BytesIO()
+    figure.savefig(raw, format="png", facecolor="white")
+    raw.seek(0)
+    packed = io.BytesIO()
+    with Image.open(raw) as image:
+        for colours in (160, 64, 24):
+            packed = io.BytesIO()
+            palette = image.convert("RGB").quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+            palette.save(packed, "PNG", optimize=True)
+            if packed.tell() < _MAX_BYTES:
+                break
+    return packed.getvalue()
