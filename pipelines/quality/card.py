@@ -47,7 +47,7 @@ def write_card(home: Home, settings: CurationSettings) -> Card:
         "## Method",
         f"- Slices in reports: counted from the {settings.lesions.convention.origin.value}, first slice "
         f"{settings.lesions.convention.base}.",
-        f"- Contour: `{settings.lesions.contour.method}`; localisation within {settings.lesions.locate.suv_tolerance} SUV of the report.",
+        f"- Contour: `{settings.lesions.contour.method}`; localisation within {settings.lesions.locate.tolerance_suv} SUV of the report.",
         f"- Parameters: `{hash_of(settings)}` (hash of all settings).",
         "## Known biases",
         "\n".join(f"- {bias}" for bias in _BIASES),

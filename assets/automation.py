@@ -1,0 +1,101 @@
+"""What runs by itself: jobs, the sensor on the cohort folder, the nightly and the weekly schedule."""
+
+import dagster as dg
+
+from assets.catalog import catalog, dataset_card
+from assets.exams import exam_manifest, exams
+from assets.lesions import lesions
+from assets.partitions import SHARDS
+from assets.reports import findings, readings, sentences
+from assets.resources import Workspace
+from pipelines.cohort import CohortError, cohort_state, observe_cohort
+from pipelines.curation import is_current
+from pipelines.sharding import N_SHARDS, shard_name
+
+observe = dg.define_asset_job(
+    "observe",
+    selection=[exam_manifest],
+    description="Looks at the cohort folder again; the condition on the assets then asks for the shards that changed.",
+    executor_def=dg.in_process_executor,
+)
+
+curate = dg.define_asset_job(
+    "curate",
+    # The checks look at whole tables: once after all shards, in `publish`, not once a shard.
+    selection=dg.AssetSelection.assets(exams, sentences, readings, findings, lesions).without_checks(),
+    description="From exams and reports to lesions, one run a shard.",
+    executor_def=dg.in_process_executor,
+)
+
+publish = dg.define_asset_job(
+    "publish",
+    selection=dg.AssetSelection.assets(catalog, dataset_card) | dg.AssetSelection.checks_for_assets(exams, readings, findings, lesions, catalog),
+    description="The DuckDB catalog over the lake, the dataset card, and every quality check.",
+    executor_def=dg.in_process_executor,
+)
+
+
+@dg.sensor(
+    job=observe,
+    minimum_interval_seconds=60,
+    description="Looks whether a file of the cohort folder came, went or changed, and has the manifest observed if so.",
+)
+def cohort_sensor(context: dg.SensorEvaluationContext, workspace: Workspace) -> dg.RunRequest | dg.SkipReason:
+    """Asks for an observation where the files' names, sizes or times changed since the last one."""
+    try:
+        state = cohort_state(workspace.cohort_folder)
+    except CohortError as error:
+        return dg.SkipReason(str(error))
+    if state == context.cursor:
+        return dg.SkipReason("no file of the cohort came, went or changed")
+    context.update_cursor(state)
+    # The same state never asks twice, whoever else asks for it.
+    return dg.RunRequest(run_key=f"observe-{state}")
+
+
+def _stale_shards(workspace: Workspace) -> list[int]:
+    """Shards whose tables were not made from what lies below them now."""
+    settings, readers, home = workspace.settings().curation, workspace.readers(), workspace.paths
+    return [shard for shard in range(N_SHARDS) if not is_current(home, shard, settings, readers)]
+
+
+@dg.schedule(
+    job=curate,
+    cron_schedule="0 2 * * *",
+    description="Every night: looks at the cohort and curates the shards that changed, one run each.",
+)
+def nightly_recuration(context: dg.ScheduleEvaluationContext, workspace: Workspace) -> list[dg.RunRequest] | dg.SkipReason:
+    """A run for every shard that is not current."""
+    try:
+        versions = observe_cohort(workspace.cohort_folder, workspace.paths.manifest)
+    except CohortError as error:
+        return dg.SkipReason(str(error))
+    stale = _stale_shards(workspace)
+    if not stale:
+        return dg.SkipReason("no shard changed")
+    night = context.scheduled_execution_time.date().isoformat()
+    return [
+        dg.RunRequest(run_key=f"{night}-{shard_name(shard)}-{versions[shard]}", partition_key=shard_name(shard))
+        for shard in stale
+    ]
+
+
+weekly_observation = dg.ScheduleDefinition(
+    name="weekly_observation",
+    job=observe,
+    cron_schedule="0 1 * * 0",
+    description="Every Sunday: observes all shards anew, so that what a sensor missed is found.",
+)
+
+changed_shards = dg.AutomationConditionSensorDefinition(
+    "changed_shards",
+    target=dg.AssetSelection.all(),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=30,
+    description="Asks for exactly the shards and tables below which data changed its version.",
+)
+
+JOBS = [observe, curate, publish]
+SENSORS = [cohort_sensor, changed_shards]
+SCHEDULES = [nightly_recuration, weekly_observation]
+__all__ = ["JOBS", "SCHEDULES", "SENSORS", "SHARDS"]

@@ -1,0 +1,58 @@
+"""Every quality check of the tables as an asset check: severity, count and the first wrong rows in the UI.
+
+Plain checks, not partitioned ones, which Dagster still shows as skipped: each looks at a whole table.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from assets.catalog import catalog
+from assets.exams import exams
+from assets.lesions import lesions
+from assets.partitions import table_sample
+from assets.reports import findings, readings
+from assets.resources import Workspace
+from assets.training import samples
+from pipelines.quality.checks import CHECKS as QUALITY_CHECKS
+from pipelines.quality.checks import Check
+
+_ASSETS = {
+    "exams": exams,
+    "readings": readings,
+    "findings": findings,
+    "localisations": lesions,
+    "catalog": catalog,
+    "samples": samples,
+}
+_SEVERITIES = {"error": dg.AssetCheckSeverity.ERROR, "warning": dg.AssetCheckSeverity.WARN}
+
+
+def _asset_checks(name: str, checks: Sequence[Check]) -> dg.AssetChecksDefinition:
+    specs = [dg.AssetCheckSpec(c.name, asset=_ASSETS[c.table].key, description=c.description) for c in checks]
+
+    @dg.multi_asset_check(name=name, specs=specs, can_subset=True)
+    def run(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> Iterator[dg.AssetCheckResult]:
+        wanted = {key.name for key in context.selected_asset_check_keys}
+        for check in checks:
+            if check.name in wanted:
+                result = check.run(workspace.paths.root)
+                metadata: dict[str, object] = {"wrong": result.n_bad, "checked": result.n_checked}
+                if result.n_bad:
+                    metadata["first wrong rows"] = table_sample(result.sample, limit=result.sample.height)
+                yield dg.AssetCheckResult(
+                    check_name=check.name,
+                    asset_key=_ASSETS[check.table].key,
+                    passed=result.passed,
+                    severity=_SEVERITIES[result.severity],
+                    description=f"{result.description}: {result.n_bad} of {result.n_checked} wrong",
+                    metadata=metadata,
+                )
+
+    return run
+
+
+curation_checks = _asset_checks("curation_checks", [c for c in QUALITY_CHECKS if c.table != "samples"])
+sample_checks = _asset_checks("sample_checks", [c for c in QUALITY_CHECKS if c.table == "samples"])
+
+CHECKS = [curation_checks, sample_checks]

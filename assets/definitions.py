@@ -1,0 +1,28 @@
+"""Everything that Dagster knows of this project: `build_defs()`, which tests call too, and `defs`, which Dagster loads."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from assets import automation, catalog, checks, evaluation, exams, lesions, reports, training
+from assets.resources import Workspace, workspace_from
+
+ASSET_MODULES = [exams, reports, lesions, catalog, training, evaluation]
+
+
+def build_defs(workspace: Workspace | None = None, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """All assets, checks, jobs, schedules and sensors over a workspace; without one, the one that the environment names."""
+    return dg.Definitions(
+        assets=dg.load_assets_from_modules(ASSET_MODULES),
+        asset_checks=checks.CHECKS,
+        jobs=[*automation.JOBS, *training.JOBS, *evaluation.JOBS],
+        schedules=automation.SCHEDULES,
+        sensors=automation.SENSORS,
+        resources={"workspace": workspace or workspace_from(os.environ), **(resource_overrides or {})},
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs()

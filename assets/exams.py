@@ -1,0 +1,64 @@
+"""Exams: the observed manifest of the cohort, and each exam's SUV volume with its CT."""
+
+import dagster as dg
+
+from assets.partitions import CURATION_OWNERS, SHARDS, changed, column_schema, stage_metadata
+from assets.resources import Workspace
+from pipelines.cohort import CohortError, observe_cohort
+from pipelines.curation import run_stage
+from pipelines.imaging import exam as exam_module
+from pipelines.sharding import shard_name
+
+
+class ShardConfig(dg.Config):
+    """Configuration that every sharded asset takes."""
+
+    only_exams: list[str] = []
+    """Exams of this shard to compute, whether they changed or not; empty: those that changed."""
+
+
+@dg.observable_source_asset(
+    partitions_def=SHARDS,
+    group_name="exams",
+    owners=CURATION_OWNERS,
+    tags={"stage": "input"},
+    description="The cohort folder: which exams and reports are there, by fingerprint. A shard's data version changes when an exam or a report "
+    "of it does. Observing reads the files whose size or time changed and nothing else.",
+)
+def exam_manifest(workspace: Workspace) -> dg.DataVersionsByPartition:
+    """Data version of every shard of the cohort."""
+    try:
+        versions = observe_cohort(workspace.cohort_folder, workspace.paths.manifest)
+    except CohortError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    return dg.DataVersionsByPartition({shard_name(shard): version for shard, version in versions.items()})
+
+
+@dg.asset(
+    partitions_def=SHARDS,
+    deps=[exam_manifest],
+    group_name="exams",
+    owners=CURATION_OWNERS,
+    kinds={"dicom", "parquet"},
+    code_version=exam_module.LOGIC_VERSION,
+    automation_condition=changed(),
+    metadata={"dagster/column_schema": column_schema("exams")},
+)
+def exams(context: dg.AssetExecutionContext, config: ShardConfig, workspace: Workspace) -> dg.MaterializeResult:
+    """One row an exam: its PET as SUV and its CT on the PET's grid, or the reason why there is no volume."""
+    report = run_stage(
+        workspace.paths,
+        "exams",
+        int(context.partition_key),
+        workspace.settings().curation,
+        workspace.readers(),
+        only=config.only_exams,
+        log=context.log,
+    )
+    problems = report.frame.filter(report.frame["status"] == "problem")
+    for row in problems.iter_rows(named=True):
+        context.log.warning("exam %s: %s: %s", row["exam_id"], row["problem"], row["message"])
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(report.version),
+        metadata={**stage_metadata(report), "problems": problems.height},
+    )

@@ -1,0 +1,76 @@
+"""The 64 shards, the condition that asks for exactly the changed ones, and what every asset says of itself."""
+
+import dagster as dg
+import polars as pl
+
+from pipelines import schemas
+from pipelines.curation import StageReport
+from pipelines.sharding import SHARD_NAMES
+
+SHARDS = dg.StaticPartitionsDefinition(list(SHARD_NAMES))
+
+CURATION_OWNERS = ["team:curation"]
+MODEL_OWNERS = ["team:model"]
+
+_SAMPLE_ROWS = 5
+_PLAIN = (str, int, float, bool, type(None))
+
+
+def changed() -> dg.AutomationCondition:
+    """Asks for an asset (or shard) when data below it changed its version, its code did, it is missing, or it newly failed.
+
+    `eager()` also fires on materialisations that changed nothing; and a failure must ask once, not at every tick.
+    """
+    on = dg.AutomationCondition
+    return (
+        ~on.in_progress()
+        & ~on.any_deps_in_progress()
+        & ~on.any_deps_missing()
+        & (
+            on.any_deps_updated()
+            .replace("newly_updated", on.data_version_changed())
+            .since(on.newly_requested() | on.initial_evaluation())
+            | on.code_version_changed()
+            | on.newly_missing()
+            | on.execution_failed().newly_true()
+        )
+    ).with_label("data below changed")
+
+
+def column_schema(table: str) -> dg.TableSchema:
+    """The contract of a table as the UI shows it: type, description and constraints of each column."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=c.name,
+                type=c.type,
+                description=c.description + (f" [{c.unit}]" if c.unit else ""),
+                constraints=dg.TableColumnConstraints(nullable=c.nullable, other=list(c.constraints)),
+            )
+            for c in schemas.describe(table)
+        ]
+    )
+
+
+def table_sample(frame: pl.DataFrame, limit: int = _SAMPLE_ROWS) -> dg.TableMetadataValue:
+    """The first rows of a frame as a table of the UI."""
+    head = frame.head(limit)
+    records = [
+        dg.TableRecord({k: v if isinstance(v, _PLAIN) else str(v) for k, v in row.items()}) for row in head.iter_rows(named=True)
+    ]
+    return dg.MetadataValue.table(records, schema=dg.TableSchema([dg.TableColumn(c) for c in head.columns]))
+
+
+def stage_metadata(report: StageReport) -> dict[str, dg.MetadataValue | int]:
+    """What a sharded asset reports: rows, exams recomputed, reused, removed and failed, rows in quarantine, first rows."""
+    metadata: dict[str, dg.MetadataValue | int] = {
+        "dagster/row_count": report.frame.height,
+        "recomputed": report.counts.recomputed,
+        "reused": report.counts.reused,
+        "removed": report.counts.removed,
+        "failed": report.counts.failed,
+        "quarantined": report.quarantined,
+    }
+    if report.frame.height:
+        metadata["first rows"] = table_sample(report.frame)
+    return metadata

@@ -1,0 +1,95 @@
+"""The figures that a call of the command line ends with, read from the catalog."""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import duckdb
+import polars as pl
+
+from assets.resources import Workspace
+from model.training_log import stage_line, stage_results
+from pipelines.catalog import connect
+
+if TYPE_CHECKING:
+    from assets.run import Done
+
+_EXAMPLES = 4
+_WIDTH = 160
+
+
+def text(workspace: Workspace, done: "Done", *, whole: bool) -> str:
+    """Summary of a call: what was recomputed, what the catalog holds, and with `whole` the training and the scoreboard."""
+    home = workspace.paths
+    lines = [""]
+    if home.catalog.exists():
+        with connect(home.root) as con:
+            lines += _curation(con)
+            if whole:
+                lines += _model(con, workspace)
+    lines += ["", _work(done)]
+    if done.failed:
+        lines.append(f"FAILED: {', '.join(done.failed)}; the reasons stand above, everything else is done")
+    lines += [
+        "",
+        f"catalog     {home.catalog}",
+        f"queries     make query NAME=funnel HOME_DIR={home.root}    (NAME empty: all of them)",
+        f"UI          make ui HOME_DIR={home.root} COHORT={workspace.cohort}",
+    ]
+    return "\n".join(lines)
+
+
+def _work(done: "Done") -> str:
+    total: Counter[str] = Counter()
+    for counter in done.counts.values():
+        total.update(counter)
+    if total["recomputed"] + total["removed"] + total["failed"] == 0 and not done.failed:
+        return f"nothing to recompute: everything is up to date ({done.seconds:.1f} s)"
+    parts = [
+        f"{name} {counter['recomputed']} recomputed, {counter['reused']} reused"
+        + (f", {counter['removed']} removed" if counter["removed"] else "")
+        + (f", {counter['failed']} failed" if counter["failed"] else "")
+        for name, counter in done.counts.items()
+        if counter["recomputed"] + counter["reused"] + counter["removed"] + counter["failed"]
+    ]
+    return f"work in {done.seconds:.1f} s: " + "; ".join(parts)
+
+
+def _curation(con: duckdb.DuckDBPyConnection) -> list[str]:
+    exams = con.sql("select count(*), count(*) filter (status = 'ok') from exams").fetchall()[0]
+    sentences = con.sql("select count(*), count(*) filter (is_candidate) from sentences").fetchall()[0]
+    lesions = con.sql("select count(*), count(distinct patient_id), round(median(mtv_ml), 1), round(median(suvmax), 1) from lesions")
+    n, patients, volume, suvmax = lesions.fetchall()[0]
+    lines = [
+        f"exams       {exams[0]}, {exams[1]} with volume",
+        f"sentences   {sentences[0]}, {sentences[1]} candidates",
+        "findings    " + ", ".join(f"{outcome} {k}" for outcome, k in _pairs(con, "outcome", "findings")),
+        f"lesions     {n} of {patients} patients" + (f", median {volume} mL and SUVmax {suvmax}" if n else ""),
+    ]
+    for exam, problem, message in con.sql(
+        "select exam_id, problem, message from exams where status <> 'ok' order by exam_id limit 20"
+    ).fetchall():
+        lines.append(f"  problem   {exam}: {problem}: {message}")
+    return lines
+
+
+def _pairs(con: duckdb.DuckDBPyConnection, column: str, view: str) -> list[tuple[str, int]]:
+    return con.sql(f"select {column}, count(*) as n from {view} group by 1 order by n desc, 1").fetchall()
+
+
+def _model(con: duckdb.DuckDBPyConnection, workspace: Workspace) -> list[str]:
+    lines = ["samples     " + ", ".join(f"{kind} {split} {n}" for kind, split, n in con.sql(
+        "select kind, split, count(*) from samples group by all order by all").fetchall())]
+    lines += ["", "training"] + [f"  {stage_line(stage, r)}" for stage, r in stage_results(workspace.paths).items()]
+    held_out = con.sql(
+        "select finding_id, reference, text_measured from predictions where split = 'test' and model not like 'baseline%' order by finding_id"
+    ).fetchall()
+    lines += ["", f"texts on held-out lesions ({min(_EXAMPLES, len(held_out))} of {len(held_out)}):"]
+    for finding, reference, predicted in held_out[:_EXAMPLES]:
+        lines += [f"  {finding}", f"    report  {reference[:_WIDTH]}", f"    model   {predicted[:_WIDTH]}"]
+    scores = con.sql(
+        "select model, split, metric, round(value, 3) as value, round(low, 3) as low, round(high, 3) as high, n, status, note from scores "
+        "order by status, split, metric, model"
+    ).pl()
+    with pl.Config(tbl_rows=-1, tbl_cols=-1, fmt_str_lengths=60, tbl_width_chars=180, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True):
+        lines += ["", "scoreboard", str(scores)]
+    return lines

@@ -1,0 +1,108 @@
+"""Reports: sentences, what the readers read in them, and the findings that they agree on."""
+
+import dagster as dg
+
+from assets.exams import ShardConfig, exam_manifest
+from assets.partitions import CURATION_OWNERS, SHARDS, changed, column_schema, stage_metadata
+from assets.resources import Workspace
+from pipelines.curation import StageReport, run_stage
+from pipelines.reports import consensus as consensus_module
+from pipelines.reports import sentences as sentences_module
+from pipelines.settings import SettingsError, merge, parse
+
+
+class ReadingsConfig(ShardConfig):
+    """Configuration of the readings."""
+
+
+class FindingsConfig(ShardConfig):
+    """Configuration of the findings."""
+
+    consensus: str = ""
+    """TOML lines that replace parameters of the consensus for this run, e.g. `min_suvmax = 3.0`; empty: as the settings say."""
+
+
+@dg.asset(
+    partitions_def=SHARDS,
+    deps=[exam_manifest],
+    group_name="reports",
+    owners=CURATION_OWNERS,
+    kinds={"parquet"},
+    code_version=str(sentences_module.LOGIC_VERSION),
+    automation_condition=changed(),
+    metadata={"dagster/column_schema": column_schema("sentences")},
+)
+def sentences(context: dg.AssetExecutionContext, config: ShardConfig, workspace: Workspace) -> dg.MaterializeResult:
+    """One row a unit of the report that can be a finding, with its character span; candidates hold an SUV and a slice."""
+    report = run_stage(
+        workspace.paths,
+        "sentences",
+        int(context.partition_key),
+        workspace.settings().curation,
+        workspace.readers(),
+        only=config.only_exams,
+        log=context.log,
+    )
+    return _result(report, candidates=report.frame["is_candidate"].sum())
+
+
+@dg.asset(
+    partitions_def=SHARDS,
+    deps=[sentences],
+    group_name="reports",
+    owners=CURATION_OWNERS,
+    kinds={"parquet", "openai"},
+    pool="llm",
+    automation_condition=changed(),
+    metadata={"dagster/column_schema": column_schema("readings")},
+)
+def readings(context: dg.AssetExecutionContext, config: ReadingsConfig, workspace: Workspace) -> dg.MaterializeResult:
+    """One row a candidate sentence and reader: the slice and the SUVmax of the current exam that the reader sees in it."""
+    report = run_stage(
+        workspace.paths,
+        "readings",
+        int(context.partition_key),
+        workspace.settings().curation,
+        workspace.readers(),
+        only=config.only_exams,
+        log=context.log,
+    )
+    return _result(report, errors=report.frame["error"].is_not_null().sum())
+
+
+@dg.asset(
+    partitions_def=SHARDS,
+    deps=[sentences, readings],
+    group_name="reports",
+    owners=CURATION_OWNERS,
+    kinds={"parquet"},
+    code_version=str(consensus_module.LOGIC_VERSION),
+    automation_condition=changed(),
+    metadata={"dagster/column_schema": column_schema("findings")},
+)
+def findings(context: dg.AssetExecutionContext, config: FindingsConfig, workspace: Workspace) -> dg.MaterializeResult:
+    """One row a finding, or a candidate sentence that gives none: `accepted`, or the reason of its rejection."""
+    settings = workspace.settings()
+    if config.consensus:
+        try:
+            settings = merge(settings, {"consensus": parse(config.consensus, "config.consensus")}, "config")
+        except SettingsError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+    report = run_stage(
+        workspace.paths,
+        "findings",
+        int(context.partition_key),
+        settings.curation,
+        workspace.readers(),
+        only=config.only_exams,
+        log=context.log,
+    )
+    accepted = (report.frame["outcome"] == "accepted").sum()
+    return _result(report, accepted=accepted, rejected=report.frame.height - accepted)
+
+
+def _result(report: StageReport, **counts: int) -> dg.MaterializeResult:
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(report.version),
+        metadata={**stage_metadata(report), **{name: int(value) for name, value in counts.items()}},
+    )

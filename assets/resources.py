@@ -1,0 +1,54 @@
+"""The one resource: where the cohort comes from and where everything is written."""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+
+from pipelines.home import Home
+from pipelines.reports.readers import Reader, RulesReader
+from pipelines.settings import ProjectSettings, load_settings
+
+COHORT_SETTINGS_NAME = "petar.toml"
+
+
+class Workspace(dg.ConfigurableResource):
+    """A cohort folder, the folder that everything is written to, and the parameters of the curation."""
+
+    cohort: str
+    home: str
+    settings_file: str = ""
+    """TOML with parameters that differ from the defaults; empty: the defaults."""
+
+    @property
+    def paths(self) -> Home:
+        """The folders below PETAR_HOME."""
+        return Home(Path(self.home))
+
+    @property
+    def cohort_folder(self) -> Path:
+        """The input folder."""
+        return Path(self.cohort)
+
+    def settings(self) -> ProjectSettings:
+        """Parameters of the project, read anew for every run so that an edited file counts at once.
+
+        Without a file of its own the workspace takes `petar.toml` of the cohort folder where there is one: how an institution counts its
+        slices belongs to its cohort.
+        """
+        if self.settings_file:
+            return load_settings(Path(self.settings_file))
+        beside = self.cohort_folder / COHORT_SETTINGS_NAME
+        return load_settings(beside if beside.is_file() else None)
+
+    def readers(self) -> list[Reader]:
+        """The readers that vote, as the settings name them."""
+        return [RulesReader()]
+
+
+def workspace_from(environment: os._Environ[str] | dict[str, str]) -> Workspace:
+    """The workspace that PETAR_HOME (default ./data), PETAR_COHORT (default $PETAR_HOME/phantom) and PETAR_SETTINGS name."""
+    home = Path(environment.get("PETAR_HOME") or "data").absolute()
+    cohort = Path(environment.get("PETAR_COHORT") or home / "phantom").absolute()
+    settings = environment.get("PETAR_SETTINGS") or ""
+    return Workspace(cohort=str(cohort), home=str(home), settings_file=str(Path(settings).absolute()) if settings else "")

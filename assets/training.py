@@ -1,0 +1,173 @@
+"""Training: label maps of organs, samples, and the six stages from one checkpoint to the next."""
+
+from collections.abc import Mapping
+
+import dagster as dg
+import polars as pl
+
+from assets.catalog import catalog
+from assets.exams import exam_manifest, exams
+from assets.partitions import MODEL_OWNERS, changed, column_schema, table_sample
+from assets.pictures import picture
+from assets.resources import Workspace
+from model.config import STAGES, Stage, preset, training_settings
+from model.evaluation import checkpoint_version
+from model.samples import build_samples, found_label_maps
+from pipelines.anatomy import update_anatomy
+from pipelines.cohort import read_whole_manifest
+from pipelines.imaging.pictures import loss_figure
+from pipelines.lake import Lake
+
+_LOG_EVERY_STEPS = 20
+
+
+@dg.asset(
+    deps=[exam_manifest, exams],
+    group_name="samples",
+    owners=MODEL_OWNERS,
+    kinds={"nifti"},
+    automation_condition=changed(),
+)
+def anatomy(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
+    """Label maps of organs on the PET's grid (TotalSegmentator's classes), for exams whose folder holds one."""
+    home = workspace.paths
+    report = update_anatomy(
+        home, read_whole_manifest(home.manifest), Lake(home.lake).read_table("exams"), log=context.log
+    )
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(report.version),
+        metadata={
+            "exams": len(report.paths),
+            "recomputed": report.counts.recomputed,
+            "reused": report.counts.reused,
+            "failed": report.counts.failed,
+            "problems": dg.MetadataValue.json(report.problems),
+        },
+    )
+
+
+@dg.asset(
+    deps=[catalog, anatomy],
+    group_name="samples",
+    owners=MODEL_OWNERS,
+    kinds={"parquet"},
+    automation_condition=changed(),
+    metadata={"dagster/column_schema": column_schema("samples")},
+)
+def samples(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
+    """One row a question with its answer: lesions with their structured findings, organs with their names, split by patient."""
+    home = workspace.paths
+    report = build_samples(home, found_label_maps(home), workspace.settings().samples)
+    for exam_id, problem in report.problems.items():
+        context.log.warning("exam %s: %s", exam_id, problem)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(report.version),
+        metadata={
+            "dagster/row_count": report.frame.height,
+            "recomputed": report.recomputed,
+            "reused": report.reused,
+            "first rows": table_sample(report.frame),
+            "splits": table_sample(report.frame.group_by("kind", "split").len().sort("kind", "split"), limit=20),
+        },
+    )
+
+
+class StageConfig(dg.Config):
+    """Configuration of a training stage."""
+
+    preset: str = ""
+    """`tiny` (CPU), `small` or `petar-4b`; empty: as the settings say (`model.preset`, by default tiny)."""
+    epochs: int = 0
+    """Epochs of this stage; 0: the preset's."""
+    retrain: bool = False
+    """Train again although nothing changed."""
+
+
+def _stage_asset(stage: Stage, previous: dg.AssetsDefinition) -> dg.AssetsDefinition:
+    kind, _, part = stage.partition("_")
+    what = {"projector": "the projector alone", "mask": "the mask embedding alone", "full": "everything"}[part]
+    on = {"anatomy": "organs and their names", "findings": "lesions and their findings"}[kind]
+
+    @dg.asset(
+        name=stage,
+        deps=[samples, previous] if previous is not samples else [samples],
+        group_name="training",
+        owners=MODEL_OWNERS,
+        kinds={"torch"},
+        pool="gpu",
+        description=f"PETAR after training {what} on {on}. Goes on where a killed run stopped; nothing is trained twice.",
+    )
+    def train(context: dg.AssetExecutionContext, config: StageConfig, workspace: Workspace) -> dg.MaterializeResult:
+        # Not at module level: loading the definitions must not cost the import of torch.
+        from model.training import TrainingError, train_stage
+
+        home = workspace.paths
+        defaults = workspace.settings().model
+        name = config.preset or defaults.preset
+        epochs = config.epochs or defaults.epochs
+        changes = {"epochs": epochs} if epochs else {}
+        table = Lake(home.lake).read_table("samples")
+        own = table.filter(table["kind"] == {"anatomy": "anatomy", "findings": "finding"}[kind])
+        init = None if previous is samples else home.checkpoints / previous.key.to_user_string() / "checkpoint"
+
+        def log_step(entry: Mapping[str, float]) -> None:
+            if entry["step"] % _LOG_EVERY_STEPS == 1:
+                context.log.info("%s step %d: loss %.4f", stage, entry["step"], entry["loss"])
+
+        try:
+            result = train_stage(
+                stage,
+                own.filter(own["split"] == "train"),
+                own.filter(own["split"] == "val"),
+                preset(name),
+                training_settings(name, stage, **changes),
+                home.root,
+                home.checkpoints / stage,
+                init,
+                log_step,
+                # Held-out texts stay out of the tokenizer and of the language model.
+                texts=_texts(table.filter(table["split"] == "train")) if init is None else (),
+                reuse=not config.retrain,
+            )
+        except TrainingError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        metadata: dict[str, object] = {
+            "recomputed": int(not result.reused),
+            "reused": int(result.reused),
+            "samples": result.n_samples,
+            "steps": result.steps,
+            "seconds": result.seconds,
+            "trainable parameters": result.trainable_parameters,
+            "parameters": result.total_parameters,
+            "checkpoint": dg.MetadataValue.path(str(result.checkpoint)),
+        }
+        losses = {"loss at start": result.loss_first, "loss at end": result.loss_last, "validation loss": result.val_loss}
+        metadata |= {k: v for k, v in losses.items() if v is not None}
+        if result.curve:
+            metadata["loss"] = picture(loss_figure({stage: [entry["loss"] for entry in result.curve]}), f"Loss of {stage}")
+        return dg.MaterializeResult(data_version=dg.DataVersion(checkpoint_version(result.checkpoint)), metadata=metadata)
+
+    return train
+
+
+def _texts(samples_seen: pl.DataFrame) -> list[str]:
+    return sorted({*samples_seen["question"], *samples_seen["target"]})
+
+
+def _stage_assets() -> list[dg.AssetsDefinition]:
+    found: list[dg.AssetsDefinition] = []
+    for stage in STAGES:
+        found.append(_stage_asset(stage, found[-1] if found else samples))
+    return found
+
+
+STAGE_ASSETS = _stage_assets()
+
+train = dg.define_asset_job(
+    "train",
+    selection=dg.AssetSelection.assets(anatomy, samples, *STAGE_ASSETS),
+    description="Label maps, samples and the six stages; a stage whose data and settings are unchanged is kept.",
+    executor_def=dg.in_process_executor,
+)
+
+JOBS = [train]
