@@ -22,6 +22,7 @@ from matplotlib.patheffects import AbstractPathEffect, Normal, Stroke
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from pipelines.imaging.volume import Volume, resample_to
 
@@ -38,6 +39,10 @@ _MIP_STEP_MM = 2.5
 _ZOOM_MM = 120.0
 _LUNG_LIMIT_HU = -500.0
 _MAX_BYTES = 190_000
+_AIR_SUV = 0.3
+_GREY_CHROMA = 8
+_GREY_LEVELS = 128
+_MARGIN_MM = 16.0
 
 Extent = tuple[float, float, float, float]
 
@@ -57,13 +62,27 @@ class Mip:
 
 
 def mip_of(suv: Volume) -> Mip:
-    """The projections of a SUV volume (RAS+), thinned to about 2.5 mm by taking maxima where its voxels are finer."""
+    """The projections of a SUV volume (RAS+), without the air beside the body, thinned to about 2.5 mm by maxima."""
     spacing = suv.spacing_mm
     array = np.asarray(suv.array, np.float32)
-    coronal = _thin(array.max(1), (spacing[0], spacing[2]))
-    sagittal = _thin(array.max(0), (spacing[1], spacing[2]))
-    size_i, size_j, size_k = (n * s for n, s in zip(suv.shape, spacing))
-    return Mip(coronal.T[::-1, ::-1], sagittal.T[::-1, ::-1], (size_i, 0.0, 0.0, size_k), (size_j, 0.0, 0.0, size_k))
+    planes = []
+    for axis, across in ((1, 0), (0, 1)):
+        shadow = array.max(axis)
+        first, last = _body_range(shadow, spacing[across])
+        thin = _thin(shadow[first:last], (spacing[across], spacing[2]))
+        planes.append(
+            (thin.T[::-1, ::-1], (last * spacing[across], first * spacing[across], 0.0, suv.shape[2] * spacing[2]))
+        )
+    return Mip(planes[0][0], planes[1][0], planes[0][1], planes[1][1])
+
+
+def _body_range(shadow: NDArray[np.float32], spacing_mm: float) -> tuple[int, int]:
+    """First and one past the last column of a projection (columns, slices) that hold the body, and a margin of air."""
+    columns = np.flatnonzero(shadow.max(1) > _AIR_SUV)
+    if len(columns) == 0:
+        return 0, shadow.shape[0]
+    margin = round(_MARGIN_MM / spacing_mm)
+    return max(0, int(columns[0]) - margin), min(shadow.shape[0], int(columns[-1]) + 1 + margin)
 
 
 def _thin(plane: NDArray[np.float32], spacing_mm: tuple[float, float]) -> NDArray[np.float32]:
@@ -82,12 +101,12 @@ def mip_figure(suv: Volume, masks: Sequence[Volume] = (), title: str = "") -> by
     `suv` and `masks` are in RAS+ order; a mask is a box of the same grid with its own affine.
     """
     mip = mip_of(suv)
-    width = mip.coronal_extent_mm[0] + mip.sagittal_extent_mm[0]
-    height = mip.coronal_extent_mm[3]
-    figure = Figure(figsize=(float(np.clip(6.2 * width / height, 3.2, 11.0)) + 0.7, 6.8), dpi=110)
+    widths = [abs(e[0] - e[1]) for e in (mip.coronal_extent_mm, mip.sagittal_extent_mm)]
+    inch_per_mm = min(6.3 / mip.coronal_extent_mm[3], 8.5 / sum(widths))
+    figure = Figure(figsize=(sum(widths) * inch_per_mm + 1.2, mip.coronal_extent_mm[3] * inch_per_mm + 0.55), dpi=110)
     grid = figure.add_gridspec(
-        1, 3, width_ratios=[mip.coronal_extent_mm[0], mip.sagittal_extent_mm[0], 0.035 * width], wspace=0.06,
-        left=0.03, right=0.91, bottom=0.03, top=0.92,
+        1, 3, width_ratios=[*widths, 0.1 / inch_per_mm], wspace=0.06, left=0.03, right=1 - 0.6 / figure.get_figwidth(),
+        bottom=0.03, top=1 - 0.42 / figure.get_figheight(),
     )  # fmt: skip
     coronal, sagittal, bar = (figure.add_subplot(grid[0, n]) for n in range(3))
     shown = _show(coronal, mip.coronal, mip.coronal_extent_mm)
@@ -229,6 +248,9 @@ def lesion_figure(
                 _outline_slice(ax, suv, mask, k, OUTLINE_ON_FUSION if name == "PET/CT" else OUTLINE)
             if row == 1 and peak is not None:
                 _zoom(ax, suv, peak)
+            else:
+                ax.set_xlim(mip.coronal_extent_mm[:2])
+                ax.set_ylim(mip.sagittal_extent_mm[1::-1])
             color = INK if name == "PET" else "white"
             _letters(ax, "R", "L", "A", "P", color=color, size=7.5)
             _scale_bar(ax, 20.0 if row == 1 else 100.0, color=color)
@@ -574,17 +596,38 @@ def _require(frame: pl.DataFrame, columns: Sequence[str]) -> None:
 
 
 def _png(figure: Figure) -> bytes:
-    """The figure as a PNG with a palette, a third of the size at the same look; a noisy one gets fewer colours."""
+    """The figure as a PNG with a palette, a third of the size at the same look; a noisy one gets fewer pixels."""
     FigureCanvasAgg(figure)
-    raw = io.BytesIO()
-    figure.savefig(raw, format="png", facecolor="white")
-    raw.seek(0)
-    packed = io.BytesIO()
-    with Image.open(raw) as image:
-        for colours in (160, 64, 24):
-            packed = io.BytesIO()
-            palette = image.convert("RGB").quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-            palette.save(packed, "PNG", optimize=True)
-            if packed.tell() < _MAX_BYTES:
-                break
+    for scale in (1.0, 0.85, 0.7, 0.55):
+        raw, packed = io.BytesIO(), io.BytesIO()
+        figure.savefig(raw, format="png", facecolor="white", dpi=scale * figure.get_dpi())
+        raw.seek(0)
+        with Image.open(raw) as image:
+            _with_palette(image.convert("RGB")).save(packed, "PNG", optimize=True)
+        if packed.tell() < _MAX_BYTES:
+            break
     return packed.getvalue()
+
+
+def _with_palette(image: Image.Image) -> Image.Image:
+    """The image in 128 greys, the colours of outlines and text, and the commonest of its other colours.
+
+    Palettes made for the whole image drop the few pixels of a thin outline, or tint the greys.
+    """
+    pixels = np.asarray(image)
+    levels = np.linspace(0, 255, _GREY_LEVELS).round().astype(np.uint8)
+    indices = np.round(pixels.mean(2) * (_GREY_LEVELS - 1) / 255).astype(np.uint8)
+    coloured = np.ptp(pixels, axis=2) > _GREY_CHROMA
+    colours = np.array([_rgb(c) for c in (OUTLINE, OUTLINE_ON_FUSION, SECOND)], np.uint8)
+    if coloured.any():
+        rest = Image.fromarray(pixels[coloured][None])
+        reduced = rest.quantize(256 - _GREY_LEVELS - len(colours), method=Image.Quantize.MEDIANCUT)
+        colours = np.vstack([colours, np.array(reduced.getpalette(), np.uint8).reshape(-1, 3)])[: 256 - _GREY_LEVELS]
+        indices[coloured] = _GREY_LEVELS + cKDTree(colours).query(pixels[coloured])[1].astype(np.uint8)
+    palette = Image.fromarray(indices, mode="P")
+    palette.putpalette(np.vstack([np.repeat(levels[:, None], 3, axis=1), colours]).ravel().tolist())
+    return palette
+
+
+def _rgb(hex_colour: str) -> tuple[int, ...]:
+    return tuple(int(hex_colour[n : n + 2], 16) for n in (1, 3, 5))

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import pydicom
 
+from pipelines import atomic
 from pipelines.phantom.acquisition import Frame, acquisition_of, beside
 from pipelines.phantom.body import Floats, draw_patient, paint
 from pipelines.phantom.exam import DECOYS, Imaged, PhantomExam, make_exam, organ_at, study_date_of
@@ -206,8 +207,8 @@ def add_exam(folder: Path, patient_id: str | None = None) -> str:
     _write_exam(folder, exam)
     reports.append(_report_row(exam))
     truths.extend(_write_truth(folder, exam))
-    _replace_file(folder / "truth.csv", csv_bytes(TRUTH_COLUMNS, truths))
-    _replace_file(folder / "reports.csv", csv_bytes(REPORT_COLUMNS, reports))
+    atomic.write_bytes(folder / "truth.csv", csv_bytes(TRUTH_COLUMNS, truths))
+    atomic.write_bytes(folder / "reports.csv", csv_bytes(REPORT_COLUMNS, reports))
     marker["added"].append([index, patient_index, visit])
     _write_marker(folder, marker | _counts(reports, truths))
     return exam.exam_id
@@ -440,13 +441,7 @@ def _read_marker(folder: Path) -> dict | None:  # type: ignore[type-arg]  # JSON
 
 
 def _write_marker(folder: Path, marker: dict) -> None:  # type: ignore[type-arg]  # JSON
-    _replace_file(folder / MARKER, (json.dumps(marker, indent=1) + "\n").encode())
-
-
-def _replace_file(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    atomic.write_bytes(folder / MARKER, (json.dumps(marker, indent=1) + "\n").encode())
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:

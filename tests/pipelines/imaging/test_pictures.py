@@ -64,16 +64,21 @@ class TestMipOf:
         assert row < mip_of(body()).coronal.shape[0] / 2
 
     def test_thinning_a_fine_grid_loses_no_hot_voxel(self):
-        array = np.zeros((64, 64, 64), np.float32)
+        array = np.full((64, 64, 64), 0.5, np.float32)
         array[31, 17, 45] = 9.0
         mip = mip_of(Volume(array, np.diag([1.0, 1.0, 1.0, 1.0])))
         assert mip.coronal.shape == (32, 32)
         assert mip.coronal.max() == mip.sagittal.max() == 9.0
 
-    def test_extents_are_those_of_the_volume(self):
+    def test_extents_are_those_of_the_body_in_the_volume_with_a_margin_of_air(self):
+        """The body spans i 10..50 and j 10..44, that is 40..200 and 40..176 mm; k is never cut."""
         mip = mip_of(body())
-        assert mip.coronal_extent_mm == (240.0, 0.0, 0.0, 600.0)
-        assert mip.sagittal_extent_mm == (200.0, 0.0, 0.0, 600.0)
+        assert mip.coronal_extent_mm == (216.0, 24.0, 0.0, 600.0)
+        assert mip.sagittal_extent_mm == (192.0, 24.0, 0.0, 600.0)
+
+    def test_a_volume_of_air_is_shown_whole(self):
+        mip = mip_of(Volume(np.zeros((20, 30, 40), np.float32), np.eye(4)))
+        assert mip.coronal_extent_mm == (20.0, 0.0, 0.0, 40.0)
 
 
 class TestMipFigure:
@@ -96,7 +101,7 @@ class TestMipFigure:
 
     def test_proportions_are_true(self):
         """A cube of equal sides in mm is drawn as a square."""
-        array = np.zeros((60, 50, 120), np.float32)
+        array = np.full((60, 50, 120), 0.5, np.float32)
         array[20:40, 20:30, 40:56] = 20.0
         volume = Volume(array, np.diag([4.0, 4.0, 5.0, 1.0]))
         image = pixels(mip_figure(volume))[:, :300]
