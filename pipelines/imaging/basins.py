@@ -3,7 +3,8 @@
 A watershed by descending flooding. Water falls from the highest voxel of a box down to a floor; every local maximum
 founds a basin, and where two meet, the lesser is swallowed if it is only noise or texture (it rises little above the
 saddle) and kept apart if it stands out, if it was reported as a lesion of its own, or if it is hotter than the
-lesion that is looked for.
+lesion looked for. What is far below a marked peak is no texture of it while another marked peak may claim it; and a
+lesion on the flank of a large, colder organ does not swallow the organ.
 """
 
 from dataclasses import dataclass
@@ -12,9 +13,15 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-LOGIC_VERSION = "basins-1"
+LOGIC_VERSION = "basins-2"
 
 N_LEVELS = 4096
+KEEP_PART = 0.85
+"""A summit below this part of a marked one is left to other marked peaks first: it lies outside of the hotter one's
+edge."""
+LESION_ML, ORGAN_ML, ORGAN_RATIO = 3.0, 100.0, 3.0
+"""What a region of LESION_ML meets, colder, and that comes to ORGAN_ML and to ORGAN_RATIO times its size, is an
+organ."""
 OWN, OTHER, FREE = 1, 2, 0
 
 
@@ -29,14 +36,19 @@ class Basin:
 
 
 def basin_of(
-    values: NDArray[np.float32], peak: tuple[int, int, int], others: NDArray[np.int64], floor: float, swallow: float
+    values: NDArray[np.float32],
+    peak: tuple[int, int, int],
+    others: NDArray[np.int64],
+    floor: float,
+    swallow: float,
+    voxel_ml: float,
 ) -> Basin:
     """The basin of `peak` among `others` (n, 3) and all that is hotter, above `floor`.
 
     values: C-contiguous box (i, j, k). swallow: a maximum that rises by less than this part of its value above the
     saddle to its neighbour is texture of the neighbour.
     """
-    labels = _flood(values, np.array(peak, dtype=np.int64), others, np.float32(floor), np.float32(swallow))
+    labels = _flood(values, np.array(peak, dtype=np.int64), others, np.float32(floor), np.float32(swallow), voxel_ml)
     hold = _hold(values, labels, np.array(peak, dtype=np.int64), np.float32(floor))
     return Basin(hold, labels == OTHER)
 
@@ -78,7 +90,7 @@ def _root(parents, label):
 
 
 @numba.njit(cache=True)
-def _flood(values, peak, others, floor, swallow):
+def _flood(values, peak, others, floor, swallow, voxel_ml):
     """Owner of each voxel of the box: OWN, OTHER or 0 (below the floor)."""
     n_i, n_j, n_k = values.shape
     flat = values.ravel()
@@ -87,6 +99,9 @@ def _flood(values, peak, others, floor, swallow):
     parents = np.zeros(len(order) + 1, np.int32)
     summit = np.zeros(len(order) + 1, np.float32)
     mark = np.zeros(len(order) + 1, np.int8)
+    claim = np.zeros(len(order) + 1, np.int32)
+    size_ml = np.zeros(len(order) + 1, np.float32)
+    met_ml = np.zeros(len(order) + 1, np.float32)
     own_at = (peak[0] * n_j + peak[1]) * n_k + peak[2]
     own_value = flat[own_at]
     seeds = np.zeros(flat.size, np.int8)
@@ -123,7 +138,7 @@ def _flood(values, peak, others, floor, swallow):
             if root == best:
                 best_value = max(best_value, flat[near])
                 continue
-            merged = _meet(parents, summit, mark, best, root, value, swallow)
+            merged = _meet(parents, summit, mark, claim, size_ml, met_ml, best, root, value, swallow)
             if merged != 0:
                 best = merged
                 best_value = max(best_value, flat[near])
@@ -139,29 +154,57 @@ def _flood(values, peak, others, floor, swallow):
                 mark[n_labels] = OTHER
             best = n_labels
         label[at] = best
+        size_ml[best] += voxel_ml
+    # What no other marked peak took goes to the one that it met first, unless that is a lesion and this an organ.
+    owners = np.zeros(n_labels + 1, np.int8)
+    for n in range(1, n_labels + 1):
+        root = _root(parents, n)
+        steps = 0
+        while mark[root] == 0 and claim[root] != 0 and steps < 100:
+            to = _root(parents, claim[root])
+            organ = size_ml[root] >= ORGAN_ML and size_ml[root] >= ORGAN_RATIO * size_ml[to]
+            if organ and met_ml[root] >= LESION_ML:
+                break
+            root = to
+            steps += 1
+        owners[n] = OWN if mark[root] == OWN else OTHER
     owner = np.zeros(flat.size, np.int8)
     for at in order:
-        owner[at] = OWN if mark[_root(parents, label[at])] == OWN else OTHER
+        owner[at] = owners[label[at]]
     return owner.reshape(values.shape)
 
 
 @numba.njit(cache=True)
-def _meet(parents, summit, mark, a, b, level, swallow):
+def _meet(parents, summit, mark, claim, size_ml, met_ml, a, b, level, swallow):
     """The root after two basins met at `level`: the greater one where the lesser is swallowed, 0 where both stay."""
     if mark[a] != 0 and mark[b] != 0:
         if mark[a] == OTHER and mark[b] == OTHER:
-            parents[b] = a
-            summit[a] = max(summit[a], summit[b])
-            return a
+            great, less = (a, b) if summit[a] >= summit[b] else (b, a)
+            return _join(parents, claim, size_ml, met_ml, great, less)
         return 0
     if mark[a] != 0 or mark[b] != 0:
         great, less = (a, b) if mark[a] != 0 else (b, a)
     else:
         great, less = (a, b) if summit[a] >= summit[b] else (b, a)
-    if summit[less] - level < swallow * summit[less]:
-        parents[less] = great
-        return great
-    return 0
+    if summit[less] - level >= swallow * summit[less]:
+        return 0
+    if mark[great] != 0:
+        if summit[less] < KEEP_PART * summit[great]:
+            if claim[less] == 0:
+                claim[less] = great
+                met_ml[less] = size_ml[great]
+            return 0
+    return _join(parents, claim, size_ml, met_ml, great, less)
+
+
+@numba.njit(cache=True)
+def _join(parents, claim, size_ml, met_ml, great, less):
+    parents[less] = great
+    size_ml[great] += size_ml[less]
+    if claim[great] == 0:
+        claim[great] = claim[less]
+        met_ml[great] = met_ml[less]
+    return great
 
 
 @numba.njit(cache=True)

@@ -6,10 +6,11 @@ Contours have names. `published` is the iterative threshold of the weak-labellin
 at the threshold chosen in docs/contours.md by evidence.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -18,7 +19,7 @@ from pipelines.imaging import basins
 from pipelines.imaging.basins import basin_of
 from pipelines.imaging.volume import Box, Volume
 
-LOGIC_VERSION = f"contour-1 {basins.LOGIC_VERSION}"
+LOGIC_VERSION = f"contour-2 {basins.LOGIC_VERSION}"
 
 Ijk = tuple[int, int, int]
 
@@ -48,22 +49,31 @@ class Contour:
 
 @dataclass(frozen=True)
 class ContourSettings:
-    """method: `basin` or `published`. The other constants are those of `basin`.
+    """method: `basin` or `published`; the other constants are those of `basin`.
 
-    swallow: a maximum that rises by less than this part of itself above its saddle is texture of its neighbour.
-    shell_mm: the background is read between these distances from the contour. fewest_voxels: fewer are no region.
-    flattest: a threshold above this part of the peak is no contour. largest_mm: half the side of the largest box
-    looked at.
+    plateau: the plateau is the mean of what lies above this part of the maximum. sharp_level, gradual_level: where
+    between background (0) and plateau (1) the contour of a lesion with a sharp and with a gradual edge lies; in
+    between by edge_width_mm, the distance over which the uptake falls from 0.7 to 0.2 of the plateau.
+    plateau_cap_suv: the plateau counts up to here for a gradual edge. swallow: a maximum that rises by less than
+    this part of itself above its saddle is texture of its neighbour. shell_mm: the background is read between these
+    distances from the contour. fewest_voxels: fewer are no region. flattest: a threshold above this part of the
+    maximum is no contour. most_cut: the part of a surface that may be cut off at neighbours. first_box_mm,
+    largest_mm: half the side of the first and the largest box looked at.
     """
 
     method: str = "basin"
+    plateau: float = 0.7
+    sharp_level: float = 0.45
+    gradual_level: float = 0.25
+    edge_width_mm: tuple[float, float] = (4.3, 5.2)
+    plateau_cap_suv: float = 10.0
     swallow: float = 0.4
-    edge: float = 0.45
     shell_mm: tuple[float, float] = (5.0, 12.0)
     converged: float = 0.01
-    most_iterations: int = 20
+    most_iterations: int = 10
     fewest_voxels: int = 3
     flattest: float = 0.9
+    most_cut: float = 0.8
     first_box_mm: float = 32.0
     largest_mm: float = 256.0
 
@@ -107,19 +117,10 @@ def _basin_contour(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: 
     while True:
         box = _box_around(suv.shape, peak, half_mm, suv.spacing_mm)
         result = _in_box(suv, peak, others, settings, box)
-        too_large = _reaches_inner_border(result.mask, box, suv.shape)
-        if not too_large:
+        if not _reaches_inner_border(result.mask, box, suv.shape):
             return result
         if half_mm >= settings.largest_mm:
-            return Contour(
-                result.mask,
-                result.corner,
-                result.threshold_suv,
-                result.background_suv,
-                result.iterations,
-                StopReason.LEAK,
-                result.method,
-            )
+            return replace(result, stop_reason=StopReason.LEAK)
         half_mm *= 2.0
 
 
@@ -131,45 +132,243 @@ def _in_box(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: Contour
     inside = others - np.array(corner) if len(others) else np.empty((0, 3), dtype=np.int64)
     inside = inside[((inside >= 0) & (inside < np.array(values.shape))).all(axis=1)]
     inside = inside[(inside != np.array(at)).any(axis=1)]
-    basin = basin_of(values, at, inside, floor=0.15 * top, swallow=settings.swallow)
-    hottest = float(values[basin.hold_suv >= 0.7 * top].mean())
-    threshold, background, iteration = 0.42 * hottest, 0.0, 0
-    mask = basin.hold_suv >= threshold
-    for iteration in range(1, settings.most_iterations + 1):  # noqa: B007
-        background = _background(values, mask, basin.foreign, suv.spacing_mm, settings)
-        renewed = background + settings.edge * (hottest - background)
-        change = abs(renewed - threshold)
-        threshold = renewed
-        mask = basin.hold_suv >= threshold
-        if change <= settings.converged * threshold:
+    # No threshold can lie below `lowest`; a higher floor that the surroundings suggest is tried first, as it is faster.
+    seen = min(settings.plateau_cap_suv, (settings.plateau_cap_suv * settings.plateau * top) ** 0.5)
+    lowest = 0.99 * settings.gradual_level * seen
+    around = float(np.median(values[::2, ::2, ::2]))
+    guess = 0.9 * (around + settings.gradual_level * (seen - around))
+    for floor in sorted({max(lowest, min(guess, 0.4 * top)), lowest}, reverse=True):
+        basin = basin_of(values, at, inside, floor, settings.swallow, suv.voxel_ml)
+        threshold, background, iterations = _edge_threshold(
+            values,
+            basin.hold_suv,
+            basin.foreign,
+            np.array(suv.spacing_mm),
+            top,
+            settings.plateau,
+            settings.sharp_level,
+            settings.gradual_level,
+            settings.edge_width_mm[0],
+            settings.edge_width_mm[1],
+            settings.plateau_cap_suv,
+            settings.shell_mm[0],
+            settings.shell_mm[1],
+            settings.converged,
+            settings.most_iterations,
+        )
+        if threshold > floor:
             break
+    mask = basin.hold_suv >= max(threshold, floor)
     stop = StopReason.CONVERGED
     if threshold > settings.flattest * top:
         stop = StopReason.FLAT
     elif int(mask.sum()) < settings.fewest_voxels:
         stop = StopReason.TOO_SMALL
-    return Contour(mask, corner, threshold, background, iteration, stop, "basin")
+    elif _cut_part(mask, basin.foreign) > settings.most_cut:
+        stop = StopReason.LEAK
+    return Contour(mask, corner, float(threshold), float(background), int(iterations), stop, "basin")
 
 
-def _background(
-    values: NDArray[np.float32],
-    mask: NDArray[np.bool_],
-    foreign: NDArray[np.bool_],
-    spacing_mm: tuple[float, float, float],
-    settings: ContourSettings,
-) -> float:
-    """Median SUV of the shell around a region, neighbours left out."""
-    near, far = settings.shell_mm
-    bounds = ndimage.find_objects(mask.astype(np.uint8))[0]
-    grown: Any = tuple(
-        slice(max(0, b.start - int(np.ceil(far / s))), b.stop + int(np.ceil(far / s)))
-        for b, s in zip(bounds, spacing_mm)
+def _cut_part(mask: NDArray[np.bool_], foreign: NDArray[np.bool_]) -> float:
+    """The part of a mask's exposed faces that lies against a neighbour: there it ends because it was cut off."""
+    faces = cut = 0
+    for axis in range(3):
+        m, f = np.moveaxis(mask, axis, 0), np.moveaxis(foreign, axis, 0)
+        for inner, outer, neighbour in ((m[:-1], m[1:], f[1:]), (m[1:], m[:-1], f[:-1])):
+            exposed = inner & ~outer
+            faces += int(np.count_nonzero(exposed))
+            cut += int(np.count_nonzero(exposed & neighbour))
+    return cut / faces if faces else 0.0
+
+
+@numba.njit(cache=True)
+def _edge_threshold(
+    values,
+    hold,
+    foreign,
+    spacing,
+    top,
+    plateau_part,
+    sharp_level,
+    gradual_level,
+    sharp_mm,
+    gradual_mm,
+    cap,
+    near_mm,
+    far_mm,
+    converged,
+    most_iterations,
+):
+    """Threshold, background and number of iterations of the `basin` contour.
+
+    T = B + c (P - B): P the plateau, B the median of the shell around the region above T, and c between the sharp
+    and the gradual level by the width of the edge.
+    """
+    total, count = 0.0, 0
+    for v in hold.ravel():
+        if v >= plateau_part * top and v > 0:
+            total += v
+            count += 1
+    plateau = total / count
+    threshold = sharp_level * plateau
+    background = 0.0
+    iteration = 0
+    while iteration < most_iterations:
+        iteration += 1
+        background = _shell_median(values, hold, foreign, spacing, threshold, near_mm, far_mm)
+        if background >= plateau:
+            threshold = plateau
+            break
+        width = _edge_width_mm(hold, foreign, spacing, background, plateau)
+        gradual = min(1.0, max(0.0, (width - sharp_mm) / (gradual_mm - sharp_mm)))
+        sharp_t = background + sharp_level * (plateau - background)
+        # Reported by eye, a contour hardly rises with the uptake once that is far above the background.
+        seen = min(cap, np.sqrt(cap * plateau))
+        gradual_t = background + gradual_level * max(0.0, seen - background)
+        renewed = (1.0 - gradual) * sharp_t + gradual * min(sharp_t, gradual_t)
+        change = abs(renewed - threshold)
+        threshold = renewed
+        if change <= converged * threshold:
+            break
+    return threshold, background, iteration
+
+
+@numba.njit(cache=True)
+def _edge_width_mm(hold, foreign, spacing, background, plateau):
+    """Mean distance over which the uptake falls from 0.7 to 0.2 of the plateau: the volume between both levels over the
+    surface half way, without the part of it that lies against neighbours."""
+    low = background + 0.2 * (plateau - background)
+    middle = background + 0.45 * (plateau - background)
+    high = background + 0.7 * (plateau - background)
+    n_i, n_j, n_k = hold.shape
+    between = 0
+    surface = 0.0
+    face = (spacing[1] * spacing[2], spacing[0] * spacing[2], spacing[0] * spacing[1])
+    for i in range(n_i):
+        for j in range(n_j):
+            for k in range(n_k):
+                v = hold[i, j, k]
+                if v < low:
+                    continue
+                if v < high:
+                    between += 1
+                if v < middle:
+                    continue
+                for axis in range(3):
+                    for way in (-1, 1):
+                        a = i + (way if axis == 0 else 0)
+                        b = j + (way if axis == 1 else 0)
+                        c = k + (way if axis == 2 else 0)
+                        if a < 0 or b < 0 or c < 0 or a >= n_i or b >= n_j or c >= n_k:
+                            continue
+                        if hold[a, b, c] < middle and not foreign[a, b, c]:
+                            surface += face[axis]
+    if surface == 0.0:
+        return 0.0
+    # The faces of voxels have 3/2 of the area of the smooth surface that they follow.
+    return between * spacing[0] * spacing[1] * spacing[2] / (surface * 2.0 / 3.0)
+
+
+@numba.njit(cache=True)
+def _shell_median(values, hold, foreign, spacing, threshold, near_mm, far_mm):
+    """Median of the voxels between near_mm and far_mm from the region hold >= threshold, neighbours left out."""
+    n_i, n_j, n_k = hold.shape
+    low = np.array([n_i, n_j, n_k])
+    high = np.zeros(3, np.int64)
+    for i in range(n_i):
+        for j in range(n_j):
+            for k in range(n_k):
+                if hold[i, j, k] >= threshold:
+                    low[0], low[1], low[2] = min(low[0], i), min(low[1], j), min(low[2], k)
+                    high[0], high[1], high[2] = max(high[0], i), max(high[1], j), max(high[2], k)
+    for axis in range(3):
+        reach = int(np.ceil(far_mm / spacing[axis]))
+        low[axis] = max(0, low[axis] - reach)
+        high[axis] = min(hold.shape[axis] - 1, high[axis] + reach)
+    if high[0] < low[0]:
+        return 0.0
+    distance = _squared_distance(
+        hold[low[0] : high[0] + 1, low[1] : high[1] + 1, low[2] : high[2] + 1], threshold, spacing
     )
-    distance = ndimage.distance_transform_edt(~mask[grown], sampling=spacing_mm)
-    shell = (distance >= near) & (distance <= far) & ~foreign[grown]
-    if not shell.any():
-        shell = (distance > 0) & (distance <= far)
-    return float(np.median(values[grown][shell])) if shell.any() else float(values.min())
+    found = np.empty(distance.size, np.float32)
+    for attempt in range(2):
+        n = 0
+        for i in range(distance.shape[0]):
+            for j in range(distance.shape[1]):
+                for k in range(distance.shape[2]):
+                    d = distance[i, j, k]
+                    if d == 0.0 or d > far_mm * far_mm:
+                        continue
+                    if attempt == 0 and (d < near_mm * near_mm or foreign[i + low[0], j + low[1], k + low[2]]):
+                        continue
+                    found[n] = values[i + low[0], j + low[1], k + low[2]]
+                    n += 1
+        # Hemmed in by neighbours on all sides: what is around counts, whatever it is.
+        if n >= 10:
+            break
+    return np.median(found[:n]) if n > 0 else 0.0
+
+
+@numba.njit(cache=True)
+def _squared_distance(hold, threshold, spacing):
+    """Squared distance in mm2 of every voxel to the region hold >= threshold (lower envelope of parabolas, axis by
+    axis)."""
+    n_i, n_j, n_k = hold.shape
+    far = np.float64(1e12)
+    out = np.empty((n_i, n_j, n_k), np.float64)
+    for i in range(n_i):
+        for j in range(n_j):
+            for k in range(n_k):
+                out[i, j, k] = 0.0 if hold[i, j, k] >= threshold else far
+    longest = max(n_i, max(n_j, n_k))
+    line = np.empty(longest, np.float64)
+    site = np.empty(longest, np.int64)
+    bound = np.empty(longest + 1, np.float64)
+    for axis in range(3):
+        n = hold.shape[axis]
+        n_a = n_j if axis == 0 else n_i
+        n_b = n_j if axis == 2 else n_k
+        step = spacing[axis] * spacing[axis]
+        for a in range(n_a):
+            for b in range(n_b):
+                for x in range(n):
+                    if axis == 0:
+                        line[x] = out[x, a, b]
+                    elif axis == 1:
+                        line[x] = out[a, x, b]
+                    else:
+                        line[x] = out[a, b, x]
+                m = -1
+                for x in range(n):
+                    if line[x] >= far:
+                        continue
+                    edge = -np.inf
+                    while m >= 0:
+                        s = site[m]
+                        edge = (line[x] - line[s] + step * (x * x - s * s)) / (2.0 * step * (x - s))
+                        if edge > bound[m]:
+                            break
+                        m -= 1
+                    if m < 0:
+                        edge = -np.inf
+                    m += 1
+                    site[m] = x
+                    bound[m] = edge
+                if m < 0:
+                    continue
+                last = m
+                m = 0
+                for x in range(n):
+                    while m < last and bound[m + 1] < x:
+                        m += 1
+                    value = step * (x - site[m]) ** 2 + line[site[m]]
+                    if axis == 0:
+                        out[x, a, b] = value
+                    elif axis == 1:
+                        out[a, x, b] = value
+                    else:
+                        out[a, b, x] = value
+    return out
 
 
 def _published_contour(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: ContourSettings) -> Contour:
