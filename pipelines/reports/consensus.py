@@ -22,10 +22,9 @@ SUV_DECIMALS = 2
 class ConsensusSettings:
     """When a finding is accepted.
 
-    `min_votes` equal votes are needed where several readers read a sentence; one where there is one reader.
-    `weights` gives a reader more
-    votes than one (a reader whose scorecard earns it). A finding below `min_suvmax` is rejected; null switches that
-    off.
+    `min_votes` equal votes are needed where several readers read a sentence; one where there is one reader. `weights`
+    gives a reader more votes than one (a reader whose scorecard earns it). A finding below `min_suvmax` is rejected;
+    null switches that off.
     """
 
     min_votes: int = 2
@@ -38,9 +37,8 @@ class ConsensusSettings:
 class TextFinding:
     """A finding of a report, or a candidate sentence that gave none. `explanation` says why in words.
 
-    `start` and `end` are its place in the report. `slice` and `suvmax_reported` are the accepted values, or the
-    ones it was rejected with,
-    as far as known. `readers` names, sorted and parted by commas, who voted for the values.
+    `start` and `end` are its place in the report. `slice` and `suvmax_reported` are the accepted values, or the ones it
+    was rejected with, as far as known. `readers` names, sorted and parted by commas, who voted for the values.
     """
 
     finding_id: str
@@ -76,8 +74,8 @@ class _Verdict:
 def decide(
     sentence: Sentence, readings: Sequence[Reading], settings: ConsensusSettings | None = None
 ) -> list[TextFinding]:
-    """Findings of one sentence: none unless it is a candidate, else exactly one outcome, or one for each lesion
-    where it is split.
+    """Findings of one sentence: none unless it is a candidate, else exactly one outcome, or one for each lesion where
+    it is split.
 
     Args:
         readings: of this sentence, at most one a reader. None at all counts as a failed reading.

@@ -1,15 +1,14 @@
 """SUV values and slice numbers as radiologists write them, each with its place in the text and what it refers to.
 
 Every number of a text is given one meaning. Sizes, dates, series, table positions, counts and scores are told apart
-first, so that what is
-left beside the word "SUV" or "slice" can be believed; then each SUV and slice is told to belong to the current
-exam, a prior one, a
-reference region or a range.
+first, so that what is left beside the word "SUV" or "slice" can be believed; then each SUV and slice is told to belong
+to the current exam, a prior one, a reference region or a range.
 """
 
 import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 
 LOGIC_VERSION = 1
 
@@ -58,27 +57,28 @@ class Expressions:
 MAX_SUV = 500.0
 """Above this a number beside "SUV" is a slip (an activity, a slice), not an SUV."""
 MAX_SLICE = 3000
+MAX_DIGITS = 8
+"""A longer number is an identifier."""
 
 _MONTH = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
     r"|nov(?:ember)?|dec(?:ember)?)"
 )
 _DATE = re.compile(
-    rf"\b\d{{1,2}}[/.\-]\d{{1,2}}[/.\-](?:\d{{4}}|\d{{2}})(?![\d.]*\d|\s*(?:cm|mm))"
-    rf"|\b(?:19|20)\d\d[/.\-]\d{{1,2}}(?:[/.\-]\d{{1,2}})?\b"
-    rf"|\b\d{{1,2}}/(?:19|20)\d\d\b"
-    rf"|\b{_MONTH}\.?\s+\d{{1,2}}(?:st|nd|rd|th)?(?:\s*,?\s*(?:19|20)\d\d)?\b(?![.]\d)"
-    rf"|\b\d{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH}\b\.?(?:\s*,?\s*(?:19|20)\d\d)?"
-    rf"|\b{_MONTH}\.?,?\s+(?:of\s+)?(?:19|20)\d\d\b"
-    rf"|(?<=\bin )(?:19|20)\d\d\b|(?<=\bfrom )(?:19|20)\d\d\b|(?<=\bsince )(?:19|20)\d\d\b|(?<=\bdated )(?:19|20)\d\d\b"
+    rf"\b\d{{1,2}}[/.\-]\d{{1,2}}[/.\-](?:\d{{4}}|\d{{2}})(?![\d.]*\d|\s*(?:cm|mm))|\b(?:19"
+    rf"|20)\d\d[/.\-]\d{{1,2}}(?:[/.\-]\d{{1,2}})?\b|\b\d{{1,2}}/(?:19|20)\d\d\b|\b{_MONTH}\.?\s+\d{{1,2}}(?:st|nd|rd"
+    rf"|th)?(?:\s*,?\s*(?:19|20)\d\d)?\b(?![.]\d)|\b\d{{1,2}}(?:st|nd|rd"
+    rf"|th)?\s+(?:of\s+)?{_MONTH}\b\.?(?:\s*,?\s*(?:19|20)\d\d)?|\b{_MONTH}\.?,?\s+(?:of\s+)?(?:19|20)\d\d\b"
+    rf"|(?<=\bin )(?:19|20)\d\d\b|(?<=\bfrom )(?:19|20)\d\d\b|(?<=\bsince )(?:19|20)\d\d\b|(?<=\bdated )(?:19"
+    rf"|20)\d\d\b"
 )
 _SUV = re.compile(
-    r"(?<![a-z])(?P<pre>(?:max(?:imum|imal|\.)?|peak|mean|average|avg\.?|minimum|minimal|highest)[\s-]+(?:fdg[\s-]+)?)?"
-    r"(?:s\.?u\.?v\.?(?:[\s-]?(?:bw|lbm|bsa))?(?:'?s)?|standard(?:i[sz]ed|isation"
-    r"|ization)?[\s-]+uptake[\s-]+values?(?:\s*\(\s*suvs?\s*\))?)"
-    r"(?P<post>(?:[\s_\-,]{0,2}|\s?[(\[]\s?)(?:max(?:imum|imal|ima|\.)?|peak|mean|average|avg"
-    r"|min(?:imum)?)(?![a-z])[)\]]?)?(?![a-z])"
+    r"(?<![a-z])(?P<pre>(?:max(?:imum|imal|\.)?|peak|mean|average|avg\.?|minimum|minimal"
+    r"|highest)[\s-]+(?:fdg[\s-]+)?)?(?:s\.?u\.?v\.?(?:[\s-]?(?:bw|lbm|bsa))?(?:'?s)?|standard(?:i[sz]ed|isation"
+    r"|ization)?[\s-]+uptake[\s-]+values?(?:\s*\(\s*suvs?\s*\))?)(?P<post>(?:[\s_\-,]{0,2}|\s?[(\[]\s?)(?:max(?:imum"
+    r"|imal|ima|\.)?|peak|mean|average|avg|min(?:imum)?)(?![a-z])[)\]]?)?(?![a-z])"
 )
+_DIGIT = re.compile(r"\d")
 _NUMBER = re.compile(r"(?<![\d.,])(?:\d{1,2},\d{1,2}(?![\d,]|\.\d)|\d+(?:\.\d+)?|\.\d+)|(?<=[\d][,.])\d+(?:\.\d+)?")
 _GLUED = frozenset(
     [
@@ -115,12 +115,10 @@ _GLUED = frozenset(
 )
 _UNIT = re.compile(
     r"\s*-?\s*(?:cm|mm|millimet|centimet|ml\b|cc\b|cubic|%|per\s?cent|mci|mbq|gbq|kev|minutes?\b|mins?\b|hours?\b"
-    r"|hrs?\b|weeks?\b|wks?\b"
-    r"|months?\b|mos?\b|years?\b|yrs?\b|days?\b|y\.?o\b|kgs?\b|lbs?\b|pounds?|mg|mmol|hu\b|hounsfield|packs?\b"
-    r"|-?fold|times\b|x\s*\d|by\s+\d"
-    r"|(?:st|nd|rd|th)\b|o'clock|degrees?|g\b(?!\s*/\s*ml)|grams?\b(?!\s*(?:/|per)\s*m)|cycles?\b|fractions?\b|gy\b"
-    r"|cgy\b"
-    r"|(?:slices?|images?)\b(?!\s*(?:#|no\b|no\.|number|num|location|level|index|position|:|=|\d|in\b|on\b)))"
+    r"|hrs?\b|weeks?\b|wks?\b|months?\b|mos?\b|years?\b|yrs?\b|days?\b|y\.?o\b|kgs?\b|lbs?\b|pounds?|mg|mmol|hu\b"
+    r"|hounsfield|packs?\b|-?fold|times\b|x\s*\d|by\s+\d|(?:st|nd|rd|th)\b|o'clock|degrees?|g\b(?!\s*/\s*ml)"
+    r"|grams?\b(?!\s*(?:/|per)\s*m)|cycles?\b|fractions?\b|gy\b|cgy\b|(?:slices?|images?)\b(?!\s*(?:#|no\b|no\.|number"
+    r"|num|location|level|index|position|:|=|\d|in\b|on\b)))"
 )
 _LETTER_AFTER = re.compile(r"[a-z]{1,2}(?![a-z])")
 _DIMENSION_BEFORE = re.compile(r"\d\s*(?:cm|mm)?\s*(?:x|by)\s*$")
@@ -155,42 +153,35 @@ _PLANE_AFTER = re.compile(
     r"\s*\(?\s*(?:(?:of|on|in)\s+)?(?:the\s+)?(?:coronal|sagittal)(?![a-z])(?!\s+(?:slice|image|img|im)\w*\W*\d)"
 )
 _OTHER_BEFORE = re.compile(
-    r"(?:deauville|scores?|grade|levels?|stations?|segments?|type|stage|rads|gleason|category|ribs?|vertebrae?"
-    r"|zones?|aged?|dose|glucose|phase"
-    r"|cycles?|figure|fig|table|item|factor|point|lugano|hounsfield|ki-?67|psa|group|version|window|score\s+of"
-    r"|attenuation|density|ratio)"
-    r"\.?\s*(?:of|:|=|is|was|measures|measuring|approximately|-)?\s*$"
+    r"(?:deauville|scores?|grade|levels?|stations?|segments?|type|stage|rads|gleason|category|ribs?|vertebrae?|zones?"
+    r"|aged?|dose|glucose|phase|cycles?|figure|fig|table|item|factor|point|lugano|hounsfield|ki-?67|psa|group|version"
+    r"|window|score\s+of|attenuation|density|ratio)\.?\s*(?:of|:|=|is|was|measures|measuring|approximately|-)?\s*$"
 )
 _TIGHT_WORDS = (
     r"of|is|was|were|are|at|with|value|values|level|measure|measures|measured|measurement|measurements|measuring"
-    r"|approximately|approx\.?|about"
-    r"|around|roughly|nearly|up|to|max|maximum|maximal|peak|reaching|reaches|equals?|only|now|today|currently"
-    r"|current|a|an|the|has|have|been|demonstrates?"
-    r"|demonstrating|shows?|showing|estimated|calculated|being|ca\.?|circa|as|high|low|much|activity|uptake|in|body"
-    r"|weight|bw|exam|study|reading|just|here"
-    r"|it|this|time|on|had|still|remains|from|suv|g/ml|standardized|avidity"
+    r"|approximately|approx\.?|about|around|roughly|nearly|up|to|max|maximum|maximal|peak|reaching|reaches|equals?"
+    r"|only|now|today|currently|current|a|an|the|has|have|been|demonstrates?|demonstrating|shows?|showing|estimated"
+    r"|calculated|being|ca\.?|circa|as|high|low|much|activity|uptake|in|body|weight|bw|exam|study|reading|just|here|it"
+    r"|this|time|on|had|still|remains|from|suv|g/ml|standardized|avidity"
 )
 _TIGHT = re.compile(rf"(?:[\s:=~,\-(\[.>]|(?:{_TIGHT_WORDS})(?![a-z]))*")
 _ENDS_OPEN = re.compile(
     r"(?:\b(?:is|of|was|were|are|measures|measured|measuring|at|to|reaching|reaches|approximately|about|around|only"
-    r"|now|currently|from|shows|showing"
-    r"|demonstrates|demonstrating|has|had|equals)|[=:~])\s*$"
+    r"|now|currently|from|shows|showing|demonstrates|demonstrating|has|had|equals)|[=:~])\s*$"
 )
 _BREAK = re.compile(r"(?<!\bvs)(?<!\bmax)(?<!\bapprox)(?<!\bca)(?<!\bavg)[.!?]\s|;|\n\s*\n")
 _NOUN_AFTER = re.compile(
     r"\s+(?!on\b|in\b|at\b|previous|prior|today|current|now\b|from\b|to\b|and\b|compared|versus|vs\b|within|for\b"
-    r"|which|with|seen|respectively"
-    r"|slice|image|img|im\b|series|se\b|units?\b|g/|suv|max|was|were|is\b|of\b|before|earlier|or\b|but\b|while"
-    r"|whereas|by\b|as\b|then|this|per\b|up\b"
-    r"|down\b|unchanged|stable|increased|decreased|similar|axial|pet|ct\b|\()[a-z]"
+    r"|which|with|seen|respectively|slice|image|img|im\b|series|se\b|units?\b|g/|suv|max|was|were|is\b|of\b|before"
+    r"|earlier|or\b|but\b|while|whereas|by\b|as\b|then|this|per\b|up\b|down\b|unchanged|stable|increased|decreased"
+    r"|similar|axial|pet|ct\b|\()[a-z]"
 )
 _MORE_TIGHT = re.compile(
     r"[\s,(\[:]*(?:(?:and|to|-|from|was|were|is|previously|previous|prior|priorly|compared|with|versus|vs\.?|now"
-    r"|currently|today|down|up|&|/|formerly|earlier"
-    r"|then|had|been|measured|measuring|measures|a|an|the|of|at|value|max|maximum|or|only|as|to|increased|decreased"
-    r"|had|presently|baseline|initially"
-    r"|respectively|through|until|against|on|in|exam|examination|study|scan|pet|pet/ct|comparison|last|most|recent"
-    r"|currently|whereas|while|it)(?![a-z])[\s,(\[:]*)*$"
+    r"|currently|today|down|up|&|/|formerly|earlier|then|had|been|measured|measuring|measures|a|an|the|of|at|value|max"
+    r"|maximum|or|only|as|to|increased|decreased|had|presently|baseline|initially|respectively|through|until|against"
+    r"|on|in|exam|examination|study|scan|pet|pet/ct|comparison|last|most|recent|currently|whereas|while"
+    r"|it)(?![a-z])[\s,(\[:]*)*$"
 )
 _LABEL_VALUE = re.compile(
     r"[a-z)][^:\d]{0,80}(?:\d[^:]{0,40})?:\s*(?P<number>\d{1,2}\.\d{1,2})\s*[,(\[]\s*(?=[^()]{0,25}?(?:slice|image"
@@ -198,31 +189,26 @@ _LABEL_VALUE = re.compile(
 )
 
 _PRIOR_ADJECTIVE = (
-    r"(?!\s*(?:described|seen|noted|identified|demonstrated|known|treated|biopsied|characteri[sz]ed|mentioned"
-    r"|reported|visuali[sz]ed|biopsy|resected|resection"
-    r"|surgery|surgical|therapy|treatment|radiation|radiotherapy|irradiated|ablat|granulomatous|site|thoracotomy"
-    r"|mastectomy|lobectomy|fracture|infection"
-    r"|non-?avid|enlarged|hypermetabolic|fdg|avid|proven|diagnosed|referenced|present|existing|indexed|malignan"
-    r"|cancer|tumou?r|trauma|injection|operative))"
+    r"(?!\s*(?:described|seen|noted|identified|demonstrated|known|treated|biopsied|characteri[sz]ed|mentioned|reported"
+    r"|visuali[sz]ed|biopsy|resected|resection|surgery|surgical|therapy|treatment|radiation|radiotherapy|irradiated"
+    r"|ablat|granulomatous|site|thoracotomy|mastectomy|lobectomy|fracture|infection|non-?avid|enlarged|hypermetabolic"
+    r"|fdg|avid|proven|diagnosed|referenced|present|existing|indexed|malignan|cancer|tumou?r|trauma|injection"
+    r"|operative))"
 )
 _CUE_PRIOR = (
-    r"(?:previously|priorly|prior|previous|formerly|earlier|baseline|initially|initial|originally|original|before"
-    r"|last|past|old|pre-?treatment|preceding"
-    r"|historical(?:ly)?|outside|comparison)"
+    r"(?:previously|priorly|prior|previous|formerly|earlier|baseline|initially|initial|originally|original|before|last"
+    r"|past|old|pre-?treatment|preceding|historical(?:ly)?|outside|comparison)"
 )
-_FILL = (
-    r"(?:\s*(?:,|:|=|\(|~|-|of|the|a|an|at|was|were|is|in|on|with|had|has|been|which|that|measure[sd]?|measuring"
-    r"|demonstrat\w+|show(?:ed|s|ing|n)?|suvs?|suv[\s_-]?max|max"
-    r"|maximum|maximal|peak|value|values|up|to|approximately|about|around|reported|recorded|level|uptake|activity"
-    r"|it|standardi[sz]ed|exam|examination|study"
-    r"|\d+(?:\.\d+)?\s*(?:x\s*\d+(?:\.\d+)?\s*)*(?:cm|mm)"
-    r"|scan|pet|pet/ct|pet-ct|imaging|it's|its|this|lesion|mass|node|nodule|same)(?![a-z]))*\s*$"
+# Words that may stand between a cue ("previously") and its number, without and with words for an exam or a lesion.
+_FILL_WORDS = (
+    r",|:|=|\(|~|-|of|the|a|an|at|was|were|is|in|on|with|had|has|been|which|that|measure[sd]?|measuring|demonstrat\w+"
+    r"|show(?:ed|s|ing|n)?|suvs?|suv[\s_-]?max|max|maximum|maximal|peak|value|values|up|to|approximately|about|around"
+    r"|reported|recorded|level|uptake|activity|it|standardi[sz]ed|\d+(?:\.\d+)?\s*(?:x\s*\d+(?:\.\d+)?\s*)*(?:cm|mm)"
 )
-_FILL_NARROW = re.sub(
-    r"\|exam\|examination\|study|\|scan\|pet\|pet/ct\|pet-ct\|imaging\|it's\|its\|this\|lesion\|mass\|node\|nodule\|same",
-    "",
-    _FILL,
-)
+_FILL_EXAM_WORDS = r"exam|examination|study|scan|pet|pet/ct|pet-ct|imaging|it's|its|this|lesion|mass|node|nodule|same"
+_FILL_NARROW = rf"(?:\s*(?:{_FILL_WORDS})(?![a-z]))*\s*$"
+_FILL = rf"(?:\s*(?:{_FILL_WORDS}|{_FILL_EXAM_WORDS})(?![a-z]))*\s*$"
+_FILL_ALONE = re.compile(_FILL)
 # A cue that stands right before the number: "previously 8.8", "(was 6.3)", "compared to an SUV max of 11.2",
 # "decreased from 8.8".
 _PRIOR_RIGHT_BEFORE = re.compile(
@@ -234,11 +220,10 @@ _PRIOR_WITH_EXAM_BEFORE = re.compile(rf"(?:\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE})" 
 _WAS_RIGHT_BEFORE = re.compile(r"(?:^|[(,\[])\s*(?:which\s+|it\s+|and\s+)?(?:was|were|measured|had)" + _FILL_NARROW)
 _PRIOR_ANYWHERE = re.compile(rf"\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE}|\bon\s+\x00+|\bin\s+\x00+|\bfrom\s+\x00+|\x00+")
 _PRIOR_RIGHT_AFTER = re.compile(
-    rf"\s*[,)]?\s*(?:(?:g/ml|units?)\s+)?(?:(?:previously|priorly|formerly|earlier|initially|originally|before"
-    rf"|prior|pre-?treatment)\b{_PRIOR_ADJECTIVE}"
-    rf"|(?:on|in|at|from|during|by)\s+(?:(?:the|a|an|most|recent|his|her|their|patient's|immediate)\s+)*"
-    rf"(?:pet\s+|outside\s+)?(?:{_CUE_PRIOR})\b{_PRIOR_ADJECTIVE}|(?:\d+|several|a few|two|three|six)\s+(?:months?"
-    rf"|weeks?|years?)\s+(?:ago|earlier|prior))"
+    rf"\s*[,)]?\s*(?:(?:g/ml|units?)\s+)?(?:(?:previously|priorly|formerly|earlier|initially|originally|before|prior"
+    rf"|pre-?treatment)\b{_PRIOR_ADJECTIVE}|(?:on|in|at|from|during|by)\s+(?:(?:the|a|an|most|recent|his|her|their"
+    rf"|patient's|immediate)\s+)*(?:pet\s+|outside\s+)?(?:{_CUE_PRIOR})\b{_PRIOR_ADJECTIVE}|(?:\d+|several|a few|two"
+    rf"|three|six)\s+(?:months?|weeks?|years?)\s+(?:ago|earlier|prior))"
 )
 _DATE_RIGHT_AFTER = re.compile(
     r"\s*[,)]?\s*(?:on|in|at|from|as of|dated|\()?\s*(?:the\s+)?(?:(?:exam|examination|study|scan|pet/?\s?ct"
@@ -251,14 +236,13 @@ _CURRENT_RIGHT_AFTER = re.compile(
 _CURRENT_BEFORE = re.compile(r"\b(?:now|today|currently|current|presently|present(?:ly)?\b(?!\s+in)|today's)\b")
 _LEADING_PRIOR = re.compile(
     r"^\W*(?:(?:on|in|at)\s+(?:the\s+|a\s+|most\s+recent\s+)*)?(?:previously|priorly|formerly|initially|originally"
-    r"|at baseline|(?:prior|previous|comparison|baseline|last|earlier|outside)"
-    r"(?:\s+(?:exam|examination|study|scan|pet/?\s?ct|pet|imaging))?)\s*(?:\x00+)?\s*[,:]\s*"
+    r"|at baseline|(?:prior|previous|comparison|baseline|last|earlier|outside)(?:\s+(?:exam|examination|study|scan"
+    r"|pet/?\s?ct|pet|imaging))?)\s*(?:\x00+)?\s*[,:]\s*"
 )
 _LEADING_PRIOR_EXAM = re.compile(
     r"^\W*(?:on|in|at|during)\s+(?:the\s+|a\s+|most\s+recent\s+)*(?:prior|previous|comparison|baseline|last|earlier"
-    r"|outside|initial)\s+(?:pet\s+|outside\s+)?"
-    r"(?:exam|examination|study|scan|pet/?\s?ct|pet|imaging)\b[^.;]*\b(?:had|was|were|measured|demonstrated"
-    r"|showed)\b[^.;,]*$"
+    r"|outside|initial)\s+(?:pet\s+|outside\s+)?(?:exam|examination|study|scan|pet/?\s?ct|pet|imaging)\b[^.;]*\b(?:had"
+    r"|was|were|measured|demonstrated|showed)\b[^.;,]*$"
 )
 _CLAUSE_END = re.compile(r"[,;(\[)\]]|\.\s|\b(?:and|but|versus|vs|compared|while|whereas)\b")
 _RANGE_BEFORE = re.compile(r"\b(?:rang(?:e|es|ed|ing)|var(?:y|ies|ied|ying)|between|anywhere|spanning)\b[^.;]*$")
@@ -267,9 +251,8 @@ _RANGE_JOIN = re.compile(
 )
 _CHANGE_WORD = re.compile(
     r"\b(?:decreas\w+|increas\w+|chang\w+|declin\w+|reduc\w+|improv\w+|progress\w+|went|gone|drop\w*|fall\w*|fell"
-    r"|fallen|rose|risen|rising|down|up|diminish\w+|elevat\w+|lower\w*"
-    r"|resol\w+|regress\w+|worsen\w+|interval|previously|prior|less|more|greater|higher|compared|evol\w+|grow\w*"
-    r"|grew|slight\w*|intensif\w+|currently|now)\b"
+    r"|fallen|rose|risen|rising|down|up|diminish\w+|elevat\w+|lower\w*|resol\w+|regress\w+|worsen\w+|interval"
+    r"|previously|prior|less|more|greater|higher|compared|evol\w+|grow\w*|grew|slight\w*|intensif\w+|currently|now)\b"
 )
 _BOUND_BEFORE = re.compile(
     r"(?:[<>≤≥]=?|\b(?:greater|less|more|higher|lower)\s+than|\b(?:exceeding|exceeds|below|above|under|over"
@@ -278,11 +261,11 @@ _BOUND_BEFORE = re.compile(
 
 _REFERENCE_STRONG = re.compile(
     r"\bblood[\s-]?pool|\bbackground\b|\bback\s?ground\b|\breference\b|\bcontra-?lateral\b|\bopposite\s+side"
-    r"|\baort\w*\b(?=[^.]*$)|\bmediastin\w+\s+(?:blood|vascular|vessels?|background|activity|uptake|suv)"
-    r"|\bmbp\b|\bbp\b|\bunaffected\s+side|\bnormal\s+(?:liver|hepatic|spleen|splenic|muscle|marrow|brain|lung"
-    r"|parenchyma|bone|side|tissue|kidney|thyroid|background|physiologic)"
-    r"|\badjacent\s+normal|\bsurrounding\s+(?:normal|liver|hepatic|lung|muscle|parenchyma|tissue|marrow|bone)"
-    r"|\b(?:liver|hepatic|splenic|muscle|marrow)\s+(?:background|parenchym\w+|reference|activity|uptake|suv|mean)"
+    r"|\baort\w*\b(?=[^.]*$)|\bmediastin\w+\s+(?:blood|vascular|vessels?|background|activity|uptake|suv)|\bmbp\b"
+    r"|\bbp\b|\bunaffected\s+side|\bnormal\s+(?:liver|hepatic|spleen|splenic|muscle|marrow|brain|lung|parenchyma|bone"
+    r"|side|tissue|kidney|thyroid|background|physiologic)|\badjacent\s+normal|\bsurrounding\s+(?:normal|liver|hepatic"
+    r"|lung|muscle|parenchyma|tissue|marrow|bone)|\b(?:liver|hepatic|splenic|muscle|marrow)\s+(?:background"
+    r"|parenchym\w+|reference|activity|uptake|suv|mean)"
 )
 _REFERENCE_BEFORE_PAREN = re.compile(
     r"\b(?:blood[\s-]?pool|background|contra-?lateral\s+\w+|(?:reference|normal)\s+\w+|mediastinum|liver"
@@ -339,12 +322,13 @@ class _Word:
 
 
 def has_suv(text: str) -> bool:
-    """Whether a cleaned, lowered text holds an SUV word and a digit, or a value in the manner of a list ("right
-    axilla: 4.2 (slice 88)").
+    """Whether a cleaned, lowered text holds an SUV word and a digit, or a value in the manner of a list ("right axilla:
+    4.2 (slice 88)").
     """
-    return (_SUV.search(text) is not None and any(c.isdigit() for c in text)) or _LABEL_VALUE.search(text) is not None
+    return (_SUV.search(text) is not None and _DIGIT.search(text) is not None) or _LABEL_VALUE.search(text) is not None
 
 
+@lru_cache(maxsize=1024)
 def find_expressions(text: str) -> Expressions:
     """SUV values and slice numbers of a text that `text.clean` and `text.lower` have passed, in reading order.
 
@@ -397,7 +381,7 @@ def _classify(text: str, words: list[_Word]) -> tuple[list[_Number], list[SliceN
         kind, role, now = "free", Role.CURRENT, ""
         run = re.search(r"[a-z]+$", before)
         is_integer = "." not in token and "," not in token
-        if run is not None and run[0] not in _GLUED and not _SUV.fullmatch(run[0]):
+        if len(token) > MAX_DIGITS or (run is not None and run[0] not in _GLUED and not _SUV.fullmatch(run[0])):
             kind = "other"
         elif _SERIES_IMAGE_BEFORE.search(before):
             kind, now = "other", "series of a pair"
@@ -631,7 +615,7 @@ def _own_after(after: str, before: str, meets_value: bool) -> str:
     own = after[: parted.start()] if parted else after
     if meets_value and parted is None:
         cue = re.search(rf"\b(?:{_CUE_PRIOR}|now|currently|today|presently)\b", own)
-        if cue is not None and re.fullmatch(_FILL[:-1], own[cue.end() :]):
+        if cue is not None and _FILL_ALONE.match(own, cue.end()):
             return own[: cue.start()]
     return own
 

@@ -1,7 +1,7 @@
 """Words of PET/CT reports for places in the body, as data: which region, organ and sub-site a word names.
 
-Regions follow the headings of whole-body reports. `LEXICON_VERSION` is part of every structured finding's key:
-raise it with any change.
+Regions follow the headings of whole-body reports. `LEXICON_VERSION` is part of every structured finding's key: raise it
+with any change.
 """
 
 from dataclasses import dataclass

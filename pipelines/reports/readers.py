@@ -20,10 +20,9 @@ class Reading:
     """What one reader read in one sentence.
 
     `slice` and `suvmax` are null where the reader found none. `n_lesions` counts the lesions that the values could
-    belong to, `is_current`
-    is false where they are a prior exam's. Where the reader failed, `error` says why and all values are null.
-    `answer` is what it said, word
-    for word, as JSON; its key `lesions`, where present, lists the pairs of a sentence with several lesions.
+    belong to, `is_current` is false where they are a prior exam's. Where the reader failed, `error` says why and all
+    values are null. `answer` is what it said, word for word, as JSON; its key `lesions`, where present, lists the pairs
+    of a sentence with several lesions.
     """
 
     sentence_id: str

@@ -33,9 +33,8 @@ class Extraction:
     """What the rules make of one sentence.
 
     `lesions` holds the pairs that can be told apart (empty where none can). `slice` and `suvmax` are the sentence's
-    values as far as they
-    are known, also where there is no pair to accept. `reason` is null exactly where `lesions` is not empty; `note`
-    says it in words.
+    values as far as they are known, also where there is no pair to accept. `reason` is null exactly where `lesions` is
+    not empty; `note` says it in words.
     """
 
     lesions: tuple[Lesion, ...]
@@ -49,8 +48,8 @@ class Extraction:
 
 _LESIONS_PLURAL = (
     r"(?:nodes|nodules|lesions|foci|masses|metastases|mets|deposits|implants|areas|regions|sites|tumou?rs|opacities"
-    r"|lymphadenopathies|vertebrae|ribs|kidneys"
-    r"|adrenals|lungs|tonsils|glands|ureters|plaques|uptakes|hotspots|abnormalities)"
+    r"|lymphadenopathies|vertebrae|ribs|kidneys|adrenals|lungs|tonsils|glands|ureters|plaques|uptakes|hotspots"
+    r"|abnormalities)"
 )
 _SEVERAL = re.compile(
     r"\b(?:two|three|four|five|six|seven|eight|nine|ten|multiple|several|numerous|innumerable|many|few|couple|both"
@@ -59,12 +58,11 @@ _SEVERAL = re.compile(
 )
 _INDEX = re.compile(
     r"\b(?:largest|biggest|most|hottest|index|dominant|representative|reference\s+lesion|greatest|highest|brightest"
-    r"|for\s+example|for\s+instance|example|e\.?g|up\s+to|including|include[sd]?"
-    r"|such\s+as|one\s+of|one\s+in|one\s+at|one\s+with|one\s+being|one\s+on|the\s+one|notabl[ey]|particularly"
-    r"|especially|specifically|as\s+high\s+as|maximally|max(?:imum)?\s+(?:suv|standard)|with\s+the|conglomerate"
-    r"|maximal"
-    r"|reaching|predominant\w*|worst|lead(?:ing)?|target|(?:an?|the)\s+(?:left|right|superior|inferior|upper|lower"
-    r"|medial|lateral|anterior|posterior|small|large|enlarged|single|specific|new)\b)"
+    r"|for\s+example|for\s+instance|example|e\.?g|up\s+to|including|include[sd]?|such\s+as|one\s+of|one\s+in|one\s+at"
+    r"|one\s+with|one\s+being|one\s+on|the\s+one|notabl[ey]|particularly|especially|specifically|as\s+high\s+as"
+    r"|maximally|max(?:imum)?\s+(?:suv|standard)|with\s+the|conglomerate|maximal|reaching|predominant\w*|worst"
+    r"|lead(?:ing)?|target|(?:an?|the)\s+(?:left|right|superior|inferior|upper|lower|medial|lateral|anterior|posterior"
+    r"|small|large|enlarged|single|specific|new)\b)"
 )
 _LESION_NOUN = re.compile(
     r"\b(?:mass(?:es)?|lesions?|nodes?|nodules?|foc(?:us|i|al)|adenopathy|lymphadenopathy|tumou?rs?|deposits?"
@@ -72,8 +70,8 @@ _LESION_NOUN = re.compile(
     r"|lymphoma|plaque|cancer|fracture|abscess|collection)\b"
 )
 _COMPARE_WORD = (
-    r"(?:above|than|exceed\w*|below|over|similar\s+to|equal\s+to|compared\s+(?:to|with)|relative\s+to|versus|vs\.?|beyond"
-    r"|near|to|with|from)"
+    r"(?:above|than|exceed\w*|below|over|similar\s+to|equal\s+to|compared\s+(?:to|with)|relative\s+to|versus|vs\.?"
+    r"|beyond|near|to|with|from)"
 )
 _TEMPLATE_LEAD = re.compile(
     r"^\W*(?:\w+:\s*)?(?:for\s+(?:reference|comparison)\b|as\s+a\s+reference\b|(?:\w+\s+)?reference\s+(?:region"
@@ -87,9 +85,8 @@ _REFERENCE_SUBJECT = re.compile(
 _REGION_FIRST = re.compile(
     r"^\W*(?:the\s+)?(?:(?:normal|reference|uninvolved|right|left)\s+)*(?:liver|hepatic(?:\s+(?:parenchym\w+|lobe"
     r"|activity|uptake))?|mediastin\w+|aort\w+|thoracic\s+aorta|aortic\s+arch|descending\s+aorta)(?:\s+(?:activity"
-    r"|uptake|mean|average))?"
-    r"\s*[:,(\-]?\s*(?:(?:has|had|is|was|with|shows|demonstrates|measures)\s+)?(?:an?\s+)?(?:max(?:imum)?\s+"
-    r"|mean\s+|average\s+)?(?:suv|standardi[sz]ed\s+uptake)"
+    r"|uptake|mean|average))?\s*[:,(\-]?\s*(?:(?:has|had|is|was|with|shows|demonstrates"
+    r"|measures)\s+)?(?:an?\s+)?(?:max(?:imum)?\s+|mean\s+|average\s+)?(?:suv|standardi[sz]ed\s+uptake)"
 )
 _RESPECTIVELY = re.compile(r"\b(?:respectively|resp\.|in\s+(?:that|this|the\s+same)\s+order)")
 _CUT = re.compile(r"\s*(?:;|,?\s*\b(?:and|while|whereas|as\s+well\s+as|along\s+with|plus)\b|\.\s|,|\n)\s*(?:and\s+)?")

@@ -1,12 +1,12 @@
 """A report cut into the units that can be findings, each with its place in the report.
 
-A unit is mostly a sentence or a line of a list. Neighbouring sentences are one unit where the slice and the SUV of
-one lesion stand apart;
-a sentence is several units where `;` parts an SUV and a slice from the next. Whatever the cutting does,
-`report[start:end]` is the unit.
+A unit is mostly a sentence or a line of a list. Neighbouring sentences are one unit where the slice and the SUV of one
+lesion stand apart; a sentence is several units where `;` parts an SUV and a slice from the next. Whatever the cutting
+does, `report[start:end]` is the unit.
 """
 
 import re
+from collections import deque
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -21,10 +21,9 @@ LOGIC_VERSION = 1
 class Sentence:
     """A unit of a report that can be a finding.
 
-    `sentence` is the report's text from `start` to `end` (half-open), unchanged. `section` is the last heading
-    before it, null before the
-    first. `is_candidate` is true where it holds both an SUV value and a slice number; `candidate_reason` says what
-    it holds.
+    `sentence` is the report's text from `start` to `end` (half-open), unchanged. `section` is the last heading before
+    it, null before the first. `is_candidate` is true where it holds both an SUV value and a slice number;
+    `candidate_reason` says what it holds.
     """
 
     sentence_id: str
@@ -48,36 +47,38 @@ MAX_UNIT_CHARS = 4000
 It is cut at the spaces so that no later step meets a megabyte.
 """
 
-_ABBREVIATIONS = frozenset(
-    """
-    e.g eg i.e ie vs cf approx ca etc dr mr mrs ms prof st no nos fig figs vol incl resp max min avg img im ser
-    sl est dept hx pt tx dx cm mm a.m p.m viz ant post lat med sup inf lt rt div al
-    """.split()  # noqa: SIM905
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_ABBREVIATIONS = _words(
+    "e.g eg i.e ie vs cf approx ca etc dr mr mrs ms prof st no nos fig figs vol incl resp max min avg img im ser sl "
+    "est dept hx pt tx dx cm mm a.m p.m viz ant post lat med sup inf lt rt div al"
 )
-_NEED_NUMBER = frozenset(
-    """
-    no nos fig figs img im ser sl max min avg vol cm mm st inf sup med ant post lat lt rt ms hx pt tx dx al
-    """.split()  # noqa: SIM905
+_NEED_NUMBER = _words(
+    "no nos fig figs img im ser sl max min avg vol cm mm st inf sup med ant post lat lt rt ms hx pt tx dx al"
 )
+_PARENTHESIS = re.compile(r"\([^()\n]{0,160}\)")
 _STOP = re.compile(r"[.!?]+(?=[\s)\]\"']|$|[A-Z(]|[a-z]{3})|(?<!\d)[.!?]+(?=\d{1,2}\.\s[A-Z])")
 _LIST_MARK = re.compile(
     r"(?:[-*•·‣◦▪–>]+|\(?\d{1,2}[.)](?!\d)|\(?[a-zA-Z][.)])\s+(?=\S)|[•·‣◦▪]\s*|\d{1,2}[.)](?=[A-Z])"
 )
 _INLINE_MARK = re.compile(r"\(?\d{1,2}[.)]\s+(?=[A-Z])")
+_DIGIT = re.compile(r"\d")
+_ALNUM = re.compile(r"[^\W_]")
 _SPACE = re.compile(r"\s*")
-_HEADING_WORDS = frozenset(
-    """
-    head neck brain chest thorax lungs lung mediastinum hila pleura abdomen pelvis abdominal pelvic
-    musculoskeletal msk bones bone skeleton skeletal osseous extremities extremity findings finding impression
-    impressions conclusion conclusions technique comparison indication history clinical procedure protocol
-    radiopharmaceutical tracer soft tissue tissues and or the liver spleen pancreas gi gu gastrointestinal
-    genitourinary other others additional miscellaneous ct pet pet-ct pet/ct fdg spine heart vessels vascular
-    cardiac cardiovascular body upper lower lymph nodes kidneys adrenals bladder bowel report exam examination
-    information skull base hepatobiliary retroperitoneum peritoneum mesentery reproductive breast breasts axilla
-    axillae thyroid airways airway cavity limited correlative non-contrast incidental noncontrast unenhanced
-    whole torso mid-thigh thighs limbs joints organs solid visceral nuclear medicine summary result results
-    opinion addendum recommendation recommendations assessment wall level/neck aorta skin subcutaneous
-    """.split()  # noqa: SIM905
+_HEADING_WORDS = _words(
+    "head neck brain chest thorax lungs lung mediastinum hila pleura abdomen pelvis abdominal pelvic "
+    "musculoskeletal msk bones bone skeleton skeletal osseous extremities extremity findings finding impression "
+    "impressions conclusion conclusions technique comparison indication history clinical procedure protocol "
+    "radiopharmaceutical tracer soft tissue tissues and or the liver spleen pancreas gi gu gastrointestinal "
+    "genitourinary other others additional miscellaneous ct pet pet-ct pet/ct fdg spine heart vessels vascular "
+    "cardiac cardiovascular body upper lower lymph nodes kidneys adrenals bladder bowel report exam examination "
+    "information skull base hepatobiliary retroperitoneum peritoneum mesentery reproductive breast breasts axilla "
+    "axillae thyroid airways airway cavity limited correlative non-contrast incidental noncontrast unenhanced whole "
+    "torso mid-thigh thighs limbs joints organs solid visceral nuclear medicine summary result results opinion "
+    "addendum recommendation recommendations assessment wall level/neck aorta skin subcutaneous"
 )
 _HEADING = re.compile(r"(?P<name>[A-Za-z][A-Za-z/&,\-() ]{1,60}?)\s*:(?=\s|$|[A-Z])")
 _OPEN_END = re.compile(
@@ -140,7 +141,7 @@ def split_report(exam_id: str, text: str) -> list[Sentence]:
 
 
 def _candidate(lowered: str) -> tuple[bool, str]:
-    if not any(c.isdigit() for c in lowered):
+    if not _DIGIT.search(lowered):
         return False, NEITHER
     suv, item = _holds(lowered)
     if suv and item:
@@ -201,7 +202,7 @@ def _bounded(flat: str, start: int, end: int) -> list[tuple[int, int]]:
         cut = cut if cut > start else start + MAX_UNIT_CHARS
         out.append(_strip(flat, start, cut))
         start, end = _strip(flat, cut, end)
-    return [span for span in [*out, (start, end)] if any(c.isalnum() for c in flat[slice(*span)])]
+    return [span for span in [*out, (start, end)] if _ALNUM.search(flat, *span)]
 
 
 def _strip(flat: str, start: int, end: int) -> tuple[int, int]:
@@ -277,11 +278,13 @@ def _is_heading_name(name: str) -> bool:
 def _sentences(flat: str, start: int, end: int) -> list[tuple[int, int]]:
     out = []
     begin = start
-    closing = _closing_parens(flat, start, end)
+    closing = deque(_closing_parens(flat, start, end))
     for match in _STOP.finditer(flat, start, end):
         if match.end() < begin or not _ends_sentence(flat, begin, match, end):
             continue
-        if any(a < match.start() < b for a, b in closing):
+        while closing and closing[0][1] <= match.start():
+            closing.popleft()
+        if closing and closing[0][0] < match.start():
             continue
         stop = match.end()
         while stop < end and flat[stop] in ")]\"'":
@@ -294,17 +297,13 @@ def _sentences(flat: str, start: int, end: int) -> list[tuple[int, int]]:
 
 def _closing_parens(flat: str, start: int, end: int) -> list[tuple[int, int]]:
     """Short parentheses that close: a full stop inside one ends no sentence."""
-    return (
-        [(m.start(), m.end()) for m in re.finditer(r"\([^()\n]{0,160}\)", flat[start:end])]
-        if start == 0
-        else [(m.start(), m.end()) for m in re.compile(r"\([^()\n]{0,160}\)").finditer(flat, start, end)]
-    )
+    return [(m.start(), m.end()) for m in _PARENTHESIS.finditer(flat, start, end)]
 
 
 def _ends_sentence(flat: str, begin: int, match: re.Match[str], end: int) -> bool:
     if match[0] != ".":
         return True
-    before = flat[begin : match.start()]
+    before = flat[max(begin, match.start() - 40) : match.start()]
     word = re.search(r"[A-Za-z][A-Za-z.]*$", before)
     after = flat[match.end() : min(end, match.end() + 20)]
     following = after.lstrip()
@@ -368,7 +367,7 @@ def _merge(lowered: str, pieces: list[_Piece]) -> list[_Piece]:
 
 def _piece_holds(lowered: str, piece: _Piece) -> tuple[bool, bool]:
     text = lowered[piece.start : piece.end]
-    if not any(c.isdigit() for c in text):
+    if not _DIGIT.search(text):
         return False, False
     return _holds(text)
 

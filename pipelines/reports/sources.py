@@ -78,14 +78,14 @@ def read_reports(path: Path) -> pl.DataFrame:
     """Table of reports (see `COLUMNS`), one row an exam, in the source's order.
 
     Args:
-        path: .csv, .parquet, .json or .ndjson (FHIR DiagnosticReport, a Bundle or a list of them), .txt, or a
-        folder of .txt and .json files.
+        path: .csv, .parquet, .json or .ndjson (FHIR DiagnosticReport, a Bundle or a list of them), .txt, or a folder of
+            .txt and .json files.
 
     An exam that comes twice keeps its first report; where the others differ, the row's problem says so.
 
     Raises:
-        ReportsError: the path is not there, is of another kind, has no exam or findings column, or cannot be
-        decoded as a table.
+        ReportsError: the path is not there, is of another kind, has no exam or findings column, or cannot be decoded as
+            a table.
     """
     if not path.exists():
         raise ReportsError(f"expected a file or folder of reports, got {path}, which is not there: check the path")

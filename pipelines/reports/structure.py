@@ -4,8 +4,9 @@ Region, organ, sub-site, side, change since the prior exam, and its text without
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from pipelines.reports.expressions import Role, find_expressions
 from pipelines.reports.lexicon import LEXICON_VERSION, MAX_WORDS, SECTION_REGIONS, TERMS, Term
@@ -19,12 +20,12 @@ VERSION = f"{LOGIC_VERSION}.{LEXICON_VERSION}"
 
 @dataclass(frozen=True)
 class Fields:
-    """A finding's structured fields. Null where the sentence does not say; `comparison` is "none" where no change
-    is stated.
+    """A finding's structured fields. Null where the sentence does not say; `comparison` is "none" where no change is
+    stated.
 
-    `laterality` is left, right, bilateral or midline, of the finding itself and never of the side it is compared
-    with. It is null for
-    organs whose parts are named left and right without lying on that side (heart chambers, lobes of the liver).
+    `laterality` is left, right, bilateral or midline, of the finding itself and never of the side it is compared with.
+    It is null for organs whose parts are named left and right without lying on that side (heart chambers, lobes of the
+    liver).
     """
 
     region: str | None
@@ -36,7 +37,9 @@ class Fields:
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
+    """A word or phrase of the lexicon in a text, at `start`..`end` (half-open)."""
+
     term: Term
     start: int
     end: int
@@ -44,6 +47,7 @@ class _Place:
 
 
 _WORD = re.compile(r"[a-z0-9]+(?:'s)?")
+_ENDS_PHRASE = re.compile(r"[.;,:()]")
 _NODE = re.compile(r"\b(?:lymph\s+nodes?|nodes?|nodal|adenopathy|lymphadenopathy)\b")
 _NODE_SITES = frozenset(
     ("neck", "mediastinum", "retroperitoneum", "pelvis", "peritoneum", "abdominal wall", "chest wall", "vessel",
@@ -78,11 +82,9 @@ _NOT_PLACES = re.compile(
 )
 _BESIDE = re.compile(
     r"\b(?:adjacent\s+to|abut\w*|near|next\s+to|close\s+to|above|below|than|compared\s+(?:to|with)|relative\s+to"
-    r"|versus|vs\.?|similar\s+to|anterior\s+to|posterior\s+to|lateral\s+to|medial\s+to"
-    r"|superior\s+to|inferior\s+to|deep\s+to|overlying|underlying|invad\w+|involv\w+\s+the\s+adjacent"
-    r"|extending\s+(?:in)?to|consistent\s+with|suggesting|known|metastatic\s+from|primary|history\s+of|behind"
-    r"|beneath|between|from)"
-    r"\s+(?:\w+[\s-]+){0,3}$"
+    r"|versus|vs\.?|similar\s+to|anterior\s+to|posterior\s+to|lateral\s+to|medial\s+to|superior\s+to|inferior\s+to"
+    r"|deep\s+to|overlying|underlying|invad\w+|involv\w+\s+the\s+adjacent|extending\s+(?:in)?to|consistent\s+with"
+    r"|suggesting|known|metastatic\s+from|primary|history\s+of|behind|beneath|between|from)\s+(?:\w+[\s-]+){0,3}$"
 )
 _SIDE = re.compile(
     r"(?<![a-z0-9])(?:(?P<left>left(?:ward)?|lt|lul|lll|[0-9]{1,2}l)|(?P<right>right(?:ward)?|rt|rul|rml|rll"
@@ -110,11 +112,11 @@ _STABLE = re.compile(
     r"|before|to\s+the\s+last|compared|in\s+size|appear\w*|since)|\bpersistent\s+and\s+unchanged"
 )
 _UPTAKE_NOUN = (
-    r"(?:(?:and|in|focal|focally|mild|mildly|diffuse|diffusely|intense|intensely|abnormal|physiologic|symmetric|asymmetric"
-    r"|linear|heterogeneous|moderate|metabolic|radiotracer|tracer|fdg|f-?18|glucose|radiopharmaceutical|psma|dotatate"
-    r"|fluciclovine|18f|curvilinear|patchy|nonspecific|slightly|nodular|hyper)[\s-]+)*"
-    r"(?:uptake|activity|avidity|metabolism|accumulation|fdg|tracer|radiotracer|hypermetabol\w+|radioactivity|density"
-    r"|attenuation|sclerosis|signal|conspicuity|foci|focus)"
+    r"(?:(?:and|in|focal|focally|mild|mildly|diffuse|diffusely|intense|intensely|abnormal|physiologic|symmetric"
+    r"|asymmetric|linear|heterogeneous|moderate|metabolic|radiotracer|tracer|fdg|f-?18|glucose|radiopharmaceutical"
+    r"|psma|dotatate|fluciclovine|18f|curvilinear|patchy|nonspecific|slightly|nodular|hyper)[\s-]+)*(?:uptake|activity"
+    r"|avidity|metabolism|accumulation|fdg|tracer|radiotracer|hypermetabol\w+|radioactivity|density|attenuation"
+    r"|sclerosis|signal|conspicuity|foci|focus)"
 )
 _UP = re.compile(
     rf"\bincreas\w+(?!\s+{_UPTAKE_NOUN})|\binterval\s+(?:increase|enlargement|growth|progression|worsening)"
@@ -124,11 +126,10 @@ _UP = re.compile(
     rf"|\bup\s+from\b"
 )
 _DOWN = re.compile(
-    r"\bdecreas\w+(?!\s+(?:attenuation|density))|\binterval\s+(?:decrease|improvement|reduction|regression"
-    r"|response)|\bimprov(?:ed|ing|ement)\b|\bregress\w+|\breduced\b|\bsmaller\s+than\b|\bless\s+(?:avid|intense"
-    r"|hypermetabolic|prominent|conspicuous)\b|\bdiminish\w+|\bdeclin\w+"
-    r"|\blower\s+than\s+(?:on\s+)?(?:the\s+)?(?:prior|previous|before)|\bdown\s+from\b|\bfallen\b|\bresolving\b"
-    r"|\b(?:partial|near[\s-]complete)\s+resolution"
+    r"\bdecreas\w+(?!\s+(?:attenuation|density))|\binterval\s+(?:decrease|improvement|reduction|regression|response)"
+    r"|\bimprov(?:ed|ing|ement)\b|\bregress\w+|\breduced\b|\bsmaller\s+than\b|\bless\s+(?:avid|intense|hypermetabolic"
+    r"|prominent|conspicuous)\b|\bdiminish\w+|\bdeclin\w+|\blower\s+than\s+(?:on\s+)?(?:the\s+)?(?:prior|previous"
+    r"|before)|\bdown\s+from\b|\bfallen\b|\bresolving\b|\b(?:partial|near[\s-]complete)\s+resolution"
 )
 _REFERENCE_PAREN = re.compile(
     r"\s*[(\[]\s*(?:(?:see|e\.g\.|for example|axial|transaxial|fused|pet/?ct|pet|ct|ac|nac|coronal|sagittal|series"
@@ -189,8 +190,12 @@ def section_region(section: str) -> str | None:
 
 
 @cache
-def _normal_terms() -> dict[tuple[str, ...], tuple[str, Term]]:
-    return {tuple(_WORD.findall(phrase)): (phrase, term) for phrase, term in TERMS.items()}
+def _terms_by_first_word() -> dict[str, dict[tuple[str, ...], tuple[str, Term]]]:
+    out: dict[str, dict[tuple[str, ...], tuple[str, Term]]] = {}
+    for phrase, term in TERMS.items():
+        words = tuple(_WORD.findall(phrase))
+        out.setdefault(words[0], {})[words] = (phrase, term)
+    return out
 
 
 def _singular(word: str) -> str:
@@ -205,36 +210,42 @@ def _singular(word: str) -> str:
     return word
 
 
-def find_places(flat: str) -> list[_Place]:
+@lru_cache(maxsize=1024)
+def find_places(flat: str) -> tuple[Place, ...]:
     """Words of the lexicon in a cleaned, lowered text, longest first at each place, in reading order."""
     hidden = _NOT_PLACES.sub(lambda m: " " * (m.end() - m.start()), flat)
     words = list(_WORD.finditer(hidden))
-    terms = _normal_terms()
-    out: list[_Place] = []
+    names = [w[0] for w in words]
+    by_first = _terms_by_first_word()
+    out: list[Place] = []
     i = 0
     while i < len(words):
-        for n in range(min(MAX_WORDS + 1, len(words) - i), 0, -1):
-            if re.search(r"[.;,:()]", hidden[words[i].start() : words[i + n - 1].end()]) is not None:
-                continue
-            key = tuple(w[0] for w in words[i : i + n])
-            hit = terms.get(key) or terms.get((*key[:-1], _singular(key[-1])))
-            if hit is not None:
-                out.append(_Place(hit[1], words[i].start(), words[i + n - 1].end(), hit[0]))
-                i += n
-                break
-        else:
-            i += 1
-    return out
+        first = names[i]
+        terms = by_first.get(first) or by_first.get(_singular(first))
+        taken = 1
+        if terms is not None:
+            for n in range(min(MAX_WORDS, len(words) - i), 0, -1):
+                end = words[i + n - 1].end()
+                if n > 1 and _ENDS_PHRASE.search(hidden, words[i].start(), end) is not None:
+                    continue
+                key = tuple(names[i : i + n])
+                hit = terms.get(key) or terms.get((*key[:-1], _singular(key[-1])))
+                if hit is not None:
+                    out.append(Place(hit[1], words[i].start(), end, hit[0]))
+                    taken = n
+                    break
+        i += taken
+    return tuple(out)
 
 
-def _main_place(flat: str, places: list[_Place]) -> _Place | None:
+def _main_place(flat: str, places: Sequence[Place]) -> Place | None:
     if not places:
         return None
     suv = re.search(r"suv|standard\w*\s+uptake", flat)
     values = find_expressions(flat).suvs
     first_value = next((v.start for v in values if v.role is Role.CURRENT), suv.start() if suv else len(flat))
 
-    def score(place: _Place) -> float:
+    def score(place: Place) -> float:
         points = 0.0
         if place.term.region is None or place.term.organ in _GENERIC:
             points -= 1.5
@@ -250,7 +261,7 @@ def _main_place(flat: str, places: list[_Place]) -> _Place | None:
 
 
 def _as_node_or_bone(
-    flat: str, place: _Place, organ: str | None, region: str | None, subsite: str | None
+    flat: str, place: Place, organ: str | None, region: str | None, subsite: str | None
 ) -> tuple[str | None, str | None, str | None]:
     has_node = _NODE.search(flat) is not None
     if place.phrase in ("iliac", "common iliac") and not has_node and _BONE.search(flat):

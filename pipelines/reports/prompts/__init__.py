@@ -1,0 +1,1 @@
+"""Prompts as files: instructions and worked examples, each file a version of its own."""
