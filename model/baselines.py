@@ -23,7 +23,7 @@ _WEIGHTS = (1.0, 0.5, 3.0, 0.5, 0.5)
 """Where a lesion lies says more of its text than how hot or large it is; the height in the body says most."""
 
 
-class NoTrainingLesions(ValueError):
+class NoTrainingLesionsError(ValueError):
     """A baseline has nothing to copy from."""
 
 
@@ -35,7 +35,7 @@ def nearest_neighbour(
 
     `samples`, `lesions` (localisations) and `exams` are rows of these tables. `text` is the neighbour's,
     `text_measured` the
-    same with the lesion's own numbers. Raises NoTrainingLesions where no finding is in the split train.
+    same with the lesion's own numbers. Raises NoTrainingLesionsError where no finding is in the split train.
     """
     frame = _measured(samples, lesions, exams)
     train, held_out = _parts(frame, splits)
@@ -54,7 +54,7 @@ def template(
     """Rows of `predictions`: one sentence with the measured numbers, the side by the affine, and the commonest
     place in training.
 
-    What a model must beat to show that it learned more than to measure. Raises NoTrainingLesions as
+    What a model must beat to show that it learned more than to measure. Raises NoTrainingLesionsError as
     `nearest_neighbour` does.
     """
     train, held_out = _parts(_measured(samples, lesions, exams), splits)
@@ -94,7 +94,7 @@ def _measured(samples: pl.DataFrame, lesions: pl.DataFrame, exams: pl.DataFrame)
 def _parts(frame: pl.DataFrame, splits: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
     train = frame.filter(pl.col("split") == "train")
     if train.is_empty():
-        raise NoTrainingLesions(
+        raise NoTrainingLesionsError(
             f"expected lesions in the split train, got none of {frame.height}: curate more patients or lower the "
             f"shares of val and test"
         )

@@ -11,10 +11,11 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
-from model.metrics import lesion, ngram
+from model.metrics import cider, judges, lesion, meteor, neural, ngram
 from model.metrics.intervals import patient_weights, percentile_interval
 from model.metrics.pairs import Mean, Pairs, pairs_of
 from model.metrics.published import published_scores
+from model.metrics.settings import NotComputableError, ScoreSettings
 from pipelines import schemas
 
 __all__ = [
@@ -22,7 +23,7 @@ __all__ = [
     "METRICS",
     "Mean",
     "Metric",
-    "NotComputable",
+    "NotComputableError",
     "Pairs",
     "ScoreSettings",
     "pairs_of",
@@ -34,10 +35,6 @@ __all__ = [
 
 LOGIC_VERSION = 1
 """Raised when a metric of this package changes what it gives."""
-
-
-class NotComputable(RuntimeError):
-    """Why a metric can not be computed here: which weights, package or data are missing, and how to give them."""
 
 
 class Computed(Protocol):
@@ -61,42 +58,22 @@ class Computed(Protocol):
 
 @dataclass(frozen=True)
 class Metric:
-    """A named metric; `compute` raises NotComputable where something is missing."""
+    """A named metric; `compute` raises NotComputableError where something is missing."""
 
     name: str
-    compute: Callable[[Pairs], Computed]
+    compute: Callable[[Pairs, ScoreSettings], Computed]
     description: str
-
-
-@dataclass(frozen=True)
-class ScoreSettings:
-    """How scores and their intervals are made."""
-
-    n_resamples: int = 1000
-    seed: int = 20251027
-    level: float = 0.95
-    text_column: str = "text_measured"
-    """The column of `predictions` that is scored: with measured numbers, or `text` as the model wrote it."""
-
-
-def _missing(what: str) -> Callable[[Pairs], Computed]:
-    def compute(pairs: Pairs) -> Computed:
-        raise NotComputable(what)
-
-    return compute
 
 
 _ALL = (
     Metric("BLEU", ngram.bleu, "Words and phrases in common, corpus level (sacrebleu)"),
     Metric("ROUGE-L", ngram.rouge_l, "Longest common subsequence of words, F (rouge-score)"),
-    Metric("METEOR", _missing("needs the WordNet data of nltk"), "Words in common by form, stem and synonym"),
-    Metric("CIDEr", _missing("not built yet"), "Phrases in common, weighted by how rare they are in the references"),
-    Metric("BERTScore", _missing("needs the weights of a language model by path"), "Words alike in context"),
-    Metric("BARTScore", _missing("needs the weights of BART by path"), "Likelihood of the reference given the text"),
-    Metric("RaTEScore", _missing("needs the package RaTEScore in a venv of its own and its weights"), "Entities alike"),
-    Metric(
-        "GREEN", _missing("needs a server with GREEN-RadLlama2-7b"), "Errors counted by a judge, trained on chest X-ray"
-    ),
+    Metric("METEOR", meteor.meteor, "Words in common by form, stem and synonym"),
+    Metric("CIDEr", cider.cider, "Phrases in common, weighted by how rare they are in the references"),
+    Metric("BERTScore", neural.bertscore, "Words alike in context"),
+    Metric("BARTScore", neural.bartscore, "Likelihood of the reference given the text"),
+    Metric("RaTEScore", judges.ratescore, "Entities alike"),
+    Metric("GREEN", judges.green, "Errors counted by a judge, trained on chest X-ray"),
     Metric("region", lesion.accuracy("region"), "Region of the body as in the reference"),
     Metric("organ", lesion.accuracy("organ"), "Organ as in the reference"),
     Metric("laterality", lesion.accuracy("laterality"), "Side as in the reference"),
@@ -107,8 +84,11 @@ _ALL = (
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 
 
+DEFAULTS = ScoreSettings()
+
+
 def score(
-    predictions: pl.DataFrame, names: Sequence[str] | None = None, settings: ScoreSettings = ScoreSettings()
+    predictions: pl.DataFrame, names: Sequence[str] | None = None, settings: ScoreSettings = DEFAULTS
 ) -> pl.DataFrame:
     """Rows of `scores`: every metric of every model and split of `predictions`, with intervals over patients.
 
@@ -124,7 +104,7 @@ def score(
 
 
 def per_sample_scores(
-    predictions: pl.DataFrame, names: Sequence[str] | None = None, settings: ScoreSettings = ScoreSettings()
+    predictions: pl.DataFrame, names: Sequence[str] | None = None, settings: ScoreSettings = DEFAULTS
 ) -> pl.DataFrame:
     """model, split, finding_id, patient_id, metric, value: one row a pair and metric that has a score for it."""
     chosen = [_metric(name) for name in (METRICS if names is None else names)]
@@ -133,8 +113,8 @@ def per_sample_scores(
     for model, split, pairs in _groups(predictions, settings):
         for metric in chosen if len(pairs) else ():
             try:
-                values = metric.compute(pairs).per_sample
-            except NotComputable:
+                values = metric.compute(pairs, settings).per_sample
+            except NotComputableError:
                 continue
             columns = {"finding_id": list(pairs.finding_ids), "patient_id": list(pairs.patients), "value": values}
             frames.append(
@@ -162,8 +142,8 @@ def _score_row(metric: Metric, pairs: Pairs, weights: np.ndarray | None, setting
     if weights is None:
         return row | {"status": "not computed", "n": 0, "note": _join("no text has a reference", pairs.note)}
     try:
-        computed = metric.compute(pairs)
-    except NotComputable as error:
+        computed = metric.compute(pairs, settings)
+    except NotComputableError as error:
         return row | {"status": "not computed", "note": str(error)}
     value = float(computed.values(np.ones((1, len(pairs))))[0])
     if not np.isfinite(value):

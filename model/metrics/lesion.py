@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from model.metrics.pairs import Mean, Pairs
+from model.metrics.settings import ScoreSettings
 from pipelines import samples
 from pipelines.reports.structure import VERSION as STRUCTURE_VERSION
 from pipelines.reports.structure import structure
@@ -106,18 +107,18 @@ _COMPARE: Mapping[str, Callable[[TextFields, TextFields], float]] = {
 }
 
 
-def accuracy(field: str) -> Callable[[Pairs], Mean]:
+def accuracy(field: str) -> Callable[[Pairs, ScoreSettings], Mean]:
     """The metric: share of texts whose field equals the reference's; a reference without the field does not count."""
     compare = _COMPARE[field]
 
-    def metric(pairs: Pairs) -> Mean:
+    def metric(pairs: Pairs, settings: ScoreSettings) -> Mean:
         each = [compare(fields_of(t), fields_of(r)) for t, r in zip(pairs.texts, pairs.references, strict=True)]
         return Mean(np.array(each, float), f"petar|{field} accuracy|rules:{STRUCTURE_VERSION}")
 
     return metric
 
 
-def generated_numbers(pairs: Pairs) -> Mean:
+def generated_numbers(pairs: Pairs, settings: ScoreSettings) -> Mean:
     """Share of texts whose numbers were right as the model wrote them, before measured ones were put in."""
     texts = pairs.generated or pairs.texts
     each = [_same_numbers(fields_of(t), fields_of(r)) for t, r in zip(texts, pairs.references, strict=True)]

@@ -9,6 +9,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU
 
 from model.metrics.pairs import Mean, Pairs
+from model.metrics.settings import ScoreSettings
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def bleu_of(texts: Sequence[str], references: Sequence[Sequence[str]]) -> Bleu:
     return Bleu(np.array(each), np.array(statistics, float).reshape(-1, 10), str(metric.get_signature()))
 
 
-def bleu(pairs: Pairs) -> Bleu:
+def bleu(pairs: Pairs, settings: ScoreSettings) -> Bleu:
     """BLEU-4 of sacrebleu, 13a tokens, case kept, exponential smoothing; per sample with effective order."""
     return bleu_of(pairs.texts, [pairs.references])
 
@@ -54,7 +55,7 @@ def rouge_l_scores(text: str, reference: str) -> tuple[float, float, float]:
     return score.precision, score.recall, score.fmeasure
 
 
-def rouge_l(pairs: Pairs) -> Mean:
+def rouge_l(pairs: Pairs, settings: ScoreSettings) -> Mean:
     """Mean F of rouge-score's rougeL with Porter's stemmer."""
     scorer = RougeScorer(["rougeL"], use_stemmer=True)
     each = [scorer.score(r, t)["rougeL"].fmeasure for t, r in zip(pairs.texts, pairs.references, strict=True)]

@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from model.baselines import NEAREST, TEMPLATE, NoTrainingLesions, nearest_neighbour, template
+from model.baselines import NEAREST, TEMPLATE, NoTrainingLesionsError, nearest_neighbour, template
 from pipelines import schemas
 from pipelines.samples import compose
 
@@ -55,7 +55,7 @@ class TestNearestNeighbour:
         assert frame["text"].null_count() == 0
 
     def test_nothing_to_copy_from(self) -> None:
-        with pytest.raises(NoTrainingLesions, match="got none of 1"):
+        with pytest.raises(NoTrainingLesionsError, match="got none of 1"):
             nearest_neighbour(*tables({"split": "test"}))
 
 

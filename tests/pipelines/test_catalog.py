@@ -306,7 +306,8 @@ class TestQueries:
         assert (row["same_slice_percent"], row["same_suvmax_percent"], row["same_both_percent"]) == (50, 100, 50)
 
     def test_shared_contour_counts_its_volume_once(self, home: Path) -> None:
-        write(Lake(home / "lake"), "localisations", [localisation("E1", "a"), localisation("E1", "b")])
+        both = [localisation("E1", "a", shares_with="E1:b"), localisation("E1", "b", shares_with="E1:a")]
+        write(Lake(home / "lake"), "localisations", both)
         build_catalog(home)
         row = run_query(home, "burden_per_patient").row(0, named=True)
         assert (row["n_lesions"], row["total_mtv_ml"], row["total_tlg"]) == (2, 3.0, 15.0)

@@ -5,6 +5,9 @@ import pytest
 
 from model.metrics.lesion import accuracy, fields_of, generated_numbers
 from model.metrics.pairs import Pairs
+from model.metrics.settings import ScoreSettings
+
+SETTINGS = ScoreSettings()
 
 REFERENCE = (
     "Region: chest. Organ: lung. Laterality: left. SUVmax: 8.2. Slice: 77. Comparison: increased. "
@@ -13,7 +16,7 @@ REFERENCE = (
 
 
 def value(field: str, text: str, reference: str = REFERENCE) -> float:
-    return float(accuracy(field)(Pairs([text], [reference], ["P1"])).per_sample[0])
+    return float(accuracy(field)(Pairs([text], [reference], ["P1"]), SETTINGS).per_sample[0])
 
 
 class TestFieldsOf:
@@ -78,5 +81,5 @@ class TestAccuracy:
 
     def test_numbers_as_generated_are_those_of_the_model(self) -> None:
         pairs = Pairs([REFERENCE], [REFERENCE], ["P1"], generated=[REFERENCE.replace("8.2", "3.0")])
-        assert generated_numbers(pairs).per_sample.tolist() == [0]
-        assert accuracy("numbers")(pairs).per_sample.tolist() == [1]
+        assert generated_numbers(pairs, SETTINGS).per_sample.tolist() == [0]
+        assert accuracy("numbers")(pairs, SETTINGS).per_sample.tolist() == [1]

@@ -6,6 +6,9 @@ from sacrebleu.metrics import BLEU
 
 from model.metrics.ngram import bleu, bleu_of, rouge_l, rouge_l_scores
 from model.metrics.pairs import Pairs
+from model.metrics.settings import ScoreSettings
+
+SETTINGS = ScoreSettings()
 
 TEXTS = ["The dog bit the man.", "It wasn't surprising.", "The man had just bitten him."]
 REFERENCES = [
@@ -23,20 +26,20 @@ class TestBleu:
         assert 100 * bleu_of(TEXTS, REFERENCES).values(np.ones((1, 3)))[0] == pytest.approx(48.530827, abs=1e-6)
 
     def test_weights_are_repetitions_of_the_corpus(self) -> None:
-        weighted = bleu(pairs()).values(np.array([[2.0, 0.0, 1.0]]))[0]
+        weighted = bleu(pairs(), SETTINGS).values(np.array([[2.0, 0.0, 1.0]]))[0]
         repeated = BLEU().corpus_score([TEXTS[i] for i in (0, 0, 2)], [[REFERENCES[0][i] for i in (0, 0, 2)]])
         assert 100 * weighted == pytest.approx(repeated.score)
 
     def test_signature_names_the_variant(self) -> None:
-        assert "tok:13a|smooth:exp|version:" in bleu(pairs()).signature
+        assert "tok:13a|smooth:exp|version:" in bleu(pairs(), SETTINGS).signature
 
     def test_equal_texts_score_one(self) -> None:
-        same = bleu(Pairs(TEXTS, TEXTS, ["a", "b", "c"]))
+        same = bleu(Pairs(TEXTS, TEXTS, ["a", "b", "c"]), SETTINGS)
         assert same.values(np.ones((1, 3)))[0] == pytest.approx(1)
         assert same.per_sample == pytest.approx(1)
 
     def test_no_word_in_common_scores_zero(self) -> None:
-        assert bleu(Pairs(["aa bb"], ["cc dd"], ["a"])).values(np.ones((1, 1)))[0] == 0
+        assert bleu(Pairs(["aa bb"], ["cc dd"], ["a"]), SETTINGS).values(np.ones((1, 1)))[0] == 0
 
 
 class TestRougeL:
@@ -46,5 +49,5 @@ class TestRougeL:
         assert recall == pytest.approx(0.667, abs=5e-4)
 
     def test_is_the_mean_of_its_samples(self) -> None:
-        computed = rouge_l(Pairs(["testing two", "x"], ["testing one two", "y"], ["a", "b"]))
+        computed = rouge_l(Pairs(["testing two", "x"], ["testing one two", "y"], ["a", "b"]), SETTINGS)
         assert computed.values(np.ones((1, 2)))[0] == pytest.approx(0.4)

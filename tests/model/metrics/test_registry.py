@@ -56,8 +56,8 @@ class TestScore:
         assert score(predictions(), settings=FAST).equals(score(predictions()[::-1], settings=FAST))
 
     def test_missing_metric_is_not_computed_and_says_why(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def missing(pairs: metrics.Pairs) -> metrics.Computed:
-            raise metrics.NotComputable("needs the weights at /weights/bart")
+        def missing(pairs: metrics.Pairs, settings: ScoreSettings) -> metrics.Computed:
+            raise metrics.NotComputableError("needs the weights at /weights/bart")
 
         monkeypatch.setitem(METRICS, "BARTScore", metrics.Metric("BARTScore", missing, ""))
         row = row_of(score(predictions(), ["BARTScore"], FAST), "BARTScore")

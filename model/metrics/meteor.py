@@ -1,0 +1,111 @@
+"""METEOR by nltk, with WordNet 3.0 from its database files: forms, stems and synonyms in common, in order."""
+
+import functools
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+
+import nltk
+import numpy as np
+from nltk.corpus.reader.wordnet import WordNetCorpusReader
+from nltk.translate.meteor_score import single_meteor_score
+
+from model.metrics.cider import tokenize
+from model.metrics.pairs import Mean, Pairs
+from model.metrics.settings import NotComputableError, ScoreSettings
+
+_NEEDED = (
+    "data.noun",
+    "data.verb",
+    "data.adj",
+    "data.adv",
+    "index.noun",
+    "index.verb",
+    "index.adj",
+    "index.adv",
+    "index.sense",
+)
+_DEBIAN = Path("/usr/share/wordnet")
+# Names of WordNet's lexicographer files by number, from its manual page lexnames(5WN); Debian ships the rest without
+# them.
+_LEXNAMES = {
+    "adj": "all pert",
+    "adv": "all",
+    "noun": "Tops act animal artifact attribute body cognition communication event feeling food group location motive "
+    "object person phenomenon plant possession process quantity relation shape state substance time",
+    "verb": "body change cognition communication competition consumption contact creation emotion motion perception "
+    "possession social stative weather",
+    "adj (participles)": "ppl",
+}
+_PART_OF_SPEECH = {"noun": 1, "verb": 2, "adj": 3, "adv": 4}
+
+
+def find_wordnet(folder: Path | None) -> Path:
+    """Folder of WordNet's database files: the given one, nltk's, or Debian's; raises NotComputableError where there is
+    none.
+    """
+    if folder is not None:
+        candidates = [folder]
+    else:
+        candidates = [Path(path) / "corpora" / "wordnet" for path in nltk.data.path] + [_DEBIAN]
+    for candidate in candidates:
+        if all((candidate / name).is_file() for name in _NEEDED):
+            return candidate
+    where = f"in {folder}" if folder else "under nltk's data folders or /usr/share/wordnet"
+    raise NotComputableError(
+        f"needs WordNet 3.0 ({_NEEDED[0]}, ...), none {where}: install Debian's wordnet-base and wordnet-sense-index, "
+        "or nltk.download('wordnet'), or set the folder `wordnet`"
+    )
+
+
+@functools.cache
+def _wordnet(folder: Path) -> WordNetCorpusReader:
+    known = str(folder.parent.parent) in nltk.data.path and folder.parent.name == "corpora"
+    if not known or not (folder / "lexnames").is_file():
+        folder = _as_nltk_has_it(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # That the multilingual functions are not available, which METEOR never asks for.
+        return WordNetCorpusReader(str(folder), omw_reader=None)
+
+
+def _as_nltk_has_it(folder: Path) -> Path:
+    """A copy of a WordNet folder at the only place that nltk opens, under corpora/wordnet, until the process ends."""
+    made = Path(_temporary(folder).name) / "corpora" / "wordnet"
+    if not made.exists():
+        made.mkdir(parents=True)
+        for path in folder.iterdir():
+            shutil.copyfile(path, made / path.name)
+        if not (made / "lexnames").exists():
+            (made / "lexnames").write_text(_lexnames())
+        nltk.data.path.insert(0, _temporary(folder).name)
+    return made
+
+
+def _lexnames() -> str:
+    """WordNet's file of lexicographer names: number, name, number of the part of speech."""
+    names = [(part.split()[0], name) for part, names in _LEXNAMES.items() for name in names.split()]
+    return "".join(
+        f"{number:02d}\t{part}.{name}\t{_PART_OF_SPEECH[part]}\n" for number, (part, name) in enumerate(names)
+    )
+
+
+@functools.cache
+def _temporary(folder: Path) -> "tempfile.TemporaryDirectory[str]":
+    return tempfile.TemporaryDirectory(prefix="wordnet-")
+
+
+def meteor_score(text: str, reference: str, wordnet: Path) -> float:
+    """METEOR of a text against a reference, 0..1, nltk's defaults (alpha 0.9, beta 3, gamma 0.5)."""
+    return float(single_meteor_score(tokenize(reference), tokenize(text), wordnet=_wordnet(wordnet)))
+
+
+def meteor(pairs: Pairs, settings: ScoreSettings) -> Mean:
+    """Mean METEOR of the pairs."""
+    folder = find_wordnet(settings.wordnet)
+    each = [meteor_score(t, r, folder) for t, r in zip(pairs.texts, pairs.references, strict=True)]
+    return Mean(
+        np.array(each), f"nltk|METEOR|alpha:0.9|beta:3|gamma:0.5|stem:porter|wordnet:3.0|version:{nltk.__version__}"
+    )
