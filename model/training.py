@@ -1,0 +1,576 @@
+"""The six stages of training, each from a checkpoint to a checkpoint, each of which goes on where a kill stopped it."""
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from model.checkpoints import (
+    Contract,
+    StageRecord,
+    build_model,
+    load_checkpoint,
+    load_weights,
+    read_contract,
+    read_tensors,
+    recover_folder,
+    save_checkpoint,
+    versions,
+    write_folder_atomically,
+)
+from model.config import STAGES, ModelConfig, Stage, TrainingSettings
+from model.inputs import NEEDED_COLUMNS, Batch, LesionDataset, collate, epoch_batches, target_text
+from model.petar import Petar
+from model.tokenizer import PetarTokenizer, load_tokenizer, train_tokenizer
+from pipelines.hashing import hash_of
+
+TRAINING_VERSION = "training-1"
+"""Raised when the same settings and data would give other weights: no state saved before is then gone on with."""
+
+_SMALL_FILE_BYTES = 1 << 20
+_PROGRESS, _WEIGHTS, _OPTIMISER = "progress.json", "weights.safetensors", "optimiser.pt"
+
+OnStep = Callable[[Mapping[str, float]], None]
+
+
+class TrainingError(RuntimeError):
+    """A stage that cannot be trained as asked; raised before the first step where that can be known."""
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage did. Losses are nats per answer token; None where nothing was trained or measured."""
+
+    stage: str
+    checkpoint: Path
+    loss_first: float | None
+    """Mean over the first steps (a twentieth of all, at least one)."""
+    loss_last: float | None
+    """Mean over as many last steps."""
+    val_loss: float | None
+    """On the validation samples, after the last step."""
+    curve: list[dict[str, float]]
+    """One entry a step: step, epoch, loss, learning_rate, grad_norm, samples_per_s, seconds, and val_loss at the end of
+    an epoch.
+    """
+    seconds: float
+    n_samples: int
+    steps: int
+    trainable_parameters: int
+    total_parameters: int
+    resumed_from_step: int = 0
+    reused: bool = False
+    """True when the checkpoint was there already, from the same data, settings and start."""
+    note: str = ""
+
+
+def trainable_names(model: Petar, stage: Stage) -> list[str]:
+    """Names of the parameters that a stage trains: the projector, the mask embedding, or everything."""
+    if stage not in STAGES:
+        raise TrainingError(f"expected a stage among {', '.join(STAGES)}, got {stage!r}")
+    part = stage.rpartition("_")[2]
+    prefix = {"projector": "projector.", "mask": "vision.mask_embedding.", "full": ""}[part]
+    return [name for name, _ in model.named_parameters() if name.startswith(prefix)]
+
+
+def freeze_for(model: Petar, stage: Stage) -> list[str]:
+    """Sets `requires_grad` on exactly what the stage trains, and returns those names."""
+    names = set(trainable_names(model, stage))
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in names)
+    return sorted(names)
+
+
+def data_hash(samples: pl.DataFrame, home: Path) -> str:
+    """Hash of what a stage sees: the samples' rows in order, and its files by size and, under 1 MiB, by content."""
+    columns = [c for c in NEEDED_COLUMNS if c in samples.columns]
+    rows = samples.select(columns).rows()
+    names = sorted(
+        {
+            n
+            for c in ("suv_path", "ct_path", "mask_path")
+            if c in columns
+            for n in samples[c].drop_nulls().unique().to_list()
+        }
+    )
+    files = []
+    for name in names:
+        path = Path(home) / name
+        size = path.stat().st_size if path.is_file() else -1
+        content = blake2b(path.read_bytes(), digest_size=8).hexdigest() if 0 <= size <= _SMALL_FILE_BYTES else ""
+        files.append([name, size, content])
+    return hash_of(columns, [list(r) for r in rows], files)[:16]
+
+
+def learning_rate_at(step: int, total: int, peak: float, warmup_fraction: float) -> float:
+    """Linear warm-up, then a cosine to zero; `step` counts from 0."""
+    warmup = max(1, round(total * warmup_fraction))
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+
+@dataclass
+class _Progress:
+    """Where a run stands: what is saved and gone on from."""
+
+    step: int = 0
+    seconds: float = 0.0
+    curve: list[dict[str, float]] = field(default_factory=list)
+    best_val_loss: float | None = None
+    epochs_since_best: int = 0
+    stopped: bool = False
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The steps of a stage: each a list of batches of (epoch, position)."""
+
+    steps: list[list[list[tuple[int, int]]]]
+    epoch_ends: set[int]
+
+    @classmethod
+    def make(cls, n: int, settings: TrainingSettings) -> "_Plan":
+        steps: list[list[list[tuple[int, int]]]] = []
+        ends = set()
+        for epoch in range(settings.epochs):
+            batches = list(epoch_batches(n, settings.batch_size, settings.seed, epoch, settings.samples_per_epoch))
+            steps += [batches[i : i + settings.accumulation] for i in range(0, len(batches), settings.accumulation)]
+            ends.add(len(steps))
+        return cls(steps, ends)
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The named device; `auto` is the first GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def train_stage(
+    stage: Stage,
+    train: pl.DataFrame,
+    val: pl.DataFrame,
+    config: ModelConfig,
+    settings: TrainingSettings,
+    home: Path,
+    out_dir: Path,
+    init: Path | None = None,
+    on_step: OnStep | None = None,
+    *,
+    texts: Iterable[str] = (),
+    reuse: bool = True,
+    device: str = "auto",
+) -> StageResult:
+    """Trains one stage and returns what came of it; its checkpoint is `out_dir/checkpoint`.
+
+    `train` and `val` are rows of the `samples` table. `init` is the checkpoint folder that the stage starts from;
+    without one the model starts from `settings`' weights or random, with a tokenizer trained on the samples' texts and
+    on `texts`. A killed call made again with the same arguments goes on from the last saved state and ends with the
+    same weights (to the bit on a CPU with the same number of threads). With `reuse` a finished checkpoint of the same
+    arguments is returned as it is.
+
+    Raises:
+        TrainingError: before the first step, for an empty split, samples that cannot be used, or a stage without data.
+        CheckpointError: `init` does not fit the configuration, or the disk is full; the last good checkpoint is kept.
+    """
+    home, out_dir = Path(home), Path(out_dir)
+    _check_split(stage, "train", train)
+    if settings.validation_samples:
+        _check_split(stage, "val", val)
+    data = data_hash(train, home)
+    identity = _identity(
+        stage, data, data_hash(_spread(val, settings.validation_samples), home), config, settings, init, texts
+    )
+    final, result_path = out_dir / "checkpoint", out_dir / "result.json"
+    if reuse and (done := _finished(result_path, final, identity)):
+        return done
+
+    target_device = pick_device(device)
+    model, tokenizer, lineage = _start(config, settings, train, init, list(texts), target_device)
+    train_set = LesionDataset(train, config, tokenizer, home, seed=settings.seed)
+    val_set = LesionDataset(_spread(val, settings.validation_samples), config, tokenizer, home)
+    _check_samples(stage, train_set, val_set)
+
+    names = freeze_for(model, stage)
+    total = sum(p.numel() for p in model.parameters())
+    if not names:
+        save_checkpoint(final, model, tokenizer, Contract(config, lineage, versions()))
+        result = StageResult(
+            stage,
+            final,
+            None,
+            None,
+            None,
+            [],
+            0.0,
+            len(train_set),
+            0,
+            0,
+            total,
+            note="nothing to train: the configuration has no mask embedding",
+        )
+        _write_result(result_path, result, identity)
+        return result
+
+    run = _Run(
+        stage,
+        model.to(target_device),
+        tokenizer,
+        train_set,
+        val_set,
+        settings,
+        out_dir,
+        identity,
+        target_device,
+        on_step,
+    )
+    progress, resumed = run.go()
+    losses = [entry["loss"] for entry in progress.curve]
+    window = max(1, len(losses) // 20)
+    first, last = float(np.mean(losses[:window])), float(np.mean(losses[-window:]))
+    val_loss = next((e["val_loss"] for e in reversed(progress.curve) if "val_loss" in e), None)
+    own = StageRecord(stage, data, len(train_set), progress.step, first, last, val_loss, settings.to_dict())
+    save_checkpoint(final, model.cpu(), tokenizer, Contract(config, (*lineage, own), versions()))
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    result = StageResult(
+        stage,
+        final,
+        first,
+        last,
+        val_loss,
+        progress.curve,
+        progress.seconds,
+        len(train_set),
+        progress.step,
+        trainable,
+        total,
+        resumed,
+    )
+    _write_result(result_path, result, identity)
+    run.forget()
+    return result
+
+
+def _spread(samples: pl.DataFrame, limit: int) -> pl.DataFrame:
+    """At most `limit` samples, evenly from the whole frame: its first ones would be of few exams."""
+    n = len(samples)
+    return samples if n <= limit else samples[[i * n // limit for i in range(limit)]]
+
+
+def _check_split(stage: str, name: str, samples: pl.DataFrame) -> None:
+    missing = [c for c in NEEDED_COLUMNS if c not in samples.columns]
+    if missing:
+        raise TrainingError(
+            f"stage {stage}, split {name}: expected the columns of the samples table, got a frame without "
+            f"{', '.join(missing)}"
+        )
+    if samples.is_empty():
+        raise TrainingError(
+            f"stage {stage}: expected samples in the split {name}, got none: curate more patients or change the "
+            "shares of the splits" + (" (validation_samples=0 trains without validation)" if name == "val" else "")
+        )
+
+
+def _check_samples(stage: str, *datasets: LesionDataset) -> None:
+    problems = [problem for dataset in datasets for problem in dataset.problems()]
+    if not problems:
+        return
+    shown = "; ".join(f"sample {p.sample_id} of exam {p.exam_id}: {p.message}" for p in problems[:5])
+    more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+    count = sum(len(d) for d in datasets)
+    raise TrainingError(
+        f"stage {stage}: {len(problems)} of {count} samples cannot be used: {shown}{more}. Drop or mend them "
+        "before training"
+    )
+
+
+def _identity(
+    stage: str,
+    train: str,
+    val: str,
+    config: ModelConfig,
+    settings: TrainingSettings,
+    init: Path | None,
+    texts: Iterable[str],
+) -> str:
+    # What does not change the weights does not make another run.
+    fixed = replace(settings, workers=0, save_every_steps=1).to_dict()
+    start = None if init is None else read_contract(Path(init)).to_dict()
+    return hash_of(TRAINING_VERSION, stage, train, val, config.to_dict(), fixed, start, sorted(set(texts)))
+
+
+def _finished(result_path: Path, final: Path, identity: str) -> StageResult | None:
+    recover_folder(final)
+    if not (result_path.is_file() and final.is_dir()):
+        return None
+    stored = json.loads(result_path.read_text())
+    if stored.pop("identity", None) != identity:
+        return None
+    return StageResult(**{**stored, "checkpoint": final, "reused": True})
+
+
+def _write_result(path: Path, result: StageResult, identity: str) -> None:
+    stored = {**asdict(result), "checkpoint": str(result.checkpoint), "identity": identity}
+    beside = path.with_name(f".{path.name}.partial")
+    beside.write_text(json.dumps(stored))
+    os.replace(beside, path)
+
+
+def _start(
+    config: ModelConfig,
+    settings: TrainingSettings,
+    train: pl.DataFrame,
+    init: Path | None,
+    texts: Sequence[str],
+    device: torch.device,
+) -> tuple[Petar, PetarTokenizer, tuple[StageRecord, ...]]:
+    """Model, tokenizer and lineage that a stage begins with."""
+    if init is not None:
+        loaded = load_checkpoint(Path(init), expected=config)
+        return loaded.model, loaded.tokenizer, loaded.contract.lineage
+    own = [text for row in train.iter_rows(named=True) for text in (row["question"], target_text(row, config))]
+    if settings.tokenizer:
+        tokenizer = load_tokenizer(Path(settings.tokenizer))
+    else:
+        tokenizer = train_tokenizer([*own, *texts], config.language.vocab_size)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        model = build_model(config, tokenizer)
+    if settings.language_epochs and not settings.language_weights:
+        pairs = [f"{row['question']} {target_text(row, config)}" for row in train.iter_rows(named=True)]
+        teach_language(model, tokenizer, [*pairs, *texts], settings, device)
+    return model, tokenizer, ()
+
+
+def teach_language(
+    model: Petar, tokenizer: PetarTokenizer, texts: Sequence[str], settings: TrainingSettings, device: torch.device
+) -> list[float]:
+    """The losses of teaching the language model to write the texts, without any image.
+
+    Stands in, at tiny size, for the pretraining that Phi-3 brings along: the first stages train a projector in front of
+    a language model that has to know its language.
+    """
+    rows = [tokenizer.text_ids(text)[: model.config.max_length] for text in texts]
+    model.to(device)
+    language = model.language.train()
+    optimiser = torch.optim.AdamW(language.parameters(), lr=3e-3, weight_decay=0.01)
+    batch_size = 32
+    plan = [
+        batch
+        for epoch in range(settings.language_epochs)
+        for batch in epoch_batches(len(rows), batch_size, settings.seed, epoch)
+    ]
+    losses = []
+    for step, batch in enumerate(plan):
+        chosen = [rows[i] for _, i in batch]
+        length = max(map(len, chosen))
+        ids = torch.full((len(chosen), length), tokenizer.pad_id)
+        mask = torch.zeros_like(ids)
+        for i, row in enumerate(chosen):
+            ids[i, : len(row)], mask[i, : len(row)] = torch.tensor(row), 1
+        ids, mask = ids.to(device), mask.to(device)
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate_at(step, len(plan), 3e-3, 0.05)
+        logits = language(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
+        wanted = mask[:, 1:].bool()
+        loss = nn.functional.cross_entropy(logits[wanted], ids[:, 1:][wanted])
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(language.parameters(), 1.0)
+        optimiser.step()
+        losses.append(loss.item())
+    return losses
+
+
+class _Run:
+    """The loop of one stage: step, log, validate, save, and go on after a kill."""
+
+    def __init__(
+        self,
+        stage: str,
+        model: Petar,
+        tokenizer: PetarTokenizer,
+        train_set: LesionDataset,
+        val_set: LesionDataset,
+        settings: TrainingSettings,
+        out_dir: Path,
+        identity: str,
+        device: torch.device,
+        on_step: OnStep | None,
+    ) -> None:
+        self.stage, self.model, self.tokenizer = stage, model, tokenizer
+        self.train_set, self.val_set, self.settings = train_set, val_set, settings
+        self.out_dir, self.identity, self.device, self.on_step = out_dir, identity, device, on_step
+        self.state_dir, self.best_dir, self.log_path = out_dir / "resume", out_dir / "best", out_dir / "log.jsonl"
+        self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        decayed = [p for p in self.parameters.values() if p.ndim >= 2]
+        plain = [p for p in self.parameters.values() if p.ndim < 2]
+        groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        self.optimiser = torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.learning_rate)
+        self.plan = _Plan.make(len(train_set), settings)
+        out_dir.mkdir(parents=True, exist_ok=True)
+
+    def go(self) -> tuple[_Progress, int]:
+        """(progress at the end, step that it went on from)."""
+        progress = self._resume()
+        resumed = progress.step
+        self._begin_log(progress)
+        try:
+            self._loop(progress)
+        except torch.cuda.OutOfMemoryError as error:
+            raise TrainingError(
+                f"stage {self.stage}: expected batch {self.settings.batch_size} of preset "
+                f"{self.model.config.name} to fit the GPU, it ran out of "
+                f"memory ({error}): lower batch_size and raise accumulation, or take the preset 'small' or 'tiny'"
+            ) from error
+        if self.settings.early_stop_epochs and self.best_dir.is_dir():
+            load_weights(
+                self.model, read_tensors(self.best_dir / _WEIGHTS), allow_missing=True, source="the best epoch"
+            )
+        return progress, resumed
+
+    def _loop(self, progress: _Progress) -> None:
+        total = len(self.plan.steps)
+        batches = self._batches(progress.step)
+        for step in range(progress.step, total):
+            if progress.stopped:
+                break
+            began = time.perf_counter()
+            group = [next(batches) for _ in self.plan.steps[step]]
+            entry = self._step(group, step, total)
+            epoch_ends = step + 1 in self.plan.epoch_ends
+            if epoch_ends and len(self.val_set):
+                entry["val_loss"] = self._validate()
+            seconds = time.perf_counter() - began
+            progress.step, progress.seconds = step + 1, progress.seconds + seconds
+            entry |= {"samples_per_s": sum(len(b.indices) for b in group) / seconds, "seconds": progress.seconds}
+            if self.device.type == "cuda":
+                entry["gpu_memory_gb"] = torch.cuda.max_memory_allocated(self.device) / 1e9
+            progress.curve.append(entry)
+            self._log(entry)
+            if "val_loss" in entry and self.settings.early_stop_epochs:
+                self._judge(progress, entry["val_loss"])
+            if (step + 1) % self.settings.save_every_steps == 0 and step + 1 < total:
+                self._save(progress)
+
+    def _step(self, group: Sequence[Batch], step: int, total: int) -> dict[str, float]:
+        rate = learning_rate_at(step, total, self.settings.learning_rate, self.settings.warmup_fraction)
+        for part in self.optimiser.param_groups:
+            part["lr"] = rate
+        self.model.train()
+        tokens = sum(batch.n_answer_tokens for batch in group)
+        loss_sum = 0.0
+        for batch in group:
+            loss = self._loss(batch) / tokens
+            loss.backward()
+            loss_sum += loss.item()
+        if not math.isfinite(loss_sum):
+            raise TrainingError(
+                f"stage {self.stage}, step {step + 1}: expected a finite loss, got {loss_sum}: lower learning_rate"
+            )
+        norm = float(nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip_norm))
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        epoch = self.plan.steps[step][0][0][0]
+        return {"step": step + 1, "epoch": epoch + 1, "loss": loss_sum, "learning_rate": rate, "grad_norm": norm}
+
+    def _loss(self, batch: Batch) -> Tensor:
+        batch = batch.to(self.device)
+        with self._autocast():
+            return self.model(batch.input_ids, batch.attention_mask, batch.images, batch.focal, batch.labels)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.settings.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def _validate(self) -> float:
+        self.model.eval()
+        total, tokens = 0.0, 0
+        with torch.no_grad():
+            for start in range(0, len(self.val_set), self.settings.batch_size):
+                items = [
+                    self.val_set[i] for i in range(start, min(start + self.settings.batch_size, len(self.val_set)))
+                ]
+                batch = collate(items, self.tokenizer.pad_id)
+                total += float(self._loss(batch))
+                tokens += batch.n_answer_tokens
+        return total / tokens
+
+    def _batches(self, from_step: int) -> Iterator[Batch]:
+        keys = [batch for step in self.plan.steps[from_step:] for batch in step]
+        make = partial(collate, pad_id=self.tokenizer.pad_id)
+        loader: DataLoader[Any] = DataLoader(
+            self.train_set,
+            batch_sampler=keys,  # type: ignore[arg-type]  # torch types it as lists of int; ours are (epoch, position)
+            collate_fn=make,
+            num_workers=self.settings.workers,
+            pin_memory=self.device.type == "cuda",
+            prefetch_factor=4 if self.settings.workers else None,
+        )
+        return iter(loader)
+
+    def _judge(self, progress: _Progress, val_loss: float) -> None:
+        if progress.best_val_loss is None or val_loss < progress.best_val_loss:
+            progress.best_val_loss, progress.epochs_since_best = val_loss, 0
+            write_folder_atomically(self.best_dir, lambda part: self._write_weights(part / _WEIGHTS))
+            return
+        progress.epochs_since_best += 1
+        progress.stopped = progress.epochs_since_best >= self.settings.early_stop_epochs
+
+    def _write_weights(self, path: Path) -> None:
+        save_file({n: p.detach().contiguous().cpu() for n, p in self.parameters.items()}, str(path))
+
+    def _save(self, progress: _Progress) -> None:
+        def write(part: Path) -> None:
+            self._write_weights(part / _WEIGHTS)
+            torch.save(self.optimiser.state_dict(), part / _OPTIMISER)
+            (part / _PROGRESS).write_text(json.dumps({"identity": self.identity, **asdict(progress)}))
+
+        write_folder_atomically(self.state_dir, write)
+
+    def _resume(self) -> _Progress:
+        """The saved state of this very run, put into model and optimiser; a fresh one where there is none."""
+        recover_folder(self.state_dir)
+        path = self.state_dir / _PROGRESS
+        if not path.is_file():
+            return _Progress()
+        stored = json.loads(path.read_text())
+        if stored.pop("identity") != self.identity:
+            return _Progress()
+        # What the stage freezes is as it started: only the trained part was saved.
+        load_weights(self.model, read_tensors(self.state_dir / _WEIGHTS), allow_missing=True, source="the saved state")
+        self.optimiser.load_state_dict(
+            torch.load(self.state_dir / _OPTIMISER, map_location=self.device, weights_only=True)
+        )
+        return _Progress(**stored)
+
+    def _begin_log(self, progress: _Progress) -> None:
+        self.log_path.write_text("".join(json.dumps(entry) + "\n" for entry in progress.curve))
+
+    def _log(self, entry: dict[str, float]) -> None:
+        with self.log_path.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+        if self.on_step is not None:
+            self.on_step(entry)
+
+    def forget(self) -> None:
+        """Drops the saved state once the checkpoint is there."""
+        shutil.rmtree(self.state_dir, ignore_errors=True)
+        shutil.rmtree(self.best_dir, ignore_errors=True)
