@@ -23,7 +23,8 @@ class TestMeteor:
         assert meteor_score(text, reference, wordnet) == pytest.approx(0.6944, abs=5e-5)
 
     def test_synonym_counts(self, wordnet: Path) -> None:
-        assert meteor_score("large tumor", "big tumor", wordnet) > meteor_score("green tumor", "big tumor", wordnet)
+        # Words that the stemmer leaves as they are: nltk looks up the stems of the others.
+        assert meteor_score("the car", "the auto", wordnet) > meteor_score("the car", "the dog", wordnet)
 
 
 class TestFindWordnet:
