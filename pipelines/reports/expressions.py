@@ -57,6 +57,7 @@ class Expressions:
 MAX_SUV = 500.0
 """Above this a number beside "SUV" is a slip (an activity, a slice), not an SUV."""
 MAX_SLICE = 3000
+MAX_PAIR_OF_SLICES = 10
 MAX_DIGITS = 8
 """A longer number is an identifier."""
 
@@ -171,7 +172,7 @@ _ENDS_OPEN = re.compile(
 )
 _BREAK = re.compile(r"(?<!\bvs)(?<!\bmax)(?<!\bapprox)(?<!\bca)(?<!\bavg)[.!?]\s|;|\n\s*\n")
 _NOUN_AFTER = re.compile(
-    r"\s+(?!on\b|in\b|at\b|previous|prior|today|current|now\b|from\b|to\b|and\b|compared|versus|vs\b|within|for\b"
+    r"\s+(?!on\b|in\b|at\b|ha(?:s|ve|d)\b|show|demonstrat|measur|are\b|each\b|both\b|previous|prior|today|current|now\b|from\b|to\b|and\b|compared|versus|vs\b|within|for\b"
     r"|which|with|seen|respectively|slice|image|img|im\b|series|se\b|units?\b|g/|suv|max|was|were|is\b|of\b|before"
     r"|earlier|or\b|but\b|while|whereas|by\b|as\b|then|this|per\b|up\b|down\b|unchanged|stable|increased|decreased"
     r"|similar|axial|pet|ct\b|\()[a-z]"
@@ -207,6 +208,9 @@ _FILL_WORDS = (
 )
 _FILL_EXAM_WORDS = r"exam|examination|study|scan|pet|pet/ct|pet-ct|imaging|it's|its|this|lesion|mass|node|nodule|same"
 _FILL_NARROW = rf"(?:\s*(?:{_FILL_WORDS})(?![a-z]))*\s*$"
+# "previously 1.4 cm, with an SUV max of 2.9": the comma ends the aside, so the 2.9 need not be the prior exam's.
+_FILL_TO_SIZE = _FILL_NARROW
+_FILL_NARROW = _FILL_NARROW.replace("(?:cm|mm)", r"(?:cm|mm)(?!\s*,)")
 _FILL = rf"(?:\s*(?:{_FILL_WORDS}|{_FILL_EXAM_WORDS})(?![a-z]))*\s*$"
 _FILL_ALONE = re.compile(_FILL)
 # A cue that stands right before the number: "previously 8.8", "(was 6.3)", "compared to an SUV max of 11.2",
@@ -217,6 +221,7 @@ _PRIOR_RIGHT_BEFORE = re.compile(
     rf"|\bhad\s+been|\bused\s+to\s+be)" + _FILL_NARROW
 )
 _PRIOR_WITH_EXAM_BEFORE = re.compile(rf"(?:\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE})" + _FILL)
+_PRIOR_SIZE_BEFORE = re.compile(rf"\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE}" + _FILL_TO_SIZE)
 _WAS_RIGHT_BEFORE = re.compile(r"(?:^|[(,\[])\s*(?:which\s+|it\s+|and\s+)?(?:was|were|measured|had)" + _FILL_NARROW)
 _PRIOR_ANYWHERE = re.compile(rf"\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE}|\bon\s+\x00+|\bin\s+\x00+|\bfrom\s+\x00+|\x00+")
 _PRIOR_RIGHT_AFTER = re.compile(
@@ -245,6 +250,12 @@ _LEADING_PRIOR_EXAM = re.compile(
     r"|was|were|measured|demonstrated|showed)\b[^.;,]*$"
 )
 _CLAUSE_END = re.compile(r"[,;(\[)\]]|\.\s|\b(?:and|but|versus|vs|compared|while|whereas)\b")
+_ARROW = re.compile(r"\s*(?:→|->|=>|-->)\s*$")
+_GONE_AFTER = re.compile(
+    r"\b(?:(?:has|have|had)\s+(?:\w+\s+){0,2}?resolved|no\s+longer|not\s+(?:currently\s+)?(?:seen|present|visuali[sz]ed|identified|evident)"
+    r"|(?:complete|interval|metabolic)\s+(?:\w+\s+)?resolution|is\s+(?:now\s+)?resolved|(?:has|have)\s+disappeared|is\s+gone)\b"
+)
+_SEEN_BEFORE = re.compile(r"\b(?:previously|prior|previous|formerly|earlier)\b")
 _RANGE_BEFORE = re.compile(r"\b(?:rang(?:e|es|ed|ing)|var(?:y|ies|ied|ying)|between|anywhere|spanning)\b[^.;]*$")
 _RANGE_JOIN = re.compile(
     r"\s*(?:g/ml\s*)?(?:-|to|through|thru|--)\s*(?:suv\s*(?:max)?\s*)?(?:of\s+)?(?:approximately\s+|about\s+)?$"
@@ -348,8 +359,10 @@ def find_expressions(text: str) -> Expressions:
 
 
 def _suv_words(text: str) -> list[_Word]:
-    words = []
+    words: list[_Word] = []
     for match in _SUV.finditer(text):
+        if words and match.start() < words[-1].end:
+            continue
         pre, post = (match["pre"] or "").strip(), (match["post"] or "").strip(" _-,([)]")
         if post.startswith(("mean", "average", "avg")) or (not post and pre.startswith(("mean", "average", "avg"))):
             measure = "mean"
@@ -410,10 +423,11 @@ def _classify(text: str, words: list[_Word]) -> tuple[list[_Number], list[SliceN
             else:
                 kind, now = "slice", "slice"
         elif previous == "slice" and is_integer and (chain := _CHAIN.fullmatch(between)) and not _UNIT.match(after):
-            if chain["total"]:
+            if chain["total"] and not (chain["total"] == "/" and int(token) - slices[-1].number < MAX_PAIR_OF_SLICES):
                 kind = "other"
             elif not _NOUN_AFTER.match(after) or chain["range"]:
                 kind, now = "slice", "slice"
+                # "images 88/89" are two slices, "image 88/230" is one of 230.
                 role = Role.RANGE if chain["range"] else Role.LIST
                 slices[-1] = replace(slices[-1], role=role)
         elif _UNIT.match(after) or _DIMENSION_BEFORE.search(before) or _LETTER_AFTER.match(after):
@@ -565,7 +579,7 @@ def _suv_roles(text: str, governed: list[tuple[_Number, _Word | None]], slices: 
             role = Role.OTHER_MEASURE
         elif _BOUND_BEFORE.search(before) and word is not None and not _REFERENCE_STRONG.search(before):
             role = Role.BOUND
-        elif _is_reference(text, before, clause, own_after, is_first):
+        elif _is_reference(before, after, clause, own_after, is_first):
             role = Role.REFERENCE
         elif _CURRENT_RIGHT_AFTER.match(own_after):
             role = Role.CURRENT
@@ -579,6 +593,8 @@ def _suv_roles(text: str, governed: list[tuple[_Number, _Word | None]], slices: 
             _PRIOR_RIGHT_BEFORE.search(before)
             or _PRIOR_RIGHT_AFTER.match(own_after)
             or _has_prior_lead(text, number.start, left_limit)
+            or (_ARROW.match(after) and right_limit == next_start)
+            or (len(governed) == 1 and _is_gone(text, number))
             or (_WAS_RIGHT_BEFORE.search(before) and not is_first)
             or (_PRIOR_WITH_EXAM_BEFORE.search(before) and not is_first)
         ):
@@ -588,6 +604,7 @@ def _suv_roles(text: str, governed: list[tuple[_Number, _Word | None]], slices: 
                 _PRIOR_ANYWHERE.search(clause)
                 or _DATE_RIGHT_AFTER.match(own_after)
                 or _PRIOR_WITH_EXAM_BEFORE.search(before)
+                or _PRIOR_SIZE_BEFORE.search(before)
             )
         values.append(SuvValue(number.value, number.start, number.end, role))
         loose.append(is_loose)
@@ -620,6 +637,14 @@ def _own_after(after: str, before: str, meets_value: bool) -> str:
     return own
 
 
+def _is_gone(text: str, number: _Number) -> bool:
+    """Whether a text tells of a lesion that was there before and is no more, and gives its value in between."""
+    before, after = text[: number.start], text[number.end :]
+    before = before[max(before.rfind(". "), before.rfind(";")) + 1 :]
+    after = re.split(r"\.\s|;", after, maxsplit=1)[0]
+    return _SEEN_BEFORE.search(before) is not None and _GONE_AFTER.search(after) is not None
+
+
 def _has_prior_lead(text: str, position: int, left_limit: int) -> bool:
     """Whether the sentence, or what follows a semicolon or opens a parenthesis, begins by naming the prior exam and
     leads to a number.
@@ -632,8 +657,23 @@ def _has_prior_lead(text: str, position: int, left_limit: int) -> bool:
     return bool(_LEADING_PRIOR.match(lead) or _LEADING_PRIOR_EXAM.match(lead))
 
 
-def _is_reference(text: str, before: str, clause: str, own_after: str, is_first: bool) -> bool:
-    if _REFERENCE_RIGHT_AFTER.match(own_after):
+_FOR_COMPARISON_AFTER = re.compile(
+    r"\s*,?\s*(?:used\s+)?(?:for|as(?:\s+an?)?)\s+(?:internal\s+)?(?:comparison|reference)\b"
+)
+_REGION_RIGHT_BEFORE = re.compile(
+    r"[(,;]\s*(?:and\s+)?(?:the\s+)?(?:normal\s+|background\s+|mean\s+)*(?:liver|hepatic|mediastin\w*|mbp|aort\w*|spleen|splenic|muscle|marrow)"
+    r"(?:\s+(?:activity|uptake|background|parenchyma|reference))?\s*[:=]?\s*"
+    r"(?:(?:max\w*\s+)?(?:suv|standardi[sz]ed\s+uptake\s+value)[\s_-]*(?:max\w*|mean)?)?\s*(?:of|is|was|:|=|,)?\s*$"
+)
+_SLICE_FOLLOWS = re.compile(
+    r"\s*[,;]?\s*[(\[]?\s*(?:(?:on|at|in|axial|pet|ct|series\s*\d+,?)\s+)*(?:slice|image|img|im\b)"
+)
+
+
+def _is_reference(before: str, after: str, clause: str, own_after: str, is_first: bool) -> bool:
+    if _REFERENCE_RIGHT_AFTER.match(own_after) or _FOR_COMPARISON_AFTER.match(own_after):
+        return True
+    if not is_first and _REGION_RIGHT_BEFORE.search(before) and not _SLICE_FOLLOWS.match(after):
         return True
     if _REFERENCE_BEFORE_PAREN.search(before) and _COMPARE.search(before):
         # "... above the blood pool (SUV 1.9)": what stands in the parenthesis is the reference's own.

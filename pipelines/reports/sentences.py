@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from pipelines.reports.expressions import Expressions, find_expressions, has_suv
+from pipelines.reports.expressions import Expressions, Role, find_expressions, has_suv
 from pipelines.reports.structure import find_places, section_region
 from pipelines.reports.text import clean, lower
 
@@ -450,7 +450,7 @@ def _split_semicolons(lowered: str, start: int, end: int) -> list[tuple[int, int
     groups: list[list[int]] = []
     begin = 0
     for cut in [*cuts, len(text)]:
-        if groups and _complete(text[groups[-1][0] : groups[-1][1]]) and _complete(text[begin:cut]):
+        if groups and _complete(text[groups[-1][0] : groups[-1][1]]) and _stands_alone(text[begin:cut]):
             groups.append([begin, cut])
         elif groups:
             groups[-1][1] = cut
@@ -458,6 +458,13 @@ def _split_semicolons(lowered: str, start: int, end: int) -> list[tuple[int, int
             groups.append([begin, cut])
         begin = cut + 1
     return [_strip(lowered, start + a, start + b) for a, b in groups]
+
+
+def _stands_alone(text: str) -> bool:
+    """Whether what follows a `;` is a finding of its own, and not the same one's value of another exam."""
+    return (
+        _complete(text) and bool(find_places(text)) and any(v.role is Role.CURRENT for v in find_expressions(text).suvs)
+    )
 
 
 def _complete(text: str) -> bool:

@@ -165,7 +165,9 @@ def structure(text: str, section: str | None = None) -> Fields:
         if region is None:
             region = next((p.term.region for p in places if p.term.region), None)
     if region is None and section:
-        region = section_region(section)
+        headed = _of_section(section)
+        if headed is not None:
+            region, organ = headed.region, organ or headed.organ
     return Fields(
         region,
         organ,
@@ -178,7 +180,16 @@ def structure(text: str, section: str | None = None) -> Fields:
 
 def names_anatomy(text: str, section: str | None = None) -> bool:
     """Whether a finding says where it is: by any word of the lexicon, or by the heading that it stands under."""
-    return bool(find_places(lower(clean(text)))) or (bool(section) and section_region(section or "") is not None)
+    return bool(find_places(lower(clean(text)))) or (bool(section) and _of_section(section or "") is not None)
+
+
+def _of_section(section: str) -> Term | None:
+    """What a heading names: an organ ("Thyroid"), or a region alone."""
+    region = section_region(section)
+    if region is not None:
+        return Term(None, region)
+    places = find_places(lower(clean(section)))
+    return places[0].term if len(places) == 1 else None
 
 
 def section_region(section: str) -> str | None:
