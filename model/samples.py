@@ -37,7 +37,7 @@ def build_samples(home: Home, label_maps: Mapping[str, str], settings: SampleSet
     made_from = {
         "curation": curation_version(home),
         "label_maps": hash_of(label_maps, [_state(home.root / p) for p in label_maps.values()]),
-        "logic": hash_of(samples_module.LOGIC_VERSION, anatomy_module.LOGIC_VERSION, settings),
+        "logic": hash_of(samples_module.LOGIC_VERSION, anatomy_module.LABELS_VERSION, settings),
     }
     meta = lake.shard_meta("samples")
     if meta is not None and meta.inputs.get("made_from") == made_from:
@@ -47,6 +47,9 @@ def build_samples(home: Home, label_maps: Mapping[str, str], settings: SampleSet
     organs, problems = anatomy_samples(
         exams, {exam: home.root / path for exam, path in label_maps.items()}, home.root, splits=settings
     )
+    if settings.anatomy_per_exam:
+        order = pl.col("sample_id").map_elements(lambda sample_id: hash_of(sample_id), return_dtype=pl.String)
+        organs = organs.filter(order.rank().over("exam_id") <= settings.anatomy_per_exam)
     # Paths in the lake are relative to the home, so that it can be moved.
     organs = organs.with_columns(pl.col("mask_path").str.strip_prefix(f"{home.root}/"))
     frame = pl.concat([finding_samples(lesions, findings, exams, settings), organs])

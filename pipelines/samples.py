@@ -40,6 +40,8 @@ class SampleSettings(SplitSettings):
     """How samples are made: shares of the splits, the question, and whether the answers carry numbers."""
 
     question: str = QUESTION
+    anatomy_per_exam: int = 0
+    """At most so many organs of an exam, chosen by hash; 0: all that are there (about a hundred)."""
     mask_numbers: bool = False
     """Write `[#]` in the answers for SUVs, slices and sizes; they are measured, so a model need not learn to guess
     them.
