@@ -205,9 +205,10 @@ def _settle(located: list[_Located], settings: LocateSettings) -> list[_Located]
     for n, one in enumerate(settled):
         if one.outcome is None and len(one.candidates) > 1:
             rest = [c for c in one.candidates if c.peak_ijk not in taken] or list(one.candidates)
-            rest.sort(key=lambda c: -c.prominence_suv)
+            weights = {c: c.weight(settings.near_slices) for c in rest}
+            rest.sort(key=lambda c: -weights[c])
             alone = len(rest) == 1
-            clear = not alone and rest[0].prominence_suv >= settings.decisive * rest[1].prominence_suv
+            clear = not alone and weights[rest[0]] >= settings.decisive * weights[rest[1]]
             if alone or clear:
                 taken.add(rest[0].peak_ijk)
                 settled[n] = replace(one, candidates=(rest[0],))

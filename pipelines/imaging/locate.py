@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines.imaging.volume import Volume
 
-LOGIC_VERSION = "locate-1"
+LOGIC_VERSION = "locate-2"
 
 Ijk = tuple[int, int, int]
 
@@ -35,9 +35,10 @@ class LocateSettings:
     background_weight: float = 0.617
     max_weight: float = 0.316
     reach_mm: float = 60.0
-    stand_out: float = 0.05
-    stand_out_suv: float = 0.3
+    stand_out: float = 0.03
+    stand_out_suv: float = 0.1
     decisive: float = 2.0
+    near_slices: float = 4.0
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain values, for hashing."""
@@ -64,6 +65,11 @@ class Candidate:
         """By how many SUV the peak stands out."""
         return self.suvmax - self.saddle_suv
 
+    def weight(self, near_slices: float) -> float:
+        """What a candidate weighs against others: its prominence, less the farther its peak is from the reported
+        slice."""
+        return self.prominence_suv / (1.0 + self.slices_away / near_slices)
+
 
 @dataclass(frozen=True)
 class NearestMiss:
@@ -89,17 +95,17 @@ class Locator:
         """Components above T0 on slice k whose maximum is within the tolerance of suvmax."""
         s = self.settings
         threshold = s.threshold_suv(suvmax)
-        peaks, values, saddles = _flood_slice(
+        peaks, values = _flood_slice(
             self.suv.array, self._state, k, np.float32(threshold), np.float32(suvmax + s.tolerance_suv + _EPSILON)
         )
         return [
-            Candidate(_ijk(p), float(v), "published", threshold, 0)
-            for p, v, _ in zip(peaks, values, saddles)
+            Candidate(_ijk(p), float(v), "published", threshold, abs(int(p[2]) - k))
+            for p, v in zip(peaks, values)
             if v >= suvmax - s.tolerance_suv - _EPSILON
         ]
 
     def basins(self, k: int, suvmax: float) -> list[Candidate]:
-        """Local maxima of the value whose own basin reaches slice k and stands out, the most prominent first."""
+        """Local maxima of the value whose own basin reaches slice k and stands out, the weightiest first."""
         s = self.settings
         reach = int(np.ceil(s.reach_mm / self.suv.spacing_mm[2]))
         low, high = max(0, k - reach), min(self.suv.shape[2], k + reach + 1)
@@ -112,8 +118,8 @@ class Locator:
             need = max(s.stand_out * value, s.stand_out_suv)
             saddle, k_low, k_high = _basin(self.suv.array, self._state, *ijk, floor)
             if value - saddle >= need and k_low <= k <= k_high:
-                found.append(Candidate(ijk, value, "basin", float(saddle), 0))
-        return sorted(found, key=lambda c: (-c.prominence_suv, c.peak_ijk))
+                found.append(Candidate(ijk, value, "basin", float(saddle), abs(ijk[2] - k)))
+        return sorted(found, key=lambda c: (-c.weight(s.near_slices), c.peak_ijk))
 
     def _maxima(self, k_low: int, k_high: int, suvmax: float) -> NDArray[np.int64]:
         tolerance = self.settings.tolerance_suv + _EPSILON
@@ -144,7 +150,7 @@ def _ijk(row: Any) -> Ijk:
 
 @numba.njit(cache=True)
 def _flood_slice(array, state, k, threshold, ceiling):
-    """Peaks (n, 3), their values, and sizes of the components above `threshold` with a voxel on slice k, none above
+    """Peaks (n, 3) and their values of the components above `threshold` with a voxel on slice k, none above
     `ceiling`."""
     n_i, n_j, n_k = array.shape
     capacity = 4096
@@ -152,7 +158,6 @@ def _flood_slice(array, state, k, threshold, ceiling):
     end = 0
     peaks = np.empty((64, 3), np.int64)
     values = np.empty(64, np.float32)
-    sizes = np.empty(64, np.int64)
     n_found = 0
     for j0 in range(n_j):
         for i0 in range(n_i):
@@ -209,14 +214,13 @@ def _flood_slice(array, state, k, threshold, ceiling):
                     state[queue[n, 0], queue[n, 1], queue[n, 2]] = 2
             else:
                 if n_found == len(values):
-                    peaks, values, sizes = _more(peaks), _more1(values), _more2(sizes)
+                    peaks, values = _more(peaks), _more1(values)
                 peaks[n_found, 0], peaks[n_found, 1], peaks[n_found, 2] = queue[at, 0], queue[at, 1], queue[at, 2]
                 values[n_found] = best
-                sizes[n_found] = end - begin
                 n_found += 1
     for n in range(end):
         state[queue[n, 0], queue[n, 1], queue[n, 2]] = 0
-    return peaks[:n_found], values[:n_found], sizes[:n_found]
+    return peaks[:n_found], values[:n_found]
 
 
 @numba.njit(cache=True)
@@ -236,13 +240,6 @@ def _more(rows):
 @numba.njit(cache=True)
 def _more1(rows):
     bigger = np.empty(2 * len(rows), np.float32)
-    bigger[: len(rows)] = rows
-    return bigger
-
-
-@numba.njit(cache=True)
-def _more2(rows):
-    bigger = np.empty(2 * len(rows), np.int64)
     bigger[: len(rows)] = rows
     return bigger
 
