@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from model.metrics import cider, judges, lesion, meteor, neural, ngram
-from model.metrics.intervals import patient_weights, percentile_interval
+from model.metrics.intervals import effective_patients, patient_weights, percentile_interval
 from model.metrics.pairs import Mean, Pairs, pairs_of
 from model.metrics.published import published_scores
 from model.metrics.settings import NotComputableError, ScoreSettings
@@ -148,7 +148,7 @@ def _score_row(metric: Metric, pairs: Pairs, weights: np.ndarray | None, setting
     value = float(computed.values(np.ones((1, len(pairs))))[0])
     if not np.isfinite(value):
         return row | {"status": "not computed", "n": 0, "note": _join("no reference says it", pairs.note)}
-    low, high = percentile_interval(computed.values(weights), settings.level)
+    low, high = percentile_interval(computed.values(weights), settings.level, effective_patients(pairs.patients))
     if len(set(pairs.patients)) < 2:
         low = high = None
         row["note"] = _join("no interval: one patient", pairs.note)

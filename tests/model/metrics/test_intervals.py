@@ -1,0 +1,88 @@
+"""Intervals: patients are drawn whole, and 95 % intervals hold the truth in 93 to 97 of 100 simulated cohorts."""
+
+import numpy as np
+import pytest
+
+from model.metrics.intervals import effective_patients, patient_swaps, patient_weights, percentile_interval
+from model.metrics.ngram import Bleu
+from model.metrics.pairs import Mean
+
+
+def coverage(n_patients: int, n_cohorts: int, seed: int) -> float:
+    """Share of simulated cohorts whose interval holds the true mean; lesions of a patient are alike, patients
+    differ.
+    """
+    rng = np.random.default_rng(seed)
+    held = 0
+    for cohort in range(n_cohorts):
+        sizes = rng.integers(1, 6, n_patients)
+        patients = np.repeat(np.arange(n_patients), sizes).astype(str)
+        shared = np.repeat(rng.normal(0, 1, n_patients), sizes)
+        scores = Mean(0.5 + shared + rng.normal(0, 0.5, len(patients)), "simulated")
+        values = scores.values(patient_weights(list(patients), 400, cohort))
+        low, high = percentile_interval(values, 0.95, effective_patients(patients.tolist()))
+        held += low <= 0.5 <= high
+    return held / n_cohorts
+
+
+class TestCoverage:
+    @pytest.mark.parametrize("n_patients", [12, 40])
+    def test_intervals_hold_the_truth_as_often_as_they_say(self, n_patients: int) -> None:
+        assert 0.93 <= coverage(n_patients, 2000, n_patients) <= 0.97
+
+    def test_drawing_lesions_would_be_too_narrow(self) -> None:
+        rng = np.random.default_rng(0)
+        patients = np.repeat(np.arange(30), 6).astype(str)
+        scores = Mean(np.repeat(rng.normal(0, 1, 30), 6) + rng.normal(0, 0.3, 180), "simulated")
+        of_patients = np.subtract(*percentile_interval(scores.values(patient_weights(list(patients), 400, 1)))[::-1])
+        alone = [str(i) for i in range(180)]
+        of_lesions = np.subtract(*percentile_interval(scores.values(patient_weights(alone, 400, 1)))[::-1])
+        assert of_lesions < 0.6 * of_patients
+
+
+class TestPatientWeights:
+    def test_lesions_of_a_patient_come_together(self) -> None:
+        weights = patient_weights(["a", "b", "a", "c"], 200, 1)
+        assert (weights[:, 0] == weights[:, 2]).all()
+        assert (weights[:, [0, 1, 3]].sum(axis=1) == 3).all()
+
+    def test_same_seed_same_weights(self) -> None:
+        assert (patient_weights(["a", "b"], 5, 7) == patient_weights(["a", "b"], 5, 7)).all()
+
+
+class TestPatientSwaps:
+    def test_lesions_of_a_patient_are_swapped_together(self) -> None:
+        swaps = patient_swaps(["a", "b", "a"], 100, 1)
+        assert (swaps[:, 0] == swaps[:, 2]).all()
+        assert 20 < (swaps[:, 0] != swaps[:, 1]).sum() < 80
+
+
+class TestEffectivePatients:
+    def test_patients_of_equal_size_all_count(self) -> None:
+        assert effective_patients(["a", "a", "b", "b", "c", "c"]) == pytest.approx(3)
+
+    def test_one_large_patient_counts_for_most(self) -> None:
+        assert effective_patients(["a"] * 98 + ["b", "c"]) == pytest.approx(1.04, abs=0.01)
+
+
+class TestPercentileInterval:
+    def test_uncomputable_resamples_do_not_count(self) -> None:
+        assert percentile_interval(np.array([np.nan, 1.0, 1.0])) == (1, 1)
+        assert percentile_interval(np.array([np.nan])) == (None, None)
+
+    def test_few_patients_widen_it(self) -> None:
+        values = np.linspace(0, 1, 1001)
+        low, high = percentile_interval(values, 0.95, 5)
+        assert low < 0.025 < 0.975 < high
+
+    def test_many_patients_leave_the_percentiles(self) -> None:
+        low, high = percentile_interval(np.linspace(0, 1, 1001), 0.95, 100_000)
+        assert (low, high) == (pytest.approx(0.025, abs=1e-3), pytest.approx(0.975, abs=1e-3))
+
+
+class TestCorpusMetric:
+    def test_is_resampled_as_a_corpus(self) -> None:
+        statistics = np.array([[10, 10, 8, 6, 4, 2, 10, 9, 8, 7], [20, 10, 2, 1, 1, 1, 20, 19, 18, 17]], float)
+        bleu = Bleu(np.array([0.5, 0.1]), statistics, "")
+        both, first, second = bleu.values(np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0]]))
+        assert both != pytest.approx((first + second) / 2)
