@@ -317,7 +317,6 @@ TERMS: dict[str, Term] = {
         "aortic arch",
         "pulmonary artery",
         "superior vena cava",
-        "blood pool",
         "brachiocephalic",
         "subclavian",
     ),

@@ -119,10 +119,11 @@ _UPTAKE_NOUN = (
     r"|sclerosis|signal|conspicuity|foci|focus)"
 )
 _UP = re.compile(
-    rf"\bincreas\w+(?!\s+{_UPTAKE_NOUN})|\binterval\s+(?:increase|enlargement|growth|progression|worsening)"
+    rf"\bincreas\w+\b(?!\s+{_UPTAKE_NOUN})|\binterval\s+(?:increase|enlargement|growth|progression|worsening)"
     rf"|\bprogress(?:ed|ion|ive|ing)\b|\bworsen\w+|\benlarg(?:ing)\b|\bgrown\b|\blarger\s+than\b|\bmore\s+(?:avid"
     rf"|intense|hypermetabolic|prominent)\s+(?:than|compared)|\bhigher\s+than\s+(?:on\s+)?(?:the\s+)?(?:prior"
-    rf"|previous|before)|\bincreas\w+\s+[^.;]{{0,50}}(?:compared|since|from|previously|interval)|\brisen\b"
+    rf"|previous|before)|\brisen\b"
+    rf"|\bincreas\w+\s+[^.;]{{0,50}}(?:compared\s+(?:to|with)\s+(?:the\s+)?(?:prior|previous)|since|previously|interval)"
     rf"|\bup\s+from\b"
 )
 _DOWN = re.compile(

@@ -1,0 +1,222 @@
+"""How well each reader and their ensemble read a labelled set of sentences."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from pipelines.outcomes import Outcome
+from pipelines.reports.consensus import ConsensusSettings, TextFinding, decide_exam
+from pipelines.reports.readers import Progress, Reader, Reading
+from pipelines.reports.sentences import Sentence, split_report
+
+LOGIC_VERSION = 1
+
+LABELLED_FILE = Path(__file__).parent / "labelled_sentences.csv"
+ENSEMBLE = "ensemble"
+
+_VALUES_ARE_KNOWN = frozenset((Outcome.ACCEPTED, Outcome.SUV_TOO_LOW, Outcome.NO_ANATOMY, Outcome.DUPLICATE))
+
+Pairs = tuple[tuple[int, float], ...]
+
+
+class LabelledError(ValueError):
+    """The labelled sentences are not as expected; the message names the file, the line and what to write."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A text with the pairs of slice and SUVmax that must be read in it, none where it must be rejected.
+
+    `outcome` is "accepted", the reason of the rejection, or "none" where the text holds no candidate; null where the
+    label does not say.
+    """
+
+    text: str
+    pairs: Pairs
+    outcome: str | None
+    topic: str
+
+
+@dataclass(frozen=True)
+class Scorecard:
+    """`scores` has a row for each reader and one for the ensemble; `answers` a row for each of them and labelled text.
+
+    Columns of `scores`: reader, version, n, n_with_pair, slice_right, suvmax_right, both_right (fractions of the texts
+    that have a pair), wrong_accepted (fraction of all texts from which a pair is accepted that is not in the label),
+    rejected_right (fraction of the texts without a pair from which none is accepted), n_failed.
+    """
+
+    scores: pl.DataFrame
+    answers: pl.DataFrame
+
+
+def load_labelled(path: Path = LABELLED_FILE) -> list[Labelled]:
+    """Labelled sentences of a CSV with columns sentence, slice, suvmax, and optionally outcome and topic.
+
+    Several lesions of one sentence are parted by `;` in slice and in suvmax; both are empty where the sentence must be
+    rejected.
+
+    Raises:
+        LabelledError: a column is missing, or a line's values are no numbers or not as many slices as SUVs.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file)
+        missing = sorted({"sentence", "slice", "suvmax"} - set(rows.fieldnames or ()))
+        if missing:
+            raise LabelledError(
+                f"expected columns sentence, slice and suvmax in {path}, got none named {', '.join(missing)}: add them"
+            )
+        out = []
+        for row in rows:
+            slices, suvs = _parted(row["slice"]), _parted(row["suvmax"])
+            try:
+                pairs = tuple((int(s), float(v)) for s, v in zip(slices, suvs, strict=True))
+            except ValueError as error:
+                raise LabelledError(
+                    f"expected as many slices as SUVs, as numbers parted by ';', in line {rows.line_num} of {path}, got"
+                    f" {row['slice']!r} and {row['suvmax']!r}: correct the line"
+                ) from error
+            if not (row["sentence"] or "").strip():
+                raise LabelledError(
+                    f"expected a sentence in line {rows.line_num} of {path}, got none: add it or remove the line"
+                )
+            out.append(Labelled(row["sentence"], pairs, row.get("outcome") or None, row.get("topic") or ""))
+    return out
+
+
+def _parted(cell: str | None) -> list[str]:
+    return [part.strip() for part in (cell or "").split(";") if part.strip()]
+
+
+def score(
+    labelled: Sequence[Labelled],
+    readers: Sequence[Reader],
+    settings: ConsensusSettings | None = None,
+    progress: Progress | None = None,
+) -> Scorecard:
+    """Scores of each reader alone and, with two or more, of their ensemble under the settings.
+
+    A reader alone goes the whole way to findings by itself, so that its wrong pairs are counted after grounding and
+    filters, as in use.
+    """
+    settings = settings or ConsensusSettings()
+    cut = [split_report(f"labelled-{n:04d}", item.text) for n, item in enumerate(labelled, start=1)]
+    candidates = [s for own in cut for s in own if s.is_candidate]
+    by_reader = {reader.name: reader.read(candidates, progress) for reader in readers}
+    rows: list[dict[str, object]] = []
+    for reader in readers:
+        alone = {r.sentence_id: r for r in by_reader[reader.name]}
+        for item, own in zip(labelled, cut, strict=True):
+            readings = [alone[s.sentence_id] for s in own if s.is_candidate]
+            rows.append(
+                _row(item, reader.name, reader.version, _read(readings), decide_exam(own, readings, settings), readings)
+            )
+    if len(readers) > 1:
+        version = "+".join(reader.name for reader in readers)
+        together: dict[str, list[Reading]] = {}
+        for readings in by_reader.values():
+            for reading in readings:
+                together.setdefault(reading.sentence_id, []).append(reading)
+        for item, own in zip(labelled, cut, strict=True):
+            readings = [r for s in own if s.is_candidate for r in together[s.sentence_id]]
+            findings = decide_exam(own, readings, settings)
+            rows.append(_row(item, ENSEMBLE, version, _known(findings), findings, readings))
+    answers = pl.DataFrame(rows, schema=_ANSWERS)
+    return Scorecard(_scores(answers), answers)
+
+
+_ANSWERS = pl.Schema(
+    {
+        "reader": pl.String,
+        "version": pl.String,
+        "sentence": pl.String,
+        "topic": pl.String,
+        "label": pl.String,
+        "read": pl.String,
+        "accepted": pl.String,
+        "outcome": pl.String,
+        "has_pair": pl.Boolean,
+        "slice_right": pl.Boolean,
+        "suvmax_right": pl.Boolean,
+        "both_right": pl.Boolean,
+        "wrong_accepted": pl.Boolean,
+        "error": pl.String,
+    }
+)
+
+
+def _read(readings: Sequence[Reading]) -> tuple[list[int], list[float], Pairs]:
+    """Slices, SUVs and pairs that a reader gives, over all sentences of a text."""
+    pairs = tuple(p for r in readings for p in r.pairs)
+    slices = [s for s, _ in pairs] + [r.slice for r in readings if not r.pairs and r.slice is not None]
+    suvs = [v for _, v in pairs] + [r.suvmax for r in readings if not r.pairs and r.suvmax is not None]
+    return slices, suvs, pairs
+
+
+def _known(findings: Sequence[TextFinding]) -> tuple[list[int], list[float], Pairs]:
+    pairs = tuple(
+        (f.slice, f.suvmax_reported)
+        for f in findings
+        if f.outcome in _VALUES_ARE_KNOWN and f.slice is not None and f.suvmax_reported is not None
+    )
+    return [s for s, _ in pairs], [v for _, v in pairs], pairs
+
+
+def _row(
+    item: Labelled,
+    reader: str,
+    version: str,
+    said: tuple[list[int], list[float], Pairs],
+    findings: Sequence[TextFinding],
+    readings: Sequence[Reading],
+) -> dict[str, object]:
+    slices, suvs, pairs = said
+    accepted = [(f.slice, f.suvmax_reported) for f in findings if f.outcome is Outcome.ACCEPTED]
+    errors = [r.error for r in readings if r.error is not None]
+    return {
+        "reader": reader,
+        "version": version,
+        "sentence": item.text,
+        "topic": item.topic,
+        "label": _shown(item.pairs) or item.outcome or "rejected",
+        "read": _shown(pairs),
+        "accepted": _shown(tuple((s, v) for s, v in accepted if s is not None and v is not None)),
+        "outcome": "; ".join(f.outcome.value for f in findings) or "no candidate",
+        "has_pair": bool(item.pairs),
+        "slice_right": sorted(slices) == sorted(s for s, _ in item.pairs),
+        "suvmax_right": sorted(suvs) == sorted(v for _, v in item.pairs),
+        "both_right": sorted(pairs) == sorted(item.pairs),
+        "wrong_accepted": any(pair not in item.pairs for pair in accepted),
+        "error": "; ".join(errors) or None,
+    }
+
+
+def _shown(pairs: Pairs) -> str:
+    return "; ".join(f"SUVmax {v:g} on slice {s}" for s, v in pairs)
+
+
+def _scores(answers: pl.DataFrame) -> pl.DataFrame:
+    with_pair = pl.col("has_pair")
+    return answers.group_by("reader", "version", maintain_order=True).agg(
+        n=pl.len().cast(pl.Int64),
+        n_with_pair=with_pair.sum().cast(pl.Int64),
+        slice_right=pl.col("slice_right").filter(with_pair).mean(),
+        suvmax_right=pl.col("suvmax_right").filter(with_pair).mean(),
+        both_right=pl.col("both_right").filter(with_pair).mean(),
+        wrong_accepted=pl.col("wrong_accepted").mean(),
+        rejected_right=(pl.col("accepted") == "").filter(~with_pair).mean(),
+        n_failed=pl.col("error").is_not_null().sum().cast(pl.Int64),
+    )
+
+
+def sentences_of(labelled: Sequence[Labelled]) -> list[Sentence]:
+    """The candidate sentences of a labelled set, as `score` reads them."""
+    return [
+        s
+        for n, item in enumerate(labelled, start=1)
+        for s in split_report(f"labelled-{n:04d}", item.text)
+        if s.is_candidate
+    ]

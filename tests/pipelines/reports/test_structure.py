@@ -1,0 +1,129 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.reports.lexicon import REGIONS, TERMS
+from pipelines.reports.structure import comparison, laterality, names_anatomy, structure, without_references
+from pipelines.reports.text import clean, lower
+
+
+class TestPlace:
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("Hypermetabolic right upper lobe mass, SUV 4.", ("chest", "lung", "right upper lobe")),
+            ("RUL nodule, SUV 4.", ("chest", "lung", "right upper lobe")),
+            ("Subcarinal lymph node with SUV 4.", ("chest", "lymph node", "subcarinal")),
+            ("Right level IIA node with SUV 4.", ("head/neck", "lymph node", "level II")),
+            ("Lytic lesion of the L3 vertebral body, SUV 4.", ("musculoskeletal", "vertebra", "L3")),
+            ("Left iliac lymph node SUV 4.", ("abdomen/pelvis", "lymph node", "iliac")),
+            ("Sclerotic left iliac lesion SUV 4.", ("musculoskeletal", "pelvic bone", "ilium")),
+            ("Node adjacent to the pancreatic head with SUV 4.", ("abdomen/pelvis", "lymph node", None)),
+            ("Liver lesion with uptake above the blood pool, SUV 4.", ("abdomen/pelvis", "liver", None)),
+            (
+                "Left adrenal nodule, larger than the spleen in uptake, SUV 4.",
+                ("abdomen/pelvis", "adrenal gland", None),
+            ),
+            ("Cutaneous nodule of the left calf, SUV 4.", ("musculoskeletal", "leg", "calf")),
+            ("Focal uptake with SUV 4.", (None, None, None)),
+        ],
+    )
+    def test_region_organ_and_subsite(self, text, expected):
+        fields = structure(text)
+        assert (fields.region, fields.organ, fields.subsite) == expected
+
+    def test_heading_gives_the_region_that_the_sentence_leaves_open(self):
+        assert structure("Focal uptake with SUV 4.", "ABDOMEN/PELVIS").region == "abdomen/pelvis"
+
+    def test_heading_does_not_overrule_the_sentence(self):
+        assert structure("Liver lesion with SUV 4.", "CHEST").region == "abdomen/pelvis"
+
+    @pytest.mark.parametrize(
+        "phrase",
+        ["soft tissue mass", "intramuscular mass", "lymph node", "skin lesion", "ribs", "vertebrae", "axillae"],
+    )
+    def test_common_words_name_anatomy(self, phrase):
+        assert names_anatomy(f"There is a {phrase} with SUV 4.")
+
+    @pytest.mark.parametrize(
+        "text", ["A focus with SUV 4.", "The lesion has SUV 4.", "Uptake above the blood pool, SUV 4."]
+    )
+    def test_text_without_a_place_names_none(self, text):
+        assert not names_anatomy(text)
+
+
+class TestLexicon:
+    def test_every_term_has_a_region_of_the_house_or_none(self):
+        assert {t.region for t in TERMS.values()} <= {*REGIONS, None}
+
+    def test_phrases_are_lower_case(self):
+        assert [p for p in TERMS if p != p.lower()] == []
+
+    def test_every_phrase_is_found_in_a_sentence(self):
+        assert [p for p in TERMS if not names_anatomy(f"Uptake in the {p} with SUV 4.")] == []
+
+
+class TestLaterality:
+    @pytest.mark.parametrize(
+        ("text", "side"),
+        [
+            ("Left hilar node.", "left"),
+            ("Uptake on the right.", "right"),
+            ("Bilateral hilar nodes.", "bilateral"),
+            ("Right and left axillary nodes.", "bilateral"),
+            ("Midline mass.", "midline"),
+            ("Liver lesion.", None),
+            ("Left tonsil uptake, compared to the right.", "left"),
+            ("Uptake in the right tonsil, greater than the left tonsil.", "right"),
+            ("Left ventricular myocardium.", None),
+            ("Lesion of the left hepatic lobe.", None),
+            ("LUL nodule.", "left"),
+            ("Station 4R node.", "right"),
+            ("Left parotid uptake while the contralateral right side is normal.", "left"),
+        ],
+    )
+    def test_side_is_the_findings_own(self, text, side):
+        assert laterality(lower(clean(text))) == side
+
+
+class TestComparison:
+    @pytest.mark.parametrize(
+        ("text", "change"),
+        [
+            ("Left node with SUV 4.", "none"),
+            ("New left node with SUV 4.", "new"),
+            ("No new node; the left one has SUV 4.", "none"),
+            ("Left node with increased FDG uptake, SUV 4.", "none"),
+            ("Left node has increased in size, SUV 4.", "increased"),
+            ("Left node, interval decrease in uptake, SUV 4.", "decreased"),
+            ("Left node unchanged from prior, SUV 4.", "stable"),
+            ("Left node without significant change, SUV 4.", "stable"),
+            ("Left node with SUV 4.0, previously 6.1.", "decreased"),
+            ("Left node with SUV 7.0, previously 6.1.", "increased"),
+            ("Left node with SUV 6.1, previously 6.1.", "stable"),
+            ("Left node with SUV 4.0, blood pool 2.1.", "none"),
+            ("Left node not seen on the prior exam, SUV 4.", "new"),
+        ],
+    )
+    def test_change_by_words_then_numbers(self, text, change):
+        assert comparison(lower(clean(text))) == change
+
+
+class TestWithoutReferences:
+    @pytest.mark.parametrize(
+        ("text", "short"),
+        [
+            ("Left node with SUV 4.2 (series 3, image 78).", "Left node with SUV 4.2."),
+            ("Left node with SUV 4.2 on axial slice 78.", "Left node with SUV 4.2."),
+            ("Left node (SUV 4.2, slice 78) is new.", "Left node (SUV 4.2) is new."),
+            ("1. Left node, SUV 4.2 (previously 5.1 on image 70).", "Left node, SUV 4.2 (previously 5.1)."),
+            ("Left\nnode.", "Left node."),
+        ],
+    )
+    def test_slices_go_and_the_rest_stays(self, text, short):
+        assert without_references(text) == short
+
+    @given(st.text(alphabet="abc SUV().,;0123456789-slice\n", max_size=120))
+    @settings(max_examples=100, deadline=None)
+    def test_any_text_is_one_line(self, text):
+        assert "\n" not in without_references(text)
