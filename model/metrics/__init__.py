@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 
-LOGIC_VERSION = 1
+LOGIC_VERSION = 2
 """Raised when a metric of this package changes what it gives."""
 
 
@@ -80,6 +80,8 @@ _ALL = (
     Metric("comparison", lesion.accuracy("comparison"), "Change since the prior exam as in the reference"),
     Metric("numbers", lesion.accuracy("numbers"), "SUVmax within 0.1 and slice as in the reference"),
     Metric("numbers as generated", lesion.generated_numbers, "The same before measured numbers were put in"),
+    Metric("grounding", lesion.grounding, "Place fits the masked lesion better than the exam's other lesions"),
+    Metric("hallucinated", lesion.hallucinated, "Texts that name an organ which the reference has not; less is better"),
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 

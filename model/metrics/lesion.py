@@ -13,7 +13,8 @@ from model.metrics.pairs import Mean, Pairs
 from model.metrics.settings import ScoreSettings
 from pipelines import samples
 from pipelines.reports.structure import VERSION as STRUCTURE_VERSION
-from pipelines.reports.structure import structure
+from pipelines.reports.structure import find_places, structure
+from pipelines.reports.text import clean, lower
 
 SUV_TOLERANCE = 0.1
 """SUV; what rounding to one digit and the search for the lesion allow."""
@@ -123,3 +124,49 @@ def generated_numbers(pairs: Pairs, settings: ScoreSettings) -> Mean:
     texts = pairs.generated or pairs.texts
     each = [_same_numbers(fields_of(t), fields_of(r)) for t, r in zip(texts, pairs.references, strict=True)]
     return Mean(np.array(each, float), f"petar|numbers as generated|rules:{STRUCTURE_VERSION}")
+
+
+_PLACE_FIELDS = ("region", "organ", "subsite", "laterality")
+
+
+def _fit(text: TextFields, reference: TextFields) -> int:
+    """How well a text's place fits a reference: one up for every equal field, one down for every contradiction."""
+    said = [(getattr(text, name), getattr(reference, name)) for name in _PLACE_FIELDS]
+    return sum((1 if a == b else -1) for a, b in said if a is not None and b is not None)
+
+
+def grounding(pairs: Pairs, settings: ScoreSettings) -> Mean:
+    """Whether a text's place fits its own lesion better than every other lesion of the exam; one half for a tie.
+
+    Lesions without another one in the exam whose place differs do not count: no text could tell them apart. Numbers
+    play no part, for measured ones would give the lesion away.
+    """
+    exams: dict[str, list[TextFields]] = {}
+    references = [fields_of(r) for r in pairs.references]
+    for exam, reference in zip(pairs.exam_ids, references, strict=True):
+        exams.setdefault(exam, []).append(reference)
+    each = []
+    for exam, text, own in zip(pairs.exam_ids, pairs.texts, references, strict=True):
+        others = [o for o in exams[exam] if any(getattr(o, n) != getattr(own, n) for n in _PLACE_FIELDS)]
+        if not others:
+            each.append(float("nan"))
+            continue
+        fields = fields_of(text)
+        best, fit = max(_fit(fields, o) for o in others), _fit(fields, own)
+        each.append(0.5 if fit == best else float(fit > best))
+    return Mean(np.array(each, float), f"petar|grounding|place among the exam's lesions|rules:{STRUCTURE_VERSION}")
+
+
+@lru_cache(maxsize=65_536)
+def _organs(text: str) -> frozenset[str]:
+    """Organs that a text names anywhere, by label or in words."""
+    named = {place.term.organ for place in find_places(lower(clean(text)))}
+    return frozenset(words for organ in (*named, fields_of(text).organ) if (words := _plain(organ)))
+
+
+def hallucinated(pairs: Pairs, settings: ScoreSettings) -> Mean:
+    """Share of texts that name an organ which the reference names nowhere: a lesion that nobody reported. Less is
+    better.
+    """
+    each = [float(bool(_organs(t) - _organs(r))) for t, r in zip(pairs.texts, pairs.references, strict=True)]
+    return Mean(np.array(each, float), f"petar|organs that the reference has not|rules:{STRUCTURE_VERSION}")

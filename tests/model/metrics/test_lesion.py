@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.metrics.lesion import accuracy, fields_of, generated_numbers
+from model.metrics.lesion import accuracy, fields_of, generated_numbers, grounding, hallucinated
 from model.metrics.pairs import Pairs
 from model.metrics.settings import ScoreSettings
 
@@ -83,3 +83,47 @@ class TestAccuracy:
         pairs = Pairs([REFERENCE], [REFERENCE], ["P1"], generated=[REFERENCE.replace("8.2", "3.0")])
         assert generated_numbers(pairs, SETTINGS).per_sample.tolist() == [0]
         assert accuracy("numbers")(pairs, SETTINGS).per_sample.tolist() == [1]
+
+
+def exam_of(*texts_and_references: tuple[str, str]) -> Pairs:
+    """Lesions of one exam."""
+    texts, references = zip(*texts_and_references, strict=True)
+    return Pairs(texts, references, ["P1"] * len(texts), exam_ids=["E1"] * len(texts))
+
+
+LUNG = "Region: chest. Organ: lung. Laterality: left."
+LIVER = "Region: abdomen. Organ: liver."
+
+
+class TestGrounding:
+    def test_text_of_its_own_lesion(self) -> None:
+        assert grounding(exam_of((LUNG, LUNG), (LIVER, LIVER)), SETTINGS).per_sample.tolist() == [1, 1]
+
+    def test_text_of_the_neighbour(self) -> None:
+        assert grounding(exam_of((LIVER, LUNG), (LIVER, LIVER)), SETTINGS).per_sample.tolist() == [0, 1]
+
+    def test_text_that_says_nothing_of_the_place_is_a_tie(self) -> None:
+        assert grounding(exam_of(("Avid focus.", LUNG), (LIVER, LIVER)), SETTINGS).per_sample.tolist() == [0.5, 1]
+
+    def test_lesions_of_the_same_place_do_not_count(self) -> None:
+        assert np.isnan(grounding(exam_of((LUNG, LUNG), (LUNG, LUNG)), SETTINGS).per_sample).all()
+
+    def test_single_lesion_does_not_count(self) -> None:
+        assert np.isnan(grounding(exam_of((LUNG, LUNG)), SETTINGS).per_sample).all()
+
+    def test_lesions_of_other_exams_do_not_matter(self) -> None:
+        pairs = Pairs([LIVER, LIVER], [LUNG, LIVER], ["a", "b"], exam_ids=["E1", "E2"])
+        assert np.isnan(grounding(pairs, SETTINGS).per_sample).all()
+
+
+class TestHallucinated:
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [
+            (LUNG + " Findings: Avid nodule in the lung.", 0),
+            (LUNG + " Findings: Avid nodule and a lesion in the liver.", 1),
+            ("Avid focus.", 0),
+        ],
+    )
+    def test_organ_that_the_reference_has_not(self, text: str, value: int) -> None:
+        assert hallucinated(exam_of((text, LUNG)), SETTINGS).per_sample.tolist() == [value]
