@@ -188,12 +188,11 @@ def _meet(parents, summit, mark, claim, size_ml, met_ml, a, b, level, swallow):
         great, less = (a, b) if summit[a] >= summit[b] else (b, a)
     if summit[less] - level >= swallow * summit[less]:
         return 0
-    if mark[great] != 0:
-        if summit[less] < KEEP_PART * summit[great]:
-            if claim[less] == 0:
-                claim[less] = great
-                met_ml[less] = size_ml[great]
-            return 0
+    if mark[great] != 0 and summit[less] < KEEP_PART * summit[great]:
+        if claim[less] == 0:
+            claim[less] = great
+            met_ml[less] = size_ml[great]
+        return 0
     return _join(parents, claim, size_ml, met_ml, great, less)
 
 

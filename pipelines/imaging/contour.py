@@ -169,15 +169,26 @@ def _in_box(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: Contour
     return Contour(mask, corner, float(threshold), float(background), int(iterations), stop, "basin")
 
 
-def _cut_part(mask: NDArray[np.bool_], foreign: NDArray[np.bool_]) -> float:
+@numba.njit(cache=True)
+def _cut_part(mask, foreign):
     """The part of a mask's exposed faces that lies against a neighbour: there it ends because it was cut off."""
-    faces = cut = 0
-    for axis in range(3):
-        m, f = np.moveaxis(mask, axis, 0), np.moveaxis(foreign, axis, 0)
-        for inner, outer, neighbour in ((m[:-1], m[1:], f[1:]), (m[1:], m[:-1], f[:-1])):
-            exposed = inner & ~outer
-            faces += int(np.count_nonzero(exposed))
-            cut += int(np.count_nonzero(exposed & neighbour))
+    n_i, n_j, n_k = mask.shape
+    faces, cut = 0, 0
+    for i in range(n_i):
+        for j in range(n_j):
+            for k in range(n_k):
+                if not mask[i, j, k]:
+                    continue
+                for side in range(6):
+                    axis, way = side // 2, 2 * (side % 2) - 1
+                    a = i + (way if axis == 0 else 0)
+                    b = j + (way if axis == 1 else 0)
+                    c = k + (way if axis == 2 else 0)
+                    if a < 0 or b < 0 or c < 0 or a >= n_i or b >= n_j or c >= n_k or mask[a, b, c]:
+                        continue
+                    faces += 1
+                    if foreign[a, b, c]:
+                        cut += 1
     return cut / faces if faces else 0.0
 
 

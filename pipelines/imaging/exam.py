@@ -30,6 +30,7 @@ EXPERT_NAMES = ("seg",)
 AIR_HU = -1024
 LOWEST_SUV = -0.5
 """Reconstruction and resampling undershoot a little below zero; further down an image is not SUV."""
+SAMPLES_AN_AXIS = 64
 ACTIVITY_ABOVE = 60.0
 """Median of the positive voxels from which an image can only be activity: no body averages an SUV of 60."""
 
@@ -180,12 +181,15 @@ _EMPTY = ExamFacts(
 def _read_nifti_pet(path: Path) -> tuple[Volume, ExamFacts]:
     volume = load_nifti(path)
     array = np.asarray(volume.array, dtype=np.float32)
-    positive = array[array > 0]
-    if positive.size and float(np.median(positive[:: max(1, positive.size // 100_000)])) > ACTIVITY_ABOVE:
+    step = tuple(slice(None, None, max(1, n // SAMPLES_AN_AXIS)) for n in array.shape)
+    sample = array[step]
+    positive = sample[sample > 0]
+    middle = float(np.median(positive)) if positive.size else 0.0
+    if middle > ACTIVITY_ABOVE:
         raise ExamError(
             ExamProblem.UNSUPPORTED_UNITS,
-            f"{path.name} holds activity (median {np.median(positive):.0f}), not SUV, and a NIfTI has no dose: give"
-            " SUV.nii.gz or the DICOM series",
+            f"{path.name} holds activity (median {middle:.0f}), not SUV, and a NIfTI has no dose: give SUV.nii.gz or"
+            " the DICOM series",
         )
     stem = path.name.split(".")[0]
     facts = replace(
@@ -280,11 +284,9 @@ def _covered_slices(ct: Volume, reference: Volume) -> int:
 
 
 def _to_hu_grid(ct: Volume, reference: Volume) -> Volume:
-    array = ct.array
-    if not np.issubdtype(array.dtype, np.integer) and not np.isfinite(array).all():
+    lowest, highest = float(ct.array.min()), float(ct.array.max())
+    if not np.isfinite(lowest) or not np.isfinite(highest):
         raise ExamError(ExamProblem.BAD_VALUES, "CT left out: it holds NaN or infinite values: convert it again")
-    if array.dtype != np.int16:
-        array = np.clip(np.rint(array), -32768, 32767).astype(np.int16)
-    if int(array.min()) >= 0 and int(array.max()) <= 1:
+    if lowest >= 0 and highest <= 1:
         raise ExamError(ExamProblem.BAD_VALUES, "CT left out: it holds no HU (0..1): give the CT in HU")
-    return resample_to(Volume(array, ct.affine), reference, order=1, fill=AIR_HU)
+    return resample_to(ct, reference, order=1, fill=AIR_HU, dtype=np.int16)

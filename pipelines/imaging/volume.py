@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pipelines.imaging.problems import ExamError
 from pipelines.outcomes import ExamProblem
 
-LOGIC_VERSION = "volume-1"
+LOGIC_VERSION = "volume-2"
 
 SHEAR_TOLERANCE = 1e-3
 """Largest cosine between two axes of a grid: real headers round to about 1e-5, a sheared grid has no single spacing."""
@@ -251,32 +251,62 @@ def save_nifti(volume: Volume, path: Path | str) -> Path:
 
 def to_sitk(volume: Volume) -> sitk.Image:
     """The volume as a SimpleITK image: LPS, direction cosines made orthonormal (they are to 1e-3 already)."""
-    lps = np.diag([-1.0, -1.0, 1.0])
-    spacing = np.array(volume.spacing_mm)
-    left, _, right = np.linalg.svd(lps @ (volume.affine[:3, :3] / spacing))
     image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array.T))
-    image.SetSpacing(spacing.tolist())
-    image.SetOrigin((lps @ volume.affine[:3, 3]).tolist())
-    image.SetDirection((left @ right).ravel().tolist())
+    _set_grid(image, volume)
     return image
 
 
-INTERPOLATORS = {0: sitk.sitkNearestNeighbor, 1: sitk.sitkLinear, 3: sitk.sitkBSpline}
-
-
-def resample_to(moving: Volume, reference: Volume, order: int = 1, fill: float = 0.0) -> Volume:
-    """`moving` on the grid of `reference`, in the type of `moving`; `fill` where it does not reach.
-
-    order: 0 nearest (labels), 1 linear, 3 cubic B-spline. Where the grids agree, nothing is resampled.
-    """
-    if moving.same_grid(reference, tolerance_mm=1e-3):
-        return Volume(moving.array, reference.affine)
-    target = sitk.Image(list(reference.shape), sitk.sitkUInt8)
-    spacing = np.array(reference.spacing_mm)
+def _set_grid(image: sitk.Image, volume: Volume) -> None:
     lps = np.diag([-1.0, -1.0, 1.0])
-    left, _, right = np.linalg.svd(lps @ (reference.affine[:3, :3] / spacing))
-    target.SetSpacing(spacing.tolist())
-    target.SetOrigin((lps @ reference.affine[:3, 3]).tolist())
-    target.SetDirection((left @ right).ravel().tolist())
-    resampled = sitk.Resample(to_sitk(moving), target, sitk.Transform(), INTERPOLATORS[order], float(fill))
-    return Volume(sitk.GetArrayFromImage(resampled).T, reference.affine)
+    spacing = np.array(volume.spacing_mm)
+    left, _, right = np.linalg.svd(lps @ (volume.affine[:3, :3] / spacing))
+    image.SetSpacing(spacing.tolist())
+    image.SetOrigin((lps @ volume.affine[:3, 3]).tolist())
+    image.SetDirection((left @ right).ravel().tolist())
+
+
+INTERPOLATORS = {0: sitk.sitkNearestNeighbor, 1: sitk.sitkLinear, 3: sitk.sitkBSpline}
+MARGIN = {0: 1, 1: 1, 3: 16}
+"""Voxels around a part of the image that its interpolation looks at (a B-spline's prefilter has died down after 16)."""
+SLAB = 48
+"""Slices resampled at a time: memory for a part of the image and not for several copies of the whole."""
+
+
+def resample_to(moving: Volume, reference: Volume, order: int = 1, fill: float = 0.0, dtype: Any = None) -> Volume:
+    """`moving` on the grid of `reference`, as `dtype` (default: its own); `fill` where it does not reach.
+
+    order: 0 nearest (labels), 1 linear, 3 cubic B-spline. Where the grids agree, nothing is resampled. Integers are
+    rounded and kept within the range of the type. Works in slabs, so that it needs the memory of the result and
+    little more.
+    """
+    dtype = np.dtype(dtype or moving.array.dtype)
+    same = moving.same_grid(reference, tolerance_mm=1e-3)
+    if same and moving.array.dtype == dtype:
+        return Volume(moving.array, reference.affine)
+    out = np.empty(reference.shape, dtype=dtype, order="F")
+    for begin in range(0, reference.shape[2], SLAB):
+        slab: Box = (slice(None), slice(None), slice(begin, min(begin + SLAB, reference.shape[2])))
+        part = moving.array[slab] if same else _resampled(moving, reference.crop(slab), order, fill)
+        if np.issubdtype(dtype, np.integer) and part.dtype != dtype:
+            limits = np.iinfo(dtype)
+            part = np.clip(np.rint(part), limits.min, limits.max)
+        out[slab] = part
+    return Volume(out, reference.affine)
+
+
+def _resampled(moving: Volume, reference: Volume, order: int, fill: float) -> NDArray[Any]:
+    """The voxels of `moving` on a grid, from the part of it that the grid covers."""
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in reference.shape])).reshape(3, -1).T
+    ijk = moving.to_ijk(reference.to_ras_mm(corners))
+    low = np.floor(ijk.min(axis=0)).astype(int) - MARGIN[order]
+    high = np.ceil(ijk.max(axis=0)).astype(int) + MARGIN[order] + 1
+    low, high = np.maximum(low, 0), np.minimum(high, moving.shape)
+    if (low >= high).any():
+        return np.full(reference.shape, fill, dtype=moving.array.dtype)
+    i, j, k = (slice(int(a), int(b)) for a, b in zip(low, high))
+    grid = sitk.Image(list(reference.shape), sitk.sitkUInt8)
+    _set_grid(grid, reference)
+    part = to_sitk(moving.crop((i, j, k)))
+    return np.asarray(
+        sitk.GetArrayFromImage(sitk.Resample(part, grid, sitk.Transform(), INTERPOLATORS[order], float(fill))).T
+    )
