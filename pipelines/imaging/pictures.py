@@ -33,6 +33,7 @@ LUNG_HU = (-1350.0, 150.0)
 INK = "#1a1a1a"
 OUTLINE = "#e6194b"
 OUTLINE_ON_FUSION = "#00d5e8"
+ON_DARK = "#ffd84d"
 SECOND = "#0b6fa4"
 MUTED = "#8a8f98"
 _MIP_STEP_MM = 2.5
@@ -180,8 +181,8 @@ def _letters(ax: Axes, left: str, right: str, top: str, bottom: str, color: str 
 
 
 def _halo(color: str) -> list[AbstractPathEffect]:
-    """A thin rim that keeps white letters readable on bone and dark ones on hot organs."""
-    return [Stroke(linewidth=1.6, foreground="black" if color == "white" else "white"), Normal()]
+    """A thin rim that keeps bright letters readable on bone and dark ones on hot organs."""
+    return [Stroke(linewidth=2.0, foreground="white" if color == INK else "black"), Normal()]
 
 
 def _scale_bar(ax: Axes, length_mm: float, color: str = INK) -> None:
@@ -190,12 +191,17 @@ def _scale_bar(ax: Axes, length_mm: float, color: str = INK) -> None:
     toward_right = np.sign(x1 - x0)
     start = x0 + 0.04 * (x1 - x0)
     y = y0 + 0.035 * (y1 - y0)
-    ax.plot([start, start + toward_right * length_mm], [y, y], color=color, linewidth=2.2, solid_capstyle="butt")
-    ax.text(
-        start + toward_right * length_mm / 2, y + 0.012 * (y1 - y0), f"{length_mm / 10:.0f} cm", color=color,
-        fontsize=7.5,
-        ha="center", va="bottom",
-    )  # fmt: skip
+    ax.plot(
+        [start, start + toward_right * length_mm],
+        [y, y],
+        color=color,
+        linewidth=2.2,
+        solid_capstyle="butt",
+        path_effects=[Stroke(linewidth=3.6, foreground="white" if color == INK else "black"), Normal()],
+    )
+    middle = start + toward_right * length_mm / 2
+    text = ax.text(middle, y + 0.012 * (y1 - y0), f"{length_mm / 10:.0f} cm", color=color, fontsize=7.5, ha="center")
+    text.set_path_effects(_halo(color))
 
 
 def lesion_figure(
@@ -207,7 +213,7 @@ def lesion_figure(
     slice_k: int | None = None,
     mip: Mip | None = None,
 ) -> bytes:
-    """PNG of one finding: the coronal MIP, and at its hottest slice the axial PET, CT and fusion, whole and magnified.
+    """PNG of one finding: both MIPs, and at its hottest slice the axial PET, CT and fusion, whole and magnified.
 
     `suv` and `mask` (a box of the same grid) are in RAS+ order; a `ct` on another grid is resampled. Without a
     mask, as of a rejected
@@ -224,25 +230,42 @@ def lesion_figure(
     )
     rows = 2 if peak is not None else 1
     names = ("PET", "CT", "PET/CT") if ct is not None else ("PET",)
-    figure = Figure(figsize=(2.65 * (1 + len(names)), 6.3), dpi=100)
+    has_text = bool(sentence or measures)
+    # Both projections on one scale, in a column of at most 3.8 x 5.1 inches.
+    widths = [abs(e[0] - e[1]) for e in (mip.coronal_extent_mm, mip.sagittal_extent_mm)]
+    inch_per_mm = min(5.1 / mip.coronal_extent_mm[3], 3.8 / sum(widths))
+    columns = [*(w * inch_per_mm for w in widths), *[2.6] * len(names)]
+    figure = Figure(figsize=(sum(columns) + 0.08 * len(columns) + 0.2, 6.3 if has_text else 5.6), dpi=100)
     grid = figure.add_gridspec(
-        rows, 1 + len(names), width_ratios=[1.05, *[1] * len(names)], left=0.01, right=0.99, top=0.94, bottom=0.17
-        if sentence or measures else 0.03,
-        wspace=0.04, hspace=0.06,
-    )  # fmt: skip
-    overview = figure.add_subplot(grid[:, 0])
-    _show(overview, mip.coronal, mip.coronal_extent_mm)
-    if mask is not None:
-        _outline_projection(overview, suv, mask, axis=1)
+        rows,
+        len(columns),
+        width_ratios=columns,
+        left=0.01,
+        right=0.99,
+        top=1 - 0.33 / figure.get_figheight(),
+        bottom=(0.9 if has_text else 0.1) / figure.get_figheight(),
+        wspace=0.04,
+        hspace=0.05,
+    )
     height = (k + 0.5) * suv.spacing_mm[2]
-    overview.axhline(height, color=SECOND, linewidth=0.8, linestyle=(0, (5, 4)))
-    _letters(overview, "R", "L", "H", "F")
-    _scale_bar(overview, 100.0)
-    overview.set_title("coronal MIP", fontsize=9, color=INK)
+    views = (
+        ("coronal MIP", mip.coronal, mip.coronal_extent_mm, 1, "RL"),
+        ("sagittal", mip.sagittal, mip.sagittal_extent_mm, 0, "AP"),
+    )
+    for column, (title, image, extent, axis, sides) in enumerate(views):
+        view = figure.add_subplot(grid[:, column])
+        _show(view, image, extent)
+        if mask is not None:
+            _outline_projection(view, suv, mask, axis)
+        view.axhline(height, color=SECOND, linewidth=0.8, linestyle=(0, (5, 4)))
+        _letters(view, sides[0], sides[1], "H", "F")
+        view.set_title(title, fontsize=9, color=INK)
+        if column == 0:
+            _scale_bar(view, 100.0)
     planes = _axial(suv, ct, mask, k)
     for row in range(rows):
         for column, name in enumerate(names):
-            ax = figure.add_subplot(grid[row, column + 1])
+            ax = figure.add_subplot(grid[row, column + 2])
             _draw_axial(ax, name, planes)
             if mask is not None:
                 _outline_slice(ax, suv, mask, k, OUTLINE_ON_FUSION if name == "PET/CT" else OUTLINE)
@@ -251,13 +274,26 @@ def lesion_figure(
             else:
                 ax.set_xlim(mip.coronal_extent_mm[:2])
                 ax.set_ylim(mip.sagittal_extent_mm[1::-1])
-            color = INK if name == "PET" else "white"
-            _letters(ax, "R", "L", "A", "P", color=color, size=7.5)
+            color = INK if name == "PET" else ON_DARK
+            _letters(ax, "R", "L", "A", "P", color=color, size=9)
             _scale_bar(ax, 20.0 if row == 1 else 100.0, color=color)
             if row == 0:
                 number = suv.shape[2] - k
                 ax.set_title(f"{name}, slice {number}" if column == 0 else name, fontsize=9, color=INK)
     _caption(figure, sentence, measures or {})
+    return _png(figure)
+
+
+def thumbnail(suv: Volume, mask: Volume | None = None, slice_k: int | None = None) -> bytes:
+    """PNG of 132 x 132 pixels: 12 cm of the axial PET around a lesion with its contour, or a whole slice without."""
+    figure = Figure(figsize=(1.32, 1.32), dpi=100)
+    ax = figure.add_axes((0, 0, 1, 1))
+    peak = _peak(suv, mask) if mask is not None else None
+    k = peak[2] if peak is not None else int(np.clip(slice_k or 0, 0, suv.shape[2] - 1))
+    _draw_axial(ax, "PET", _axial(suv, None, mask, k))
+    if mask is not None and peak is not None:
+        _outline_slice(ax, suv, mask, k, OUTLINE)
+        _zoom(ax, suv, peak)
     return _png(figure)
 
 
@@ -347,7 +383,7 @@ def _caption(figure: Figure, sentence: str, measures: Mapping[str, float | str |
     """The sentence and the measures under the pictures."""
     characters = int(12.5 * figure.get_figwidth())
     lines = textwrap.wrap(textwrap.shorten(sentence, 3 * characters, placeholder=" ..."), characters)
-    top = 0.135
+    top = 0.85 / figure.get_figheight()
     if lines:
         figure.text(0.012, top, "\n".join(lines), fontsize=9, color=INK, va="top", style="italic")
     if measures:
@@ -618,7 +654,7 @@ def _with_palette(image: Image.Image) -> Image.Image:
     levels = np.linspace(0, 255, _GREY_LEVELS).round().astype(np.uint8)
     indices = np.round(pixels.mean(2) * (_GREY_LEVELS - 1) / 255).astype(np.uint8)
     coloured = np.ptp(pixels, axis=2) > _GREY_CHROMA
-    colours = np.array([_rgb(c) for c in (OUTLINE, OUTLINE_ON_FUSION, SECOND)], np.uint8)
+    colours = np.array([_rgb(c) for c in (OUTLINE, OUTLINE_ON_FUSION, ON_DARK, SECOND)], np.uint8)
     if coloured.any():
         rest = Image.fromarray(pixels[coloured][None])
         reduced = rest.quantize(256 - _GREY_LEVELS - len(colours), method=Image.Quantize.MEDIANCUT)

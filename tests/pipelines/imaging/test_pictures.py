@@ -17,6 +17,7 @@ from pipelines.imaging.pictures import (
     mip_figure,
     mip_of,
     scores_figure,
+    thumbnail,
 )
 from pipelines.imaging.volume import Volume
 
@@ -133,7 +134,7 @@ class TestLesionFigure:
         volume = body()
         ct = Volume(np.full(volume.shape, 40, np.int16), volume.affine)
         with_ct, without = (pixels(lesion_figure(volume, c, mask_of(volume))) for c in (ct, None))
-        assert with_ct.shape[1] == 2 * without.shape[1]
+        assert with_ct.shape[1] == pytest.approx(without.shape[1] + 2 * 268, abs=2)
 
     def test_a_ct_on_another_grid_is_resampled(self):
         volume = body()
@@ -149,7 +150,7 @@ class TestLesionFigure:
         volume = body()
         image = pixels(lesion_figure(volume, None, mask_of(volume)))
         right_half = of_colour(image, OUTLINE)
-        assert (right_half[:, 1] > image.shape[1] * 0.55).sum() > 100
+        assert (right_half[:, 1] > image.shape[1] - 250).sum() > 100
 
     def test_without_a_mask_it_shows_the_slice_asked_for(self):
         first, second = (lesion_figure(body(), slice_k=k) for k in (90, 30))
@@ -163,7 +164,7 @@ class TestLesionFigure:
         in_lung, in_fat = (
             pixels(lesion_figure(volume, Volume(a, volume.affine), mask_of(volume))) for a in (lung, soft)
         )
-        middle = in_lung.shape[1] * 5 // 8
+        middle = in_lung.shape[1] - 12 - round(268 * 1.5)
         # -850 HU is black in the soft tissue window and grey in that of the lung.
         assert in_lung[160:200, middle - 40 : middle + 40].mean() > 60
         assert in_fat[160:200, middle - 40 : middle + 40].mean() < 40
@@ -179,6 +180,18 @@ class TestLesionFigure:
         empty = Volume(np.zeros((3, 3, 3), np.uint8), volume.affine)
         with pytest.raises(ValueError, match="empty"):
             lesion_figure(volume, None, empty)
+
+
+class TestThumbnail:
+    def test_it_is_small_and_holds_the_contour(self):
+        volume = body()
+        png = thumbnail(volume, mask_of(volume))
+        assert pixels(png).shape == (132, 132, 3)
+        assert len(png) < 12_000
+        assert len(of_colour(pixels(png), OUTLINE)) > 20
+
+    def test_without_a_mask_it_is_the_slice_asked_for(self):
+        assert thumbnail(body(), slice_k=90) != thumbnail(body(), slice_k=20)
 
 
 FUNNEL = pl.DataFrame(

@@ -1,0 +1,271 @@
+"""Reviews: what physicians answered in the gallery, read back from its files, and the accuracy that follows.
+
+A review file is the CSV that the gallery saves: `finding_id, reviewer, answer, note, curation, answered_at`. Files
+come twice, are edited by hand
+and name findings of older curations; every line is either taken or named as a problem with its file and line, and
+no file is ever changed.
+"""
+
+import csv
+import io
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from pipelines import schemas
+
+COLUMNS = ("finding_id", "reviewer", "answer", "note", "curation", "answered_at")
+REQUIRED = ("finding_id", "reviewer", "answer")
+LOCATED = ("accept", "wrong contour")
+"""Answers that say: the contour is on the lesion that the sentence means. A misread sentence means another one."""
+
+
+@dataclass(frozen=True)
+class ReviewProblem:
+    """A line of a review file that could not be taken, and what to do about it."""
+
+    file: str
+    line: int
+    """Line of the file, the header being 1; 0 for the file as a whole."""
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.line}: {self.message}" if self.line else f"{self.file}: {self.message}"
+
+
+@dataclass(frozen=True)
+class ReviewsRead:
+    """The reviews that were taken (table `reviews`), how many lines were repetitions, and what could not be taken."""
+
+    frame: pl.DataFrame
+    n_files: int
+    n_repeated: int
+    n_outdated: int
+    """Answers of a reviewer that a later answer of the same reviewer replaced."""
+    problems: tuple[ReviewProblem, ...]
+
+
+@dataclass(frozen=True)
+class _Answer:
+    file: str
+    line: int
+    finding_id: str
+    reviewer: str
+    answer: str
+    note: str
+    curation: str
+    answered_at: str
+
+    @property
+    def content(self) -> tuple[str, str]:
+        return self.answer, self.note
+
+
+def read_reviews(source: Path | Iterable[Path], known_finding_ids: Collection[str]) -> ReviewsRead:
+    """The answers in review files (a folder's *.csv, or the files given), one row a finding and reviewer.
+
+    The same line twice counts once; of two different answers of one reviewer the later `answered_at` stands. What
+    cannot be taken (unknown
+    finding, unknown answer, no reviewer, two answers of one time, an unreadable file) is a problem, and the rest is
+    taken.
+    """
+    if isinstance(source, Path):
+        files = sorted(source.glob("*.csv")) if source.is_dir() else [source]
+    else:
+        files = sorted(source)
+    problems: list[ReviewProblem] = []
+    answers: list[_Answer] = []
+    for path in files:
+        found, wrong = _read_file(path, set(known_finding_ids))
+        answers += found
+        problems += wrong
+    kept: dict[tuple[str, str], _Answer] = {}
+    clashes: set[tuple[str, str]] = set()
+    n_repeated = n_outdated = 0
+    for answer in sorted(answers, key=lambda a: (a.answered_at, a.file, a.line)):
+        key = (answer.finding_id, answer.reviewer)
+        earlier = kept.get(key)
+        if earlier is None:
+            kept[key] = answer
+        elif earlier.content == answer.content:
+            n_repeated += 1
+            kept[key] = answer
+        elif earlier.answered_at != answer.answered_at:
+            n_outdated += 1
+            clashes.discard(key)
+            kept[key] = answer
+        else:
+            clashes.add(key)
+            problems.append(
+                ReviewProblem(
+                    answer.file,
+                    answer.line,
+                    f"reviewer {answer.reviewer} says {answer.answer!r} of {answer.finding_id}, but "
+                    f"{earlier.answer!r} in {earlier.file}, "
+                    f"line {earlier.line}, with nothing to tell which came later: delete one of the two lines",
+                )
+            )
+    rows = [
+        {
+            "finding_id": a.finding_id,
+            "reviewer": a.reviewer,
+            "answer": a.answer,
+            "note": a.note or None,
+            "curation": a.curation or None,
+        }
+        for key, a in sorted(kept.items())
+        if key not in clashes
+    ]
+    return ReviewsRead(schemas.frame("reviews", rows), len(files), n_repeated, n_outdated, tuple(problems))
+
+
+def _read_file(path: Path, known: set[str]) -> tuple[list[_Answer], list[ReviewProblem]]:
+    """The lines of one file that make sense, and a problem for each other one."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return [], [
+            ReviewProblem(
+                path.name, 0, f"expected UTF-8, got byte {error.start} of another encoding: save it as CSV UTF-8"
+            )
+        ]
+    except OSError as error:
+        return [], [ReviewProblem(path.name, 0, f"it cannot be read ({error.strerror}): copy it again")]
+    header = text.split("\n", 1)[0]
+    # Spreadsheets of some countries save a CSV with semicolons.
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restkey="more")
+    names = [(n or "").strip().lower() for n in reader.fieldnames or []]
+    missing = [c for c in REQUIRED if c not in names]
+    if missing:
+        message = (
+            f"expected the columns {', '.join(COLUMNS)}, got {', '.join(names) or 'none'}: {', '.join(missing)} "
+            "missing; save it from the gallery again"
+        )
+        return [], [ReviewProblem(path.name, 0, message)]
+    reader.fieldnames = names
+    answers: list[_Answer] = []
+    problems: list[ReviewProblem] = []
+    for row in reader:
+        line = reader.line_num
+        value = {c: (row.get(c) or "").strip() for c in COLUMNS}
+        value["answer"] = " ".join(value["answer"].lower().split())
+        if not any(value.values()):
+            continue
+        reason = _wrong(value, known, extra="more" in row)
+        if reason:
+            problems.append(ReviewProblem(path.name, line, reason))
+        else:
+            answers.append(_Answer(path.name, line, **value))
+    return answers, problems
+
+
+def _wrong(value: dict[str, str], known: set[str], extra: bool) -> str | None:
+    """Why a line cannot be taken, and what to do."""
+    if extra:
+        return "it has more values than the header: put notes that hold a comma into quotes"
+    if value["answer"] not in schemas.REVIEW_ANSWERS:
+        known_answers = ", ".join(schemas.REVIEW_ANSWERS)
+        return f"expected an answer of {known_answers}, got {value['answer']!r}: mend or delete the line"
+    if not value["reviewer"]:
+        return "expected a reviewer, got none: write a name or initials"
+    if value["finding_id"] not in known:
+        return (
+            f"expected a finding of this curation, got {value['finding_id']!r}: keep the file for the curation that "
+            f"it was made with "
+            f"({value['curation'] or 'not named'}), or delete the line"
+        )
+    return None
+
+
+def wilson_interval(n_right: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
+    """Ends of the Wilson score interval of a share (Wilson 1927), 95 % by default; (0, 1) where nothing was counted."""
+    if not 0 <= n_right <= n:
+        raise ValueError(f"expected a count within 0..{n}, got {n_right}")
+    if n == 0:
+        return 0.0, 1.0
+    share = n_right / n
+    scale = 1 + z**2 / n
+    middle = (share + z**2 / (2 * n)) / scale
+    half = z / scale * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A share with its 95 % Wilson interval. `share` is None where nothing was judged."""
+
+    n_right: int
+    n: int
+    share: float | None
+    low: float
+    high: float
+    n_unsure: int
+    n_split: int
+    """Findings on which as many reviewers said right as wrong; they are not in `n`."""
+
+    def __str__(self) -> str:
+        if self.share is None:
+            return "not judged yet"
+        return f"{self.share:.1%} ({self.n_right} of {self.n}; 95 % interval {self.low:.1%} to {self.high:.1%})"
+
+
+def _accuracy(votes: dict[str, list[bool | None]]) -> Accuracy:
+    """One judgement a finding: the majority of its reviewers, those who were unsure left out."""
+    n_right = n = n_unsure = n_split = 0
+    for said in votes.values():
+        sure = Counter(v for v in said if v is not None)
+        if not sure:
+            n_unsure += 1
+        elif sure[True] == sure[False]:
+            n_split += 1
+        else:
+            n += 1
+            n_right += sure[True] > sure[False]
+    low, high = wilson_interval(n_right, n)
+    return Accuracy(n_right, n, n_right / n if n else None, low, high, n_unsure, n_split)
+
+
+@dataclass(frozen=True)
+class ReviewSummary:
+    """What a review says: is the contour on the right lesion, was it right to reject, and what is to be mended."""
+
+    location: Accuracy
+    """Of the reviewed lesions, those whose contour is on the lesion that the sentence means (published: 98 %)."""
+    contour: Accuracy
+    """Of the lesions with the contour on the right one, those whose contour was accepted too."""
+    rejection: Accuracy
+    """Of the reviewed rejections, those that were right."""
+    to_fix: pl.DataFrame
+    """finding_id, exam_id, outcome, reviewer, answer, note: every answer that is neither `accept` nor `unsure`."""
+
+
+def summarise(reviews: pl.DataFrame, findings: pl.DataFrame) -> ReviewSummary:
+    """The accuracies of a curation by its reviews, and the list of what to mend.
+
+    `reviews` as the table; `findings` with finding_id, exam_id and outcome (`lesion`, or why it is none). Of a
+    lesion, `accept` and
+    `wrong contour` mean that it was found; of a rejection, `accept` means that it was right.
+    """
+    joined = reviews.join(findings.select("finding_id", "exam_id", "outcome"), on="finding_id", how="inner")
+    location: dict[str, list[bool | None]] = {}
+    contour: dict[str, list[bool | None]] = {}
+    rejection: dict[str, list[bool | None]] = {}
+    for row in joined.sort("finding_id", "reviewer").iter_rows(named=True):
+        unsure, answer = row["answer"] == "unsure", row["answer"]
+        if row["outcome"] != "lesion":
+            rejection.setdefault(row["finding_id"], []).append(None if unsure else answer == "accept")
+            continue
+        location.setdefault(row["finding_id"], []).append(None if unsure else answer in LOCATED)
+        if answer in LOCATED:
+            contour.setdefault(row["finding_id"], []).append(answer == "accept")
+    to_fix = (
+        joined.filter(~pl.col("answer").is_in(["accept", "unsure"]))
+        .select("finding_id", "exam_id", "outcome", "reviewer", "answer", "note")
+        .sort("answer", "finding_id", "reviewer")
+    )
+    return ReviewSummary(_accuracy(location), _accuracy(contour), _accuracy(rejection), to_fix)
