@@ -29,7 +29,8 @@ curate = dg.define_asset_job(
 
 publish = dg.define_asset_job(
     "publish",
-    selection=dg.AssetSelection.assets(catalog, dataset_card) | dg.AssetSelection.checks_for_assets(exams, readings, findings, lesions, catalog),
+    selection=dg.AssetSelection.assets(catalog, dataset_card)
+    | dg.AssetSelection.checks_for_assets(exams, readings, findings, lesions, catalog),
     description="The DuckDB catalog over the lake, the dataset card, and every quality check.",
     executor_def=dg.in_process_executor,
 )
@@ -64,7 +65,9 @@ def _stale_shards(workspace: Workspace) -> list[int]:
     cron_schedule="0 2 * * *",
     description="Every night: looks at the cohort and curates the shards that changed, one run each.",
 )
-def nightly_recuration(context: dg.ScheduleEvaluationContext, workspace: Workspace) -> list[dg.RunRequest] | dg.SkipReason:
+def nightly_recuration(
+    context: dg.ScheduleEvaluationContext, workspace: Workspace
+) -> list[dg.RunRequest] | dg.SkipReason:
     """A run for every shard that is not current."""
     try:
         versions = observe_cohort(workspace.cohort_folder, workspace.paths.manifest)

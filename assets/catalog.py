@@ -22,7 +22,9 @@ from pipelines.quality.card import write_card
     automation_condition=changed(),
 )
 def catalog(workspace: Workspace) -> dg.MaterializeResult:
-    """`petar.duckdb`: views over every Parquet table, built beside and swapped in, so that a reader never waits nor sees half."""
+    """`petar.duckdb`: views over every Parquet table, built beside and swapped in, so that a reader never waits nor
+    sees half.
+    """
     home = workspace.paths
     summary = build_catalog(home.root)
     funnel = run_query(home.root, "funnel")
@@ -37,9 +39,13 @@ def catalog(workspace: Workspace) -> dg.MaterializeResult:
     )
 
 
-@dg.asset(deps=[catalog], group_name="lesions", owners=CURATION_OWNERS, kinds={"markdown"}, automation_condition=changed())
+@dg.asset(
+    deps=[catalog], group_name="lesions", owners=CURATION_OWNERS, kinds={"markdown"}, automation_condition=changed()
+)
 def dataset_card(workspace: Workspace) -> dg.MaterializeResult:
-    """What the curation holds, in words and one figure: counts, tracers, regions, reasons of rejection, splits, methods, known biases."""
+    """What the curation holds, in words and one figure: counts, tracers, regions, reasons of rejection, splits,
+    methods, known biases.
+    """
     home = workspace.paths
     card = write_card(home, workspace.settings().curation)
     return dg.MaterializeResult(

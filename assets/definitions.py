@@ -1,4 +1,6 @@
-"""Everything that Dagster knows of this project: `build_defs()`, which tests call too, and `defs`, which Dagster loads."""
+"""Everything that Dagster knows of this project: `build_defs()`, which tests call too, and `defs`, which Dagster
+loads.
+"""
 
 import os
 from collections.abc import Mapping
@@ -12,8 +14,12 @@ from assets.resources import Workspace, workspace_from
 ASSET_MODULES = [exams, reports, lesions, catalog, training, evaluation]
 
 
-def build_defs(workspace: Workspace | None = None, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
-    """All assets, checks, jobs, schedules and sensors over a workspace; without one, the one that the environment names."""
+def build_defs(
+    workspace: Workspace | None = None, resource_overrides: Mapping[str, Any] | None = None
+) -> dg.Definitions:
+    """All assets, checks, jobs, schedules and sensors over a workspace; without one, the one that the environment
+    names.
+    """
     return dg.Definitions(
         assets=dg.load_assets_from_modules(ASSET_MODULES),
         asset_checks=checks.CHECKS,

@@ -22,10 +22,14 @@ _LAST = STAGES[-1]
     metadata={"dagster/column_schema": column_schema("predictions")},
 )
 def predictions(workspace: Workspace) -> dg.MaterializeResult:
-    """What the model says of every held-out lesion; numbers are those measured on the mask, and the text as it came is kept beside."""
+    """What the model says of every held-out lesion; numbers are those measured on the mask, and the text as it came
+    is kept beside.
+    """
     home = workspace.paths
     try:
-        report = update_predictions(home, home.checkpoints / _LAST / "checkpoint", f"petar-{workspace.settings().model.preset}")
+        report = update_predictions(
+            home, home.checkpoints / _LAST / "checkpoint", f"petar-{workspace.settings().model.preset}"
+        )
     except (ValueError, FileNotFoundError) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     return dg.MaterializeResult(
@@ -47,7 +51,9 @@ def predictions(workspace: Workspace) -> dg.MaterializeResult:
     metadata={"dagster/column_schema": column_schema("scores")},
 )
 def scores(workspace: Workspace) -> dg.MaterializeResult:
-    """Every metric of every model and split with its interval over patients; what cannot be computed says what is missing."""
+    """Every metric of every model and split with its interval over patients; what cannot be computed says what is
+    missing.
+    """
     report = update_scores(workspace.paths)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(report.version),
@@ -62,7 +68,9 @@ def scores(workspace: Workspace) -> dg.MaterializeResult:
 
 @dg.asset(deps=[scores], group_name="evaluation", owners=MODEL_OWNERS, kinds={"markdown", "duckdb"})
 def scoreboard(workspace: Workspace) -> dg.MaterializeResult:
-    """The scores as one table, with the paper's rows beside them marked as published; the catalog is renewed to show them."""
+    """The scores as one table, with the paper's rows beside them marked as published; the catalog is renewed to show
+    them.
+    """
     board = write_scoreboard(workspace.paths)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(board.version),

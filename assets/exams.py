@@ -22,8 +22,8 @@ class ShardConfig(dg.Config):
     group_name="exams",
     owners=CURATION_OWNERS,
     tags={"stage": "input"},
-    description="The cohort folder: which exams and reports are there, by fingerprint. A shard's data version changes when an exam or a report "
-    "of it does. Observing reads the files whose size or time changed and nothing else.",
+    description="The cohort folder: which exams and reports are there, by fingerprint. A shard's data version changes "
+    "when an exam or a report of it does. Observing reads the files whose size or time changed and nothing else.",
 )
 def exam_manifest(workspace: Workspace) -> dg.DataVersionsByPartition:
     """Data version of every shard of the cohort."""

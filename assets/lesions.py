@@ -17,7 +17,9 @@ class LesionsConfig(ShardConfig):
     """Configuration of the lesions."""
 
     lesions: str = ""
-    """TOML lines that replace parameters for this run, e.g. `contour.method = "published"`; empty: as the settings say."""
+    """TOML lines that replace parameters for this run, e.g. `contour.method = "published"`; empty: as the settings
+    say.
+    """
 
 
 @dg.asset(
@@ -31,7 +33,9 @@ class LesionsConfig(ShardConfig):
     metadata={"dagster/column_schema": column_schema("localisations")},
 )
 def lesions(context: dg.AssetExecutionContext, config: LesionsConfig, workspace: Workspace) -> dg.MaterializeResult:
-    """One row an accepted finding: a lesion with its mask and measures, or why it is not in the image (table `localisations`)."""
+    """One row an accepted finding: a lesion with its mask and measures, or why it is not in the image (table
+    `localisations`).
+    """
     settings = workspace.settings()
     if config.lesions:
         try:
@@ -51,5 +55,7 @@ def lesions(context: dg.AssetExecutionContext, config: LesionsConfig, workspace:
     metadata = {**stage_metadata(report), "lesions": found.height, "not located": report.frame.height - found.height}
     if found.height and report.counts.recomputed:
         exam_id = found["exam_id"][0]
-        metadata["picture"] = picture(exam_picture(workspace.paths, exam_id, found), f"MIP of exam {exam_id} with its lesions")
+        metadata["picture"] = picture(
+            exam_picture(workspace.paths, exam_id, found), f"MIP of exam {exam_id} with its lesions"
+        )
     return dg.MaterializeResult(data_version=dg.DataVersion(report.version), metadata=metadata)

@@ -17,7 +17,8 @@ _PLAIN = (str, int, float, bool, type(None))
 
 
 def changed() -> dg.AutomationCondition:
-    """Asks for an asset (or shard) when data below it changed its version, its code did, it is missing, or it newly failed.
+    """Asks for an asset (or shard) when data below it changed its version, its code did, it is missing, or it newly
+    failed.
 
     `eager()` also fires on materialisations that changed nothing; and a failure must ask once, not at every tick.
     """
@@ -56,13 +57,16 @@ def table_sample(frame: pl.DataFrame, limit: int = _SAMPLE_ROWS) -> dg.TableMeta
     """The first rows of a frame as a table of the UI."""
     head = frame.head(limit)
     records = [
-        dg.TableRecord({k: v if isinstance(v, _PLAIN) else str(v) for k, v in row.items()}) for row in head.iter_rows(named=True)
+        dg.TableRecord({k: v if isinstance(v, _PLAIN) else str(v) for k, v in row.items()})
+        for row in head.iter_rows(named=True)
     ]
     return dg.MetadataValue.table(records, schema=dg.TableSchema([dg.TableColumn(c) for c in head.columns]))
 
 
 def stage_metadata(report: StageReport) -> dict[str, dg.MetadataValue | int]:
-    """What a sharded asset reports: rows, exams recomputed, reused, removed and failed, rows in quarantine, first rows."""
+    """What a sharded asset reports: rows, exams recomputed, reused, removed and failed, rows in quarantine, first
+    rows.
+    """
     metadata: dict[str, dg.MetadataValue | int] = {
         "dagster/row_count": report.frame.height,
         "recomputed": report.counts.recomputed,

@@ -18,7 +18,9 @@ _WIDTH = 160
 
 
 def text(workspace: Workspace, done: "Done", *, whole: bool) -> str:
-    """Summary of a call: what was recomputed, what the catalog holds, and with `whole` the training and the scoreboard."""
+    """Summary of a call: what was recomputed, what the catalog holds, and with `whole` the training and the
+    scoreboard.
+    """
     home = workspace.paths
     lines = [""]
     if home.catalog.exists():
@@ -57,7 +59,9 @@ def _work(done: "Done") -> str:
 def _curation(con: duckdb.DuckDBPyConnection) -> list[str]:
     exams = con.sql("select count(*), count(*) filter (status = 'ok') from exams").fetchall()[0]
     sentences = con.sql("select count(*), count(*) filter (is_candidate) from sentences").fetchall()[0]
-    lesions = con.sql("select count(*), count(distinct patient_id), round(median(mtv_ml), 1), round(median(suvmax), 1) from lesions")
+    lesions = con.sql(
+        "select count(*), count(distinct patient_id), round(median(mtv_ml), 1), round(median(suvmax), 1) from lesions"
+    )
     n, patients, volume, suvmax = lesions.fetchall()[0]
     lines = [
         f"exams       {exams[0]}, {exams[1]} with volume",
@@ -77,19 +81,35 @@ def _pairs(con: duckdb.DuckDBPyConnection, column: str, view: str) -> list[tuple
 
 
 def _model(con: duckdb.DuckDBPyConnection, workspace: Workspace) -> list[str]:
-    lines = ["samples     " + ", ".join(f"{kind} {split} {n}" for kind, split, n in con.sql(
-        "select kind, split, count(*) from samples group by all order by all").fetchall())]
+    lines = [
+        "samples     "
+        + ", ".join(
+            f"{kind} {split} {n}"
+            for kind, split, n in con.sql(
+                "select kind, split, count(*) from samples group by all order by all"
+            ).fetchall()
+        )
+    ]
     lines += ["", "training"] + [f"  {stage_line(stage, r)}" for stage, r in stage_results(workspace.paths).items()]
     held_out = con.sql(
-        "select finding_id, reference, text_measured from predictions where split = 'test' and model not like 'baseline%' order by finding_id"
+        "select finding_id, reference, text_measured from predictions where split = 'test' and model like 'petar%' "
+        "order by finding_id"
     ).fetchall()
     lines += ["", f"texts on held-out lesions ({min(_EXAMPLES, len(held_out))} of {len(held_out)}):"]
     for finding, reference, predicted in held_out[:_EXAMPLES]:
         lines += [f"  {finding}", f"    report  {reference[:_WIDTH]}", f"    model   {predicted[:_WIDTH]}"]
     scores = con.sql(
-        "select model, split, metric, round(value, 3) as value, round(low, 3) as low, round(high, 3) as high, n, status, note from scores "
+        "select model, split, metric, round(value, 3) as value, round(low, 3) as low, round(high, 3) as high, n, "
+        "status, note from scores "
         "order by status, split, metric, model"
     ).pl()
-    with pl.Config(tbl_rows=-1, tbl_cols=-1, fmt_str_lengths=60, tbl_width_chars=180, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True):
+    with pl.Config(
+        tbl_rows=-1,
+        tbl_cols=-1,
+        fmt_str_lengths=60,
+        tbl_width_chars=180,
+        tbl_hide_dataframe_shape=True,
+        tbl_hide_column_data_types=True,
+    ):
         lines += ["", "scoreboard", str(scores)]
     return lines

@@ -19,7 +19,9 @@ class FindingsConfig(ShardConfig):
     """Configuration of the findings."""
 
     consensus: str = ""
-    """TOML lines that replace parameters of the consensus for this run, e.g. `min_suvmax = 3.0`; empty: as the settings say."""
+    """TOML lines that replace parameters of the consensus for this run, e.g. `min_suvmax = 3.0`; empty: as the
+    settings say.
+    """
 
 
 @dg.asset(
@@ -33,7 +35,9 @@ class FindingsConfig(ShardConfig):
     metadata={"dagster/column_schema": column_schema("sentences")},
 )
 def sentences(context: dg.AssetExecutionContext, config: ShardConfig, workspace: Workspace) -> dg.MaterializeResult:
-    """One row a unit of the report that can be a finding, with its character span; candidates hold an SUV and a slice."""
+    """One row a unit of the report that can be a finding, with its character span; candidates hold an SUV and a
+    slice.
+    """
     report = run_stage(
         workspace.paths,
         "sentences",
@@ -57,7 +61,9 @@ def sentences(context: dg.AssetExecutionContext, config: ShardConfig, workspace:
     metadata={"dagster/column_schema": column_schema("readings")},
 )
 def readings(context: dg.AssetExecutionContext, config: ReadingsConfig, workspace: Workspace) -> dg.MaterializeResult:
-    """One row a candidate sentence and reader: the slice and the SUVmax of the current exam that the reader sees in it."""
+    """One row a candidate sentence and reader: the slice and the SUVmax of the current exam that the reader sees in
+    it.
+    """
     report = run_stage(
         workspace.paths,
         "readings",

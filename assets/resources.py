@@ -6,7 +6,9 @@ from pathlib import Path
 import dagster as dg
 
 from pipelines.home import Home
-from pipelines.reports.readers import Reader, RulesReader
+from pipelines.reports.answers import AnswerCache
+from pipelines.reports.config import ReadersConfig, load_readers
+from pipelines.reports.readers import RulesReader
 from pipelines.settings import ProjectSettings, load_settings
 
 COHORT_SETTINGS_NAME = "petar.toml"
@@ -33,7 +35,8 @@ class Workspace(dg.ConfigurableResource):
     def settings(self) -> ProjectSettings:
         """Parameters of the project, read anew for every run so that an edited file counts at once.
 
-        Without a file of its own the workspace takes `petar.toml` of the cohort folder where there is one: how an institution counts its
+        Without a file of its own the workspace takes `petar.toml` of the cohort folder where there is one: how an
+        institution counts its
         slices belongs to its cohort.
         """
         if self.settings_file:
@@ -41,14 +44,23 @@ class Workspace(dg.ConfigurableResource):
         beside = self.cohort_folder / COHORT_SETTINGS_NAME
         return load_settings(beside if beside.is_file() else None)
 
-    def readers(self) -> list[Reader]:
-        """The readers that vote, as the settings name them."""
-        return [RulesReader()]
+    def readers(self) -> ReadersConfig:
+        """The readers that vote and the structurer, as the settings' file of readers names them."""
+        name = self.settings().readers_file
+        path = self.cohort_folder / name if name else None
+        config = load_readers(path, environment=os.environ)
+        if config.structurer is None and all(isinstance(reader, RulesReader) for reader in config.readers):
+            return config
+        return load_readers(path, cache=AnswerCache(self.paths.answers), environment=os.environ)
 
 
 def workspace_from(environment: os._Environ[str] | dict[str, str]) -> Workspace:
-    """The workspace that PETAR_HOME (default ./data), PETAR_COHORT (default $PETAR_HOME/phantom) and PETAR_SETTINGS name."""
+    """The workspace that PETAR_HOME (default ./data), PETAR_COHORT (default $PETAR_HOME/phantom) and PETAR_SETTINGS
+    name.
+    """
     home = Path(environment.get("PETAR_HOME") or "data").absolute()
     cohort = Path(environment.get("PETAR_COHORT") or home / "phantom").absolute()
     settings = environment.get("PETAR_SETTINGS") or ""
-    return Workspace(cohort=str(cohort), home=str(home), settings_file=str(Path(settings).absolute()) if settings else "")
+    return Workspace(
+        cohort=str(cohort), home=str(home), settings_file=str(Path(settings).absolute()) if settings else ""
+    )

@@ -25,11 +25,13 @@ from assets.resources import COHORT_SETTINGS_NAME, Workspace, workspace_from
 from pipelines.cohort import CohortError, check_cohort
 from pipelines.curation import is_current
 from pipelines.phantom import PhantomSettings, write_cohort
+from pipelines.reports.config import ReadersError
 from pipelines.settings import SettingsError
 from pipelines.sharding import N_SHARDS, shard_name
 
 _DEMO_SETTINGS = """\
-# Sixteen patients: with the usual 80/10/10 hardly one would be held out. Few organs, so that two cores train in minutes.
+# Sixteen patients: with the usual 80/10/10 hardly one would be held out. Few organs, so that two cores train in
+# minutes.
 [samples]
 val = 0.2
 test = 0.2
@@ -117,11 +119,15 @@ def _cause(data: StepFailureData) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code of a call; see the module."""
-    parser = argparse.ArgumentParser(prog="python -m assets.run", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(
+        prog="python -m assets.run", description=__doc__.splitlines()[0] if __doc__ else None
+    )
     parser.add_argument("command", choices=("curate", "train", "demo"))
     parser.add_argument("--cohort", help="the input folder (default: PETAR_COHORT)")
     parser.add_argument("--home", help="the folder to write to (default: PETAR_HOME, ./data)")
-    parser.add_argument("--settings", help="TOML with parameters that differ from the defaults (default: PETAR_SETTINGS)")
+    parser.add_argument(
+        "--settings", help="TOML with parameters that differ from the defaults (default: PETAR_SETTINGS)"
+    )
     options = parser.parse_args(arguments)
     environment = dict(os.environ)
     for name in ("cohort", "home", "settings"):
@@ -142,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             runner.curate()
             if options.command != "curate" and not runner.done.failed and runner.job("train"):
                 runner.job("evaluate")
-    except (CohortError, SettingsError) as error:
+    except (CohortError, SettingsError, ReadersError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     runner.done.seconds = time.monotonic() - started

@@ -55,7 +55,9 @@ def anatomy(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Mater
     metadata={"dagster/column_schema": column_schema("samples")},
 )
 def samples(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
-    """One row a question with its answer: lesions with their structured findings, organs with their names, split by patient."""
+    """One row a question with its answer: lesions with their structured findings, organs with their names, split by
+    patient.
+    """
     home = workspace.paths
     report = build_samples(home, found_label_maps(home), workspace.settings().samples)
     for exam_id, problem in report.problems.items():
@@ -95,7 +97,7 @@ def _stage_asset(stage: Stage, previous: dg.AssetsDefinition) -> dg.AssetsDefini
         owners=MODEL_OWNERS,
         kinds={"torch"},
         pool="gpu",
-        description=f"PETAR after training {what} on {on}. Goes on where a killed run stopped; nothing is trained twice.",
+        description=f"PETAR after training {what} on {on}. Goes on where a killed run stopped.",
     )
     def train(context: dg.AssetExecutionContext, config: StageConfig, workspace: Workspace) -> dg.MaterializeResult:
         # Not at module level: loading the definitions must not cost the import of torch.
@@ -141,11 +143,19 @@ def _stage_asset(stage: Stage, previous: dg.AssetsDefinition) -> dg.AssetsDefini
             "parameters": result.total_parameters,
             "checkpoint": dg.MetadataValue.path(str(result.checkpoint)),
         }
-        losses = {"loss at start": result.loss_first, "loss at end": result.loss_last, "validation loss": result.val_loss}
+        losses = {
+            "loss at start": result.loss_first,
+            "loss at end": result.loss_last,
+            "validation loss": result.val_loss,
+        }
         metadata |= {k: v for k, v in losses.items() if v is not None}
         if result.curve:
-            metadata["loss"] = picture(loss_figure({stage: [entry["loss"] for entry in result.curve]}), f"Loss of {stage}")
-        return dg.MaterializeResult(data_version=dg.DataVersion(checkpoint_version(result.checkpoint)), metadata=metadata)
+            metadata["loss"] = picture(
+                loss_figure({stage: [entry["loss"] for entry in result.curve]}), f"Loss of {stage}"
+            )
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(checkpoint_version(result.checkpoint)), metadata=metadata
+        )
 
     return train
 

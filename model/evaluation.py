@@ -13,6 +13,11 @@ from pipelines.hashing import hash_of
 from pipelines.home import Home
 from pipelines.lake import Lake
 
+_FOOTNOTE = (
+    "Values in brackets: 95 % interval, bootstrap over patients. "
+    "Rows marked (paper) are published values on another test set."
+)
+
 HELD_OUT = ("val", "test")
 
 METRICS_VERSION = 1
@@ -35,9 +40,13 @@ def checkpoint_version(checkpoint: Path) -> str:
     Raises:
         FileNotFoundError: there is no checkpoint; the message says which asset makes it.
     """
-    files = sorted(p for p in checkpoint.glob("*") if p.suffix in (".safetensors", ".json")) if checkpoint.is_dir() else []
+    files = (
+        sorted(p for p in checkpoint.glob("*") if p.suffix in (".safetensors", ".json")) if checkpoint.is_dir() else []
+    )
     if not files:
-        raise FileNotFoundError(f"expected a checkpoint in {checkpoint}, got none: materialise {checkpoint.parent.name} first")
+        raise FileNotFoundError(
+            f"expected a checkpoint in {checkpoint}, got none: materialise {checkpoint.parent.name} first"
+        )
     digest = hashlib.blake2b(digest_size=16)
     for path in files:
         digest.update(path.name.encode())
@@ -69,8 +78,8 @@ def update_predictions(home: Home, checkpoint: Path, model_name: str) -> TableRe
     held_out = findings.filter(pl.col("split").is_in(HELD_OUT))
     if held_out.is_empty():
         raise ValueError(
-            f"expected findings in the splits {' and '.join(HELD_OUT)}, got none of {findings.height}: curate more patients, or give "
-            "these splits a larger share ([samples] in the settings)"
+            f"expected findings in the splits {' and '.join(HELD_OUT)}, got none of {findings.height}: curate "
+            "more patients, or give these splits a larger share ([samples] in the settings)"
         )
     frame = generate(held_out, checkpoint, home.root, model_name=model_name)
     written = lake.write_table("predictions", frame, {"made_from": made_from})
@@ -104,7 +113,9 @@ class Scoreboard:
 
 
 def write_scoreboard(home: Home) -> Scoreboard:
-    """The scores as one Markdown table a model and split, written to `scoreboard.md`; the catalog is renewed to show them."""
+    """The scores as one Markdown table a model and split, written to `scoreboard.md`; the catalog is renewed to show
+    them.
+    """
     lake = Lake(home.lake)
     scores = lake.read_table("scores")
     metrics = [m for m in METRICS if m in set(scores["metric"])]
@@ -113,11 +124,16 @@ def write_scoreboard(home: Home) -> Scoreboard:
     for (model, split), rows in scores.sort("status", "model", "split").group_by("model", "split", maintain_order=True):
         cells = {row["metric"]: _cell(row) for row in rows.iter_rows(named=True)}
         n = rows["n"].max()
-        lines.append("| " + " | ".join([str(model), str(split), str(n or 0), *(cells.get(m, "") for m in metrics)]) + " |")
+        lines.append(
+            "| " + " | ".join([str(model), str(split), str(n or 0), *(cells.get(m, "") for m in metrics)]) + " |"
+        )
     notes = scores.filter(pl.col("status") == "not computed").select("metric", "note").unique().sort("metric")
     if notes.height:
         lines += ["", "Not computed: " + "; ".join(f"{metric} ({note})" for metric, note in notes.iter_rows()) + "."]
-    lines += ["", "Values in brackets: 95 % interval, bootstrap over patients. Rows marked (paper) are published values on another test set."]
+    lines += [
+        "",
+        "Values in brackets: 95 % interval, bootstrap over patients. Rows marked (paper) are published values on another test set.",
+    ]
     text = "\n".join(lines) + "\n"
     path = home.root / "scoreboard.md"
     atomic.write_bytes(path, text.encode())

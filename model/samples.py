@@ -41,7 +41,9 @@ def build_samples(home: Home, label_maps: Mapping[str, str], settings: SampleSet
     }
     meta = lake.shard_meta("samples")
     if meta is not None and meta.inputs.get("made_from") == made_from:
-        return SamplesReport(lake.read_table("samples"), meta.rows_digest, 0, meta.n_rows, meta.inputs.get("problems", {}))
+        return SamplesReport(
+            lake.read_table("samples"), meta.rows_digest, 0, meta.n_rows, meta.inputs.get("problems", {})
+        )
     exams, findings, localisations = (lake.read_table(name) for name in ("exams", "findings", "localisations"))
     lesions = localisations.filter(pl.col("outcome") == "lesion")
     organs, problems = anatomy_samples(

@@ -1,4 +1,6 @@
-"""Label maps of organs beside the volumes: read where the cohort has them, brought to the PET's grid, kept while nothing changed."""
+"""Label maps of organs beside the volumes: read where the cohort has them, brought to the PET's grid, kept while
+nothing changed.
+"""
 
 import json
 import logging
@@ -42,7 +44,8 @@ def update_anatomy(
 ) -> AnatomyReport:
     """Label map of every usable exam that has one, uint8 on the PET's grid in RAS+, at volumes/<exam_id>/ANATOMY.nii.
 
-    Labels are resampled by nearest neighbour where the grids differ. An exam without a map is left out; one whose map cannot be read, or does
+    Labels are resampled by nearest neighbour where the grids differ. An exam without a map is left out; one whose map
+    cannot be read, or does
     not fit, is named in `problems`.
     """
     log = log or logging.getLogger(__name__)
@@ -75,7 +78,9 @@ def update_anatomy(
             reused += 1
         paths[entry.exam_id] = str(target.relative_to(home.root))
         keys[entry.exam_id] = key
-    return AnatomyReport(paths, Counts(recomputed=recomputed, reused=reused, failed=len(problems)), problems, hash_of(keys))
+    return AnatomyReport(
+        paths, Counts(recomputed=recomputed, reused=reused, failed=len(problems)), problems, hash_of(keys)
+    )
 
 
 def _source(entry: ExamEntry) -> Path | None:
@@ -90,7 +95,7 @@ def _labels(source: Path, exam_id: str) -> Volume:
     whole = np.rint(array)
     if not np.array_equal(whole, array) or whole.min() < 0 or whole.max() > _MAX_LABEL:
         raise ValueError(
-            f"expected whole labels 0..{_MAX_LABEL} in {source.name} of exam {exam_id}, got {array.min()}..{array.max()}: "
-            "save the map of TotalSegmentator's task `total` with ml=True"
+            f"expected whole labels 0..{_MAX_LABEL} in {source.name} of exam {exam_id}, "
+            f"got {array.min()}..{array.max()}: save the map of TotalSegmentator's task `total` with ml=True"
         )
     return Volume(whole.astype(np.uint8), volume.affine)

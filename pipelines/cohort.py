@@ -33,7 +33,8 @@ class Fingerprint:
 class ExamEntry:
     """One exam of the cohort.
 
-    `folder` is null where no images are there; `has_report` is false where no report names the exam. An exam without a report belongs to a
+    `folder` is null where no images are there; `has_report` is false where no report names the exam. An exam without
+    a report belongs to a
     patient of its own, named as the exam is, so that it has a shard.
     """
 
@@ -81,7 +82,9 @@ def check_cohort(folder: Path) -> Path:
         CohortError: the folder is not there, or holds no table of reports.
     """
     if not folder.is_dir():
-        raise CohortError(f"expected a cohort folder, got {folder}, which is not there: set PETAR_COHORT (or COHORT=) to it")
+        raise CohortError(
+            f"expected a cohort folder, got {folder}, which is not there: set PETAR_COHORT (or COHORT=) to it"
+        )
     reports_path = find_reports(folder)
     if reports_path is None:
         raise CohortError(
@@ -143,7 +146,8 @@ def scan_cohort(folder: Path, known: Mapping[str, Fingerprint] | None = None) ->
 
 
 def cohort_state(folder: Path) -> str:
-    """Hash of the names, sizes and times of all files of a cohort: cheap, for a sensor that asks whether to look closer.
+    """Hash of the names, sizes and times of all files of a cohort: cheap, for a sensor that asks whether to look
+    closer.
 
     Raises:
         CohortError: the folder is not there.
@@ -175,13 +179,15 @@ def _fingerprints(folders: Mapping[str, Path], known: Mapping[str, Fingerprint])
         return dict(zip(folders, pool.map(of, folders), strict=True))
 
 
-# --- the observed manifest -------------------------------------------------------------------------------------------------------------
+# --- the observed manifest
+# -------------------------------------------------------------------------------------------------------------
 
 
 def observe_cohort(cohort_folder: Path, manifest_folder: Path) -> dict[int, str]:
     """Scans a cohort, writes the manifest of each shard that changed, and gives the data version of every shard.
 
-    The stages read the manifest written here and never the folder's listing, so one shard's run costs nothing of the others.
+    The stages read the manifest written here and never the folder's listing, so one shard's run costs nothing of the
+    others.
     """
     fingerprints_path = manifest_folder / "fingerprints.json"
     cohort = scan_cohort(cohort_folder, _read_fingerprints(fingerprints_path))
@@ -202,7 +208,9 @@ def read_manifest(manifest_folder: Path, shard: int) -> tuple[str, tuple[ExamEnt
     """
     path = _shard_path(manifest_folder, shard)
     if not path.exists():
-        raise CohortError(f"expected the manifest of shard {shard:02d}, got none in {manifest_folder}: observe exam_manifest first")
+        raise CohortError(
+            f"expected the manifest of shard {shard:02d}, got none in {manifest_folder}: observe exam_manifest first"
+        )
     payload = json.loads(path.read_text())
     return payload["version"], tuple(ExamEntry(**entry) for entry in payload["entries"])
 

@@ -1,12 +1,14 @@
-"""The five sharded stages of a curation, each a function of one shard: read the tables below, update the rows whose key changed, write.
+"""The five sharded stages of a curation, each a function of one shard: read the tables below, update the rows whose
+key changed, write.
 
-exams -> sentences -> readings -> findings -> localisations. A stage knows the lake and the manifest, and nothing of who calls it.
+exams -> sentences -> readings -> findings -> localisations. A stage knows the lake and the manifest, and nothing of
+who calls it.
 """
 
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,9 @@ from pipelines.outcomes import ExamProblem, Outcome
 from pipelines.reports import consensus as consensus_module
 from pipelines.reports import sentences as sentences_module
 from pipelines.reports import structure as structure_module
+from pipelines.reports.config import ReadersConfig
 from pipelines.reports.consensus import ConsensusSettings, decide_exam
-from pipelines.reports.readers import Reader, Reading
+from pipelines.reports.readers import Reading
 from pipelines.reports.sentences import Sentence, split_report
 from pipelines.rows import Counts, Rows, update_exams
 
@@ -63,7 +66,9 @@ class StageReport:
     quarantined: int
 
 
-def stage_inputs(home: Home, table: str, shard: int, settings: CurationSettings, readers: Sequence[Reader]) -> dict[str, str]:
+def stage_inputs(
+    home: Home, table: str, shard: int, settings: CurationSettings, readers: ReadersConfig
+) -> dict[str, str]:
     """What a shard of a table is made from: manifest version, logic and settings, versions of the tables below.
 
     Stored with the shard; where it differs from what is stored, the shard is stale.
@@ -78,7 +83,7 @@ def stage_inputs(home: Home, table: str, shard: int, settings: CurationSettings,
     return inputs
 
 
-def is_current(home: Home, shard: int, settings: CurationSettings, readers: Sequence[Reader]) -> bool:
+def is_current(home: Home, shard: int, settings: CurationSettings, readers: ReadersConfig) -> bool:
     """Whether every table of a shard was made from what lies below it now and no exam failed in it."""
     lake = Lake(home.lake)
     for table in TABLES:
@@ -95,14 +100,15 @@ def run_stage(
     table: str,
     shard: int,
     settings: CurationSettings,
-    readers: Sequence[Reader],
+    readers: ReadersConfig,
     *,
     only: Sequence[str] = (),
     log: logging.Logger | None = None,
 ) -> StageReport:
     """Brings one shard of one table up to date and says what that took.
 
-    `only` computes exactly the exams that it names. A killed call loses at most the last 25 exams: the next one goes on where it stopped.
+    `only` computes exactly the exams that it names. A killed call loses at most the last 25 exams: the next one goes
+    on where it stopped.
 
     Raises:
         KeyError: `table` is not one of `TABLES`.
@@ -121,7 +127,9 @@ def run_stage(
         # Without "inputs" the shard stays stale, whatever it holds so far.
         lake.write_shard(table, shard, frame, {"keys": keys})
 
-    update = update_exams(stage.keys, previous, previous_keys, stage.compute, only=only, save=save)
+    update = update_exams(
+        stage.keys, previous, previous_keys, stage.compute, only=only, prepare=stage.prepare, save=save
+    )
     for exam_id in update.removed:
         stage.forget(exam_id)
     failed = sorted(set(stage.keys) - set(update.keys))
@@ -139,32 +147,44 @@ class _Stage:
     keys: Mapping[str, str]
     compute: Callable[[str], tuple[Rows, bool]]
     forget: Callable[[str], None] = lambda exam_id: None
+    prepare: Callable[[Sequence[str]], None] | None = None
 
 
-def _logic_key(table: str, settings: CurationSettings, readers: Sequence[Reader]) -> str:
+def _logic_key(table: str, settings: CurationSettings, readers: ReadersConfig) -> str:
     match table:
         case "exams":
             return hash_of(exam_module.LOGIC_VERSION, settings.exam)
         case "sentences":
             return hash_of(sentences_module.LOGIC_VERSION)
         case "readings":
-            return hash_of([(reader.name, reader.version) for reader in readers])
+            return hash_of([(reader.name, reader.version) for reader in readers.readers])
         case "findings":
-            return hash_of(consensus_module.LOGIC_VERSION, structure_module.VERSION, settings.consensus)
+            structurer = readers.structurer.version if readers.structurer else None
+            return hash_of(
+                consensus_module.LOGIC_VERSION,
+                structure_module.VERSION,
+                settings.consensus,
+                readers.weights,
+                structurer,
+            )
         case "localisations":
             return hash_of(lesions_module.LOGIC_VERSION, settings.lesions)
     raise KeyError(table)
 
 
-# --- exams -----------------------------------------------------------------------------------------------------------------------------
+# --- exams ------------------------------------------------------------------------------------------------------------
+# -----------------
 
 
 def _exams_stage(
-    home: Home, lake: Lake, shard: int, settings: CurationSettings, readers: Sequence[Reader], log: logging.Logger
+    home: Home, lake: Lake, shard: int, settings: CurationSettings, readers: ReadersConfig, log: logging.Logger
 ) -> _Stage:
     entries = {e.exam_id: e for e in read_manifest(home.manifest, shard)[1]}
     logic = _logic_key("exams", settings, readers)
-    keys = {e.exam_id: hash_of(logic, e.image_fingerprint, e.folder is None, e.has_report, e.tracer) for e in entries.values()}
+    keys = {
+        e.exam_id: hash_of(logic, e.image_fingerprint, e.folder is None, e.has_report, e.tracer)
+        for e in entries.values()
+    }
 
     def compute(exam_id: str) -> tuple[Rows, bool]:
         entry = entries[exam_id]
@@ -187,7 +207,8 @@ def _exam_row(entry: ExamEntry, home: Home, settings: CurationSettings) -> dict[
     if entry.folder is None:
         raise ExamError(
             ExamProblem.NO_FOLDER,
-            f"expected a folder exams/{entry.exam_id} for the report of exam {entry.exam_id}, got none: add its images or remove the report",
+            f"expected a folder exams/{entry.exam_id} for the report of exam {entry.exam_id}, got none: "
+            "add its images or remove the report",
         )
     if not entry.has_report:
         raise ExamError(
@@ -228,11 +249,12 @@ def _problem_row(entry: ExamEntry, problem: ExamProblem, message: str) -> dict[s
     }
 
 
-# --- reports ---------------------------------------------------------------------------------------------------------------------------
+# --- reports ----------------------------------------------------------------------------------------------------------
+# -----------------
 
 
 def _sentences_stage(
-    home: Home, lake: Lake, shard: int, settings: CurationSettings, readers: Sequence[Reader], log: logging.Logger
+    home: Home, lake: Lake, shard: int, settings: CurationSettings, readers: ReadersConfig, log: logging.Logger
 ) -> _Stage:
     entries = {e.exam_id: e for e in read_manifest(home.manifest, shard)[1]}
     logic = _logic_key("sentences", settings, readers)
@@ -246,7 +268,7 @@ def _sentences_stage(
 
 
 def _readings_stage(
-    home: Home, lake: Lake, shard: int, settings: CurationSettings, readers: Sequence[Reader], log: logging.Logger
+    home: Home, lake: Lake, shard: int, settings: CurationSettings, readers: ReadersConfig, log: logging.Logger
 ) -> _Stage:
     sentences = _sentences_by_exam(home, lake, shard)
     logic = _logic_key("readings", settings, readers)
@@ -255,32 +277,43 @@ def _readings_stage(
         for exam_id, (patient_id, own) in sentences.items()
     }
 
+    answered: dict[tuple[str, str], Reading] = {}
+
+    def prepare(exam_ids: Sequence[str]) -> None:
+        # One call a reader for many exams, so that a server always has enough questions to batch.
+        candidates = [s for exam_id in exam_ids for s in sentences[exam_id][1] if s.is_candidate]
+        answered.clear()
+        for reader in readers.readers:
+
+            def progress(done: int, of: int, name: str = reader.name) -> None:
+                log.info("reader %s: %d of %d sentences", name, done, of)
+
+            for reading in reader.read(candidates, progress):
+                answered[reader.name, reading.sentence_id] = reading
+
     def compute(exam_id: str) -> tuple[Rows, bool]:
         patient_id, own = sentences[exam_id]
-        candidates = [s for s in own if s.is_candidate]
-        text = {s.sentence_id: s.sentence for s in candidates}
-        rows: list[dict[str, object]] = []
-        failed = False
-        for reader in readers:
-            for reading in reader.read(candidates):
-                failed |= reading.error is not None
-                rows.append(
-                    {
-                        **asdict(reading),
-                        "exam_id": exam_id,
-                        "patient_id": patient_id,
-                        "sentence": text[reading.sentence_id],
-                    }
-                )
-        if failed:
-            log.warning("exam %s: a reader gave no answer for some sentence; the next run asks again", exam_id)
-        return rows, failed
+        rows = [
+            {
+                **asdict(answered[reader.name, s.sentence_id]),
+                "exam_id": exam_id,
+                "patient_id": patient_id,
+                "sentence": s.sentence,
+            }
+            for reader in readers.readers
+            for s in own
+            if s.is_candidate
+        ]
+        errors = [row["error"] for row in rows if row["error"] is not None]
+        if errors:
+            log.warning("exam %s: %d readings failed, the next run asks again: %s", exam_id, len(errors), errors[0])
+        return rows, bool(errors)
 
-    return _Stage(keys, compute)
+    return _Stage(keys, compute, prepare=prepare)
 
 
 def _findings_stage(
-    home: Home, lake: Lake, shard: int, settings: CurationSettings, readers: Sequence[Reader], log: logging.Logger
+    home: Home, lake: Lake, shard: int, settings: CurationSettings, readers: ReadersConfig, log: logging.Logger
 ) -> _Stage:
     sentences = _sentences_by_exam(home, lake, shard)
     readings: dict[str, list[Reading]] = {exam_id: [] for exam_id in sentences}
@@ -289,6 +322,7 @@ def _findings_stage(
         if row["exam_id"] in readings:
             readings[row["exam_id"]].append(Reading(**{name: row[name] for name in names}))
     logic = _logic_key("findings", settings, readers)
+    consensus = replace(settings.consensus, weights={**readers.weights, **settings.consensus.weights})
     keys = {
         exam_id: hash_of(logic, patient_id, [s for s in own if s.is_candidate], readings[exam_id])
         for exam_id, (patient_id, own) in sentences.items()
@@ -296,7 +330,9 @@ def _findings_stage(
 
     def compute(exam_id: str) -> tuple[Rows, bool]:
         patient_id, own = sentences[exam_id]
-        found = decide_exam([s for s in own if s.is_candidate], readings[exam_id], settings.consensus)
+        found = decide_exam([s for s in own if s.is_candidate], readings[exam_id], consensus)
+        if readers.structurer is not None:
+            found = readers.structurer.apply(found)
         return [{**asdict(f), "exam_id": exam_id, "patient_id": patient_id} for f in found], False
 
     return _Stage(keys, compute)
@@ -314,11 +350,12 @@ def _sentences_by_exam(home: Home, lake: Lake, shard: int) -> dict[str, tuple[st
     return found
 
 
-# --- lesions ---------------------------------------------------------------------------------------------------------------------------
+# --- lesions ----------------------------------------------------------------------------------------------------------
+# -----------------
 
 
 def _localisations_stage(
-    home: Home, lake: Lake, shard: int, settings: CurationSettings, readers: Sequence[Reader], log: logging.Logger
+    home: Home, lake: Lake, shard: int, settings: CurationSettings, readers: ReadersConfig, log: logging.Logger
 ) -> _Stage:
     exams = {row["exam_id"]: row for row in lake.read_shard("exams", shard).iter_rows(named=True)}
     accepted: dict[str, list[dict[str, Any]]] = {exam_id: [] for exam_id in exams}

@@ -36,6 +36,11 @@ class Home:
         return self.root / "checkpoints"
 
     @property
+    def answers(self) -> Path:
+        """What language models answered, kept so that nothing is asked twice."""
+        return self.root / "answers.sqlite"
+
+    @property
     def catalog(self) -> Path:
         """The DuckDB file that people query."""
         return self.root / "petar.duckdb"

@@ -45,6 +45,7 @@ def update_exams(
     compute: Callable[[str], tuple[Rows, bool]],
     *,
     only: Sequence[str] = (),
+    prepare: Callable[[Sequence[str]], None] | None = None,
     save: Callable[[pl.DataFrame, dict[str, str]], None] | None = None,
     save_every: int = 25,
 ) -> Update:
@@ -55,15 +56,21 @@ def update_exams(
         previous: rows of the last update (empty, with the table's columns, at the first).
         previous_keys: keys of the last update; an exam that gave no row stands here all the same.
         compute: exam id -> (rows, whether it failed). A failed exam keeps no key, so that the next update tries again.
-        only: where given, exactly these exams are computed, even if their key is unchanged; all others stay as they are.
-        save: called with the rows so far after every `save_every` exams, so that a killed shard resumes where it stopped.
+        only: where given, exactly these exams are computed, even if their key is unchanged; all others stay as they
+        are.
+        prepare: called with every batch of `save_every` exams before they are computed, for what is cheaper done for
+        many at once.
+        save: called with the rows so far after every `save_every` exams, so that a killed shard resumes where it
+        stopped.
 
     Raises:
         ValueError: `only` names an exam that is not in `keys`.
     """
     unknown = sorted(set(only) - set(keys))
     if unknown:
-        raise ValueError(f"expected only_exams to name exams of this shard, got {unknown}: check the ids and the partition")
+        raise ValueError(
+            f"expected only_exams to name exams of this shard, got {unknown}: check the ids and the partition"
+        )
     todo = list(only) if only else [exam for exam, key in keys.items() if previous_keys.get(exam) != key]
     gone = tuple(sorted(set(previous_keys) - set(keys)))
     schema = previous.schema
@@ -72,6 +79,8 @@ def update_exams(
     failed = 0
 
     for n, exam in enumerate(todo, start=1):
+        if prepare is not None and (n - 1) % save_every == 0:
+            prepare(todo[n - 1 : n - 1 + save_every])
         rows, has_failed = compute(exam)
         frames[exam] = _frame([{**row, "row_key": keys[exam]} for row in rows], schema)
         kept.pop(exam, None)

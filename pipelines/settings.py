@@ -36,6 +36,8 @@ class ProjectSettings:
     """Every parameter of the project; each field is a table of the settings file."""
 
     exam: ExamSettings = field(default_factory=ExamSettings)
+    readers_file: str = ""
+    """TOML that names the readers and the structurer; empty: the one that comes with the package, rules alone."""
     consensus: ConsensusSettings = field(default_factory=ConsensusSettings)
     lesions: LesionSettings = field(default_factory=LesionSettings)
     samples: SampleSettings = field(default_factory=SampleSettings)
@@ -56,7 +58,9 @@ def load_settings(path: Path | None) -> ProjectSettings:
     if path is None:
         return ProjectSettings()
     if not path.is_file():
-        raise SettingsError(f"expected a settings file, got {path}, which is not there: set PETAR_SETTINGS to it or unset it")
+        raise SettingsError(
+            f"expected a settings file, got {path}, which is not there: set PETAR_SETTINGS to it or unset it"
+        )
     return merge(ProjectSettings(), parse(path.read_text(), str(path)), str(path))
 
 
@@ -83,11 +87,15 @@ def merge(settings: T, values: Mapping[str, Any], where: str) -> T:
     changes: dict[str, Any] = {}
     for name, value in values.items():
         if name not in names:
-            raise SettingsError(f"expected one of {', '.join(sorted(names))} in {where}, got {name}: correct the name or remove it")
+            raise SettingsError(
+                f"expected one of {', '.join(sorted(names))} in {where}, got {name}: correct the name or remove it"
+            )
         old = getattr(settings, name)
         if dataclasses.is_dataclass(old):
             if not isinstance(value, Mapping):
-                raise SettingsError(f"expected a table for {name} in {where}, got {value!r}: write [{name}] and its fields below")
+                raise SettingsError(
+                    f"expected a table for {name} in {where}, got {value!r}: write [{name}] and its fields below"
+                )
             changes[name] = merge(old, value, f"{where}, {name}")
         else:
             changes[name] = _convert(old, value, hints[name], f"{where}, {name}")

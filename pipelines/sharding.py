@@ -3,7 +3,8 @@
 from hashlib import blake2b
 
 N_SHARDS = 64
-"""Stored with every table and checked on reading; below 100, from where Dagster stops reporting staleness downstream."""
+"""Stored with every table and checked on reading; below 100, from where Dagster stops reporting staleness downstream.
+"""
 
 
 def shard_of(patient_id: str) -> int:

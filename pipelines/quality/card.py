@@ -12,10 +12,13 @@ from pipelines.hashing import hash_of
 from pipelines.home import Home
 
 _BIASES = (
-    "Only findings with an axial slice and an SUVmax in the report can become lesions: faint, diffuse and unmeasured disease is missing.",
+    "Only findings with an axial slice and an SUVmax in the report can become lesions: faint, diffuse and unmeasured "
+    "disease is missing.",
     "A mask is a metabolic contour grown from the reported peak, not a tumour volume drawn by a physician.",
-    "Lesions under SUV 2.5 are left out, as are sentences that name several lesions without a slice and an SUVmax of each.",
-    "Physiologic uptake that a report measures (bladder, kidney, heart) becomes a lesion row like any other; its sentence says what it is.",
+    "Lesions under SUV 2.5 are left out, as are sentences that name several lesions without a slice and an SUVmax of "
+    "each.",
+    "Physiologic uptake that a report measures (bladder, kidney, heart) becomes a lesion row like any other; its "
+    "sentence says what it is.",
     "Measures depend on scanner, reconstruction and uptake time; `exams` holds what is known of them.",
 )
 
@@ -47,7 +50,8 @@ def write_card(home: Home, settings: CurationSettings) -> Card:
         "## Method",
         f"- Slices in reports: counted from the {settings.lesions.convention.origin.value}, first slice "
         f"{settings.lesions.convention.base}.",
-        f"- Contour: `{settings.lesions.contour.method}`; localisation within {settings.lesions.locate.tolerance_suv} SUV of the report.",
+        f"- Contour: `{settings.lesions.contour.method}`; localisation within "
+        f"{settings.lesions.locate.tolerance_suv} SUV of the report.",
         f"- Parameters: `{hash_of(settings)}` (hash of all settings).",
         "## Known biases",
         "\n".join(f"- {bias}" for bias in _BIASES),

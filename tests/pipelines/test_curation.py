@@ -1,7 +1,6 @@
 """The sharded stages on a small phantom: what comes out, and what a second pass does not do again."""
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +13,13 @@ from pipelines.curation import TABLES, CurationSettings, curation_version, is_cu
 from pipelines.home import Home
 from pipelines.lake import Lake
 from pipelines.phantom import add_exam
+from pipelines.reports.config import ReadersConfig, load_readers
 from pipelines.reports.consensus import ConsensusSettings
 from pipelines.reports.readers import RulesReader
 from pipelines.rows import Counts
 from pipelines.sharding import N_SHARDS
 
-READERS = [RulesReader()]
+READERS = load_readers()
 
 
 def curate(home: Home, cohort: Path, settings: CurationSettings | None = None) -> dict[str, Counts]:
@@ -43,12 +43,12 @@ def curated(small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 
 @pytest.fixture
-def own(curated: tuple[Path, Path], tmp_path: Path) -> Iterator[tuple[Path, Home]]:
+def own(curated: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Home]:
     """A copy of a curated cohort and its home, to be changed."""
     cohort, home = tmp_path / "cohort", tmp_path / "home"
     shutil.copytree(curated[0], cohort)
     shutil.copytree(curated[1], home)
-    yield cohort, Home(home)
+    return cohort, Home(home)
 
 
 class TestACuration:
@@ -93,13 +93,14 @@ class TestASecondPass:
             def read(self, *args: object, **kwargs: object) -> list:  # type: ignore[type-arg]
                 raise AssertionError("a reader was asked")
 
-        cohort, home = own
+        _, home = own
+        silent = ReadersConfig((Silent(),), READERS.weights, None)
         monkeypatch.setattr(curation, "read_exam", refuse)
         monkeypatch.setattr(curation, "load_nifti", refuse)
         counts = Counts()
         for shard in range(N_SHARDS):
             for table in TABLES:
-                counts += run_stage(home, table, shard, CurationSettings(), [Silent()]).counts
+                counts += run_stage(home, table, shard, CurationSettings(), silent).counts
         assert (counts.recomputed, counts.failed, counts.removed) == (0, 0, 0)
         assert counts.reused > 0
 
@@ -117,9 +118,8 @@ class TestAChange:
         cohort, home = own
         reports = pl.read_csv(cohort / "reports.csv", infer_schema=False)
         exam_id = reports["exam_id"][0]
-        reports.with_columns(
-            pl.when(pl.col("exam_id") == exam_id).then(pl.col("findings") + "\nNo further abnormality.").otherwise(pl.col("findings")).alias("findings")
-        ).write_csv(cohort / "reports.csv")
+        longer = pl.when(pl.col("exam_id") == exam_id).then(pl.lit("\nNo further abnormality.")).otherwise(pl.lit(""))
+        reports.with_columns(pl.col("findings") + longer).write_csv(cohort / "reports.csv")
         monkeypatch.setattr(curation, "read_exam", None)
         counts = curate(home, cohort)
         assert counts["exams"].recomputed == 0
@@ -168,7 +168,9 @@ class TestOnlyExams:
 
 
 class TestAFailure:
-    def test_of_one_exam_is_a_row_and_is_tried_again(self, own: tuple[Path, Home], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_of_one_exam_is_a_row_and_is_tried_again(
+        self, own: tuple[Path, Home], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         cohort, home = own
         exam_id = add_exam(cohort)
         with monkeypatch.context() as patch:

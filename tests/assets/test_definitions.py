@@ -1,0 +1,109 @@
+"""The definitions: what is there, how it hangs together, and what a user sees of it."""
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from assets.definitions import build_defs
+from assets.resources import Workspace
+from pipelines.quality.checks import CHECKS
+from pipelines.sharding import SHARD_NAMES
+
+SHARDED = {"exam_manifest", "exams", "sentences", "readings", "findings", "lesions"}
+LINEAGE = {
+    "exams": {"exam_manifest"},
+    "sentences": {"exam_manifest"},
+    "readings": {"sentences"},
+    "findings": {"sentences", "readings"},
+    "lesions": {"exams", "findings"},
+    "catalog": {"exams", "sentences", "readings", "findings", "lesions"},
+    "dataset_card": {"catalog"},
+    "anatomy": {"exam_manifest", "exams"},
+    "samples": {"catalog", "anatomy"},
+    "anatomy_projector": {"samples"},
+    "anatomy_mask": {"samples", "anatomy_projector"},
+    "anatomy_full": {"samples", "anatomy_mask"},
+    "findings_projector": {"samples", "anatomy_full"},
+    "findings_mask": {"samples", "findings_projector"},
+    "findings_full": {"samples", "findings_mask"},
+    "predictions": {"samples", "findings_full"},
+    "scores": {"predictions"},
+    "scoreboard": {"scores"},
+}
+
+
+@pytest.fixture(scope="module")
+def defs(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
+    home = tmp_path_factory.mktemp("home")
+    return build_defs(Workspace(cohort=str(home / "cohort"), home=str(home)))
+
+
+def specs(defs: dg.Definitions) -> dict[str, dg.AssetSpec]:
+    return {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+
+
+class TestTheLineage:
+    def test_is_the_way_of_the_data(self, defs: dg.Definitions) -> None:
+        found = {name: {dep.asset_key.to_user_string() for dep in spec.deps} for name, spec in specs(defs).items()}
+        assert {name: deps for name, deps in found.items() if name in LINEAGE} == LINEAGE
+
+    def test_has_sixty_four_shards_where_patients_are_and_none_elsewhere(self, defs: dg.Definitions) -> None:
+        graph = defs.resolve_asset_graph()
+        partitioned = {
+            key.to_user_string()
+            for key in graph.get_all_asset_keys()
+            if (partitions := graph.get(key).partitions_def) is not None
+            and partitions.get_partition_keys() == list(SHARD_NAMES)
+        }
+        assert partitioned == SHARDED
+
+    @pytest.mark.parametrize("name", sorted(LINEAGE))
+    def test_tells_what_an_asset_is_whose_and_in_which_group(self, defs: dg.Definitions, name: str) -> None:
+        spec = specs(defs)[name]
+        assert spec.description
+        assert spec.owners
+        assert spec.group_name != "default"
+        assert spec.kinds
+
+    @pytest.mark.parametrize("name", ["exams", "sentences", "readings", "findings", "lesions", "samples", "scores"])
+    def test_shows_the_columns_of_a_table(self, defs: dg.Definitions, name: str) -> None:
+        schema = specs(defs)[name].metadata["dagster/column_schema"]
+        assert all(column.description for column in schema.columns)
+
+
+class TestAutomation:
+    def test_has_jobs_schedules_and_sensors(self, defs: dg.Definitions) -> None:
+        repository = defs.get_repository_def()
+        assert {"observe", "curate", "publish", "train", "evaluate"} <= set(repository.job_names)
+        assert {s.name for s in repository.schedule_defs} == {"nightly_recuration", "weekly_observation"}
+        assert {s.name for s in repository.sensor_defs} == {"cohort_sensor", "changed_shards"}
+
+    def test_runs_no_check_once_a_shard(self, defs: dg.Definitions) -> None:
+        assert not defs.resolve_job_def("curate").asset_layer.asset_graph.asset_check_keys
+
+    def test_runs_every_check_of_a_curation_when_it_publishes(self, defs: dg.Definitions) -> None:
+        keys = defs.resolve_job_def("publish").asset_layer.asset_graph.asset_check_keys
+        assert {k.name for k in keys} == {c.name for c in CHECKS if c.table != "samples"}
+
+
+class TestTheSensor:
+    def test_skips_with_a_reason_where_there_is_no_cohort(self, tmp_path: Path) -> None:
+        from assets.automation import cohort_sensor
+
+        workspace = Workspace(cohort=str(tmp_path / "nowhere"), home=str(tmp_path))
+        with dg.build_sensor_context(resources={"workspace": workspace}) as context:
+            result = cohort_sensor(context)
+        assert isinstance(result, dg.SkipReason)
+        assert "expected a cohort folder" in (result.skip_message or "")
+
+    def test_asks_once_for_a_state_of_the_folder(self, tmp_path: Path) -> None:
+        from assets.automation import cohort_sensor
+
+        (tmp_path / "reports.csv").write_text("exam_id,patient_id,findings\n")
+        workspace = Workspace(cohort=str(tmp_path), home=str(tmp_path / "home"))
+        with dg.build_sensor_context(resources={"workspace": workspace}) as context:
+            first = cohort_sensor(context)
+            second = cohort_sensor(context)
+        assert isinstance(first, dg.RunRequest)
+        assert isinstance(second, dg.SkipReason)
