@@ -134,6 +134,11 @@ def list_queries(sql_dir: Path = SQL_DIR) -> dict[str, str]:
     return {path.stem: _comment(path.read_text()) for path in sorted((sql_dir / "queries").glob("*.sql"))}
 
 
+def list_views(sql_dir: Path = SQL_DIR) -> dict[str, str]:
+    """Name of every view of sql/views, in their order, and the comment that explains it."""
+    return {name: _comment(sql) for name, sql in _view_files(sql_dir)}
+
+
 def run_query(home: Path, name: str, sql_dir: Path = SQL_DIR, version: str | None = None) -> pl.DataFrame:
     """Result of sql/queries/NAME.sql on the catalog; an unknown name raises a CatalogError that lists the known
     ones.

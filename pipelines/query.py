@@ -24,14 +24,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     queries = list_queries()
     if options.list or options.name is None:
         width = max(map(len, queries), default=0)
-        print(*(f"{name:<{width}}  {comment}" for name, comment in queries.items()), sep="\n")
-        return 0
+        return _print("\n".join(f"{name:<{width}}  {comment}" for name, comment in queries.items()))
     try:
         result = run_query(options.home, options.name)
     except CatalogError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(result.write_csv(), end="") if options.csv else print(f"{queries[options.name]}\n\n{table_text(result)}")
+    return _print(
+        result.write_csv().rstrip("\n") if options.csv else f"{queries[options.name]}\n\n{table_text(result)}"
+    )
+
+
+def _print(text: str) -> int:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; Python would complain once more when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -3,6 +3,8 @@ sql/queries.
 """
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -346,3 +348,10 @@ class TestCommand:
     def test_csv(self, built: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert query.main(["funnel", "--csv", "--home", str(built)]) == 0
         assert pl.read_csv(capsys.readouterr().out.encode())["n"].to_list()[0] == 3
+
+    def test_reader_that_stops_early_is_no_error(self, built: Path) -> None:
+        repository = str(Path(catalog.__file__).parents[1])
+        command = f"{sys.executable} -m pipelines.query funnel --home '{built}' | head -n 1"
+        done = subprocess.run(command, shell=True, cwd=repository, capture_output=True, text=True, check=False)
+        assert done.stderr == ""
+        assert done.stdout.startswith("Attrition")

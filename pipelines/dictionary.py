@@ -1,0 +1,120 @@
+"""The pages docs/data-dictionary.md and docs/queries.md, written from the schemas, views and queries: python -m
+pipelines.dictionary.
+
+python -m pipelines.dictionary [--docs DIR] [--home DIR]; with --home the page of the queries shows their results on
+that curation.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from pipelines import atomic, schemas
+from pipelines.catalog import SQL_DIR, CatalogError, list_queries, list_views, run_query
+
+MAX_ROWS = 12
+_DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def dictionary_page() -> str:
+    """Every table of the lake with the contract of its columns, and every view of the catalog, as Markdown."""
+    lines = [
+        "# Data dictionary",
+        "",
+        "Written from `pipelines/schemas.py` and `sql/views/` by `python -m pipelines.dictionary`; a test holds it so.",
+        "A row that breaks a constraint or a rule of its table goes to `quarantine` with the rule's name. The catalog",
+        "holds the same text: `SELECT * FROM columns` in DuckDB, and the comments of tables and columns.",
+        "",
+        f"Schema version {schemas.SCHEMA_VERSION}. Sharded tables: {', '.join(f'`{t}`' for t in schemas.SHARDED)}.",
+        "",
+        "## Views of the catalog",
+        "",
+        "| view | what it shows |",
+        "| --- | --- |",
+        *(f"| `{name}` | {_cell(comment)} |" for name, comment in list_views().items()),
+    ]
+    for table in schemas.TABLES:
+        lines += ["", f"## {table}", "", schemas.describe_table(table), ""]
+        lines += [
+            "| column | type | unit | null | constraints | description |",
+            "| --- | --- | --- | --- | --- | --- |",
+        ]
+        lines += [
+            f"| `{c.name}` | {c.type} | {c.unit or ''} | {'yes' if c.nullable else 'no'} "
+            f"| {_cell('; '.join(c.constraints))} | {_cell(c.description)} |"
+            for c in schemas.describe(table)
+        ]
+        rules = schemas.rules_of(table)
+        if rules:
+            lines += ["", f"Rules over several columns: {', '.join(f'`{r}`' for r in rules)}."]
+    return "\n".join(lines) + "\n"
+
+
+def queries_page(home: Path | None = None) -> str:
+    """Every query of sql/queries with its comment and SQL, and with `home` its first rows on that curation, as
+    Markdown.
+    """
+    lines = [
+        "# Queries",
+        "",
+        "The questions that people ask of a curation, each in `sql/queries/`. `make query NAME=funnel` runs one,",
+        "`make query` lists them; the same SQL runs at any DuckDB prompt on `petar.duckdb`, opened read-only.",
+    ]
+    for name, comment in list_queries().items():
+        sql = (SQL_DIR / "queries" / f"{name}.sql").read_text()
+        body = "\n".join(line for line in sql.splitlines() if not line.startswith("--")).strip()
+        lines += ["", f"## {name}", "", comment]
+        if home is not None:
+            lines += ["", markdown_table(run_query(home, name))]
+        lines += ["", "<details><summary>SQL</summary>", "", "```sql", body, "```", "", "</details>"]
+    return "\n".join(lines) + "\n"
+
+
+def markdown_table(frame: pl.DataFrame, max_rows: int = MAX_ROWS) -> str:
+    """The first rows of a frame as a Markdown table, and how many more there are."""
+    if frame.is_empty():
+        return "(no rows)"
+    lines = ["| " + " | ".join(frame.columns) + " |", "|" + " --- |" * frame.width]
+    lines += ["| " + " | ".join(_value(v) for v in row) + " |" for row in frame.head(max_rows).iter_rows()]
+    if frame.height > max_rows:
+        lines += ["", f"... {frame.height - max_rows} more rows"]
+    return "\n".join(lines)
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3g}" if isinstance(value, float) else _cell(str(value))
+
+
+def _cell(words: str) -> str:
+    return words.replace("|", "\\|").replace("\n", " ")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0, or 1 with a message where the catalog of --home can not be queried."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.dictionary", description="Write the pages of tables and queries."
+    )
+    parser.add_argument("--docs", type=Path, default=_DOCS, help="folder to write to")
+    parser.add_argument("--home", type=Path, help="PETAR_HOME whose curation the queries' page shows")
+    options = parser.parse_args(arguments)
+    try:
+        pages = {"data-dictionary.md": dictionary_page()}
+        # Without a curation the page keeps the results that it shows.
+        if options.home is not None or not (options.docs / "queries.md").exists():
+            pages["queries.md"] = queries_page(options.home)
+    except CatalogError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for name, text in pages.items():
+        changed = atomic.write_bytes(options.docs / name, text.encode())
+        print(f"{options.docs / name}: {'written' if changed else 'unchanged'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
