@@ -259,7 +259,8 @@ def _database(
                 con.execute(f"CREATE SCHEMA {schema}")
                 for table in schemas.TABLES:
                     con.execute(f"CREATE VIEW {schema}.{table} AS {_relation(table, found.get(table, ()))}")
-                    _comment_on(con, f"{schema}.{table}", schemas.describe_table(table), _column_comments([table]))
+                    if schema == "lake":
+                        _comment_on(con, f"lake.{table}", schemas.describe_table(table), _column_comments([table]))
             for name, sql in views:
                 _create_view(con, name, sql)
             _dictionary(con, tables, version)
@@ -296,10 +297,10 @@ def _column_comments(tables: Sequence[str]) -> dict[str, str]:
 
 
 def _comment_on(con: duckdb.DuckDBPyConnection, view: str, comment: str, columns: Mapping[str, str]) -> None:
-    con.execute(f"COMMENT ON VIEW {view} IS {_quote(comment)}")
-    for (column,) in con.execute(f"SELECT column_name FROM (DESCRIBE {view})").fetchall():
-        if column in columns:
-            con.execute(f'COMMENT ON COLUMN {view}."{column}" IS {_quote(columns[column])}')
+    found = [column for (column,) in con.execute(f"SELECT column_name FROM (DESCRIBE {view})").fetchall()]
+    statements = [f"COMMENT ON VIEW {view} IS {_quote(comment)}"]
+    statements += [f'COMMENT ON COLUMN {view}."{c}" IS {_quote(columns[c])}' for c in found if c in columns]
+    con.execute(";".join(statements))
 
 
 def _dictionary(con: duckdb.DuckDBPyConnection, tables: Sequence[tuple[str, int, int, int, str]], version: str) -> None:
@@ -307,7 +308,7 @@ def _dictionary(con: duckdb.DuckDBPyConnection, tables: Sequence[tuple[str, int,
         'CREATE TABLE tables ("table" VARCHAR, n_rows BIGINT, n_files BIGINT, n_quarantined BIGINT, '
         "description VARCHAR)"
     )
-    con.executemany("INSERT INTO tables VALUES (?, ?, ?, ?, ?)", tables)
+    con.execute(f"INSERT INTO tables VALUES {_values(tables)}")
     con.execute("COMMENT ON TABLE tables IS 'One row a table of the lake: its rows, files and quarantined rows'")
     con.execute(
         'CREATE TABLE columns ("table" VARCHAR, "column" VARCHAR, type VARCHAR, unit VARCHAR, nullable BOOLEAN, '
@@ -318,7 +319,7 @@ def _dictionary(con: duckdb.DuckDBPyConnection, tables: Sequence[tuple[str, int,
         for table in schemas.TABLES
         for c in schemas.describe(table)
     ]
-    con.executemany("INSERT INTO columns VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+    con.execute(f"INSERT INTO columns VALUES {_values(rows)}")
     con.execute("COMMENT ON TABLE columns IS 'The data dictionary: the contract of every column'")
     con.execute(f"CREATE VIEW version AS SELECT {_quote(version)} AS version")
     con.execute("COMMENT ON VIEW version IS 'Version of the curation that this catalog shows'")
@@ -333,6 +334,15 @@ def _comment(sql: str) -> str:
         if not line.startswith("-- @"):
             lines.append(line.removeprefix("--").strip())
     return " ".join(lines)
+
+
+def _values(rows: Sequence[Sequence[object]]) -> str:
+    """Rows as a list of SQL values."""
+    return ", ".join(f"({', '.join(_value(v) for v in row)})" for row in rows)
+
+
+def _value(value: object) -> str:
+    return "NULL" if value is None else _quote(value) if isinstance(value, str) else str(value)
 
 
 def _quote(words: str) -> str:
