@@ -38,22 +38,25 @@ GPU_MODEL = "mistralai/Mistral-7B-Instruct-v0.3"
 UNWANTED = ("torchvision", "torchaudio", "torchcodec")
 
 _CONVERT = """
-import json, pathlib, shutil, sys
+import pathlib, sys
 import torch, transformers
 source, target = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
 model = transformers.AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.bfloat16)
 tokenizer = transformers.AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
 if not tokenizer.chat_template:
     tokenizer.chat_template = (
-        "{% for message in messages %}<|im_start|>{{ message['role'] }}\\n{{ message['content'] }}<|im_end|>\\n{%"
-        " endfor %}"
+        "{% for message in messages %}<|im_start|>{{ message['role'] }}\\n{{ message['content'] }}<|im_end|>\\n"
+        "{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\\n{% endif %}"
     )
-model.save_pretrained(target, safe_serialization=True)
+# The weights are plain by now, but the model still counts as quantized and would not be saved: a fresh one takes them.
+config = model.config
+if hasattr(config, "quantization_config"):
+    del config.quantization_config
+plain = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+plain.load_state_dict(model.state_dict())
+plain.save_pretrained(target)
 tokenizer.save_pretrained(target)
-config = json.loads((target / "config.json").read_text())
-config.pop("quantization_config", None)
-(target / "config.json").write_text(json.dumps(config, indent=2))
 """
 
 
@@ -295,17 +298,23 @@ def _wait(plan: ServerPlan, pid: int) -> None:
     while time.monotonic() < deadline:
         if is_healthy(plan):
             return
-        with suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
-        if _running(plan) is None:
+        if _has_ended(plan, pid):
             plan.state.unlink(missing_ok=True)
             raise ServerError(
                 f"expected {plan.name} to start, the server ended:\n{_tail(plan.log)}\nThe whole log is {plan.log}"
             )
         time.sleep(0.5)
     raise ServerError(
-        f"expected {plan.url} to be healthy within {plan.wait_s:g} s, it is not: see {plan.log}, or wait longer (--wait)"
+        f"expected {plan.url} to be healthy within {plan.wait_s:g} s, it is not: see {plan.log}, or raise --wait"
     )
+
+
+def _has_ended(plan: ServerPlan, pid: int) -> bool:
+    """Whether the server's process is over, be it this command's child or an earlier one's."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return _running(plan) is None
 
 
 def _running(plan: ServerPlan) -> int | None:

@@ -1,0 +1,173 @@
+"""How fast reports are read: `python -m benchmarks.reports rules`, `client`, or `vllm --url http://127.0.0.1:8000`.
+
+rules    33,000 reports of about 150,000 sentences, on one core (target: 60 s). client   questions a second against a
+server that answers at once, on one core (target: 100). vllm     a real server: questions a second one at a time and 16
+in flight, side by side (target: 3 times).
+"""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pipelines.reports.chat import ServerSettings
+from pipelines.reports.consensus import decide_exam
+from pipelines.reports.llm import LlmReader
+from pipelines.reports.prompting import load_prompt
+from pipelines.reports.readers import RulesReader
+from pipelines.reports.scorecard import load_labelled, sentences_of
+from pipelines.reports.sentences import Sentence, split_report
+
+STUB = Path(__file__).parents[1] / "tests" / "pipelines" / "reports" / "stub_server.py"
+
+_PLACES = (
+    "right axilla", "left upper lobe", "subcarinal station", "right hepatic lobe", "left adrenal gland", "L4 vertebral body", "right iliac bone",
+    "left inguinal region", "sigmoid colon", "right thyroid lobe", "left palatine tonsil", "mesentery",
+)  # fmt: skip
+_THINGS = ("mass", "lymph node", "focus", "lesion", "nodule")
+_PLAIN = (
+    "No hypermetabolic adenopathy is seen.",
+    "Physiologic activity in the brain, heart, kidneys and bladder.",
+    "The spleen is normal in size and uptake.",
+    "Mild degenerative changes of the lumbar spine without suspicious uptake.",
+    "A 4 mm nodule in the right lung is too small for PET.",
+    "Background liver activity is homogeneous.",
+    "Atherosclerotic calcifications of the aorta and the coronary arteries.",
+)
+_FINDINGS = (
+    "Hypermetabolic {thing} in the {place} has an SUV max of {suv} (series 3, image {slice}).",
+    "There is a {size} x 1.1 cm {thing} in the {place} with SUVmax {suv} on slice {slice}, previously {prior}.",
+    "{place}: {thing} (slice {slice}). The SUV max of the {thing} is {suv}.",
+    "Image {slice}: {thing} of the {place}, SUV {suv}, compared to {prior} on the prior exam.",
+    "The {thing} in the {place} has decreased from SUV {prior} to {suv} (image {slice} of 299).",
+)
+_HEADINGS = ("HEAD/NECK: ", "CHEST: ", "ABDOMEN/PELVIS: ", "MUSCULOSKELETAL: ")
+
+
+def reports(n: int, seed: int = 0) -> Iterator[str]:
+    """Reports of four to five sentences in four sections, one sentence in four a finding, no two alike."""
+    rng = random.Random(seed)
+
+    def finding() -> str:
+        return rng.choice(_FINDINGS).format(
+            thing=rng.choice(_THINGS),
+            place=rng.choice(_PLACES),
+            suv=f"{rng.uniform(2, 20):.1f}",
+            prior=f"{rng.uniform(2, 20):.1f}",
+            slice=rng.randint(10, 280),
+            size=f"{rng.uniform(0.5, 5):.1f}",
+        )
+
+    for _ in range(n):
+        lines = [heading + (finding() if rng.random() < 0.25 else rng.choice(_PLAIN)) for heading in _HEADINGS]
+        if rng.random() < 0.6:
+            lines[rng.randrange(4)] += " " + (finding() if rng.random() < 0.25 else rng.choice(_PLAIN))
+        yield "\n".join(lines)
+
+
+def rules(n: int) -> None:
+    """Splits and reads n reports, and then decides about them, in one process."""
+    texts = list(reports(n))
+    reader = RulesReader()
+    began = time.perf_counter()
+    read = []
+    for i, text in enumerate(texts):
+        sentences = split_report(f"E{i}", text)
+        read.append((sentences, reader.read([s for s in sentences if s.is_candidate])))
+    parsed_s = time.perf_counter() - began
+    began = time.perf_counter()
+    accepted = sum(
+        f.outcome.value == "accepted" for sentences, readings in read for f in decide_exam(sentences, readings)
+    )
+    decided_s = time.perf_counter() - began
+    units = sum(len(sentences) for sentences, _ in read)
+    candidates = sum(len(readings) for _, readings in read)
+    print(
+        f"rules: {n} reports, {units} sentences, {candidates} candidates read in {parsed_s:.1f} s"
+        f" ({units / parsed_s:.0f} sentences a second; target 60 s for 33,000 reports); {accepted} findings decided in"
+        f" {decided_s:.1f} s more"
+    )
+
+
+def _reader(url: str, model: str, concurrency: int) -> LlmReader:
+    server = ServerSettings(
+        model, url if url.endswith("/v1") else f"{url}/v1", concurrency=concurrency, timeout_s=300.0
+    )
+    return LlmReader(f"{model} x{concurrency}", server, load_prompt("finding-v1"))
+
+
+def _numbered(n: int) -> list[Sentence]:
+    text = "\n".join(f"- Left lung nodule with SUV max of {3 + i / 1000:.3f} (slice {80 + i % 100})." for i in range(n))
+    return split_report("E", text)
+
+
+def _measure(reader: LlmReader, sentences: Sequence[Sentence]) -> tuple[float, float]:
+    """Sentences a second by the clock, and a second of this process's CPU time."""
+    clock, cpu = time.perf_counter(), time.process_time()
+    failed = [r.error for r in reader.read(sentences) if r.error is not None]
+    clock, cpu = time.perf_counter() - clock, time.process_time() - cpu
+    if failed and len(failed) > len(sentences) // 2:
+        raise SystemExit(f"expected answers, {len(failed)} of {len(sentences)} failed, the first with: {failed[0]}")
+    return len(sentences) / clock, len(sentences) / cpu
+
+
+def client(n: int) -> None:
+    """Asks a stub in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(STUB.parents[3])}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, str(STUB), "0"], stdin=pipe, stdout=pipe, text=True, env=environment
+    ) as stub:
+        assert stub.stdout is not None
+        assert stub.stdin is not None
+        reader = _reader(stub.stdout.readline().strip(), "stub", 16)
+        _measure(reader, _numbered(50))
+        by_clock, by_cpu = _measure(reader, _numbered(n))
+        stub.stdin.close()
+    print(f"client: {by_clock:.0f} sentences a second by the clock, {by_cpu:.0f} a second of its CPU time (target 100)")
+
+
+def vllm(url: str, model: str, n: int) -> None:
+    """Asks a real server about different sentences of the labelled set, one at a time and 16 in flight, in turns."""
+    pool = sentences_of(load_labelled())
+    # Each turn gets sentences of its own, or the server's cache of prefixes would answer the later ones.
+    random.Random(0).shuffle(pool)
+    warm, rest = pool[:8], pool[8:]
+    n = min(n, len(rest) // 4)
+    _measure(_reader(url, model, 8), warm)
+    rates: dict[int, list[float]] = {1: [], 16: []}
+    for k, concurrency in enumerate((1, 16, 16, 1)):
+        part = rest[k * n : (k + 1) * n]
+        rates[concurrency].append(_measure(_reader(url, model, concurrency), part)[0])
+    alone, together = (sum(rates[c]) / len(rates[c]) for c in (1, 16))
+    print(
+        f"vllm: {model}, {n} sentences a turn: {alone:.2f} a second one at a time, {together:.2f} at 16 in flight:"
+        f" {together / alone:.1f} times (target 3); turns {json.dumps(rates)}"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the measurements that are named, all but `vllm` where none is."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.reports", description=__doc__)
+    parser.add_argument("what", nargs="*", choices=("rules", "client", "vllm", []), help="default: rules and client")
+    parser.add_argument("--reports", type=int, default=33_000)
+    parser.add_argument("--sentences", type=int, default=None)
+    parser.add_argument("--url", default="http://127.0.0.1:8000")
+    parser.add_argument("--model", default="smollm2-135m")
+    arguments = parser.parse_args(argv)
+    what = arguments.what or ["rules", "client"]
+    if "rules" in what:
+        rules(arguments.reports)
+    if "client" in what:
+        client(arguments.sentences or 1000)
+    if "vllm" in what:
+        vllm(arguments.url, arguments.model, arguments.sentences or 24)
+
+
+if __name__ == "__main__":
+    main()
