@@ -633,36 +633,39 @@ def _require(frame: pl.DataFrame, columns: Sequence[str]) -> None:
 
 def _png(figure: Figure) -> bytes:
     """The figure as a PNG with a palette, a third of the size at the same look; a noisy one gets fewer pixels."""
-    FigureCanvasAgg(figure)
+    canvas = FigureCanvasAgg(figure)
+    dpi = figure.get_dpi()
+    packed = io.BytesIO()
     for scale in (1.0, 0.85, 0.7, 0.55):
-        raw, packed = io.BytesIO(), io.BytesIO()
-        figure.savefig(raw, format="png", facecolor="white", dpi=scale * figure.get_dpi())
-        raw.seek(0)
-        with Image.open(raw) as image:
-            _with_palette(image.convert("RGB")).save(packed, "PNG", optimize=True)
+        figure.set_dpi(scale * dpi)
+        canvas.draw()
+        packed = io.BytesIO()
+        _with_palette(np.asarray(canvas.buffer_rgba())[:, :, :3]).save(packed, "PNG", compress_level=7)
         if packed.tell() < _MAX_BYTES:
             break
     return packed.getvalue()
 
 
-def _with_palette(image: Image.Image) -> Image.Image:
-    """The image in 128 greys, the colours of outlines and text, and the commonest of its other colours.
+def _with_palette(pixels: NDArray[np.uint8]) -> Image.Image:
+    """An RGB picture in 128 greys, the colours of outlines and text, and the commonest of its other colours.
 
-    Palettes made for the whole image drop the few pixels of a thin outline, or tint the greys.
+    Palettes made for the whole picture drop the few pixels of a thin outline, or tint the greys.
     """
-    pixels = np.asarray(image)
+    red, green, blue = pixels[:, :, 0], pixels[:, :, 1], pixels[:, :, 2]
+    brightest, darkest = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
+    coloured = brightest - darkest > _GREY_CHROMA
     levels = np.linspace(0, 255, _GREY_LEVELS).round().astype(np.uint8)
-    indices = np.round(pixels.mean(2) * (_GREY_LEVELS - 1) / 255).astype(np.uint8)
-    coloured = np.ptp(pixels, axis=2) > _GREY_CHROMA
+    nearest_level = np.round(np.arange(256) * (_GREY_LEVELS - 1) / 255).astype(np.uint8)
+    indices = nearest_level[green]
     colours = np.array([_rgb(c) for c in (OUTLINE, OUTLINE_ON_FUSION, ON_DARK, SECOND)], np.uint8)
     if coloured.any():
         rest = Image.fromarray(pixels[coloured][None])
         reduced = rest.quantize(256 - _GREY_LEVELS - len(colours), method=Image.Quantize.MEDIANCUT)
         colours = np.vstack([colours, np.array(reduced.getpalette(), np.uint8).reshape(-1, 3)])[: 256 - _GREY_LEVELS]
         indices[coloured] = _GREY_LEVELS + cKDTree(colours).query(pixels[coloured])[1].astype(np.uint8)
-    palette = Image.fromarray(indices, mode="P")
-    palette.putpalette(np.vstack([np.repeat(levels[:, None], 3, axis=1), colours]).ravel().tolist())
-    return palette
+    picture = Image.fromarray(indices, mode="P")
+    picture.putpalette(np.vstack([np.repeat(levels[:, None], 3, axis=1), colours]).ravel().tolist())
+    return picture
 
 
 def _rgb(hex_colour: str) -> tuple[int, ...]:
