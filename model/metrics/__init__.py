@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 
-LOGIC_VERSION = 2
+LOGIC_VERSION = 3
 """Raised when a metric of this package changes what it gives."""
 
 
@@ -150,7 +150,9 @@ def _score_row(metric: Metric, pairs: Pairs, weights: np.ndarray | None, setting
     value = float(computed.values(np.ones((1, len(pairs))))[0])
     if not np.isfinite(value):
         return row | {"status": "not computed", "n": 0, "note": _join("no reference says it", pairs.note)}
-    low, high = percentile_interval(computed.values(weights), settings.level, effective_patients(pairs.patients))
+    centre = None if isinstance(computed, Mean) else value
+    n_patients = effective_patients(pairs.patients)
+    low, high = percentile_interval(computed.values(weights), settings.level, n_patients, centre)
     if len(set(pairs.patients)) < 2:
         low = high = None
         row["note"] = _join("no interval: one patient", pairs.note)

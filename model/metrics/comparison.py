@@ -9,7 +9,7 @@ import polars as pl
 
 from model.metrics import DEFAULTS, METRICS, NotComputableError, ScoreSettings
 from model.metrics.intervals import effective_patients, patient_swaps, patient_weights, percentile_interval
-from model.metrics.pairs import Pairs, pairs_of
+from model.metrics.pairs import Mean, Pairs, pairs_of
 
 COLUMNS = {
     "model": pl.String,
@@ -108,7 +108,9 @@ def _difference(
     difference = float(differ(one, none[:1])[0])
     if not np.isfinite(difference):
         return {"note": "no reference says it"}
-    low, high = percentile_interval(differ(weights, none), settings.level, effective_patients(both.patients))
+    centre = None if isinstance(computed, Mean) else difference
+    n_patients = effective_patients(both.patients)
+    low, high = percentile_interval(differ(weights, none), settings.level, n_patients, centre)
     chance = differ(1 - swaps, swaps)
     # The lesions as they are count as one permutation, so that p is never 0.
     extreme = np.abs(chance[np.isfinite(chance)]) >= abs(difference) - 1e-12

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
+from model.metrics.cider import cider_of
 from model.metrics.intervals import effective_patients, patient_swaps, patient_weights, percentile_interval
 from model.metrics.ngram import Bleu
 from model.metrics.pairs import Mean
@@ -80,7 +82,38 @@ class TestPercentileInterval:
         assert (low, high) == (pytest.approx(0.025, abs=1e-3), pytest.approx(0.975, abs=1e-3))
 
 
+def corpus(rng: np.random.Generator, n: int) -> tuple[list[list[str]], list[list[str]]]:
+    """Tokenized texts and references whose words are as unevenly common as those of a language."""
+    words = np.array([f"w{i}" for i in range(300)])
+    chances = 1 / np.arange(1, 301)
+    chances /= chances.sum()
+    references = [rng.choice(words, rng.integers(8, 20), p=chances).tolist() for _ in range(n)]
+    kept = [rng.beta(2, 2) for _ in references]
+    texts = [
+        [w if rng.random() < share else str(rng.choice(words, p=chances)) for w in reference]
+        for reference, share in zip(references, kept, strict=True)
+    ]
+    return texts, references
+
+
 class TestCorpusMetric:
+    def test_intervals_of_cider_hold_the_truth(self) -> None:
+        rng, n, n_corpora = np.random.default_rng(0), 40, 120
+        one = np.ones((1, n))
+        truth = np.mean([cider_of(*corpus(rng, n)).values(one)[0] for _ in range(150)])
+        held = 0
+        for seed in range(n_corpora):
+            computed = cider_of(*corpus(rng, n))
+            values = computed.values(patient_weights([str(i) for i in range(n)], 150, seed))
+            low, high = percentile_interval(values, 0.95, n, float(computed.values(one)[0]))
+            held += low <= truth <= high
+        # Fewer would come by chance once in a thousand times, were the intervals right.
+        assert held >= stats.binom.ppf(0.001, n_corpora, 0.95)
+
+    def test_interval_is_moved_by_the_bias(self) -> None:
+        values = np.linspace(0.0, 1.0, 1001)
+        assert percentile_interval(values, 0.95, None, 0.7) == (pytest.approx(0.225), pytest.approx(1.175))
+
     def test_is_resampled_as_a_corpus(self) -> None:
         statistics = np.array([[10, 10, 8, 6, 4, 2, 10, 9, 8, 7], [20, 10, 2, 1, 1, 1, 20, 19, 18, 17]], float)
         bleu = Bleu(np.array([0.5, 0.1]), statistics, "")
