@@ -117,8 +117,7 @@ def decide_exam(
     return _without_duplicates(findings)
 
 
-# --- votes --------------------------------------------------------------------------------------------------------
-# ---------------------
+# --- votes -----------------------------------------------------------------------------------------------------------
 
 
 def _check(sentence: Sentence, readings: Sequence[Reading]) -> None:
@@ -283,8 +282,7 @@ def _agreement(votes: int, readings: Sequence[Reading]) -> str:
     return f"Slice and SUVmax stand in the sentence; {votes} votes of {len(readings)} readers agree."
 
 
-# --- filters ------------------------------------------------------------------------------------------------------
-# ---------------------
+# --- filters ---------------------------------------------------------------------------------------------------------
 
 
 def _finding(sentence: Sentence, finding_id: str, text: str, start: int, verdict: _Verdict) -> TextFinding:

@@ -117,8 +117,10 @@ _GLUED = frozenset(
 _UNIT = re.compile(
     r"\s*-?\s*(?:cm|mm|millimet|centimet|ml\b|cc\b|cubic|%|per\s?cent|mci|mbq|gbq|kev|minutes?\b|mins?\b|hours?\b"
     r"|hrs?\b|weeks?\b|wks?\b|months?\b|mos?\b|years?\b|yrs?\b|days?\b|y\.?o\b|kgs?\b|lbs?\b|pounds?|mg|mmol|hu\b"
-    r"|hounsfield|packs?\b|-?fold|times\b|x\s*\d|by\s+\d|(?:st|nd|rd|th)\b|o'clock|degrees?|g\b(?!\s*/\s*ml)"
-    r"|grams?\b(?!\s*(?:/|per)\s*m)|cycles?\b|fractions?\b|gy\b|cgy\b|(?:slices?|images?)\b(?!\s*(?:#|no\b|no\.|number"
+    r"|hounsfield|packs?\b|-?fold|times\b|x\s*\d|by\s+\d|(?:st|nd|rd|th)\b|o'clock|degrees?|gm?\b(?!\s*/\s*(?:ml|cc"
+    r"|cm))"
+    r"|grams?\b(?!\s*(?:/|per)\s*(?:m|c))|cycles?\b|fractions?\b|gy\b|cgy\b|(?:slices?|images?)\b(?!\s*(?:#|no\b|no\."
+    r"|number"
     r"|num|location|level|index|position|:|=|\d|in\b|on\b)))"
 )
 _LETTER_AFTER = re.compile(r"[a-z]{1,2}(?![a-z])")
@@ -159,7 +161,8 @@ _OTHER_BEFORE = re.compile(
     r"|window|score\s+of|attenuation|density|ratio)\.?\s*(?:of|:|=|is|was|measures|measuring|approximately|-)?\s*$"
 )
 _TIGHT_WORDS = (
-    r"of|is|was|were|are|at|with|value|values|level|measure|measures|measured|measurement|measurements|measuring"
+    r"less|greater|more|higher|lower|than|below|above|under|over|exceeding|of|is|was|were|are|at|with|value|values"
+    r"|level|measure|measures|measured|measurement|measurements|measuring"
     r"|approximately|approx\.?|about|around|roughly|nearly|up|to|max|maximum|maximal|peak|reaching|reaches|equals?"
     r"|only|now|today|currently|current|a|an|the|has|have|been|demonstrates?|demonstrating|shows?|showing|estimated"
     r"|calculated|being|ca\.?|circa|as|high|low|much|activity|uptake|in|body|weight|bw|exam|study|reading|just|here|it"
@@ -172,11 +175,13 @@ _ENDS_OPEN = re.compile(
 )
 _BREAK = re.compile(r"(?<!\bvs)(?<!\bmax)(?<!\bapprox)(?<!\bca)(?<!\bavg)[.!?]\s|;|\n\s*\n")
 _NOUN_AFTER = re.compile(
-    r"\s+(?!on\b|in\b|at\b|ha(?:s|ve|d)\b|show|demonstrat|measur|are\b|each\b|both\b|previous|prior|today|current|now\b|from\b|to\b|and\b|compared|versus|vs\b|within|for\b"
+    r"\s+(?!on\b|in\b|at\b|ha(?:s|ve|d)\b|show|demonstrat|measur|are\b|each\b|both\b|previous|prior|today|current"
+    r"|now\b|from\b|to\b|and\b|compared|versus|vs\b|within|for\b"
     r"|which|with|seen|respectively|slice|image|img|im\b|series|se\b|units?\b|g/|suv|max|was|were|is\b|of\b|before"
     r"|earlier|or\b|but\b|while|whereas|by\b|as\b|then|this|per\b|up\b|down\b|unchanged|stable|increased|decreased"
     r"|similar|axial|pet|ct\b|\()[a-z]"
 )
+_OF_SOME = re.compile(r"\s*(?:out\s+)?of\s+(?:the\s+)?\d")
 _MORE_TIGHT = re.compile(
     r"[\s,(\[:]*(?:(?:and|to|-|from|was|were|is|previously|previous|prior|priorly|compared|with|versus|vs\.?|now"
     r"|currently|today|down|up|&|/|formerly|earlier|then|had|been|measured|measuring|measures|a|an|the|of|at|value|max"
@@ -250,10 +255,14 @@ _LEADING_PRIOR_EXAM = re.compile(
     r"|was|were|measured|demonstrated|showed)\b[^.;,]*$"
 )
 _CLAUSE_END = re.compile(r"[,;(\[)\]]|\.\s|\b(?:and|but|versus|vs|compared|while|whereas)\b")
+# "Previous SUV max of the node: 13.5": the cue names the SUV itself, whatever stands between it and the number.
+_PRIOR_WORD = re.compile(rf"\b{_CUE_PRIOR}\s+(?:(?:exam|study|scan|pet)(?:'s)?\s+)?$")
 _ARROW = re.compile(r"\s*(?:→|->|=>|-->)\s*$")
 _GONE_AFTER = re.compile(
-    r"\b(?:(?:has|have|had)\s+(?:\w+\s+){0,2}?resolved|no\s+longer|not\s+(?:currently\s+)?(?:seen|present|visuali[sz]ed|identified|evident)"
-    r"|(?:complete|interval|metabolic)\s+(?:\w+\s+)?resolution|is\s+(?:now\s+)?resolved|(?:has|have)\s+disappeared|is\s+gone)\b"
+    r"\b(?:(?:has|have|had)\s+(?:\w+\s+){0,2}?resolved|no\s+longer|not\s+(?:currently\s+)?(?:seen|present"
+    r"|visuali[sz]ed|identified|evident)"
+    r"|(?:complete|interval|metabolic)\s+(?:\w+\s+)?resolution|is\s+(?:now\s+)?resolved|(?:has|have)\s+disappeared"
+    r"|is\s+gone)\b"
 )
 _SEEN_BEFORE = re.compile(r"\b(?:previously|prior|previous|formerly|earlier)\b")
 _RANGE_BEFORE = re.compile(r"\b(?:rang(?:e|es|ed|ing)|var(?:y|ies|ied|ying)|between|anywhere|spanning)\b[^.;]*$")
@@ -266,7 +275,7 @@ _CHANGE_WORD = re.compile(
     r"|previously|prior|less|more|greater|higher|compared|evol\w+|grow\w*|grew|slight\w*|intensif\w+|currently|now)\b"
 )
 _BOUND_BEFORE = re.compile(
-    r"(?:[<>≤≥]=?|\b(?:greater|less|more|higher|lower)\s+than|\b(?:exceeding|exceeds|below|above|under|over"
+    r"(?:(?<![-=])[<>≤≥]=?|\b(?:greater|less|more|higher|lower)\s+than|\b(?:exceeding|exceeds|below|above|under|over"
     r"|at least|at most))\s*(?:an?\s+)?(?:suv\s*(?:max)?\s*)?(?:of\s+)?$"
 )
 
@@ -354,10 +363,7 @@ def find_expressions(text: str) -> Expressions:
     return Expressions(tuple(suvs), tuple(slices))
 
 
-# --- words and numbers
-# -----------------------------------------------------------------------------------------------------------------
-
-
+# --- words and numbers -----------------------------------------------------------------------------------------------
 def _suv_words(text: str) -> list[_Word]:
     words: list[_Word] = []
     for match in _SUV.finditer(text):
@@ -446,8 +452,7 @@ def _classify(text: str, words: list[_Word]) -> tuple[list[_Number], list[SliceN
     return numbers, slices
 
 
-# --- SUV values ---------------------------------------------------------------------------------------------------
-# ---------------------
+# --- SUV values ------------------------------------------------------------------------------------------------------
 
 
 def _suv_values(text: str, words: list[_Word], numbers: list[_Number], slices: list[SliceNumber]) -> list[SuvValue]:
@@ -490,7 +495,12 @@ def _suv_values(text: str, words: list[_Word], numbers: list[_Number], slices: l
             if _OTHER_BEFORE.search(text[max(last.end, number.start - 40) : number.start]):
                 continue
             if number.is_integer:
-                if not _MORE_TIGHT.fullmatch(gap) or not gap.strip() or _NOUN_AFTER.match(after):
+                if (
+                    not _MORE_TIGHT.fullmatch(gap)
+                    or not gap.strip()
+                    or _NOUN_AFTER.match(after)
+                    or _OF_SOME.match(after)
+                ):
                     continue
             elif len(gap.strip()) > 90:
                 break
@@ -593,6 +603,13 @@ def _suv_roles(text: str, governed: list[tuple[_Number, _Word | None]], slices: 
             _PRIOR_RIGHT_BEFORE.search(before)
             or _PRIOR_RIGHT_AFTER.match(own_after)
             or _has_prior_lead(text, number.start, left_limit)
+            or (not is_first and _in_prior_list(text, number))
+            or (
+                word is not None
+                and (i == 0 or governed[i - 1][1] is not word)
+                and number.start >= word.end
+                and _PRIOR_WORD.search(text[max(0, word.start - 40) : word.start])
+            )
             or (_ARROW.match(after) and right_limit == next_start)
             or (len(governed) == 1 and _is_gone(text, number))
             or (_WAS_RIGHT_BEFORE.search(before) and not is_first)
@@ -645,6 +662,19 @@ def _is_gone(text: str, number: _Number) -> bool:
     return _SEEN_BEFORE.search(before) is not None and _GONE_AFTER.search(after) is not None
 
 
+_MORE_NUMBERS = re.compile(r"(?:\s*(?:,|;|/|and|&|then|to)*\s*\d+(?:\.\d+)?)+(?![\d.])")
+
+
+def _in_prior_list(text: str, number: _Number) -> bool:
+    """Whether a value is one of several in a parenthesis that closes with the prior exam: "(13.5, 15.2 on prior
+    exams)".
+    """
+    if text.rfind("(", 0, number.start) <= text.rfind(")", 0, number.start):
+        return False
+    more = _MORE_NUMBERS.match(text, number.end)
+    return more is not None and _PRIOR_RIGHT_AFTER.match(text, more.end()) is not None
+
+
 def _has_prior_lead(text: str, position: int, left_limit: int) -> bool:
     """Whether the sentence, or what follows a semicolon or opens a parenthesis, begins by naming the prior exam and
     leads to a number.
@@ -661,7 +691,8 @@ _FOR_COMPARISON_AFTER = re.compile(
     r"\s*,?\s*(?:used\s+)?(?:for|as(?:\s+an?)?)\s+(?:internal\s+)?(?:comparison|reference)\b"
 )
 _REGION_RIGHT_BEFORE = re.compile(
-    r"[(,;]\s*(?:and\s+)?(?:the\s+)?(?:normal\s+|background\s+|mean\s+)*(?:liver|hepatic|mediastin\w*|mbp|aort\w*|spleen|splenic|muscle|marrow)"
+    r"[(,;]\s*(?:and\s+)?(?:the\s+)?(?:normal\s+|background\s+|mean\s+)*(?:liver|hepatic|mediastin\w*|mbp|aort\w*"
+    r"|spleen|splenic|muscle|marrow)"
     r"(?:\s+(?:activity|uptake|background|parenchyma|reference))?\s*[:=]?\s*"
     r"(?:(?:max\w*\s+)?(?:suv|standardi[sz]ed\s+uptake\s+value)[\s_-]*(?:max\w*|mean)?)?\s*(?:of|is|was|:|=|,)?\s*$"
 )
@@ -678,7 +709,7 @@ def _is_reference(before: str, after: str, clause: str, own_after: str, is_first
     if _REFERENCE_BEFORE_PAREN.search(before) and _COMPARE.search(before):
         # "... above the blood pool (SUV 1.9)": what stands in the parenthesis is the reference's own.
         return True
-    if _COMPARE.search(before) and _REFERENCE_REGION_AFTER.match(own_after):
+    if not is_first and _COMPARE.search(before) and _REFERENCE_REGION_AFTER.match(own_after):
         return True
     strong = list(_REFERENCE_STRONG.finditer(clause))
     if strong and not _LESION_NOUN.search(clause[strong[-1].end() :]):
@@ -718,8 +749,7 @@ def _rescue_reference(text: str, values: list[SuvValue]) -> list[SuvValue]:
     return values
 
 
-# --- slices -------------------------------------------------------------------------------------------------------
-# ---------------------
+# --- slices ----------------------------------------------------------------------------------------------------------
 
 
 def _slice_roles(text: str, slices: list[SliceNumber], suvs: list[SuvValue]) -> list[SliceNumber]:

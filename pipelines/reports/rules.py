@@ -177,8 +177,7 @@ def is_template(text: str) -> bool:
     return _REGION_FIRST.match(flat) is not None
 
 
-# --- slices -------------------------------------------------------------------------------------------------------
-# ---------------------
+# --- slices ----------------------------------------------------------------------------------------------------------
 
 
 def _first_value(found: Expressions, flat: str) -> float | None:
@@ -266,8 +265,7 @@ def _slice_of(flat: str, suv: SuvValue, slices: list[SliceNumber]) -> SliceNumbe
     return ranked[0] if second - best >= 12 else None
 
 
-# --- pairs --------------------------------------------------------------------------------------------------------
-# ---------------------
+# --- pairs -----------------------------------------------------------------------------------------------------------
 
 
 def _without_repetitions(suvs: list[SuvValue]) -> list[SuvValue]:

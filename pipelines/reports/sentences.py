@@ -96,6 +96,10 @@ _REFERS_BACK = re.compile(
     r"|overall|again|average|mean|there\s+is\s+(?:associated|corresponding|intense|mild|moderate|increased)|intense"
     r"|highest|lesion|se|im|img|demonstrates?|shows?|has|is|was)\b"
 )
+_IT = re.compile(
+    r"^\W*(?:it|this|that|the\s+(?:\w+[\s-]+){0,2}?(?:mass|lesion|nodule|node|focus|uptake|activity|abnormality"
+    r"|finding|tumou?r))\b"
+)
 _NEW_LESION = re.compile(
     r"^\W*(?:an?\s+)?(?:another|additional|second|third|other|new|separate|adjacent|further|also|next|similarly"
     r"|likewise|elsewhere|no\b|there\s+(?:is|are)\s+(?:an?\s+)?(?:another|additional|second|new))"
@@ -162,10 +166,7 @@ def _holds(lowered: str) -> tuple[bool, bool]:
     return bool(found.suvs), bool(found.slices)
 
 
-# --- lines, headings, sentences
-# --------------------------------------------------------------------------------------------------------
-
-
+# --- lines, headings, sentences --------------------------------------------------------------------------------------
 def _pieces(flat: str) -> list[_Piece]:
     pieces: list[_Piece] = []
     section: str | None = None
@@ -327,6 +328,9 @@ def _ends_sentence(flat: str, begin: int, match: re.Match[str], end: int) -> boo
             and len(before.split()) <= 1
         ):
             return False
+        if re.search(r"(?:^|[\s.(])[A-Za-z]$", before) and re.match(r"[A-Za-z]\.", after):
+            # Inside "S.U.V." or "e.g.".
+            return False
         if "." in word[0] and len(token.replace(".", "")) <= 3 and all(len(p) == 1 for p in token.split(".")):
             return False
         if is_glued and after[0].islower():
@@ -340,10 +344,7 @@ def _ends_sentence(flat: str, begin: int, match: re.Match[str], end: int) -> boo
     return not is_mark
 
 
-# --- merging and splitting
-# -------------------------------------------------------------------------------------------------------------
-
-
+# --- merging and splitting -------------------------------------------------------------------------------------------
 def _merge(lowered: str, pieces: list[_Piece]) -> list[_Piece]:
     out: list[_Piece] = []
     i = 0
@@ -367,9 +368,11 @@ def _merge(lowered: str, pieces: list[_Piece]) -> list[_Piece]:
 
 def _piece_holds(lowered: str, piece: _Piece) -> tuple[bool, bool]:
     text = lowered[piece.start : piece.end]
-    if not _DIGIT.search(text):
+    if not _DIGIT.search(text) or not any(_holds(text)):
         return False, False
-    return _holds(text)
+    found = find_expressions(text)
+    # A prior exam's value leaves the finding without one: "Previous SUV max 13.5. Current SUV max 6.9."
+    return any(v.role is not Role.PRIOR for v in found.suvs), any(s.role is not Role.PRIOR for s in found.slices)
 
 
 def _reach(lowered: str, pieces: list[_Piece], first: int, last: int, suv: bool, item: bool) -> int | None:
@@ -433,12 +436,23 @@ def _belongs(lowered: str, head: str, text: str) -> bool:
     if _REFERENCE_SUBJECT.search(head.split("suv")[0]) and not _LESION.search(head):
         return False
     mine, theirs = _own_places(head), _own_places(text)
-    if theirs and not theirs <= mine and not (mine & theirs):
+    if theirs and not (mine & theirs) and not _speaks_of_it_first(text):
         return False
     for side, other in (("left", "right"), ("right", "left")):
         if re.search(rf"\b{side}\b", text) and re.search(rf"\b{other}\b", head) and not re.search(rf"\b{side}\b", head):
             return False
     return True
+
+
+def _speaks_of_it_first(text: str) -> bool:
+    """Whether a sentence takes up the lesion and gives its number before it names a place: "The mass is seen on slice
+    78 and abuts the pleura.".
+    """
+    if not _IT.match(text):
+        return False
+    first = find_places(text)[0].start
+    found = find_expressions(text)
+    return min([n.end for n in found.suvs] + [n.end for n in found.slices], default=first + 1) <= first
 
 
 def _split_semicolons(lowered: str, start: int, end: int) -> list[tuple[int, int]]:

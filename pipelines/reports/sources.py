@@ -131,10 +131,7 @@ def decode(data: bytes) -> tuple[str, str | None]:
             ), f"not UTF-8 ({where}): read as Latin-1; save the file as UTF-8 if letters look wrong"
 
 
-# --- what is wrong with a row
-# ----------------------------------------------------------------------------------------------------------
-
-
+# --- what is wrong with a row ----------------------------------------------------------------------------------------
 def _checked(report: Report) -> Report:
     problems = [report.problem] if report.problem else []
     if not (report.findings or "").strip():
@@ -211,8 +208,7 @@ def _columns(names: Iterable[str], path: Path) -> dict[str, str]:
     return out
 
 
-# --- formats ------------------------------------------------------------------------------------------------------
-# ---------------------
+# --- formats ---------------------------------------------------------------------------------------------------------
 
 
 def _from_csv(path: Path) -> Iterator[Report]:

@@ -123,7 +123,8 @@ _UP = re.compile(
     rf"|\bprogress(?:ed|ion|ive|ing)\b|\bworsen\w+|\benlarg(?:ing)\b|\bgrown\b|\blarger\s+than\b|\bmore\s+(?:avid"
     rf"|intense|hypermetabolic|prominent)\s+(?:than|compared)|\bhigher\s+than\s+(?:on\s+)?(?:the\s+)?(?:prior"
     rf"|previous|before)|\brisen\b"
-    rf"|\bincreas\w+\s+[^.;]{{0,50}}(?:compared\s+(?:to|with)\s+(?:the\s+)?(?:prior|previous)|since|previously|interval)"
+    rf"|\bincreas\w+\s+[^.;]{{0,50}}(?:compared\s+(?:to|with)\s+(?:the\s+)?(?:prior|previous)|since|previously"
+    r"|interval)"
     rf"|\bup\s+from\b"
 )
 _DOWN = re.compile(

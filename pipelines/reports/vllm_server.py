@@ -168,10 +168,7 @@ def served_models(plan: ServerPlan) -> list[str]:
         return []
 
 
-# --- environment and model
-# -------------------------------------------------------------------------------------------------------------
-
-
+# --- environment and model -------------------------------------------------------------------------------------------
 def ensure_environment(plan: ServerPlan) -> None:
     """Makes the virtual environment and installs vLLM in it, unless that was done.
 
@@ -245,8 +242,7 @@ def _run(command: Sequence[str], **environment: str) -> None:
         raise ServerError(f"expected `{shown}` to succeed, it ended with {done.returncode}:\n{tail}")
 
 
-# --- the process ------------------------------------------------------------------------------------------------------
-# -----------------
+# --- the process -----------------------------------------------------------------------------------------------------
 
 
 def server_command(plan: ServerPlan, model: str) -> list[str]:
