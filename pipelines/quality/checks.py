@@ -8,44 +8,25 @@ holds a case for each.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cc3d
 import numpy as np
 import polars as pl
 
+from pipelines.catalog import VERSIONS_NAME, read_history
 from pipelines.imaging.masks import load_mask
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti
 from pipelines.lake import Lake
 from pipelines.outcomes import ExamProblem
+from pipelines.quality.drift import check_reject_drift, check_yield_drift, outcomes
+from pipelines.quality.result import CheckResult, Severity, result_of
 
-Severity = Literal["error", "warning"]
-
-MAX_SAMPLE_ROWS = 10
 SUV_TOLERANCE = 0.1
 """SUV; the published tolerance between the reported and the measured maximum."""
 MIDLINE_MM = 10.0
 """A lesion this close to x = 0 belongs to no side."""
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """What a check found: how many of how many are wrong, and the first of them."""
-
-    name: str
-    passed: bool
-    severity: Severity
-    n_bad: int
-    n_checked: int
-    sample: pl.DataFrame
-    """At most MAX_SAMPLE_ROWS wrong rows, with what is wrong."""
-    description: str
-
-
-def _result(name: str, severity: Severity, description: str, bad: pl.DataFrame, n_checked: int) -> CheckResult:
-    shown = bad.sort(bad.columns[:2]).head(MAX_SAMPLE_ROWS) if bad.columns else bad
-    return CheckResult(name, bad.is_empty(), severity, bad.height, n_checked, shown, description)
 
 
 def lesions_of(localisations: pl.DataFrame) -> pl.DataFrame:
@@ -59,7 +40,7 @@ def lesions_of(localisations: pl.DataFrame) -> pl.DataFrame:
 def check_failed_exams(exams: pl.DataFrame) -> CheckResult:
     """No exam is left failed: a failure is no property of the exam, a rerun must mend it."""
     bad = exams.filter(pl.col("problem") == ExamProblem.FAILED.value).select("exam_id", "message")
-    return _result(
+    return result_of(
         "failed_exams", "error", "Exams whose processing failed and that a rerun must mend", bad, exams.height
     )
 
@@ -67,7 +48,9 @@ def check_failed_exams(exams: pl.DataFrame) -> CheckResult:
 def check_usable_exams(exams: pl.DataFrame, most_unusable: float = 0.5) -> CheckResult:
     """Not more than a share of the exams is without a volume: beyond it, the cohort or its reading is wrong."""
     bad = exams.filter(pl.col("status") != "ok").select("exam_id", "problem", "message")
-    result = _result("usable_exams", "warning", f"Exams without volume, at most {most_unusable:.0%}", bad, exams.height)
+    result = result_of(
+        "usable_exams", "warning", f"Exams without volume, at most {most_unusable:.0%}", bad, exams.height
+    )
     within = bad.height <= most_unusable * exams.height
     return CheckResult(**{**result.__dict__, "passed": within})
 
@@ -114,7 +97,7 @@ def check_ct_grid(exams: pl.DataFrame, home: Path) -> CheckResult:
             rows.append({"exam_id": exam, "reason": f"PET has shape {suv.shape}, CT {ct.shape}"})
         elif not suv.same_grid(ct):
             rows.append({"exam_id": exam, "reason": "PET and CT have different affines"})
-    return _result("ct_grid", "error", "PET and CT on one grid", _frame(rows, "exam_id"), usable.height)
+    return result_of("ct_grid", "error", "PET and CT on one grid", _frame(rows, "exam_id"), usable.height)
 
 
 def check_suv_values(exams: pl.DataFrame, home: Path) -> CheckResult:
@@ -134,7 +117,7 @@ def check_suv_values(exams: pl.DataFrame, home: Path) -> CheckResult:
             rows.append({"exam_id": exam, "reason": f"negative SUV {lowest:.3g}"})
         elif suv_max is not None and abs(highest - suv_max) > 1e-3 * max(1.0, suv_max):
             rows.append({"exam_id": exam, "reason": f"largest SUV {highest:.3f}, row says {suv_max:.3f}"})
-    return _result("suv_values", "error", "SUV finite and not negative", _frame(rows, "exam_id"), usable.height)
+    return result_of("suv_values", "error", "SUV finite and not negative", _frame(rows, "exam_id"), usable.height)
 
 
 def check_files(exams: pl.DataFrame, localisations: pl.DataFrame, home: Path) -> CheckResult:
@@ -145,7 +128,7 @@ def check_files(exams: pl.DataFrame, localisations: pl.DataFrame, home: Path) ->
     ).drop_nulls("path")
     missing = [not (p := home / path).is_file() or p.stat().st_size == 0 for path in named["path"]]
     bad = named.filter(pl.Series(missing, dtype=pl.Boolean))
-    return _result("files", "error", "Files that are named but not there", bad, named.height)
+    return result_of("files", "error", "Files that are named but not there", bad, named.height)
 
 
 # Reports
@@ -155,7 +138,7 @@ def check_every_candidate(sentences: pl.DataFrame, findings: pl.DataFrame) -> Ch
     """Every candidate sentence ended in a finding: accepted or with a reason. Nothing disappears."""
     candidates = sentences.filter(pl.col("is_candidate"))
     bad = candidates.join(findings, on="sentence_id", how="anti").select("exam_id", "sentence_id", "sentence")
-    return _result("every_candidate", "error", "Candidate sentences without an outcome", bad, candidates.height)
+    return result_of("every_candidate", "error", "Candidate sentences without an outcome", bad, candidates.height)
 
 
 def check_duplicates(findings: pl.DataFrame) -> CheckResult:
@@ -163,7 +146,7 @@ def check_duplicates(findings: pl.DataFrame) -> CheckResult:
     accepted = findings.filter(pl.col("outcome") == "accepted")
     same = ["exam_id", pl.col("sentence").str.to_lowercase().str.replace_all(r"\s+", " "), "slice", "suvmax_reported"]
     bad = accepted.filter(pl.struct(same).is_duplicated()).select("exam_id", "finding_id", "sentence")
-    return _result("duplicates", "error", "Accepted findings that say the same", bad, accepted.height)
+    return result_of("duplicates", "error", "Accepted findings that say the same", bad, accepted.height)
 
 
 def check_reader_errors(readings: pl.DataFrame, most_failed: float = 0.05) -> CheckResult:
@@ -172,7 +155,7 @@ def check_reader_errors(readings: pl.DataFrame, most_failed: float = 0.05) -> Ch
         n=pl.len(), n_failed=pl.col("error").is_not_null().sum(), example=pl.col("error").drop_nulls().first()
     )
     bad = share.filter(pl.col("n_failed") > most_failed * pl.col("n"))
-    return _result(
+    return result_of(
         "reader_errors", "warning", f"Readers of whose answers over {most_failed:.0%} failed", bad, share.height
     )
 
@@ -188,7 +171,7 @@ def check_all_localised(findings: pl.DataFrame, localisations: pl.DataFrame) -> 
             stray.select("exam_id", "finding_id", reason=pl.lit("looked for and not accepted")),
         ]
     )
-    return _result("all_localised", "error", "Accepted findings and localisations match", bad, accepted.height)
+    return result_of("all_localised", "error", "Accepted findings and localisations match", bad, accepted.height)
 
 
 # Lesions
@@ -200,7 +183,7 @@ def check_suvmax(localisations: pl.DataFrame, tolerance: float = SUV_TOLERANCE) 
     # One more hundredth, for a report of one digit stands for a value half a tenth away.
     bad = lesions.filter((pl.col("suvmax") - pl.col("suvmax_reported")).abs() > tolerance + 0.01)
     shown = bad.select("exam_id", "finding_id", "suvmax_reported", "suvmax")
-    return _result("suvmax", "error", "Measured SUVmax against the report", shown, lesions.height)
+    return result_of("suvmax", "error", "Measured SUVmax against the report", shown, lesions.height)
 
 
 def check_slice(localisations: pl.DataFrame) -> CheckResult:
@@ -227,7 +210,7 @@ def check_sides(localisations: pl.DataFrame, findings: pl.DataFrame, midline_mm:
     wrong = pl.when(pl.col("laterality") == "left").then(pl.col("centroid_x_mm") > midline_mm)
     bad = sided.filter(wrong.otherwise(pl.col("centroid_x_mm") < -midline_mm))
     shown = bad.select("exam_id", "finding_id", "laterality", "centroid_x_mm", "sentence")
-    return _result("sides", "error", "Side of the sentence against the affine", shown, sided.height)
+    return result_of("sides", "error", "Side of the sentence against the affine", shown, sided.height)
 
 
 def check_ranges(
@@ -250,7 +233,7 @@ def check_border(localisations: pl.DataFrame) -> CheckResult:
     """No lesion is cut by the border of the image: its volume would be too small."""
     lesions = lesions_of(localisations)
     bad = lesions.filter(pl.col("touches_border")).select("exam_id", "finding_id", "mtv_ml")
-    return _result("border", "warning", "Lesions that touch the border of the image", bad, lesions.height)
+    return result_of("border", "warning", "Lesions that touch the border of the image", bad, lesions.height)
 
 
 def check_shared_peaks(localisations: pl.DataFrame) -> CheckResult:
@@ -259,7 +242,7 @@ def check_shared_peaks(localisations: pl.DataFrame) -> CheckResult:
     twice = pl.struct("exam_id", "peak_i", "peak_j", "peak_k").is_duplicated() & pl.col("peak_i").is_not_null()
     bad = lesions.filter(twice & (pl.col("shares_with").fill_null("") == ""))
     shown = bad.select("exam_id", "finding_id", "peak_i", "peak_j", "peak_k")
-    return _result("shared_peaks", "error", "Findings that share a peak and do not say so", shown, lesions.height)
+    return result_of("shared_peaks", "error", "Findings that share a peak and do not say so", shown, lesions.height)
 
 
 def check_masks(localisations: pl.DataFrame, exams: pl.DataFrame, home: Path) -> CheckResult:
@@ -275,7 +258,7 @@ def check_masks(localisations: pl.DataFrame, exams: pl.DataFrame, home: Path) ->
             reason = _mask_fault(row, suv, home)
             if reason is not None:
                 rows.append({"exam_id": exam, "finding_id": row["finding_id"], "reason": reason})
-    return _result(
+    return result_of(
         "masks", "error", "Masks against their rows and volumes", _frame(rows, "exam_id", "finding_id"), lesions.height
     )
 
@@ -336,7 +319,7 @@ def check_overlaps(localisations: pl.DataFrame, home: Path) -> CheckResult:
                 {"exam_id": a["exam_id"], "finding_id": a["finding_id"], "other": b["finding_id"], "n_voxels": n}
             )
     frame = _frame(rows, "exam_id", "finding_id", "other", n_voxels=pl.Int64)
-    return _result("overlaps", "error", "Lesions with voxels in common that do not say so", frame, n_pairs)
+    return result_of("overlaps", "error", "Lesions with voxels in common that do not say so", frame, n_pairs)
 
 
 def _pairs(lesions: pl.DataFrame) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
@@ -368,14 +351,14 @@ def check_splits(samples: pl.DataFrame) -> CheckResult:
         splits=pl.col("split").unique().sort().str.join(", "), n=pl.col("split").n_unique()
     )
     bad = splits.filter(pl.col("n") > 1).select("patient_id", "splits")
-    return _result("splits", "error", "Patients in more than one split", bad, splits.height)
+    return result_of("splits", "error", "Patients in more than one split", bad, splits.height)
 
 
 def check_samples(samples: pl.DataFrame, localisations: pl.DataFrame) -> CheckResult:
     """Every sample of a finding is a lesion of the curation as it is now."""
     of_findings = samples.filter(pl.col("kind") == "finding")
     bad = of_findings.join(lesions_of(localisations), on="finding_id", how="anti").select("exam_id", "finding_id")
-    return _result("samples", "error", "Samples whose lesion is gone", bad, of_findings.height)
+    return result_of("samples", "error", "Samples whose lesion is gone", bad, of_findings.height)
 
 
 # Lake
@@ -384,7 +367,7 @@ def check_samples(samples: pl.DataFrame, localisations: pl.DataFrame) -> CheckRe
 def check_quarantine(quarantine: pl.DataFrame) -> CheckResult:
     """No row broke the contract of its table."""
     bad = quarantine.select("table", "shard", "rules", "exam_id", "row_json")
-    return _result("quarantine", "error", "Rows that broke their table's contract", bad, quarantine.height)
+    return result_of("quarantine", "error", "Rows that broke their table's contract", bad, quarantine.height)
 
 
 def _reasons(
@@ -398,7 +381,7 @@ def _reasons(
     """Rows for which any of the expressions holds, with all that hold as `reason`; null is no fault."""
     words = [pl.when(wrong.fill_null(False)).then(pl.lit(reason)) for reason, wrong in reasons.items()]
     bad = rows.select(*columns, pl.concat_str(words, separator="; ", ignore_nulls=True).alias("reason"))
-    return _result(name, severity, description, bad.filter(pl.col("reason") != ""), rows.height)
+    return result_of(name, severity, description, bad.filter(pl.col("reason") != ""), rows.height)
 
 
 def _frame(rows: list[dict[str, Any]], *columns: str, **types: Any) -> pl.DataFrame:
@@ -429,6 +412,22 @@ def _bind(
     return Check(name, table, severity, run, (function.__doc__ or "").splitlines()[0])
 
 
+def _bind_drift(function: Callable[..., CheckResult]) -> Check:
+    """A check of the curation as it is now against the version before the current one; nothing to compare with
+    passes.
+    """
+
+    def run(home: Path) -> CheckResult:
+        kept = read_history(home)
+        before = Lake(home / VERSIONS_NAME / kept[-2] / "lake") if len(kept) > 1 else None
+        tables = ("exams", "findings", "localisations")
+        now = outcomes(*(Lake(home / "lake").read_table(name) for name in tables))
+        return function(now.clear() if before is None else outcomes(*(before.read_table(n) for n in tables)), now)
+
+    name = function.__name__.removeprefix("check_")
+    return Check(name, "catalog", "warning", run, (function.__doc__ or "").splitlines()[0])
+
+
 CHECKS: tuple[Check, ...] = (
     _bind(check_failed_exams, "exams", "error", "exams"),
     _bind(check_usable_exams, "exams", "warning", "exams"),
@@ -450,6 +449,8 @@ CHECKS: tuple[Check, ...] = (
     _bind(check_masks, "localisations", "error", "localisations", "exams", files=True),
     _bind(check_overlaps, "localisations", "error", "localisations", files=True),
     _bind(check_quarantine, "catalog", "error", "quarantine"),
+    _bind_drift(check_yield_drift),
+    _bind_drift(check_reject_drift),
     _bind(check_splits, "samples", "error", "samples"),
     _bind(check_samples, "samples", "error", "samples", "localisations"),
 )

@@ -1,0 +1,30 @@
+"""What a check says."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+Severity = Literal["error", "warning"]
+
+MAX_SAMPLE_ROWS = 10
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What a check found: how many of how many are wrong, and the first of them."""
+
+    name: str
+    passed: bool
+    severity: Severity
+    n_bad: int
+    n_checked: int
+    sample: pl.DataFrame
+    """At most MAX_SAMPLE_ROWS wrong rows, with what is wrong."""
+    description: str
+
+
+def result_of(name: str, severity: Severity, description: str, bad: pl.DataFrame, n_checked: int) -> CheckResult:
+    """A result that passed where no row is bad; its sample is the first rows by their first two columns."""
+    shown = bad.sort(bad.columns[:2]).head(MAX_SAMPLE_ROWS)
+    return CheckResult(name, bad.is_empty(), severity, bad.height, n_checked, shown, description)
