@@ -23,6 +23,9 @@ LOGIC_VERSION = f"contour-2 {basins.LOGIC_VERSION}"
 
 Ijk = tuple[int, int, int]
 
+NOTHING_AROUND = -1.0
+"""Background of a region that fills the image."""
+
 
 class StopReason(StrEnum):
     """Why a contour stopped growing; only the first and a cut by the border leave a lesion."""
@@ -164,9 +167,10 @@ def _in_box(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: Contour
         stop = StopReason.FLAT
     elif int(mask.sum()) < settings.fewest_voxels:
         stop = StopReason.TOO_SMALL
-    elif _cut_part(mask, basin.foreign) > settings.most_cut:
+    elif background == NOTHING_AROUND or _cut_part(mask, basin.foreign) > settings.most_cut:
         stop = StopReason.LEAK
-    return Contour(mask, corner, float(threshold), float(background), int(iterations), stop, "basin")
+    seen = None if background == NOTHING_AROUND else float(background)
+    return Contour(mask, corner, float(threshold), seen, int(iterations), stop, "basin")
 
 
 @numba.njit(cache=True)
@@ -227,6 +231,8 @@ def _edge_threshold(
     while iteration < most_iterations:
         iteration += 1
         background = _shell_median(values, hold, foreign, spacing, threshold, near_mm, far_mm)
+        if background == NOTHING_AROUND:
+            break
         if background >= plateau:
             threshold = plateau
             break
@@ -297,7 +303,7 @@ def _shell_median(values, hold, foreign, spacing, threshold, near_mm, far_mm):
         low[axis] = max(0, low[axis] - reach)
         high[axis] = min(hold.shape[axis] - 1, high[axis] + reach)
     if high[0] < low[0]:
-        return 0.0
+        return NOTHING_AROUND
     distance = _squared_distance(
         hold[low[0] : high[0] + 1, low[1] : high[1] + 1, low[2] : high[2] + 1], threshold, spacing
     )
@@ -317,7 +323,7 @@ def _shell_median(values, hold, foreign, spacing, threshold, near_mm, far_mm):
         # Hemmed in by neighbours on all sides: what is around counts, whatever it is.
         if n >= 10:
             break
-    return np.median(found[:n]) if n > 0 else 0.0
+    return np.median(found[:n]) if n > 0 else NOTHING_AROUND
 
 
 @numba.njit(cache=True)

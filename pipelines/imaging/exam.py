@@ -17,12 +17,12 @@ from pipelines.imaging.dicom import Series, find_series, pick_ct, pick_pet, read
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.suv import SuvSettings, suv_scale
 from pipelines.imaging.volume import LOGIC_VERSION as VOLUME_VERSION
-from pipelines.imaging.volume import Volume, load_nifti, resample_to
+from pipelines.imaging.volume import SliceGrid, Volume, load_nifti, resample_to, slices_of
 from pipelines.outcomes import ExamProblem
 
 __all__ = ["Exam", "ExamError", "ExamFacts", "ExamSettings", "LOGIC_VERSION", "read_exam"]
 
-LOGIC_VERSION = f"exam-1 {VOLUME_VERSION} {dicom.LOGIC_VERSION} {suv.LOGIC_VERSION}"
+LOGIC_VERSION = f"exam-2 {VOLUME_VERSION} {dicom.LOGIC_VERSION} {suv.LOGIC_VERSION}"
 
 SUV_NAMES = ("suv", "pet")
 CT_NAMES = ("ctres", "ct")
@@ -80,12 +80,16 @@ class ExamFacts:
 
 @dataclass(frozen=True, eq=False)
 class Exam:
-    """The images of one exam: SUV (float32), CT (int16 HU on the PET's grid) or None, and the facts."""
+    """The images of one exam: SUV (float32), CT (int16 HU on the PET's grid) or None, and the facts.
+
+    ct_slices: the slices that the CT had before it was resampled, for reports that count those.
+    """
 
     exam_id: str
     suv: Volume
     ct: Volume | None
     facts: ExamFacts
+    ct_slices: SliceGrid | None = None
 
 
 def read_exam(folder: Path | str, exam_id: str, settings: ExamSettings = ExamSettings()) -> Exam:
@@ -119,7 +123,7 @@ def _read_exam(folder: Path, exam_id: str, settings: ExamSettings) -> Exam:
     else:
         volume, partial, pet, note = _read_dicom_pet(series, settings)
     values_note = _check_values(volume.array)
-    ct, ct_message = _read_ct(folder, series, pet, volume)
+    ct, ct_slices, ct_message = _read_ct(folder, series, pet, volume)
     facts = replace(
         partial,
         n_slices=volume.shape[2],
@@ -135,7 +139,7 @@ def _read_exam(folder: Path, exam_id: str, settings: ExamSettings) -> Exam:
         ct_message=ct_message,
         message="; ".join(n for n in (note, values_note) if n) or None,
     )
-    return Exam(exam_id, volume, ct, facts)
+    return Exam(exam_id, volume, ct, facts, ct_slices)
 
 
 def _named(folder: Path, names: Sequence[str]) -> Path | None:
@@ -240,7 +244,7 @@ def _check_values(array: NDArray[np.float32]) -> str:
 
 def _read_ct(
     folder: Path, series: list[Series], pet: Series | None, reference: Volume
-) -> tuple[Volume | None, str | None]:
+) -> tuple[Volume | None, SliceGrid | None, str | None]:
     """The CT in int16 HU on the PET's grid, and a message where it is missing, short or unusable."""
     try:
         path = _named(folder, CT_NAMES)
@@ -258,11 +262,10 @@ def _read_ct(
             )
         if covered < reference.shape[2]:
             notes.append(f"CT covers {covered} of {reference.shape[2]} PET slices, the rest is air ({AIR_HU} HU)")
-        return _to_hu_grid(ct, reference), "; ".join(n for n in notes if n) or None
+        return _to_hu_grid(ct, reference), slices_of(ct), "; ".join(n for n in notes if n) or None
     except ExamError as error:
-        return None, (
-            error.message if error.message.startswith(("no CT", "CT left out")) else f"CT left out: {error.message}"
-        )
+        known = error.message.startswith(("no CT", "CT left out"))
+        return None, None, error.message if known else f"CT left out: {error.message}"
 
 
 def _read_dicom_ct(series: Series) -> Volume:

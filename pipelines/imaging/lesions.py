@@ -16,10 +16,10 @@ from pipelines.imaging import measure as measures
 from pipelines.imaging.contour import Contour, ContourSettings, StopReason, contour
 from pipelines.imaging.locate import Candidate, LocateSettings, Locator, NearestMiss
 from pipelines.imaging.measure import Measures, measure
-from pipelines.imaging.volume import SliceConvention, Volume
+from pipelines.imaging.volume import SliceConvention, SliceGrid, Volume, slices_of
 from pipelines.outcomes import Outcome
 
-LOGIC_VERSION = f"lesions-1 {locate.LOGIC_VERSION} {contours.LOGIC_VERSION} {measures.LOGIC_VERSION}"
+LOGIC_VERSION = f"lesions-2 {locate.LOGIC_VERSION} {contours.LOGIC_VERSION} {measures.LOGIC_VERSION}"
 
 STOPPED = {
     StopReason.LEAK: Outcome.LEAK,
@@ -57,7 +57,11 @@ class LesionSettings:
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain values in a stable order, for hashing."""
         return {
-            "convention": {"origin": self.convention.origin.value, "base": self.convention.base},
+            "convention": {
+                "origin": self.convention.origin.value,
+                "base": self.convention.base,
+                "grid": self.convention.grid.value,
+            },
             "locate": self.locate.to_dict(),
             "contour": self.contour.to_dict(),
             "midline_mm": self.midline_mm,
@@ -129,12 +133,15 @@ class _Located:
 
 
 def find_lesions(
-    suv: Volume, requests: Sequence[LesionRequest], settings: LesionSettings = LesionSettings()
+    suv: Volume,
+    requests: Sequence[LesionRequest],
+    settings: LesionSettings = LesionSettings(),
+    ct_slices: SliceGrid | None = None,
 ) -> list[LesionResult]:
     """One result a request, in their order: located by slice and SUVmax, contoured with the others kept out, measured.
 
-    suv: SUV volume in any orientation; positions come back in the RAS+ order of `suv.canonical()`. Never raises for
-    a finding that is not there.
+    suv: SUV volume in any orientation; positions come back in the RAS+ order of `suv.canonical()`. ct_slices: of the
+    exam's CT, needed only where the convention counts those. Never raises for a finding that is not there.
     """
     volume = suv.canonical()
     if volume.array.dtype != np.float32:
@@ -142,26 +149,30 @@ def find_lesions(
     if not requests:
         return []
     locator = Locator(volume, settings.locate)
-    located = _settle([_locate(locator, r, settings) for r in requests], settings.locate)
+    located = _settle([_locate(locator, r, settings, ct_slices) for r in requests], settings.locate)
     peaks = [one.candidates[0].peak_ijk if one.outcome is None else None for one in located]
     results = []
     for n, one in enumerate(located):
         if one.outcome is not None:
-            results.append(_not_found(one, volume, settings))
+            results.append(_not_found(one, volume, settings, ct_slices))
             continue
         others = np.array([p for p in {q for q in peaks if q is not None} if p != peaks[n]], dtype=np.int64)
         results.append(_contoured(one, volume, others.reshape(-1, 3), settings))
     return _with_shared(results)
 
 
-def _locate(locator: Locator, request: LesionRequest, settings: LesionSettings) -> _Located:
+def _locate(
+    locator: Locator, request: LesionRequest, settings: LesionSettings, ct_slices: SliceGrid | None
+) -> _Located:
     volume = locator.suv
     n_slices = volume.shape[2]
-    k = settings.convention.k_of(request.slice, n_slices)
+    k = settings.convention.pet_k_of(request.slice, slices_of(volume), ct_slices)
+    if k is None:
+        reason = "reported slices count those of the CT, and the exam has none"
+        return _Located(request, -1, (), Outcome.SLICE_OUTSIDE, reason)
     if not 0 <= k < n_slices:
-        return _Located(
-            request, k, (), Outcome.SLICE_OUTSIDE, f"slice {request.slice} of an exam with {n_slices} slices"
-        )
+        reason = f"slice {request.slice} of an exam with {n_slices} slices"
+        return _Located(request, k, (), Outcome.SLICE_OUTSIDE, reason)
     found = locator.published(k, request.suvmax_reported)
     side = one_side(request.laterality)
     if side and found:
@@ -225,10 +236,12 @@ def _settle(located: list[_Located], settings: LocateSettings) -> list[_Located]
     return settled
 
 
-def _not_found(one: _Located, volume: Volume, settings: LesionSettings) -> LesionResult:
+def _not_found(one: _Located, volume: Volume, settings: LesionSettings, ct_slices: SliceGrid | None) -> LesionResult:
     assert one.outcome is not None
     miss, explanation = one.miss, one.explanation
-    nearest = None if miss.k_with_suvmax is None else settings.convention.slice_of(miss.k_with_suvmax, volume.shape[2])
+    nearest = None
+    if miss.k_with_suvmax is not None:
+        nearest = settings.convention.pet_slice_of(miss.k_with_suvmax, slices_of(volume), ct_slices)
     if one.outcome is Outcome.NOT_IN_IMAGE:
         there = "nowhere a peak" if nearest is None else f"a peak nearest on slice {nearest}"
         value = "none" if miss.suvmax_on_slice is None else f"{miss.suvmax_on_slice:.1f}"

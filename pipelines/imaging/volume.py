@@ -122,27 +122,73 @@ class Origin(StrEnum):
     FEET = "feet"
 
 
+class SliceGridKind(StrEnum):
+    """The series whose slices a report counts."""
+
+    PET = "pet"
+    CT = "ct"
+
+
+@dataclass(frozen=True)
+class SliceGrid:
+    """The axial slices of a series: how many, and the RAS z in mm of the lowest and of the step to the next (feet to
+    head)."""
+
+    n_slices: int
+    first_mm: float
+    step_mm: float
+
+
 @dataclass(frozen=True)
 class SliceConvention:
-    """How a report numbers axial slices: from which end, and whether the first is 0 or 1. Default: from the head,
-    1-based."""
+    """How a report numbers axial slices: from which end, whether the first is 0 or 1, and of which series.
+
+    Default: from the head, 1-based, of the PET.
+    """
 
     origin: Origin = Origin.HEAD
     base: int = 1
+    grid: SliceGridKind = SliceGridKind.PET
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "origin", Origin(self.origin))
+        object.__setattr__(self, "grid", SliceGridKind(self.grid))
         if self.base not in (0, 1):
             raise ValueError(f"expected slices counted from 0 or 1, got {self.base}: set base to 0 or 1")
 
     def k_of(self, reported_slice: int, n_slices: int) -> int:
-        """Index k (from the feet) of a reported slice; may lie outside 0..n_slices - 1."""
+        """Index k (from the feet) of a reported slice in a series of n_slices; may lie outside 0..n_slices - 1."""
         offset = reported_slice - self.base
         return n_slices - 1 - offset if self.origin is Origin.HEAD else offset
 
     def slice_of(self, k: int, n_slices: int) -> int:
-        """Reported number of the slice at index k (from the feet)."""
+        """Reported number of the slice at index k (from the feet) in a series of n_slices."""
         return (n_slices - 1 - k if self.origin is Origin.HEAD else k) + self.base
+
+    def pet_k_of(self, reported_slice: int, pet: SliceGrid, ct: SliceGrid | None) -> int | None:
+        """Index k of the PET slice that a report means, which may lie outside; None where it counts CT slices and
+        there is no CT."""
+        if self.grid is SliceGridKind.PET:
+            return self.k_of(reported_slice, pet.n_slices)
+        if ct is None:
+            return None
+        k = self.k_of(reported_slice, ct.n_slices)
+        if not 0 <= k < ct.n_slices:
+            return -1
+        return round((ct.first_mm + k * ct.step_mm - pet.first_mm) / pet.step_mm)
+
+    def pet_slice_of(self, k: int, pet: SliceGrid, ct: SliceGrid | None) -> int | None:
+        """How a report would number the PET slice at index k; None where it counts CT slices and there is no CT."""
+        if self.grid is SliceGridKind.PET:
+            return self.slice_of(k, pet.n_slices)
+        if ct is None:
+            return None
+        return self.slice_of(round((pet.first_mm + k * pet.step_mm - ct.first_mm) / ct.step_mm), ct.n_slices)
+
+
+def slices_of(volume: Volume) -> SliceGrid:
+    """The axial slices of a volume in RAS+ order."""
+    return SliceGrid(volume.shape[2], float(volume.affine[2, 3]), float(volume.affine[2, 2]))
 
 
 def load_nifti(path: Path | str) -> Volume:

@@ -1,0 +1,49 @@
+"""Basins: who owns a voxel, and the level at which it hangs on to its peak."""
+
+import numpy as np
+
+from pipelines.imaging.basins import basin_of
+
+NONE = np.empty((0, 3), dtype=np.int64)
+
+
+def line(*values: float) -> np.ndarray:
+    return np.array(values, dtype=np.float32).reshape(-1, 1, 1)
+
+
+class TestBasinOf:
+    def test_a_reported_neighbour_keeps_its_side_of_the_saddle(self):
+        values = line(1, 5, 8, 5, 4, 6, 9, 6, 1)
+        basin = basin_of(values, (2, 0, 0), np.array([[6, 0, 0]]), 0.5, 0.4, 0.01)
+        assert (basin.hold_suv.ravel()[:4] > 0).all()
+        assert (basin.hold_suv.ravel()[5:8] == 0).all()
+        assert basin.foreign.ravel()[5:8].all()
+
+    def test_what_is_hotter_is_foreign_though_nobody_reported_it(self):
+        values = line(1, 5, 8, 5, 4, 6, 20, 6, 1)
+        basin = basin_of(values, (2, 0, 0), NONE, 0.5, 0.4, 0.01)
+        assert basin.foreign.ravel()[6]
+
+    def test_a_shallow_dip_is_texture(self):
+        values = line(1, 5, 8, 6, 7, 5, 1)
+        basin = basin_of(values, (2, 0, 0), NONE, 0.5, 0.4, 0.01)
+        np.testing.assert_array_equal(basin.hold_suv.ravel(), [1, 5, 8, 6, 6, 5, 1])
+
+    def test_a_deep_dip_parts_a_neighbour_that_nobody_reported(self):
+        values = line(1, 5, 8, 2, 7, 5, 1)
+        basin = basin_of(values, (2, 0, 0), NONE, 0.5, 0.4, 0.01)
+        assert basin.foreign.ravel()[4]
+
+    def test_what_lies_below_the_floor_belongs_to_nobody(self):
+        basin = basin_of(line(1, 5, 8, 5, 1), (2, 0, 0), NONE, 2.0, 0.4, 0.01)
+        assert basin.hold_suv.ravel()[0] == basin.hold_suv.ravel()[4] == 0
+        assert not basin.foreign.any()
+
+    def test_the_hold_is_the_lowest_level_of_the_best_path(self):
+        values = np.ones((5, 5, 1), dtype=np.float32)
+        values[:, 0, 0] = [9, 3, 6, 1, 1]
+        values[0, :, 0] = [9, 7, 5, 1, 1]
+        values[2, :3, 0] = [6, 5, 5]
+        values[1, 2, 0] = 4
+        hold = basin_of(values, (0, 0, 0), NONE, 0.5, 0.9, 0.01).hold_suv
+        assert hold[2, 0, 0] == 4, "over (0, 2), (1, 2), (2, 2), not over the 3 between"
