@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
+from model.baselines import nearest_neighbour, template
 from model.metrics import METRICS, ScoreSettings, published_scores, score
 from pipelines import atomic
 from pipelines.catalog import build_catalog
@@ -81,7 +82,14 @@ def update_predictions(home: Home, checkpoint: Path, model_name: str) -> TableRe
             f"expected findings in the splits {' and '.join(HELD_OUT)}, got none of {findings.height}: curate "
             "more patients, or give these splits a larger share ([samples] in the settings)"
         )
-    frame = generate(held_out, checkpoint, home.root, model_name=model_name)
+    tables = lake.read_table("samples"), lake.read_table("localisations"), lake.read_table("exams")
+    frame = pl.concat(
+        [
+            generate(held_out, checkpoint, home.root, model_name=model_name),
+            nearest_neighbour(*tables, splits=HELD_OUT),
+            template(*tables, splits=HELD_OUT),
+        ]
+    )
     written = lake.write_table("predictions", frame, {"made_from": made_from})
     return TableReport(lake.read_table("predictions"), written.rows_digest, written.n_rows, 0)
 
@@ -130,10 +138,7 @@ def write_scoreboard(home: Home) -> Scoreboard:
     notes = scores.filter(pl.col("status") == "not computed").select("metric", "note").unique().sort("metric")
     if notes.height:
         lines += ["", "Not computed: " + "; ".join(f"{metric} ({note})" for metric, note in notes.iter_rows()) + "."]
-    lines += [
-        "",
-        "Values in brackets: 95 % interval, bootstrap over patients. Rows marked (paper) are published values on another test set.",
-    ]
+    lines += ["", _FOOTNOTE]
     text = "\n".join(lines) + "\n"
     path = home.root / "scoreboard.md"
     atomic.write_bytes(path, text.encode())

@@ -7,7 +7,7 @@ who calls it.
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from pipelines.hashing import hash_of
 from pipelines.home import Home
 from pipelines.imaging import exam as exam_module
 from pipelines.imaging import lesions as lesions_module
+from pipelines.imaging.conventions import ConventionExam, score_conventions
 from pipelines.imaging.exam import ExamError, ExamSettings, read_exam
 from pipelines.imaging.lesions import LesionRequest, LesionSettings, find_lesions, write_mask
-from pipelines.imaging.volume import load_nifti, save_nifti
+from pipelines.imaging.volume import SliceGrid, load_nifti, save_nifti
 from pipelines.lake import Lake
 from pipelines.outcomes import ExamProblem, Outcome
 from pipelines.reports import consensus as consensus_module
@@ -35,6 +36,9 @@ from pipelines.rows import Counts, Rows, update_exams
 
 TABLES = ("exams", "sentences", "readings", "findings", "localisations")
 """The sharded tables in the order in which they are made."""
+
+_ASKED = ("finding_id", "sentence", "slice", "suvmax_reported", "laterality")
+"""What of a finding the images are asked for."""
 
 _UPSTREAM = {
     "exams": (),
@@ -232,6 +236,9 @@ def _exam_row(entry: ExamEntry, home: Home, settings: CurationSettings) -> dict[
         "tracer": entry.tracer or exam.facts.tracer,
         "suv_path": str(suv_path.relative_to(home.root)),
         "ct_path": str(ct_path.relative_to(home.root)) if exam.ct is not None else None,
+        "ct_n_slices": exam.ct_slices.n_slices if exam.ct_slices else None,
+        "ct_first_mm": exam.ct_slices.first_mm if exam.ct_slices else None,
+        "ct_step_mm": exam.ct_slices.step_mm if exam.ct_slices else None,
         "image_fingerprint": entry.image_fingerprint,
     }
 
@@ -363,16 +370,15 @@ def _localisations_stage(
         if row["outcome"] == Outcome.ACCEPTED and row["exam_id"] in accepted:
             accepted[row["exam_id"]].append(row)
     logic = _logic_key("localisations", settings, readers)
-    asked = ("finding_id", "sentence", "slice", "suvmax_reported", "laterality")
     keys = {
-        exam_id: hash_of(logic, row["row_key"], row["status"], [[f[k] for k in asked] for f in accepted[exam_id]])
+        exam_id: hash_of(logic, row["row_key"], row["status"], [[f[k] for k in _ASKED] for f in accepted[exam_id]])
         for exam_id, row in exams.items()
     }
 
     def compute(exam_id: str) -> tuple[Rows, bool]:
         exam, findings = exams[exam_id], accepted[exam_id]
         identity = {f["finding_id"]: {"exam_id": exam_id, "patient_id": exam["patient_id"]} for f in findings}
-        requests = [LesionRequest(**{k: f[k] for k in asked}) for f in findings]
+        requests = [LesionRequest(**{k: f[k] for k in _ASKED}) for f in findings]
         if exam["status"] != "ok":
             explanation = f"{exam['problem']}: {exam['message']}"
             return [_unlocated_row(r, identity, Outcome.EXAM_PROBLEM, explanation) for r in requests], False
@@ -381,7 +387,7 @@ def _localisations_stage(
             return [], False
         try:
             suv = load_nifti(home.root / exam["suv_path"])
-            results = find_lesions(suv, requests, settings.lesions)
+            results = find_lesions(suv, requests, settings.lesions, _ct_slices(exam))
             rows: list[dict[str, object]] = []
             paths: list[Path] = []
             for result in results:
@@ -404,6 +410,47 @@ def _localisations_stage(
         shutil.rmtree(home.mask_folder(exam_id), ignore_errors=True)
 
     return _Stage(keys, compute, forget)
+
+
+def _ct_slices(exam: Mapping[str, Any]) -> SliceGrid | None:
+    if exam["ct_n_slices"] is None:
+        return None
+    return SliceGrid(exam["ct_n_slices"], exam["ct_first_mm"], exam["ct_step_mm"])
+
+
+def try_conventions(home: Home, settings: CurationSettings) -> pl.DataFrame:
+    """How each slice convention does over the accepted findings of the cohort, the best first.
+
+    Columns: origin, base, grid, n, matched, on_peak (findings), rate, peak_rate (null without findings), in_use.
+    """
+    lake = Lake(home.lake)
+    accepted = lake.read_table("findings").filter(pl.col("outcome") == Outcome.ACCEPTED.value)
+    by_exam = {str(exam_id): rows for (exam_id,), rows in accepted.group_by("exam_id")}
+
+    def exams() -> Iterator[ConventionExam]:
+        for exam in lake.read_table("exams").filter(pl.col("status") == "ok").iter_rows(named=True):
+            if exam["exam_id"] in by_exam:
+                rows = by_exam[exam["exam_id"]].iter_rows(named=True)
+                requests = [LesionRequest(**{name: row[name] for name in _ASKED}) for row in rows]
+                yield ConventionExam(load_nifti(home.root / exam["suv_path"]), requests, _ct_slices(exam))
+
+    scores = score_conventions(exams(), settings=settings.lesions.locate)
+    return pl.DataFrame(
+        [
+            {
+                "origin": s.convention.origin.value,
+                "base": s.convention.base,
+                "grid": s.convention.grid.value,
+                "n": s.n,
+                "matched": s.matched,
+                "on_peak": s.on_peak,
+                "rate": s.rate,
+                "peak_rate": s.peak_rate,
+                "in_use": s.convention == settings.lesions.convention,
+            }
+            for s in scores
+        ]
+    )
 
 
 def _unlocated_row(

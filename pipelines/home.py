@@ -36,6 +36,16 @@ class Home:
         return self.root / "checkpoints"
 
     @property
+    def gallery(self) -> Path:
+        """The review pages, which open from disk."""
+        return self.root / "gallery"
+
+    @property
+    def reviews(self) -> Path:
+        """Files of answers that reviewers saved."""
+        return self.root / "reviews"
+
+    @property
     def answers(self) -> Path:
         """What language models answered, kept so that nothing is asked twice."""
         return self.root / "answers.sqlite"

@@ -1,0 +1,129 @@
+"""Review: the gallery that opens from disk, the answers read back, and how well readers and slice conventions do."""
+
+import dagster as dg
+
+from assets.catalog import catalog
+from assets.exams import exams
+from assets.partitions import CURATION_OWNERS, column_schema, table_sample
+from assets.reports import findings
+from assets.resources import Workspace
+from pipelines.curation import curation_version, try_conventions
+from pipelines.lake import Lake
+from pipelines.quality.checks import run_checks
+from pipelines.quality.gallery import GallerySettings, flags_of, write_gallery
+from pipelines.quality.reviews import Accuracy, read_reviews, summarise
+from pipelines.reports.scorecard import load_labelled, score
+
+_PUBLISHED_LOCATION = 0.98
+
+
+class GalleryConfig(dg.Config):
+    """What is drawn for review: a sample of fixed seed, stratified by region and size."""
+
+    n_lesions: int = 200
+    n_rejected: int = 100
+    seed: int = 0
+
+
+@dg.asset(deps=[catalog], group_name="review", owners=CURATION_OWNERS, kinds={"html"})
+def gallery(config: GalleryConfig, workspace: Workspace) -> dg.MaterializeResult:
+    """Pages that open from disk: each lesion's pictures, sentence, measures and checks, to be judged by keyboard."""
+    home = workspace.paths
+    lake = Lake(home.lake)
+    version = curation_version(home)
+    settings = GallerySettings(
+        home=home.root, curation=version, n_lesions=config.n_lesions, n_rejected=config.n_rejected, seed=config.seed
+    )
+    summary = write_gallery(
+        home.gallery,
+        *(lake.read_table(name) for name in ("localisations", "findings", "readings", "exams")),
+        flags=flags_of(run_checks(home.root)),
+        settings=settings,
+    )
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(version),
+        metadata={
+            "lesions": summary.n_lesions,
+            "rejected findings": summary.n_rejected,
+            "recomputed": summary.n_drawn,
+            "reused": summary.n_reused,
+            "removed": summary.n_removed,
+            "without picture": dg.MetadataValue.json(dict(summary.without_picture)),
+            "path": dg.MetadataValue.path(str(summary.index)),
+        },
+    )
+
+
+@dg.asset(
+    deps=[gallery],
+    group_name="review",
+    owners=CURATION_OWNERS,
+    kinds={"parquet"},
+    metadata={"dagster/column_schema": column_schema("reviews")},
+)
+def reviews(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
+    """The answers of reviewers (CSV files in PETAR_HOME/reviews): how many contours are right, and what to mend."""
+    home = workspace.paths
+    lake = Lake(home.lake)
+    found = lake.read_table("findings")
+    read = read_reviews(home.reviews, found["finding_id"].to_list())
+    for problem in read.problems:
+        context.log.warning("%s", problem)
+    written = lake.write_table("reviews", read.frame)
+    images = lake.read_table("localisations").select("finding_id", image="outcome")
+    joined = found.join(images, on="finding_id", how="left")
+    outcomes = joined.with_columns(outcome=joined["image"].fill_null(joined["outcome"]))
+    summary = summarise(read.frame, outcomes.select("finding_id", "exam_id", "outcome"))
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(written.rows_digest),
+        metadata={
+            "dagster/row_count": read.frame.height,
+            "files": read.n_files,
+            "problems": dg.MetadataValue.json([str(problem) for problem in read.problems]),
+            "contour on the right lesion": _in_words(summary.location) + f" (published: {_PUBLISHED_LOCATION:.0%})",
+            "contour right": _in_words(summary.contour),
+            "rejection right": _in_words(summary.rejection),
+            "to mend": table_sample(summary.to_fix, limit=50),
+        },
+    )
+
+
+def _in_words(accuracy: Accuracy) -> str:
+    if accuracy.share is None:
+        return "nothing judged yet"
+    return f"{accuracy.share:.1%} [{accuracy.low:.1%}, {accuracy.high:.1%}] of {accuracy.n}"
+
+
+@dg.asset(group_name="review", owners=CURATION_OWNERS, kinds={"csv"}, pool="llm")
+def reader_scorecard(workspace: Workspace) -> dg.MaterializeResult:
+    """Each reader and their ensemble on labelled sentences: slice and SUV right, and how often a wrong pair passes."""
+    config = workspace.readers()
+    card = score(load_labelled(), config.readers, workspace.settings().consensus)
+    wrong = (
+        card.answers.filter(card.answers["verdict"] != "right") if "verdict" in card.answers.columns else card.answers
+    )
+    metadata: dict[str, object] = {"scores": table_sample(card.scores, limit=20)}
+    for row in card.scores.iter_rows(named=True):
+        for name in ("both_right", "wrong_accepted"):
+            if row[name] is not None:
+                metadata[f"{row['reader']}: {name}"] = float(row[name])
+    metadata["not right"] = table_sample(wrong, limit=50)
+    return dg.MaterializeResult(metadata=metadata)
+
+
+@dg.asset(deps=[exams, findings], group_name="review", owners=CURATION_OWNERS, kinds={"nifti"})
+def slice_conventions(workspace: Workspace) -> dg.MaterializeResult:
+    """How many findings each way of counting slices would match: shows at once how an institution counts."""
+    home = workspace.paths
+    table = try_conventions(home, workspace.settings().curation)
+    return dg.MaterializeResult(metadata={"dagster/row_count": table.height, "rates": table_sample(table, limit=20)})
+
+
+review = dg.define_asset_job(
+    "review",
+    selection=dg.AssetSelection.assets(gallery, reviews, reader_scorecard, slice_conventions),
+    description="The gallery, the reviewers' answers, the readers' scorecard and the slice conventions.",
+    executor_def=dg.in_process_executor,
+)
+
+JOBS = [review]
