@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from model.splits import DEFAULT_SPLITS, SplitSettings, split_of
 from pipelines.hashing import hash_of
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti, resample_to
 from pipelines.schemas import frame
+from pipelines.splits import SplitSettings, split_of
+
+DEFAULT_SPLITS = SplitSettings()
 
 LABELS_VERSION = "totalsegmentator-v2-total"
 LABEL_MAP_NAME = "TOTALSEG.nii.gz"

@@ -216,6 +216,8 @@ class TrainingSettings(_Config):
     """Batches a step of the optimiser; the step's loss is the mean over all their answer tokens."""
     learning_rate: float = 1e-4
     weight_decay: float = 0.0
+    beta2: float = 0.999
+    """Of AdamW; lower forgets faster, which short runs need."""
     warmup_fraction: float = 0.03
     clip_norm: float = 1.0
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -231,10 +233,12 @@ class TrainingSettings(_Config):
     """At most so many samples are scored at the end of each epoch."""
     early_stop_epochs: int = 0
     """Stop when the validation loss has not fallen for so many epochs; 0 never stops early."""
-    language_epochs: int = 0
-    """Passes over the texts alone that a language model without weights gets before the first stage; 0 for pretrained
-    ones.
+    language_rate: float = 1.0
+    """The language model's share of the learning rate: below 1 where it knows its language and the rest knows
+    nothing.
     """
+    language_steps: int = 0
+    """Steps of teaching that a language model without weights gets before the first stage; 0 for pretrained ones."""
     tokenizer: str = ""
     """Folder of a tokenizer (Phi-3's); empty: a small BPE one is trained on the texts."""
     language_weights: str = ""
@@ -246,7 +250,7 @@ class TrainingSettings(_Config):
         for name in ("epochs", "batch_size", "accumulation", "save_every_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected {name} >= 1, got {getattr(self, name)}")
-        for name in ("samples_per_epoch", "validation_samples", "early_stop_epochs", "language_epochs", "workers"):
+        for name in ("samples_per_epoch", "validation_samples", "early_stop_epochs", "language_steps", "workers"):
             if getattr(self, name) < 0:
                 raise ValueError(f"expected {name} >= 0, got {getattr(self, name)}")
 
@@ -258,8 +262,8 @@ def training_settings(preset_name: str, stage: Stage, **changes: Any) -> Trainin
     part = stage.rpartition("_")[2]
     if preset_name == "tiny":
         epochs = {
-            "anatomy_projector": 2, "anatomy_mask": 2, "anatomy_full": 8,
-            "findings_projector": 4, "findings_mask": 4, "findings_full": 30,
+            "anatomy_projector": 2, "anatomy_mask": 2, "anatomy_full": 14,
+            "findings_projector": 4, "findings_mask": 4, "findings_full": 40,
         }[stage]  # fmt: skip
         rate = {"projector": 2e-3, "mask": 5e-3, "full": 1.5e-3}[part]
         settings = TrainingSettings(
@@ -267,10 +271,12 @@ def training_settings(preset_name: str, stage: Stage, **changes: Any) -> Trainin
             batch_size=16,
             learning_rate=rate,
             weight_decay=0.01,
+            beta2=0.99,
             warmup_fraction=0.05,
             samples_per_epoch=320,
             validation_samples=64,
-            language_epochs=20,
+            language_rate=0.1,
+            language_steps=300,
         )
     else:
         rate = {"projector": 1e-4, "mask": 1e-4, "full": 5e-5}[part]

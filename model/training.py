@@ -33,10 +33,12 @@ from model.checkpoints import (
     versions,
     write_folder_atomically,
 )
-from model.config import STAGES, ModelConfig, Stage, TrainingSettings
+from model.config import QUESTION, STAGES, ModelConfig, Stage, TrainingSettings
 from model.inputs import NEEDED_COLUMNS, Batch, LesionDataset, collate, epoch_batches, target_text
+from model.language import teach_language
 from model.petar import Petar
-from model.tokenizer import PetarTokenizer, load_tokenizer, train_tokenizer
+from model.schedule import learning_rate_at
+from model.tokenizer import PetarTokenizer, load_tokenizer, mask_measured_numbers, train_tokenizer
 from pipelines.hashing import hash_of
 
 TRAINING_VERSION = "training-1"
@@ -115,14 +117,6 @@ def data_hash(samples: pl.DataFrame, home: Path) -> str:
         content = blake2b(path.read_bytes(), digest_size=8).hexdigest() if 0 <= size <= _SMALL_FILE_BYTES else ""
         files.append([name, size, content])
     return hash_of(columns, [list(r) for r in rows], files)[:16]
-
-
-def learning_rate_at(step: int, total: int, peak: float, warmup_fraction: float) -> float:
-    """Linear warm-up, then a cosine to zero; `step` counts from 0."""
-    warmup = max(1, round(total * warmup_fraction))
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
 @dataclass
@@ -344,6 +338,7 @@ def _start(
     if init is not None:
         loaded = load_checkpoint(Path(init), expected=config)
         return loaded.model, loaded.tokenizer, loaded.contract.lineage
+    texts = [mask_measured_numbers(text) for text in texts] if config.mask_numbers else list(texts)
     own = [text for row in train.iter_rows(named=True) for text in (row["question"], target_text(row, config))]
     if settings.tokenizer:
         tokenizer = load_tokenizer(Path(settings.tokenizer))
@@ -352,50 +347,26 @@ def _start(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = build_model(config, tokenizer)
-    if settings.language_epochs and not settings.language_weights:
-        pairs = [f"{row['question']} {target_text(row, config)}" for row in train.iter_rows(named=True)]
-        teach_language(model, tokenizer, [*pairs, *texts], settings, device)
+    if settings.language_steps and not settings.language_weights:
+        pairs = [(row["question"], target_text(row, config)) for row in train.iter_rows(named=True)]
+        asked = {QUESTION, *train["question"]}
+        pairs += [(QUESTION, text) for text in texts if text not in asked]
+        teach_language(model, tokenizer, pairs, settings.language_steps, seed=settings.seed, device=device)
     return model, tokenizer, ()
 
 
-def teach_language(
-    model: Petar, tokenizer: PetarTokenizer, texts: Sequence[str], settings: TrainingSettings, device: torch.device
-) -> list[float]:
-    """The losses of teaching the language model to write the texts, without any image.
-
-    Stands in, at tiny size, for the pretraining that Phi-3 brings along: the first stages train a projector in front of
-    a language model that has to know its language.
-    """
-    rows = [tokenizer.text_ids(text)[: model.config.max_length] for text in texts]
-    model.to(device)
-    language = model.language.train()
-    optimiser = torch.optim.AdamW(language.parameters(), lr=3e-3, weight_decay=0.01)
-    batch_size = 32
-    plan = [
-        batch
-        for epoch in range(settings.language_epochs)
-        for batch in epoch_batches(len(rows), batch_size, settings.seed, epoch)
-    ]
-    losses = []
-    for step, batch in enumerate(plan):
-        chosen = [rows[i] for _, i in batch]
-        length = max(map(len, chosen))
-        ids = torch.full((len(chosen), length), tokenizer.pad_id)
-        mask = torch.zeros_like(ids)
-        for i, row in enumerate(chosen):
-            ids[i, : len(row)], mask[i, : len(row)] = torch.tensor(row), 1
-        ids, mask = ids.to(device), mask.to(device)
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate_at(step, len(plan), 3e-3, 0.05)
-        logits = language(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
-        wanted = mask[:, 1:].bool()
-        loss = nn.functional.cross_entropy(logits[wanted], ids[:, 1:][wanted])
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(language.parameters(), 1.0)
-        optimiser.step()
-        losses.append(loss.item())
-    return losses
+def _optimiser(parameters: Mapping[str, nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
+    """AdamW; vectors (norms, biases) do not decay, and the language model learns at its own share of the rate."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        decay = settings.weight_decay if parameter.ndim >= 2 else 0.0
+        share = settings.language_rate if name.startswith("language.") else 1.0
+        groups.setdefault((decay, share), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": found, "weight_decay": decay, "share": share} for (decay, share), found in groups.items()],
+        lr=settings.learning_rate,
+        betas=(0.9, settings.beta2),
+    )
 
 
 class _Run:
@@ -419,10 +390,7 @@ class _Run:
         self.out_dir, self.identity, self.device, self.on_step = out_dir, identity, device, on_step
         self.state_dir, self.best_dir, self.log_path = out_dir / "resume", out_dir / "best", out_dir / "log.jsonl"
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        decayed = [p for p in self.parameters.values() if p.ndim >= 2]
-        plain = [p for p in self.parameters.values() if p.ndim < 2]
-        groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.learning_rate)
+        self.optimiser = _optimiser(self.parameters, settings)
         self.plan = _Plan.make(len(train_set), settings)
         out_dir.mkdir(parents=True, exist_ok=True)
 
@@ -472,7 +440,7 @@ class _Run:
     def _step(self, group: Sequence[Batch], step: int, total: int) -> dict[str, float]:
         rate = learning_rate_at(step, total, self.settings.learning_rate, self.settings.warmup_fraction)
         for part in self.optimiser.param_groups:
-            part["lr"] = rate
+            part["lr"] = rate * part["share"]
         self.model.train()
         tokens = sum(batch.n_answer_tokens for batch in group)
         loss_sum = 0.0

@@ -9,6 +9,22 @@ from torch.utils.checkpoint import checkpoint
 
 from model.config import ModelConfig, VisionConfig
 
+_POSITION_SCALE = 0.3
+
+
+def wave_positions(grid: tuple[int, int, int], width: int) -> Tensor:
+    """Position embeddings (1, patches, width) to start from: sines and cosines of z, y, x, a third of the width each.
+
+    Learnt like any other weight. From noise, a tower trained on little data has to learn each place alone; from waves,
+    left and right are a direction from the first step on.
+    """
+    axes = torch.meshgrid(*[(torch.arange(n, dtype=torch.float32) + 0.5) / n for n in grid], indexing="ij")
+    n_waves = width // 6
+    frequencies = torch.pi / 2 * 2 ** torch.linspace(0, 4, max(n_waves, 1))
+    phases = [axis.reshape(-1, 1) * frequencies for axis in axes]
+    waves = torch.cat([wave for phase in phases for wave in (phase.sin(), phase.cos())], dim=1)
+    return nn.functional.pad(waves, (0, max(0, width - waves.shape[1])))[:, :width].unsqueeze(0)
+
 
 class Tower(ViT):
     """A MONAI ViT whose state dict has exactly M3D-CLIP's 138 tensors at that tower's depth, and whose attention is
@@ -34,6 +50,8 @@ class Tower(ViT):
             block.norm_cross_attn = nn.Identity()
             block.attn.use_flash_attention = config.attention == "sdpa"  # type: ignore[union-attr]  # torch types children loosely
         nn.init.trunc_normal_(self.cls_token, std=0.02)
+        with torch.no_grad():
+            self.patch_embedding.position_embeddings.copy_(_POSITION_SCALE * wave_positions(config.grid, config.width))
         self.recompute_activations = False
 
     def forward(self, image: Tensor, added: Tensor | None = None) -> Tensor:

@@ -6,7 +6,8 @@ import torch
 
 from model.checkpoints import CheckpointError, build_model, load_checkpoint, read_contract, read_tensors
 from model.config import STAGES, TrainingSettings
-from model.training import TrainingError, freeze_for, learning_rate_at, train_stage
+from model.schedule import learning_rate_at
+from model.training import TrainingError, freeze_for, train_stage
 
 
 class KilledError(Exception):
@@ -70,7 +71,7 @@ class TestTrainStage:
         assert all(torch.equal(a[n], b[n]) for n in a)
 
     def test_frozen_part_is_the_same_after_a_resume(self, lake, micro, settings, tmp_path):
-        taught = replace(settings, language_epochs=1)
+        taught = replace(settings, language_steps=3)
         whole = run(lake, micro, taught, tmp_path / "whole", "anatomy_projector")
         with pytest.raises(KilledError):
             run(lake, micro, taught, tmp_path / "cut", "anatomy_projector", on_step=kill_after(3))
