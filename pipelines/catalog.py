@@ -8,6 +8,7 @@ be made again.
 
 import contextlib
 import fcntl
+import filecmp
 import hashlib
 import json
 import os
@@ -203,16 +204,15 @@ def _freeze(metas: Mapping[str, Sequence[tuple[Path, ShardMeta]]], folder: Path)
 
 
 def _link(source: Path, target: Path) -> Path:
-    if target.exists():
+    """The target, which now holds what the source does: by hard link, or copied where the file system has none."""
+    # Equal versions have equal rows, but the file that is there may have been damaged in place since.
+    if target.exists() and (target.samefile(source) or filecmp.cmp(source, target, shallow=False)):
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        pass
-    except OSError:
-        # A file system without hard links.
-        with atomic.replacing(target) as temp:
+    with atomic.replacing(target) as temp:
+        temp.unlink()
+        try:
+            os.link(source, temp)
+        except OSError:
             shutil.copyfile(source, temp)
     return target
 

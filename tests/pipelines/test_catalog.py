@@ -228,6 +228,21 @@ class TestSwap:
         with connect(home) as con:
             assert con.execute("SELECT count(*) FROM lesions").fetchone() == (1,)
 
+    def test_file_that_was_damaged_in_place_is_mended_by_a_rerun(self, home: Path) -> None:
+        build_catalog(home)
+        lake = Lake(home / "lake")
+        path = lake.path("localisations", shard_of("P1"))
+        whole = path.read_bytes()
+        with path.open("r+b") as file:
+            file.truncate(100)
+        with pytest.raises(LakeError, match="materialise shard"):
+            build_catalog(home)
+        path.unlink()
+        path.write_bytes(whole)
+        build_catalog(home)
+        with connect(home) as con:
+            assert con.execute("SELECT count(*) FROM lesions").fetchone() == (1,)
+
     def test_file_system_without_hard_links(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(*_: object) -> None:
             raise OSError("no links here")

@@ -1,10 +1,12 @@
 """The Parquet lake: equal rows give equal bytes, no half file, no lost row, and errors that say what to do."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +102,8 @@ class TestQuarantine:
         assert (kept["table"], kept["shard"], kept["rules"]) == ("sentences", shard_name(SHARD), "start|min")
         assert json.loads(kept["row_json"])["sentence_id"] == "E1:9"
         meta = lake.shard_meta("sentences", SHARD)
-        assert meta is not None and meta.n_quarantined == 1
+        assert meta is not None
+        assert meta.n_quarantined == 1
 
     def test_mended_rows_leave_it(self, lake: Lake) -> None:
         lake.write_shard("sentences", SHARD, sentences(1, start=-1), {})
@@ -168,9 +171,14 @@ class TestAtomicWrites:
     def test_failure_leaves_the_old_file_and_no_other(self, tmp_path: Path) -> None:
         path = tmp_path / "a.bin"
         atomic.write_bytes(path, b"old")
-        with pytest.raises(ValueError, match="stop"), atomic.replacing(path) as temp:
-            temp.write_bytes(b"half")
-            raise ValueError("stop")
+
+        def stop_halfway() -> None:
+            with atomic.replacing(path) as temp:
+                temp.write_bytes(b"half")
+                raise ValueError("stop")
+
+        with pytest.raises(ValueError, match="stop"):
+            stop_halfway()
         assert path.read_bytes() == b"old"
         assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
 
@@ -195,6 +203,26 @@ class TestAtomicWrites:
             assert atomic.clean_partials(tmp_path) == 0
             temp.write_bytes(b"whole")
         assert (tmp_path / "a.bin").read_bytes() == b"whole"
+
+    def test_full_disk_names_the_file_and_keeps_the_old_one(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        atomic.write_bytes(tmp_path / "a.bin", b"old")
+
+        def full(handle: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(atomic.os, "fsync", full)
+        with pytest.raises(OSError, match=r"No space left on device: .*a\.bin"):
+            atomic.write_bytes(tmp_path / "a.bin", b"new")
+        assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a.bin", b"old")]
+
+    def test_two_writers_at_once_leave_one_whole_file(self, tmp_path: Path) -> None:
+        contents = [bytes([n]) * 200_000 for n in range(8)]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda data: atomic.write_bytes(tmp_path / "a.bin", data), contents))
+        assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+        assert (tmp_path / "a.bin").read_bytes() in contents
 
     def test_unwritable_folder_names_the_file(self, tmp_path: Path) -> None:
         blocked = tmp_path / "file"
