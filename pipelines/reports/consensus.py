@@ -1,19 +1,25 @@
 """From what the readers say to findings: grounding, votes, filters, and one outcome for every candidate sentence."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipelines.outcomes import Outcome
-from pipelines.reports.expressions import Role, find_expressions
+from pipelines.reports import expressions, rules
+from pipelines.reports.expressions import MAX_SUV, Role, find_expressions
 from pipelines.reports.readers import Reading
 from pipelines.reports.rules import Extraction, extract
 from pipelines.reports.sentences import Sentence
 from pipelines.reports.structure import Fields, names_anatomy, structure
 from pipelines.reports.text import clean, lower
 
-LOGIC_VERSION = 1
+LOGIC_VERSION = f"1.{expressions.LOGIC_VERSION}.{rules.LOGIC_VERSION}"
+"""With the versions of what grounds and splits here."""
 
+_TELLS_OF_BEFORE = re.compile(
+    r"(?:clinical\s+)?(?:history|indication|information|comparison|technique|procedure|protocol)s?$", re.IGNORECASE
+)
 SUV_DECIMALS = 2
 """SUVs are compared after rounding to this: 4.2 and 4.20 are one vote."""
 
@@ -88,6 +94,10 @@ def decide(
     if not sentence.is_candidate:
         return []
     known = extract(sentence.sentence)
+    if sentence.section and _TELLS_OF_BEFORE.match(sentence.section.strip()):
+        why = f"It stands under {sentence.section}, which tells of the time before this exam."
+        verdict = _Verdict(known.slice, known.suvmax, Outcome.NOT_CURRENT, why)
+        return [_finding(sentence, sentence.sentence_id, sentence.sentence, sentence.start, verdict)]
     if len(known.lesions) > 1:
         out = []
         for n, lesion in enumerate(known.lesions, start=1):
@@ -145,10 +155,17 @@ def _weight(reading: Reading, settings: ConsensusSettings) -> int:
 
 
 def _grounds(text: str) -> tuple[set[int], set[float]]:
-    """Slice numbers and SUVs that a text holds for the current exam, of whatever lesion."""
+    """Numbers of a text that may be a slice, and that may be an SUVmax, of a lesion on the current exam.
+
+    Those are the ones that the expressions take for that, and the ones that they cannot place, for a reader may know a
+    wording that they do not. A number that has another meaning (a prior exam's, a reference region's, a size, a series)
+    is not among them.
+    """
     found = find_expressions(lower(clean(text)))
     slices = {s.number for s in found.slices if s.role in (Role.CURRENT, Role.LIST, Role.RANGE)}
     suvs = {round(v.value, SUV_DECIMALS) for v in found.suvs if v.role in (Role.CURRENT, Role.RANGE)}
+    slices |= {int(n) for n in found.unclaimed if n == int(n) and n > 0}
+    suvs |= {round(n, SUV_DECIMALS) for n in found.unclaimed if 0 < n <= MAX_SUV}
     return slices, suvs
 
 
@@ -165,10 +182,10 @@ def _verdict(
         return rejected(Outcome.READER_FAILED, _failures(readings))
     total = sum(_weight(r, settings) for r in valid)
     not_current = sum(_weight(r, settings) for r in valid if r.is_current is False)
-    if 2 * not_current > total:
+    if 2 * not_current >= total:
         return rejected(Outcome.NOT_CURRENT, "The SUV belongs to a prior exam, not to this one.")
     several = sum(_weight(r, settings) for r in valid if (r.n_lesions or 0) > 1)
-    if 2 * several > total:
+    if 2 * several >= total:
         why = (
             known.note
             if known.reason is Outcome.SEVERAL_LESIONS
@@ -211,14 +228,18 @@ def _verdict(
     best_slice, n_slice, by_slice = _winner(slice_votes, settings)
     best_suv, n_suv, by_suv = _winner(suv_votes, settings)
     needed = _needed(readings, settings)
-    if best_slice is None or best_suv is None or min(n_slice, n_suv) < needed:
+    # Votes count per value, but a pair that no reader gives as a pair may be of two lesions.
+    is_said = any(
+        r.slice == best_slice and r.suvmax is not None and round(r.suvmax, SUV_DECIMALS) == best_suv for r in grounded
+    )
+    if best_slice is None or best_suv is None or min(n_slice, n_suv) < needed or not is_said:
         return rejected(Outcome.READERS_DISAGREE, _disagreement(readings, needed))
     voters = sorted({r.reader for r in by_slice} & {r.reader for r in by_suv})
     return _Verdict(
         int(best_slice),
         best_suv,
         Outcome.ACCEPTED,
-        _agreement(min(n_slice, n_suv), readings),
+        _agreement(min(n_slice, n_suv), voters, readings),
         min(n_slice, n_suv),
         tuple(voters),
     )
@@ -252,7 +273,12 @@ def _pair_verdict(number: int, suvmax: float, readings: Sequence[Reading], setti
             tuple(sorted(r.reader for r in voters)),
         )
     return _Verdict(
-        number, suvmax, Outcome.ACCEPTED, _agreement(votes, readings), votes, tuple(sorted(r.reader for r in voters))
+        number,
+        suvmax,
+        Outcome.ACCEPTED,
+        _agreement(votes, sorted(r.reader for r in voters), readings),
+        votes,
+        tuple(sorted(r.reader for r in voters)),
     )
 
 
@@ -276,10 +302,16 @@ def _disagreement(readings: Sequence[Reading], needed: int) -> str:
     return f"Fewer than {needed} equal votes: " + "; ".join(_said(r) for r in readings) + "."
 
 
-def _agreement(votes: int, readings: Sequence[Reading]) -> str:
-    if len(readings) == 1:
-        return f"Slice and SUVmax stand in the sentence and were read by {readings[0].reader}."
-    return f"Slice and SUVmax stand in the sentence; {votes} votes of {len(readings)} readers agree."
+def _agreement(votes: int, voters: Sequence[str], readings: Sequence[Reading]) -> str:
+    others = [r.reader for r in readings if r.error is None and r.reader not in voters]
+    failed = [r.reader for r in readings if r.error is not None]
+    text = f"Slice and SUVmax stand in the sentence and were read by {', '.join(voters)}"
+    if len(readings) > 1:
+        text += f" ({votes} votes"
+        text += f"; otherwise by {', '.join(others)}" if others else ""
+        text += f"; failed: {', '.join(failed)}" if failed else ""
+        text += ")"
+    return text + "."
 
 
 # --- filters ---------------------------------------------------------------------------------------------------------

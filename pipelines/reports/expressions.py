@@ -48,10 +48,14 @@ class SliceNumber:
 
 @dataclass(frozen=True)
 class Expressions:
-    """All SUV values and slice numbers of a text, in reading order."""
+    """All SUV values and slice numbers of a text, in reading order.
+
+    `unclaimed` holds the numbers that are known to be nothing: no SUV, slice, size, date, series or score.
+    """
 
     suvs: tuple[SuvValue, ...]
     slices: tuple[SliceNumber, ...]
+    unclaimed: tuple[float, ...] = ()
 
 
 MAX_SUV = 500.0
@@ -360,7 +364,9 @@ def find_expressions(text: str) -> Expressions:
     numbers, slices = _classify(dated, words)
     suvs = _suv_values(dated, words, numbers, slices)
     slices = _slice_roles(dated, slices, suvs)
-    return Expressions(tuple(suvs), tuple(slices))
+    taken = {v.start for v in suvs}
+    unclaimed = tuple(n.value for n in numbers if n.kind == "free" and n.start not in taken)
+    return Expressions(tuple(suvs), tuple(slices), unclaimed)
 
 
 # --- words and numbers -----------------------------------------------------------------------------------------------

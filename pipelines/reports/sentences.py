@@ -10,11 +10,13 @@ from collections import deque
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from pipelines.reports import expressions, structure
 from pipelines.reports.expressions import Expressions, Role, find_expressions, has_suv
 from pipelines.reports.structure import find_places, section_region
 from pipelines.reports.text import clean, lower
 
-LOGIC_VERSION = 1
+LOGIC_VERSION = f"1.{expressions.LOGIC_VERSION}.{structure.VERSION}"
+"""With the versions of what says which sentences belong together."""
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,22 @@ class TestGrounding:
         s = sentence_of()
         assert outcome([reading(s, r, number, suvmax) for r in "abc"]) is Outcome.NOT_GROUNDED
 
+    def test_number_whose_meaning_the_rules_do_not_know_may_be_read(self):
+        text = "Right axillary node with SUV max of 4.2 (slice 88), hot spot index 7.7 there."
+        s = sentence_of(text)
+        assert outcome([reading(s, r, 88, 7.7) for r in "ab"], text=text) is Outcome.ACCEPTED
+
+    def test_values_that_no_reader_gives_as_a_pair_are_no_pair(self):
+        text = "Right axillary node, SUV 4.2, SUV 4.9, slice 88, slice 91."
+        s = sentence_of(text)
+        readings = [
+            reading(s, "a", 88, None),
+            reading(s, "b", 88, None),
+            reading(s, "c", None, 4.9),
+            reading(s, "d", None, 4.9),
+        ]
+        assert outcome(readings, text=text) is Outcome.READERS_DISAGREE
+
     def test_an_ungrounded_vote_does_not_drag_the_others_down(self):
         s = sentence_of()
         assert outcome([reading(s, "a"), reading(s, "b"), reading(s, "c", 3, 6.6)]) is Outcome.ACCEPTED
@@ -109,6 +125,11 @@ class TestFilters:
 
     def test_sentence_that_is_no_candidate_gives_nothing(self):
         assert decide(sentence_of("Normal liver."), []) == []
+
+    @pytest.mark.parametrize("heading", ["HISTORY", "Clinical history", "COMPARISON"])
+    def test_what_stands_under_the_history_is_not_of_this_exam(self, heading):
+        (finding,) = decide_exam(split_report("E", f"{heading}: {TEXT}"), [])
+        assert finding.outcome is Outcome.NOT_CURRENT
 
 
 class TestSplitting:
