@@ -15,7 +15,7 @@ from model.schedule import learning_rate_at
 from model.tokenizer import Encoded, PetarTokenizer
 
 _RATE, _BATCH = 3e-3, 32
-_COMMON = 0.5
+_COMMON = 0.8
 
 
 def teach_language(
@@ -65,7 +65,7 @@ def teach_language(
 
 
 def _telling_tokens(encoded: Sequence[Encoded]) -> list[list[int]]:
-    """For each answer its tokens that fewer than half of all answers have: those that an image has to tell."""
+    """For each answer its tokens that not nearly all answers have: those that an image has to tell."""
     counts = Counter(token for one in encoded for token in set(one.answer))
     found = ([t for t in dict.fromkeys(one.answer) if counts[t] < _COMMON * len(encoded)] for one in encoded)
     return [tokens or list(dict.fromkeys(one.answer)) for tokens, one in zip(found, encoded)]
