@@ -6,6 +6,7 @@ Plain checks, not partitioned ones, which Dagster still shows as skipped: each l
 from collections.abc import Iterator, Sequence
 
 import dagster as dg
+from dagster._core.definitions.metadata import RawMetadataValue
 
 from assets.catalog import catalog
 from assets.exams import exams
@@ -37,7 +38,7 @@ def _asset_checks(name: str, checks: Sequence[Check]) -> dg.AssetChecksDefinitio
         for check in checks:
             if check.name in wanted:
                 result = check.run(workspace.paths.root)
-                metadata: dict[str, object] = {"wrong": result.n_bad, "checked": result.n_checked}
+                metadata: dict[str, RawMetadataValue] = {"wrong": result.n_bad, "checked": result.n_checked}
                 if result.n_bad:
                     metadata["first wrong rows"] = table_sample(result.sample, limit=result.sample.height)
                 yield dg.AssetCheckResult(

@@ -20,8 +20,7 @@ class ShardConfig(dg.Config):
 @dg.observable_source_asset(
     partitions_def=SHARDS,
     group_name="exams",
-    owners=CURATION_OWNERS,
-    tags={"stage": "input"},
+    tags={"dagster/kind/folder": ""},
     description="The cohort folder: which exams and reports are there, by fingerprint. A shard's data version changes "
     "when an exam or a report of it does. Observing reads the files whose size or time changed and nothing else.",
 )

@@ -47,7 +47,7 @@ def sentences(context: dg.AssetExecutionContext, config: ShardConfig, workspace:
         only=config.only_exams,
         log=context.log,
     )
-    return _result(report, candidates=report.frame["is_candidate"].sum())
+    return _result(report, candidates=report.frame.filter("is_candidate").height)
 
 
 @dg.asset(
@@ -73,7 +73,7 @@ def readings(context: dg.AssetExecutionContext, config: ReadingsConfig, workspac
         only=config.only_exams,
         log=context.log,
     )
-    return _result(report, errors=report.frame["error"].is_not_null().sum())
+    return _result(report, errors=report.frame["error"].drop_nulls().len())
 
 
 @dg.asset(
@@ -103,12 +103,12 @@ def findings(context: dg.AssetExecutionContext, config: FindingsConfig, workspac
         only=config.only_exams,
         log=context.log,
     )
-    accepted = (report.frame["outcome"] == "accepted").sum()
+    accepted = report.frame.filter(report.frame["outcome"] == "accepted").height
     return _result(report, accepted=accepted, rejected=report.frame.height - accepted)
 
 
 def _result(report: StageReport, **counts: int) -> dg.MaterializeResult:
     return dg.MaterializeResult(
         data_version=dg.DataVersion(report.version),
-        metadata={**stage_metadata(report), **{name: int(value) for name, value in counts.items()}},
+        metadata={**stage_metadata(report), **counts},
     )

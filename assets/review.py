@@ -1,6 +1,7 @@
 """Review: the gallery that opens from disk, the answers read back, and how well readers and slice conventions do."""
 
 import dagster as dg
+from dagster._core.definitions.metadata import RawMetadataValue
 
 from assets.catalog import catalog
 from assets.exams import exams
@@ -36,7 +37,10 @@ def gallery(config: GalleryConfig, workspace: Workspace) -> dg.MaterializeResult
     )
     summary = write_gallery(
         home.gallery,
-        *(lake.read_table(name) for name in ("localisations", "findings", "readings", "exams")),
+        localisations=lake.read_table("localisations"),
+        findings=lake.read_table("findings"),
+        readings=lake.read_table("readings"),
+        exams=lake.read_table("exams"),
         flags=flags_of(run_checks(home.root)),
         settings=settings,
     )
@@ -102,7 +106,7 @@ def reader_scorecard(workspace: Workspace) -> dg.MaterializeResult:
     wrong = (
         card.answers.filter(card.answers["verdict"] != "right") if "verdict" in card.answers.columns else card.answers
     )
-    metadata: dict[str, object] = {"scores": table_sample(card.scores, limit=20)}
+    metadata: dict[str, RawMetadataValue] = {"scores": table_sample(card.scores, limit=20)}
     for row in card.scores.iter_rows(named=True):
         for name in ("both_right", "wrong_accepted"):
             if row[name] is not None:

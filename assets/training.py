@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 import polars as pl
+from dagster._core.definitions.metadata import RawMetadataValue
 
 from assets.catalog import catalog
 from assets.exams import exam_manifest, exams
@@ -133,7 +134,7 @@ def _stage_asset(stage: Stage, previous: dg.AssetsDefinition) -> dg.AssetsDefini
             )
         except TrainingError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
-        metadata: dict[str, object] = {
+        metadata: dict[str, RawMetadataValue] = {
             "recomputed": int(not result.reused),
             "reused": int(result.reused),
             "samples": result.n_samples,
