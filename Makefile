@@ -21,7 +21,7 @@ export DAGSTER_HOME := $(CURDIR)
 export PETAR_COHORT := $(abspath $(or $(COHORT),$(PETAR_COHORT),$(HOME_DIR)/phantom))
 export PYTHONWARNINGS ?= ignore
 
-.PHONY: help env demo curate ui query test test-all lint types bench lock clean
+.PHONY: help env demo curate gallery ui query vllm vllm-stop test test-vllm lint bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -53,8 +53,22 @@ ui: $(READY) ## the Dagster UI on 127.0.0.1:3000
 query: $(READY) ## NAME=funnel: one of sql/queries as a table (NAME empty: their list)
 	@$(BIN)/python -m pipelines.query $(or $(NAME),--list) --home $(PETAR_HOME)
 
+gallery: $(READY) ## the review pages of what is curated, and the scorecards
+	$(BIN)/python -m assets.run review
+
+vllm: $(READY) ## a vLLM server in an environment of its own, ready when this returns (CPU: SmolLM2; GPU: the configured models)
+	$(BIN)/python -m pipelines.reports.vllm_server start
+
+vllm-stop: $(READY) ## stops that server
+	$(BIN)/python -m pipelines.reports.vllm_server stop
+
+# One thread a worker: two workers already use both cores.
 test: $(READY) ## all tests
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+test-vllm: vllm ## the tests that ask a real vLLM server
+	status=0; PETAR_VLLM_URL=http://127.0.0.1:8000 $(BIN)/python -m pytest -q -m vllm || status=$$?; \
+	$(MAKE) --no-print-directory vllm-stop; exit $$status
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """The command line: curate a cohort, or walk the whole lineage on the phantom, through the same jobs as the UI.
 
-usage: python -m assets.run curate|train|demo [--cohort DIR] [--home DIR] [--settings FILE]
+usage: python -m assets.run curate|review|train|demo [--cohort DIR] [--home DIR] [--settings FILE]
 
 Exit code 0: done, with a summary line (exams with problems are rows, not failures). 1: no cohort, or a run that failed.
 """
@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m assets.run", description=__doc__.splitlines()[0] if __doc__ else None
     )
-    parser.add_argument("command", choices=("curate", "train", "demo"))
+    parser.add_argument("command", choices=("curate", "review", "train", "demo"))
     parser.add_argument("--cohort", help="the input folder (default: PETAR_COHORT)")
     parser.add_argument("--home", help="the folder to write to (default: PETAR_HOME, ./data)")
     parser.add_argument(
@@ -146,13 +146,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with dagster_instance(workspace.paths.root) as instance:
             runner = Runner(workspace, instance)
             runner.curate()
-            if options.command != "curate" and not runner.done.failed and runner.job("train"):
+            if options.command == "review" and not runner.done.failed:
+                runner.job("review")
+            if options.command in ("train", "demo") and not runner.done.failed and runner.job("train"):
                 runner.job("evaluate")
     except (CohortError, SettingsError, ReadersError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     runner.done.seconds = time.monotonic() - started
-    print(report.text(workspace, runner.done, whole=options.command != "curate"))
+    print(report.text(workspace, runner.done, whole=options.command in ("train", "demo")))
     return 1 if runner.done.failed else 0
 
 
