@@ -1,19 +1,32 @@
 -- Exams that gave no lesion and why: no volume, no finding, or the reasons of their findings; by reason, with one exam each.
-WITH with_lesion AS (
-    SELECT DISTINCT exam_id FROM localisations WHERE outcome = 'lesion'
+WITH bare AS (
+    SELECT exam_id, status, problem
+    FROM exams
+    WHERE exam_id NOT IN (SELECT exam_id FROM lake.localisations WHERE outcome = 'lesion')
+),
+-- Only the findings of these exams, before anything is joined to them: they are few.
+their_findings AS (
+    SELECT exam_id, finding_id, outcome FROM lake.findings WHERE exam_id IN (SELECT exam_id FROM bare)
+),
+outcomes AS (
+    SELECT
+        f.exam_id,
+        f.finding_id,
+        CASE WHEN f.outcome = 'accepted' THEN coalesce(l.outcome, f.outcome) ELSE f.outcome END AS outcome
+    FROM their_findings AS f
+    LEFT JOIN lake.localisations AS l ON l.finding_id = f.finding_id
 ),
 per_exam AS (
     SELECT
-        e.exam_id,
+        b.exam_id,
         CASE
-            WHEN e.status <> 'ok' THEN 'no volume: ' || e.problem
-            WHEN count(f.finding_id) = 0 THEN 'report names no finding'
-            ELSE string_agg(DISTINCT f.outcome, ', ' ORDER BY f.outcome)
+            WHEN b.status <> 'ok' THEN 'no volume: ' || b.problem
+            WHEN count(o.finding_id) = 0 THEN 'report names no finding'
+            ELSE string_agg(DISTINCT o.outcome, ', ' ORDER BY o.outcome)
         END AS reason
-    FROM exams AS e
-    LEFT JOIN findings AS f USING (exam_id)
-    WHERE e.exam_id NOT IN (SELECT exam_id FROM with_lesion)
-    GROUP BY e.exam_id, e.status, e.problem
+    FROM bare AS b
+    LEFT JOIN outcomes AS o USING (exam_id)
+    GROUP BY b.exam_id, b.status, b.problem
 )
 SELECT reason, count(*) AS n_exams, min(exam_id) AS example
 FROM per_exam
