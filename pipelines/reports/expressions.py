@@ -84,6 +84,7 @@ _SUV = re.compile(
     r"|imal|ima|\.)?|peak|mean|average|avg|min(?:imum)?)(?![a-z])[)\]]?)?(?![a-z])"
 )
 _DIGIT = re.compile(r"\d")
+_LETTERS_BEFORE = re.compile(r"[a-z]+\Z")
 _NUMBER = re.compile(r"(?<![\d.,])(?:\d{1,2},\d{1,2}(?![\d,]|\.\d)|\d+(?:\.\d+)?|\.\d+)|(?<=[\d][,.])\d+(?:\.\d+)?")
 _GLUED = frozenset(
     [
@@ -404,7 +405,7 @@ def _classify(text: str, words: list[_Word]) -> tuple[list[_Number], list[SliceN
         before, after = text[max(0, start - 70) : start], text[end : end + 70]
         between = text[previous_end:start]
         kind, role, now = "free", Role.CURRENT, ""
-        run = re.search(r"[a-z]+$", before)
+        run = _LETTERS_BEFORE.search(before)
         is_integer = "." not in token and "," not in token
         if len(token) > MAX_DIGITS or (run is not None and run[0] not in _GLUED and not _SUV.fullmatch(run[0])):
             kind = "other"

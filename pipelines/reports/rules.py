@@ -334,4 +334,6 @@ def _count(flat: str) -> int:
     several = _SEVERAL.search(flat)
     if several is None:
         return 1
-    return 1 if _INDEX.search(flat) else 2
+    # "two lesions: segment 7, SUV 7.7": what follows the colon is one of them.
+    is_listed = re.match(r"[^.;:]*:\s*\w", flat[several.end() :]) is not None
+    return 1 if is_listed or _INDEX.search(flat) else 2

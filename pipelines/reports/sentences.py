@@ -98,6 +98,7 @@ _REFERS_BACK = re.compile(
     r"|overall|again|average|mean|there\s+is\s+(?:associated|corresponding|intense|mild|moderate|increased)|intense"
     r"|highest|lesion|se|im|img|demonstrates?|shows?|has|is|was)\b"
 )
+_AND = re.compile(r"(?:and|while|whereas)\s+")
 _IT = re.compile(
     r"^\W*(?:it|this|that|the\s+(?:\w+[\s-]+){0,2}?(?:mass|lesion|nodule|node|focus|uptake|activity|abnormality"
     r"|finding|tumou?r))\b"
@@ -473,7 +474,8 @@ def _split_semicolons(lowered: str, start: int, end: int) -> list[tuple[int, int
         else:
             groups.append([begin, cut])
         begin = cut + 1
-    return [_strip(lowered, start + a, start + b) for a, b in groups]
+    spans = [_strip(lowered, start + a, start + b) for a, b in groups]
+    return [(m.end() if (m := _AND.match(lowered, a, b)) else a, b) for a, b in spans]
 
 
 def _stands_alone(text: str) -> bool:

@@ -159,6 +159,10 @@ def structure(text: str, section: str | None = None) -> Fields:
     flat = lower(clean(text))
     places = find_places(flat)
     place = _main_place(flat, places)
+    headed = _of_section(section) if section else None
+    if place is not None and headed is not None and headed.organ and _is_beside(flat, place):
+        # Under "Spleen", uptake "above liver" is the spleen's.
+        place = None
     organ = place.term.organ if place else None
     region = place.term.region if place else None
     subsite = place.term.subsite if place else None
@@ -166,10 +170,8 @@ def structure(text: str, section: str | None = None) -> Fields:
         organ, region, subsite = _as_node_or_bone(flat, place, organ, region, subsite)
         if region is None:
             region = next((p.term.region for p in places if p.term.region), None)
-    if region is None and section:
-        headed = _of_section(section)
-        if headed is not None:
-            region, organ = headed.region, organ or headed.organ
+    if region is None and headed is not None:
+        region, organ = headed.region, organ or headed.organ
     return Fields(
         region,
         organ,
@@ -186,12 +188,12 @@ def names_anatomy(text: str, section: str | None = None) -> bool:
 
 
 def _of_section(section: str) -> Term | None:
-    """What a heading names: an organ ("Thyroid"), or a region alone."""
-    region = section_region(section)
-    if region is not None:
-        return Term(None, region)
+    """What a heading names: an organ ("Thyroid"), or a region alone ("CHEST")."""
     places = find_places(lower(clean(section)))
-    return places[0].term if len(places) == 1 else None
+    if len(places) == 1 and places[0].term.organ not in _GENERIC:
+        return places[0].term
+    region = section_region(section)
+    return Term(None, region) if region is not None else None
 
 
 def section_region(section: str) -> str | None:
@@ -266,11 +268,16 @@ def _main_place(flat: str, places: Sequence[Place]) -> Place | None:
             points += 0.5
         if place.start > first_value:
             points -= 2
-        if _BESIDE.search(flat[max(0, place.start - 60) : place.start]):
+        if _is_beside(flat, place):
             points -= 3
         return points - place.start / 1000
 
     return max(places, key=score)
+
+
+def _is_beside(flat: str, place: Place) -> bool:
+    """Whether a place is only what the finding lies beside or is compared with."""
+    return _BESIDE.search(flat[max(0, place.start - 60) : place.start]) is not None
 
 
 def _as_node_or_bone(
@@ -279,7 +286,7 @@ def _as_node_or_bone(
     has_node = _NODE.search(flat) is not None
     if place.phrase in ("iliac", "common iliac") and not has_node and _BONE.search(flat):
         return "pelvic bone", "musculoskeletal", "ilium"
-    beside = _BESIDE.search(flat[max(0, place.start - 60) : place.start]) is not None
+    beside = _is_beside(flat, place)
     if has_node and organ != "lymph node" and (organ in _NODE_SITES or beside):
         return "lymph node", region, subsite or place.phrase
     return organ, region, subsite

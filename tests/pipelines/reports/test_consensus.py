@@ -1,6 +1,8 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipelines.outcomes import Outcome
 from pipelines.reports.consensus import ConsensusSettings, decide, decide_exam
@@ -173,3 +175,37 @@ class TestExam:
         a, b = split_report("E", "Left node SUV 4 (slice 8). Right node SUV 5 (slice 9).")
         with pytest.raises(ValueError, match="expected readings of sentence"):
             decide(a, RulesReader().read([b]))
+
+
+REPORTS = st.lists(
+    st.sampled_from(
+        [
+            "Right axillary node ", "left lung nodule ", "Blood pool ", "with SUV max of 4.2 ", "SUV 13 ", "SUVmax: 2.1, ", "(slice 88)", "image 77",
+            "(series 3, image 40/230)", "previously 6.6 ", "(was 5.1)", "on the prior exam", "compared to liver SUV 2.9", " and ", ", ", "; ", ". ", "\n",
+            "CHEST: ", "1. ", "on slices 88 and 92, respectively", "ranging from 3.1 to 5.2 ", "2.2 x 1.5 cm ", "several ", "coronal slice 12 ", "Level 2A ", "in 2018 ",
+        ]
+    ),
+    max_size=14,
+).map("".join)  # fmt: skip
+
+
+class TestAnyReport:
+    @given(REPORTS)
+    @settings(max_examples=300, deadline=None)
+    def test_every_candidate_ends_with_an_outcome_and_every_finding_is_traceable(self, report):
+        sentences = split_report("E", report)
+        findings = decide_exam(sentences, RulesReader().read([s for s in sentences if s.is_candidate]))
+        assert {f.sentence_id for f in findings} == {s.sentence_id for s in sentences if s.is_candidate}
+        assert len({f.finding_id for f in findings}) == len(findings)
+        assert all(report[f.start : f.end] == f.sentence and f.explanation for f in findings)
+
+    @given(REPORTS)
+    @settings(max_examples=300, deadline=None)
+    def test_accepted_numbers_stand_in_the_sentence(self, report):
+        sentences = split_report("E", report)
+        text = {s.sentence_id: s.sentence for s in sentences}
+        for f in decide_exam(sentences, RulesReader().read(sentences)):
+            if f.outcome is Outcome.ACCEPTED:
+                assert str(f.slice) in text[f.sentence_id]
+                assert f"{f.suvmax_reported:g}" in text[f.sentence_id]
+                assert f.suvmax_reported >= 2.5

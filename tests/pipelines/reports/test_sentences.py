@@ -13,7 +13,8 @@ def texts(report):
 
 PIECES = st.sampled_from(
     [
-        "HEAD/NECK:", "CHEST: ", "\n", "\n\n", ". ", ".", "; ", "_x000D_\n", " ", "1. ", "2) ", "- ", "\u2022",
+        "HEAD/NECK:", "CHEST: ", "\n", "\n\n", ". ", ".", "; ", "; and ", "Right node SUV 4.2 (slice 88)", "_x000D_\n",
+        " ", "1. ", "2) ", "- ", "\u2022",
         "SUV max of 4.2", "(slice 88)", "image 77", "e.g. ", "i.e.", "3.1", "2.2 x 1.5 cm", "3/4/2020",
         "right lung nodule", "There is a mass", "The SUV is 5", "İ", "ß", "–", "\u00a0", "(", ")", "Dr. ", "No. 3",
         "liver",
