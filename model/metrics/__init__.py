@@ -6,6 +6,7 @@ missing.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from model.metrics.pairs import Mean, Pairs, pairs_of
 from model.metrics.published import published_scores
 from model.metrics.settings import NotComputableError, ScoreSettings
 from pipelines import schemas
+from pipelines.hashing import hash_of
 
 __all__ = [
     "LOGIC_VERSION",
@@ -27,6 +29,7 @@ __all__ = [
     "Pairs",
     "ScoreSettings",
     "pairs_of",
+    "metrics_version",
     "per_sample_scores",
     "published_scores",
     "score",
@@ -87,6 +90,20 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 
 
 DEFAULTS = ScoreSettings()
+
+
+def metrics_version(settings: ScoreSettings = DEFAULTS) -> str:
+    """Hash of all that scores depend on but the texts: logic, packages, settings, and which weights and data are there
+    now.
+    """
+    packages = {name: version(name) for name in ("sacrebleu", "rouge-score", "nltk")}
+    try:
+        wordnet = str(meteor.find_wordnet(settings.wordnet))
+    except NotComputableError:
+        wordnet = ""
+    weights = [settings.bertscore_model, settings.bartscore_model, settings.ratescore_python]
+    there = [path is not None and path.exists() for path in weights]
+    return hash_of(LOGIC_VERSION, lesion.STRUCTURE_VERSION, packages, sorted(METRICS), settings, wordnet, there)
 
 
 def score(

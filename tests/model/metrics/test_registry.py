@@ -1,5 +1,6 @@
 """The registry: rows of `scores` that keep their contract, with honest intervals, counts and gaps."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import polars as pl
 import pytest
 
 from model import metrics
-from model.metrics import METRICS, ScoreSettings, per_sample_scores, published_scores, score
+from model.metrics import METRICS, ScoreSettings, metrics_version, per_sample_scores, published_scores, score
 from model.metrics.intervals import patient_weights, percentile_interval
 from pipelines import schemas
 
@@ -129,6 +130,17 @@ class TestPatientWeights:
     def test_uncomputable_resamples_do_not_count(self) -> None:
         assert percentile_interval(np.array([np.nan, 1.0, 1.0])) == (1, 1)
         assert percentile_interval(np.array([np.nan])) == (None, None)
+
+
+class TestMetricsVersion:
+    def test_changes_with_settings_and_with_what_is_there(self, tmp_path: Path) -> None:
+        weights = tmp_path / "bart"
+        settings = ScoreSettings(bartscore_model=weights)
+        versions = [metrics_version(), metrics_version(ScoreSettings(seed=1)), metrics_version(settings)]
+        weights.mkdir()
+        versions.append(metrics_version(settings))
+        assert len(set(versions)) == 4
+        assert metrics_version(settings) == versions[-1]
 
 
 class TestPublished:
