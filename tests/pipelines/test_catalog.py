@@ -3,6 +3,7 @@ sql/queries.
 """
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -274,6 +275,18 @@ class TestConnect:
             build_catalog(home)
             with connect(home) as con:
                 assert con.execute("SELECT count(*) FROM lesions").fetchone() == (2,)
+
+    def test_lone_file_that_another_process_holds_says_what_to_do(self, home: Path) -> None:
+        path = build_catalog(home).path
+        shutil.rmtree(home / "versions")
+        code = f"import duckdb, sys; c = duckdb.connect({str(path)!r}); print('held', flush=True); sys.stdin.read()"
+        command = [sys.executable, "-c", code]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            with pytest.raises(CatalogError, match="close the process that holds it"):
+                connect(home)
+            holder.communicate("")
 
 
 class TestViewFiles:
