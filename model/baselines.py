@@ -74,7 +74,8 @@ def template(
 
 def _measured(samples: pl.DataFrame, lesions: pl.DataFrame, exams: pl.DataFrame) -> pl.DataFrame:
     """Findings among the samples with what was measured on their masks, sorted by finding."""
-    places = lesions.select("finding_id", "centroid_x_mm", "centroid_y_mm", "centroid_k", "mtv_ml")
+    measures = ("mtv_ml", "suvmean", "suvpeak", "diameter_mm")
+    places = lesions.select("finding_id", "centroid_x_mm", "centroid_y_mm", "centroid_k", *measures)
     heights = exams.select("exam_id", "shape_k")
     return (
         samples.filter(pl.col("kind") == "finding")

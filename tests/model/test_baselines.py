@@ -45,6 +45,12 @@ class TestNearestNeighbour:
         assert "SUVmax: 9.5. Slice: 71." in row["text_measured"]
         assert "Organ: unknown." in row["reference"]
 
+    def test_size_of_the_neighbour_is_replaced_by_the_measured_one(self) -> None:
+        samples, lesions, exams = tables(LUNG, {"split": "test"})
+        samples = samples.with_columns(target=pl.lit("Findings: nodule of 31 mm with SUVmax 8.0."))
+        lesions = lesions.with_columns(diameter_mm=pl.lit(17.4))
+        assert "nodule of 17 mm with" in nearest_neighbour(samples, lesions, exams)["text_measured"][0]
+
     def test_held_out_lesions_are_never_copied(self) -> None:
         asked = LIVER | {"split": "test"}
         frame = nearest_neighbour(*tables(LUNG, LIVER | {"split": "val"}, asked))
