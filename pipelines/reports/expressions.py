@@ -132,7 +132,7 @@ _LETTER_AFTER = re.compile(r"[a-z]{1,2}(?![a-z])")
 _DIMENSION_BEFORE = re.compile(r"\d\s*(?:cm|mm)?\s*(?:x|by)\s*$")
 _SLICE_WORD = r"(?<![a-z])(?:slices?|images?|imgs?|ims?|slc|sl|axials?)"
 _SLICE_FILL = (
-    r"[.,]?\s*(?:(?:#|nos?\b\.?|numbers?\b|num\b\.?|nr\b\.?|index|location|loc\b\.?|level|position|pos\b\.?"
+    r"[.,]?\s*(?:(?:#s?|nos?\b\.?|numbers?\b|num\b\.?|nr\b\.?|index|location|loc\b\.?|level|position|pos\b\.?"
     r"|:|=|at\b|of\b|is\b|are\b|was\b|-|\(|\[|~)\s*)*$"
 )
 _SLICE_BEFORE = re.compile(_SLICE_WORD + _SLICE_FILL)
@@ -254,6 +254,10 @@ _LEADING_PRIOR = re.compile(
     r"|at baseline|(?:prior|previous|comparison|baseline|last|earlier|outside)(?:\s+(?:exam|examination|study|scan"
     r"|pet/?\s?ct|pet|imaging))?)\s*(?:\x00+)?\s*[,:]\s*"
 )
+_LEADING_PRIOR_VERB = re.compile(
+    rf"^\W*(?:previously|formerly|initially)\b{_PRIOR_ADJECTIVE}[^.;,]*\b(?:had|was|were|measured|demonstrated"
+    r"|showed)\b[^.;,]*$"
+)
 _LEADING_PRIOR_EXAM = re.compile(
     r"^\W*(?:on|in|at|during)\s+(?:the\s+|a\s+|most\s+recent\s+)*(?:prior|previous|comparison|baseline|last|earlier"
     r"|outside|initial)\s+(?:pet\s+|outside\s+)?(?:exam|examination|study|scan|pet/?\s?ct|pet|imaging)\b[^.;]*\b(?:had"
@@ -262,6 +266,13 @@ _LEADING_PRIOR_EXAM = re.compile(
 _CLAUSE_END = re.compile(r"[,;(\[)\]]|\.\s|\b(?:and|but|versus|vs|compared|while|whereas)\b")
 # "Previous SUV max of the node: 13.5": the cue names the SUV itself, whatever stands between it and the number.
 _PRIOR_WORD = re.compile(rf"\b{_CUE_PRIOR}\s+(?:(?:exam|study|scan|pet)(?:'s)?\s+)?$")
+_ADVERB = re.compile(
+    r"\b(?:as|than)\s+(?:on\s+)?(?:previously|before|prior)(?=\s*,?\s*(?:with|at|and|having|showing)\b)"
+)
+_SLICE_REFERENCE = re.compile(
+    r"\s*,?\s*(?:[(\[][^()\[\]\d]{0,40}(?:slice|image|img|im|series|se)\b[^()\[\]]{0,40}[)\]]"
+    r"|(?:(?:on|at|in|the|axial|pet|ct)\s+)*(?:slice|image|img|im)\s*#?\s*\d+)"
+)
 _ARROW = re.compile(r"\s*(?:→|->|=>|-->)\s*$")
 _GONE_AFTER = re.compile(
     r"\b(?:(?:has|have|had)\s+(?:\w+\s+){0,2}?resolved|no\s+longer|not\s+(?:currently\s+)?(?:seen|present"
@@ -559,80 +570,78 @@ def _blank(text: str, numbers: list[_Number]) -> str:
     )
 
 
+@dataclass(frozen=True)
+class _Around:
+    """A value that a word governs, and the text around it that can say whose it is.
+
+    `before` reaches back to the number (SUV or slice) before it, `clause` to the last comma or parenthesis in it;
+    `after` reaches to the next number, `own_after` to the end of the value's own clause, `beyond` goes on behind a
+    slice that follows the value.
+    """
+
+    number: _Number
+    word: _Word | None
+    before: str
+    clause: str
+    after: str
+    own_after: str
+    beyond: str
+    is_first: bool
+    is_first_of_word: bool
+    is_only: bool
+    is_second_of_pair: bool
+    meets_value: bool
+
+
+def _around(text: str, governed: list[tuple[_Number, _Word | None]], slices: list[SliceNumber], i: int) -> _Around:
+    number, word = governed[i]
+    spans = [(s.start, s.end) for s in slices] + [(n.start, n.end) for n, _ in governed]
+    left = max((e for _, e in spans if e <= number.start), default=0)
+    right = min((s for s, _ in spans if s >= number.end), default=len(text))
+    before, after = text[left : number.start], text[number.end : right]
+    next_value = governed[i + 1][0].start if i + 1 < len(governed) else len(text)
+    meets_value = right == next_value and right < len(text)
+    ends = r"[,;()\[\]]|\.\s|\b(?:and|but)\b" if left else r"[,;()\[\]]|\.\s"
+    reference = _SLICE_REFERENCE.match(text, number.end)
+    beyond = ""
+    if reference is not None and reference.end() <= next_value:
+        beyond = _own_after(text[reference.end() : next_value], "", next_value < len(text))
+    return _Around(
+        number=number,
+        word=word,
+        before=before,
+        clause=re.split(ends, before)[-1],
+        after=after,
+        own_after=_own_after(after, before, meets_value),
+        beyond=beyond,
+        is_first=i == 0,
+        is_first_of_word=i == 0 or governed[i - 1][1] is not word,
+        is_only=len(governed) == 1,
+        is_second_of_pair=word is not None
+        and i > 0
+        and governed[i - 1][1] is word
+        and text[governed[i - 1][0].end : number.start].strip() == "/",
+        meets_value=meets_value,
+    )
+
+
 def _suv_roles(text: str, governed: list[tuple[_Number, _Word | None]], slices: list[SliceNumber]) -> list[SuvValue]:
     if not governed:
         return []
-    ends = sorted([s.end for s in slices] + [n.end for n, _ in governed])
-    starts = sorted([s.start for s in slices] + [n.start for n, _ in governed])
+    # "avid as previously with SUV 4.2": the cue compares, and the number is not the prior exam's.
+    told = _ADVERB.sub(lambda m: " " * (m.end() - m.start()), text)
     values: list[SuvValue] = []
     loose: list[bool] = []
     current_cue: list[bool] = []
-    for i, (number, word) in enumerate(governed):
-        left_limit = max((e for e in ends if e <= number.start), default=0)
-        right_limit = min((s for s in starts if s >= number.end), default=len(text))
-        before, after = text[left_limit : number.start], text[number.end : right_limit]
-        next_start = governed[i + 1][0].start if i + 1 < len(governed) else None
-        own_after = _own_after(after, before, right_limit == next_start)
-        clause = (
-            re.split(r"[,;()\[\]]|\.\s|\b(?:and|but)\b", before)[-1]
-            if i or left_limit
-            else re.split(r"[,;()\[\]]|\.\s", before)[-1]
+    for i in range(len(governed)):
+        at = _around(told, governed, slices, i)
+        role = _role(told, governed, at, i)
+        values.append(SuvValue(at.number.value, at.number.start, at.number.end, role))
+        loose.append(role is Role.CURRENT and not _CURRENT_RIGHT_AFTER.match(at.own_after) and _may_be_prior(at))
+        current_cue.append(
+            bool(_CURRENT_RIGHT_AFTER.match(at.own_after))
+            or bool(_CURRENT_BEFORE.search(at.before) and not _PRIOR_RIGHT_BEFORE.search(at.before))
         )
-        role = Role.CURRENT
-        is_loose = False
-        is_first = not any(n.end <= number.start for n, _ in governed[:i])
-        follows_from = re.search(r"\bfrom\b" + _FILL_NARROW, before)
-        has_current = bool(_CURRENT_RIGHT_AFTER.match(own_after)) or bool(
-            _CURRENT_BEFORE.search(before) and not _PRIOR_RIGHT_BEFORE.search(before)
-        )
-        second = (
-            word is not None
-            and i > 0
-            and governed[i - 1][1] is word
-            and text[governed[i - 1][0].end : number.start].strip() == "/"
-        )
-        measure = "" if word is None else word.second if second and word.second else word.measure
-        if measure in ("mean", "peak", "min"):
-            role = Role.OTHER_MEASURE
-        elif _BOUND_BEFORE.search(before) and word is not None and not _REFERENCE_STRONG.search(before):
-            role = Role.BOUND
-        elif _is_reference(before, after, clause, own_after, is_first):
-            role = Role.REFERENCE
-        elif _CURRENT_RIGHT_AFTER.match(own_after):
-            role = Role.CURRENT
-        elif (
-            follows_from
-            and (_RANGE_BEFORE.search(before) or not _CHANGE_WORD.search(text[: number.start] if is_first else before))
-            and is_first
-        ):
-            role = Role.RANGE if _next_joins(text, governed, i) else Role.CURRENT
-        elif (
-            _PRIOR_RIGHT_BEFORE.search(before)
-            or _PRIOR_RIGHT_AFTER.match(own_after)
-            or _has_prior_lead(text, number.start, left_limit)
-            or (not is_first and _in_prior_list(text, number))
-            or (
-                word is not None
-                and (i == 0 or governed[i - 1][1] is not word)
-                and number.start >= word.end
-                and _PRIOR_WORD.search(text[max(0, word.start - 40) : word.start])
-            )
-            or (_ARROW.match(after) and right_limit == next_start)
-            or (len(governed) == 1 and _is_gone(text, number))
-            or (_WAS_RIGHT_BEFORE.search(before) and not is_first)
-            or (_PRIOR_WITH_EXAM_BEFORE.search(before) and not is_first)
-        ):
-            role = Role.PRIOR
-        else:
-            is_loose = bool(
-                _PRIOR_ANYWHERE.search(clause)
-                or _DATE_RIGHT_AFTER.match(own_after)
-                or _PRIOR_WITH_EXAM_BEFORE.search(before)
-                or _PRIOR_SIZE_BEFORE.search(before)
-            )
-        values.append(SuvValue(number.value, number.start, number.end, role))
-        loose.append(is_loose)
-        current_cue.append(has_current)
     _mark_ranges(text, governed, values)
     sure = [v.role is Role.CURRENT and not is_loose for v, is_loose in zip(values, loose, strict=True)]
     if any(sure):
@@ -642,6 +651,55 @@ def _suv_roles(text: str, governed: list[tuple[_Number, _Word | None]], slices: 
     if not any(v.role is Role.CURRENT for v in values):
         values = _rescue_reference(text, values)
     return values
+
+
+def _role(text: str, governed: list[tuple[_Number, _Word | None]], at: _Around, i: int) -> Role:
+    measure = "" if at.word is None else at.word.second if at.is_second_of_pair and at.word.second else at.word.measure
+    if measure in ("mean", "peak", "min"):
+        return Role.OTHER_MEASURE
+    if _BOUND_BEFORE.search(at.before) and at.word is not None and not _REFERENCE_STRONG.search(at.before):
+        return Role.BOUND
+    if _is_reference(at.before, at.after, at.clause, at.own_after, at.is_first):
+        return Role.REFERENCE
+    if _CURRENT_RIGHT_AFTER.match(at.own_after):
+        return Role.CURRENT
+    if at.is_first and re.search(r"\bfrom\b" + _FILL_NARROW, at.before):
+        changes = _CHANGE_WORD.search(text, 0, at.number.start) and not _RANGE_BEFORE.search(at.before)
+        if not changes:
+            return Role.RANGE if _next_joins(text, governed, i) else Role.CURRENT
+    return Role.PRIOR if _is_prior(text, at) else Role.CURRENT
+
+
+def _is_prior(text: str, at: _Around) -> bool:
+    """Whether the words around a value say for certain that it is a prior exam's."""
+    if _PRIOR_RIGHT_BEFORE.search(at.before) or _PRIOR_RIGHT_AFTER.match(at.own_after):
+        return True
+    if at.beyond and _PRIOR_RIGHT_AFTER.match(at.beyond):
+        return True
+    if _has_prior_lead(text, at.number.start, at.number.start - len(at.before)):
+        return True
+    word = at.word
+    leads = word is not None and at.is_first_of_word and at.number.start >= word.end
+    if word is not None and leads and _PRIOR_WORD.search(text[max(0, word.start - 40) : word.start]):
+        return True
+    if (_ARROW.match(at.after) and at.meets_value) or (at.is_only and _is_gone(text, at.number)):
+        return True
+    return not at.is_first and bool(
+        _in_prior_list(text, at.number)
+        or _WAS_RIGHT_BEFORE.search(at.before)
+        or _PRIOR_WITH_EXAM_BEFORE.search(at.before)
+    )
+
+
+def _may_be_prior(at: _Around) -> bool:
+    """Whether a value is a prior exam's where another one is surely this exam's."""
+    return bool(
+        _PRIOR_ANYWHERE.search(at.clause)
+        or _DATE_RIGHT_AFTER.match(at.own_after)
+        or (at.beyond and _DATE_RIGHT_AFTER.match(at.beyond))
+        or _PRIOR_WITH_EXAM_BEFORE.search(at.before)
+        or _PRIOR_SIZE_BEFORE.search(at.before)
+    )
 
 
 def _own_after(after: str, before: str, meets_value: bool) -> str:
@@ -691,7 +749,7 @@ def _has_prior_lead(text: str, position: int, left_limit: int) -> bool:
     if cut < left_limit - 1 and left_limit > 0:
         return False
     lead = before[cut + 1 :]
-    return bool(_LEADING_PRIOR.match(lead) or _LEADING_PRIOR_EXAM.match(lead))
+    return any(p.match(lead) for p in (_LEADING_PRIOR, _LEADING_PRIOR_EXAM, _LEADING_PRIOR_VERB))
 
 
 _FOR_COMPARISON_AFTER = re.compile(
@@ -759,30 +817,38 @@ def _rescue_reference(text: str, values: list[SuvValue]) -> list[SuvValue]:
 # --- slices ----------------------------------------------------------------------------------------------------------
 
 
+_ON_SLICE = re.compile(r"[^,;()\[\]]*\b(?:on|at|in)\b[^,;()\[\]]*")
+_SLICE_LEAD = re.compile(r"(?:axial|transaxial|pet|ct|fused|ac|#|\s|(?:series|se)\s*\d+,?)+$")
+_SLICE_CLAUSE_END = re.compile(r"[,;()\[\]]|\.\s|\b(?:compared|versus|vs)\b")
+_PRIOR_SLICE_BEFORE = re.compile(
+    rf"\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE}(?:\s*(?:exam|study|scan|pet/?ct|pet|seen|located|at|on|the|:|,|-))*\s*$"
+)
+
+
 def _slice_roles(text: str, slices: list[SliceNumber], suvs: list[SuvValue]) -> list[SliceNumber]:
-    done = []
+    done: list[SliceNumber] = []
+    bound: list[int] = []
     for i, item in enumerate(slices):
-        if item.role is not Role.CURRENT:
-            done.append(item)
-            continue
-        left_limit = max([s.end for s in slices[:i]] + [v.end for v in suvs if v.end <= item.start], default=0)
-        before, after = text[left_limit : item.start], text[item.end : item.end + 60]
-        word = _SLICE_BEFORE.search(before) or _SERIES_BEFORE.search(before)
-        lead = before[: word.start()] if word else before
-        lead = re.sub(r"(?:axial|transaxial|pet|ct|fused|ac|#|\s|(?:series|se)\s*\d+,?)+$", " ", lead)
-        own_after = re.split(r"[,;()\[\]]|\.\s|\bcompared\b|\bversus\b|\bvs\b", after, maxsplit=1)[0]
-        is_prior = (
-            re.search(
-                rf"\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE}(?:\s*(?:exam|study|scan|pet/?ct|pet|seen|located|at|on|the|:"
-                rf"|,|-))*\s*$",
-                lead,
-            )
-            is not None
-        )
-        is_prior = is_prior or _PRIOR_RIGHT_AFTER.match(own_after) is not None
+        left = max([s.end for s in slices[:i]] + [v.end for v in suvs if v.end <= item.start], default=0)
+        before = text[left : item.start]
+        if item.role is Role.CURRENT and _is_prior_slice(before, text[item.end : item.end + 60]):
+            item = replace(item, role=Role.PRIOR)
         owner = next((v for v in reversed(suvs) if v.end <= item.start), None)
-        if owner is not None and owner.end == left_limit and owner.role in (Role.PRIOR, Role.REFERENCE):
+        is_of_another = owner is not None and owner.end == left and owner.role in (Role.PRIOR, Role.REFERENCE)
+        if owner is not None and is_of_another and item.role is Role.CURRENT and _ON_SLICE.fullmatch(before):
             # "(previously 8.8 on slice 40)": the slice is that value's. "previously 8.8 (slice 40)" is left open.
-            is_prior = is_prior or re.fullmatch(r"[^,;()\[\]]*\b(?:on|at|in)\b[^,;()\[\]]*", before) is not None
-        done.append(replace(item, role=Role.PRIOR) if is_prior else item)
+            item = replace(item, role=Role.PRIOR)
+            if "(" not in text[text.rfind(")", 0, owner.start) + 1 : owner.start]:
+                bound.append(i)
+        done.append(item)
+    if bound and not any(s.role is Role.CURRENT for s in done):
+        # "4.2 versus 4.3 on slice 88": the only slice is the finding's.
+        done[bound[-1]] = replace(done[bound[-1]], role=Role.CURRENT)
     return done
+
+
+def _is_prior_slice(before: str, after: str) -> bool:
+    word = _SLICE_BEFORE.search(before) or _SERIES_BEFORE.search(before)
+    lead = _SLICE_LEAD.sub(" ", before[: word.start()] if word else before)
+    own_after = _SLICE_CLAUSE_END.split(after, maxsplit=1)[0]
+    return _PRIOR_SLICE_BEFORE.search(lead) is not None or _PRIOR_RIGHT_AFTER.match(own_after) is not None

@@ -160,6 +160,12 @@ def extract(text: str) -> Extraction:
     return Extraction(lesions, len(lesions), True, lesions[0].slice, lesions[0].suvmax, None, "")
 
 
+def _goes_on_to_a_lesion(flat: str) -> bool:
+    """Whether a lesion is named before a value of its own: "With a blood pool SUV of 2.0, the node has SUV 4.2"."""
+    last = max((v.start for v in find_expressions(flat).suvs if v.role is Role.CURRENT), default=0)
+    return _LESION_NOUN.search(flat, 0, last) is not None
+
+
 def is_template(text: str) -> bool:
     """Whether a sentence only reports the uptake of a reference region ("Background liver ...", "Blood pool SUVmax
     ...").
@@ -167,7 +173,7 @@ def is_template(text: str) -> bool:
     flat = lower(clean(text))
     word = re.search(r"suv|standard\w*\s+uptake", flat)
     before = flat[: word.start()] if word else flat
-    if _LESION_NOUN.search(before):
+    if _LESION_NOUN.search(before) or _goes_on_to_a_lesion(flat):
         return False
     if _TEMPLATE_LEAD.match(flat):
         return True

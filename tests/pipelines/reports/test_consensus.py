@@ -180,9 +180,11 @@ class TestExam:
 REPORTS = st.lists(
     st.sampled_from(
         [
-            "Right axillary node ", "left lung nodule ", "Blood pool ", "with SUV max of 4.2 ", "SUV 13 ", "SUVmax: 2.1, ", "(slice 88)", "image 77",
-            "(series 3, image 40/230)", "previously 6.6 ", "(was 5.1)", "on the prior exam", "compared to liver SUV 2.9", " and ", ", ", "; ", ". ", "\n",
-            "CHEST: ", "1. ", "on slices 88 and 92, respectively", "ranging from 3.1 to 5.2 ", "2.2 x 1.5 cm ", "several ", "coronal slice 12 ", "Level 2A ", "in 2018 ",
+            "Right axillary node ", "left lung nodule ", "Blood pool ", "with SUV max of 4.2 ", "SUV 13 ",
+            "SUVmax: 2.1, ", "(slice 88)", "image 77", "(series 3, image 40/230)", "previously 6.6 ", "(was 5.1)",
+            "on the prior exam", "compared to liver SUV 2.9", " and ", ", ", "; ", ". ", "\n", "CHEST: ", "1. ",
+            "on slices 88 and 92, respectively", "ranging from 3.1 to 5.2 ", "2.2 x 1.5 cm ", "several ",
+            "coronal slice 12 ", "Level 2A ", "in 2018 ",
         ]
     ),
     max_size=14,
