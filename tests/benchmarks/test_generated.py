@@ -1,0 +1,45 @@
+"""What the benchmarks are made of: rows that keep their contracts, and runs that end well at a small size."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from pipelines import schemas
+from pipelines.sharding import shard_of
+
+FOLDER = Path(schemas.__file__).resolve().parents[1] / "benchmarks"
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up.
+    spec.loader.exec_module(module)
+    return module
+
+
+class TestWarehouse:
+    def test_generated_rows_keep_their_contracts(self) -> None:
+        warehouse = load("warehouse")
+        patients = [p for p in (f"P{n}" for n in range(3000)) if shard_of(p) == 5]
+        size = warehouse.Size(lesions=64_000, sentences=192_000)
+        made = dict(warehouse._shard(np.random.default_rng(0), 5, patients, size))
+        assert set(made) == set(schemas.SHARDED)
+        for table, frame in made.items():
+            good, bad = schemas.validate(table, frame)
+            assert (bad.height, good.height > 100) == (0, True), table
+        assert made["localisations"].filter(outcome="lesion").height == 1000
+
+
+class TestMetrics:
+    def test_small_run_prints_every_metric(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert load("metrics").main(["--pairs", "12", "--resamples", "20"]) == 0
+        out = capsys.readouterr().out
+        assert "BLEU" in out
+        assert "goal 60, 12 pairs" in out
