@@ -19,7 +19,7 @@ from pipelines.imaging import basins
 from pipelines.imaging.basins import basin_of
 from pipelines.imaging.volume import Box, Volume
 
-LOGIC_VERSION = f"contour-2 {basins.LOGIC_VERSION}"
+LOGIC_VERSION = f"contour-3 {basins.LOGIC_VERSION}"
 
 Ijk = tuple[int, int, int]
 
@@ -57,18 +57,25 @@ class ContourSettings:
     plateau: the plateau is the mean of what lies above this part of the maximum. sharp_level, gradual_level: where
     between background (0) and plateau (1) the contour of a lesion with a sharp and with a gradual edge lies; in
     between by edge_width_mm, the distance over which the uptake falls from 0.7 to 0.2 of the plateau.
-    plateau_cap_suv: the plateau counts up to here for a gradual edge. swallow: a maximum that rises by less than
-    this part of itself above its saddle is texture of its neighbour. shell_mm: the background is read between these
-    distances from the contour. fewest_voxels: fewer are no region. flattest: a threshold above this part of the
-    maximum is no contour. most_cut: the part of a surface that may be cut off at neighbours. first_box_mm,
-    largest_mm: half the side of the first and the largest box looked at.
+    touching_part: where more than this part of the surface lies against neighbours,
+    touching_level and touching_width_mm stand for the sharp level and the edge width. plateau_cap_suv: the plateau
+    counts up to here for a gradual edge. swallow: a maximum that rises by less than this part of itself above its
+    saddle is texture of its neighbour. shell_mm: the background is read between these distances from the contour.
+    fewest_voxels: fewer are no region. flattest: a threshold above this part of the maximum is no contour. most_cut:
+    the part of a surface that may be cut off at neighbours. first_box_mm, largest_mm: half the side of the first and
+    the largest box looked at. leak_ml, leak_jumps: a region of leak_ml that came about by a jump within a tenth of
+    the maximum (from at least so many mL, to so many times as much, and to at least so many mL) has run into an
+    organ, and is taken back to the level before.
     """
 
     method: str = "basin"
     plateau: float = 0.7
     sharp_level: float = 0.45
     gradual_level: float = 0.25
-    edge_width_mm: tuple[float, float] = (4.3, 5.2)
+    edge_width_mm: tuple[float, float] = (4.0, 4.8)
+    touching_part: float = 0.05
+    touching_level: float = 0.38
+    touching_width_mm: tuple[float, float] = (3.5, 4.8)
     plateau_cap_suv: float = 10.0
     swallow: float = 0.4
     shell_mm: tuple[float, float] = (5.0, 12.0)
@@ -77,6 +84,8 @@ class ContourSettings:
     fewest_voxels: int = 3
     flattest: float = 0.9
     most_cut: float = 0.8
+    leak_ml: float = 100.0
+    leak_jumps: tuple[tuple[float, float, float], ...] = ((1.5, 8.0, 30.0), (0.2, 20.0, 50.0))
     first_box_mm: float = 32.0
     largest_mm: float = 256.0
 
@@ -142,6 +151,10 @@ def _in_box(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: Contour
     guess = 0.9 * (around + settings.gradual_level * (seen - around))
     for floor in sorted({max(lowest, min(guess, 0.4 * top)), lowest}, reverse=True):
         basin = basin_of(values, at, inside, floor, settings.swallow, suv.voxel_ml)
+        first = basin.hold_suv >= settings.sharp_level * settings.plateau * top
+        touching = _cut_part(first, basin.foreign) > settings.touching_part
+        level = settings.touching_level if touching else settings.sharp_level
+        width_mm = settings.touching_width_mm if touching else settings.edge_width_mm
         threshold, background, iterations = _edge_threshold(
             values,
             basin.hold_suv,
@@ -149,10 +162,10 @@ def _in_box(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: Contour
             np.array(suv.spacing_mm),
             top,
             settings.plateau,
-            settings.sharp_level,
+            level,
             settings.gradual_level,
-            settings.edge_width_mm[0],
-            settings.edge_width_mm[1],
+            width_mm[0],
+            width_mm[1],
             settings.plateau_cap_suv,
             settings.shell_mm[0],
             settings.shell_mm[1],
@@ -161,9 +174,16 @@ def _in_box(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: Contour
         )
         if threshold > floor:
             break
-    mask = basin.hold_suv >= max(threshold, floor)
+    threshold = max(threshold, floor)
+    retreat = _level_before_leak(
+        basin.hold_suv, top, threshold, suv.voxel_ml, settings.leak_ml, np.array(settings.leak_jumps)
+    )
+    mask = basin.hold_suv >= max(threshold, retreat)
     stop = StopReason.CONVERGED
-    if threshold > settings.flattest * top:
+    threshold = max(threshold, retreat)
+    if retreat > settings.flattest * top:
+        stop = StopReason.LEAK
+    elif threshold > settings.flattest * top:
         stop = StopReason.FLAT
     elif int(mask.sum()) < settings.fewest_voxels:
         stop = StopReason.TOO_SMALL
@@ -171,6 +191,37 @@ def _in_box(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: Contour
         stop = StopReason.LEAK
     seen = None if background == NOTHING_AROUND else float(background)
     return Contour(mask, corner, float(threshold), seen, int(iterations), stop, "basin")
+
+
+@numba.njit(cache=True)
+def _level_before_leak(hold, top, threshold, voxel_ml, leak_ml, jumps):
+    """The level just above the one at which a region ran into an organ; 0 where it did not.
+
+    Volumes are taken at levels a fortieth of the maximum apart. The jump is the largest growth within a tenth of the
+    maximum.
+    """
+    n = 40
+    volume = np.zeros(n + 2, np.float64)
+    total = 0.0
+    for v in hold.ravel():
+        if v >= threshold and v > 0:
+            total += voxel_ml
+            volume[min(n, int(v / top * n))] += voxel_ml
+    if total < leak_ml:
+        return 0.0
+    for at in range(n - 1, -1, -1):
+        volume[at] += volume[at + 1]
+    best, level = 0.0, 0.0
+    for at in range(int(threshold / top * n) + 1, n):
+        # A lesion hardly grows before the jump; the hottest grains of a noisy plateau do nothing else.
+        if volume[at] > 2.0 * volume[min(n, at + 3)]:
+            continue
+        below = volume[max(0, at - n // 10)]
+        for row in range(len(jumps)):
+            least = max(jumps[row, 1] * volume[at], jumps[row, 2])
+            if volume[at] >= jumps[row, 0] and below >= least and below / volume[at] > best:
+                best, level = below / volume[at], at / n * top
+    return level
 
 
 @numba.njit(cache=True)

@@ -1,0 +1,212 @@
+"""Evidence for the default contour: what each contour does on scenes with a known truth. Prints Markdown tables.
+
+usage: python benchmarks/contours.py [--seeds N] [--fwhm MM ...]
+
+docs/contours.md keeps the figures of the last run.
+"""
+
+import argparse
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from imaging_scenes import Ball, NodeSettings, Scene, balls, nodes, radius_mm, sphere
+from numpy.typing import NDArray
+
+from pipelines.imaging.basins import basin_of
+from pipelines.imaging.contour import ContourSettings, StopReason, contour
+
+SPACINGS = ((2.0, 2.0, 2.0), (2.5, 2.5, 2.5), (3.0, 3.0, 3.0), (4.0, 4.0, 4.0), (4.1, 4.1, 3.0))
+METHODS = {"published": ContourSettings(method="published"), "basin": ContourSettings()}
+
+
+def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    """Dice of two masks."""
+    return float(2 * (a & b).sum() / max(1, a.sum() + b.sum()))
+
+
+def mask_of(scene: Scene, label: int, others: Iterable[int], settings: ContourSettings) -> NDArray[np.bool_]:
+    """The contour of a lesion on the scene's grid; empty where it was not accepted."""
+    peaks = np.array([scene.peak(o) for o in others], dtype=np.int64).reshape(-1, 3)
+    made = contour(scene.suv, scene.peak(label), peaks, settings)
+    mask = np.zeros(scene.labels.shape, dtype=bool)
+    if made.stop_reason is StopReason.CONVERGED:
+        mask[tuple(slice(c, c + n) for c, n in zip(made.corner, made.mask.shape))] = made.mask
+    return mask
+
+
+def table(head: list[str], rows: list[list[str]]) -> None:
+    """Prints a Markdown table."""
+    print("| " + " | ".join(head) + " |")
+    print("| " + " | ".join("---" for _ in head) + " |")
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+    print()
+
+
+def spheres(fwhms: list[float]) -> None:
+    """Volume and Dice of spheres over spacings and uptakes."""
+    print("### Spheres: error of volume (lowest .. highest), lowest Dice, largest ratio of volumes over the spacings\n")
+    rows = []
+    for name, settings in METHODS.items():
+        for fwhm in fwhms:
+            for volume in (1.0, 2.5, 5.0, 10.0, 30.0, 100.0):
+                errors, scores, spread, lost = [], [], [], 0
+                for suv in (4.0, 8.0, 16.0):
+                    found = []
+                    for spacing in SPACINGS:
+                        scene = sphere(volume, spacing, suv, fwhm, seed=int(10 * volume + suv))
+                        mask = mask_of(scene, 1, (), settings)
+                        if not mask.any():
+                            lost += 1
+                            continue
+                        found.append(mask.sum() * scene.suv.voxel_ml / volume)
+                        scores.append(dice(mask, scene.labels == 1))
+                    errors += found
+                    if found:
+                        spread.append(max(found) / min(found))
+                some = (
+                    [f"{min(errors) - 1:+.0%} .. {max(errors) - 1:+.0%}", f"{min(scores):.2f}", f"{max(spread):.2f}"]
+                    if errors
+                    else ["", "", ""]
+                )
+                rows.append([name, f"{fwhm:g}", f"{volume:g}", *some, f"{lost} of {3 * len(SPACINGS)}"])
+    table(["contour", "FWHM mm", "mL", "volume", "Dice", "over spacings", "lost"], rows)
+
+
+def neighbours(fwhms: list[float]) -> None:
+    """Pairs that touch, necrotic centres, hot organs."""
+    print("### Neighbours and holes: error of volume, lowest Dice over the spacings\n")
+    scenes: dict[str, tuple[list[Ball], list[int], bool]] = {}
+    for ml, suv, gap in (((10, 10), (10, 8), 0), ((10, 5), (12, 6), 0), ((20, 5), (8, 8), -2), ((30, 10), (6, 14), 0)):
+        a, b = radius_mm(ml[0]), radius_mm(ml[1])
+        half = (a + b + gap) / 2
+        scenes[f"pair {ml[0]} + {ml[1]} mL, SUV {suv[0]} + {suv[1]}, gap {gap} mm"] = (
+            [Ball((60 - half, 45, 45), a, suv[0]), Ball((60 + half, 45, 45), b, suv[1])],
+            [1, 2],
+            True,
+        )
+    for part in (0.4, 0.55):
+        scenes[f"30 mL, necrotic to {part:g} of the radius"] = (
+            [Ball((60, 45, 45), radius_mm(30), 8, part * radius_mm(30), 1.5)],
+            [1],
+            True,
+        )
+    for organ, suv, lesion, ml, gap in (
+        ("bladder", 40, 8, 10, 3),
+        ("bladder", 40, 10, 20, 0),
+        ("heart", 6, 12, 10, 0),
+        ("brain", 9, 14, 20, 0),
+        ("brain", 9, 12, 10, 3),
+    ):
+        scenes[f"{ml} mL of SUV {lesion}, {gap} mm from a {organ} of SUV {suv}"] = (
+            [Ball((36, 45, 45), 32, suv), Ball((36 + 32 + radius_mm(ml) + gap, 45, 45), radius_mm(ml), lesion)],
+            [2],
+            False,
+        )
+    rows = []
+    for title, (items, labels, reported) in scenes.items():
+        row = [title]
+        for settings in METHODS.values():
+            errors, scores = [], []
+            for fwhm in fwhms:
+                for spacing in SPACINGS:
+                    scene = balls(items, spacing, fwhm_mm=fwhm)
+                    for label in labels:
+                        others = [o for o in range(1, len(items) + 1) if o != label] if reported else []
+                        mask = mask_of(scene, label, others, settings)
+                        truth = scene.labels == label
+                        errors.append(mask.sum() / truth.sum() - 1)
+                        scores.append(dice(mask, truth))
+            row += [f"{min(errors):+.0%} .. {max(errors):+.0%}", f"{min(scores):.2f}"]
+        rows.append(row)
+    table(["scene", "published: volume", "Dice", "basin: volume", "Dice"], rows)
+
+
+Curve = tuple[float, NDArray[np.float64], NDArray[np.float64]]
+
+
+def curve_of(scene: Scene, label: int, others: list[int]) -> Curve:
+    """SUVmax of a lesion, and the Dice of its watershed basin at every threshold."""
+    peak = scene.peak(label)
+    peaks = np.array([scene.peak(o) for o in others], dtype=np.int64).reshape(-1, 3)
+    top = float(scene.suv.array[peak])
+    basin = basin_of(
+        np.ascontiguousarray(scene.suv.array),
+        peak,
+        peaks,
+        0.08 * top + 0.3,
+        ContourSettings().swallow,
+        scene.suv.voxel_ml,
+    )
+    truth = scene.labels == label
+    held = basin.hold_suv > 0
+    order = np.argsort(-basin.hold_suv[held])
+    hits = np.cumsum(truth[held][order])
+    return top, basin.hold_suv[held][order].astype(float), 2 * hits / (np.arange(1, len(hits) + 1) + truth.sum())
+
+
+def at(curve: Curve, threshold: float) -> float:
+    """Dice of a basin at a threshold."""
+    index = int(np.searchsorted(-curve[1], -threshold, side="right")) - 1
+    return float(curve[2][index]) if index >= 0 else 0.0
+
+
+def clusters(fwhms: list[float], seeds: int) -> None:
+    """Clusters of 11 nodes that touch: the contours beside simple thresholds inside the same watershed basins."""
+    print(f"### Clusters of 11 nodes that touch: median Dice, mean over {seeds} clusters (lost: of 11, mean)\n")
+    rows = []
+    for title, changes in {
+        "rim of SUV 2.5": {"rim_suv": 2.5},
+        "rim of SUV 3.5": {"rim_suv": 3.5},
+        "rim of SUV 5": {"rim_suv": 5.0},
+        "rim a fifth of the centre": {"rim": 0.2},
+        "rim two fifths": {"rim": 0.4},
+        "rim seven tenths": {"rim": 0.7},
+    }.items():
+        for fwhm in fwhms:
+            figures: dict[str, list[float]] = {}
+            for seed in range(seeds):
+                scene = nodes(NodeSettings(fwhm_mm=fwhm, **changes), seed)  # type: ignore[arg-type]  # floats all
+                labels = [n for n in range(1, int(scene.labels.max()) + 1) if (scene.labels == n).sum() > 5]
+                others = {n: [o for o in labels if o != n] for n in labels}
+                for name, settings in METHODS.items():
+                    masks = [mask_of(scene, n, others[n], settings) for n in labels]
+                    scores = [dice(m, scene.labels == n) for n, m in zip(labels, masks)]
+                    figures.setdefault(name, []).append(float(np.median(scores)))
+                    figures.setdefault(f"{name} lost", []).append(sum(not m.any() for m in masks))
+                curves = [curve_of(scene, n, others[n]) for n in labels]
+
+                def median(rule: Callable[[float], float], curves: list[Curve] = curves) -> float:
+                    return float(np.median([at(c, rule(c[0])) for c in curves]))
+
+                figures.setdefault("41 %", []).append(median(lambda top: 0.41 * top))
+                figures.setdefault("sqrt", []).append(
+                    max(median(lambda top, c=c: c * top**0.5) for c in np.linspace(0.4, 3, 27))  # type: ignore[misc]
+                )
+                figures.setdefault("one", []).append(
+                    max(median(lambda top, c=c: c) for c in np.linspace(1.4, 8, 34))  # type: ignore[misc]
+                )
+                figures.setdefault("each", []).append(float(np.median([c[2].max() for c in curves])))
+            mean = {k: float(np.mean(v)) for k, v in figures.items()}
+            rows.append(
+                [title, f"{fwhm:g}"]
+                + [f"{mean[k]:.2f}" for k in ("41 %", "sqrt", "one", "each")]
+                + [f"{mean[k]:.2f} ({mean[k + ' lost']:.1f})" for k in METHODS]
+            )
+    head = ["nodes", "FWHM mm", "41 % of max", "c sqrt(max), fitted", "one SUV, fitted", "each fitted", *METHODS]
+    table(head, rows)
+
+
+def main() -> None:
+    """Prints all tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=4, help="clusters of each kind (default 4)")
+    parser.add_argument("--fwhm", type=float, nargs="+", default=[5.0, 6.0, 7.0], help="blur in mm (default 5 6 7)")
+    options = parser.parse_args()
+    spheres(options.fwhm)
+    neighbours(options.fwhm)
+    clusters(options.fwhm, options.seeds)
+
+
+if __name__ == "__main__":
+    main()
