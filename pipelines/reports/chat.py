@@ -10,14 +10,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import openai
-from openai.types.chat import ChatCompletion
+from typing import TYPE_CHECKING, Any
 
 from pipelines.reports.answers import AnswerCache, answer_key
 from pipelines.reports.prompting import Prompt
 from pipelines.reports.text import squeeze
+
+if TYPE_CHECKING:
+    # It takes a second to import, which a process without language models need not wait for.
+    import openai
 
 LOGIC_VERSION = 1
 
@@ -98,7 +99,7 @@ def ask_all(
 
     Args:
         name: who asks, for the log and in errors.
-        progress: called as (done, all) as answers come in.
+        progress: called as (done, all) every few seconds and at the end.
 
     Never raises for what the server does: that becomes the answer's `error`.
     """
@@ -175,6 +176,8 @@ class _Run:
 
     async def ask(self, texts: Sequence[str]) -> dict[str, Answer]:
         """One answer a text."""
+        import openai
+
         found: dict[str, Answer] = {}
         queue = iter(texts)
         n_workers = max(1, min(self._server.concurrency, len(texts)))
@@ -189,14 +192,14 @@ class _Run:
             await asyncio.gather(*(self._work(client, queue, found) for _ in range(n_workers)))
         return found
 
-    async def _work(self, client: openai.AsyncOpenAI, queue: Iterator[str], found: dict[str, Answer]) -> None:
+    async def _work(self, client: "openai.AsyncOpenAI", queue: Iterator[str], found: dict[str, Answer]) -> None:
         for text in queue:
             found[text] = answer = await self._answer(client, text)
             self._done += self._counts[text]
             self._failed += 0 if answer.error is None else self._counts[text]
             self.report()
 
-    async def _answer(self, client: openai.AsyncOpenAI, text: str) -> Answer:
+    async def _answer(self, client: "openai.AsyncOpenAI", text: str) -> Answer:
         if self._stopped is not None:
             return Answer(None, self._stopped, None, False)
         raw: str | None = None
@@ -225,7 +228,7 @@ class _Run:
             self._stopped = message
             log.error("reader %s: %s; what is left is not asked", self._name, message)
 
-    async def _with_retries(self, client: openai.AsyncOpenAI, text: str) -> str:
+    async def _with_retries(self, client: "openai.AsyncOpenAI", text: str) -> str:
         for attempt in range(self._server.max_retries + 1):
             try:
                 return await self._once(client, text)
@@ -239,7 +242,10 @@ class _Run:
                 await asyncio.sleep(wait_s)
         raise AssertionError("the loop returns or raises")
 
-    async def _once(self, client: openai.AsyncOpenAI, text: str) -> str:
+    async def _once(self, client: "openai.AsyncOpenAI", text: str) -> str:
+        import openai
+        from openai.types.chat import ChatCompletion
+
         where = f"server {self._server.base_url}"
         try:
             # Posted as it is: the client's own walk over typed messages costs more than all the rest of a question.
@@ -287,7 +293,7 @@ class _Run:
             raise _PermanentError(problem, stops_all=False, raw=content)
         return content
 
-    async def _of_status(self, client: openai.AsyncOpenAI, error: openai.APIStatusError, where: str) -> Exception:
+    async def _of_status(self, client: "openai.AsyncOpenAI", error: "openai.APIStatusError", where: str) -> Exception:
         message = f"{where} answered {error.status_code}: {_short(_message_of(error))}"
         if error.status_code in _RETRIED_STATUS or error.status_code >= 500:
             return _TransientError(message, _retry_after(error.response.headers))
@@ -297,7 +303,7 @@ class _Run:
             return _PermanentError(f"{message}: set the environment variable that api_key_env names", stops_all=True)
         return _PermanentError(message, stops_all=False)
 
-    async def _models(self, client: openai.AsyncOpenAI) -> str:
+    async def _models(self, client: "openai.AsyncOpenAI") -> str:
         try:
             names = [m.id async for m in client.models.list()]
         except Exception:  # only a help in an error that is raised anyway
@@ -306,25 +312,25 @@ class _Run:
         return f"model {self._server.model!r} is not there, the server has {has}: correct model in the readers' file"
 
     def report(self, *, is_last: bool = False) -> None:
-        """Logs and passes on how far the run is; not more often than a log can be read."""
-        if self._progress is not None and not (is_last and self._done == self._cached and self._total == 0):
-            self._progress(self._done, self._total)
+        """Logs and passes on how far the run is, not more often than a log can be read."""
         now = time.monotonic()
-        if is_last or now - self._logged >= _LOG_EVERY_S:
-            self._logged = now
-            asked = self._done - self._cached
-            log.info(
-                "reader %s: %d of %d sentences, %d of them from the cache, %d failed, %.1f asked a second",
-                self._name,
-                self._done,
-                self._total,
-                self._cached,
-                self._failed,
-                asked / max(now - self._began, 1e-9),
-            )
+        if not is_last and now - self._logged < _LOG_EVERY_S:
+            return
+        self._logged = now
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+        log.info(
+            "reader %s: %d of %d sentences, %d of them from the cache, %d failed, %.1f asked a second",
+            self._name,
+            self._done,
+            self._total,
+            self._cached,
+            self._failed,
+            (self._done - self._cached) / max(now - self._began, 1e-9),
+        )
 
 
-def _message_of(error: openai.APIStatusError) -> str:
+def _message_of(error: "openai.APIStatusError") -> str:
     body = error.body
     if isinstance(body, Mapping):
         body = body.get("message") or body.get("error") or body.get("detail") or body

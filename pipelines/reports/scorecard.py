@@ -16,6 +16,8 @@ LOGIC_VERSION = 1
 
 LABELLED_FILE = Path(__file__).parent / "labelled_sentences.csv"
 ENSEMBLE = "ensemble"
+RIGHT, NOT_READ, WRONG_PAIR = "right", "not read", "wrong pair accepted"
+"""Verdicts on one text, in the column `verdict` of `Scorecard.answers`."""
 
 _VALUES_ARE_KNOWN = frozenset((Outcome.ACCEPTED, Outcome.SUV_TOO_LOW, Outcome.NO_ANATOMY, Outcome.DUPLICATE))
 
@@ -138,6 +140,7 @@ _ANSWERS = pl.Schema(
         "read": pl.String,
         "accepted": pl.String,
         "outcome": pl.String,
+        "verdict": pl.String,
         "has_pair": pl.Boolean,
         "slice_right": pl.Boolean,
         "suvmax_right": pl.Boolean,
@@ -176,6 +179,8 @@ def _row(
     slices, suvs, pairs = said
     accepted = [(f.slice, f.suvmax_reported) for f in findings if f.outcome is Outcome.ACCEPTED]
     errors = [r.error for r in readings if r.error is not None]
+    is_wrong = any(pair not in item.pairs for pair in accepted)
+    is_right = sorted(pairs) == sorted(item.pairs) if item.pairs else not accepted
     return {
         "reader": reader,
         "version": version,
@@ -185,11 +190,12 @@ def _row(
         "read": _shown(pairs),
         "accepted": _shown(tuple((s, v) for s, v in accepted if s is not None and v is not None)),
         "outcome": "; ".join(f.outcome.value for f in findings) or "no candidate",
+        "verdict": WRONG_PAIR if is_wrong else RIGHT if is_right else NOT_READ,
         "has_pair": bool(item.pairs),
         "slice_right": sorted(slices) == sorted(s for s, _ in item.pairs),
         "suvmax_right": sorted(suvs) == sorted(v for _, v in item.pairs),
         "both_right": sorted(pairs) == sorted(item.pairs),
-        "wrong_accepted": any(pair not in item.pairs for pair in accepted),
+        "wrong_accepted": is_wrong,
         "error": "; ".join(errors) or None,
     }
 

@@ -425,9 +425,6 @@ def _begins_finding(lowered: str, head: str) -> bool:
     )
 
 
-_NO_PLACE = frozenset((None, "soft tissue", "bone"))
-
-
 def _own_places(text: str) -> set[str | None]:
     return {p.term.organ for p in find_places(text)}
 

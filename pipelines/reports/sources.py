@@ -212,8 +212,7 @@ def _columns(names: Iterable[str], path: Path) -> dict[str, str]:
 
 
 def _from_csv(path: Path) -> Iterator[Report]:
-    text, _ = _read_table_text(path)
-    problem = _
+    text, problem = _read_table_text(path)
     csv.field_size_limit(2**31 - 1)
     delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(text)
     try:
