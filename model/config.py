@@ -233,6 +233,19 @@ class TrainingSettings(_Config):
     """At most so many samples are scored at the end of each epoch."""
     early_stop_epochs: int = 0
     """Stop when the validation loss has not fallen for so many epochs; 0 never stops early."""
+    optimiser: Literal["adamw", "adamw8bit"] = "adamw"
+    """`adamw8bit` keeps the optimiser's state in bytes; it needs bitsandbytes and a GPU."""
+    lora_rank: int = 0
+    """Above 0 the language model is trained by LoRA of this rank in the full stages (M3D: 16), and merged at the
+    end.
+    """
+    lora_alpha: float = 32.0
+    recompute_activations: bool = False
+    """Gradient checkpointing: a quarter more time for a fraction of the activations' memory."""
+    weights_dtype: Literal["float32", "bfloat16"] = "float32"
+    """What trained weights are stored in."""
+    frozen_dtype: Literal["float32", "bfloat16"] = "float32"
+    """What weights are stored in that the stage freezes."""
     language_rate: float = 1.0
     """The language model's share of the learning rate: below 1 where it knows its language and the rest knows
     nothing.
@@ -243,6 +256,8 @@ class TrainingSettings(_Config):
     """Folder of a tokenizer (Phi-3's); empty: a small BPE one is trained on the texts."""
     language_weights: str = ""
     """Folder with the language model's weights (Phi-3's); empty: it starts random."""
+    model_weights: str = ""
+    """File or folder of a whole public release (PETAR, M3D-LaMed, M3D-RAD); empty: none."""
     vision_weights: str = ""
     """File with an M3D-CLIP tower (`pretrained_ViT.bin`); empty: it starts random."""
 
@@ -250,6 +265,8 @@ class TrainingSettings(_Config):
         for name in ("epochs", "batch_size", "accumulation", "save_every_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected {name} >= 1, got {getattr(self, name)}")
+        if "bfloat16" in (self.weights_dtype, self.frozen_dtype) and self.precision != "bfloat16":
+            raise ValueError(f"expected precision bfloat16 for weights stored so, got {self.precision}")
         for name in ("samples_per_epoch", "validation_samples", "early_stop_epochs", "language_steps", "workers"):
             if getattr(self, name) < 0:
                 raise ValueError(f"expected {name} >= 0, got {getattr(self, name)}")
@@ -285,6 +302,8 @@ def training_settings(preset_name: str, stage: Stage, **changes: Any) -> Trainin
             accumulation=1 if preset_name == "small" else 16,
             learning_rate=rate,
             precision="bfloat16",
+            frozen_dtype="bfloat16",
+            recompute_activations=True,
             workers=4,
         )
     return replace(settings, **changes)

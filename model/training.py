@@ -1,6 +1,7 @@
 """The six stages of training, each from a checkpoint to a checkpoint, each of which goes on where a kill stopped it."""
 
 import json
+import logging
 import math
 import os
 import shutil
@@ -33,13 +34,19 @@ from model.checkpoints import (
     versions,
     write_folder_atomically,
 )
-from model.config import QUESTION, STAGES, ModelConfig, Stage, TrainingSettings
+from model.config import QUESTION, ModelConfig, Stage, TrainingSettings
 from model.inputs import NEEDED_COLUMNS, Batch, LesionDataset, collate, epoch_batches, target_text
 from model.language import teach_language
+from model.lora import add_lora, merge_lora
 from model.petar import Petar
+from model.plan import presets_that_fit
 from model.schedule import learning_rate_at
+from model.stages import TrainingError, freeze_for
 from model.tokenizer import PetarTokenizer, load_tokenizer, mask_measured_numbers, train_tokenizer
+from model.weights import load_public_weights
 from pipelines.hashing import hash_of
+
+log = logging.getLogger(__name__)
 
 TRAINING_VERSION = "training-1"
 """Raised when the same settings and data would give other weights: no state saved before is then gone on with."""
@@ -48,10 +55,6 @@ _SMALL_FILE_BYTES = 1 << 20
 _PROGRESS, _WEIGHTS, _OPTIMISER = "progress.json", "weights.safetensors", "optimiser.pt"
 
 OnStep = Callable[[Mapping[str, float]], None]
-
-
-class TrainingError(RuntimeError):
-    """A stage that cannot be trained as asked; raised before the first step where that can be known."""
 
 
 @dataclass(frozen=True)
@@ -79,23 +82,6 @@ class StageResult:
     reused: bool = False
     """True when the checkpoint was there already, from the same data, settings and start."""
     note: str = ""
-
-
-def trainable_names(model: Petar, stage: Stage) -> list[str]:
-    """Names of the parameters that a stage trains: the projector, the mask embedding, or everything."""
-    if stage not in STAGES:
-        raise TrainingError(f"expected a stage among {', '.join(STAGES)}, got {stage!r}")
-    part = stage.rpartition("_")[2]
-    prefix = {"projector": "projector.", "mask": "vision.mask_embedding.", "full": ""}[part]
-    return [name for name, _ in model.named_parameters() if name.startswith(prefix)]
-
-
-def freeze_for(model: Petar, stage: Stage) -> list[str]:
-    """Sets `requires_grad` on exactly what the stage trains, and returns those names."""
-    names = set(trainable_names(model, stage))
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name in names)
-    return sorted(names)
 
 
 def data_hash(samples: pl.DataFrame, home: Path) -> str:
@@ -201,7 +187,14 @@ def train_stage(
     val_set = LesionDataset(_spread(val, settings.validation_samples), config, tokenizer, home)
     _check_samples(stage, train_set, val_set)
 
+    if settings.lora_rank and stage.endswith("_full"):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            add_lora(model, settings.lora_rank, settings.lora_alpha)
     names = freeze_for(model, stage)
+    _store_as(model, settings)
+    if settings.recompute_activations:
+        _recompute_activations(model)
     total = sum(p.numel() for p in model.parameters())
     if not names:
         save_checkpoint(final, model, tokenizer, Contract(config, lineage, versions()))
@@ -240,8 +233,9 @@ def train_stage(
     first, last = float(np.mean(losses[:window])), float(np.mean(losses[-window:]))
     val_loss = next((e["val_loss"] for e in reversed(progress.curve) if "val_loss" in e), None)
     own = StageRecord(stage, data, len(train_set), progress.step, first, last, val_loss, settings.to_dict())
-    save_checkpoint(final, model.cpu(), tokenizer, Contract(config, (*lineage, own), versions()))
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    merge_lora(model.cpu())
+    save_checkpoint(final, model, tokenizer, Contract(config, (*lineage, own), versions()))
     result = StageResult(
         stage,
         final,
@@ -265,6 +259,23 @@ def _spread(samples: pl.DataFrame, limit: int) -> pl.DataFrame:
     """At most `limit` samples, evenly from the whole frame: its first ones would be of few exams."""
     n = len(samples)
     return samples if n <= limit else samples[[i * n // limit for i in range(limit)]]
+
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def _store_as(model: Petar, settings: TrainingSettings) -> None:
+    """Stores trained and frozen weights in the dtypes of the settings."""
+    for name, parameter in model.named_parameters():
+        kind = settings.weights_dtype if parameter.requires_grad and ".lora_" not in name else settings.frozen_dtype
+        parameter.data = parameter.data.to(torch.float32 if ".lora_" in name else _DTYPES[kind])
+
+
+def _recompute_activations(model: Petar) -> None:
+    model.language.activation_checkpointing_enable()
+    for tower in (model.vision.pet_tower, getattr(model.vision, "ct_tower", None)):
+        if tower is not None:
+            tower.recompute_activations = True
 
 
 def _check_split(stage: str, name: str, samples: pl.DataFrame) -> None:
@@ -344,10 +355,16 @@ def _start(
         tokenizer = load_tokenizer(Path(settings.tokenizer))
     else:
         tokenizer = train_tokenizer([*own, *texts], config.language.vocab_size)
+    # A tokenizer with weights to it has more rows than tokens (Phi-3: 32,064); one of our own has exactly its tokens.
+    vocab_size = max(len(tokenizer), config.language.vocab_size) if settings.tokenizer else len(tokenizer)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        model = build_model(config, tokenizer)
-    if settings.language_steps and not settings.language_weights:
+        model = build_model(config, tokenizer, vocab_size)
+    for source in (settings.language_weights, settings.vision_weights, settings.model_weights):
+        if source:
+            report = load_public_weights(model, Path(source), allow_unexpected=True)
+            log.info("weights of %s: %s", source, report.summary())
+    if settings.language_steps and not (settings.language_weights or settings.model_weights):
         pairs = [(row["question"], target_text(row, config)) for row in train.iter_rows(named=True)]
         asked = {QUESTION, *train["question"]}
         pairs += [(QUESTION, text) for text in texts if text not in asked]
@@ -362,11 +379,22 @@ def _optimiser(parameters: Mapping[str, nn.Parameter], settings: TrainingSetting
         decay = settings.weight_decay if parameter.ndim >= 2 else 0.0
         share = settings.language_rate if name.startswith("language.") else 1.0
         groups.setdefault((decay, share), []).append(parameter)
-    return torch.optim.AdamW(
+    kind = _adamw_8bit() if settings.optimiser == "adamw8bit" else torch.optim.AdamW
+    return kind(
         [{"params": found, "weight_decay": decay, "share": share} for (decay, share), found in groups.items()],
         lr=settings.learning_rate,
         betas=(0.9, settings.beta2),
     )
+
+
+def _adamw_8bit() -> Callable[..., torch.optim.Optimizer]:
+    try:
+        from bitsandbytes.optim import AdamW8bit  # type: ignore[import-not-found]  # an extra
+    except ImportError as error:
+        raise TrainingError(
+            "expected bitsandbytes for optimiser 'adamw8bit', it is not installed: install it or use 'adamw'"
+        ) from error
+    return AdamW8bit
 
 
 class _Run:
@@ -402,16 +430,26 @@ class _Run:
         try:
             self._loop(progress)
         except torch.cuda.OutOfMemoryError as error:
-            raise TrainingError(
-                f"stage {self.stage}: expected batch {self.settings.batch_size} of preset "
-                f"{self.model.config.name} to fit the GPU, it ran out of "
-                f"memory ({error}): lower batch_size and raise accumulation, or take the preset 'small' or 'tiny'"
-            ) from error
+            raise TrainingError(self._out_of_memory(error)) from error
         if self.settings.early_stop_epochs and self.best_dir.is_dir():
             load_weights(
                 self.model, read_tensors(self.best_dir / _WEIGHTS), allow_missing=True, source="the best epoch"
             )
         return progress, resumed
+
+    def _out_of_memory(self, error: Exception) -> str:
+        """What did not fit, and which preset would."""
+        free_gb = (
+            torch.cuda.get_device_properties(self.device).total_memory / 1e9 if self.device.type == "cuda" else 0.0
+        )
+        fitting = ", ".join(presets_that_fit(free_gb)) or "none"
+        return (
+            f"stage {self.stage}: expected batch {self.settings.batch_size} of preset {self.model.config.name} "
+            "to fit the device of "
+            f"{free_gb:.0f} GB, it ran out of memory ({error}): lower batch_size and raise accumulation, set "
+            "recompute_activations or "
+            f"lora_rank, or take a preset that fits ({fitting}). The last saved state is kept"
+        )
 
     def _loop(self, progress: _Progress) -> None:
         total = len(self.plan.steps)

@@ -172,3 +172,53 @@ class TestLearningRateAt:
         assert rates[:10] == sorted(rates[:10])
         assert rates[10:] == sorted(rates[10:], reverse=True)
         assert rates[-1] < 0.01
+
+
+class TestVariants:
+    def test_recomputed_activations_give_the_same_gradients(self, lake, micro, settings, tmp_path):
+        plain = run(lake, micro, settings, tmp_path / "a")
+        again = run(lake, micro, replace(settings, recompute_activations=True), tmp_path / "b")
+        assert [e["grad_norm"] for e in again.curve] == pytest.approx([e["grad_norm"] for e in plain.curve], rel=1e-4)
+
+    def test_lora_leaves_a_checkpoint_of_the_models_own_names(self, lake, micro, settings, tmp_path):
+        start = run(lake, micro, settings, tmp_path / "a").checkpoint
+        result = run(lake, micro, replace(settings, lora_rank=2), tmp_path / "b", init=start)
+        a, b = weights(start), weights(result.checkpoint)
+        assert set(a) == set(b)
+        name = "language.model.layers.0.self_attn.qkv_proj.weight"
+        assert not torch.equal(a[name], b[name])
+        assert torch.equal(a["language.lm_head.weight"], b["language.lm_head.weight"])
+
+    def test_lora_resumes_to_the_bit(self, lake, micro, settings, tmp_path):
+        lora = replace(settings, lora_rank=2)
+        whole = run(lake, micro, lora, tmp_path / "a")
+        with pytest.raises(KilledError):
+            run(lake, micro, lora, tmp_path / "b", on_step=kill_after(3))
+        resumed = run(lake, micro, lora, tmp_path / "b")
+        a, b = weights(whole.checkpoint), weights(resumed.checkpoint)
+        assert all(torch.equal(a[n], b[n]) for n in a)
+
+    def test_bfloat16_trains(self, lake, micro, tmp_path):
+        settings = TrainingSettings(
+            epochs=15, batch_size=9, learning_rate=1e-2, validation_samples=3, precision="bfloat16"
+        )
+        result = run(lake, micro, settings, tmp_path / "out")
+        assert result.loss_last < 0.6 * result.loss_first
+
+    def test_8_bit_optimiser_without_its_package_is_a_clear_error(self, lake, micro, settings, tmp_path):
+        with pytest.raises(TrainingError, match="bitsandbytes"):
+            run(lake, micro, replace(settings, optimiser="adamw8bit"), tmp_path / "out")
+
+    def test_starts_from_public_weights(self, lake, micro, settings, tmp_path):
+        source = run(lake, micro, settings, tmp_path / "a").checkpoint
+        tower = {
+            n.removeprefix("vision.pet_tower."): t
+            for n, t in weights(source).items()
+            if n.startswith("vision.pet_tower.")
+        }
+        torch.save(tower, tmp_path / "pretrained_ViT.bin")
+        given = replace(settings, vision_weights=str(tmp_path / "pretrained_ViT.bin"))
+        result = run(lake, micro, given, tmp_path / "b", "anatomy_projector")
+        after = weights(result.checkpoint)
+        for name, tensor in tower.items():
+            assert torch.equal(after[f"vision.ct_tower.{name}"], tensor)
