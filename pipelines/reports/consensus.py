@@ -44,7 +44,8 @@ class TextFinding:
     """A finding of a report, or a candidate sentence that gave none. `explanation` says why in words.
 
     `start` and `end` are its place in the report. `slice` and `suvmax_reported` are the accepted values, or the ones it
-    was rejected with, as far as known. `readers` names, sorted and parted by commas, who voted for the values.
+    was rejected with, as far as known. `votes` counts the readers that give the values, whatever their weight, and
+    `readers` names them, sorted and parted by commas.
     """
 
     finding_id: str
@@ -240,7 +241,7 @@ def _verdict(
         best_suv,
         Outcome.ACCEPTED,
         _agreement(min(n_slice, n_suv), voters, readings),
-        min(n_slice, n_suv),
+        min(len(by_slice), len(by_suv)),
         tuple(voters),
     )
 
@@ -269,7 +270,7 @@ def _pair_verdict(number: int, suvmax: float, readings: Sequence[Reading], setti
             suvmax,
             Outcome.READERS_DISAGREE,
             _disagreement(readings, needed),
-            votes,
+            len(voters),
             tuple(sorted(r.reader for r in voters)),
         )
     return _Verdict(
@@ -277,7 +278,7 @@ def _pair_verdict(number: int, suvmax: float, readings: Sequence[Reading], setti
         suvmax,
         Outcome.ACCEPTED,
         _agreement(votes, sorted(r.reader for r in voters), readings),
-        votes,
+        len(voters),
         tuple(sorted(r.reader for r in voters)),
     )
 

@@ -51,7 +51,8 @@ class TestVotes:
         s = sentence_of()
         readings = [reading(s, "rules"), reading(s, "llm", None, None)]
         assert outcome(readings) is Outcome.READERS_DISAGREE
-        assert outcome(readings, ConsensusSettings(weights={"rules": 2})) is Outcome.ACCEPTED
+        (finding,) = decide(s, readings, ConsensusSettings(weights={"rules": 2}))
+        assert (finding.outcome, finding.votes, finding.readers) == (Outcome.ACCEPTED, 1, "rules")
 
     def test_failed_reader_does_not_vote_but_counts_as_reader(self):
         s = sentence_of()
