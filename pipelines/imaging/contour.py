@@ -57,15 +57,15 @@ class ContourSettings:
     plateau: the plateau is the mean of what lies above this part of the maximum. sharp_level, gradual_level: where
     between background (0) and plateau (1) the contour of a lesion with a sharp and with a gradual edge lies; in
     between by edge_width_mm, the distance over which the uptake falls from 0.7 to 0.2 of the plateau.
-    touching_part: where more than this part of the surface lies against neighbours,
-    touching_level and touching_width_mm stand for the sharp level and the edge width. plateau_cap_suv: the plateau
-    counts up to here for a gradual edge. swallow: a maximum that rises by less than this part of itself above its
-    saddle is texture of its neighbour. shell_mm: the background is read between these distances from the contour.
-    fewest_voxels: fewer are no region. flattest: a threshold above this part of the maximum is no contour. most_cut:
-    the part of a surface that may be cut off at neighbours. first_box_mm, largest_mm: half the side of the first and
-    the largest box looked at. leak_ml, leak_jumps: a region of leak_ml that came about by a jump within a tenth of
-    the maximum (from at least so many mL, to so many times as much, and to at least so many mL) has run into an
-    organ, and is taken back to the level before.
+    touching_part: where other lesions were reported near and more than this part of the surface lies against
+    neighbours, touching_level and touching_width_mm stand for the sharp level and the edge width. plateau_cap_suv:
+    the plateau counts up to here for a gradual edge. swallow: a maximum that rises by less than this part of itself
+    above its saddle is texture of its neighbour. shell_mm: the background is read between these distances from the
+    contour. fewest_voxels: fewer are no region. flattest: a threshold above this part of the maximum is no contour.
+    most_cut: the part of a surface that may be cut off at neighbours. first_box_mm, largest_mm: half the side of the
+    first and the largest box looked at. leak_ml, leak_jumps: a region of leak_ml that came about by a jump within a
+    tenth of the maximum (from at least so many mL, to so many times as much, and to at least so many mL) has run
+    into an organ, and is taken back to the level before.
     """
 
     method: str = "basin"
@@ -152,7 +152,7 @@ def _in_box(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: Contour
     for floor in sorted({max(lowest, min(guess, 0.4 * top)), lowest}, reverse=True):
         basin = basin_of(values, at, inside, floor, settings.swallow, suv.voxel_ml)
         first = basin.hold_suv >= settings.sharp_level * settings.plateau * top
-        touching = _cut_part(first, basin.foreign) > settings.touching_part
+        touching = len(inside) > 0 and _cut_part(first, basin.foreign) > settings.touching_part
         level = settings.touching_level if touching else settings.sharp_level
         width_mm = settings.touching_width_mm if touching else settings.edge_width_mm
         threshold, background, iterations = _edge_threshold(
