@@ -21,7 +21,8 @@ def plain_vit(config, seed=5):
     torch.manual_seed(seed)
     vit = ViT(
         in_channels=1, img_size=config.image_shape, patch_size=config.patch_shape, hidden_size=config.width,
-        mlp_dim=config.mlp_width, num_layers=config.layers, num_heads=config.heads, proj_type="perceptron", classification=True,
+        mlp_dim=config.mlp_width,
+        num_layers=config.layers, num_heads=config.heads, proj_type="perceptron", classification=True,
     )  # fmt: skip
     state = {n: t for n, t in vit.state_dict().items() if "norm_cross_attn" not in n and "classification_head" not in n}
     return vit, state
