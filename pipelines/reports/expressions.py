@@ -236,7 +236,8 @@ _WAS_RIGHT_BEFORE = re.compile(r"(?:^|[(,\[])\s*(?:which\s+|it\s+|and\s+)?(?:was
 _PRIOR_ANYWHERE = re.compile(rf"\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE}|\bon\s+\x00+|\bin\s+\x00+|\bfrom\s+\x00+|\x00+")
 _PRIOR_RIGHT_AFTER = re.compile(
     rf"\s*[,)]?\s*(?:(?:g/ml|units?)\s+)?(?:(?:previously|priorly|formerly|earlier|initially|originally|before|prior"
-    rf"|pre-?treatment)\b{_PRIOR_ADJECTIVE}|(?:on|in|at|from|during|by)\s+(?:(?:the|a|an|most|recent|his|her|their"
+    rf"|pre-?treatment)\b{_PRIOR_ADJECTIVE}(?!(?:\s+[a-z]+){{0,3}}?\s+\d+(?:\.\d+)?\s*(?:x|cm|mm))|(?:on|in|at|from"
+    r"|during|by)\s+(?:(?:the|a|an|most|recent|his|her|their"
     rf"|patient's|immediate)\s+)*(?:pet\s+|outside\s+)?(?:{_CUE_PRIOR})\b{_PRIOR_ADJECTIVE}|(?:\d+|several|a few|two"
     rf"|three|six)\s+(?:months?|weeks?|years?)\s+(?:ago|earlier|prior))"
 )
@@ -301,8 +302,10 @@ _REFERENCE_STRONG = re.compile(
     r"|\bbp\b|\bunaffected\s+side|\bnormal\s+(?:liver|hepatic|spleen|splenic|muscle|marrow|brain|lung|parenchyma|bone"
     r"|side|tissue|kidney|thyroid|background|physiologic)|\badjacent\s+normal|\bsurrounding\s+(?:normal|liver|hepatic"
     r"|lung|muscle|parenchyma|tissue|marrow|bone)|\b(?:liver|hepatic|splenic|muscle|marrow)\s+(?:background"
-    r"|parenchym\w+|reference|activity|uptake|suv|mean)"
+    r"|parenchym\w+|reference)"
 )
+# Beside a value of the lesion, an organ's own uptake is what it is compared with; alone, it is the finding.
+_REFERENCE_WEAK = re.compile(r"\b(?:liver|hepatic|splenic|muscle|marrow)\s+(?:activity|uptake|suv|mean)")
 _REFERENCE_BEFORE_PAREN = re.compile(
     r"\b(?:blood[\s-]?pool|background|contra-?lateral\s+\w+|(?:reference|normal)\s+\w+|mediastinum|liver"
     r"|hepatic\s+parenchyma)(?:\s+(?:activity|uptake|parenchyma|level|levels))?\s*[(\[][^()\d]*$"
@@ -548,10 +551,20 @@ def _has_tight_value(blanked: str, word: _Word, numbers: list[_Number]) -> bool:
     )
 
 
+_UP_TO_WORD = re.compile(r"\s*[(\[]?\s*(?:g/ml\s+)?")
+_A_BEFORE = re.compile(r"(?:^|[,;:(]|\b(?:an?|with))\s*$")
+
+
 def _number_right_before(text: str, word: _Word, numbers: list[_Number], taken: set[int]) -> _Number | None:
     for number in numbers:
         is_free = number.kind == "free" and number.end <= word.start and number.start not in taken
-        if is_free and re.fullmatch(r"\s*[(\[]?\s*(?:g/ml\s+)?", text[number.end : word.start]):
+        if not is_free or not _UP_TO_WORD.fullmatch(text, number.end, word.start):
+            continue
+        ahead = text[max(0, number.start - 40) : number.start]
+        # "segment 5 SUV max": a whole number before the word is the SUV only after words that lead to one.
+        if not _OTHER_BEFORE.search(ahead) and (
+            not number.is_integer or _ENDS_OPEN.search(ahead) or _A_BEFORE.search(ahead)
+        ):
             return number
     return None
 
@@ -648,9 +661,22 @@ def _suv_roles(text: str, governed: list[tuple[_Number, _Word | None]], slices: 
         for i, value in enumerate(values):
             if value.role is Role.CURRENT and loose[i] and not current_cue[i]:
                 values[i] = replace(value, role=Role.PRIOR)
+    _mark_before_now(values, current_cue, slices)
     if not any(v.role is Role.CURRENT for v in values):
         values = _rescue_reference(text, values)
     return values
+
+
+def _mark_before_now(values: list[SuvValue], current_cue: list[bool], slices: list[SliceNumber]) -> None:
+    """Where one value is "now" and the only slice follows it, the values before it are a prior exam's."""
+    current = [i for i, v in enumerate(values) if v.role is Role.CURRENT]
+    now = [i for i in current if current_cue[i]]
+    usable = [s for s in slices if s.role is Role.CURRENT]
+    if len(now) != 1 or len(usable) != 1:
+        return
+    for i in current:
+        if i < now[0]:
+            values[i] = replace(values[i], role=Role.PRIOR)
 
 
 def _role(text: str, governed: list[tuple[_Number, _Word | None]], at: _Around, i: int) -> Role:
@@ -776,7 +802,7 @@ def _is_reference(before: str, after: str, clause: str, own_after: str, is_first
         return True
     if not is_first and _COMPARE.search(before) and _REFERENCE_REGION_AFTER.match(own_after):
         return True
-    strong = list(_REFERENCE_STRONG.finditer(clause))
+    strong = list(_REFERENCE_STRONG.finditer(clause)) or ([] if is_first else list(_REFERENCE_WEAK.finditer(clause)))
     if strong and not _LESION_NOUN.search(clause[strong[-1].end() :]):
         # "uptake above the blood pool with SUV 6.5": the SUV is the uptake's, so a first value needs a clause about
         # the reference alone.

@@ -213,6 +213,8 @@ TERMS: dict[str, Term] = {
         "lung apex | apical lung | pulmonary apex | lung apices = apex",
         "lung base | lung bases = base",
         "perihilar = perihilar",
+        "superior segment = superior segment",
+        "basilar segment | basal segment = basilar segment",
         "suprahilar = perihilar",
         "infrahilar = perihilar",
         "lobectomy",
@@ -353,6 +355,7 @@ TERMS: dict[str, Term] = {
         "segment vi | segment 6 = segment 6",
         "segment vii | segment 7 = segment 7",
         "segment viii | segment 8 = segment 8",
+        "segments",
         "hepatic segment",
         "subcapsular liver",
         "perihepatic",
@@ -769,6 +772,7 @@ TERMS: dict[str, Term] = {
         "spinal cord",
         "thecal sac",
     ),
+    **_terms(None, None, "apex = apex"),
     **_terms(None, "back", "back", "trunk"),
 }
 
