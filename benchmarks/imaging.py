@@ -11,6 +11,8 @@ measures others.
 """
 
 import argparse
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +27,14 @@ from pipelines.imaging.exam import read_exam
 from pipelines.imaging.lesions import LesionRequest, LesionResult, find_lesions, write_mask
 from pipelines.imaging.volume import SliceConvention, Volume, load_nifti, save_nifti
 
+CHILD = """
+import resource, sys
+from pipelines.imaging.exam import read_exam
+from pipelines.imaging.lesions import LesionRequest, find_lesions
+exam = read_exam(sys.argv[1], "BENCH")
+find_lesions(exam.suv, [LesionRequest("a", "", 100, 8.0), LesionRequest("b", "", 300, 12.0)])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
 SIZE_MM = (800.0, 800.0, 1000.0)
 N_SPOTS = 1000
 VOLUMES_ML = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 35.0, 60.0, 100.0)
@@ -177,6 +187,10 @@ def main() -> None:
         found = sum(r.outcome.value == "lesion" for r in results)
         mapped = save_nifti(load_nifti(path), folder / "cache" / "SUV.nii")
         cached = timed(lambda: find_lesions(load_nifti(mapped), requests))
+        child = subprocess.run(
+            [sys.executable, "-c", CHILD, str(folder / "exam")], check=True, capture_output=True, text=True
+        )
+        print(f"memory of one exam, read and searched, in a process of its own: {child.stdout.strip()} MiB")
         slow = [
             timed(lambda r=r: published_slow(path, r, folder / "slow.nii.gz"))
             for r in requests[:: 10 // max(1, options.slow_lesions)][: options.slow_lesions]

@@ -21,7 +21,7 @@ from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume
 from pipelines.outcomes import ExamProblem
 
-LOGIC_VERSION = "dicom-1"
+LOGIC_VERSION = "dicom-2"
 
 SPACING_TOLERANCE_MM = 0.15
 """Slices of real series jitter by up to 0.08 mm: positions are rounded when they are written."""
@@ -74,14 +74,24 @@ class SeriesChoice:
     reason: str
 
 
-def find_series(folder: Path) -> list[Series]:
-    """All DICOM series anywhere below a folder, by UID. A file that begins as DICOM but cannot be read:
-    ExamError(UNREADABLE)."""
+def find_series(folder: Path, damaged: list[tuple[Path, str]] | None = None) -> list[Series]:
+    """All DICOM series anywhere below a folder, by UID.
+
+    A file that begins as DICOM but cannot be read goes to `damaged` with what is wrong; without that list it raises
+    ExamError(UNREADABLE).
+    """
     found: dict[str, list[tuple[Path, FileDataset]]] = defaultdict(list)
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        if path.name.startswith(".") or path.name.upper() == "DICOMDIR" or path.suffix.lower() in NOT_DICOM_SUFFIXES:
+        hidden = path.name.startswith(".") or path.name.upper() == "DICOMDIR"
+        if hidden or path.suffix.lower() in NOT_DICOM_SUFFIXES:
             continue
-        dataset = _header(path, folder)
+        try:
+            dataset = _header(path, folder)
+        except ExamError as error:
+            if damaged is None:
+                raise
+            damaged.append((path, error.message))
+            continue
         if dataset is not None:
             found[str(dataset.get("SeriesInstanceUID", ""))].append((path, dataset))
     series = []
@@ -268,6 +278,12 @@ def stack_of(series: Series) -> Stack:
                 ExamProblem.BAD_GEOMETRY,
                 f"series {series.name} has {keyword} of {sorted(sizes)}: two series are mixed, separate them",
             )
+    patients = {str(d.get("PatientID", "") or "") for d in datasets}
+    if len(patients) > 1:
+        raise ExamError(
+            ExamProblem.BAD_GEOMETRY,
+            f"series {series.name} holds {len(patients)} PatientID (0010,0020): two series are mixed, separate them",
+        )
     frames = {str(d.get("FrameOfReferenceUID", "") or "") for d in datasets}
     if len(frames) > 1:
         raise ExamError(

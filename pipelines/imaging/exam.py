@@ -117,10 +117,15 @@ def _read_exam(folder: Path, exam_id: str, settings: ExamSettings) -> Exam:
     if not any(p.is_file() for p in folder.rglob("*")):
         raise ExamError(ExamProblem.EMPTY_FOLDER, f"expected images in {folder.name}, it is empty: copy the exam again")
     nifti = _named(folder, SUV_NAMES)
-    series = find_series(folder) if nifti is None else _ct_series(folder)
+    damaged: list[tuple[Path, str]] = []
+    series = find_series(folder, damaged)
     if nifti is not None:
-        volume, partial, pet, note = *_read_nifti_pet(nifti), None, ""
+        volume, partial = _read_nifti_pet(nifti)
+        pet = None
+        aside = [s.name for s in series if s.modality == "PT"]
+        note = f"{nifti.name} is read, the DICOM PET {', '.join(aside)} set aside" if aside else ""
     else:
+        _refuse_damaged_pet(series, damaged)
         volume, partial, pet, note = _read_dicom_pet(series, settings)
     values_note = _check_values(volume.array)
     ct, ct_slices, ct_message = _read_ct(folder, series, pet, volume)
@@ -137,7 +142,7 @@ def _read_exam(folder: Path, exam_id: str, settings: ExamSettings) -> Exam:
         suv_max=float(volume.array.max()),
         has_ct=ct is not None,
         ct_message=ct_message,
-        message="; ".join(n for n in (note, values_note) if n) or None,
+        message="; ".join(n for n in (note, values_note, *(m for _, m in damaged[:3])) if n) or None,
     )
     return Exam(exam_id, volume, ct, facts, ct_slices)
 
@@ -148,12 +153,16 @@ def _named(folder: Path, names: Sequence[str]) -> Path | None:
     return next((files[n + s] for n in names for s in (".nii.gz", ".nii") if n + s in files), None)
 
 
-def _ct_series(folder: Path) -> list[Series]:
-    """DICOM beside a NIfTI PET, where it serves as CT: a damaged file there must not lose the PET."""
-    try:
-        return find_series(folder)
-    except ExamError:
-        return []
+def _refuse_damaged_pet(series: Sequence[Series], damaged: Sequence[tuple[Path, str]]) -> None:
+    """Raises ExamError(UNREADABLE) where a damaged file may be of the PET: no PET is there, or it lies beside its
+    files.
+
+    Damage elsewhere, in a CT say, must not lose the PET.
+    """
+    pet_folders = {p.parent for s in series if s.modality == "PT" for p in s.paths}
+    for path, message in damaged:
+        if not pet_folders or path.parent in pet_folders:
+            raise ExamError(ExamProblem.UNREADABLE, message)
 
 
 _EMPTY = ExamFacts(

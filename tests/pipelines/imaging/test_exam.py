@@ -1,5 +1,6 @@
 """Exam folders, right and wrong, to volumes and facts or to a reason."""
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -144,6 +145,18 @@ class TestDicom:
         path.write_bytes(path.read_bytes()[:300])
         assert problem_of(tmp_path, path.name) is ExamProblem.UNREADABLE
 
+    def test_of_two_patients_under_one_uid_is_refused(self, tmp_path, pet, write_series):
+        def swap(dataset, k):
+            dataset.PatientID = "p" if k % 2 else "q"
+
+        write_series(tmp_path, pet, edit=swap)
+        assert problem_of(tmp_path, "0010,0020") is ExamProblem.BAD_GEOMETRY
+
+    def test_with_a_slice_of_another_size_is_refused(self, tmp_path, pet, write_series):
+        write_series(tmp_path / "a", pet, series_uid="1.2.9")
+        write_series(tmp_path / "b", Volume(pet.array[:8], GRID), series_uid="1.2.9")
+        assert problem_of(tmp_path, "Columns") is ExamProblem.BAD_GEOMETRY
+
     def test_of_another_modality_alone_is_no_pet(self, tmp_path, ct, write_series):
         write_series(tmp_path, ct, modality="CT")
         assert problem_of(tmp_path, "found CT") is ExamProblem.NO_PET
@@ -160,6 +173,24 @@ class TestNifti:
         save_nifti(suv, tmp_path / "SUV.nii.gz")
         save_nifti(Volume(suv.array * 5000, suv.affine), tmp_path / "PET.nii.gz")
         assert read_exam(tmp_path, "E1").facts.suv_max == pytest.approx(float(suv.array.max()))
+
+    @pytest.mark.parametrize(
+        "order", [[[0, 1], [1, 1], [2, 1]], [[0, -1], [1, -1], [2, 1]], [[2, -1], [0, 1], [1, -1]]]
+    )
+    def test_is_the_same_in_every_orientation(self, tmp_path, suv, order):
+        array = nibabel.orientations.apply_orientation(suv.array, order)
+        affine = suv.affine @ nibabel.orientations.inv_ornt_aff(order, suv.shape)
+        save_nifti(Volume(array, affine), tmp_path / "SUV.nii.gz")
+        exam = read_exam(tmp_path, "E1")
+        np.testing.assert_array_equal(exam.suv.array, suv.array)
+        np.testing.assert_allclose(exam.suv.affine, suv.affine, atol=1e-4)
+
+    def test_goes_before_dicom_and_says_so(self, tmp_path, pet, suv, write_series):
+        save_nifti(suv, tmp_path / "SUV.nii.gz")
+        write_series(tmp_path / "pet", pet)
+        exam = read_exam(tmp_path, "E1")
+        assert exam.facts.source == "nifti"
+        assert "set aside" in exam.facts.message
 
     def test_in_activity_is_refused(self, tmp_path, pet):
         save_nifti(pet, tmp_path / "PET.nii.gz")
@@ -238,6 +269,15 @@ class TestCt:
         exam = read_exam(tmp_path, "E1")
         assert exam.ct is None
         assert "does not overlap" in exam.facts.ct_message
+
+    def test_of_dicom_that_is_damaged_does_not_lose_the_pet(self, tmp_path, pet, ct, write_series):
+        write_series(tmp_path / "pet", pet)
+        damaged = write_series(tmp_path / "ct", ct, modality="CT")[4]
+        damaged.write_bytes(damaged.read_bytes()[:300])
+        exam = read_exam(tmp_path, "E1")
+        assert exam.ct is None
+        assert "lacks 1 slices" in exam.facts.ct_message
+        assert damaged.name in exam.facts.message
 
     def test_that_is_damaged_does_not_lose_the_pet(self, tmp_path, suv):
         save_nifti(suv, tmp_path / "SUV.nii.gz")
