@@ -83,7 +83,8 @@ _REFERENCE_SUBJECT = re.compile(
     r"(?:blood[\s-]?pool|background|bloodpool|reference\s+(?:liver|region|blood))"
 )
 _REGION_FIRST = re.compile(
-    r"^\W*(?:the\s+)?(?:(?:normal|reference|uninvolved|right|left|mean|average|max|maximum)\s+)*(?:liver|hepatic(?:\s+(?:parenchym\w+|lobe"
+    r"^\W*(?:the\s+)?(?:(?:normal|reference|uninvolved|right|left|mean|average|max|maximum)\s+)*(?:liver"
+    r"|hepatic(?:\s+(?:parenchym\w+|lobe"
     r"|activity|uptake))?|mediastin\w+|aort\w+|thoracic\s+aorta|aortic\s+arch|descending\s+aorta)(?:\s+(?:activity"
     r"|uptake|mean|average))?\s*[:,(\-]?\s*(?:(?:has|had|is|was|with|shows|demonstrates"
     r"|measures)\s+)?(?:an?\s+)?(?:max(?:imum)?\s+|mean\s+|average\s+)?(?:suv|standardi[sz]ed\s+uptake)"

@@ -460,26 +460,29 @@ def _split_semicolons(lowered: str, start: int, end: int) -> list[tuple[int, int
     text = lowered[start:end]
     if ";" not in text:
         return [(start, end)]
-    cuts = [m.start() for m in re.finditer(";", text)]
-    groups: list[list[int]] = []
+    groups: list[tuple[int, int]] = []
+    is_complete = False
     begin = 0
-    for cut in [*cuts, len(text)]:
-        if groups and _complete(text[groups[-1][0] : groups[-1][1]]) and _stands_alone(text[begin:cut]):
-            groups.append([begin, cut])
-        elif groups:
-            groups[-1][1] = cut
+    for cut in [*(m.start() for m in re.finditer(";", text)), len(text)]:
+        if is_complete and _stands_alone(text[begin:cut], text[groups[-1][0] : groups[-1][1]]):
+            groups.append((begin, cut))
         else:
-            groups.append([begin, cut])
+            first = groups.pop()[0] if groups else 0
+            groups.append((first, cut))
+            is_complete = is_complete or _complete(text[first:cut])
         begin = cut + 1
     spans = [_strip(lowered, start + a, start + b) for a, b in groups]
     return [(m.end() if (m := _AND.match(lowered, a, b)) else a, b) for a, b in spans]
 
 
-def _stands_alone(text: str) -> bool:
-    """Whether what follows a `;` is a finding of its own, and not the same one's value of another exam."""
-    return (
-        _complete(text) and bool(find_places(text)) and any(v.role is Role.CURRENT for v in find_expressions(text).suvs)
-    )
+def _stands_alone(text: str, before: str) -> bool:
+    """Whether what follows a `;` is a finding of its own, and not the same one's value of another exam.
+
+    A lesion that leaves its place to the words before stays with them.
+    """
+    if not _complete(text) or not any(v.role is Role.CURRENT for v in find_expressions(text).suvs):
+        return False
+    return bool(find_places(text)) or (_LESION.search(text) is not None and not find_places(before))
 
 
 def _complete(text: str) -> bool:

@@ -97,6 +97,12 @@ class TestCutting:
             "right node SUV 5 (slice 9).",
         ]
 
+    def test_semicolon_parts_lesions_that_name_no_place(self):
+        assert len(texts("A nodule, SUV 3.1 (slice 40); a mass, SUV 5.2 (slice 44).")) == 2
+
+    def test_semicolon_before_another_exams_value_stays(self):
+        assert len(texts("Left node now SUV 4 (slice 8); prior SUV 5 (slice 9).")) == 1
+
     def test_semicolon_within_one_finding_stays(self):
         assert len(texts("Left node; SUV 4; slice 8.")) == 1
 
