@@ -19,7 +19,7 @@ from pipelines.imaging import basins
 from pipelines.imaging.basins import basin_of
 from pipelines.imaging.volume import Box, Volume
 
-LOGIC_VERSION = f"contour-3 {basins.LOGIC_VERSION}"
+LOGIC_VERSION = f"contour-4 {basins.LOGIC_VERSION}"
 
 Ijk = tuple[int, int, int]
 
@@ -62,10 +62,10 @@ class ContourSettings:
     the plateau counts up to here for a gradual edge. swallow: a maximum that rises by less than this part of itself
     above its saddle is texture of its neighbour. shell_mm: the background is read between these distances from the
     contour. fewest_voxels: fewer are no region. flattest: a threshold above this part of the maximum is no contour.
-    most_cut: the part of a surface that may be cut off at neighbours. first_box_mm, largest_mm: half the side of the
-    first and the largest box looked at. leak_ml, leak_jumps: a region of leak_ml that came about by a jump within a
-    tenth of the maximum (from at least so many mL, to so many times as much, and to at least so many mL) has run
-    into an organ, and is taken back to the level before.
+    most_cut, most_border: the part of a surface that may be cut off at neighbours, and by the border of the image.
+    first_box_mm, largest_mm: half the side of the first and the largest box looked at. leak_ml, leak_jumps: a region
+    of leak_ml that came about by a jump within a tenth of the maximum (from at least so many mL, to so many times as
+    much, and to at least so many mL) has run into an organ, and is taken back to the level before.
     """
 
     method: str = "basin"
@@ -84,6 +84,7 @@ class ContourSettings:
     fewest_voxels: int = 3
     flattest: float = 0.9
     most_cut: float = 0.8
+    most_border: float = 0.2
     leak_ml: float = 100.0
     leak_jumps: tuple[tuple[float, float, float], ...] = ((1.5, 8.0, 30.0), (0.2, 20.0, 50.0))
     first_box_mm: float = 32.0
@@ -189,8 +190,25 @@ def _in_box(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: Contour
         stop = StopReason.TOO_SMALL
     elif background == NOTHING_AROUND or _cut_part(mask, basin.foreign) > settings.most_cut:
         stop = StopReason.LEAK
+    elif _border_part(mask, box, suv.shape) > settings.most_border:
+        stop = StopReason.BORDER
     seen = None if background == NOTHING_AROUND else float(background)
     return Contour(mask, corner, float(threshold), seen, int(iterations), stop, "basin")
+
+
+def _border_part(mask: NDArray[np.bool_], box: Box, shape: tuple[int, int, int]) -> float:
+    """The part of a mask's exposed faces that lies on the border of the image."""
+    on_border = 0
+    for axis in range(3):
+        if box[axis].start == 0:
+            on_border += int(np.count_nonzero(mask.take(0, axis)))
+        if box[axis].stop == shape[axis]:
+            on_border += int(np.count_nonzero(mask.take(-1, axis)))
+    if on_border == 0:
+        return 0.0
+    padded = np.pad(mask, 1)
+    exposed = sum(int(np.count_nonzero(padded != np.roll(padded, 1, axis))) for axis in range(3))
+    return on_border / exposed
 
 
 @numba.njit(cache=True)

@@ -19,7 +19,7 @@ from pipelines.imaging.measure import Measures, measure
 from pipelines.imaging.volume import SliceConvention, SliceGrid, Volume, slices_of
 from pipelines.outcomes import Outcome
 
-LOGIC_VERSION = f"lesions-2 {locate.LOGIC_VERSION} {contours.LOGIC_VERSION} {measures.LOGIC_VERSION}"
+LOGIC_VERSION = f"lesions-3 {locate.LOGIC_VERSION} {contours.LOGIC_VERSION} {measures.LOGIC_VERSION}"
 
 STOPPED = {
     StopReason.LEAK: Outcome.LEAK,
@@ -176,11 +176,11 @@ def _locate(
     found = locator.published(k, request.suvmax_reported)
     side = one_side(request.laterality)
     if side and found:
-        found = _on_side(found, volume, side, settings.midline_mm) or found
-    if not found or (side and not _on_side(found, volume, side, settings.midline_mm)):
+        found = _on_side(found, volume, side, settings.midline_mm, k) or found
+    if not found or (side and not _on_side(found, volume, side, settings.midline_mm, k)):
         basins = locator.basins(k, request.suvmax_reported)
         if side and basins:
-            basins = _on_side(basins, volume, side, settings.midline_mm) or ([] if found else basins)
+            basins = _on_side(basins, volume, side, settings.midline_mm, k) or ([] if found else basins)
         found = basins or found
     if not found:
         miss = locator.nearest_miss(k, request.suvmax_reported)
@@ -202,10 +202,37 @@ def laterality_in(sentence: str) -> str | None:
     return sides.pop()
 
 
-def _on_side(found: list[Candidate], volume: Volume, side: str, midline_mm: float) -> list[Candidate]:
-    """The candidates whose peak does not lie beyond the midline on the other side."""
+def midlines_mm(volume: Volume, k: int) -> tuple[float, ...]:
+    """Where the patient's midline may be at slice k, as x in RAS mm: of the scanner (0) and of the body, where both
+    are known.
+
+    The body's is the middle of what takes up tracer around the slice; it is known where the image holds a whole body's
+    width. Where it is far from 0, the file's origin is no scanner's and only the body counts.
+    """
+    step = max(1, round(3.0 / volume.spacing_mm[0])), max(1, round(3.0 / volume.spacing_mm[1]))
+    reach = max(1, round(BODY_SLAB_MM / volume.spacing_mm[2]))
+    slab = volume.array[:: step[0], :: step[1], max(0, k - reach) : k + reach + 1]
+    columns = np.flatnonzero((slab > BODY_SUV).sum(axis=(1, 2)) > 0.02 * slab.shape[1] * slab.shape[2])
+    if len(columns) == 0 or columns[0] == 0 or columns[-1] == slab.shape[0] - 1:
+        return (0.0,)
+    ends = [float(volume.to_ras_mm([c * step[0], 0, k])[0]) for c in (columns[0], columns[-1])]
+    body = sum(ends) / 2.0
+    if not ends[1] - ends[0] >= NARROWEST_BODY_MM:
+        return (0.0,)
+    return (0.0, body) if abs(body) <= FARTHEST_MIDLINE_MM else (body,)
+
+
+BODY_SUV = 0.15
+BODY_SLAB_MM = 15.0
+NARROWEST_BODY_MM = 220.0
+FARTHEST_MIDLINE_MM = 60.0
+
+
+def _on_side(found: list[Candidate], volume: Volume, side: str, midline_mm: float, k: int) -> list[Candidate]:
+    """The candidates whose peak does not lie beyond every midline on the other side."""
     sign = 1.0 if side == "right" else -1.0
-    return [c for c in found if sign * volume.to_ras_mm(c.peak_ijk)[0] > -midline_mm]
+    middles = midlines_mm(volume, k)
+    return [c for c in found if any(sign * (volume.to_ras_mm(c.peak_ijk)[0] - m) > -midline_mm for m in middles)]
 
 
 def _settle(located: list[_Located], settings: LocateSettings) -> list[_Located]:
@@ -278,11 +305,10 @@ def _contoured(one: _Located, volume: Volume, others: NDArray[np.int64], setting
         whole: Any = box
         mask = Volume(made.mask[inner].astype(np.uint8), volume.crop(whole).affine)
         side = one_side(one.request.laterality)
-        if outcome is Outcome.LESION and side and _lies_on_other_side(mask, side, settings.midline_mm):
+        middles = midlines_mm(volume, candidate.peak_ijk[2]) if side else ()
+        if outcome is Outcome.LESION and side and _lies_on_other_side(mask, side, middles, settings.midline_mm):
             outcome = Outcome.WRONG_SIDE
-            explanation = (
-                f"the sentence says {side}, the mask lies {abs(measured.centroid_x_mm):.0f} mm on the other side"
-            )
+            explanation = f"the sentence says {side}, the mask lies at x = {measured.centroid_x_mm:.0f} mm (right is +)"
     return LesionResult(
         request=one.request,
         outcome=outcome,
@@ -295,11 +321,12 @@ def _contoured(one: _Located, volume: Volume, others: NDArray[np.int64], setting
     )
 
 
-def _lies_on_other_side(mask: Volume, side: str, midline_mm: float) -> bool:
-    """Whether a mask lies wholly on the side that the text does not name: its middle beyond the midline's width, nine
-    tenths of its voxels beyond the midline (x = 0: +x is the patient's right)."""
-    x = mask.to_ras_mm(np.argwhere(mask.array > 0))[:, 0] * (1.0 if side == "right" else -1.0)
-    return bool(x.mean() < -midline_mm and (x < 0).mean() >= 0.9)
+def _lies_on_other_side(mask: Volume, side: str, middles: Sequence[float], midline_mm: float) -> bool:
+    """Whether a mask lies wholly on the side that the text does not name (+x is the patient's right), by every midline:
+    its middle beyond the midline's width, nine tenths of its voxels beyond the midline."""
+    sign = 1.0 if side == "right" else -1.0
+    x = mask.to_ras_mm(np.argwhere(mask.array > 0))[:, 0]
+    return all((sign * (x - m)).mean() < -midline_mm and (sign * (x - m) < 0).mean() >= 0.9 for m in middles)
 
 
 def _with_shared(results: list[LesionResult]) -> list[LesionResult]:

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from pipelines.imaging.contour import ContourSettings
-from pipelines.imaging.lesions import LesionRequest, LesionSettings, find_lesions, laterality_in, write_mask
+from pipelines.imaging.lesions import (
+    LesionRequest,
+    LesionSettings,
+    find_lesions,
+    laterality_in,
+    midlines_mm,
+    write_mask,
+)
 from pipelines.imaging.masks import place_mask
 from pipelines.imaging.volume import Volume, load_nifti
 from pipelines.outcomes import Outcome
@@ -157,6 +164,32 @@ class TestSettings:
     def test_name_the_contours_there_are(self):
         with pytest.raises(ValueError, match="published"):
             ContourSettings(method="nonsense")
+
+
+class TestMidlines:
+    def body(self, x_mm: float, width_mm: float = 320.0) -> Volume:
+        affine = np.diag([4.0, 4.0, 4.0, 1.0])
+        affine[:3, 3] = [-250, -250, 0]
+        array = np.zeros((126, 126, 20), dtype=np.float32)
+        x = -250 + 4.0 * np.arange(126)
+        array[np.abs(x - x_mm) <= width_mm / 2, 40:90] = 1.0
+        return Volume(array, affine)
+
+    @pytest.mark.parametrize("x_mm", [0.0, 24.0, -40.0])
+    def test_are_those_of_scanner_and_body(self, x_mm):
+        scanner, body = midlines_mm(self.body(x_mm), 10)
+        assert scanner == 0.0
+        assert body == pytest.approx(x_mm, abs=4.0)
+
+    def test_is_the_bodys_where_the_origin_is_no_scanners(self):
+        volume = self.body(10.0)
+        affine = volume.affine.copy()
+        affine[0, 3] = 0.0
+        assert midlines_mm(Volume(volume.array, affine), 10) == (pytest.approx(260.0, abs=4.0),)
+
+    def test_is_the_scanners_in_a_crop(self):
+        part = self.body(0.0).crop((slice(40, 80), slice(30, 100), slice(None)))
+        assert midlines_mm(part, 10) == (0.0,)
 
 
 class TestLateralityIn:
