@@ -260,9 +260,10 @@ _LEADING_PRIOR_VERB = re.compile(
     r"|showed)\b[^.;,]*$"
 )
 _LEADING_PRIOR_EXAM = re.compile(
-    r"^\W*(?:on|in|at|during)\s+(?:the\s+|a\s+|most\s+recent\s+)*(?:prior|previous|comparison|baseline|last|earlier"
-    r"|outside|initial)\s+(?:pet\s+|outside\s+)?(?:exam|examination|study|scan|pet/?\s?ct|pet|imaging)\b[^.;]*\b(?:had"
-    r"|was|were|measured|demonstrated|showed)\b[^.;,]*$"
+    r"^\W*(?:(?:on|in|at|during|by)\s+)?(?:the\s+)?(?:time\s+of\s+)?(?:the\s+|a\s+|most\s+recent\s+|patient's\s+)*"
+    r"(?:prior|previous|comparison|baseline|last|earlier|outside|initial)\s+(?:pet\s+|outside\s+)?"
+    r"(?:exam|examination|study|scan|pet/?\s?ct|pet|imaging)\b[^.;,]*"
+    r"\b(?:had|was|were|measured|demonstrated|showed|revealed|with)\b[^.;,]*$"
 )
 _CLAUSE_END = re.compile(r"[,;(\[)\]]|\.\s|\b(?:and|but|versus|vs|compared|while|whereas)\b")
 # "Previous SUV max of the node: 13.5": the cue names the SUV itself, whatever stands between it and the number.

@@ -82,7 +82,7 @@ _HEADING_WORDS = _words(
     "torso mid-thigh thighs limbs joints organs solid visceral nuclear medicine summary result results opinion "
     "addendum recommendation recommendations assessment wall level/neck aorta skin subcutaneous"
 )
-_HEADING = re.compile(r"(?P<name>[A-Za-z][A-Za-z/&,\-() ]{1,60}?)\s*:(?=\s|$|[A-Z])")
+_HEADING = re.compile(r"(?P<name>[A-Za-z][A-Za-z/&,\-() ]{1,60}?)(?:\s*:(?=\s|$|[A-Z])|\s+-+(?=\s))")
 _OPEN_END = re.compile(
     r"(?:\b(?:the|a|an|of|in|on|at|with|and|or|to|from|for|by|is|was|are|were|has|have|shows?|demonstrates?"
     r"|measur\w+|within|which|that|as|than|compared|suv|suvmax|max|slice|image|img|series|left|right"

@@ -110,6 +110,10 @@ class TestCutting:
         sections = [s.section for s in split_report("E", "Intro.\nCHEST: One. Two.\nAbdomen/Pelvis:\nThree.")]
         assert sections == [None, "CHEST", "CHEST", "Abdomen/Pelvis"]
 
+    def test_heading_may_end_in_a_dash(self):
+        (sentence,) = split_report("E", "Thorax -  Left node seen.")
+        assert (sentence.section, sentence.sentence) == ("Thorax", "Left node seen.")
+
     def test_a_label_that_says_where_is_no_heading(self):
         assert texts("Right axilla: 4.2 (slice 88)") == ["Right axilla: 4.2 (slice 88)"]
 
