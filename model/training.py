@@ -55,6 +55,8 @@ _SMALL_FILE_BYTES = 1 << 20
 _PROGRESS, _WEIGHTS, _OPTIMISER = "progress.json", "weights.safetensors", "optimiser.pt"
 
 OnStep = Callable[[Mapping[str, float]], None]
+OnEpoch = Callable[[Petar, PetarTokenizer, int], None]
+"""Called with the model as it is and the number of the epoch that ended, from 1."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ def train_stage(
     texts: Iterable[str] = (),
     reuse: bool = True,
     device: str = "auto",
+    on_epoch: OnEpoch | None = None,
 ) -> StageResult:
     """Trains one stage and returns what came of it; its checkpoint is `out_dir/checkpoint`.
 
@@ -226,6 +229,7 @@ def train_stage(
         identity,
         target_device,
         on_step,
+        on_epoch,
     )
     progress, resumed = run.go()
     losses = [entry["loss"] for entry in progress.curve]
@@ -412,10 +416,12 @@ class _Run:
         identity: str,
         device: torch.device,
         on_step: OnStep | None,
+        on_epoch: OnEpoch | None,
     ) -> None:
         self.stage, self.model, self.tokenizer = stage, model, tokenizer
         self.train_set, self.val_set, self.settings = train_set, val_set, settings
         self.out_dir, self.identity, self.device, self.on_step = out_dir, identity, device, on_step
+        self.on_epoch = on_epoch
         self.state_dir, self.best_dir, self.log_path = out_dir / "resume", out_dir / "best", out_dir / "log.jsonl"
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self.optimiser = _optimiser(self.parameters, settings)
@@ -472,6 +478,8 @@ class _Run:
             self._log(entry)
             if "val_loss" in entry and self.settings.early_stop_epochs:
                 self._judge(progress, entry["val_loss"])
+            if epoch_ends and self.on_epoch is not None:
+                self.on_epoch(self.model, self.tokenizer, int(entry["epoch"]))
             if (step + 1) % self.settings.save_every_steps == 0 and step + 1 < total:
                 self._save(progress)
 
@@ -555,10 +563,10 @@ class _Run:
         """The saved state of this very run, put into model and optimiser; a fresh one where there is none."""
         recover_folder(self.state_dir)
         path = self.state_dir / _PROGRESS
-        if not path.is_file():
-            return _Progress()
-        stored = json.loads(path.read_text())
-        if stored.pop("identity") != self.identity:
+        stored = json.loads(path.read_text()) if path.is_file() else {}
+        if stored.pop("identity", None) != self.identity:
+            # Another run's best epoch must not end as this one's.
+            self.forget()
             return _Progress()
         # What the stage freezes is as it started: only the trained part was saved.
         load_weights(self.model, read_tensors(self.state_dir / _WEIGHTS), allow_missing=True, source="the saved state")
