@@ -103,9 +103,9 @@ def run_arm(
     init = None
     texts = findings.filter(pl.col("split") == "train")["target"].unique(maintain_order=True).to_list()
     if arm.anatomy and anatomy_settings is not None:
-        parts = [anatomy.filter(pl.col("split") == s) for s in ("train", "val")]
+        train, val = (anatomy.filter(pl.col("split") == s) for s in ("train", "val"))
         init = train_stage(
-            "anatomy_full", *parts, own, anatomy_settings, home, out_dir / "anatomy", texts=texts
+            "anatomy_full", train, val, own, anatomy_settings, home, out_dir / "anatomy", texts=texts
         ).checkpoint
     curve: list[tuple[float, float]] = []
 
@@ -120,12 +120,11 @@ def run_arm(
         if on_measure is not None:
             on_measure(*curve[-1])
 
-    parts = [findings.filter(pl.col("split") == s) for s in ("train", "val")]
-    result = train_stage("findings_full", *parts, own, settings, home, out_dir / "findings", init, on_epoch=measure)
+    train, val = (findings.filter(pl.col("split") == s) for s in ("train", "val"))
+    result = train_stage("findings_full", train, val, own, settings, home, out_dir / "findings", init, on_epoch=measure)
     minutes = clock.minutes()
-    return ArmResult(
-        arm.name, _accuracy(test, result.checkpoint, home), len(test), tuple(curve), minutes, result.checkpoint
-    )
+    accuracy = _accuracy(test, result.checkpoint, home)
+    return ArmResult(arm.name, accuracy, len(test), tuple(curve), minutes, result.checkpoint)
 
 
 def _accuracy(test: pl.DataFrame, checkpoint: Path | Checkpoint, home: Path) -> float:

@@ -46,10 +46,18 @@ class TestRunArm:
         assert parse(samples["target"][0]) == {"region": "Chest", "organ": "lung", "laterality": "left"}
         settings = TrainingSettings(epochs=4, batch_size=4, learning_rate=3e-3, validation_samples=2)
         seen = []
+        arm = Arm("mask", ct=False, focal=False, anatomy=False)
         result = run_arm(
-            Arm("mask", ct=False, focal=False, anatomy=False), samples, samples.clear(), micro, settings, lake.home, tmp_path,
-            measure_epochs=2, on_measure=lambda *point: seen.append(point),
-        )  # fmt: skip
+            arm,
+            samples,
+            samples.clear(),
+            micro,
+            settings,
+            lake.home,
+            tmp_path,
+            measure_epochs=2,
+            on_measure=lambda *point: seen.append(point),
+        )
         assert len(result.curve) == 2
         assert list(result.curve) == seen
         assert result.curve[-1][1] == result.accuracy
