@@ -151,6 +151,9 @@ _IMAGE_SERIES_BEFORE = re.compile(
     r"(?<![a-z])(?:slice|image|img|im)s?\.?\s*[/,]\s*(?:series|ser|se|srs)\.?\s*(?:#|no\.?|number|:|=|\s)*$"
 )
 _AFTER_SERIES = re.compile(r"\s*(?:[/:;,\-]|,?\s*#)\s*#?\s*$")
+_TO_SLICE = re.compile(
+    r"\s*(?:to|through|thru|-)\s*(?:the\s+)?(?:axial\s+)?(?:slice|image|img|im)s?\.?\s*(?:#|no\.?|number)?\s*"
+)
 _CHAIN = re.compile(
     r"\s*(?:(?P<total>/|of|out of)|(?P<range>-|to|through|thru|--)|(?P<list>,|and|&|,\s*and|or))\s*(?:#|the\s+)?$"
 )
@@ -158,7 +161,8 @@ _PLANE_BEFORE = re.compile(
     r"(?<![a-z])(?:coronals?|sagittals?|cor|sag|mip|projection|scout)(?![a-z])(?!.*(?<![a-z])(?:trans)?axial)[^();,]*$"
 )
 _PLANE_AFTER = re.compile(
-    r"\s*\(?\s*(?:(?:of|on|in)\s+)?(?:the\s+)?(?:coronal|sagittal)(?![a-z])(?!\s+(?:slice|image|img|im)\w*\W*\d)"
+    r"\s*\(?\s*(?:(?:of|on|in)\s+)?(?:the\s+)?(?:coronal|sagittal)(?![a-z])(?!\s+(?:slice|image|img|im)\w*\W*\d"
+    r"|\s*#?\d)"
 )
 _OTHER_BEFORE = re.compile(
     r"(?:deauville|scores?|grade|levels?|stations?|segments?|type|stage|rads|gleason|category|ribs?|vertebrae?|zones?"
@@ -271,6 +275,12 @@ _PRIOR_WORD = re.compile(rf"\b{_CUE_PRIOR}\s+(?:(?:exam|study|scan|pet)(?:'s)?\s
 _ADVERB = re.compile(
     r"\b(?:as|than)\s+(?:on\s+)?(?:previously|before|prior)(?=\s*,?\s*(?:with|at|and|having|showing)\b)"
 )
+_SINCE_PRIOR = re.compile(
+    r"\b(?:from|since|than|compared\s+(?:to|with)|relative\s+to|versus|to|with)\s+(?:(?:the|a|her|his|most|recent)\s+)*"
+    r"(?:prior|previous|last|baseline|comparison)(?:\s+(?:exam|examination|study|scan|pet/?\s?ct|pet|ct|imaging))?"
+    r"(?=\s*,\s*(?!\d)|\s*[(\[]\s*(?!\d)|\s+(?:with|and|now|currently|at)\b)"
+)
+_ASIDE = re.compile(r"\s*[(\[](?P<words>[^()\[\]\d]{1,40})[)\]]")
 _SLICE_REFERENCE = re.compile(
     r"\s*,?\s*(?:[(\[][^()\[\]\d]{0,40}(?:slice|image|img|im|series|se)\b[^()\[\]]{0,40}[)\]]"
     r"|(?:(?:on|at|in|the|axial|pet|ct)\s+)*(?:slice|image|img|im)\s*#?\s*\d+)"
@@ -439,6 +449,9 @@ def _classify(text: str, words: list[_Word]) -> tuple[list[_Number], list[SliceN
         elif _POSITION_BEFORE.search(before) or _TABLE_BEFORE.search(before):
             kind = "slice" if is_integer and re.search(r"(?:slice|image)\s*-\s*$", before) else "other"
             now = "slice" if kind == "slice" else ""
+        elif previous == "slice" and is_integer and _TO_SLICE.fullmatch(between):
+            kind, now, role = "slice", "slice", Role.RANGE
+            slices[-1] = replace(slices[-1], role=role)
         elif _SLICE_BEFORE.search(before):
             if "," in token:
                 kind, role = "slice", Role.LIST
@@ -590,7 +603,8 @@ class _Around:
 
     `before` reaches back to the number (SUV or slice) before it, `clause` to the last comma or parenthesis in it;
     `after` reaches to the next number, `own_after` to the end of the value's own clause, `beyond` goes on behind a
-    slice that follows the value.
+    slice that follows the value. `aside` is a parenthesis right behind the value, `outside` what stands before the
+    parenthesis that the value is in.
     """
 
     number: _Number
@@ -599,6 +613,8 @@ class _Around:
     clause: str
     after: str
     own_after: str
+    aside: str
+    outside: str
     beyond: str
     is_first: bool
     is_first_of_word: bool
@@ -616,7 +632,9 @@ def _around(text: str, governed: list[tuple[_Number, _Word | None]], slices: lis
     next_value = governed[i + 1][0].start if i + 1 < len(governed) else len(text)
     meets_value = right == next_value and right < len(text)
     ends = r"[,;()\[\]]|\.\s|\b(?:and|but)\b" if left else r"[,;()\[\]]|\.\s"
-    reference = _SLICE_REFERENCE.match(text, number.end)
+    # Of "8.0 SUV max on the last exam" what follows the value begins behind the word.
+    tail = word.end if word is not None and word.start >= number.end and word.end <= right else number.end
+    reference = _SLICE_REFERENCE.match(text, tail)
     beyond = ""
     if reference is not None and reference.end() <= next_value:
         beyond = _own_after(text[reference.end() : next_value], "", next_value < len(text))
@@ -626,7 +644,9 @@ def _around(text: str, governed: list[tuple[_Number, _Word | None]], slices: lis
         before=before,
         clause=re.split(ends, before)[-1],
         after=after,
-        own_after=_own_after(after, before, meets_value),
+        own_after=_own_after(text[tail:right], before, meets_value),
+        aside=_aside(text, number),
+        outside=_outside(text, number, governed[i - 1][0].end if i else 0),
         beyond=beyond,
         is_first=i == 0,
         is_first_of_word=i == 0 or governed[i - 1][1] is not word,
@@ -639,22 +659,40 @@ def _around(text: str, governed: list[tuple[_Number, _Word | None]], slices: lis
     )
 
 
+def _spaces(match: re.Match[str]) -> str:
+    return " " * (match.end() - match.start())
+
+
+def _aside(text: str, number: _Number) -> str:
+    """What a parenthesis right behind a value says: "4.2 (today)"."""
+    match = _ASIDE.match(text, number.end)
+    return match["words"] if match is not None else ""
+
+
+def _outside(text: str, number: _Number, left: int) -> str:
+    """What stands before the parenthesis that a value is in: "compared to 3.0 cm (slice 85, SUV 8.0)"."""
+    opened = text.rfind("(", left, number.start)
+    return text[left:opened] if opened > text.rfind(")", left, number.start) else ""
+
+
 def _suv_roles(text: str, governed: list[tuple[_Number, _Word | None]], slices: list[SliceNumber]) -> list[SuvValue]:
     if not governed:
         return []
     # "avid as previously with SUV 4.2": the cue compares, and the number is not the prior exam's.
-    told = _ADVERB.sub(lambda m: " " * (m.end() - m.start()), text)
+    told = _ADVERB.sub(_spaces, text)
+    # "has increased from prior (SUV 4.2)": a first value is this exam's, where a later one is what it is compared with.
+    first_told = _SINCE_PRIOR.sub(_spaces, told)
     values: list[SuvValue] = []
     loose: list[bool] = []
     current_cue: list[bool] = []
     for i in range(len(governed)):
-        at = _around(told, governed, slices, i)
-        role = _role(told, governed, at, i)
+        at = _around(told if i else first_told, governed, slices, i)
+        role = _role(told if i else first_told, governed, at, i)
         values.append(SuvValue(at.number.value, at.number.start, at.number.end, role))
-        loose.append(role is Role.CURRENT and not _CURRENT_RIGHT_AFTER.match(at.own_after) and _may_be_prior(at))
+        is_now = bool(_CURRENT_RIGHT_AFTER.match(at.own_after) or _CURRENT_RIGHT_AFTER.match(at.aside))
+        loose.append(role is Role.CURRENT and not is_now and _may_be_prior(at))
         current_cue.append(
-            bool(_CURRENT_RIGHT_AFTER.match(at.own_after))
-            or bool(_CURRENT_BEFORE.search(at.before) and not _PRIOR_RIGHT_BEFORE.search(at.before))
+            is_now or bool(_CURRENT_BEFORE.search(at.before) and not _PRIOR_RIGHT_BEFORE.search(at.before))
         )
     _mark_ranges(text, governed, values)
     sure = [v.role is Role.CURRENT and not is_loose for v, is_loose in zip(values, loose, strict=True)]
@@ -688,7 +726,7 @@ def _role(text: str, governed: list[tuple[_Number, _Word | None]], at: _Around, 
         return Role.BOUND
     if _is_reference(at.before, at.after, at.clause, at.own_after, at.is_first):
         return Role.REFERENCE
-    if _CURRENT_RIGHT_AFTER.match(at.own_after):
+    if _CURRENT_RIGHT_AFTER.match(at.own_after) or _CURRENT_RIGHT_AFTER.match(at.aside):
         return Role.CURRENT
     if at.is_first and re.search(r"\bfrom\b" + _FILL_NARROW, at.before):
         changes = _CHANGE_WORD.search(text, 0, at.number.start) and not _RANGE_BEFORE.search(at.before)
@@ -701,7 +739,9 @@ def _is_prior(text: str, at: _Around) -> bool:
     """Whether the words around a value say for certain that it is a prior exam's."""
     if _PRIOR_RIGHT_BEFORE.search(at.before) or _PRIOR_RIGHT_AFTER.match(at.own_after):
         return True
-    if at.beyond and _PRIOR_RIGHT_AFTER.match(at.beyond):
+    if (at.beyond and _PRIOR_RIGHT_AFTER.match(at.beyond)) or (at.aside and _PRIOR_RIGHT_AFTER.match(at.aside)):
+        return True
+    if at.outside and not at.is_first and _PRIOR_RIGHT_BEFORE.search(at.outside):
         return True
     if _has_prior_lead(text, at.number.start, at.number.start - len(at.before)):
         return True
@@ -724,6 +764,7 @@ def _may_be_prior(at: _Around) -> bool:
         _PRIOR_ANYWHERE.search(at.clause)
         or _DATE_RIGHT_AFTER.match(at.own_after)
         or (at.beyond and _DATE_RIGHT_AFTER.match(at.beyond))
+        or (at.aside and _DATE_RIGHT_AFTER.match(at.aside))
         or _PRIOR_WITH_EXAM_BEFORE.search(at.before)
         or _PRIOR_SIZE_BEFORE.search(at.before)
     )
@@ -783,8 +824,8 @@ _FOR_COMPARISON_AFTER = re.compile(
     r"\s*,?\s*(?:used\s+)?(?:for|as(?:\s+an?)?)\s+(?:internal\s+)?(?:comparison|reference)\b"
 )
 _REGION_RIGHT_BEFORE = re.compile(
-    r"[(,;]\s*(?:and\s+)?(?:the\s+)?(?:normal\s+|background\s+|mean\s+)*(?:liver|hepatic|mediastin\w*|mbp|aort\w*"
-    r"|spleen|splenic|muscle|marrow)"
+    r"[(,;]\s*(?:and\s+)?(?:the\s+)?(?:normal\s+|background\s+|mean\s+)*(?:(?P<usual>liver|hepatic|mediastin\w*|mbp"
+    r"|aort\w*)|spleen|splenic|muscle|marrow)"
     r"(?:\s+(?:activity|uptake|background|parenchyma|reference))?\s*[:=]?\s*"
     r"(?:(?:max\w*\s+)?(?:suv|standardi[sz]ed\s+uptake\s+value)[\s_-]*(?:max\w*|mean)?)?\s*(?:of|is|was|:|=|,)?\s*$"
 )
@@ -796,7 +837,9 @@ _SLICE_FOLLOWS = re.compile(
 def _is_reference(before: str, after: str, clause: str, own_after: str, is_first: bool) -> bool:
     if _REFERENCE_RIGHT_AFTER.match(own_after) or _FOR_COMPARISON_AFTER.match(own_after):
         return True
-    if not is_first and _REGION_RIGHT_BEFORE.search(before) and not _SLICE_FOLLOWS.match(after):
+    region = None if is_first else _REGION_RIGHT_BEFORE.search(before)
+    # A spleen or a muscle with a slice of its own may be a finding; the liver and the blood pool beside one are not.
+    if region is not None and (region["usual"] or not _SLICE_FOLLOWS.match(after)):
         return True
     if _REFERENCE_BEFORE_PAREN.search(before) and _COMPARE.search(before):
         # "... above the blood pool (SUV 1.9)": what stands in the parenthesis is the reference's own.
@@ -848,7 +891,7 @@ _ON_SLICE = re.compile(r"[^,;()\[\]]*\b(?:on|at|in)\b[^,;()\[\]]*")
 _SLICE_LEAD = re.compile(r"(?:axial|transaxial|pet|ct|fused|ac|#|\s|(?:series|se)\s*\d+,?)+$")
 _SLICE_CLAUSE_END = re.compile(r"[,;()\[\]]|\.\s|\b(?:compared|versus|vs)\b")
 _PRIOR_SLICE_BEFORE = re.compile(
-    rf"\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE}(?:\s*(?:exam|study|scan|pet/?ct|pet|seen|located|at|on|the|:|,|-))*\s*$"
+    rf"\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE},?(?:\s*(?:exam|study|scan|pet/?ct|pet|seen|located|at|on|the|:|-))*\s*$"
 )
 
 
