@@ -236,31 +236,48 @@ def _on_side(found: list[Candidate], volume: Volume, side: str, midline_mm: floa
 
 
 def _settle(located: list[_Located], settings: LocateSettings) -> list[_Located]:
-    """The same with several candidates settled: peaks that another finding needs are left to it, then prominence
-    decides."""
+    """The same with several candidates settled where something settles them; the others are ambiguous.
+
+    Peaks that another finding is alone to mean are left to it; this is repeated while it settles any.
+    """
     settled = list(located)
+    open_ = [n for n, one in enumerate(settled) if one.outcome is None and len(one.candidates) > 1]
     taken = {one.candidates[0].peak_ijk for one in settled if one.outcome is None and len(one.candidates) == 1}
-    for n, one in enumerate(settled):
-        if one.outcome is None and len(one.candidates) > 1:
-            rest = [c for c in one.candidates if c.peak_ijk not in taken] or list(one.candidates)
-            weights = {c: c.weight(settings.near_slices) for c in rest}
-            rest.sort(key=lambda c: -weights[c])
-            alone = len(rest) == 1
-            clear = not alone and weights[rest[0]] >= settings.decisive * weights[rest[1]]
-            if alone or clear:
-                taken.add(rest[0].peak_ijk)
-                settled[n] = replace(one, candidates=(rest[0],))
-            else:
-                places = "; ".join(str(c.peak_ijk) for c in rest)
-                settled[n] = replace(
-                    one,
-                    candidates=tuple(rest),
-                    outcome=Outcome.AMBIGUOUS,
-                    explanation=(
-                        f"{len(rest)} peaks of that SUVmax reach the slice, nothing settles which: voxels {places}"
-                    ),
-                )
+    progress = True
+    while open_ and progress:
+        progress = False
+        for n in list(open_):
+            candidates = settled[n].candidates
+            rest = [c for c in candidates if c.peak_ijk not in taken] or list(candidates)
+            meant = _meant(rest, settings)
+            if meant is not None:
+                settled[n] = replace(settled[n], candidates=(meant,))
+                taken.add(meant.peak_ijk)
+                open_.remove(n)
+                progress = True
+    for n in open_:
+        rest = [c for c in settled[n].candidates if c.peak_ijk not in taken]
+        places = "; ".join(str(c.peak_ijk) for c in rest)
+        settled[n] = replace(
+            settled[n],
+            candidates=tuple(rest),
+            outcome=Outcome.AMBIGUOUS,
+            explanation=f"{len(rest)} peaks of that SUVmax reach the slice, nothing settles which: voxels {places}",
+        )
     return settled
+
+
+def _meant(candidates: list[Candidate], settings: LocateSettings) -> Candidate | None:
+    """The candidate that is meant, or None: the only one, the only one whose peak is on the reported slice unless it is
+    faint, or one that weighs decisively more than the others."""
+    if len(candidates) == 1:
+        return candidates[0]
+    ordered = sorted(candidates, key=lambda c: -c.weight(settings.near_slices))
+    best, second = (c.weight(settings.near_slices) for c in ordered[:2])
+    on_slice = [c for c in candidates if c.slices_away == 0]
+    if len(on_slice) == 1 and on_slice[0].weight(settings.near_slices) >= settings.faint * best:
+        return on_slice[0]
+    return ordered[0] if best >= settings.decisive * second else None
 
 
 def _not_found(one: _Located, volume: Volume, settings: LesionSettings, ct_slices: SliceGrid | None) -> LesionResult:

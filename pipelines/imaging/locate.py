@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines.imaging.volume import Volume
 
-LOGIC_VERSION = "locate-2"
+LOGIC_VERSION = "locate-4"
 
 Ijk = tuple[int, int, int]
 
@@ -26,8 +26,10 @@ class LocateSettings:
     """Constants of the localisation; the first four are the published ones, in SUV.
 
     reach_mm: how far from the reported slice the peak of a basin may lie. stand_out and stand_out_suv: by how much
-    of its value, and by how many SUV, a peak must exceed its saddle. decisive: a candidate that stands out this many
-    times more than the next is the one meant.
+    of its value, and by how many SUV, a peak must exceed its saddle. Of several candidates: decisive: one that
+    weighs this many times more than the next is meant; near_slices: a peak so far from the reported slice weighs
+    half; faint: the only peak on the reported slice itself is meant unless it weighs less than this part of the
+    weightiest.
     """
 
     tolerance_suv: float = 0.1
@@ -39,6 +41,7 @@ class LocateSettings:
     stand_out_suv: float = 0.1
     decisive: float = 2.0
     near_slices: float = 4.0
+    faint: float = 0.25
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain values, for hashing."""
@@ -49,16 +52,21 @@ class LocateSettings:
         return self.background_weight * self.background_suv + self.max_weight * suvmax
 
 
+ROUNDING_SUV = 0.0501
+"""Reports give SUV to one decimal."""
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A peak that a sentence may mean. saddle_suv: level at which it joins a hotter peak (or the lowest level looked
-    at)."""
+    at). off_suv: how far its value is from the reported one."""
 
     peak_ijk: Ijk
     suvmax: float
     rule: str
     saddle_suv: float
     slices_away: int
+    off_suv: float = 0.0
 
     @property
     def prominence_suv(self) -> float:
@@ -99,26 +107,36 @@ class Locator:
             self.suv.array, self._state, k, np.float32(threshold), np.float32(suvmax + s.tolerance_suv + _EPSILON)
         )
         return [
-            Candidate(_ijk(p), float(v), "published", threshold, abs(int(p[2]) - k))
+            Candidate(_ijk(p), float(v), "published", threshold, abs(int(p[2]) - k), abs(float(v) - suvmax))
             for p, v in zip(peaks, values)
             if v >= suvmax - s.tolerance_suv - _EPSILON
         ]
 
     def basins(self, k: int, suvmax: float) -> list[Candidate]:
-        """Local maxima of the value whose own basin reaches slice k and stands out, the weightiest first."""
+        """Local maxima of the value whose own basin reaches slice k and stands out, the weightiest first.
+
+        Where there is none, the only maximum on slice k itself that rounds to the value, however little it stands out.
+        """
         s = self.settings
         reach = int(np.ceil(s.reach_mm / self.suv.spacing_mm[2]))
         low, high = max(0, k - reach), min(self.suv.shape[2], k + reach + 1)
         peaks = self._maxima(low, high, suvmax)
         floor = np.float32(s.threshold_suv(suvmax))
-        found = []
+        found, shallow = [], []
         for p in peaks:
             ijk = _ijk(p)
             value = float(self.suv.array[ijk])
-            need = max(s.stand_out * value, s.stand_out_suv)
             saddle, k_low, k_high = _basin(self.suv.array, self._state, *ijk, floor)
-            if value - saddle >= need and k_low <= k <= k_high:
-                found.append(Candidate(ijk, value, "basin", float(saddle), abs(ijk[2] - k)))
+            if not k_low <= k <= k_high:
+                continue
+            candidate = Candidate(ijk, value, "basin", float(saddle), abs(ijk[2] - k), abs(value - suvmax))
+            if candidate.prominence_suv >= max(s.stand_out * value, s.stand_out_suv):
+                found.append(candidate)
+            elif candidate.prominence_suv > 0 and candidate.slices_away == 0 and candidate.off_suv <= ROUNDING_SUV:
+                shallow.append(candidate)
+        # Alone and right on the slice to a tenth of an SUV, a shoulder of something hotter is meant after all.
+        if not found and len(shallow) == 1:
+            return shallow
         return sorted(found, key=lambda c: (-c.weight(s.near_slices), c.peak_ijk))
 
     def _maxima(self, k_low: int, k_high: int, suvmax: float) -> NDArray[np.int64]:

@@ -104,6 +104,13 @@ class TestFindLesions:
         assert result.outcome is Outcome.AMBIGUOUS
         assert result.explanation.count("(") == 2
 
+    def test_of_two_alike_the_one_with_its_peak_on_the_slice_is_meant(self, spheres):
+        volume = spheres([((36.0, 0.0, 0.0), 12.0, 8.0), ((-36.0, 0.0, 6.0), 12.0, 8.0)])
+        for point in ((36.0, 0.0, 0.0), (-36.0, 0.0, 6.0)):
+            result = find_lesions(volume, [request_at(volume, point)])[0]
+            assert result.outcome is Outcome.LESION
+            assert result.measures.centroid_x_mm == pytest.approx(point[0], abs=2.0)
+
     def test_a_lesion_that_touches_a_hotter_one_is_found_by_its_basin(self, spheres):
         volume = spheres([((-12.0, 0.0, 0.0), 11.0, 14.0), ((13.0, 0.0, 0.0), 11.0, 9.0)])
         result = find_lesions(volume, [request_at(volume, (16.0, 0.0, 0.0))])[0]
