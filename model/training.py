@@ -35,9 +35,10 @@ from model.checkpoints import (
     write_folder_atomically,
 )
 from model.config import QUESTION, ModelConfig, Stage, TrainingSettings
-from model.inputs import NEEDED_COLUMNS, Batch, LesionDataset, collate, epoch_batches, target_text
+from model.inputs import NEEDED_COLUMNS, Batch, Item, LesionDataset, collate, epoch_batches, target_text
 from model.language import teach_language
 from model.lora import add_lora, merge_lora
+from model.parallel import current_world
 from model.petar import Petar
 from model.plan import presets_that_fit
 from model.schedule import learning_rate_at
@@ -172,7 +173,8 @@ def train_stage(
         TrainingError: before the first step, for an empty split, samples that cannot be used, or a stage without data.
         CheckpointError: `init` does not fit the configuration, or the disk is full; the last good checkpoint is kept.
     """
-    home, out_dir = Path(home), Path(out_dir)
+    home, out_dir, texts = Path(home), Path(out_dir), list(texts)
+    world = current_world()
     _check_split(stage, "train", train)
     if settings.validation_samples:
         _check_split(stage, "val", val)
@@ -185,7 +187,7 @@ def train_stage(
         return done
 
     target_device = pick_device(device)
-    model, tokenizer, lineage = _start(config, settings, train, init, list(texts), target_device)
+    model, tokenizer, lineage = _start(config, settings, train, init, texts, target_device)
     train_set = LesionDataset(train, config, tokenizer, home, seed=settings.seed)
     val_set = LesionDataset(_spread(val, settings.validation_samples), config, tokenizer, home)
     _check_samples(stage, train_set, val_set)
@@ -200,7 +202,7 @@ def train_stage(
         _recompute_activations(model)
     total = sum(p.numel() for p in model.parameters())
     if not names:
-        save_checkpoint(final, model, tokenizer, Contract(config, lineage, versions()))
+        # Only the leading process writes; the others return the same result.
         result = StageResult(
             stage,
             final,
@@ -215,7 +217,10 @@ def train_stage(
             total,
             note="nothing to train: the configuration has no mask embedding",
         )
-        _write_result(result_path, result, identity)
+        if world.leads:
+            save_checkpoint(final, model, tokenizer, Contract(config, lineage, versions()))
+            _write_result(result_path, result, identity)
+        world.wait()
         return result
 
     run = _Run(
@@ -239,7 +244,6 @@ def train_stage(
     own = StageRecord(stage, data, len(train_set), progress.step, first, last, val_loss, settings.to_dict())
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     merge_lora(model.cpu())
-    save_checkpoint(final, model, tokenizer, Contract(config, (*lineage, own), versions()))
     result = StageResult(
         stage,
         final,
@@ -254,8 +258,11 @@ def train_stage(
         total,
         resumed,
     )
-    _write_result(result_path, result, identity)
-    run.forget()
+    if world.leads:
+        save_checkpoint(final, model, tokenizer, Contract(config, (*lineage, own), versions()))
+        _write_result(result_path, result, identity)
+        run.forget()
+    world.wait()
     return result
 
 
@@ -401,6 +408,11 @@ def _adamw_8bit() -> Callable[..., torch.optim.Optimizer]:
     return AdamW8bit
 
 
+def _collate_share(items: Sequence[Item], pad_id: int) -> Batch | None:
+    """A batch; None for no items, as where more processes than samples share one."""
+    return collate(items, pad_id) if items else None
+
+
 class _Run:
     """The loop of one stage: step, log, validate, save, and go on after a kill."""
 
@@ -421,7 +433,7 @@ class _Run:
         self.stage, self.model, self.tokenizer = stage, model, tokenizer
         self.train_set, self.val_set, self.settings = train_set, val_set, settings
         self.out_dir, self.identity, self.device, self.on_step = out_dir, identity, device, on_step
-        self.on_epoch = on_epoch
+        self.on_epoch, self.world = on_epoch, current_world()
         self.state_dir, self.best_dir, self.log_path = out_dir / "resume", out_dir / "best", out_dir / "log.jsonl"
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self.optimiser = _optimiser(self.parameters, settings)
@@ -437,6 +449,7 @@ class _Run:
             self._loop(progress)
         except torch.cuda.OutOfMemoryError as error:
             raise TrainingError(self._out_of_memory(error)) from error
+        self.world.wait()
         if self.settings.early_stop_epochs and self.best_dir.is_dir():
             load_weights(
                 self.model, read_tensors(self.best_dir / _WEIGHTS), allow_missing=True, source="the best epoch"
@@ -468,32 +481,37 @@ class _Run:
             entry = self._step(group, step, total)
             epoch_ends = step + 1 in self.plan.epoch_ends
             if epoch_ends and len(self.val_set):
-                entry["val_loss"] = self._validate()
+                own = self._validate() if self.world.leads else 0.0
+                entry["val_loss"] = self.world.from_leader(own, self.device)
             seconds = time.perf_counter() - began
             progress.step, progress.seconds = step + 1, progress.seconds + seconds
-            entry |= {"samples_per_s": sum(len(b.indices) for b in group) / seconds, "seconds": progress.seconds}
+            entry |= {"samples_per_s": sum(map(len, self.plan.steps[step])) / seconds, "seconds": progress.seconds}
             if self.device.type == "cuda":
                 entry["gpu_memory_gb"] = torch.cuda.max_memory_allocated(self.device) / 1e9
             progress.curve.append(entry)
             self._log(entry)
             if "val_loss" in entry and self.settings.early_stop_epochs:
                 self._judge(progress, entry["val_loss"])
-            if epoch_ends and self.on_epoch is not None:
+            if epoch_ends and self.on_epoch is not None and self.world.leads:
                 self.on_epoch(self.model, self.tokenizer, int(entry["epoch"]))
             if (step + 1) % self.settings.save_every_steps == 0 and step + 1 < total:
                 self._save(progress)
 
-    def _step(self, group: Sequence[Batch], step: int, total: int) -> dict[str, float]:
+    def _step(self, group: Sequence[Batch | None], step: int, total: int) -> dict[str, float]:
         rate = learning_rate_at(step, total, self.settings.learning_rate, self.settings.warmup_fraction)
         for part in self.optimiser.param_groups:
             part["lr"] = rate * part["share"]
         self.model.train()
-        tokens = sum(batch.n_answer_tokens for batch in group)
+        tokens = self.world.summed(sum(batch.n_answer_tokens for batch in group if batch), self.device)
         loss_sum = 0.0
         for batch in group:
+            if batch is None:
+                continue
             loss = self._loss(batch) / tokens
             loss.backward()
             loss_sum += loss.item()
+        loss_sum = self.world.summed(loss_sum, self.device)
+        self.world.sum_gradients(self.parameters.values())
         if not math.isfinite(loss_sum):
             raise TrainingError(
                 f"stage {self.stage}, step {step + 1}: expected a finite loss, got {loss_sum}: lower learning_rate"
@@ -527,9 +545,10 @@ class _Run:
                 tokens += batch.n_answer_tokens
         return total / tokens
 
-    def _batches(self, from_step: int) -> Iterator[Batch]:
-        keys = [batch for step in self.plan.steps[from_step:] for batch in step]
-        make = partial(collate, pad_id=self.tokenizer.pad_id)
+    def _batches(self, from_step: int) -> Iterator[Batch | None]:
+        """This process's share of every batch; None where it has none."""
+        keys = [self.world.share(batch) for step in self.plan.steps[from_step:] for batch in step]
+        make = partial(_collate_share, pad_id=self.tokenizer.pad_id)
         loader: DataLoader[Any] = DataLoader(
             self.train_set,
             batch_sampler=keys,  # type: ignore[arg-type]  # torch types it as lists of int; ours are (epoch, position)
@@ -543,7 +562,8 @@ class _Run:
     def _judge(self, progress: _Progress, val_loss: float) -> None:
         if progress.best_val_loss is None or val_loss < progress.best_val_loss:
             progress.best_val_loss, progress.epochs_since_best = val_loss, 0
-            write_folder_atomically(self.best_dir, lambda part: self._write_weights(part / _WEIGHTS))
+            if self.world.leads:
+                write_folder_atomically(self.best_dir, lambda part: self._write_weights(part / _WEIGHTS))
             return
         progress.epochs_since_best += 1
         progress.stopped = progress.epochs_since_best >= self.settings.early_stop_epochs
@@ -552,6 +572,9 @@ class _Run:
         save_file({n: p.detach().contiguous().cpu() for n, p in self.parameters.items()}, str(path))
 
     def _save(self, progress: _Progress) -> None:
+        if not self.world.leads:
+            return
+
         def write(part: Path) -> None:
             self._write_weights(part / _WEIGHTS)
             torch.save(self.optimiser.state_dict(), part / _OPTIMISER)
@@ -566,6 +589,7 @@ class _Run:
         stored = json.loads(path.read_text()) if path.is_file() else {}
         if stored.pop("identity", None) != self.identity:
             # Another run's best epoch must not end as this one's.
+            self.world.wait()
             self.forget()
             return _Progress()
         # What the stage freezes is as it started: only the trained part was saved.
@@ -576,9 +600,13 @@ class _Run:
         return _Progress(**stored)
 
     def _begin_log(self, progress: _Progress) -> None:
+        if not self.world.leads:
+            return
         self.log_path.write_text("".join(json.dumps(entry) + "\n" for entry in progress.curve))
 
     def _log(self, entry: dict[str, float]) -> None:
+        if not self.world.leads:
+            return
         with self.log_path.open("a") as file:
             file.write(json.dumps(entry) + "\n")
         if self.on_step is not None:
@@ -586,5 +614,7 @@ class _Run:
 
     def forget(self) -> None:
         """Drops the saved state once the checkpoint is there."""
+        if not self.world.leads:
+            return
         shutil.rmtree(self.state_dir, ignore_errors=True)
         shutil.rmtree(self.best_dir, ignore_errors=True)

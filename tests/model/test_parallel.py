@@ -1,0 +1,118 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+
+from model.checkpoints import read_tensors
+from model.config import TrainingSettings
+from model.parallel import World
+from model.train import main
+from model.training import train_stage
+
+ROOT = Path(__file__).parents[2]
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+import polars as pl
+import torch
+from model.config import ModelConfig, TrainingSettings
+from model.parallel import joined
+from model.training import train_stage
+torch.set_num_threads(1)
+told = json.loads(sys.argv[1])
+samples = pl.read_parquet(told["samples"])
+parts = [samples.filter(pl.col("split") == s) for s in ("train", "val")]
+with joined("cpu") as device:
+    train_stage(
+        "findings_full", *parts, ModelConfig.from_dict(told["config"]), TrainingSettings.from_dict(told["settings"]),
+        Path(told["home"]), Path(told["out"]), device=device,
+    )
+"""
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class TestWorld:
+    @pytest.mark.parametrize("size", [1, 2, 3, 5])
+    def test_shares_are_the_batch(self, size):
+        items = list(range(4))
+        shares = [World(rank, size).share(items) for rank in range(size)]
+        assert sorted(i for share in shares for i in share) == items
+
+    def test_alone_sums_nothing(self):
+        assert World().summed(3.0, torch.device("cpu")) == 3.0
+
+
+class TestTwoProcesses:
+    def test_train_what_one_trains(self, lake, micro, tmp_path):
+        # 9 samples in batches of 4: the last batch has one sample, so one process has none.
+        settings = TrainingSettings(epochs=2, batch_size=4, learning_rate=3e-3, validation_samples=3)
+        alone = train_stage("findings_full", lake.train, lake.val, micro, settings, lake.home, tmp_path / "alone")
+        lake.samples.write_parquet(tmp_path / "samples.parquet")
+        told = json.dumps(
+            {
+                "samples": str(tmp_path / "samples.parquet"), "config": micro.to_dict(), "settings": settings.to_dict(),
+                "home": str(lake.home), "out": str(tmp_path / "two"),
+            }
+        )  # fmt: skip
+        shared = {
+            "WORLD_SIZE": "2",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(free_port()),
+            "PYTHONPATH": str(ROOT),
+        }
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", SCRIPT, told],
+                env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                stderr=subprocess.PIPE,
+            )
+            for rank in range(2)
+        ]
+        for process in processes:
+            _, errors = process.communicate(timeout=120)
+            assert process.returncode == 0, errors.decode()
+        lines = [json.loads(line) for line in (tmp_path / "two/log.jsonl").read_text().splitlines()]
+        assert [e["loss"] for e in lines] == pytest.approx([e["loss"] for e in alone.curve], rel=1e-4)
+        one, two = (read_tensors(tmp_path / name / "checkpoint/model.safetensors") for name in ("alone", "two"))
+        assert all(torch.allclose(one[n], two[n], atol=1e-4) for n in one)
+
+
+class TestTrainCommand:
+    def write(self, lake, tmp_path):
+        folder = tmp_path / "lake/samples"
+        folder.mkdir(parents=True)
+        samples = lake.samples
+        for name in ("suv_path", "ct_path", "mask_path"):
+            samples = samples.with_columns((pl.lit(f"{lake.home}/") + pl.col(name)).alias(name))
+        samples.write_parquet(folder / "all.parquet")
+
+    def test_trains_from_the_lake(self, lake, tmp_path, capsys):
+        self.write(lake, tmp_path)
+        changes = '{"epochs": 1, "language_steps": 0, "validation_samples": 2}'
+        arguments = ["--home", str(tmp_path), "--stage", "findings_full", "--settings", changes, "--device", "cpu"]
+        assert main(arguments) == 0
+        assert json.loads(capsys.readouterr().out)["steps"] == 1
+        assert (tmp_path / "checkpoints/findings_full/checkpoint/model.safetensors").is_file()
+
+    def test_prints_the_plan_without_a_lake(self, tmp_path, capsys):
+        assert main(["--home", str(tmp_path), "--stage", "findings_full", "--preset", "petar-4b", "--plan"]) == 0
+        assert "4,012.38 M" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("changes", "words"), [("{}", "curate the cohort"), ('{"epoch": 1}', "epoch"), ("[", "JSON")]
+    )
+    def test_says_what_is_wrong(self, tmp_path, capsys, changes, words):
+        assert main(["--home", str(tmp_path), "--stage", "findings_full", "--settings", changes]) == 1
+        assert words in capsys.readouterr().err
