@@ -19,7 +19,7 @@ from pipelines.imaging import basins
 from pipelines.imaging.basins import basin_of
 from pipelines.imaging.volume import Box, Volume
 
-LOGIC_VERSION = f"contour-4 {basins.LOGIC_VERSION}"
+LOGIC_VERSION = f"contour-5 {basins.LOGIC_VERSION}"
 
 Ijk = tuple[int, int, int]
 
@@ -72,7 +72,7 @@ class ContourSettings:
     plateau: float = 0.7
     sharp_level: float = 0.45
     gradual_level: float = 0.25
-    edge_width_mm: tuple[float, float] = (4.0, 4.8)
+    edge_width_mm: tuple[float, float] = (4.3, 4.9)
     touching_part: float = 0.05
     touching_level: float = 0.38
     touching_width_mm: tuple[float, float] = (3.5, 4.8)

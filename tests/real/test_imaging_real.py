@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
+from scipy import ndimage
 
+from pipelines.imaging.contour import ContourSettings, StopReason, contour
+from pipelines.imaging.dicom import find_series, read_stack, stack_of
 from pipelines.imaging.exam import read_exam
 from pipelines.imaging.lesions import LesionRequest, LesionSettings, find_lesions
 from pipelines.imaging.measure import energy, global_peak, local_peak, measure, mesh_volume_ml
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.suv import suv_scale
-from pipelines.imaging.volume import load_nifti
+from pipelines.imaging.volume import Volume, load_nifti
 from pipelines.outcomes import ExamProblem, Outcome
 
 SHARED = Path(os.environ.get("PETAR_SHARED") or Path(__file__).resolve().parents[3] / "shared")
@@ -130,3 +133,29 @@ def test_real_exam_has_its_lesions_where_they_are(exam_id):
             peak = np.array([m.peak_x_mm, m.peak_y_mm, m.peak_z_mm])
             assert np.linalg.norm(peak - np.array(row["peak_ras_mm"].split(), dtype=float)) <= 6.0
             assert m.suvmax == pytest.approx(float(row["suvmax_reported"]), abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["pet_recon_1", "pet_recon_2"])
+def test_spheres_of_a_scanned_phantom_have_their_volume(tmp_path, name):
+    """NEMA image-quality phantom as plain activity: hot spheres with walls, a real point spread, noise and lung
+    insert."""
+    with tarfile.open(SHARED / "data" / "nema-iq" / "data.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    stack = stack_of(find_series(tmp_path / "data" / name)[0])
+    activity = read_stack(stack, np.array([float(d.RescaleSlope) for d in stack.datasets]))
+    background = float(np.median(activity.array[activity.array > 0.3 * np.percentile(activity.array, 95)]))
+    image = Volume((activity.array / background).astype(np.float32), activity.affine)
+    labels, count = ndimage.label(ndimage.gaussian_filter(image.array, 1.0) > 2.2)
+    volumes = []
+    for n in range(1, count + 1):
+        if (labels == n).sum() < 8:
+            continue
+        at = np.unravel_index(int(np.where(labels == n, image.array, 0).argmax()), image.shape)
+        made = contour(image, (int(at[0]), int(at[1]), int(at[2])), np.empty((0, 3), dtype=np.int64), ContourSettings())
+        assert made.stop_reason is StopReason.CONVERGED
+        volumes.append(made.mask.sum() * image.voxel_ml)
+    truth_ml = np.array([26.52, 11.49, 5.58, 2.57, 1.15, 0.52])
+    assert len(volumes) == 6
+    error = np.sort(volumes)[::-1] / truth_ml - 1
+    assert np.abs(error[:4]).max() < 0.18
+    assert np.abs(error[4:]).max() < 0.5
