@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipelines.reports.answers import AnswerCache, answer_key
+from pipelines.reports.answers import AnswerCache, CacheError, answer_key
 from pipelines.reports.prompting import Prompt
 from pipelines.reports.text import squeeze
 
@@ -220,7 +220,11 @@ class _Run:
             return Answer(None, f"unexpected {type(error).__name__}: {error}", raw, False)
         self._failures_in_a_row = 0
         if self._cache is not None:
-            self._cache.put(self._keys[text], self._server.model, self._prompt.version, text, raw)
+            try:
+                self._cache.put(self._keys[text], self._server.model, self._prompt.version, text, raw)
+            except CacheError as error:
+                # The answer is good; only a rerun will have to ask for it again.
+                log.error("reader %s: %s", self._name, error)
         return Answer(raw, None, raw, False)
 
     def _stop(self, message: str) -> None:

@@ -50,7 +50,7 @@ class SliceNumber:
 class Expressions:
     """All SUV values and slice numbers of a text, in reading order.
 
-    `unclaimed` holds the numbers that are known to be nothing: no SUV, slice, size, date, series or score.
+    `unclaimed` holds the numbers whose meaning is not known: no SUV, slice, size, date, series or score.
     """
 
     suvs: tuple[SuvValue, ...]
@@ -61,7 +61,9 @@ class Expressions:
 MAX_SUV = 500.0
 """Above this a number beside "SUV" is a slip (an activity, a slice), not an SUV."""
 MAX_SLICE = 3000
+"""Above this a number beside "slice" is no slice."""
 MAX_PAIR_OF_SLICES = 10
+"""Of "images 88/92" both are slices where they lie this close; of "image 88/230" the second is how many there are."""
 MAX_DIGITS = 8
 """A longer number is an identifier."""
 

@@ -202,6 +202,16 @@ class TestCache:
         a.close()
         b.close()
 
+    def test_full_disk_loses_no_answer(self, cache, monkeypatch, caplog):
+        def fail(*args):
+            raise CacheError("no space left")
+
+        monkeypatch.setattr(cache, "put", fail)
+        with serving(Stub()) as stub:
+            readings = reader_of(stub, cache).read(sentences_of(3))
+        assert [r.error for r in readings] == [None] * 3
+        assert "no space left" in caplog.text
+
     def test_file_of_another_kind_is_refused_with_its_name(self, tmp_path):
         path = tmp_path / "answers.sqlite"
         path.write_bytes(b"not a database at all, " * 100)
