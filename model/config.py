@@ -224,7 +224,9 @@ class TrainingSettings(_Config):
     """bfloat16 is autocast: the weights and the optimiser stay float32."""
     seed: int = 0
     workers: int = 0
-    """Processes that make inputs; 0 makes them in the training process."""
+    """Processes that make inputs; 0: a thread beside the training makes them."""
+    threads: int = 0
+    """Threads that torch computes with on a CPU; 0: as many as it likes."""
     save_every_steps: int = 200
     """How often the state from which a killed stage goes on is saved."""
     samples_per_epoch: int = 0
@@ -267,7 +269,14 @@ class TrainingSettings(_Config):
                 raise ValueError(f"expected {name} >= 1, got {getattr(self, name)}")
         if "bfloat16" in (self.weights_dtype, self.frozen_dtype) and self.precision != "bfloat16":
             raise ValueError(f"expected precision bfloat16 for weights stored so, got {self.precision}")
-        for name in ("samples_per_epoch", "validation_samples", "early_stop_epochs", "language_steps", "workers"):
+        for name in (
+            "samples_per_epoch",
+            "validation_samples",
+            "early_stop_epochs",
+            "language_steps",
+            "workers",
+            "threads",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"expected {name} >= 0, got {getattr(self, name)}")
 
@@ -293,6 +302,7 @@ def training_settings(preset_name: str, stage: Stage, **changes: Any) -> Trainin
             samples_per_epoch=320,
             validation_samples=64,
             language_rate=0.1,
+            threads=1,
             language_steps=300,
         )
     else:

@@ -32,10 +32,6 @@ class Crop:
     high_mm: Triple
     voxels: tuple[int, int, int]
 
-    def overlaps(self, low_mm: Triple, high_mm: Triple) -> bool:
-        """Whether a box in the same coordinates shares volume with this one."""
-        return all(a < d and c < b for a, b, c, d in zip(self.low_mm, self.high_mm, low_mm, high_mm))
-
 
 @dataclass(frozen=True)
 class MaskBox:
@@ -56,24 +52,34 @@ def global_crop(shape: tuple[int, int, int], spacing_mm: Triple, mask: MaskBox |
 
     `whole`: `field_voxels` of 3 mm, from the top slice down, centred in the axial plane; it needs no mask.
     `around`: the same in the plane, and `slices_around` voxels above and below the middle of the mask's box.
+    A lesion beyond that field (a foot, an arm) moves it along that axis until the mask's box is inside.
     """
     step = config.spacing_mm
     n_z, n_y, n_x = config.field_voxels
     middle = [(n - 1) / 2 * s for n, s in zip(shape, spacing_mm)]
     if config.global_crop == "whole":
-        top = (shape[2] - 0.5) * spacing_mm[2]
-        bottom = top - n_z * step
+        middle[2] = (shape[2] - 0.5) * spacing_mm[2] - n_z * step / 2
     else:
         if mask is None:
             raise ValueError("expected a mask: the crop around a lesion has no place without one")
         n_z = 2 * config.slices_around
         low, high = mask.extent_mm(spacing_mm)
-        bottom = (low[2] + high[2]) / 2 - n_z / 2 * step
-        top = bottom + n_z * step
-    half_x, half_y = n_x * step / 2, n_y * step / 2
-    return Crop(
-        (middle[0] - half_x, middle[1] - half_y, bottom), (middle[0] + half_x, middle[1] + half_y, top), (n_x, n_y, n_z)
-    )
+        middle[2] = (low[2] + high[2]) / 2
+    voxels = (n_x, n_y, n_z)
+    half = [n * step / 2 for n in voxels]
+    if mask is not None:
+        middle = [_held(m, h, low, high) for m, h, low, high in zip(middle, half, *mask.extent_mm(spacing_mm))]
+    low_mm, high_mm = (tuple(m + sign * h for m, h in zip(middle, half)) for sign in (-1, 1))
+    return Crop(low_mm, high_mm, voxels)  # type: ignore[arg-type]  # three axes
+
+
+def _held(middle: float, half: float, low: float, high: float) -> float:
+    """The middle of a field nearest to `middle` that holds low..high; the middle of both where the field is too
+    small.
+    """
+    if high - low >= 2 * half:
+        return (low + high) / 2
+    return min(max(middle, high - half), low + half)
 
 
 def focal_crop(spacing_mm: Triple, mask: MaskBox, config: InputsConfig, rng: np.random.Generator | None = None) -> Crop:
@@ -100,6 +106,7 @@ def focal_crop(spacing_mm: Triple, mask: MaskBox, config: InputsConfig, rng: np.
     return Crop(tuple((centre - sides / 2).tolist()), tuple((centre + sides / 2).tolist()), tuple(voxels.tolist()))
 
 
+@lru_cache(maxsize=1024)
 def _resize_weights(n_in: int, n_out: int, resize: Resize) -> Floats:
     """Weights (n_out, n_in). `area` averages what an output voxel covers when shrinking; enlarging is always linear."""
     if resize == "area" and n_out < n_in:
@@ -109,34 +116,42 @@ def _resize_weights(n_in: int, n_out: int, resize: Resize) -> Floats:
         weights = np.maximum(weights, 0)
         return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
     positions = np.clip((np.arange(n_out) + 0.5) * n_in / n_out - 0.5, 0, n_in - 1)
-    return _linear_weights(positions, n_in)
+    return _linear_weights(positions, n_in)[0]
 
 
-def _linear_weights(positions: NDArray[np.float64], n_in: int) -> Floats:
-    """Linear interpolation at index positions; half a voxel beyond the ends repeats the end, farther out is nothing."""
+def _linear_weights(positions: NDArray[np.float64], n_in: int) -> tuple[Floats, int]:
+    """Weights (positions, voxels from `start` on) of linear interpolation at rising index positions, and `start`.
+
+    Half a voxel beyond the ends repeats the end, farther out is nothing.
+    """
     inside = (positions > -0.5 - 1e-6) & (positions < n_in - 0.5 + 1e-6)
     clipped = np.clip(positions, 0, n_in - 1)
-    lower = np.minimum(np.floor(clipped).astype(int), max(n_in - 2, 0))
+    lower = np.minimum(clipped.astype(np.intp), max(n_in - 2, 0))
     upper = np.minimum(lower + 1, n_in - 1)
     share = clipped - lower
-    weights = np.zeros((len(positions), n_in), np.float32)
+    start = int(lower[0])
+    weights = np.zeros((len(positions), int(upper[-1]) + 1 - start), np.float32)
     rows = np.arange(len(positions))
-    np.add.at(weights, (rows, lower), (1 - share) * inside)
-    np.add.at(weights, (rows, upper), share * inside)
-    return weights
+    weights[rows, lower - start] = (1 - share) * inside
+    # A single voxel is its own neighbour.
+    weights[rows, upper - start] += share * inside
+    return weights, start
 
 
 @lru_cache(maxsize=4096)
 def _axis_weights(
     n_in: int, spacing_mm: float, low_mm: float, high_mm: float, voxels: int, n_out: int, resize: Resize
-) -> tuple[csr_array, int, int]:
-    """Sparse weights (n_out, stop - start) over the voxels start..stop of an axis, output in falling order of index."""
+) -> tuple[Floats, int, int]:
+    """Weights (n_out, stop - start) over the voxels start..stop of an axis, output in falling order of index."""
     centres = low_mm + (np.arange(voxels) + 0.5) * (high_mm - low_mm) / voxels
-    weights = _resize_weights(voxels, n_out, resize) @ _linear_weights(centres / spacing_mm, n_in)
-    used = np.flatnonzero(weights.any(axis=0))
-    start, stop = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
+    linear, start = _linear_weights(centres / spacing_mm, n_in)
+    weights = _resize_weights(voxels, n_out, resize) @ linear
     # Falling: from the head, from the front, from the patient's right.
-    return csr_array(np.ascontiguousarray(weights[::-1, start:stop])), start, stop
+    return np.ascontiguousarray(weights[::-1]), start, start + weights.shape[1]
+
+
+_DENSE_SIDE = 64
+"""Up to this side of the output dense products are quicker than sparse ones."""
 
 
 def sample(
@@ -147,7 +162,7 @@ def sample(
     resize: Resize,
     window: Callable[[NDArray[np.generic]], Floats],
 ) -> Floats:
-    """The crop of an array (i, j, k) as float32 (z, y, x). Only the voxels of the crop are read, then windowed, then
+    """The crop of an array (i, j, k) as float32 (z, y, x). Only voxels of the crop are read, then windowed, then
     resized.
 
     Beyond the array it is 0, the low end of the window.
@@ -166,11 +181,17 @@ def sample(
     ]
     (w_z, z0, z1), (w_y, y0, y1), (w_x, x0, x1) = axes
     block = window(array[x0:x1, y0:y1, z0:z1].T)
-    # z first: it shrinks most, and it is the slowest axis in the file. Then plane by plane, which stays in the cache.
-    slab = (w_z @ block.reshape(z1 - z0, -1)).reshape(-1, y1 - y0, x1 - x0)
+    # z first: it shrinks most, and it is the slowest axis in the file.
+    flat = block.reshape(z1 - z0, -1)
+    if max(shape_zyx) <= _DENSE_SIDE:
+        slab = (w_z @ flat).reshape(-1, y1 - y0, x1 - x0)
+        return np.matmul(np.matmul(w_y, slab), w_x.T)
+    # Each output voxel is of few: sparse, and plane by plane, which stays in the cache.
+    slab = (csr_array(w_z) @ flat).reshape(-1, y1 - y0, x1 - x0)
+    sparse_y, sparse_x = csr_array(w_y), csr_array(w_x)
     out = np.empty(shape_zyx, np.float32)
     for plane, target in zip(slab, out):
-        target[:] = (w_x @ (w_y @ plane).T).T
+        target[:] = (sparse_x @ (sparse_y @ plane).T).T
     return out
 
 
@@ -184,8 +205,9 @@ def unit_window(low: float, high: float) -> Callable[[NDArray[np.generic]], Floa
         out = np.array(values, dtype=np.float32, order="C")
         out -= low
         out *= 1.0 / (high - low)
-        np.nan_to_num(out, copy=False, nan=0.0, posinf=1.0, neginf=0.0)
-        return np.clip(out, 0.0, 1.0, out=out)
+        # fmax and fmin take the number where the other is none.
+        np.fmax(out, 0.0, out=out)
+        return np.fmin(out, 1.0, out=out)
 
     return apply
 

@@ -20,6 +20,7 @@ from model.checkpoints import Checkpoint, load_checkpoint
 from model.config import QUESTION
 from model.crops import MaskBox
 from model.inputs import ExamImages, Item, LesionDataset, LesionImages, SampleError, collate, place_mask
+from model.threads import limited_threads
 from model.tokenizer import NUMBER_TOKEN, SIZE_VALUE, SLICE_VALUE, SUV_VALUE
 from pipelines.imaging.volume import Volume, resample_to
 from pipelines.schemas import frame
@@ -27,6 +28,7 @@ from pipelines.schemas import frame
 log = logging.getLogger(__name__)
 
 _SUV_MEAN, _SUV_PEAK = re.compile(r"mean", re.IGNORECASE), re.compile(r"peak", re.IGNORECASE)
+_SMALL_MODEL = 10_000_000
 _MM_PER_UNIT = {"mm": 1.0, "cm": 10.0}
 
 
@@ -91,15 +93,18 @@ def answer(
     batch = collate(items, tokenizer.pad_id, pad_left=True).to(device)
     model = checkpoint.model.to(device).eval()
     room = model.config.language.max_positions - batch.input_ids.shape[1]
-    tokens = model.generate(
-        batch.input_ids,
-        batch.attention_mask,
-        batch.images,
-        batch.focal,
-        max_new_tokens=min(max_new_tokens, room),
-        eos_id=tokenizer.eos_id,
-        pad_id=tokenizer.pad_id,
-    )
+    # One thread for a tiny model: see `limited_threads`.
+    small = sum(p.numel() for p in model.parameters()) < _SMALL_MODEL
+    with limited_threads(1 if small else 0):
+        tokens = model.generate(
+            batch.input_ids,
+            batch.attention_mask,
+            batch.images,
+            batch.focal,
+            max_new_tokens=min(max_new_tokens, room),
+            eos_id=tokenizer.eos_id,
+            pad_id=tokenizer.pad_id,
+        )
     return [tokenizer.decode(row.tolist()) for row in tokens]
 
 

@@ -176,13 +176,6 @@ class LesionImages:
         exam = self.exam(row)
         mask = self.mask(row, exam)
         wide = global_crop(exam.pet.shape, exam.pet.spacing_mm, mask, self.config.inputs)
-        low, high = mask.extent_mm(exam.pet.spacing_mm)
-        if not wide.overlaps(low, high):
-            size = [round(b - a) for a, b in zip(wide.low_mm, wide.high_mm)]
-            raise SampleError(
-                f"expected a mask inside the global crop of {size} mm, got one wholly outside: use "
-                "global_crop='around' or a larger field_voxels"
-            )
         return wide, focal_crop(exam.pet.spacing_mm, mask, self.config.inputs, rng), mask, exam
 
     def tensors(self, row: Mapping[str, Any], rng: np.random.Generator | None = None) -> tuple[Tensor, Tensor | None]:
@@ -194,8 +187,8 @@ class LesionImages:
         """
         wide, close, mask, exam = self.crops(row, rng)
         if self.config.inputs.global_crop == "whole":
-            # The same for all lesions of an exam.
-            pictures = self._globals.get(row["suv_path"], lambda: self._pictures(exam, wide))
+            # The same for nearly all lesions of an exam.
+            pictures = self._globals.get((row["suv_path"], wide), lambda: self._pictures(exam, wide))
         else:
             pictures = self._pictures(exam, wide)
         images = self._with_mask(pictures, mask, exam, wide)

@@ -43,6 +43,7 @@ from model.petar import Petar
 from model.plan import presets_that_fit
 from model.schedule import learning_rate_at
 from model.stages import TrainingError, freeze_for
+from model.threads import limited_threads, made_ahead
 from model.tokenizer import PetarTokenizer, load_tokenizer, mask_measured_numbers, train_tokenizer
 from model.weights import load_public_weights
 from pipelines.hashing import hash_of
@@ -173,7 +174,40 @@ def train_stage(
         TrainingError: before the first step, for an empty split, samples that cannot be used, or a stage without data.
         CheckpointError: `init` does not fit the configuration, or the disk is full; the last good checkpoint is kept.
     """
-    home, out_dir, texts = Path(home), Path(out_dir), list(texts)
+    with limited_threads(settings.threads):
+        return _train_stage(
+            stage,
+            train,
+            val,
+            config,
+            settings,
+            Path(home),
+            Path(out_dir),
+            init,
+            on_step,
+            texts=list(texts),
+            reuse=reuse,
+            device=device,
+            on_epoch=on_epoch,
+        )
+
+
+def _train_stage(
+    stage: Stage,
+    train: pl.DataFrame,
+    val: pl.DataFrame,
+    config: ModelConfig,
+    settings: TrainingSettings,
+    home: Path,
+    out_dir: Path,
+    init: Path | None,
+    on_step: OnStep | None,
+    *,
+    texts: Sequence[str],
+    reuse: bool,
+    device: str,
+    on_epoch: OnEpoch | None,
+) -> StageResult:
     world = current_world()
     _check_split(stage, "train", train)
     if settings.validation_samples:
@@ -326,7 +360,7 @@ def _identity(
     texts: Iterable[str],
 ) -> str:
     # What does not change the weights does not make another run.
-    fixed = replace(settings, workers=0, save_every_steps=1).to_dict()
+    fixed = replace(settings, workers=0, threads=0, save_every_steps=1).to_dict()
     start = None if init is None else read_contract(Path(init)).to_dict()
     return hash_of(TRAINING_VERSION, stage, train, val, config.to_dict(), fixed, start, sorted(set(texts)))
 
@@ -549,13 +583,16 @@ class _Run:
         """This process's share of every batch; None where it has none."""
         keys = [self.world.share(batch) for step in self.plan.steps[from_step:] for batch in step]
         make = partial(_collate_share, pad_id=self.tokenizer.pad_id)
+        if not self.settings.workers:
+            # A thread and no process: it shares the exam cache, and nothing is forked in a process that has threads.
+            return made_ahead(keys, lambda batch: make([self.train_set[key] for key in batch]))
         loader: DataLoader[Any] = DataLoader(
             self.train_set,
             batch_sampler=keys,  # type: ignore[arg-type]  # torch types it as lists of int; ours are (epoch, position)
             collate_fn=make,
             num_workers=self.settings.workers,
             pin_memory=self.device.type == "cuda",
-            prefetch_factor=4 if self.settings.workers else None,
+            prefetch_factor=4,
         )
         return iter(loader)
 

@@ -130,6 +130,22 @@ class TestGlobalCrop:
         assert crop.high_mm[2] == pytest.approx(199.5 * 2)
         assert crop.low_mm[2] == pytest.approx(199.5 * 2 - 352 * 3)
 
+    @given(
+        st.tuples(sides, sides, sides),
+        st.tuples(*[st.integers(0, 80)] * 3),
+        spacings,
+        st.sampled_from(["whole", "around"]),
+    )
+    @settings(max_examples=60, deadline=None)
+    def test_always_holds_the_mask_and_keeps_its_size(self, size, origin, spacing, kind):
+        mask = MaskBox(np.ones(size, np.uint8), origin)
+        config = InputsConfig(global_crop=kind, field_voxels=(40, 40, 40), slices_around=20)
+        crop = global_crop((92, 92, 92), (spacing,) * 3, mask, config)
+        low, high = mask.extent_mm((spacing,) * 3)
+        assert all(c <= m + 1e-6 for c, m in zip(crop.low_mm, low))
+        assert all(c >= m - 1e-6 for c, m in zip(crop.high_mm, high))
+        assert [b - a for a, b in zip(crop.low_mm, crop.high_mm)] == pytest.approx([120] * 3)
+
     def test_around_is_centred_on_the_lesion(self):
         mask = MaskBox(np.ones((2, 2, 4), np.uint8), (1, 1, 50))
         crop = global_crop((100, 100, 200), (4, 4, 2), mask, InputsConfig(slices_around=80))
