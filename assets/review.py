@@ -1,5 +1,7 @@
 """Review: the gallery that opens from disk, the answers read back, and how well readers and slice conventions do."""
 
+from dataclasses import replace
+
 import dagster as dg
 from dagster._core.definitions.metadata import RawMetadataValue
 
@@ -102,7 +104,9 @@ def _in_words(accuracy: Accuracy) -> str:
 def reader_scorecard(workspace: Workspace) -> dg.MaterializeResult:
     """Each reader and their ensemble on labelled sentences: slice and SUV right, and how often a wrong pair passes."""
     config = workspace.readers()
-    card = score(load_labelled(), config.readers, workspace.settings().consensus)
+    consensus = workspace.settings().consensus
+    consensus = replace(consensus, weights={**config.weights, **consensus.weights})
+    card = score(load_labelled(), config.readers, consensus)
     wrong = (
         card.answers.filter(card.answers["verdict"] != "right") if "verdict" in card.answers.columns else card.answers
     )

@@ -36,6 +36,8 @@ _DEMO_SETTINGS = """\
 val = 0.2
 test = 0.2
 anatomy_per_exam = 12
+[model]
+effort = 0.4
 """
 # Failures are told in one line each; the whole story is in the UI.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -1,6 +1,7 @@
 """Training: label maps of organs, samples, and the six stages from one checkpoint to the next."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import dagster as dg
 import polars as pl
@@ -107,8 +108,9 @@ def _stage_asset(stage: Stage, previous: dg.AssetsDefinition) -> dg.AssetsDefini
         home = workspace.paths
         defaults = workspace.settings().model
         name = config.preset or defaults.preset
-        epochs = config.epochs or defaults.epochs
-        changes = {"epochs": epochs} if epochs else {}
+        full = training_settings(name, stage)
+        epochs = config.epochs or defaults.epochs or max(1, round(full.epochs * defaults.effort))
+        chosen = replace(full, epochs=epochs, language_steps=round(full.language_steps * defaults.effort))
         table = Lake(home.lake).read_table("samples")
         own = table.filter(table["kind"] == {"anatomy": "anatomy", "findings": "finding"}[kind])
         init = None if previous is samples else home.checkpoints / previous.key.to_user_string() / "checkpoint"
@@ -123,7 +125,7 @@ def _stage_asset(stage: Stage, previous: dg.AssetsDefinition) -> dg.AssetsDefini
                 own.filter(own["split"] == "train"),
                 own.filter(own["split"] == "val"),
                 preset(name),
-                training_settings(name, stage, **changes),
+                chosen,
                 home.root,
                 home.checkpoints / stage,
                 init,

@@ -26,7 +26,7 @@ SHAPE, SPACING_MM = (200, 200, 335), (3.65, 3.65, 3.27)
 
 
 def write_lake(home: Path, n_exams: int) -> pl.DataFrame:
-    """Samples of noise with four boxes an exam, from a lesion's size to an organ's; PET and CT as the lake stores them."""
+    """Samples of noise with four boxes an exam, from a lesion's size to an organ's; as the lake stores them."""
     rng = np.random.default_rng(0)
     affine = np.diag([*SPACING_MM, 1.0])
     rows = []

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from model.baselines import nearest_neighbour, template
-from model.metrics import METRICS, ScoreSettings, published_scores, score
+from model.metrics import METRICS, ScoreSettings, metrics_version, published_scores, score
 from pipelines import atomic
 from pipelines.catalog import build_catalog
 from pipelines.hashing import hash_of
@@ -20,9 +20,6 @@ _FOOTNOTE = (
 )
 
 HELD_OUT = ("val", "test")
-
-METRICS_VERSION = 1
-"""Raised when a metric gives another value for the same texts."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ def update_scores(home: Home, settings: ScoreSettings = ScoreSettings()) -> Tabl
     predictions = lake.shard_meta("predictions")
     made_from = {
         "predictions": predictions.rows_digest if predictions else "",
-        "logic": hash_of(METRICS_VERSION, sorted(METRICS), settings),
+        "logic": metrics_version(settings),
     }
     if meta is not None and meta.inputs.get("made_from") == made_from:
         return TableReport(lake.read_table("scores"), meta.rows_digest, 0, meta.n_rows)

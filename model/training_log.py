@@ -20,6 +20,7 @@ def stage_line(stage: str, result: Mapping[str, Any]) -> str:
         return f"{stage:<20}{result['note']}"
     validation = "" if result["val_loss"] is None else f", validation {result['val_loss']:.3f}"
     return (
-        f"{stage:<20}loss {result['loss_first']:.3f} -> {result['loss_last']:.3f}{validation}; {result['n_samples']} samples, "
-        f"{result['steps']} steps, {result['trainable_parameters']:,} of {result['total_parameters']:,} parameters, {result['seconds']:.0f} s"
+        f"{stage:<20}loss {result['loss_first']:.3f} -> {result['loss_last']:.3f}{validation}; "
+        f"{result['n_samples']} samples, {result['steps']} steps, {result['trainable_parameters']:,} of "
+        f"{result['total_parameters']:,} parameters, {result['seconds']:.0f} s"
     )

@@ -29,6 +29,8 @@ class ModelSettings:
     """`tiny` (a CPU, seconds), `small` (one consumer GPU) or `petar-4b`."""
     epochs: int = 0
     """Epochs of every stage; 0: the preset's for each."""
+    effort: float = 1.0
+    """Part of the preset's epochs, and of the steps that teach a model without weights its language, to train."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ test = 0.3
 anatomy_per_exam = 4
 [model]
 epochs = 1
+effort = 0.05
 """
 
 

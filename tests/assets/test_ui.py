@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
+DG = Path(sys.executable).parent / "dg"
 START_TIMEOUT_S = 180
 
 
@@ -50,8 +51,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = (home / "ui.log").open("w")
     # As in a shell script: without the default handling of INT the servers below would outlive their parent.
     process = subprocess.Popen(
-        ["env", "--default-signal=INT", str(Path(sys.executable).parent / "dg"), "dev", "--host", "127.0.0.1"]
-        + ["--port", str(port)],
+        ["env", "--default-signal=INT", str(DG), "dev", "--host", "127.0.0.1", "--port", str(port)],
         cwd=ROOT,
         env=environment,
         stdout=log,
