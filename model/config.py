@@ -303,7 +303,7 @@ def training_settings(preset_name: str, stage: Stage, **changes: Any) -> Trainin
             validation_samples=64,
             language_rate=0.1,
             threads=1,
-            language_steps=300,
+            language_steps=150,
         )
     else:
         rate = {"projector": 1e-4, "mask": 1e-4, "full": 5e-5}[part]

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,68 +19,14 @@ from model.checkpoints import Checkpoint, load_checkpoint
 from model.config import QUESTION
 from model.crops import MaskBox
 from model.inputs import ExamImages, Item, LesionDataset, LesionImages, SampleError, collate, place_mask
+from model.numbers import Measured, measured_of, put_in_measured
 from model.threads import limited_threads
-from model.tokenizer import NUMBER_TOKEN, SIZE_VALUE, SLICE_VALUE, SUV_VALUE
 from pipelines.imaging.volume import Volume, resample_to
 from pipelines.schemas import frame
 
 log = logging.getLogger(__name__)
 
-_SUV_MEAN, _SUV_PEAK = re.compile(r"mean", re.IGNORECASE), re.compile(r"peak", re.IGNORECASE)
 _SMALL_MODEL = 10_000_000
-_MM_PER_UNIT = {"mm": 1.0, "cm": 10.0}
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What is known of a lesion from its mask and its row; None where it is not."""
-
-    suvmax: float | None = None
-    slice: int | None = None
-    suvmean: float | None = None
-    suvpeak: float | None = None
-    diameter_mm: float | None = None
-    mtv_ml: float | None = None
-
-
-def put_in_measured(text: str, measured: Measured) -> str:
-    """The text with measured values in place of the numbers that stand after SUV and slice words and before units of
-    size.
-
-    Numbers and `[#]` alike are replaced. A number whose measured value is unknown becomes `[#]`: what the model guessed
-    never passes for a measurement. Sizes in several dimensions become the largest diameter.
-    """
-
-    def suv(match: re.Match[str]) -> str:
-        before = match["before"]
-        value = (
-            measured.suvmean
-            if _SUV_MEAN.search(before)
-            else measured.suvpeak
-            if _SUV_PEAK.search(before)
-            else measured.suvmax
-        )
-        return before + (NUMBER_TOKEN if value is None else f"{value:.1f}")
-
-    def slice_number(match: re.Match[str]) -> str:
-        return match["before"] + (NUMBER_TOKEN if measured.slice is None else str(measured.slice))
-
-    def size(match: re.Match[str]) -> str:
-        unit = match["after"].strip(" -").lower()
-        if unit in _MM_PER_UNIT and measured.diameter_mm is not None:
-            return f"{measured.diameter_mm / _MM_PER_UNIT[unit]:.{0 if unit == 'mm' else 1}f}{match['after']}"
-        if unit in ("ml", "cc") and measured.mtv_ml is not None:
-            return f"{measured.mtv_ml:.1f}{match['after']}"
-        return NUMBER_TOKEN + match["after"]
-
-    return SIZE_VALUE.sub(size, SLICE_VALUE.sub(slice_number, SUV_VALUE.sub(suv, text)))
-
-
-def measured_of(row: Mapping[str, Any]) -> Measured:
-    """The measured values that a row of `samples` (or of `lesions`) carries."""
-    return Measured(
-        **{name: row.get(name) for name in ("suvmax", "slice", "suvmean", "suvpeak", "diameter_mm", "mtv_ml")}
-    )
 
 
 def answer(

@@ -19,7 +19,8 @@ from torch.utils.data import Dataset
 
 from model.config import ModelConfig
 from model.crops import Crop, MaskBox, focal_crop, global_crop, sample, sample_mask, unit_window
-from model.tokenizer import Encoded, PetarTokenizer, mask_measured_numbers
+from model.numbers import mask_measured_numbers
+from model.tokenizer import Encoded, PetarTokenizer
 from pipelines.imaging.volume import Volume, load_nifti, resample_to
 
 NEEDED_COLUMNS = ("sample_id", "exam_id", "question", "target", "suv_path", "ct_path", "mask_path", "mask_label")

@@ -2,7 +2,6 @@
 both.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,28 +13,6 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from model.config import IMAGE_TOKEN, NUMBER_TOKEN, QUESTION, SPECIAL_TOKENS, ModelConfig
 
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
-
-_SUV_WORDS = r"\b(?:SUV(?:[ _-]?(?:max|mean|peak|bw|lbm))?|SUL(?:max|peak)?)\b"
-_SLICE_WORDS = r"\b(?:(?:axial\s+)?(?:slices?|images?)|im)\b"
-_LINKS = (
-    r"value|number|no\.?|max(?:imum)?|uptake|of|is|was|about|approximately|up\s+to|at|on|to|measuring|now|currently"
-)
-_BETWEEN = rf"(?:\s*(?:\[?\(?\s*(?:{_LINKS})\b|[:=#~(,]))*\s*"
-_NUMBER = r"(?:\[#\]|\d+(?:\.\d+)?)"
-_UNIT = r"(?:cm|mm|mL|ml|cc|HU|hounsfield\s+units?|g/mL|%|percent)"
-
-SUV_VALUE = re.compile(rf"(?P<before>{_SUV_WORDS}{_BETWEEN})(?P<number>{_NUMBER})", re.IGNORECASE)
-SLICE_VALUE = re.compile(rf"(?P<before>{_SLICE_WORDS}{_BETWEEN})(?P<number>{_NUMBER})(?!\.?\d)", re.IGNORECASE)
-SIZE_VALUE = re.compile(
-    rf"(?P<number>{_NUMBER}(?:\s*(?:cm|mm)?\s*[x×]\s*{_NUMBER})*)(?P<after>\s*-?{_UNIT}(?![A-Za-z]))", re.IGNORECASE
-)
-
-
-def mask_measured_numbers(text: str) -> str:
-    """The text with `[#]` for every SUV, slice and size. Numbers that name anatomy stay: L5, segment 7, station 4R."""
-    text = SUV_VALUE.sub(lambda m: m["before"] + NUMBER_TOKEN, text)
-    text = SLICE_VALUE.sub(lambda m: m["before"] + NUMBER_TOKEN, text)
-    return SIZE_VALUE.sub(lambda m: re.sub(_NUMBER, lambda _: NUMBER_TOKEN, m["number"]) + m["after"], text)
 
 
 class TokenizerError(ValueError):

@@ -38,13 +38,14 @@ from model.config import QUESTION, ModelConfig, Stage, TrainingSettings
 from model.inputs import NEEDED_COLUMNS, Batch, Item, LesionDataset, collate, epoch_batches, target_text
 from model.language import teach_language
 from model.lora import add_lora, merge_lora
+from model.numbers import mask_measured_numbers
 from model.parallel import current_world
 from model.petar import Petar
 from model.plan import presets_that_fit
 from model.schedule import learning_rate_at
 from model.stages import TrainingError, freeze_for
 from model.threads import limited_threads, made_ahead
-from model.tokenizer import PetarTokenizer, load_tokenizer, mask_measured_numbers, train_tokenizer
+from model.tokenizer import PetarTokenizer, load_tokenizer, train_tokenizer
 from model.weights import load_public_weights
 from pipelines.hashing import hash_of
 
@@ -68,7 +69,7 @@ class StageResult:
     stage: str
     checkpoint: Path
     loss_first: float | None
-    """Mean over the first steps (a twentieth of all, at least one)."""
+    """Mean over the first steps (a fifth of all, at least one)."""
     loss_last: float | None
     """Mean over as many last steps."""
     val_loss: float | None
@@ -272,7 +273,7 @@ def _train_stage(
     )
     progress, resumed = run.go()
     losses = [entry["loss"] for entry in progress.curve]
-    window = max(1, len(losses) // 20)
+    window = max(1, len(losses) // 5)
     first, last = float(np.mean(losses[:window])), float(np.mean(losses[-window:]))
     val_loss = next((e["val_loss"] for e in reversed(progress.curve) if "val_loss" in e), None)
     own = StageRecord(stage, data, len(train_set), progress.step, first, last, val_loss, settings.to_dict())

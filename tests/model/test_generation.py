@@ -7,8 +7,9 @@ import torch
 
 from model import describe as describe_command
 from model.checkpoints import Contract, build_model, load_checkpoint, save_checkpoint
-from model.generation import Measured, answer, describe, generate, measure, put_in_measured
+from model.generation import answer, describe, generate, measure
 from model.inputs import LesionDataset, place_mask
+from model.numbers import Measured
 from pipelines import schemas
 from pipelines.imaging.volume import Volume, load_nifti, save_nifti
 
@@ -18,28 +19,6 @@ def checkpoint(micro, tokenizer, tmp_path):
     torch.manual_seed(3)
     save_checkpoint(tmp_path / "checkpoint", build_model(micro, tokenizer), tokenizer, Contract(micro))
     return tmp_path / "checkpoint"
-
-
-class TestPutInMeasured:
-    measured = Measured(suvmax=7.94, slice=103, diameter_mm=23.4, mtv_ml=4.21)
-
-    @pytest.mark.parametrize(
-        ("text", "expected"),
-        [
-            ("Left lung, SUVmax [#], slice [#].", "Left lung, SUVmax 7.9, slice 103."),
-            ("SUV max of 99.9 (slice 5)", "SUV max of 7.9 (slice 103)"),
-            ("a 9.9 x 1.0 cm mass", "a 2.3 cm mass"),
-            ("a [#] mm mass of 3 mL", "a 23 mm mass of 4.2 mL"),
-            ("L5 vertebra, segment 7", "L5 vertebra, segment 7"),
-            ("SUVmean 3.3", "SUVmean [#]"),
-            ("50 % larger", "[#] % larger"),
-        ],
-    )
-    def test_replaces_what_was_generated(self, text, expected):
-        assert put_in_measured(text, self.measured) == expected
-
-    def test_unknown_values_never_keep_a_guess(self):
-        assert put_in_measured("SUVmax 8.8, slice 12", Measured()) == "SUVmax [#], slice [#]"
 
 
 class TestAnswer:
