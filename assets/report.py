@@ -98,18 +98,33 @@ def _model(con: duckdb.DuckDBPyConnection, workspace: Workspace) -> list[str]:
     lines += ["", f"texts on held-out lesions ({min(_EXAMPLES, len(held_out))} of {len(held_out)}):"]
     for finding, reference, predicted in held_out[:_EXAMPLES]:
         lines += [f"  {finding}", f"    report  {reference[:_WIDTH]}", f"    model   {predicted[:_WIDTH]}"]
-    scores = con.sql(
-        "select model, split, metric, round(value, 3) as value, round(low, 3) as low, round(high, 3) as high, n, "
-        "status, note from scores "
-        "order by status, split, metric, model"
+    lines += ["", "scoreboard, test split, 95 % interval over patients", str(_board(con))]
+    missing = con.sql(
+        "select metric, any_value(note) from scores where status = 'not computed' group by 1 order by 1"
+    ).fetchall()
+    lines += [f"  not computed  {metric}: {note}" for metric, note in missing]
+    lines.append(f"  all splits and published rows: {workspace.paths.root / 'scoreboard.md'}")
+    return lines
+
+
+def _board(con: duckdb.DuckDBPyConnection) -> str:
+    """The computed scores of the test split, a metric a line and a model a column, the paper's own row last."""
+    rows = con.sql(
+        "select metric, model, value, low, high, n, status from scores "
+        "where (status = 'computed' and split = 'test') or (status = 'published' and model like 'PETAR%') "
+        "order by status, metric, model"
     ).pl()
+    interval = pl.format(" [{}, {}]", pl.col("low").round(2), pl.col("high").round(2))
+    cell = pl.col("value").round(3).cast(pl.String) + pl.when(pl.col("low").is_null()).then(pl.lit("")).otherwise(
+        interval
+    )
+    wide = rows.with_columns(cell=cell).pivot("model", index="metric", values="cell", maintain_order=True).fill_null("")
     with pl.Config(
         tbl_rows=-1,
         tbl_cols=-1,
-        fmt_str_lengths=60,
+        fmt_str_lengths=40,
         tbl_width_chars=180,
         tbl_hide_dataframe_shape=True,
         tbl_hide_column_data_types=True,
     ):
-        lines += ["", "scoreboard", str(scores)]
-    return lines
+        return str(wide)
