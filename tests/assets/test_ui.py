@@ -96,7 +96,15 @@ class TestTheUi:
         edges = {n["assetKey"]["path"][0]: {d["path"][0] for d in n["dependencyKeys"]} for n in nodes}
         assert edges["lesions"] == {"exams", "findings"}
         assert edges["scoreboard"] == {"scores"}
-        assert {n["groupName"] for n in nodes} == {"exams", "reports", "lesions", "samples", "training", "evaluation"}
+        assert {n["groupName"] for n in nodes} == {
+            "exams",
+            "reports",
+            "lesions",
+            "review",
+            "samples",
+            "training",
+            "evaluation",
+        }
 
     def test_offers_the_schedules_and_sensors(self, ui: str) -> None:
         data = ask(
