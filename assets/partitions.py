@@ -68,7 +68,8 @@ def stage_metadata(report: StageReport) -> dict[str, dg.MetadataValue | int]:
     rows.
     """
     metadata: dict[str, dg.MetadataValue | int] = {
-        "dagster/row_count": report.frame.height,
+        "dagster/row_count": report.total_rows,
+        "dagster/partition_row_count": report.frame.height,
         "recomputed": report.counts.recomputed,
         "reused": report.counts.reused,
         "removed": report.counts.removed,

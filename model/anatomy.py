@@ -12,6 +12,7 @@ import polars as pl
 from pipelines.hashing import hash_of
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti, resample_to
+from pipelines.reports.lexicon import REGIONS
 from pipelines.schemas import frame
 from pipelines.splits import SplitSettings, split_of
 
@@ -47,7 +48,8 @@ _CLASS_NAMES: tuple[str, ...] = (
 CLASSES: Mapping[int, str] = dict(enumerate(_CLASS_NAMES, 1))
 """Label value -> class name of TotalSegmentator v2, task `total`: 117 classes from 1."""
 
-HEAD_NECK, CHEST, ABDOMEN_PELVIS, MUSCULOSKELETAL = "Head/Neck", "Chest", "Abdomen/Pelvis", "Musculoskeletal"
+HEAD_NECK, CHEST, ABDOMEN_PELVIS, MUSCULOSKELETAL = REGIONS
+"""As the findings name them, so that one word is learnt for one region."""
 
 _REGIONS: tuple[tuple[str, str], ...] = (
     (r"brain|thyroid|carotid|spinal_cord", HEAD_NECK),

@@ -68,6 +68,8 @@ class StageReport:
     frame: pl.DataFrame
     version: str
     quarantined: int
+    total_rows: int
+    """Rows of the table over all shards."""
 
 
 def stage_inputs(
@@ -143,7 +145,9 @@ def run_stage(
         table, shard, update.frame, {"keys": update.keys, "failed": failed, "inputs": inputs if whole else None}
     )
     frame = lake.read_shard(table, shard)
-    return StageReport(table, shard, update.counts, frame, written.rows_digest, written.quarantined)
+    metas = [lake.shard_meta(table, path.stem) for path in lake.files(table)]
+    total = sum(meta.n_rows for meta in metas if meta is not None)
+    return StageReport(table, shard, update.counts, frame, written.rows_digest, written.quarantined, total)
 
 
 @dataclass(frozen=True)

@@ -73,14 +73,17 @@ def _wordnet(folder: Path) -> WordNetCorpusReader:
 
 def _as_nltk_has_it(folder: Path) -> Path:
     """A copy of a WordNet folder at the only place that nltk opens, under corpora/wordnet, until the process ends."""
-    made = Path(_temporary(folder).name) / "corpora" / "wordnet"
-    if not made.exists():
-        made.mkdir(parents=True)
-        for path in folder.iterdir():
+    root = _temporary(folder).name
+    made = Path(root) / "corpora" / "wordnet"
+    if not (made / "lexnames").exists():
+        made.mkdir(parents=True, exist_ok=True)
+        # Debian keeps programs and pictures in folders beside the database.
+        for path in (p for p in folder.iterdir() if p.is_file()):
             shutil.copyfile(path, made / path.name)
         if not (made / "lexnames").exists():
             (made / "lexnames").write_text(_lexnames())
-        nltk.data.path.insert(0, _temporary(folder).name)
+    if root not in nltk.data.path:
+        nltk.data.path.insert(0, root)
     return made
 
 

@@ -199,7 +199,7 @@ class TestReviewByKeyboard:
 class TestPage:
     def test_numbers_and_side_are_highlighted_and_markup_is_text(self, browser, opened):
         press(browser, "r")
-        sentence = browser.find_element(By.CSS_SELECTOR, ".sentence")
+        sentence = wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, ".sentence"), "the sentence")[0]
         assert sentence.text == SENTENCE.format(1)
         marks = sentence.find_elements(By.TAG_NAME, "mark")
         assert [(m.get_attribute("class"), m.text) for m in marks] == [("side", "left"), ("suv", "4.2"), ("slice", "1")]
@@ -217,7 +217,7 @@ class TestPage:
 
     def test_every_picture_that_is_named_is_there(self, browser, opened):
         press(browser, "r")
-        picture = browser.find_element(By.ID, "picture")
+        picture = wait_for(lambda: browser.find_elements(By.ID, "picture"), "the page")[0]
         wait_for(lambda: browser.execute_script("return arguments[0].naturalWidth", picture), "the picture")
 
     def test_a_page_of_one_finding_has_an_address(self, browser, opened):
