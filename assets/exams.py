@@ -2,10 +2,9 @@
 
 import dagster as dg
 
-from assets.partitions import CURATION_OWNERS, SHARDS, changed, column_schema, stage_metadata
+from assets.partitions import CURATION_OWNERS, SHARDS, changed, column_schema, run_shard, stage_metadata
 from assets.resources import Workspace
 from pipelines.cohort import CohortError, observe_cohort
-from pipelines.curation import run_stage
 from pipelines.imaging import exam as exam_module
 from pipelines.sharding import shard_name
 
@@ -45,15 +44,7 @@ def exam_manifest(workspace: Workspace) -> dg.DataVersionsByPartition:
 )
 def exams(context: dg.AssetExecutionContext, config: ShardConfig, workspace: Workspace) -> dg.MaterializeResult:
     """One row an exam: its PET as SUV and its CT on the PET's grid, or the reason why there is no volume."""
-    report = run_stage(
-        workspace.paths,
-        "exams",
-        int(context.partition_key),
-        workspace.settings().curation,
-        workspace.readers(),
-        only=config.only_exams,
-        log=context.log,
-    )
+    report = run_shard(context, workspace, "exams", config.only_exams)
     problems = report.frame.filter(report.frame["status"] == "problem")
     for row in problems.iter_rows(named=True):
         context.log.warning("exam %s: %s: %s", row["exam_id"], row["problem"], row["message"])

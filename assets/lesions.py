@@ -3,14 +3,12 @@
 import dagster as dg
 
 from assets.exams import ShardConfig, exams
-from assets.partitions import CURATION_OWNERS, SHARDS, changed, column_schema, stage_metadata
+from assets.partitions import CURATION_OWNERS, SHARDS, changed, column_schema, overridden, run_shard, stage_metadata
 from assets.pictures import picture
 from assets.reports import findings
 from assets.resources import Workspace
-from pipelines.curation import run_stage
 from pipelines.imaging import lesions as lesions_module
 from pipelines.quality.pictures import exam_picture
-from pipelines.settings import SettingsError, merge, parse
 
 
 class LesionsConfig(ShardConfig):
@@ -36,21 +34,8 @@ def lesions(context: dg.AssetExecutionContext, config: LesionsConfig, workspace:
     """One row an accepted finding: a lesion with its mask and measures, or why it is not in the image (table
     `localisations`).
     """
-    settings = workspace.settings()
-    if config.lesions:
-        try:
-            settings = merge(settings, {"lesions": parse(config.lesions, "config.lesions")}, "config")
-        except SettingsError as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
-    report = run_stage(
-        workspace.paths,
-        "localisations",
-        int(context.partition_key),
-        settings.curation,
-        workspace.readers(),
-        only=config.only_exams,
-        log=context.log,
-    )
+    settings = overridden(workspace, "lesions", config.lesions)
+    report = run_shard(context, workspace, "localisations", config.only_exams, settings)
     found = report.frame.filter(report.frame["outcome"] == "lesion")
     metadata = {**stage_metadata(report), "lesions": found.height, "not located": report.frame.height - found.height}
     if found.height and report.counts.recomputed:

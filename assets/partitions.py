@@ -3,8 +3,10 @@
 import dagster as dg
 import polars as pl
 
+from assets.resources import Workspace
 from pipelines import schemas
-from pipelines.curation import StageReport
+from pipelines.curation import StageReport, run_stage
+from pipelines.settings import ProjectSettings, SettingsError, merge, parse
 from pipelines.sharding import SHARD_NAMES
 
 SHARDS = dg.StaticPartitionsDefinition(list(SHARD_NAMES))
@@ -79,3 +81,37 @@ def stage_metadata(report: StageReport) -> dict[str, dg.MetadataValue | int]:
     if report.frame.height:
         metadata["first rows"] = table_sample(report.frame)
     return metadata
+
+
+def run_shard(
+    context: dg.AssetExecutionContext,
+    workspace: Workspace,
+    table: str,
+    only_exams: list[str],
+    settings: ProjectSettings | None = None,
+) -> StageReport:
+    """Brings the shard of a run up to date; `settings` where a run's own differ from the workspace's."""
+    return run_stage(
+        workspace.paths,
+        table,
+        int(context.partition_key),
+        (settings or workspace.settings()).curation,
+        workspace.readers(),
+        only=only_exams,
+        log=context.log,
+    )
+
+
+def overridden(workspace: Workspace, name: str, toml: str) -> ProjectSettings:
+    """The workspace's settings with the parameters of one table of them replaced by a run's TOML lines.
+
+    Raises:
+        Failure: a parameter that does not exist; a rerun would not change that.
+    """
+    settings = workspace.settings()
+    if not toml:
+        return settings
+    try:
+        return merge(settings, {name: parse(toml, f"config.{name}")}, "config")
+    except SettingsError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error

@@ -3,12 +3,11 @@
 import dagster as dg
 
 from assets.exams import ShardConfig, exam_manifest
-from assets.partitions import CURATION_OWNERS, SHARDS, changed, column_schema, stage_metadata
+from assets.partitions import CURATION_OWNERS, SHARDS, changed, column_schema, overridden, run_shard, stage_metadata
 from assets.resources import Workspace
-from pipelines.curation import StageReport, run_stage
+from pipelines.curation import StageReport
 from pipelines.reports import consensus as consensus_module
 from pipelines.reports import sentences as sentences_module
-from pipelines.settings import SettingsError, merge, parse
 
 
 class ReadingsConfig(ShardConfig):
@@ -38,15 +37,7 @@ def sentences(context: dg.AssetExecutionContext, config: ShardConfig, workspace:
     """One row a unit of the report that can be a finding, with its character span; candidates hold an SUV and a
     slice.
     """
-    report = run_stage(
-        workspace.paths,
-        "sentences",
-        int(context.partition_key),
-        workspace.settings().curation,
-        workspace.readers(),
-        only=config.only_exams,
-        log=context.log,
-    )
+    report = run_shard(context, workspace, "sentences", config.only_exams)
     return _result(report, candidates=report.frame.filter("is_candidate").height)
 
 
@@ -64,15 +55,7 @@ def readings(context: dg.AssetExecutionContext, config: ReadingsConfig, workspac
     """One row a candidate sentence and reader: the slice and the SUVmax of the current exam that the reader sees in
     it.
     """
-    report = run_stage(
-        workspace.paths,
-        "readings",
-        int(context.partition_key),
-        workspace.settings().curation,
-        workspace.readers(),
-        only=config.only_exams,
-        log=context.log,
-    )
+    report = run_shard(context, workspace, "readings", config.only_exams)
     return _result(report, errors=report.frame["error"].drop_nulls().len())
 
 
@@ -88,21 +71,8 @@ def readings(context: dg.AssetExecutionContext, config: ReadingsConfig, workspac
 )
 def findings(context: dg.AssetExecutionContext, config: FindingsConfig, workspace: Workspace) -> dg.MaterializeResult:
     """One row a finding, or a candidate sentence that gives none: `accepted`, or the reason of its rejection."""
-    settings = workspace.settings()
-    if config.consensus:
-        try:
-            settings = merge(settings, {"consensus": parse(config.consensus, "config.consensus")}, "config")
-        except SettingsError as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
-    report = run_stage(
-        workspace.paths,
-        "findings",
-        int(context.partition_key),
-        settings.curation,
-        workspace.readers(),
-        only=config.only_exams,
-        log=context.log,
-    )
+    settings = overridden(workspace, "consensus", config.consensus)
+    report = run_shard(context, workspace, "findings", config.only_exams, settings)
     accepted = report.frame.filter(report.frame["outcome"] == "accepted").height
     return _result(report, accepted=accepted, rejected=report.frame.height - accepted)
 
