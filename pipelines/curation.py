@@ -29,7 +29,8 @@ from pipelines.reports import consensus as consensus_module
 from pipelines.reports import sentences as sentences_module
 from pipelines.reports import structure as structure_module
 from pipelines.reports.config import ReadersConfig
-from pipelines.reports.consensus import ConsensusSettings, decide_exam
+from pipelines.reports.consensus import ConsensusSettings, TextFinding, decide_exam
+from pipelines.reports.llm_structure import FAILED_NOTE
 from pipelines.reports.readers import Reading
 from pipelines.reports.sentences import Sentence, split_report
 from pipelines.rows import Counts, Rows, update_exams
@@ -339,14 +340,28 @@ def _findings_stage(
         for exam_id, (patient_id, own) in sentences.items()
     }
 
-    def compute(exam_id: str) -> tuple[Rows, bool]:
-        patient_id, own = sentences[exam_id]
-        found = decide_exam([s for s in own if s.is_candidate], readings[exam_id], consensus)
-        if readers.structurer is not None:
-            found = readers.structurer.apply(found)
-        return [{**asdict(f), "exam_id": exam_id, "patient_id": patient_id} for f in found], False
+    decided: dict[str, list[TextFinding]] = {}
 
-    return _Stage(keys, compute)
+    def prepare(exam_ids: Sequence[str]) -> None:
+        decided.clear()
+        for exam_id in exam_ids:
+            candidates = [s for s in sentences[exam_id][1] if s.is_candidate]
+            decided[exam_id] = decide_exam(candidates, readings[exam_id], consensus)
+        if readers.structurer is not None:
+            # One call for many exams, so that the server always has enough questions to batch.
+            for finding in readers.structurer.apply([f for found in decided.values() for f in found]):
+                found = decided[finding.exam_id]
+                found[[f.finding_id for f in found].index(finding.finding_id)] = finding
+
+    def compute(exam_id: str) -> tuple[Rows, bool]:
+        patient_id, _ = sentences[exam_id]
+        found = decided[exam_id]
+        failed = [f.explanation for f in found if FAILED_NOTE in f.explanation]
+        if failed:
+            log.warning("exam %s: %d findings keep the rules' fields, the next run asks again", exam_id, len(failed))
+        return [{**asdict(f), "exam_id": exam_id, "patient_id": patient_id} for f in found], bool(failed)
+
+    return _Stage(keys, compute, prepare=prepare)
 
 
 def _sentences_by_exam(home: Home, lake: Lake, shard: int) -> dict[str, tuple[str, list[Sentence]]]:

@@ -21,6 +21,9 @@ from pipelines.reports.text import clean, lower, squeeze
 
 LOGIC_VERSION = 1
 
+FAILED_NOTE = "Fields by rules, the model failed"
+"""Stands in the explanation of a finding that the model gave no fields; another run may mend it."""
+
 _SIDES = ("left", "right", "bilateral", "midline")
 _COMPARISONS = ("new", "increased", "decreased", "stable", "none")
 _KEYS = ("region", "organ", "subsite", "laterality", "suvmax", "slice", "comparison", "findings")
@@ -88,7 +91,7 @@ def _fields_of(finding: TextFinding) -> Fields:
 
 def _with_fields(finding: TextFinding, structured: Structured) -> TextFinding:
     notes = [f"Refused of the model: {'; '.join(structured.refused)}."] if structured.refused else []
-    notes += [f"Fields by rules, the model failed: {structured.error}."] if structured.error else []
+    notes += [f"{FAILED_NOTE}: {structured.error}."] if structured.error else []
     return replace(finding, **asdict(structured.fields), explanation=" ".join([finding.explanation, *notes]))
 
 

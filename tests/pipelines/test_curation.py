@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import polars as pl
 import pytest
@@ -14,10 +15,11 @@ from pipelines.home import Home
 from pipelines.lake import Lake
 from pipelines.phantom import add_exam
 from pipelines.reports.config import ReadersConfig, load_readers
-from pipelines.reports.consensus import ConsensusSettings
+from pipelines.reports.consensus import ConsensusSettings, TextFinding
+from pipelines.reports.llm_structure import FAILED_NOTE, LlmStructurer
 from pipelines.reports.readers import RulesReader
 from pipelines.rows import Counts
-from pipelines.sharding import N_SHARDS
+from pipelines.sharding import N_SHARDS, shard_of
 
 READERS = load_readers()
 
@@ -184,3 +186,32 @@ class TestAFailure:
         assert (counts["exams"].failed, row["problem"]) == (1, "failed")
         assert "the disk is on fire" in row["message"]
         assert curate(home, cohort)["exams"].recomputed == 1
+
+
+class FailingStructurer:
+    """Stands for a structuring model whose server is down until it is mended."""
+
+    version = "stub-1"
+
+    def __init__(self) -> None:
+        self.is_down, self.calls = True, 0
+
+    def apply(self, findings: list[TextFinding]) -> list[TextFinding]:
+        self.calls += 1
+        note = f" {FAILED_NOTE}: the server is down." if self.is_down else ""
+        return [replace(f, explanation=f.explanation + note) if f.outcome == "accepted" else f for f in findings]
+
+
+class TestAStructurerThatFails:
+    def test_leaves_the_rules_fields_and_is_asked_again(self, own: tuple[Path, Home]) -> None:
+        _, home = own
+        structurer = FailingStructurer()
+        readers = ReadersConfig(READERS.readers, READERS.weights, cast(LlmStructurer, structurer))
+        accepted = Lake(home.lake).read_table("findings").filter(pl.col("outcome") == "accepted")
+        shard = shard_of(accepted["patient_id"][0])
+        first = run_stage(home, "findings", shard, CurationSettings(), readers)
+        structurer.is_down = False
+        second = run_stage(home, "findings", shard, CurationSettings(), readers)
+        assert first.counts.failed > 0
+        assert (second.counts.failed, second.counts.recomputed) == (0, first.counts.failed)
+        assert structurer.calls == 2
