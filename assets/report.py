@@ -37,6 +37,8 @@ def text(workspace: Workspace, done: "Done", *, whole: bool) -> str:
         f"queries     make query NAME=funnel HOME_DIR={home.root}    (NAME empty: all of them)",
         f"UI          make ui HOME_DIR={home.root} COHORT={workspace.cohort}",
     ]
+    if (home.gallery / "index.html").exists():
+        lines.append(f"review      {home.gallery / 'index.html'}")
     return "\n".join(lines)
 
 
