@@ -5,12 +5,11 @@ import dagster as dg
 from assets.catalog import catalog, dataset_card
 from assets.exams import exam_manifest, exams
 from assets.lesions import lesions
-from assets.partitions import SHARDS
 from assets.reports import findings, readings, sentences
 from assets.resources import Workspace
 from pipelines.cohort import CohortError, cohort_state, observe_cohort
-from pipelines.curation import is_current
-from pipelines.sharding import N_SHARDS, shard_name
+from pipelines.curation import stale_shards
+from pipelines.sharding import shard_name
 
 observe = dg.define_asset_job(
     "observe",
@@ -54,12 +53,6 @@ def cohort_sensor(context: dg.SensorEvaluationContext, workspace: Workspace) -> 
     return dg.RunRequest(run_key=f"observe-{state}")
 
 
-def _stale_shards(workspace: Workspace) -> list[int]:
-    """Shards whose tables were not made from what lies below them now."""
-    settings, readers, home = workspace.settings().curation, workspace.readers(), workspace.paths
-    return [shard for shard in range(N_SHARDS) if not is_current(home, shard, settings, readers)]
-
-
 @dg.schedule(
     job=curate,
     cron_schedule="0 2 * * *",
@@ -73,7 +66,7 @@ def nightly_recuration(
         versions = observe_cohort(workspace.cohort_folder, workspace.paths.manifest)
     except CohortError as error:
         return dg.SkipReason(str(error))
-    stale = _stale_shards(workspace)
+    stale = stale_shards(workspace.paths, workspace.settings().curation, workspace.readers())
     if not stale:
         return dg.SkipReason("no shard changed")
     night = context.scheduled_execution_time.date().isoformat()
@@ -101,4 +94,3 @@ changed_shards = dg.AutomationConditionSensorDefinition(
 JOBS = [observe, curate, publish]
 SENSORS = [cohort_sensor, changed_shards]
 SCHEDULES = [nightly_recuration, weekly_observation]
-__all__ = ["JOBS", "SCHEDULES", "SENSORS", "SHARDS"]

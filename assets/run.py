@@ -23,7 +23,7 @@ from assets import report
 from assets.definitions import build_defs
 from assets.resources import COHORT_SETTINGS_NAME, Workspace, workspace_from
 from pipelines.cohort import CohortError, check_cohort
-from pipelines.curation import is_current
+from pipelines.curation import stale_shards
 from pipelines.phantom import PhantomSettings, write_cohort
 from pipelines.reports.config import ReadersError
 from pipelines.settings import SettingsError
@@ -90,7 +90,7 @@ class Runner:
         if not self.job("observe"):
             return
         home, settings, readers = self.workspace.paths, self.workspace.settings().curation, self.workspace.readers()
-        stale = [s for s in range(N_SHARDS) if not is_current(home, s, settings, readers)]
+        stale = stale_shards(home, settings, readers)
         print(f"curate: {len(stale)} of {N_SHARDS} shards to do", flush=True)
         for shard in stale:
             self.job("curate", shard_name(shard))

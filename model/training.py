@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -47,6 +46,7 @@ from model.stages import TrainingError, freeze_for
 from model.threads import limited_threads, made_ahead
 from model.tokenizer import PetarTokenizer, load_tokenizer, train_tokenizer
 from model.weights import load_public_weights
+from pipelines import atomic
 from pipelines.hashing import hash_of
 
 log = logging.getLogger(__name__)
@@ -378,9 +378,7 @@ def _finished(result_path: Path, final: Path, identity: str) -> StageResult | No
 
 def _write_result(path: Path, result: StageResult, identity: str) -> None:
     stored = {**asdict(result), "checkpoint": str(result.checkpoint), "identity": identity}
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(json.dumps(stored))
-    os.replace(beside, path)
+    atomic.write_bytes(path, json.dumps(stored).encode())
 
 
 def _start(

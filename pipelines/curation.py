@@ -34,6 +34,7 @@ from pipelines.reports.llm_structure import FAILED_NOTE
 from pipelines.reports.readers import Reading
 from pipelines.reports.sentences import Sentence, split_report
 from pipelines.rows import Counts, Rows, update_exams
+from pipelines.sharding import N_SHARDS
 
 TABLES = ("exams", "sentences", "readings", "findings", "localisations")
 """The sharded tables in the order in which they are made."""
@@ -100,6 +101,11 @@ def is_current(home: Home, shard: int, settings: CurationSettings, readers: Read
         if meta.inputs.get("inputs") != stage_inputs(home, table, shard, settings, readers):
             return False
     return True
+
+
+def stale_shards(home: Home, settings: CurationSettings, readers: ReadersConfig) -> list[int]:
+    """Shards that are not current, in order."""
+    return [shard for shard in range(N_SHARDS) if not is_current(home, shard, settings, readers)]
 
 
 def run_stage(
