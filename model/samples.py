@@ -12,7 +12,7 @@ from pipelines import samples as samples_module
 from pipelines.anatomy import TARGET_NAME
 from pipelines.curation import curation_version
 from pipelines.hashing import hash_of
-from pipelines.home import Home
+from pipelines.home import Home, exam_of
 from pipelines.lake import Lake
 from pipelines.samples import SampleSettings, finding_samples
 
@@ -61,7 +61,9 @@ def build_samples(home: Home, label_maps: Mapping[str, str], settings: SampleSet
 
 def found_label_maps(home: Home) -> dict[str, str]:
     """Label maps that the asset `anatomy` left beside the volumes: exam id -> path under PETAR_HOME."""
-    return {p.parent.name: str(p.relative_to(home.root)) for p in sorted(home.volumes.glob(f"*/{TARGET_NAME}"))}
+    return {
+        exam_of(p.parent.name): str(p.relative_to(home.root)) for p in sorted(home.volumes.glob(f"*/{TARGET_NAME}"))
+    }
 
 
 def _state(path: Path) -> tuple[int, int]:

@@ -1,7 +1,25 @@
 """Where everything that is written lies: the folders below PETAR_HOME."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
+
+_NO_FILE_NAME = re.compile(r'[\x00-\x1f/\\%:*?"<>|\x7f]')
+
+
+def folder_name(exam_id: str) -> str:
+    """Name of an exam's folder: its id, with what no file system takes, or what would lead out of the folder above, as
+    %XX.
+    """
+    if not exam_id.strip("."):
+        return exam_id.replace(".", "%2E")
+    return _NO_FILE_NAME.sub(lambda match: f"%{ord(match[0]):02X}", exam_id)
+
+
+def exam_of(name: str) -> str:
+    """Exam whose folder has this name."""
+    return unquote(name)
 
 
 @dataclass(frozen=True)
@@ -57,8 +75,8 @@ class Home:
 
     def volume_folder(self, exam_id: str) -> Path:
         """Folder of one exam's volumes."""
-        return self.volumes / exam_id
+        return self.volumes / folder_name(exam_id)
 
     def mask_folder(self, exam_id: str) -> Path:
         """Folder of one exam's masks."""
-        return self.masks / exam_id
+        return self.masks / folder_name(exam_id)
