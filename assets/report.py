@@ -72,7 +72,9 @@ def _curation(con: duckdb.DuckDBPyConnection) -> list[str]:
         f"lesions     {n} of {patients} patients" + (f", median {volume} mL and SUVmax {suvmax}" if n else ""),
     ]
     for exam, problem, message in con.sql(
-        "select exam_id, problem, message from exams where status <> 'ok' order by exam_id limit 20"
+        "select exam_id, problem, message from exams where status <> 'ok' "
+        "union all select exam_id, 'report', report_message from exams where report_message is not null "
+        "order by exam_id limit 20"
     ).fetchall():
         lines.append(f"  problem   {exam}: {problem}: {message}")
     return lines

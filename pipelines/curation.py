@@ -197,7 +197,7 @@ def _exams_stage(
     entries = {e.exam_id: e for e in read_manifest(home.manifest, shard)[1]}
     logic = _logic_key("exams", settings, readers)
     keys = {
-        e.exam_id: hash_of(logic, e.image_fingerprint, e.folder is None, e.has_report, e.tracer)
+        e.exam_id: hash_of(logic, e.image_fingerprint, e.folder is None, e.has_report, e.tracer, e.report_problem)
         for e in entries.values()
     }
 
@@ -247,6 +247,7 @@ def _exam_row(entry: ExamEntry, home: Home, settings: CurationSettings) -> dict[
         "tracer": entry.tracer or exam.facts.tracer,
         "suv_path": str(suv_path.relative_to(home.root)),
         "ct_path": str(ct_path.relative_to(home.root)) if exam.ct is not None else None,
+        "report_message": entry.report_problem,
         "ct_n_slices": exam.ct_slices.n_slices if exam.ct_slices else None,
         "ct_first_mm": exam.ct_slices.first_mm if exam.ct_slices else None,
         "ct_step_mm": exam.ct_slices.step_mm if exam.ct_slices else None,
@@ -262,6 +263,7 @@ def _problem_row(entry: ExamEntry, problem: ExamProblem, message: str) -> dict[s
         "status": "problem",
         "problem": problem.value,
         "message": message,
+        "report_message": entry.report_problem,
         "tracer": entry.tracer,
         "image_fingerprint": entry.image_fingerprint or None,
     }

@@ -16,7 +16,7 @@ import polars as pl
 from pipelines.outcomes import ExamProblem, Outcome
 from pipelines.sharding import N_SHARDS
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when a table changes in a way that older files do not satisfy; stored in every file and compared on
 reading.
 """
@@ -139,6 +139,7 @@ class Exams(ShardRow):
     suv_max = real("Largest SUV of the exam", "SUV", low=0)
     has_ct = flag("Whether a CT is there on the PET's grid")
     ct_message = string("Why there is no CT", null=True, empty=True)
+    report_message = string("What was wrong with the exam's report", null=True)
     ct_n_slices = integer("Axial slices of the CT as it was stored", low=1)
     ct_first_mm = real("Lowest of them (RAS z)", "mm")
     ct_step_mm = real("From each of them to the next, feet to head", "mm", above=0)

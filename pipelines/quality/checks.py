@@ -55,6 +55,12 @@ def check_usable_exams(exams: pl.DataFrame, most_unusable: float = 0.5) -> Check
     return CheckResult(**{**result.__dict__, "passed": within})
 
 
+def check_reports(exams: pl.DataFrame) -> CheckResult:
+    """Every exam has one report that can be read: not missing, empty, twice, or with letters lost."""
+    bad = exams.filter(pl.col("report_message").is_not_null()).select("exam_id", "report_message")
+    return result_of("reports", "warning", "Exams whose report was odd", bad, exams.height)
+
+
 def check_geometry(exams: pl.DataFrame, smallest_mm: float = 0.5, largest_mm: float = 12.0) -> CheckResult:
     """Spacings are those of PET scanners, and the voxel's volume is their product."""
     spacing = [pl.col(f"spacing_{axis}_mm") for axis in "ijk"]
@@ -431,6 +437,7 @@ def _bind_drift(function: Callable[..., CheckResult]) -> Check:
 CHECKS: tuple[Check, ...] = (
     _bind(check_failed_exams, "exams", "error", "exams"),
     _bind(check_usable_exams, "exams", "warning", "exams"),
+    _bind(check_reports, "exams", "warning", "exams"),
     _bind(check_geometry, "exams", "error", "exams"),
     _bind(check_suv_range, "exams", "warning", "exams"),
     _bind(check_ct_grid, "exams", "error", "exams", files=True),

@@ -1,5 +1,5 @@
--- Exams that gave no volume, or a PET alone, with the message that says what to do.
-SELECT exam_id, patient_id, status, problem, coalesce(message, ct_message) AS message
+-- Exams that gave no volume, a PET alone, or whose report was odd, with the message that says what to do.
+SELECT exam_id, patient_id, status, problem, coalesce(message, report_message, ct_message) AS message
 FROM exams
-WHERE status <> 'ok' OR problem IS NOT NULL
+WHERE coalesce(message, report_message, ct_message) IS NOT NULL
 ORDER BY problem, exam_id

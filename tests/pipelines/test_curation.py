@@ -127,6 +127,15 @@ class TestAChange:
         assert counts["exams"].recomputed == 0
         assert counts["sentences"].recomputed == 1
 
+    def test_that_names_an_exam_twice_says_so_in_its_row(self, own: tuple[Path, Home]) -> None:
+        cohort, home = own
+        reports = pl.read_csv(cohort / "reports.csv", infer_schema=False)
+        pl.concat([reports, reports.head(1)]).write_csv(cohort / "reports.csv")
+        curate(home, cohort)
+        said = Lake(home.lake).read_table("exams").filter(pl.col("report_message").is_not_null())
+        assert said["exam_id"].to_list() == reports["exam_id"].head(1).to_list()
+        assert "2 times" in said["report_message"][0]
+
     def test_of_a_parameter_of_the_text_touches_no_exam_whose_findings_stay(self, own: tuple[Path, Home]) -> None:
         cohort, home = own
         counts = curate(home, cohort, CurationSettings(consensus=ConsensusSettings(min_suvmax=2.4)))

@@ -148,6 +148,10 @@ class TestExams:
         assert fails(checks.check_usable_exams(frame("exams", bad)))
         assert checks.check_usable_exams(frame("exams", bad, {}, {})).passed
 
+    def test_odd_report(self) -> None:
+        bad = {"report_message": "exam id comes 2 times with different reports"}
+        assert fails(checks.check_reports(frame("exams", {}, bad)), "2 times")
+
     @pytest.mark.parametrize(
         ("change", "words"),
         [
