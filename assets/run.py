@@ -11,17 +11,17 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import dagster as dg
 from dagster._core.execution.plan.objects import StepFailureData
 
 from assets import report
 from assets.definitions import build_defs
+from assets.instance import DatabaseError, dagster_instance, living_process, waiting_for_database
 from assets.resources import COHORT_SETTINGS_NAME, Workspace, workspace_from
+from assets.storage import StorageError
 from pipelines.cohort import CohortError, check_cohort
 from pipelines.curation import stale_shards
 from pipelines.phantom import PhantomSettings, write_cohort
@@ -65,18 +65,26 @@ class Done:
 class Runner:
     """Runs the jobs of the definitions in this process, with Dagster's own instance, so that the UI shows them."""
 
-    def __init__(self, workspace: Workspace, instance: dg.DagsterInstance) -> None:
+    def __init__(
+        self, workspace: Workspace, instance: dg.DagsterInstance, tags: Mapping[str, str] | None = None
+    ) -> None:
         self.workspace = workspace
         self.instance = instance
+        self.tags = dict(tags or {})
         self.defs = build_defs(workspace)
         self.done = Done()
 
     def job(self, name: str, partition: str | None = None) -> bool:
         """Whether a job succeeded."""
         label = name if partition is None else f"{name} {partition}"
-        result = self.defs.resolve_job_def(name).execute_in_process(
-            instance=self.instance, partition_key=partition, run_config=_QUIET, raise_on_error=False
-        )
+
+        def run() -> dg.ExecuteInProcessResult:
+            return self.defs.resolve_job_def(name).execute_in_process(
+                instance=self.instance, partition_key=partition, run_config=_QUIET, tags=self.tags, raise_on_error=False
+            )
+
+        # A run that lost its database half-way is done again: what it finished is in the lake and is reused.
+        result = waiting_for_database(run, lambda words: print(f"{label}: {words}", file=sys.stderr, flush=True))
         self.done.add(result)
         if not result.success:
             self.done.failed.append(label)
@@ -95,16 +103,6 @@ class Runner:
         for shard in stale:
             self.job("curate", shard_name(shard))
         self.job("publish")
-
-
-@contextmanager
-def dagster_instance(home: Path) -> Iterator[dg.DagsterInstance]:
-    """Dagster's instance over the project's dagster.yaml, storing below `home`."""
-    os.environ["DAGSTER_HOME"] = str(Path(__file__).parent.parent)
-    os.environ["PETAR_DAGSTER"] = str(home / "dagster")
-    (home / "dagster").mkdir(parents=True, exist_ok=True)
-    with dg.DagsterInstance.get() as instance:
-        yield instance
 
 
 def _cause(data: StepFailureData) -> str:
@@ -143,14 +141,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not settings.exists():
                 settings.write_text(_DEMO_SETTINGS)
         check_cohort(workspace.cohort_folder)
-        with dagster_instance(workspace.paths.root) as instance:
-            runner = Runner(workspace, instance)
+        home = workspace.paths.root
+        with dagster_instance(home) as instance, living_process(instance, home) as tags:
+            runner = Runner(workspace, instance, tags)
             runner.curate()
             if options.command == "review" and not runner.done.failed:
                 runner.job("review")
             if options.command in ("train", "demo") and not runner.done.failed and runner.job("train"):
                 runner.job("evaluate")
-    except (CohortError, SettingsError, ReadersError) as error:
+    except (CohortError, SettingsError, ReadersError, StorageError, DatabaseError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     runner.done.seconds = time.monotonic() - started

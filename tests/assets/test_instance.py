@@ -1,0 +1,63 @@
+"""Runs of a command line whose process died."""
+
+import fcntl
+import os
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster import DagsterRunStatus
+from dagster._core.test_utils import create_run_for_test
+
+from assets.instance import PROCESS_TAG, close_dead_runs, living_process
+
+A_MINUTE_AGO = 60
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> dg.DagsterInstance:
+    return dg.DagsterInstance.local_temp(str(tmp_path / "dagster"))
+
+
+def started(instance: dg.DagsterInstance, process: str) -> str:
+    """Id of a run that a process has begun."""
+    run = create_run_for_test(instance, status=DagsterRunStatus.STARTED, tags={PROCESS_TAG: process})
+    return run.run_id
+
+
+def lock_file(folder: Path, name: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.touch()
+    os.utime(path, (path.stat().st_mtime - A_MINUTE_AGO,) * 2)
+    return path
+
+
+class TestCloseDeadRuns:
+    def test_closes_the_runs_of_a_process_that_is_gone(self, instance: dg.DagsterInstance, tmp_path: Path) -> None:
+        path = lock_file(tmp_path / "processes", "gone")
+        run_id = started(instance, "gone")
+        assert close_dead_runs(instance, path.parent) == 1
+        run = instance.get_run_by_id(run_id)
+        assert run is not None
+        assert (run.status, path.exists()) == (DagsterRunStatus.FAILURE, False)
+
+    def test_leaves_the_runs_of_a_living_process(self, instance: dg.DagsterInstance, tmp_path: Path) -> None:
+        path = lock_file(tmp_path / "processes", "alive")
+        started(instance, "alive")
+        with path.open() as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            assert close_dead_runs(instance, path.parent) == 0
+
+    def test_leaves_the_runs_of_another_home(self, instance: dg.DagsterInstance, tmp_path: Path) -> None:
+        path = lock_file(tmp_path / "processes", "gone")
+        started(instance, "elsewhere")
+        assert close_dead_runs(instance, path.parent) == 0
+
+
+class TestALivingProcess:
+    def test_is_seen_by_others_and_leaves_nothing_behind(self, instance: dg.DagsterInstance, tmp_path: Path) -> None:
+        with living_process(instance, tmp_path) as tags:
+            started(instance, tags[PROCESS_TAG])
+            assert close_dead_runs(instance, tmp_path / "dagster" / "processes") == 0
+        assert list((tmp_path / "dagster" / "processes").iterdir()) == []
