@@ -1,6 +1,5 @@
 """Lesions for the viewers people use: one label map as NIfTI, or a DICOM SEG that refers to the PET series."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -13,11 +12,14 @@ import pydicom
 from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian
 
+from pipelines import atomic
 from pipelines.imaging.dicom import find_series, pick_pet, stack_of
 from pipelines.imaging.masks import load_mask, place_mask
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, save_nifti
 from pipelines.outcomes import ExamProblem
+
+LOGIC_VERSION = "export-1"
 
 
 @dataclass(frozen=True)
@@ -54,17 +56,12 @@ def export_dicom_seg(lesions: Sequence[ExportLesion], exam_folder: Path, path: P
     sources = [_complete(pydicom.dcmread(p)) for p in stack.paths]
     rows, columns = int(sources[0].Rows), int(sources[0].Columns)
     # Masks are in RAS+, the slices of the series as they are stored: the affine says which voxel is which.
-    stored = Volume(np.zeros((columns, rows, len(sources)), dtype=np.uint8), stack.affine)
-    grid = stored.canonical()
-    pixels = np.zeros((len(sources), rows, columns, len(lesions)), dtype=np.uint8)
-    for n, lesion in enumerate(lesions):
-        whole = Volume(place_mask(load_mask(lesion.mask_path), grid).astype(np.uint8), grid.affine)
-        pixels[..., n] = _as_stored(whole, stored).transpose(2, 1, 0)
-    if not pixels.any(axis=(0, 1, 2)).all():
-        raise ValueError(f"expected masks with voxels for {path.name}, got an empty one: leave it out")
+    stored = Volume(np.broadcast_to(np.uint8(0), (columns, rows, len(sources))), stack.affine)
+    labels = _labels(lesions, stored)
+    with_lesions = np.flatnonzero(labels.any(axis=(1, 2, 3) if labels.ndim == 4 else (1, 2)))
     segmentation = highdicom.seg.Segmentation(
-        source_images=sources,
-        pixel_array=pixels,
+        source_images=[sources[k] for k in with_lesions],
+        pixel_array=labels[with_lesions],
         segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[_description(n, lesion) for n, lesion in enumerate(lesions, 1)],
         series_instance_uid=highdicom.UID(),
@@ -79,16 +76,30 @@ def export_dicom_seg(lesions: Sequence[ExportLesion], exam_folder: Path, path: P
         series_description="PET lesions",
         content_label="LESIONS",
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        segmentation.save_as(beside)
-        with beside.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with atomic.replacing(path) as temp:
+        segmentation.save_as(temp)
     return path
+
+
+def _labels(lesions: Sequence[ExportLesion], stored: Volume) -> np.ndarray:
+    """Lesion numbers on the stored slices (slice, row, column); with a last axis, a lesion each, where two overlap."""
+    grid = stored.canonical()
+    numbers = np.zeros((stored.shape[2], stored.shape[1], stored.shape[0]), dtype=np.uint16)
+    masks = []
+    for n, lesion in enumerate(lesions, 1):
+        whole = Volume(place_mask(load_mask(lesion.mask_path), grid), grid.affine)
+        mask = _as_stored(whole, stored).transpose(2, 1, 0)
+        at = np.nonzero(mask)
+        if len(at[0]) == 0:
+            raise ValueError(f"expected a mask with voxels for finding {lesion.finding_id}, got an empty one")
+        masks.append(at)
+        numbers[at] = n
+    if sum(len(at[0]) for at in masks) == np.count_nonzero(numbers):
+        return numbers
+    apart = np.zeros((*numbers.shape, len(lesions)), dtype=np.uint8)
+    for n, at in enumerate(masks):
+        apart[(*at, n)] = 1
+    return apart
 
 
 MAY_BE_EMPTY = (

@@ -6,7 +6,6 @@ RAS mm. Files are brought to that order when they are read, so no other module h
 """
 
 import gzip
-import os
 import zlib
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,6 +17,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
+from pipelines import atomic
 from pipelines.imaging.problems import ExamError
 from pipelines.outcomes import ExamProblem
 
@@ -278,20 +278,17 @@ def save_nifti(volume: Volume, path: Path | str) -> Path:
     The file appears whole or not at all: it is written beside, synced, and renamed.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     image = nibabel.Nifti1Image(np.asarray(volume.array), volume.affine)
     image.header.set_xyzt_units("mm")
     image.set_sform(volume.affine, code=1)
     image.set_qform(volume.affine, code=1)
-    suffix = ".nii.gz" if path.name.endswith(".gz") else ".nii"
-    beside = path.with_name(f".{path.name}.{os.getpid()}{suffix}")
-    try:
-        nibabel.save(image, beside)
-        with beside.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with atomic.replacing(path) as temp, temp.open("wb") as file:
+        if path.name.endswith(".gz"):
+            # Neither time nor name in the header: equal volumes are equal files.
+            with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as stream:
+                image.to_stream(stream)
+        else:
+            image.to_stream(file)
     return path
 
 
