@@ -21,7 +21,7 @@ export DAGSTER_HOME := $(CURDIR)
 export PETAR_COHORT := $(abspath $(or $(COHORT),$(PETAR_COHORT),$(HOME_DIR)/phantom))
 export PYTHONWARNINGS ?= ignore
 
-.PHONY: help env demo curate gallery ui query vllm vllm-stop test test-vllm lint bench lock clean
+.PHONY: help env demo curate gallery export ui query vllm vllm-stop test test-vllm lint bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ query: $(READY) ## NAME=funnel: one of sql/queries as a table (NAME empty: their
 
 gallery: $(READY) ## the review pages of what is curated, and the scorecards
 	$(BIN)/python -m assets.run review
+
+export: $(READY) ## COHORT=dir [HOME_DIR=dir]: the lesions as NIfTI label maps and DICOM SEG, for viewers
+	$(BIN)/python -m assets.run export
 
 vllm: $(READY) ## a vLLM server in an environment of its own, ready when this returns (CPU: SmolLM2; GPU: the configured models)
 	$(BIN)/python -m pipelines.reports.vllm_server start

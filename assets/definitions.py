@@ -8,10 +8,10 @@ from typing import Any
 
 import dagster as dg
 
-from assets import automation, catalog, checks, evaluation, exams, lesions, reports, review, training
+from assets import automation, catalog, checks, evaluation, exams, exports, lesions, reports, review, training
 from assets.resources import Workspace, workspace_from
 
-ASSET_MODULES = [exams, reports, lesions, catalog, review, training, evaluation]
+ASSET_MODULES = [exams, reports, lesions, catalog, review, exports, training, evaluation]
 
 
 def build_defs(
@@ -23,7 +23,7 @@ def build_defs(
     return dg.Definitions(
         assets=dg.load_assets_from_modules(ASSET_MODULES),
         asset_checks=checks.CHECKS,
-        jobs=[*automation.JOBS, *review.JOBS, *training.JOBS, *evaluation.JOBS],
+        jobs=[*automation.JOBS, *review.JOBS, *exports.JOBS, *training.JOBS, *evaluation.JOBS],
         schedules=automation.SCHEDULES,
         sensors=automation.SENSORS,
         resources={"workspace": workspace or workspace_from(os.environ), **(resource_overrides or {})},

@@ -39,6 +39,8 @@ def text(workspace: Workspace, done: "Done", *, whole: bool) -> str:
     ]
     if (home.gallery / "index.html").exists():
         lines.append(f"review      {home.gallery / 'index.html'}")
+    if home.exports.is_dir():
+        lines.append(f"exports     {home.exports}")
     return "\n".join(lines)
 
 

@@ -1,6 +1,6 @@
 """The command line: curate a cohort, or walk the whole lineage on the phantom, through the same jobs as the UI.
 
-usage: python -m assets.run curate|review|train|demo [--cohort DIR] [--home DIR] [--settings FILE]
+usage: python -m assets.run curate|review|export|train|demo [--cohort DIR] [--home DIR] [--settings FILE]
 
 Exit code 0: done, with a summary line (exams with problems are rows, not failures). 1: no cohort, or a run that failed.
 """
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m assets.run", description=__doc__.splitlines()[0] if __doc__ else None
     )
-    parser.add_argument("command", choices=("curate", "review", "train", "demo"))
+    parser.add_argument("command", choices=("curate", "review", "export", "train", "demo"))
     parser.add_argument("--cohort", help="the input folder (default: PETAR_COHORT)")
     parser.add_argument("--home", help="the folder to write to (default: PETAR_HOME, ./data)")
     parser.add_argument(
@@ -145,8 +145,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with dagster_instance(home) as instance, living_process(instance, home) as tags:
             runner = Runner(workspace, instance, tags)
             runner.curate()
-            if options.command == "review" and not runner.done.failed:
-                runner.job("review")
+            if options.command in ("review", "export") and not runner.done.failed:
+                runner.job(options.command)
             if options.command in ("train", "demo") and not runner.done.failed and runner.job("train"):
                 runner.job("evaluate")
     except (CohortError, SettingsError, ReadersError, StorageError, DatabaseError) as error:

@@ -54,6 +54,11 @@ class Home:
         return self.root / "checkpoints"
 
     @property
+    def exports(self) -> Path:
+        """One folder an exam: its lesions for viewers."""
+        return self.root / "exports"
+
+    @property
     def gallery(self) -> Path:
         """The review pages, which open from disk."""
         return self.root / "gallery"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from pipelines.curation import CurationSettings
+from pipelines.exports import ExportSettings
 from pipelines.imaging.exam import ExamSettings
 from pipelines.imaging.lesions import LesionSettings
 from pipelines.reports.consensus import ConsensusSettings
@@ -42,6 +43,7 @@ class ProjectSettings:
     """TOML that names the readers and the structurer; empty: the one that comes with the package, rules alone."""
     consensus: ConsensusSettings = field(default_factory=ConsensusSettings)
     lesions: LesionSettings = field(default_factory=LesionSettings)
+    exports: ExportSettings = field(default_factory=ExportSettings)
     samples: SampleSettings = field(default_factory=SampleSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
 

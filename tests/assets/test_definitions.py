@@ -19,6 +19,7 @@ LINEAGE = {
     "lesions": {"exams", "findings"},
     "catalog": {"exams", "sentences", "readings", "findings", "lesions"},
     "dataset_card": {"catalog"},
+    "exports": {"catalog"},
     "anatomy": {"exam_manifest", "exams"},
     "samples": {"catalog", "anatomy"},
     "anatomy_projector": {"samples"},

@@ -1,0 +1,47 @@
+"""Exports: the lesions as NIfTI label maps and DICOM SEG, for the viewers people use."""
+
+import dagster as dg
+
+from assets.catalog import catalog
+from assets.partitions import CURATION_OWNERS
+from assets.resources import Workspace
+from pipelines import exports as exports_module
+from pipelines.curation import curation_version
+from pipelines.exports import export_lesions
+from pipelines.hashing import hash_of
+
+
+@dg.asset(
+    deps=[catalog],
+    group_name="review",
+    owners=CURATION_OWNERS,
+    kinds={"nifti", "dicom"},
+    code_version=exports_module.LOGIC_VERSION,
+)
+def exports(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
+    """A folder an exam under PETAR_HOME/exports: a label map, a DICOM SEG where it came as DICOM, their table."""
+    home, settings = workspace.paths, workspace.settings().exports
+    summary = export_lesions(home, workspace.cohort_folder / "exams", settings, context.log)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(hash_of(curation_version(home), settings.to_dict(), sorted(summary.failed))),
+        metadata={
+            "lesions": summary.lesions,
+            "DICOM SEG": summary.segs,
+            "recomputed": summary.exported,
+            "reused": summary.reused,
+            "removed": summary.removed,
+            "failed": len(summary.failed),
+            "why": dg.MetadataValue.json(dict(summary.failed)),
+            "path": dg.MetadataValue.path(str(summary.folder)),
+        },
+    )
+
+
+export = dg.define_asset_job(
+    "export",
+    selection=dg.AssetSelection.assets(exports),
+    description="The lesions as NIfTI and DICOM SEG; only exams whose lesions changed are written.",
+    executor_def=dg.in_process_executor,
+)
+
+JOBS = [export]
