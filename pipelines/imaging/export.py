@@ -98,7 +98,7 @@ def _labels(lesions: Sequence[ExportLesion], stored: Volume) -> np.ndarray:
         return numbers
     apart = np.zeros((*numbers.shape, len(lesions)), dtype=np.uint8)
     for n, at in enumerate(masks):
-        apart[(*at, n)] = 1
+        apart[..., n][at] = 1
     return apart
 
 
