@@ -5,7 +5,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from pipelines.home import Home
+from pipelines.home import Home, use_lake
+from pipelines.places import is_url
 from pipelines.reports.answers import AnswerCache
 from pipelines.reports.config import ReadersConfig, load_readers
 from pipelines.reports.readers import RulesReader
@@ -21,10 +22,14 @@ class Workspace(dg.ConfigurableResource):
     home: str
     settings_file: str = ""
     """TOML with parameters that differ from the defaults; empty: the defaults."""
+    lake: str = ""
+    """Folder or URL of the tables (s3://bucket/prefix); empty: where the home has them, at first in its folder."""
 
     @property
     def paths(self) -> Home:
-        """The folders below PETAR_HOME."""
+        """The folders below PETAR_HOME; from the first call on the home remembers a lake of its own."""
+        if self.lake:
+            use_lake(Path(self.home), self.lake)
         return Home(Path(self.home))
 
     @property
@@ -55,12 +60,16 @@ class Workspace(dg.ConfigurableResource):
 
 
 def workspace_from(environment: os._Environ[str] | dict[str, str]) -> Workspace:
-    """The workspace that PETAR_HOME (default ./data), PETAR_COHORT (default $PETAR_HOME/phantom) and PETAR_SETTINGS
-    name.
+    """The workspace that PETAR_HOME (default ./data), PETAR_COHORT (default $PETAR_HOME/phantom), PETAR_SETTINGS and
+    PETAR_LAKE (default $PETAR_HOME/lake) name.
     """
     home = Path(environment.get("PETAR_HOME") or "data").absolute()
     cohort = Path(environment.get("PETAR_COHORT") or home / "phantom").absolute()
     settings = environment.get("PETAR_SETTINGS") or ""
+    lake = environment.get("PETAR_LAKE") or ""
     return Workspace(
-        cohort=str(cohort), home=str(home), settings_file=str(Path(settings).absolute()) if settings else ""
+        cohort=str(cohort),
+        home=str(home),
+        settings_file=str(Path(settings).absolute()) if settings else "",
+        lake=lake if not lake or is_url(lake) else str(Path(lake).absolute()),
     )

@@ -24,7 +24,10 @@ from assets.resources import COHORT_SETTINGS_NAME, Workspace, workspace_from
 from assets.storage import StorageError
 from pipelines.cohort import CohortError, check_cohort
 from pipelines.curation import stale_shards
+from pipelines.home import HomeError
+from pipelines.lake import LakeError
 from pipelines.phantom import PhantomSettings, write_cohort
+from pipelines.places import PlaceError
 from pipelines.reports.config import ReadersError
 from pipelines.settings import SettingsError
 from pipelines.sharding import N_SHARDS, shard_name
@@ -37,6 +40,7 @@ val = 0.2
 test = 0.2
 anatomy_per_exam = 16
 """
+_EXPECTED = (CohortError, SettingsError, ReadersError, StorageError, DatabaseError, HomeError, LakeError, PlaceError)
 # Failures are told in one line each; the whole story is in the UI.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -149,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 runner.job(options.command)
             if options.command in ("train", "demo") and not runner.done.failed and runner.job("train"):
                 runner.job("evaluate")
-    except (CohortError, SettingsError, ReadersError, StorageError, DatabaseError) as error:
+    except _EXPECTED as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     runner.done.seconds = time.monotonic() - started

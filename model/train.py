@@ -19,6 +19,7 @@ from model.parallel import current_world, joined
 from model.plan import memory_plan
 from model.training import TrainingError, train_stage
 from pipelines.home import Home
+from pipelines.lake import Lake
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,11 +71,11 @@ def _settings(preset_name: str, stage: str, changes: str) -> TrainingSettings:
 
 
 def _samples(home: Home, stage: str) -> pl.DataFrame:
-    path = home.lake / "samples" / "all.parquet"
-    if not path.is_file():
-        raise TrainingError(f"expected the table of samples at {path}, it is not there: curate the cohort first")
+    lake = Lake(home.lake)
+    if not lake.has_shard("samples"):
+        raise TrainingError(f"expected samples at {lake.path('samples')}, there are none: curate the cohort first")
     kind = "anatomy" if stage.startswith("anatomy") else "finding"
-    return pl.read_parquet(path).filter(pl.col("kind") == kind)
+    return lake.read_table("samples").filter(pl.col("kind") == kind)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """The catalog: petar.duckdb, views over a frozen state of the lake, swapped in whole and opened read-only by everybody.
 
 A build links the lake's files into `PETAR_HOME/versions/<version>/` (hard links: no copy, and a file replaced later in
-the lake stays here as it was) and makes the views over those. So a reader never meets half of a curation, and an older
-version can be opened as long as it is kept. Parquet is the truth; everything under `versions` and `petar.duckdb` can
-be made again.
+the lake stays here as it was; of a lake in an object store it holds copies) and makes the views over those. So a
+reader never meets half of a curation, and an older version can be opened as long as it is kept. Parquet is the truth;
+everything under `versions` and `petar.duckdb` can be made again.
 """
 
 import contextlib
@@ -23,7 +23,9 @@ import duckdb
 import polars as pl
 
 from pipelines import atomic, schemas
-from pipelines.lake import Lake, ShardMeta, read_meta
+from pipelines.home import lake_of
+from pipelines.lake import Lake, LakeError, ShardMeta, read_meta
+from pipelines.places import Place, read_bytes
 
 CATALOG_NAME = "petar.duckdb"
 VERSIONS_NAME = "versions"
@@ -69,16 +71,16 @@ def build_catalog(home: Path, sql_dir: Path = SQL_DIR, keep: int = KEPT_VERSIONS
     """
     home = home.resolve()
     views = _view_files(sql_dir)
-    lake = Lake(home / "lake")
+    lake = Lake(lake_of(home))
     with _locked(home / VERSIONS_NAME):
         metas = {
             table: [(path, read_meta(path, table, path.stem)) for path in lake.files(table)] for table in schemas.TABLES
         }
         version = _version(home, metas, views)
         folder = home / VERSIONS_NAME / version
-        files = _freeze(metas, folder)
         history = [v for v in read_history(home) if v != version]
         previous = history[-1] if history else None
+        files = _freeze(metas, folder, home / VERSIONS_NAME / previous if previous else None)
         before = _frozen_files(home / VERSIONS_NAME / previous) if previous else {}
         data = _database(home, files, before, views, _catalog_rows(metas), version)
         atomic.write_bytes(folder / CATALOG_NAME, data)
@@ -184,7 +186,7 @@ def _view_files(sql_dir: Path) -> list[tuple[str, str]]:
 
 
 def _version(
-    home: Path, metas: Mapping[str, Sequence[tuple[Path, ShardMeta]]], views: Sequence[tuple[str, str]]
+    home: Path, metas: Mapping[str, Sequence[tuple[Place, ShardMeta]]], views: Sequence[tuple[str, str]]
 ) -> str:
     """Twelve hex digits of the rows, the views and the place: equal content, equal version."""
     rows = {table: {meta.shard: meta.rows_digest for _, meta in found} for table, found in metas.items()}
@@ -192,15 +194,38 @@ def _version(
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
-def _freeze(metas: Mapping[str, Sequence[tuple[Path, ShardMeta]]], folder: Path) -> dict[str, list[Path]]:
-    """Files of every table inside a version's folder, linked there, and the version's manifest written."""
+def _freeze(
+    metas: Mapping[str, Sequence[tuple[Place, ShardMeta]]], folder: Path, before: Path | None
+) -> dict[str, list[Path]]:
+    """Files of every table inside a version's folder, linked there, and the version's manifest written.
+
+    Of a lake in an object store they are copied, so that readers need this machine's disk and nothing else; what the
+    version `before` holds already is linked from there.
+    """
     files: dict[str, list[Path]] = {}
     manifest = {}
     for table, found in metas.items():
-        files[table] = [_link(path, folder / "lake" / table / path.name) for path, _ in found]
+        files[table] = []
+        for path, meta in found:
+            target = folder / "lake" / table / path.name
+            source = path if isinstance(path, Path) else _held(meta, before)
+            if source is None:
+                atomic.write_bytes(target, read_bytes(path))
+            files[table].append(target if source is None else _link(source, target))
         manifest[table] = {meta.shard: {"rows": meta.n_rows, "digest": meta.rows_digest} for _, meta in found}
     atomic.write_bytes(folder / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True).encode())
     return files
+
+
+def _held(meta: ShardMeta, version: Path | None) -> Path | None:
+    """The file of a shard in a version, where it is exactly the one that says `meta` of itself."""
+    path = version / "lake" / meta.table / f"{meta.shard}.parquet" if version else None
+    if path is None or not path.exists():
+        return None
+    try:
+        return path if read_meta(path, meta.table, meta.shard) == meta else None
+    except LakeError:
+        return None
 
 
 def _link(source: Path, target: Path) -> Path:
@@ -221,7 +246,7 @@ def _frozen_files(folder: Path) -> dict[str, list[Path]]:
     return {table: sorted((folder / "lake" / table).glob("*.parquet")) for table in schemas.TABLES}
 
 
-def _catalog_rows(metas: Mapping[str, Sequence[tuple[Path, ShardMeta]]]) -> list[tuple[str, int, int, int, str]]:
+def _catalog_rows(metas: Mapping[str, Sequence[tuple[Place, ShardMeta]]]) -> list[tuple[str, int, int, int, str]]:
     return [
         (
             table,

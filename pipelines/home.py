@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from pipelines import atomic
+from pipelines.places import Place, is_url, place_of
+
 _NO_FILE_NAME = re.compile(r'[\x00-\x1f/\\%:*?"<>|\x7f]')
 
 
@@ -22,6 +25,46 @@ def exam_of(name: str) -> str:
     return unquote(name)
 
 
+_LAKE_NAME, _LAKE_POINTER = "lake", "lake.url"
+
+
+class HomeError(ValueError):
+    """A PETAR_HOME that can not be used as asked; the message says what to do."""
+
+
+def lake_of(home: Path) -> Place:
+    """Where the tables of a home lie: its folder `lake`, or the place that its file `lake.url` names."""
+    pointer = home / _LAKE_POINTER
+    return place_of(pointer.read_text().strip()) if pointer.exists() else home / _LAKE_NAME
+
+
+def use_lake(home: Path, place: str) -> None:
+    """Has a home keep its tables at a URL or in another folder, from its first write on; the home remembers it.
+
+    Raises:
+        HomeError: the home has tables elsewhere already. Silently taking another lake would mix two curations.
+    """
+    wanted = place.rstrip("/") if is_url(place) else str(Path(place).absolute())
+    pointer = home / _LAKE_POINTER
+    if pointer.exists():
+        if (known := pointer.read_text().strip()) != wanted:
+            raise HomeError(
+                f"{home}: expected its tables at {known} (as {_LAKE_POINTER} says), PETAR_LAKE names {wanted}: unset "
+                f"PETAR_LAKE, use another PETAR_HOME, or copy the lake there and write the new place into {pointer}"
+            )
+        return
+    own = home / _LAKE_NAME
+    if wanted == str(own):
+        return
+    if own.exists():
+        raise HomeError(
+            f"{home}: expected no tables yet, got some in {own}, PETAR_LAKE names {wanted}: unset PETAR_LAKE, use "
+            f"another PETAR_HOME, or move {own} there"
+        )
+    place_of(wanted)
+    atomic.write_bytes(pointer, f"{wanted}\n".encode())
+
+
 @dataclass(frozen=True)
 class Home:
     """The folders below PETAR_HOME. Nothing is made until it is written to."""
@@ -29,9 +72,9 @@ class Home:
     root: Path
 
     @property
-    def lake(self) -> Path:
-        """Parquet tables, one folder a table."""
-        return self.root / "lake"
+    def lake(self) -> Place:
+        """Parquet tables, one folder a table: in the home, or at the place that PETAR_LAKE named first."""
+        return lake_of(self.root)
 
     @property
     def volumes(self) -> Path:

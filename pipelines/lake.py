@@ -1,10 +1,12 @@
 """The Parquet lake: tables with contracts, in shards by patient or whole, each file replaced at once or not at all.
 
+It lies in a folder or in an object store (`places`).
 `lake/<table>/<shard>.parquet` holds a sharded table, `lake/<table>/all.parquet` a whole one,
 `lake/quarantine/<table>-<shard>.parquet` the rows that broke a contract. Equal rows give equal bytes: rows are sorted
 by their key and nothing in a file tells the time.
 """
 
+import functools
 import hashlib
 import io
 import json
@@ -17,7 +19,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import atomic, schemas
+from pipelines import places, schemas
+from pipelines.places import Place
 from pipelines.sharding import N_SHARDS, SHARD_NAMES, shard_name, shard_of
 
 WHOLE = "all"
@@ -51,7 +54,7 @@ class ShardMeta:
 class Written:
     """What a write did."""
 
-    path: Path
+    path: Place
     n_rows: int
     quarantined: int
     broken_rules: Mapping[str, int]
@@ -62,11 +65,11 @@ class Written:
 
 @dataclass(frozen=True)
 class Lake:
-    """The tables under a folder (PETAR_HOME/lake)."""
+    """The tables under a folder (PETAR_HOME/lake) or a URL."""
 
-    root: Path
+    root: Place
 
-    def path(self, table: str, shard: int | str = WHOLE) -> Path:
+    def path(self, table: str, shard: int | str = WHOLE) -> Place:
         """Where a shard of a table lies."""
         schemas.schema_of(table)
         return self.root / table / f"{_name(shard)}.parquet"
@@ -98,14 +101,14 @@ class Lake:
         self._write_quarantine(table, shard, bad, inputs)
         data, digest = encode(table, shard, good, inputs, n_quarantined=bad.height)
         path = self.path(table, shard)
-        changed = atomic.write_bytes(path, data)
+        changed = places.replace_bytes(path, data)
         broken = bad.get_column("broken").str.split("; ").explode().value_counts().sort("broken")
         return Written(path, good.height, bad.height, dict(broken.iter_rows()), digest, changed)
 
     def _write_quarantine(self, table: str, shard: str, bad: pl.DataFrame, inputs: Mapping[str, Any]) -> None:
         path = self.quarantine_path(table, shard)
         if bad.is_empty():
-            path.unlink(missing_ok=True)
+            places.remove(path)
             return
         rows = [
             {
@@ -125,20 +128,20 @@ class Lake:
             raise LakeError(
                 f"table {table}, shard {shard}: rows could not be quarantined: {broken['broken'].to_list()[:3]}"
             )
-        atomic.write_bytes(path, encode("quarantine", f"{table}-{shard}", kept, inputs)[0])
+        places.replace_bytes(path, encode("quarantine", f"{table}-{shard}", kept, inputs)[0])
 
-    def quarantine_path(self, table: str, shard: int | str = WHOLE) -> Path:
+    def quarantine_path(self, table: str, shard: int | str = WHOLE) -> Place:
         """Where the rows lie that broke the contract in a shard; no file where none did."""
         return self.root / "quarantine" / f"{table}-{_name(shard)}.parquet"
 
     def shard_meta(self, table: str, shard: int | str = WHOLE) -> ShardMeta | None:
         """What a shard says about itself, None where there is no such file; an unusable file raises a LakeError."""
         path = self.path(table, shard)
-        return read_meta(path, table, _name(shard)) if path.exists() else None
+        return read_meta(path, table, _name(shard)) if places.exists(path) else None
 
     def has_shard(self, table: str, shard: int | str = WHOLE) -> bool:
         """Whether a shard of a table was ever written."""
-        return self.path(table, shard).exists()
+        return places.exists(self.path(table, shard))
 
     def shard_inputs(self, table: str, shard: int | str = WHOLE) -> dict[str, Any] | None:
         """The inputs that a shard was written with, None where it was never written."""
@@ -169,13 +172,16 @@ class Lake:
         files = self.files(table)
         for path in files:
             read_meta(path, table, path.stem)
-        return pl.scan_parquet(files, glob=False) if files else schemas.empty(table).lazy()
+        local = [path for path in files if isinstance(path, Path)]
+        if len(local) < len(files):
+            return pl.concat([pl.read_parquet(places.read_bytes(path)) for path in files]).lazy()
+        return pl.scan_parquet(local, glob=False) if local else schemas.empty(table).lazy()
 
-    def files(self, table: str) -> list[Path]:
+    def files(self, table: str) -> list[Place]:
         """Files of a table, in the order of their shards."""
         schemas.schema_of(table)
         folder = self.root / table
-        found = sorted(p for p in folder.glob("*.parquet") if not p.name.startswith("."))
+        found = places.parquet_files(folder)
         if table == "quarantine":
             return found
         known = SHARD_NAMES if table in schemas.SHARDED else (WHOLE,)
@@ -189,11 +195,11 @@ class Lake:
 
     def _read(self, table: str, shard: str) -> pl.DataFrame:
         path = self.path(table, shard)
-        if not path.exists():
+        if not places.exists(path):
             return schemas.empty(table)
         read_meta(path, table, shard)
         try:
-            return pl.read_parquet(path, glob=False)
+            return pl.read_parquet(places.read_bytes(path))
         except (pl.exceptions.PolarsError, OSError) as error:
             raise LakeError(_unusable(path, table, shard, f"it can not be read ({_first_line(error)})")) from error
 
@@ -228,27 +234,35 @@ def encode(
     return sink.getvalue(), digest
 
 
-def read_meta(path: Path, table: str, shard: str) -> ShardMeta:
+@functools.lru_cache(maxsize=1024)
+def _footer(path: Place, signature: tuple[object, ...] | None) -> ShardMeta:
+    """What a file says of itself, remembered for as long as its signature stays: a pass over the lake asks for each
+    shard's footer many times.
+    """
+    source = path if isinstance(path, Path) else io.BytesIO(places.read_bytes(path))
+    footer = pq.read_metadata(source)
+    raw = {k.decode(): v.decode() for k, v in (footer.metadata or {}).items() if k.startswith(_META.encode())}
+    return ShardMeta(
+        table=raw[_META + "table"],
+        shard=raw[_META + "shard"],
+        n_rows=int(raw[_META + "n_rows"]),
+        n_quarantined=int(raw[_META + "n_quarantined"]),
+        n_shards=int(raw[_META + "n_shards"]),
+        schema_version=int(raw[_META + "schema_version"]),
+        inputs=json.loads(raw[_META + "inputs"]),
+        inputs_hash=raw[_META + "inputs_hash"],
+        rows_digest=raw[_META + "rows_digest"],
+    )
+
+
+def read_meta(path: Place, table: str, shard: str) -> ShardMeta:
     """Metadata of a file that must be this shard of this table, of this schema version and number of shards; else a
     LakeError.
     """
     try:
-        footer = pq.read_metadata(path)
+        meta = _footer(path, places.signature(path))
     except (pa.ArrowInvalid, pa.ArrowException, OSError) as error:
         raise LakeError(_unusable(path, table, shard, f"no whole Parquet file ({_first_line(error)})")) from error
-    raw = {k.decode(): v.decode() for k, v in (footer.metadata or {}).items() if k.startswith(_META.encode())}
-    try:
-        meta = ShardMeta(
-            table=raw[_META + "table"],
-            shard=raw[_META + "shard"],
-            n_rows=int(raw[_META + "n_rows"]),
-            n_quarantined=int(raw[_META + "n_quarantined"]),
-            n_shards=int(raw[_META + "n_shards"]),
-            schema_version=int(raw[_META + "schema_version"]),
-            inputs=json.loads(raw[_META + "inputs"]),
-            inputs_hash=raw[_META + "inputs_hash"],
-            rows_digest=raw[_META + "rows_digest"],
-        )
     except (KeyError, ValueError) as error:
         raise LakeError(
             _unusable(path, table, shard, f"a Parquet file that this project did not write ({error})")
@@ -270,7 +284,7 @@ def read_meta(path: Path, table: str, shard: str) -> ShardMeta:
     return meta
 
 
-def _unusable(path: Path, table: str, shard: str, got: str) -> str:
+def _unusable(path: Place, table: str, shard: str, got: str) -> str:
     what = f"table {table}" if shard == WHOLE else f"shard {shard} of table {table}"
     return f"{path}: expected {what}, got {got}: delete the file and materialise {what} again"
 

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from pipelines.catalog import VERSIONS_NAME, read_history
+from pipelines.home import lake_of
 from pipelines.imaging.masks import load_mask
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti
@@ -410,7 +411,7 @@ def _bind(
     function: Callable[..., CheckResult], table: str, severity: Severity, *tables: str, files: bool = False
 ) -> Check:
     def run(home: Path) -> CheckResult:
-        lake = Lake(home / "lake")
+        lake = Lake(lake_of(home))
         frames = [lake.read_table(name) for name in tables]
         return function(*frames, home) if files else function(*frames)
 
@@ -427,7 +428,7 @@ def _bind_drift(function: Callable[..., CheckResult]) -> Check:
         kept = read_history(home)
         before = Lake(home / VERSIONS_NAME / kept[-2] / "lake") if len(kept) > 1 else None
         tables = ("exams", "findings", "localisations")
-        now = outcomes(*(Lake(home / "lake").read_table(name) for name in tables))
+        now = outcomes(*(Lake(lake_of(home)).read_table(name) for name in tables))
         return function(now.clear() if before is None else outcomes(*(before.read_table(n) for n in tables)), now)
 
     name = function.__name__.removeprefix("check_")

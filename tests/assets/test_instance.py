@@ -16,6 +16,7 @@ A_MINUTE_AGO = 60
 
 @pytest.fixture
 def instance(tmp_path: Path) -> dg.DagsterInstance:
+    (tmp_path / "dagster").mkdir()
     return dg.DagsterInstance.local_temp(str(tmp_path / "dagster"))
 
 
