@@ -1,8 +1,8 @@
-"""Organs as questions and answers: TotalSegmentator's label dictionary, and samples made from label maps."""
+"""Organs as questions and answers: the classes of the label dictionary in words, and samples made from label maps."""
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,41 +12,20 @@ import polars as pl
 from pipelines.hashing import hash_of
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti, resample_to
+from pipelines.organs import CLASSES, LABELS_VERSION
 from pipelines.reports.lexicon import REGIONS
+from pipelines.samples import QUESTION, compose
 from pipelines.schemas import frame
 from pipelines.splits import SplitSettings, split_of
 
 DEFAULT_SPLITS = SplitSettings()
 
-LABELS_VERSION = "totalsegmentator-v2-total"
+ANSWERS_VERSION = 2
+"""Raised when the same label map would give other questions or answers."""
+
 LABEL_MAP_NAME = "TOTALSEG.nii.gz"
 """File of a label map in an exam's folder of the cohort."""
 
-
-def _sides(name: str, order: tuple[str, str] = ("left", "right")) -> list[str]:
-    return [f"{name}_{side}" for side in order]
-
-
-_RIGHT_FIRST = ("right", "left")
-
-_CLASS_NAMES: tuple[str, ...] = (
-    "spleen", *_sides("kidney", _RIGHT_FIRST), "gallbladder", "liver", "stomach", "pancreas",
-    *_sides("adrenal_gland", _RIGHT_FIRST), "lung_upper_lobe_left", "lung_lower_lobe_left", "lung_upper_lobe_right",
-    "lung_middle_lobe_right", "lung_lower_lobe_right", "esophagus", "trachea", "thyroid_gland", "small_bowel",
-    "duodenum", "colon", "urinary_bladder", "prostate", *_sides("kidney_cyst"), "sacrum", "vertebrae_S1",
-    *(f"vertebrae_L{n}" for n in range(5, 0, -1)), *(f"vertebrae_T{n}" for n in range(12, 0, -1)),
-    *(f"vertebrae_C{n}" for n in range(7, 0, -1)), "heart", "aorta", "pulmonary_vein", "brachiocephalic_trunk",
-    *_sides("subclavian_artery", _RIGHT_FIRST), *_sides("common_carotid_artery", _RIGHT_FIRST),
-    *_sides("brachiocephalic_vein"), "atrial_appendage_left", "superior_vena_cava", "inferior_vena_cava",
-    "portal_vein_and_splenic_vein", *_sides("iliac_artery"), *_sides("iliac_vena"), *_sides("humerus"),
-    *_sides("scapula"), *_sides("clavicula"), *_sides("femur"), *_sides("hip"), "spinal_cord",
-    *_sides("gluteus_maximus"), *_sides("gluteus_medius"), *_sides("gluteus_minimus"), *_sides("autochthon"),
-    *_sides("iliopsoas"), "brain",
-    "skull", *(f"rib_{side}_{n}" for side in ("left", "right") for n in range(1, 13)), "sternum", "costal_cartilages",
-)  # fmt: skip
-
-CLASSES: Mapping[int, str] = dict(enumerate(_CLASS_NAMES, 1))
-"""Label value -> class name of TotalSegmentator v2, task `total`: 117 classes from 1."""
 
 HEAD_NECK, CHEST, ABDOMEN_PELVIS, MUSCULOSKELETAL = REGIONS
 """As the findings name them, so that one word is learnt for one region."""
@@ -141,7 +120,7 @@ QUESTIONS = (
     "Which structure is highlighted in the PET image?",
     "Please name the highlighted structure.",
     "What anatomical structure does the mask show?",
-    "Please describe the region highlighted in the PET image.",
+    QUESTION,
 )
 """Asked in turn, by a hash of the sample; the last one is the findings' own, so that one prompt serves both."""
 
@@ -153,8 +132,14 @@ _IN_REGION = {
 }
 
 
-def answer_of(structure: Structure) -> str:
-    """The target text of a structure: its name, side and region in one sentence."""
+def answer_of(structure: Structure, question: str = QUESTIONS[0]) -> str:
+    """The target text of a structure: its name, side and region in one sentence; to the findings' own question, the
+    fields of a finding.
+
+    In the findings' form what is learnt of region and side serves the stages that follow word for word.
+    """
+    if question == QUESTION:
+        return compose(asdict(structure))
     return f"The {structure.name}, {_IN_REGION[structure.region]}."
 
 
@@ -233,14 +218,15 @@ def _row(
     exam: Mapping[str, object], structure: Structure, path: Path, splits: SplitSettings, slice_number: int
 ) -> dict[str, object]:
     sample_id = f"{exam['exam_id']}:{structure.class_name}"
+    question = QUESTIONS[int(hash_of(sample_id), 16) % len(QUESTIONS)]
     return {
         "sample_id": sample_id,
         "kind": "anatomy",
         "exam_id": exam["exam_id"],
         "patient_id": exam["patient_id"],
         "split": split_of(str(exam["patient_id"]), splits),
-        "question": QUESTIONS[int(hash_of(sample_id), 16) % len(QUESTIONS)],
-        "target": answer_of(structure),
+        "question": question,
+        "target": answer_of(structure, question),
         "suv_path": exam["suv_path"],
         "ct_path": exam.get("ct_path"),
         "mask_path": str(path),

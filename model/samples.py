@@ -6,14 +6,14 @@ from pathlib import Path
 
 import polars as pl
 
-from model import anatomy as anatomy_module
-from model.anatomy import anatomy_samples
+from model.anatomy import ANSWERS_VERSION, anatomy_samples
 from pipelines import samples as samples_module
 from pipelines.anatomy import TARGET_NAME
 from pipelines.curation import curation_version
 from pipelines.hashing import hash_of
 from pipelines.home import Home, exam_of
 from pipelines.lake import Lake
+from pipelines.organs import LABELS_VERSION
 from pipelines.samples import SampleSettings, finding_samples
 
 
@@ -37,7 +37,7 @@ def build_samples(home: Home, label_maps: Mapping[str, str], settings: SampleSet
     made_from = {
         "curation": curation_version(home),
         "label_maps": hash_of(label_maps, [_state(home.root / p) for p in label_maps.values()]),
-        "logic": hash_of(samples_module.LOGIC_VERSION, anatomy_module.LABELS_VERSION, settings),
+        "logic": hash_of(samples_module.LOGIC_VERSION, ANSWERS_VERSION, LABELS_VERSION, settings),
     }
     meta = lake.shard_meta("samples")
     if meta is not None and meta.inputs.get("made_from") == made_from:

@@ -12,68 +12,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.organs import LABELS
+
 Floats = NDArray[np.float32]
 Point = tuple[float, float, float]
-
-LABELS: dict[str, int] = {
-    "spleen": 1,
-    "kidney_right": 2,
-    "kidney_left": 3,
-    "gallbladder": 4,
-    "liver": 5,
-    "stomach": 6,
-    "pancreas": 7,
-    "adrenal_gland_right": 8,
-    "adrenal_gland_left": 9,
-    "lung_upper_lobe_left": 10,
-    "lung_lower_lobe_left": 11,
-    "lung_upper_lobe_right": 12,
-    "lung_middle_lobe_right": 13,
-    "lung_lower_lobe_right": 14,
-    "esophagus": 15,
-    "trachea": 16,
-    "thyroid_gland": 17,
-    "small_bowel": 18,
-    "duodenum": 19,
-    "colon": 20,
-    "urinary_bladder": 21,
-    "prostate": 22,
-    "sacrum": 25,
-    "vertebrae_S1": 26,
-    **{f"vertebrae_L{n}": 32 - n for n in range(1, 6)},
-    **{f"vertebrae_T{n}": 44 - n for n in range(1, 13)},
-    **{f"vertebrae_C{n}": 51 - n for n in range(1, 8)},
-    "heart": 51,
-    "aorta": 52,
-    "superior_vena_cava": 62,
-    "inferior_vena_cava": 63,
-    "humerus_left": 69,
-    "humerus_right": 70,
-    "scapula_left": 71,
-    "scapula_right": 72,
-    "clavicula_left": 73,
-    "clavicula_right": 74,
-    "femur_left": 75,
-    "femur_right": 76,
-    "hip_left": 77,
-    "hip_right": 78,
-    "spinal_cord": 79,
-    "gluteus_maximus_left": 80,
-    "gluteus_maximus_right": 81,
-    "gluteus_medius_left": 82,
-    "gluteus_medius_right": 83,
-    "autochthon_left": 86,
-    "autochthon_right": 87,
-    "iliopsoas_left": 88,
-    "iliopsoas_right": 89,
-    "brain": 90,
-    "skull": 91,
-    **{f"rib_left_{n}": 91 + n for n in range(1, 13)},
-    **{f"rib_right_{n}": 103 + n for n in range(1, 13)},
-    "sternum": 116,
-    "costal_cartilages": 117,
-}
-"""Class name -> number of the classes that the phantom has, as in TotalSegmentator v2 `total` (117 classes)."""
 
 UPTAKE: dict[str, dict[str, float]] = {
     "FDG": {

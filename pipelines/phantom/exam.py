@@ -7,10 +7,11 @@ from datetime import date, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.organs import CLASSES
 from pipelines.outcomes import Outcome
 from pipelines.phantom import wording
 from pipelines.phantom.acquisition import Acquisition, Frame, frame_for
-from pipelines.phantom.body import LABELS, UPTAKE, Ellipsoid, Floats, Painted, Patient, Point, paint, part_mask
+from pipelines.phantom.body import UPTAKE, Ellipsoid, Floats, Painted, Patient, Point, paint, part_mask
 from pipelines.phantom.scanner import Change, Scan
 from pipelines.phantom.sites import SITES, Site
 from pipelines.phantom.storage import SUV_STEP
@@ -553,8 +554,7 @@ def study_date_of(first: date, visit: int) -> date:
 
 def organ_at(exam: PhantomExam, ijk: tuple[int, int, int]) -> str:
     """The class of the organ that holds a voxel, empty where there is none."""
-    names = {number: name for name, number in LABELS.items()}
-    return names.get(int(exam.painted.labels[ijk]), "")
+    return CLASSES.get(int(exam.painted.labels[ijk]), "")
 
 
 def mask_center(frame: Frame, imaged: Imaged) -> Point:

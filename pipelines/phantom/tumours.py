@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipelines.phantom.body import LABELS, Floats, Grid, Point
+from pipelines.organs import LABELS
+from pipelines.phantom.body import Floats, Grid, Point
 from pipelines.phantom.sites import Site
 
 Box = tuple[slice, slice, slice]

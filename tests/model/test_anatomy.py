@@ -2,9 +2,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from model.anatomy import CLASSES, QUESTIONS, anatomy_samples, answer_of, structures
+from model.anatomy import QUESTIONS, anatomy_samples, answer_of, structures
 from pipelines import schemas
 from pipelines.imaging.volume import Volume, save_nifti
+from pipelines.organs import CLASSES
+from pipelines.samples import parse
 
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
 
@@ -32,6 +34,12 @@ class TestClasses:
 
     def test_answers_are_all_different(self):
         assert len({answer_of(s) for s in structures().values()}) == 117
+
+    def test_the_findings_question_is_answered_in_the_findings_form(self):
+        left_lung = next(s for s in structures().values() if s.class_name == "lung_upper_lobe_left")
+        assert parse(answer_of(left_lung, QUESTIONS[-1])) == {
+            "region": "chest", "organ": "lung", "subsite": "upper lobe", "laterality": "left",
+        }  # fmt: skip
 
 
 @pytest.fixture

@@ -20,10 +20,10 @@ import pytest
 import SimpleITK
 from scipy import ndimage
 
+from pipelines.organs import LABELS
 from pipelines.outcomes import Outcome
 from pipelines.phantom import PhantomCohort, PhantomError, PhantomSettings, add_exam, write_cohort
 from pipelines.phantom.acquisition import acquisition_of
-from pipelines.phantom.body import LABELS
 from pipelines.phantom.sites import SITES
 
 SMALL = PhantomSettings(n_patients=4, n_exams=6, size="small")
