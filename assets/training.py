@@ -1,5 +1,6 @@
 """Training: label maps of organs, samples, and the six stages from one checkpoint to the next."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -14,13 +15,15 @@ from assets.pictures import picture
 from assets.resources import Workspace
 from model.config import STAGES, Stage, preset, training_settings
 from model.evaluation import checkpoint_version
+from model.figures import training_figure
 from model.samples import build_samples, found_label_maps
 from pipelines.anatomy import update_anatomy
 from pipelines.cohort import read_whole_manifest
-from pipelines.imaging.pictures import loss_figure
 from pipelines.lake import Lake
 
 _LOG_EVERY_STEPS = 20
+_PLOT_EVERY_S = 2.0
+"""An event costs the UI's database about 15 ms: points closer than this would slow a tiny model down."""
 
 
 @dg.asset(
@@ -115,9 +118,16 @@ def _stage_asset(stage: Stage, previous: dg.AssetsDefinition) -> dg.AssetsDefini
         own = table.filter(table["kind"] == {"anatomy": "anatomy", "findings": "finding"}[kind])
         init = None if previous is samples else home.checkpoints / previous.key.to_user_string() / "checkpoint"
 
+        last_plotted = 0.0
+
         def log_step(entry: Mapping[str, float]) -> None:
+            nonlocal last_plotted
             if entry["step"] % _LOG_EVERY_STEPS == 1:
                 context.log.info("%s step %d: loss %.4f", stage, entry["step"], entry["loss"])
+            if time.monotonic() - last_plotted >= _PLOT_EVERY_S:
+                last_plotted = time.monotonic()
+                # Observations are what the UI plots while the stage still trains.
+                context.log_event(dg.AssetObservation(context.asset_key, metadata=_plotted(entry)))
 
         try:
             result = train_stage(
@@ -153,14 +163,22 @@ def _stage_asset(stage: Stage, previous: dg.AssetsDefinition) -> dg.AssetsDefini
         }
         metadata |= {k: v for k, v in losses.items() if v is not None}
         if result.curve:
-            metadata["loss"] = picture(
-                loss_figure({stage: [entry["loss"] for entry in result.curve]}), f"Loss of {stage}"
-            )
+            metadata |= _plotted(result.curve[-1])
+            metadata["log"] = dg.MetadataValue.path(str(home.checkpoints / stage / "log.jsonl"))
+            metadata["training"] = picture(training_figure(result.curve), f"Training of {stage}")
         return dg.MaterializeResult(
             data_version=dg.DataVersion(checkpoint_version(result.checkpoint)), metadata=metadata
         )
 
     return train
+
+
+_PLOTTED = ("loss", "learning_rate", "grad_norm", "samples_per_s", "gpu_memory_gb", "val_loss")
+
+
+def _plotted(entry: Mapping[str, float]) -> dict[str, RawMetadataValue]:
+    """The numbers of a step that the UI draws over time."""
+    return {name.replace("_", " "): float(entry[name]) for name in _PLOTTED if name in entry}
 
 
 def _texts(samples_seen: pl.DataFrame) -> list[str]:

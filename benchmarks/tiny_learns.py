@@ -1,9 +1,9 @@
 """What `tiny` learns of region and side on held-out phantom patients: with mask and focal crop, with the mask alone,
-with neither.
+with neither; or the whole ablation.
 
-Run: python -m benchmarks.tiny_learns FOLDER [--exams 400] [--epochs 14] [--anatomy-epochs 15] [--arms
-both,mask,neither]. The cohort and its volumes are kept in FOLDER, so that a second run starts at once. One thread;
-minutes are of the training.
+Run: python -m benchmarks.tiny_learns FOLDER [--exams 400] [--effort 1.0] [--arms both,mask,neither | ablation]
+[--figure docs/images/ablation.png]. The cohort and its volumes are kept in FOLDER, so that a second run starts at
+once; an arm that was trained is not trained again, a killed one goes on. Minutes are of the training.
 """
 
 import argparse
@@ -14,22 +14,28 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from model.ablation import Arm, run_arm, with_short_targets
+from model.ablation import ablation_settings, balanced, run_arm, with_short_targets
 from model.anatomy import anatomy_samples
-from model.config import preset, training_settings
+from model.arms import ARMS, Arm, Point, arms_table
+from model.config import preset
+from model.figures import ablation_figure
+from pipelines import atomic
 from pipelines.imaging.exam import read_exam
 from pipelines.imaging.volume import Volume, load_nifti, resample_to, save_nifti
 from pipelines.phantom import PhantomSettings, write_cohort
+from pipelines.phantom.sites import REGIONS as PHANTOM_REGIONS
+from pipelines.reports.lexicon import REGIONS
+from pipelines.samples import QUESTION
 from pipelines.schemas import frame
 from pipelines.splits import SplitSettings, split_of
 
 SPLITS = SplitSettings(val=0.05, test=0.15)
-ARMS = {
+CORNERS = {
     "both": Arm("mask and focal crop"),
     "mask": Arm("mask alone", focal=False),
     "neither": Arm("neither", mask=False, focal=False),
 }
-QUESTION = "Please describe the region highlighted in the PET image."
+_REGION = dict(zip(PHANTOM_REGIONS, REGIONS, strict=True))
 
 
 def phantom_samples(cohort: Path, home: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -47,7 +53,8 @@ def phantom_samples(cohort: Path, home: Path) -> tuple[pl.DataFrame, pl.DataFram
             exams[exam_id] = _write_exam(cohort / "exams" / exam_id, exam_id, row["patient_id"], home)
         mask = _cropped(load_nifti(cohort / "truth" / f"{row['mask']}.nii.gz"))
         path = save_nifti(mask, home / "masks" / exam_id / f"{number}.nii.gz")
-        known = {name: row[name] or None for name in ("region", "organ", "subsite", "laterality")}
+        known = {name: row[name] or None for name in ("organ", "subsite", "laterality")}
+        known["region"] = _REGION.get(row["region"])
         rows.append(
             {
                 **{k: exams[exam_id][k] for k in ("exam_id", "patient_id", "suv_path", "ct_path")},
@@ -66,7 +73,7 @@ def phantom_samples(cohort: Path, home: Path) -> tuple[pl.DataFrame, pl.DataFram
     anatomy, problems = anatomy_samples(pl.DataFrame(list(exams.values())), maps, home, splits=SPLITS)
     if problems:
         raise ValueError(f"expected label maps without fault, got {problems}")
-    findings = with_short_targets(frame("samples", rows))
+    findings = balanced(with_short_targets(frame("samples", rows)))
     findings.write_parquet(tables[0])
     anatomy.write_parquet(tables[1])
     return findings, anatomy
@@ -100,31 +107,48 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--exams", type=int, default=400)
-    parser.add_argument("--epochs", type=int, default=14)
-    parser.add_argument("--anatomy-epochs", type=int, default=15)
-    parser.add_argument("--arms", default="both,mask,neither")
+    parser.add_argument("--effort", type=float, default=1.0, help="part of the preset's epochs to train")
+    parser.add_argument("--arms", default="both,mask,neither", help="or `ablation`: the paper's eight")
+    parser.add_argument("--figure", type=Path, help="PNG of accuracy against minutes")
     options = parser.parse_args()
     cohort, home = options.folder / "cohort", options.folder / "home"
     write_cohort(cohort, PhantomSettings(options.exams, options.exams, seed=11, size="small"))
     findings, anatomy = phantom_samples(cohort, home)
     counts = ", ".join(f"{split} {n}" for split, n in findings.group_by("split").len().sort("split").iter_rows())
     print(f"{options.exams} patients, lesions: {counts}; {len(anatomy)} anatomy pairs", flush=True)
-    settings = training_settings("tiny", "findings_full", epochs=options.epochs, samples_per_epoch=0, language_rate=0.2)
-    first = training_settings("tiny", "anatomy_full", epochs=options.anatomy_epochs)
-    for name in options.arms.split(","):
+    first, second = ablation_settings("tiny", options.effort)
+    arms = ARMS if options.arms == "ablation" else [CORNERS[name] for name in options.arms.split(",")]
+    results = []
+    for arm in arms:
         result = run_arm(
-            ARMS[name],
+            arm,
             findings,
             anatomy,
             preset("tiny"),
-            settings,
+            second,
             home,
-            options.folder / "runs" / name,
+            options.folder / "runs" / arm.folder_name,
             anatomy_settings=first,
-            measure_epochs=4,
-            on_measure=lambda minutes, accuracy: print(f"  {minutes:5.1f} min  {accuracy:.3f}", flush=True),
+            measure_epochs=max(1, second.epochs // 6),
+            on_measure=_print_point,
         )
-        print(f"{result.name}: {result.accuracy:.1%} of {result.n} in {result.minutes:.1f} min", flush=True)
+        results.append(result)
+        print(
+            f"{result.name}: {result.accuracy:.1%} of {result.n} in {result.minutes:.1f} min "
+            f"(the most frequent answer: {result.chance:.1%})",
+            flush=True,
+        )
+    if options.arms == "ablation":
+        print(arms_table(results))
+    if options.figure:
+        atomic.write_bytes(options.figure, ablation_figure(results))
+
+
+def _print_point(point: Point) -> None:
+    print(
+        f"  {point.minutes:5.1f} min  {point.both:.3f}  (region {point.region:.3f}, side {point.laterality:.3f})",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -2,78 +2,95 @@
 pretraining.
 """
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import polars as pl
 
+from model.arms import Arm, ArmResult, Point, ablation_folder, arm_named, fields_right, read_arm, write_arm
 from model.checkpoints import Checkpoint, Contract, LoadReport
-from model.config import ModelConfig, TrainingSettings
+from model.config import ModelConfig, TrainingSettings, preset, training_settings
 from model.generation import generate
 from model.petar import Petar
 from model.tokenizer import PetarTokenizer
-from model.training import train_stage
-from pipelines.samples import compose, parse
+from model.training import data_hash, train_stage
+from pipelines import atomic
+from pipelines.hashing import hash_of
+from pipelines.home import Home
+from pipelines.lake import Lake
+from pipelines.samples import compose
 
+ABLATION_VERSION = "2"
+"""Raised when the same samples and settings would give other figures."""
 
-@dataclass(frozen=True)
-class Arm:
-    """One row of the ablation: what the model is given."""
+_FIELDS = ("region", "organ", "subsite", "laterality")
+_PROGRESS = "curve.json"
 
-    name: str
-    mask: bool = True
-    ct: bool = True
-    focal: bool = True
-    anatomy: bool = True
-
-    def applied_to(self, config: ModelConfig) -> ModelConfig:
-        """The configuration with this arm's switches."""
-        return replace(
-            config, use_mask=self.mask, use_ct=self.ct, use_focal=self.focal, use_anatomy_pretraining=self.anatomy
-        )
-
-
-ARMS: tuple[Arm, ...] = (
-    Arm("none", mask=False, ct=False, focal=False, anatomy=False),
-    Arm("mask", ct=False, focal=False, anatomy=False),
-    Arm("ct", mask=False, focal=False, anatomy=False),
-    Arm("focal", mask=False, ct=False, anatomy=False),
-    Arm("mask, ct", focal=False, anatomy=False),
-    Arm("mask, focal", ct=False, anatomy=False),
-    Arm("mask, ct, focal", anatomy=False),
-    Arm("all"),
-)
-"""From nothing but the PET to everything; the paper prints the first, focal alone, all but pretraining, and all."""
-
-
-@dataclass(frozen=True)
-class ArmResult:
-    """What an arm reached on held-out patients."""
-
-    name: str
-    accuracy: float
-    """Share of lesions whose text has region and laterality right, both."""
-    n: int
-    curve: tuple[tuple[float, float], ...]
-    """(minutes since the start, accuracy on the held-out lesions) after epochs of the last stage."""
-    minutes: float
-    checkpoint: Path
-
-
-def fields_right(text: str | None, reference: str, fields: Sequence[str] = ("region", "laterality")) -> bool:
-    """Whether a text names the same values as the reference in all fields; a field that neither has is right."""
-    said, meant = parse(text or ""), parse(reference)
-    return all(said.get(f, "").lower() == meant.get(f, "").lower() for f in fields)
+OnMeasure = Callable[[Point], None]
 
 
 def with_short_targets(findings: pl.DataFrame) -> pl.DataFrame:
     """The samples with targets of region, organ, sub-site and side alone; those without a region are left out."""
     known = findings.filter(pl.col("region").is_not_null())
-    fields = ("region", "organ", "subsite", "laterality")
-    texts = [compose(row) for row in known.select(fields).iter_rows(named=True)]
+    texts = [compose(row) for row in known.select(_FIELDS).iter_rows(named=True)]
     return known.with_columns(pl.Series("target", texts, dtype=pl.String))
+
+
+def balanced(findings: pl.DataFrame, most_per_group: float = 1.5) -> pl.DataFrame:
+    """The samples with no region and side much more frequent than others, in every split.
+
+    A group of equal region and laterality keeps at most `most_per_group` times the split's mean group, chosen by a hash
+    of the sample id. Else a model that sees nothing scores by saying what is most frequent.
+    """
+    group = ["split", "region", "laterality"]
+    sizes = findings.group_by(group).len().group_by("split").agg(pl.col("len").mean().alias("_mean"))
+    order = pl.col("sample_id").map_elements(lambda sample_id: hash_of(sample_id), return_dtype=pl.String)
+    ranked = findings.join(sizes, on="split").with_columns(order.rank("ordinal").over(group).alias("_rank"))
+    kept = ranked.filter(pl.col("_rank") <= (pl.col("_mean") * most_per_group).ceil())
+    return kept.select(findings.columns).sort("sample_id")
+
+
+def ablation_settings(preset_name: str, effort: float = 1.0) -> tuple[TrainingSettings, TrainingSettings]:
+    """(anatomy, findings) settings of an arm's two stages; `effort` is the part of the preset's epochs to train."""
+    stages = [training_settings(preset_name, stage) for stage in ("anatomy_full", "findings_full")]
+    scaled = [replace(s, epochs=max(1, round(s.epochs * effort))) for s in stages]
+    return scaled[0], scaled[1]
+
+
+def update_arm(
+    home: Home,
+    name: str,
+    preset_name: str = "tiny",
+    *,
+    effort: float = 1.0,
+    reuse: bool = True,
+    on_measure: OnMeasure | None = None,
+) -> ArmResult:
+    """An arm trained and measured on the lake's samples, below checkpoints/ablation; as it is where nothing changed.
+
+    Raises ValueError for an unknown arm or a lake without held-out lesions, TrainingError as `train_stage` does.
+    """
+    arm = arm_named(name)
+    samples = Lake(home.lake).read_table("samples")
+    findings = balanced(with_short_targets(samples.filter(pl.col("kind") == "finding")))
+    anatomy = samples.filter(pl.col("kind") == "anatomy")
+    first, second = ablation_settings(preset_name, effort)
+    return run_arm(
+        arm,
+        findings,
+        anatomy,
+        preset(preset_name),
+        second,
+        home.root,
+        ablation_folder(home) / arm.folder_name,
+        anatomy_settings=first if not anatomy.is_empty() else None,
+        measure_epochs=max(1, second.epochs // 6),
+        reuse=reuse,
+        on_measure=on_measure,
+    )
 
 
 def run_arm(
@@ -87,63 +104,100 @@ def run_arm(
     *,
     anatomy_settings: TrainingSettings | None = None,
     measure_epochs: int = 5,
-    on_measure: Callable[[float, float], None] | None = None,
+    reuse: bool = True,
+    on_measure: OnMeasure | None = None,
 ) -> ArmResult:
     """Trains an arm from nothing and measures it on the samples of the split `test`.
 
     Anatomy pretraining is one stage that trains everything (`anatomy_settings`; without them, or without the arm's
     switch, there is none), then the findings' full stage follows. Every `measure_epochs` epochs of that the held-out
-    lesions are described and counted; the time that takes is not on the clock.
+    lesions are described and counted; the time that takes is not on the clock. A killed run goes on where it was, an
+    equal one that ended is returned as it is.
     """
     own = arm.applied_to(config)
-    test = findings.filter(pl.col("split") == "test")
-    if test.is_empty():
+    parts = {s: findings.filter(pl.col("split") == s) for s in ("train", "val", "test")}
+    if parts["test"].is_empty():
         raise ValueError("expected findings of held-out patients (split test), got none: take a larger cohort")
-    clock = _Clock()
-    init = None
-    texts = findings.filter(pl.col("split") == "train")["target"].unique(maintain_order=True).to_list()
-    if arm.anatomy and anatomy_settings is not None:
+    pretrained = arm.anatomy and anatomy_settings is not None
+    identity = hash_of(
+        ABLATION_VERSION,
+        asdict(arm),
+        own.to_dict(),
+        settings.to_dict(),
+        anatomy_settings.to_dict() if pretrained and anatomy_settings else None,
+        data_hash(findings, home),
+        data_hash(anatomy, home) if pretrained else None,
+        measure_epochs,
+    )
+    if reuse and (done := read_arm(out_dir, identity)):
+        return done
+    init, before = None, 0.0
+    if pretrained and anatomy_settings is not None:
         train, val = (anatomy.filter(pl.col("split") == s) for s in ("train", "val"))
-        init = train_stage(
-            "anatomy_full", train, val, own, anatomy_settings, home, out_dir / "anatomy", texts=texts
-        ).checkpoint
-    curve: list[tuple[float, float]] = []
+        texts = parts["train"]["target"].unique(maintain_order=True).to_list()
+        first = train_stage("anatomy_full", train, val, own, anatomy_settings, home, out_dir / "anatomy", texts=texts)
+        init, before = first.checkpoint, first.seconds
+    curve = _stored_curve(out_dir, identity)
+    seconds = 0.0
+
+    def note(entry: Mapping[str, float]) -> None:
+        nonlocal seconds
+        seconds = entry["seconds"]
 
     def measure(model: Petar, tokenizer: PetarTokenizer, epoch: int) -> None:
         if epoch % measure_epochs and epoch != settings.epochs:
             return
-        minutes = clock.minutes()
-        clock.pause()
         as_is = Checkpoint(model, tokenizer, Contract(own), LoadReport((), (), ()), out_dir)
-        curve.append((minutes, _accuracy(test, as_is, home)))
-        clock.go_on()
+        add(measured(parts["test"], as_is, home, epoch, (before + seconds) / 60))
+
+    def add(point: Point) -> None:
+        curve[:] = [p for p in curve if p.epoch < point.epoch] + [point]
+        stored = {"identity": identity, "curve": [asdict(p) for p in curve]}
+        atomic.write_bytes(out_dir / _PROGRESS, json.dumps(stored).encode())
         if on_measure is not None:
-            on_measure(*curve[-1])
+            on_measure(point)
 
-    train, val = (findings.filter(pl.col("split") == s) for s in ("train", "val"))
-    result = train_stage("findings_full", train, val, own, settings, home, out_dir / "findings", init, on_epoch=measure)
-    minutes = clock.minutes()
-    accuracy = _accuracy(test, result.checkpoint, home)
-    return ArmResult(arm.name, accuracy, len(test), tuple(curve), minutes, result.checkpoint)
+    result = train_stage(
+        "findings_full",
+        parts["train"],
+        parts["val"],
+        own,
+        settings,
+        home,
+        out_dir / "findings",
+        init,
+        note,
+        on_epoch=measure,
+    )
+    last = int(result.curve[-1]["epoch"])
+    if not curve or curve[-1].epoch < last:
+        # Stopped early, or killed between the last step and its measure.
+        add(measured(parts["test"], result.checkpoint, home, last, (before + result.seconds) / 60))
+    arm_result = ArmResult(
+        arm.name, len(parts["test"]), _chance(parts["train"], parts["test"]), tuple(curve), result.checkpoint
+    )
+    write_arm(out_dir, arm_result, identity)
+    return arm_result
 
 
-def _accuracy(test: pl.DataFrame, checkpoint: Path | Checkpoint, home: Path) -> float:
+def measured(test: pl.DataFrame, checkpoint: Path | Checkpoint, home: Path, epoch: int, minutes: float) -> Point:
+    """How many of some lesions a model says right, after so many epochs and minutes."""
     said = generate(test, checkpoint, home, batch_size=32, max_new_tokens=64)
-    right = [fields_right(text, reference) for text, reference in said.select("text", "reference").iter_rows()]
-    return sum(right) / len(right)
+    pairs = said.select("text", "reference").rows()
+
+    def share(*fields: str) -> float:
+        return sum(fields_right(text, reference, fields) for text, reference in pairs) / len(pairs)
+
+    return Point(epoch, minutes, share("region", "laterality"), share("region"), share("laterality"))
 
 
-class _Clock:
-    """Minutes since it was made, without its pauses."""
+def _stored_curve(out_dir: Path, identity: str) -> list[Point]:
+    path = out_dir / _PROGRESS
+    stored = json.loads(path.read_text()) if path.is_file() else {}
+    return [Point(**point) for point in stored["curve"]] if stored.get("identity") == identity else []
 
-    def __init__(self) -> None:
-        self._start, self._paused, self._since = time.monotonic(), 0.0, 0.0
 
-    def minutes(self) -> float:
-        return (time.monotonic() - self._start - self._paused) / 60
-
-    def pause(self) -> None:
-        self._since = time.monotonic()
-
-    def go_on(self) -> None:
-        self._paused += time.monotonic() - self._since
+def _chance(train: pl.DataFrame, test: pl.DataFrame) -> float:
+    answers = train.select("region", "laterality").rows()
+    most = Counter(answers).most_common(1)[0][0] if answers else None
+    return sum(row == most for row in test.select("region", "laterality").iter_rows()) / len(test)

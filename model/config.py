@@ -252,6 +252,8 @@ class TrainingSettings(_Config):
     """The language model's share of the learning rate: below 1 where it knows its language and the rest knows
     nothing.
     """
+    mask_rate: float = 1.0
+    """The mask embedding's share of the learning rate: above 1 where it has to grow from zero in few steps."""
     language_steps: int = 0
     """Steps of teaching that a language model without weights gets before the first stage; 0 for pretrained ones."""
     tokenizer: str = ""

@@ -79,6 +79,7 @@ class StageResult:
     an epoch.
     """
     seconds: float
+    """Of training, over all runs of it: teaching the language, steps and validation; no saving."""
     n_samples: int
     steps: int
     trainable_parameters: int
@@ -222,7 +223,9 @@ def _train_stage(
         return done
 
     target_device = pick_device(device)
+    began = time.perf_counter()
     model, tokenizer, lineage = _start(config, settings, train, init, texts, target_device)
+    prepared_s = time.perf_counter() - began
     train_set = LesionDataset(train, config, tokenizer, home, seed=settings.seed)
     val_set = LesionDataset(_spread(val, settings.validation_samples), config, tokenizer, home)
     _check_samples(stage, train_set, val_set)
@@ -270,6 +273,7 @@ def _train_stage(
         target_device,
         on_step,
         on_epoch,
+        prepared_s,
     )
     progress, resumed = run.go()
     losses = [entry["loss"] for entry in progress.curve]
@@ -417,11 +421,14 @@ def _start(
 
 
 def _optimiser(parameters: Mapping[str, nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
-    """AdamW; vectors (norms, biases) do not decay, and the language model learns at its own share of the rate."""
+    """AdamW; vectors (norms, biases) do not decay, and language model and mask embedding learn at their own share of
+    the rate.
+    """
+    shares = {"language.": settings.language_rate, "vision.mask_embedding.": settings.mask_rate}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in parameters.items():
         decay = settings.weight_decay if parameter.ndim >= 2 else 0.0
-        share = settings.language_rate if name.startswith("language.") else 1.0
+        share = next((share for part, share in shares.items() if name.startswith(part)), 1.0)
         groups.setdefault((decay, share), []).append(parameter)
     kind = _adamw_8bit() if settings.optimiser == "adamw8bit" else torch.optim.AdamW
     return kind(
@@ -462,11 +469,12 @@ class _Run:
         device: torch.device,
         on_step: OnStep | None,
         on_epoch: OnEpoch | None,
+        prepared_s: float,
     ) -> None:
         self.stage, self.model, self.tokenizer = stage, model, tokenizer
         self.train_set, self.val_set, self.settings = train_set, val_set, settings
         self.out_dir, self.identity, self.device, self.on_step = out_dir, identity, device, on_step
-        self.on_epoch, self.world = on_epoch, current_world()
+        self.on_epoch, self.world, self.prepared_s = on_epoch, current_world(), prepared_s
         self.state_dir, self.best_dir, self.log_path = out_dir / "resume", out_dir / "best", out_dir / "log.jsonl"
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self.optimiser = _optimiser(self.parameters, settings)
@@ -627,7 +635,7 @@ class _Run:
             # Another run's best epoch must not end as this one's.
             self.world.wait()
             self.forget()
-            return _Progress()
+            return _Progress(seconds=self.prepared_s)
         # What the stage freezes is as it started: only the trained part was saved.
         load_weights(self.model, read_tensors(self.state_dir / _WEIGHTS), allow_missing=True, source="the saved state")
         self.optimiser.load_state_dict(

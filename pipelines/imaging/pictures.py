@@ -124,7 +124,7 @@ def mip_figure(suv: Volume, masks: Sequence[Volume] = (), title: str = "") -> by
     colorbar.ax.tick_params(labelsize=8)
     if title:
         figure.suptitle(title, fontsize=10, color=INK)
-    return _png(figure)
+    return png_bytes(figure)
 
 
 def _show(ax: Axes, image: NDArray[Any], extent: Extent, **options: Any) -> Any:
@@ -281,7 +281,7 @@ def lesion_figure(
                 number = suv.shape[2] - k
                 ax.set_title(f"{name}, slice {number}" if column == 0 else name, fontsize=9, color=INK)
     _caption(figure, sentence, measures or {})
-    return _png(figure)
+    return png_bytes(figure)
 
 
 def thumbnail(suv: Volume, mask: Volume | None = None, slice_k: int | None = None) -> bytes:
@@ -294,7 +294,7 @@ def thumbnail(suv: Volume, mask: Volume | None = None, slice_k: int | None = Non
     if mask is not None and peak is not None:
         _outline_slice(ax, suv, mask, k, OUTLINE)
         _zoom(ax, suv, peak)
-    return _png(figure)
+    return png_bytes(figure)
 
 
 def _peak(suv: Volume, mask: Volume) -> tuple[int, int, int]:
@@ -429,57 +429,12 @@ def funnel_figure(counts: pl.DataFrame) -> bytes:
     ax.set_xlim(0, 1.14)
     ax.set_axis_off()
     ax.set_title("From exams to lesions (grey: left out, and why)", fontsize=10, color=INK, loc="left")
-    return _png(figure)
+    return png_bytes(figure)
 
 
 def _unit(what: str) -> str:
     """What a step of the funnel counts."""
     return "exam" if "exam" in what else "sentence" if "sentence" in what else "finding"
-
-
-def loss_figure(curves: Mapping[str, Sequence[float]]) -> bytes:
-    """PNG of the training loss by step, one panel a stage in the order given, on one scale; start and end are named."""
-    figure = Figure(figsize=(max(3.2, 2.5 * max(len(curves), 1)), 3.0), dpi=110)
-    values = np.concatenate([np.asarray(c, float) for c in curves.values() if len(c)] or [np.array([1.0])])
-    finite = values[np.isfinite(values)]
-    top = float(finite.max()) * 1.08 if len(finite) else 1.0
-    left, right, gap = 0.09, 0.985, 0.015
-    count = max(len(curves), 1)
-    width = (right - left - gap * (count - 1)) / count
-    for n, (stage, curve) in enumerate(curves.items()):
-        ax = figure.add_axes((left + n * (width + gap), 0.17, width, 0.68))
-        loss = np.asarray(curve, float)
-        if len(loss):
-            steps = np.arange(1, len(loss) + 1)
-            ax.plot(steps, loss, color="#b8cfdd", linewidth=0.9)
-            ax.plot(steps, _smooth(loss), color=SECOND, linewidth=1.7)
-            ax.set_xlabel("step", fontsize=8)
-            start, end = _ends(loss)
-            ax.set_title(f"{stage}\n{start:.2f} → {end:.2f}", fontsize=8.5, color=INK)
-        else:
-            ax.set_title(f"{stage}\nnot trained", fontsize=8.5, color=MUTED)
-        ax.set_ylim(0, top)
-        ax.tick_params(labelsize=7, labelleft=n == 0)
-        ax.locator_params(axis="x", nbins=3, integer=True)
-        ax.spines[["top", "right"]].set_visible(False)
-        if n == 0:
-            ax.set_ylabel("loss (nats a token)", fontsize=8)
-    return _png(figure)
-
-
-def _ends(loss: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean of the first and of the last tenth of a curve: single steps are noisy."""
-    part = max(1, len(loss) // 10)
-    return float(loss[:part].mean()), float(loss[-part:].mean())
-
-
-def _smooth(loss: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A running mean over a tenth of the curve, cut off at its ends rather than padded."""
-    window = max(1, len(loss) // 10)
-    sums = np.convolve(loss, np.ones(window), mode="same")
-    weights = np.convolve(np.ones(len(loss)), np.ones(window), mode="same")
-    smoothed: NDArray[np.float64] = sums / weights
-    return smoothed
 
 
 def scores_figure(scores: pl.DataFrame) -> bytes:
@@ -536,7 +491,7 @@ def scores_figure(scores: pl.DataFrame) -> bytes:
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(axis="x", color="#eceef1", linewidth=0.7)
         ax.set_axisbelow(True)
-    return _png(figure)
+    return png_bytes(figure)
 
 
 def lineage_figure(edges: Sequence[tuple[str, str]]) -> bytes:
@@ -577,7 +532,7 @@ def lineage_figure(edges: Sequence[tuple[str, str]]) -> bytes:
     ax.set_xlim(-0.55, width - 0.45)
     ax.set_ylim(-height + 0.4, 0.6)
     ax.set_axis_off()
-    return _png(figure)
+    return png_bytes(figure)
 
 
 _BAND_COLUMNS = 8
@@ -631,7 +586,7 @@ def _require(frame: pl.DataFrame, columns: Sequence[str]) -> None:
         )
 
 
-def _png(figure: Figure) -> bytes:
+def png_bytes(figure: Figure) -> bytes:
     """The figure as a PNG with a palette, a third of the size at the same look; a noisy one gets fewer pixels."""
     canvas = FigureCanvasAgg(figure)
     dpi = figure.get_dpi()

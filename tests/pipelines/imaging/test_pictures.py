@@ -13,7 +13,6 @@ from pipelines.imaging.pictures import (
     funnel_figure,
     lesion_figure,
     lineage_figure,
-    loss_figure,
     mip_figure,
     mip_of,
     scores_figure,
@@ -221,15 +220,6 @@ class TestFunnelFigure:
 
     def test_a_cohort_of_nothing_is_drawn(self):
         assert pixels(funnel_figure(FUNNEL.with_columns(n=pl.lit(0)))).shape[2] == 3
-
-
-class TestLossFigure:
-    def test_one_panel_a_stage(self):
-        one, three = (pixels(loss_figure({f"s{n}": [3.0, 2.0, 1.0] for n in range(m)})).shape[1] for m in (1, 3))
-        assert three > 2 * one
-
-    def test_a_stage_without_steps_is_drawn_as_such(self):
-        assert loss_figure({"a": [2.0, 1.0], "b": []}) != loss_figure({"a": [2.0, 1.0]})
 
 
 def scores(rows: list[tuple]) -> pl.DataFrame:
