@@ -70,12 +70,13 @@ def stage_metadata(report: StageReport) -> dict[str, dg.MetadataValue | int]:
     rows.
     """
     metadata: dict[str, dg.MetadataValue | int] = {
-        "dagster/row_count": report.total_rows,
         "dagster/partition_row_count": report.frame.height,
         "recomputed": report.counts.recomputed,
         "reused": report.counts.reused,
         "removed": report.counts.removed,
         "failed": report.counts.failed,
+        "rows recomputed": report.rows_recomputed,
+        "rows reused": report.rows_reused,
         "quarantined": report.quarantined,
     }
     if report.frame.height:

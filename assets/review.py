@@ -10,7 +10,8 @@ from assets.exams import exams
 from assets.partitions import CURATION_OWNERS, column_schema, table_sample
 from assets.reports import findings
 from assets.resources import Workspace
-from pipelines.curation import curation_version, try_conventions
+from pipelines.conventions_trial import try_conventions
+from pipelines.curation import curation_version
 from pipelines.lake import Lake
 from pipelines.quality.checks import run_checks
 from pipelines.quality.gallery import GallerySettings, flags_of, write_gallery

@@ -4,12 +4,15 @@ A cohort is a folder with `reports.csv` (or `.parquet`) and `exams/<exam_id>/`; 
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pipelines import atomic
+from pipelines.corrections import CorrectionsError
+from pipelines.corrections import observe_corrections as _observe_corrections
 from pipelines.hashing import hash_of, hash_of_files
 from pipelines.reports.sources import find_reports, read_reports
 from pipelines.sharding import N_SHARDS, shard_of
@@ -179,18 +182,22 @@ def _fingerprints(folders: Mapping[str, Path], known: Mapping[str, Fingerprint])
         return dict(zip(folders, pool.map(of, folders), strict=True))
 
 
-# --- the observed manifest
-# -------------------------------------------------------------------------------------------------------------
+# --- the observed manifest ---
 
 
 def observe_cohort(cohort_folder: Path, manifest_folder: Path) -> dict[int, str]:
     """Scans a cohort, writes the manifest of each shard that changed, and gives the data version of every shard.
 
     The stages read the manifest written here and never the folder's listing, so one shard's run costs nothing of the
-    others.
+    others. Corrections are observed too, and when an exam was first missed is noted.
+
+    Raises:
+        CohortError: see `scan_cohort`; or corrections.csv can not be read.
     """
     fingerprints_path = manifest_folder / "fingerprints.json"
     cohort = scan_cohort(cohort_folder, _read_fingerprints(fingerprints_path))
+    _corrections_by_shard(cohort_folder, manifest_folder, {e.exam_id: e.patient_id for e in cohort.entries})
+    _note_departures(manifest_folder, cohort.by_shard())
     versions: dict[int, str] = {}
     for shard, entries in enumerate(cohort.by_shard()):
         versions[shard] = manifest_version(entries)
@@ -198,6 +205,54 @@ def observe_cohort(cohort_folder: Path, manifest_folder: Path) -> dict[int, str]
         atomic.write_bytes(_shard_path(manifest_folder, shard), json.dumps(payload).encode())
     atomic.write_bytes(fingerprints_path, json.dumps({k: asdict(v) for k, v in cohort.fingerprints.items()}).encode())
     return versions
+
+
+def observe_corrections(cohort_folder: Path, manifest_folder: Path) -> dict[int, str]:
+    """Reads corrections.csv of a cohort for the shards that it concerns, and gives each shard's version of it.
+
+    Raises:
+        CohortError: the folder is no cohort, or corrections.csv can not be read.
+    """
+    try:
+        reports = read_reports(check_cohort(cohort_folder))
+    except ValueError as error:
+        raise CohortError(str(error)) from error
+    patients = {row["exam_id"]: row["patient_id"] or row["exam_id"] for row in reports.iter_rows(named=True)}
+    return _corrections_by_shard(cohort_folder, manifest_folder, patients)
+
+
+def _corrections_by_shard(cohort_folder: Path, manifest_folder: Path, patients: Mapping[str, str]) -> dict[int, str]:
+    try:
+        return _observe_corrections(cohort_folder, manifest_folder, patients)
+    except CorrectionsError as error:
+        raise CohortError(str(error)) from error
+
+
+def _note_departures(manifest_folder: Path, shards: Sequence[Sequence[ExamEntry]]) -> None:
+    """Notes of every exam that a shard lost since the last observation when that was seen, and where it went."""
+    now = {entry.exam_id: entry for entries in shards for entry in entries}
+    noted = read_departures(manifest_folder)
+    found = dict(noted)
+    for shard, entries in enumerate(shards):
+        if not _shard_path(manifest_folder, shard).exists():
+            continue
+        here = {entry.exam_id for entry in entries}
+        for entry in read_manifest(manifest_folder, shard)[1]:
+            if entry.exam_id not in here:
+                moved = now.get(entry.exam_id)
+                reason = "the cohort holds it no longer" if moved is None else f"it is now patient {moved.patient_id}'s"
+                found[f"{shard:02d}/{entry.exam_id}"] = {
+                    "at": datetime.now(UTC).isoformat(timespec="seconds"),
+                    "reason": reason,
+                }
+    if found != noted:
+        atomic.write_bytes(manifest_folder / "departures.json", json.dumps(found, indent=1).encode())
+
+
+def read_departures(manifest_folder: Path) -> dict[str, dict[str, str]]:
+    """When (`at`, UTC) each exam was first missed in a shard, and why (`reason`), by `<shard>/<exam>`."""
+    path = manifest_folder / "departures.json"
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def read_manifest(manifest_folder: Path, shard: int) -> tuple[str, tuple[ExamEntry, ...]]:

@@ -11,15 +11,16 @@ from typing import Any
 _CHUNK_BYTES = 1 << 20
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON takes it: dataclasses and dicts as dicts, enums and paths as their text, sets sorted."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, set | frozenset):
-        return sorted(_plain(v) for v in value)
+        return sorted(plain(v) for v in value)
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Path):
@@ -32,7 +33,7 @@ def hash_of(*parts: Any) -> str:
 
     Parts may be nested dataclasses, dicts, lists, enums, numbers, strings and None; anything else raises TypeError.
     """
-    text = json.dumps([_plain(p) for p in parts], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    text = json.dumps([plain(p) for p in parts], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 

@@ -34,6 +34,10 @@ class LakeError(RuntimeError):
     """A file of the lake that can not be used as it is; the message says what to do."""
 
 
+class OlderFileError(LakeError):
+    """A file of an older schema: making its table again replaces it."""
+
+
 @dataclass(frozen=True)
 class ShardMeta:
     """What a file of the lake says about itself."""
@@ -277,7 +281,7 @@ def read_meta(path: Place, table: str, shard: str) -> ShardMeta:
     if meta.schema_version != schemas.SCHEMA_VERSION:
         older = meta.schema_version < schemas.SCHEMA_VERSION
         remedy = f"materialise `{table}` again" if older else "use the newer version of the code that wrote it"
-        raise LakeError(
+        raise (OlderFileError if older else LakeError)(
             f"{path}: expected schema version {schemas.SCHEMA_VERSION} of table {table}, got "
             f"{'an older' if older else 'a newer'} one, {meta.schema_version}: {remedy}"
         )

@@ -20,6 +20,7 @@ class Outcome(StrEnum):
     READER_FAILED = "reader failed"
     DUPLICATE = "said twice"
     UNKNOWN_EXAM = "report of an unknown exam"
+    CORRECTED = "rejected by a correction"
 
     # Image stage.
     LESION = "lesion"

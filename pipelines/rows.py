@@ -56,6 +56,7 @@ def update_exams(
         previous: rows of the last update (empty, with the table's columns, at the first).
         previous_keys: keys of the last update; an exam that gave no row stands here all the same.
         compute: exam id -> (rows, whether it failed). A failed exam keeps no key, so that the next update tries again.
+            A row without a `row_key` of its own takes the exam's key.
         only: where given, exactly these exams are computed, even if their key is unchanged; all others stay as they
         are.
         prepare: called with every batch of `save_every` exams before they are computed, for what is cheaper done for
@@ -82,7 +83,7 @@ def update_exams(
         if prepare is not None and (n - 1) % save_every == 0:
             prepare(todo[n - 1 : n - 1 + save_every])
         rows, has_failed = compute(exam)
-        frames[exam] = _frame([{**row, "row_key": keys[exam]} for row in rows], schema)
+        frames[exam] = _frame([{"row_key": keys[exam], **row} for row in rows], schema)
         kept.pop(exam, None)
         if has_failed:
             failed += 1

@@ -26,6 +26,7 @@ COMPARISONS = ("new", "increased", "decreased", "stable", "none")
 LATERALITIES = ("left", "right", "bilateral", "midline")
 STOP_REASONS = ("converged", "leak", "border", "flat", "too small", "iterations")
 SCORE_STATUSES = ("computed", "not computed", "published")
+CORRECTION_STATUSES = ("applied", "superseded", "unknown finding", "not applied")
 REVIEW_ANSWERS = ("accept", "wrong lesion", "wrong contour", "wrong text", "unsure")
 IMAGE_OUTCOMES = (
     Outcome.LESION,
@@ -213,6 +214,8 @@ class Findings(ShardRow):
     laterality = choice("Side", LATERALITIES, null=True)
     comparison = choice("Change since the prior exam", COMPARISONS, null=True)
     text = string("The finding without its numbers' references, for the target text", null=True, empty=True)
+    corrected = string("What corrections.csv changed, by whom and when; null where nothing", null=True)
+    accepted_by = string("Who accepted it in corrections.csv, null where nobody did", null=True)
 
     @dy.rule()
     def accepted_has_values(cls) -> pl.Expr:  # noqa: N805
@@ -379,16 +382,35 @@ class Reviews(dy.Schema):
     curation = string("Version of the curation that was reviewed", null=True)
 
 
-class Removals(dy.Schema):
+class Removals(ShardRow):
     """One row a row that left the lake with its exam."""
 
-    table = string("Table that it left", key=True)
-    removed_key = string("Its primary key, parts joined by |", key=True)
-    row_key = string("Its row_key, so that a second departure is told from the first", key=True, empty=True)
+    # Key columns keep their place only where they are declared together; a second departure is told from the first.
     exam_id = string("Exam, as the cohort named it")
     patient_id = string("Patient, as the cohort named it")
+    row_key = string("Its row_key", key=True, empty=True)
+    table = string("Table that it left", key=True)
+    removed_key = string("Its primary key, parts joined by |", key=True)
+    removed_at = string("When the cohort was seen without the exam, UTC", key=True)
     reason = string("Why it left")
     row_json = string("The row as JSON")
+
+
+class Corrections(ShardRow):
+    """One row a line of corrections.csv, with what became of it."""
+
+    correction_id = string("Hash of the line, #2 for a repetition", key=True)
+    finding_id = string("Finding that is corrected, as the line names it", null=True, empty=True)
+    field = string("Field of it", null=True, empty=True)
+    value = string("What it is to be; empty: unknown", null=True, empty=True)
+    corrected_by = string("Who corrects", null=True, empty=True)
+    corrected_at = string("When, as the line says", null=True, empty=True)
+    status = choice("Whether it counts", CORRECTION_STATUSES, null=False)
+    message = string("Why it does not count, and what to do", null=True)
+
+    @dy.rule()
+    def message_where_not_applied(cls) -> pl.Expr:  # noqa: N805
+        return (pl.col("status") == "applied") | pl.col("message").is_not_null()
 
 
 class Quarantine(dy.Schema):
@@ -413,9 +435,10 @@ TABLES: Mapping[str, type[dy.Schema]] = {
     "scores": Scores,
     "reviews": Reviews,
     "removals": Removals,
+    "corrections": Corrections,
     "quarantine": Quarantine,
 }
-SHARDED = ("exams", "sentences", "readings", "findings", "localisations")
+SHARDED = ("exams", "sentences", "readings", "findings", "localisations", "removals", "corrections")
 
 
 class ContractError(ValueError):

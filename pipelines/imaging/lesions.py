@@ -2,7 +2,7 @@
 why not."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from pipelines.imaging import contour as contours
 from pipelines.imaging import locate, masks
 from pipelines.imaging import measure as measures
 from pipelines.imaging.contour import Contour, ContourSettings, StopReason, contour
-from pipelines.imaging.locate import Candidate, LocateSettings, Locator, NearestMiss
+from pipelines.imaging.locate import Candidate, Ijk, LocateSettings, Locator, NearestMiss
 from pipelines.imaging.measure import Measures, measure
 from pipelines.imaging.volume import SliceConvention, SliceGrid, Volume, slices_of
 from pipelines.outcomes import Outcome
@@ -68,6 +68,54 @@ class LesionSettings:
         }
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a finding was contoured, and all that its contour depends on besides the image, the request and the
+    settings: the voxel it grew from, by which rule that was found, and the other lesions' peaks in the box it was
+    contoured in. What lies beyond that box the contour never sees.
+    """
+
+    peak_ijk: tuple[int, ...]
+    rule: str
+    box_low: tuple[int, ...]
+    box_high: tuple[int, ...]
+    neighbours: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, candidate: Candidate, made: Contour, others: NDArray[np.int64]) -> "Place":
+        """The place of a contour that was made with `others` (n, 3) kept out."""
+        low = np.array(made.corner)
+        high = low + made.mask.shape
+        return cls(candidate.peak_ijk, candidate.rule, _ints(low), _ints(high), _within(others, low, high))
+
+    def holds(self, candidate: Candidate, others: NDArray[np.int64]) -> bool:
+        """Whether contouring the candidate beside `others` would give the same again."""
+        near = _within(others, np.array(self.box_low), np.array(self.box_high))
+        return (self.peak_ijk, self.rule, self.neighbours) == (candidate.peak_ijk, candidate.rule, near)
+
+
+def _ints(values: Any) -> tuple[int, ...]:
+    return tuple(int(v) for v in values)
+
+
+def _within(points: NDArray[np.int64], low: Any, high: Any) -> tuple[tuple[int, ...], ...]:
+    inside = points[((points >= low) & (points < high)).all(axis=1)]
+    return tuple(sorted(_ints(p) for p in inside))
+
+
+@dataclass(frozen=True, eq=False)
+class KnownLesion:
+    """What an earlier call made of the same request in the same image with the same settings."""
+
+    place: Place
+    outcome: Outcome
+    explanation: str
+    mask: Callable[[], tuple[tuple[int, ...], NDArray[np.bool_]]] | None = None
+    """Gives (corner, mask) of its contour on the image's grid; null where the mask was not kept."""
+    box: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    """Half-open box of its contour, (low, high); null where it has none."""
+
+
 @dataclass(frozen=True, eq=False)
 class LesionResult:
     """What became of one finding; the measures and the mask are there where a region was contoured, lesion or not."""
@@ -83,6 +131,10 @@ class LesionResult:
     miss: NearestMiss = NO_MISS
     nearest_slice_with_suvmax: int | None = None
     shares_with: tuple[str, ...] = ()
+    place: Place | None = None
+    """Null where nothing was contoured."""
+    known: KnownLesion | None = None
+    """The earlier result, where it still holds; measures, mask and contour are null then."""
 
     def to_row(self) -> dict[str, Any]:
         """The columns of `localisations` that the images decide, by name; unknown is None. mask_path is the
@@ -137,8 +189,12 @@ def find_lesions(
     requests: Sequence[LesionRequest],
     settings: LesionSettings = LesionSettings(),
     ct_slices: SliceGrid | None = None,
+    known: Mapping[str, KnownLesion] | None = None,
 ) -> list[LesionResult]:
     """One result a request, in their order: located by slice and SUVmax, contoured with the others kept out, measured.
+
+    All findings of an exam are located and settled together, as they compete for the same peaks; of those in `known`
+    (by finding id) only the ones whose place or neighbours changed are contoured again.
 
     suv: SUV volume in any orientation; positions come back in the RAS+ order of `suv.canonical()`. ct_slices: of the
     exam's CT, needed only where the convention counts those. Never raises for a finding that is not there.
@@ -156,9 +212,46 @@ def find_lesions(
         if one.outcome is not None:
             results.append(_not_found(one, volume, settings, ct_slices))
             continue
-        others = np.array([p for p in {q for q in peaks if q is not None} if p != peaks[n]], dtype=np.int64)
-        results.append(_contoured(one, volume, others.reshape(-1, 3), settings))
+        others = _others(peaks, n)
+        before = (known or {}).get(one.request.finding_id)
+        if before is not None and before.place.holds(one.candidates[0], others):
+            results.append(_kept(one, before))
+        else:
+            results.append(_contoured(one, volume, others, settings))
+    boxes = [_box(r) for r in results]
+    for n, result in enumerate(results):
+        # Whether it shares voxels with another takes its mask, and that was not kept.
+        if result.known is not None and result.known.mask is None and _meets(boxes[n], boxes[:n] + boxes[n + 1 :]):
+            results[n] = _contoured(located[n], volume, _others(peaks, n), settings)
     return _with_shared(results)
+
+
+def _others(peaks: Sequence[Ijk | None], n: int) -> NDArray[np.int64]:
+    """Peaks (m, 3) of the other findings than the n-th, each once."""
+    rest = sorted({p for p in peaks if p is not None} - {peaks[n]})
+    return np.array(rest, dtype=np.int64).reshape(-1, 3)
+
+
+def _kept(one: _Located, known: KnownLesion) -> LesionResult:
+    return LesionResult(
+        one.request, known.outcome, known.explanation, one.k, one.candidates[0].rule, place=known.place, known=known
+    )
+
+
+def _box(result: LesionResult) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    if result.known is not None:
+        return result.known.box
+    m = result.measures
+    return None if m is None else ((m.box_i0, m.box_j0, m.box_k0), (m.box_i1, m.box_j1, m.box_k1))
+
+
+def _meets(box: Any, others: Sequence[Any]) -> bool:
+    """Whether a half-open box has a voxel in common with any of the others."""
+    if box is None:
+        return False
+    return any(
+        o is not None and all(max(a, c) < min(b, d) for a, b, c, d in zip(box[0], box[1], o[0], o[1])) for o in others
+    )
 
 
 def _locate(
@@ -335,6 +428,7 @@ def _contoured(one: _Located, volume: Volume, others: NDArray[np.int64], setting
         measures=measured,
         mask=mask,
         contour=made,
+        place=Place.of(candidate, made, others),
     )
 
 
@@ -349,16 +443,25 @@ def _lies_on_other_side(mask: Volume, side: str, middles: Sequence[float], midli
 def _with_shared(results: list[LesionResult]) -> list[LesionResult]:
     """The same results, each naming the findings whose contour it shares voxels with."""
     shared: list[list[str]] = [[] for _ in results]
-    regions = [
-        None if r.measures is None or r.contour is None else (np.array(r.contour.corner), r.contour.mask)
-        for r in results
-    ]
+    regions = [_region(r) for r in results]
     for a in range(len(results)):
         for b in range(a + 1, len(results)):
             if _overlap(regions[a], regions[b]):
                 shared[a].append(results[b].request.finding_id)
                 shared[b].append(results[a].request.finding_id)
     return [replace(r, shares_with=tuple(s)) if s else r for r, s in zip(results, shared)]
+
+
+def _region(result: LesionResult) -> tuple[NDArray[np.int64], NDArray[np.bool_]] | None:
+    """(corner, mask) of a result's contour, null where it has none."""
+    if result.known is not None:
+        if result.known.mask is None:
+            return None
+        corner, mask = result.known.mask()
+        return np.array(corner), mask
+    if result.measures is None or result.contour is None:
+        return None
+    return np.array(result.contour.corner), result.contour.mask
 
 
 def _overlap(a: Any, b: Any) -> bool:

@@ -13,6 +13,7 @@ SELECT
     f.laterality,
     f.comparison,
     f.text,
+    f.corrected,
     e.tracer,
     e.has_ct
 FROM lake.localisations AS l

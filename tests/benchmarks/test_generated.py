@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pipelines import schemas
+from pipelines.curation import TABLES
 from pipelines.sharding import shard_of
 
 FOLDER = Path(schemas.__file__).resolve().parents[1] / "benchmarks"
@@ -30,7 +31,7 @@ class TestWarehouse:
         patients = [p for p in (f"P{n}" for n in range(3000)) if shard_of(p) == 5]
         size = warehouse.Size(lesions=64_000, sentences=192_000)
         made = dict(warehouse._shard(np.random.default_rng(0), 5, patients, size))
-        assert set(made) == set(schemas.SHARDED)
+        assert set(made) == set(TABLES)
         for table, frame in made.items():
             good, bad = schemas.validate(table, frame)
             assert (bad.height, good.height > 100) == (0, True), table

@@ -3,15 +3,15 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import polars as pl
 import pytest
 
-from pipelines import curation
 from pipelines.cohort import observe_cohort
-from pipelines.curation import TABLES, CurationSettings, curation_version, is_current, run_stage
+from pipelines.curation import TABLES, CurationSettings, curation_version, is_current, run_stage, stale_shards
 from pipelines.home import Home
+from pipelines.imaging import lesions as lesions_module
 from pipelines.lake import Lake
 from pipelines.phantom import add_exam
 from pipelines.reports.config import ReadersConfig, load_readers
@@ -20,6 +20,8 @@ from pipelines.reports.llm_structure import FAILED_NOTE, LlmStructurer
 from pipelines.reports.readers import RulesReader
 from pipelines.rows import Counts
 from pipelines.sharding import N_SHARDS, shard_of
+from pipelines.stages import exams as exams_stage
+from pipelines.stages import localisations as localisations_stage
 
 READERS = load_readers()
 
@@ -34,6 +36,14 @@ def curate(home: Home, cohort: Path, settings: CurationSettings | None = None) -
             for table in TABLES:
                 counts[table] += run_stage(home, table, shard, settings, READERS).counts
     return counts
+
+
+def write_corrections(cohort: Path, *lines: str) -> None:
+    (cohort / "corrections.csv").write_text("\n".join(["finding,field,value,who,when", *lines]) + "\n")
+
+
+def finding(home: Home, finding_id: str) -> dict[str, Any]:
+    return Lake(home.lake).read_table("findings").filter(finding_id=finding_id).row(0, named=True)
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +107,8 @@ class TestASecondPass:
 
         _, home = own
         silent = ReadersConfig((Silent(),), READERS.weights, None)
-        monkeypatch.setattr(curation, "read_exam", refuse)
-        monkeypatch.setattr(curation, "load_nifti", refuse)
+        monkeypatch.setattr(exams_stage, "read_exam", refuse)
+        monkeypatch.setattr(localisations_stage, "load_nifti", refuse)
         counts = Counts()
         for shard in range(N_SHARDS):
             for table in TABLES:
@@ -122,7 +132,7 @@ class TestAChange:
         exam_id = reports["exam_id"][0]
         longer = pl.when(pl.col("exam_id") == exam_id).then(pl.lit("\nNo further abnormality.")).otherwise(pl.lit(""))
         reports.with_columns(pl.col("findings") + longer).write_csv(cohort / "reports.csv")
-        monkeypatch.setattr(curation, "read_exam", None)
+        monkeypatch.setattr(exams_stage, "read_exam", None)
         counts = curate(home, cohort)
         assert counts["exams"].recomputed == 0
         assert counts["sentences"].recomputed == 1
@@ -169,6 +179,166 @@ class TestAChange:
         curate(home, cohort, settings)
         assert (changed != before, curation_version(home)) == (True, before)
 
+    def test_of_one_sentence_touches_one_finding(self, own: tuple[Path, Home], monkeypatch: pytest.MonkeyPatch) -> None:
+        cohort, home = own
+        lake = Lake(home.lake)
+        found = lake.read_table("localisations").filter(pl.col("outcome") == "lesion")
+        exam_id = found.group_by("exam_id").len().sort("len", "exam_id")["exam_id"][-1]
+        sentence = found.filter(pl.col("exam_id") == exam_id)["sentence"][0]
+        reports = pl.read_csv(cohort / "reports.csv", infer_schema=False)
+        edited = pl.when(pl.col("exam_id") == exam_id).then(
+            pl.col("findings").str.replace(sentence, "Indeed, " + sentence, literal=True)
+        )
+        reports.with_columns(edited.otherwise(pl.col("findings"))).write_csv(cohort / "reports.csv")
+        asked: list[str] = []
+        contoured: list[str] = []
+
+        class Recorder(RulesReader):
+            def read(self, sentences, progress=None):  # type: ignore[no-untyped-def]
+                asked.extend(s.sentence_id for s in sentences)
+                return super().read(sentences, progress)
+
+        contour = lesions_module._contoured
+
+        def record(one, *args):  # type: ignore[no-untyped-def]
+            contoured.append(one.request.finding_id)
+            return contour(one, *args)
+
+        monkeypatch.setattr(lesions_module, "_contoured", record)
+        observe_cohort(cohort, home.manifest)
+        shard = shard_of(found.filter(pl.col("exam_id") == exam_id)["patient_id"][0])
+        readers = ReadersConfig((Recorder(),), READERS.weights, None)
+        rows = {t: run_stage(home, t, shard, CurationSettings(), readers).rows_recomputed for t in TABLES}
+        assert rows == {"exams": 0, "sentences": 1, "readings": 1, "findings": 1, "localisations": 1}
+        # One that is no lesion has no mask; whether it overlaps another is only known from its contour.
+        rejected = set(lake.read_table("localisations").filter(pl.col("outcome") != "lesion")["finding_id"])
+        assert (len(asked), len(set(contoured) - rejected)) == (1, 1)
+
+    def test_of_a_prompt_asks_every_sentence_and_opens_no_volume(
+        self, own: tuple[Path, Home], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class NewPrompt(RulesReader):
+            version = "rules with another prompt"
+
+        _, home = own
+        monkeypatch.setattr(exams_stage, "read_exam", None)
+        monkeypatch.setattr(localisations_stage, "load_nifti", None)
+        readers = ReadersConfig((NewPrompt(),), READERS.weights, None)
+        counts = {t: Counts() for t in TABLES}
+        for shard in stale_shards(home, CurationSettings(), readers):
+            for table in TABLES:
+                counts[table] += run_stage(home, table, shard, CurationSettings(), readers).counts
+        assert counts["readings"].recomputed > 0
+        assert (counts["exams"].recomputed, counts["localisations"].recomputed, counts["localisations"].failed) == (
+            0,
+            0,
+            0,
+        )
+
+
+class TestARemovedExam:
+    def test_leaves_its_rows_in_the_table_of_removals_with_the_time_it_was_missed(self, own: tuple[Path, Home]) -> None:
+        cohort, home = own
+        lake = Lake(home.lake)
+        exam_id = lake.read_table("localisations")["exam_id"][0]
+        before = {t: lake.read_table(t).filter(pl.col("exam_id") == exam_id).height for t in TABLES}
+        shutil.rmtree(cohort / "exams" / exam_id, ignore_errors=True)
+        reports = pl.read_csv(cohort / "reports.csv", infer_schema=False)
+        reports.filter(pl.col("exam_id") != exam_id).write_csv(cohort / "reports.csv")
+        curate(home, cohort)
+        removals = lake.read_table("removals")
+        assert dict(removals.group_by("table").len().iter_rows()) == {t: n for t, n in before.items() if n}
+        assert removals["exam_id"].unique().to_list() == [exam_id]
+        assert removals["removed_at"].str.starts_with("20").all()
+
+    def test_of_a_renamed_patient_keeps_its_volumes(self, own: tuple[Path, Home]) -> None:
+        cohort, home = own
+        exams = Lake(home.lake).read_table("exams").filter(pl.col("status") == "ok")
+        exam_id, shard = exams["exam_id"][0], exams["shard"][0]
+        # A patient of an earlier shard: the exam arrives there before it leaves the old one.
+        patient = next(f"Q{n}" for n in range(10_000) if shard_of(f"Q{n}") < shard)
+        reports = pl.read_csv(cohort / "reports.csv", infer_schema=False)
+        renamed = pl.when(pl.col("exam_id") == exam_id).then(pl.lit(patient)).otherwise(pl.col("patient_id"))
+        reports.with_columns(patient_id=renamed).write_csv(cohort / "reports.csv")
+        curate(home, cohort)
+        row = Lake(home.lake).read_table("exams").filter(pl.col("exam_id") == exam_id).row(0, named=True)
+        assert (row["patient_id"], (home.root / row["suv_path"]).is_file()) == (patient, True)
+
+
+class TestACorrection:
+    @pytest.fixture
+    def accepted(self, own: tuple[Path, Home]) -> pl.DataFrame:
+        return Lake(own[1].lake).read_table("localisations").filter(pl.col("outcome") == "lesion")
+
+    def test_recomputes_the_findings_of_its_exam_and_opens_no_volume(
+        self, own: tuple[Path, Home], accepted: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cohort, home = own
+        finding_id = accepted["finding_id"][0]
+        write_corrections(cohort, f"{finding_id},organ,spleen,Dr A,2026-01-02")
+        monkeypatch.setattr(localisations_stage, "load_nifti", None)
+        counts = curate(home, cohort)
+        assert [counts[t].recomputed for t in TABLES] == [0, 0, 0, 1, 0]
+        row = finding(home, finding_id)
+        assert (row["organ"], "Dr A, 2026-01-02" in row["corrected"]) == ("spleen", True)
+
+    def test_survives_other_parameters(self, own: tuple[Path, Home], accepted: pl.DataFrame) -> None:
+        cohort, home = own
+        finding_id = accepted["finding_id"][0]
+        write_corrections(cohort, f"{finding_id},region,chest,Dr A,2026-01-02")
+        curate(home, cohort, CurationSettings(consensus=ConsensusSettings(min_suvmax=2.4)))
+        assert finding(home, finding_id)["region"] == "chest"
+
+    def test_that_rejects_takes_the_lesion_and_its_mask_away(
+        self, own: tuple[Path, Home], accepted: pl.DataFrame
+    ) -> None:
+        cohort, home = own
+        finding_id, mask = accepted["finding_id"][0], accepted["mask_path"][0]
+        write_corrections(cohort, f"{finding_id},outcome,reject,Dr A,2026-01-02")
+        curate(home, cohort)
+        left = Lake(home.lake).read_table("localisations")["finding_id"]
+        assert (finding(home, finding_id)["outcome"], finding_id in left) == ("rejected by a correction", False)
+        assert not (home.root / mask).exists()
+
+    def test_that_accepts_makes_a_lesion_of_a_contour_that_the_images_rejected(self, own: tuple[Path, Home]) -> None:
+        cohort, home = own
+        rejected = Lake(home.lake).read_table("localisations").filter(pl.col("outcome") == "on the other side")
+        finding_id = rejected["finding_id"][0]
+        write_corrections(cohort, f"{finding_id},outcome,accept,Dr A,2026-01-02")
+        curate(home, cohort)
+        row = Lake(home.lake).read_table("localisations").filter(finding_id=finding_id).row(0, named=True)
+        assert (row["outcome"], "accepted by Dr A" in row["explanation"]) == ("lesion", True)
+        assert (home.root / row["mask_path"]).is_file()
+
+    def test_that_is_taken_back_leaves_the_tables_as_they_were(
+        self, own: tuple[Path, Home], accepted: pl.DataFrame
+    ) -> None:
+        cohort, home = own
+        before = curation_version(home)
+        write_corrections(cohort, f"{accepted['finding_id'][0]},slice,1,Dr A,2026-01-02")
+        curate(home, cohort)
+        changed = curation_version(home)
+        (cohort / "corrections.csv").unlink()
+        curate(home, cohort)
+        assert (changed != before, curation_version(home)) == (True, before)
+
+    def test_that_can_not_be_taken_is_named_and_the_others_are(
+        self, own: tuple[Path, Home], accepted: pl.DataFrame
+    ) -> None:
+        cohort, home = own
+        finding_id = accepted["finding_id"][0]
+        write_corrections(
+            cohort,
+            f"{finding_id},colour,red,Dr A,2026-01-02",
+            f"{finding_id},slice,twelve,Dr A,2026-01-02",
+            f"{finding_id}x,organ,spleen,Dr A,2026-01-02",
+            f"{finding_id},organ,spleen,Dr A,2026-01-02",
+        )
+        curate(home, cohort)
+        rows = Lake(home.lake).read_table("corrections")
+        assert dict(rows.group_by("status").len().iter_rows()) == {"applied": 1, "not applied": 2, "unknown finding": 1}
+        assert finding(home, finding_id)["organ"] == "spleen"
+
 
 class TestOnlyExams:
     def test_computes_the_named_exam_and_leaves_the_others(self, own: tuple[Path, Home]) -> None:
@@ -189,7 +359,7 @@ class TestAFailure:
             def explode(*args: object, **kwargs: object) -> None:
                 raise RuntimeError("the disk is on fire")
 
-            patch.setattr(curation, "read_exam", explode)
+            patch.setattr(exams_stage, "read_exam", explode)
             counts = curate(home, cohort)
         row = Lake(home.lake).read_table("exams").filter(pl.col("exam_id") == exam_id).row(0, named=True)
         assert (counts["exams"].failed, row["problem"]) == (1, "failed")

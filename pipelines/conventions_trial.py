@@ -1,0 +1,49 @@
+"""Which way of counting slices a cohort's reports use: every convention tried on its accepted findings."""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from pipelines.home import Home
+from pipelines.imaging.conventions import ConventionExam, score_conventions
+from pipelines.imaging.lesions import LesionRequest
+from pipelines.imaging.volume import load_nifti
+from pipelines.lake import Lake
+from pipelines.outcomes import Outcome
+from pipelines.stages.base import CurationSettings
+from pipelines.stages.localisations import ASKED, ct_slices
+
+
+def try_conventions(home: Home, settings: CurationSettings) -> pl.DataFrame:
+    """How each slice convention does over the accepted findings of the cohort, the best first.
+
+    Columns: origin, base, grid, n, matched, on_peak (findings), rate, peak_rate (null without findings), in_use.
+    """
+    lake = Lake(home.lake)
+    accepted = lake.read_table("findings").filter(pl.col("outcome") == Outcome.ACCEPTED.value)
+    by_exam = {str(exam_id): rows for (exam_id,), rows in accepted.group_by("exam_id")}
+
+    def exams() -> Iterator[ConventionExam]:
+        for exam in lake.read_table("exams").filter(pl.col("status") == "ok").iter_rows(named=True):
+            if exam["exam_id"] in by_exam:
+                rows = by_exam[exam["exam_id"]].iter_rows(named=True)
+                requests = [LesionRequest(**{name: row[name] for name in ASKED}) for row in rows]
+                yield ConventionExam(load_nifti(home.root / exam["suv_path"]), requests, ct_slices(exam))
+
+    scores = score_conventions(exams(), settings=settings.lesions.locate)
+    return pl.DataFrame(
+        [
+            {
+                "origin": s.convention.origin.value,
+                "base": s.convention.base,
+                "grid": s.convention.grid.value,
+                "n": s.n,
+                "matched": s.matched,
+                "on_peak": s.on_peak,
+                "rate": s.rate,
+                "peak_rate": s.peak_rate,
+                "in_use": s.convention == settings.lesions.convention,
+            }
+            for s in scores
+        ]
+    )

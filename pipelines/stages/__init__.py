@@ -1,0 +1,1 @@
+"""The sharded stages, a module a part: `exams`, `reports` (sentences, readings, findings), `localisations`."""
