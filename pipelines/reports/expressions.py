@@ -64,6 +64,9 @@ MAX_SLICE = 3000
 """Above this a number beside "slice" is no slice."""
 MAX_PAIR_OF_SLICES = 10
 """Of "images 88/92" both are slices where they lie this close; of "image 88/230" the second is how many there are."""
+MAX_SERIES_OF_PAIR = 20
+MAX_SPAN_OF_SLICES = 40
+"""Of "image 3-241" the first is the series where it is this low and the second this much higher."""
 MAX_DIGITS = 8
 """A longer number is an identifier."""
 
@@ -71,13 +74,27 @@ _MONTH = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
     r"|nov(?:ember)?|dec(?:ember)?)"
 )
+_YEAR = r"(?:19|20)\d\d"
 _DATE = re.compile(
-    rf"\b\d{{1,2}}[/.\-]\d{{1,2}}[/.\-](?:\d{{4}}|\d{{2}})(?![\d.]*\d|\s*(?:cm|mm))|\b(?:19"
-    rf"|20)\d\d[/.\-]\d{{1,2}}(?:[/.\-]\d{{1,2}})?\b|\b\d{{1,2}}/(?:19|20)\d\d\b|\b{_MONTH}\.?\s+\d{{1,2}}(?:st|nd|rd"
-    rf"|th)?(?:\s*,?\s*(?:19|20)\d\d)?\b(?![.]\d)|\b\d{{1,2}}(?:st|nd|rd"
-    rf"|th)?\s+(?:of\s+)?{_MONTH}\b\.?(?:\s*,?\s*(?:19|20)\d\d)?|\b{_MONTH}\.?,?\s+(?:of\s+)?(?:19|20)\d\d\b"
-    rf"|(?<=\bin )(?:19|20)\d\d\b|(?<=\bfrom )(?:19|20)\d\d\b|(?<=\bsince )(?:19|20)\d\d\b|(?<=\bdated )(?:19"
-    rf"|20)\d\d\b"
+    "|".join(
+        (
+            # 12/04/2020, 12.04.20, 12-04-2020; not the sizes 12.04.20 cm
+            r"\b\d{1,2}[/.\-]\d{1,2}[/.\-](?:\d{4}|\d{2})(?![\d.]*\d|\s*(?:cm|mm))",
+            # 2020-04-12, 2020/04
+            rf"\b{_YEAR}[/.\-]\d{{1,2}}(?:[/.\-]\d{{1,2}})?\b",
+            # 04/2020
+            rf"\b\d{{1,2}}/{_YEAR}\b",
+            # April 12th, 2020; April 12
+            rf"\b{_MONTH}\.?\s+\d{{1,2}}(?:st|nd|rd|th)?(?:\s*,?\s*{_YEAR})?\b(?![.]\d)",
+            # 12th of April 2020; 12-Apr-2020
+            rf"\b\d{{1,2}}(?:st|nd|rd|th)?[\s-]+(?:of\s+)?{_MONTH}\b\.?(?:[\s-]*,?\s*{_YEAR})?",
+            # April 2020
+            rf"\b{_MONTH}\.?,?\s+(?:of\s+)?{_YEAR}\b",
+            # in April, since 2018
+            rf"(?<=\bin ){_MONTH}\b(?!\s+(?:be|have))",
+            rf"(?:(?<=\bin )|(?<=\bfrom )|(?<=\bsince )|(?<=\bdated )){_YEAR}\b",
+        )
+    )
 )
 _SUV = re.compile(
     r"(?<![a-z])(?P<pre>(?:max(?:imum|imal|\.)?|peak|mean|average|avg\.?|minimum|minimal"
@@ -138,6 +155,7 @@ _SLICE_FILL = (
     r"|:|=|at\b|of\b|is\b|are\b|was\b|-|\(|\[|~)\s*)*$"
 )
 _SLICE_BEFORE = re.compile(_SLICE_WORD + _SLICE_FILL)
+_SLICE_HINT = re.compile(r"slice|image|img|\bims?\b|\bslc?\b|axial|series|\bse\b|\bser\b")
 _POSITION_BEFORE = re.compile(
     r"(?:location|loc\.?|position|pos\.?|level|slice|image)\s*(?:of|is|at|:|=|\()?\s*(?:minus|negative|plus|neg\.?"
     r"|-|\+)\s*$"
@@ -151,6 +169,14 @@ _SERIES_IMAGE_BEFORE = re.compile(
 )
 _IMAGE_SERIES_BEFORE = re.compile(
     r"(?<![a-z])(?:slice|image|img|im)s?\.?\s*[/,]\s*(?:series|ser|se|srs)\.?\s*(?:#|no\.?|number|:|=|\s)*$"
+)
+# "(4/112)", "[605/44; SUVmax 6.1]": series and slice without either word. A second number under 10 is a score
+# ("Deauville (4/5)"), quarters of an hour behind a colon are a time or the hour of a clock ("10:30").
+_BARE_PAIR = re.compile(
+    r"(?<=[(\[])\s*(?P<series>\d{1,3})\s*(?:/|:(?!\s*(?:00|15|30|45)\b))\s*(?P<slice>[1-9]\d{1,3})(?=\s*[)\];,])"
+)
+_NO_BARE_PAIR_BEFORE = re.compile(
+    r"(?:suv\w*|max|mean|peak|deauville|scores?|grade|gleason|krenning|nodes?|dated?|of|on|in|since|from)\W*$"
 )
 _AFTER_SERIES = re.compile(r"\s*(?:[/:;,\-]|,?\s*#)\s*#?\s*$")
 _TO_SLICE = re.compile(
@@ -169,7 +195,7 @@ _PLANE_AFTER = re.compile(
 _OTHER_BEFORE = re.compile(
     r"(?:deauville|scores?|grade|levels?|stations?|segments?|type|stage|rads|gleason|category|ribs?|vertebrae?|zones?"
     r"|aged?|dose|glucose|phase|cycles?|figure|fig|table|item|factor|point|lugano|hounsfield|ki-?67|psa|group|version"
-    r"|window|score\s+of|attenuation|density|ratio)\.?\s*(?:of|:|=|is|was|measures|measuring|approximately|-)?\s*$"
+    r"|window|score\s+of|attenuation|density|ratio|sul(?:[\s_-]?(?:max|peak|mean))?|suvr|tbr|tlr|mtv|tlg|\+/-|±)\.?\s*(?:of|:|=|is|was|measures|measuring|approximately|-)?\s*$"
 )
 _TIGHT_WORDS = (
     r"less|greater|more|higher|lower|than|below|above|under|over|exceeding|of|is|was|were|are|at|with|value|values"
@@ -213,8 +239,8 @@ _PRIOR_ADJECTIVE = (
     r"|operative))"
 )
 _CUE_PRIOR = (
-    r"(?:previously|priorly|prior|previous|formerly|earlier|baseline|initially|initial|originally|original|before|last"
-    r"|past|old|pre-?treatment|preceding|historical(?:ly)?|outside|comparison)"
+    r"(?:previously|priorly|prior|previous|prev|formerly|earlier|baseline|initially|initial|originally|original|before"
+    r"|last|past|old|pre-?treatment|preceding|historical(?:ly)?|outside|comparison)"
 )
 # Words that may stand between a cue ("previously") and its number, without and with words for an exam or a lesion.
 _FILL_WORDS = (
@@ -226,6 +252,11 @@ _FILL_EXAM_WORDS = r"exam|examination|study|scan|pet|pet/ct|pet-ct|imaging|it's|
 _FILL_NARROW = rf"(?:\s*(?:{_FILL_WORDS})(?![a-z]))*\s*$"
 # "previously 1.4 cm, with an SUV max of 2.9": the comma ends the aside, so the 2.9 need not be the prior exam's.
 _FILL_TO_SIZE = _FILL_NARROW
+_FROM_SIZE_BEFORE = re.compile(r"\bfrom\b" + _FILL_TO_SIZE)
+_TO_SIZE = re.compile(
+    r"\s*[,)]?\s*to\s+\d+(?:\.\d+)?\s*(?:x\s*\d+(?:\.\d+)?\s*)*(?:cm|mm)\s*[,(]?\s*(?:(?:with|and|an?|of)\s+)*"
+    r"(?:max\w*\s+)?suv[\s_-]*(?:max\w*)?\s*(?:of|is|:|=)?\s*"
+)
 _FILL_NARROW = _FILL_NARROW.replace("(?:cm|mm)", r"(?:cm|mm)(?!\s*,)")
 _FILL = rf"(?:\s*(?:{_FILL_WORDS}|{_FILL_EXAM_WORDS})(?![a-z]))*\s*$"
 _FILL_ALONE = re.compile(_FILL)
@@ -241,8 +272,8 @@ _PRIOR_SIZE_BEFORE = re.compile(rf"\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE}" + _FILL_T
 _WAS_RIGHT_BEFORE = re.compile(r"(?:^|[(,\[])\s*(?:which\s+|it\s+|and\s+)?(?:was|were|measured|had)" + _FILL_NARROW)
 _PRIOR_ANYWHERE = re.compile(rf"\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE}|\bon\s+\x00+|\bin\s+\x00+|\bfrom\s+\x00+|\x00+")
 _PRIOR_RIGHT_AFTER = re.compile(
-    rf"\s*[,)]?\s*(?:(?:g/ml|units?)\s+)?(?:(?:previously|priorly|formerly|earlier|initially|originally|before|prior"
-    rf"|pre-?treatment)\b{_PRIOR_ADJECTIVE}(?!(?:\s+[a-z]+){{0,3}}?\s+\d+(?:\.\d+)?\s*(?:x|cm|mm))|(?:on|in|at|from"
+    rf"\s*[,)]?\s*(?:(?:g/ml|units?)\s+)?(?:(?:previously|priorly|prev|formerly|earlier|initially|originally|before"
+    rf"|prior|pre-?treatment)\b{_PRIOR_ADJECTIVE}(?!(?:\s+[a-z]+){{0,3}}?\s+\d+(?:\.\d+)?\s*(?:x|cm|mm))|(?:on|in|at|from"
     r"|during|by)\s+(?:(?:the|a|an|most|recent|his|her|their"
     rf"|patient's|immediate)\s+)*(?:pet\s+|outside\s+)?(?:{_CUE_PRIOR})\b{_PRIOR_ADJECTIVE}|(?:\d+|several|a few|two"
     rf"|three|six)\s+(?:months?|weeks?|years?)\s+(?:ago|earlier|prior))"
@@ -252,7 +283,8 @@ _DATE_RIGHT_AFTER = re.compile(
     r"|pet)\s+)?(?:of|from|dated|on)?\s*\x00"
 )
 _CURRENT_RIGHT_AFTER = re.compile(
-    r"\s*[,)]?\s*(?:now|today|currently|presently|at present|(?:on|in)\s+(?:the\s+)?(?:current|present|today|this)"
+    r"\s*[,)]?\s*(?:now|today|currently|current(?=\s*(?:[,;)]|$))|presently|at present"
+    r"|(?:on|in)\s+(?:the\s+)?(?:current|present|today|this)"
     r"|at\s+this\s+time|this\s+(?:exam|time|study))\b"
 )
 _CURRENT_BEFORE = re.compile(r"\b(?:now|today|currently|current|presently|present(?:ly)?\b(?!\s+in)|today's)\b")
@@ -369,7 +401,7 @@ class _Number:
 class _Word:
     start: int
     end: int
-    measure: str  # "max", "mean", "peak", "min" or ""
+    measure: str  # "max", "mean", "peak", "min", "sul" or ""
     second: str = ""  # what the second number is, of "SUV max/mean 4.2/2.1"
 
 
@@ -378,6 +410,11 @@ def has_suv(text: str) -> bool:
     4.2 (slice 88)").
     """
     return (_SUV.search(text) is not None and _DIGIT.search(text) is not None) or _LABEL_VALUE.search(text) is not None
+
+
+def may_have_slice(text: str) -> bool:
+    """False where a cleaned, lowered text surely holds no slice number; cheaper than `find_expressions`."""
+    return _SLICE_HINT.search(text) is not None or _BARE_PAIR.search(text) is not None
 
 
 @lru_cache(maxsize=1024)
@@ -413,9 +450,9 @@ def _suv_words(text: str) -> list[_Word]:
         else:
             # "peak SUV" is how many say SUVmax; SUVpeak, the 1 mL mean, is written with the word behind.
             measure = "max" if post or pre else ""
-        pair = re.compile(r"\s*[/,&]\s*(?:suv\s*)?(?P<second>max|mean|avg|average|peak)(?![a-z])").match(
-            text, match.end()
-        )
+        pair = re.compile(
+            r"\s*[/,&]\s*(?:suv\s*)?(?P<second>max|mean|avg|average|peak|sul)(?:max|mean|peak)?(?![a-z])"
+        ).match(text, match.end())
         second = pair["second"].replace("average", "mean").replace("avg", "mean") if pair else ""
         words.append(_Word(match.start(), pair.end() if pair else match.end(), measure, second))
     return words
@@ -427,6 +464,7 @@ def _classify(text: str, words: list[_Word]) -> tuple[list[_Number], list[SliceN
     slices: list[SliceNumber] = []
     previous = ""  # what the last number was: "slice", "series", "series of a pair", "slice of a pair" or ""
     previous_end = 0
+    bare = _bare_pairs(text)
     for match in _NUMBER.finditer(text):
         start, end, token = match.start(), match.end(), match[0]
         before, after = text[max(0, start - 70) : start], text[end : end + 70]
@@ -434,7 +472,10 @@ def _classify(text: str, words: list[_Word]) -> tuple[list[_Number], list[SliceN
         kind, role, now = "free", Role.CURRENT, ""
         run = _LETTERS_BEFORE.search(before)
         is_integer = "." not in token and "," not in token
-        if len(token) > MAX_DIGITS or (run is not None and run[0] not in _GLUED and not _SUV.fullmatch(run[0])):
+        if start in bare:
+            kind = bare[start]
+            now = kind if kind == "slice" else ""
+        elif len(token) > MAX_DIGITS or (run is not None and run[0] not in _GLUED and not _SUV.fullmatch(run[0])):
             kind = "other"
         elif _SERIES_IMAGE_BEFORE.search(before):
             kind, now = "other", "series of a pair"
@@ -466,7 +507,10 @@ def _classify(text: str, words: list[_Word]) -> tuple[list[_Number], list[SliceN
             else:
                 kind, now = "slice", "slice"
         elif previous == "slice" and is_integer and (chain := _CHAIN.fullmatch(between)) and not _UNIT.match(after):
-            if chain["total"] and not (chain["total"] == "/" and int(token) - slices[-1].number < MAX_PAIR_OF_SLICES):
+            if between == "-" and _is_series_and_slice(text, slices[-1], int(token)):
+                kind, now = "slice", "slice"
+                slices.pop()
+            elif chain["total"] and not (chain["total"] == "/" and int(token) - slices[-1].number < MAX_PAIR_OF_SLICES):
                 kind = "other"
             elif not _NOUN_AFTER.match(after) or chain["range"]:
                 kind, now = "slice", "slice"
@@ -487,6 +531,23 @@ def _classify(text: str, words: list[_Word]) -> tuple[list[_Number], list[SliceN
         numbers.append(_Number(token, start, end, kind))
         previous, previous_end = now, end
     return numbers, slices
+
+
+def _is_series_and_slice(text: str, first: SliceNumber, second: int) -> bool:
+    """Whether "image 3-241" is image 241 of series 3: one image, and no span of slices that a lesion could have."""
+    if re.search(r"(?:slice|image|img|im)s\W*$", text[: first.start]):
+        return False
+    return second < first.number or (first.number <= MAX_SERIES_OF_PAIR and second - first.number > MAX_SPAN_OF_SLICES)
+
+
+def _bare_pairs(text: str) -> dict[int, str]:
+    """Kind of the numbers of "(4/112)" by where they start: the first is the series, the second the slice."""
+    kinds = {}
+    for match in _BARE_PAIR.finditer(text):
+        if _NO_BARE_PAIR_BEFORE.search(text[max(0, match.start() - 20) : match.start()]) is None:
+            kinds[match.start("series")] = "other"
+            kinds[match.start("slice")] = "slice"
+    return kinds
 
 
 # --- SUV values ------------------------------------------------------------------------------------------------------
@@ -722,11 +783,11 @@ def _mark_before_now(values: list[SuvValue], current_cue: list[bool], slices: li
 
 def _role(text: str, governed: list[tuple[_Number, _Word | None]], at: _Around, i: int) -> Role:
     measure = "" if at.word is None else at.word.second if at.is_second_of_pair and at.word.second else at.word.measure
-    if measure in ("mean", "peak", "min"):
+    if measure in ("mean", "peak", "min", "sul"):
         return Role.OTHER_MEASURE
     if _BOUND_BEFORE.search(at.before) and at.word is not None and not _REFERENCE_STRONG.search(at.before):
         return Role.BOUND
-    if _is_reference(at.before, at.after, at.clause, at.own_after, at.is_first):
+    if _is_reference(at.before, at.after, at.clause, at.own_after, at.is_first) or _is_other_side(text, at):
         return Role.REFERENCE
     if _CURRENT_RIGHT_AFTER.match(at.own_after) or _CURRENT_RIGHT_AFTER.match(at.aside):
         return Role.CURRENT
@@ -743,7 +804,9 @@ def _is_prior(text: str, at: _Around) -> bool:
         return True
     if (at.beyond and _PRIOR_RIGHT_AFTER.match(at.beyond)) or (at.aside and _PRIOR_RIGHT_AFTER.match(at.aside)):
         return True
-    if at.outside and not at.is_first and _PRIOR_RIGHT_BEFORE.search(at.outside):
+    if at.outside and not at.is_first and _PRIOR_RIGHT_BEFORE.search(at.outside.rstrip("\x00 ")):
+        return True
+    if at.meets_value and _FROM_SIZE_BEFORE.search(at.before) and _TO_SIZE.fullmatch(at.after):
         return True
     if _has_prior_lead(text, at.number.start, at.number.start - len(at.before)):
         return True
@@ -826,9 +889,11 @@ _FOR_COMPARISON_AFTER = re.compile(
     r"\s*,?\s*(?:used\s+)?(?:for|as(?:\s+an?)?)\s+(?:internal\s+)?(?:comparison|reference)\b"
 )
 _REGION_RIGHT_BEFORE = re.compile(
-    r"[(,;]\s*(?:and\s+)?(?:the\s+)?(?:normal\s+|background\s+|mean\s+)*(?:(?P<usual>liver|hepatic|mediastin\w*|mbp"
-    r"|aort\w*)|spleen|splenic|muscle|marrow)"
-    r"(?:\s+(?:activity|uptake|background|parenchyma|reference))?\s*[:=]?\s*"
+    r"(?:[(,;]\s*(?:and\s+)?|\b(?:adjacent\s+to|next\s+to|near|abutting|beside|to|than|with)\s+)(?:the\s+)?"
+    r"(?:normal\s+|background\s+|mean\s+|urinary\s+|adjacent\s+|nearby\s+)*"
+    r"(?:(?P<usual>liver|hepatic|mediastin\w*|mbp|aort\w*)|spleen|splenic|muscle|marrow|bladder|parotids?|kidneys?"
+    r"|brain|cerebell\w+|cortex|myocardi\w+|urine)"
+    r"(?:\s+(?:activity|uptake|background|parenchyma|reference|glands?))?\s*[:=]?\s*(?:with\s+)?(?:an?\s+)?"
     r"(?:(?:max\w*\s+)?(?:suv|standardi[sz]ed\s+uptake\s+value)[\s_-]*(?:max\w*|mean)?)?\s*(?:of|is|was|:|=|,)?\s*$"
 )
 _SLICE_FOLLOWS = re.compile(
@@ -854,6 +919,30 @@ def _is_reference(before: str, after: str, clause: str, own_after: str, is_first
         # the reference alone.
         return not (is_first and (_LESION_NOUN.search(before) or _COMPARE.search(before[: before.rfind(strong[0][0])])))
     return bool(_COMPARE_REGION.search(before)) and not is_first and not re.search(r"\bprior|\bprevious", before)
+
+
+_SIDE_RIGHT_BEFORE = re.compile(
+    r"[(,;]\s*(?:(?:and|while|whereas|the)\s+)*(?P<side>left|right)\s+(?P<organ>(?:[a-z]+\s+){1,3}?)"
+    r"(?:(?:with|has|had|is|at)\s+)?(?:an?\s+)?(?:max\w*\s+)?suv[\s_-]*(?:max\w*)?\s*(?:of|is|was|:|=|,)?\s*$"
+)
+
+
+def _is_other_side(text: str, at: _Around) -> bool:
+    """Whether a value is of the same organ on the other side, and no lesion's: "asymmetric uptake in the left vocal
+    cord (SUVmax 4.9, image 70), right vocal cord SUVmax 2.1".
+    """
+    match = _SIDE_RIGHT_BEFORE.search(at.before)
+    if (
+        at.is_first
+        or match is None
+        or "asymmetr" not in text
+        or _LESION_NOUN.search(match["organ"])
+        or _SLICE_FOLLOWS.match(at.after)
+    ):
+        return False
+    other = "right" if match["side"] == "left" else "left"
+    organ = r"\s+".join(match["organ"].split())
+    return re.search(rf"\b{other}\s+{organ}\b", text[: at.number.start - len(at.before)]) is not None
 
 
 def _next_joins(text: str, governed: list[tuple[_Number, _Word | None]], i: int) -> bool:
@@ -903,7 +992,9 @@ def _slice_roles(text: str, slices: list[SliceNumber], suvs: list[SuvValue]) -> 
     for i, item in enumerate(slices):
         left = max([s.end for s in slices[:i]] + [v.end for v in suvs if v.end <= item.start], default=0)
         before = text[left : item.start]
-        if item.role is Role.CURRENT and _is_prior_slice(before, text[item.end : item.end + 60]):
+        next_value = min((v.start for v in suvs if v.start >= item.end), default=len(text))
+        after = text[item.end : min(next_value, item.end + 60)]
+        if item.role is Role.CURRENT and _is_prior_slice(before, after, item.end + len(after) == next_value):
             item = replace(item, role=Role.PRIOR)
         owner = next((v for v in reversed(suvs) if v.end <= item.start), None)
         is_of_another = owner is not None and owner.end == left and owner.role in (Role.PRIOR, Role.REFERENCE)
@@ -919,8 +1010,10 @@ def _slice_roles(text: str, slices: list[SliceNumber], suvs: list[SuvValue]) -> 
     return done
 
 
-def _is_prior_slice(before: str, after: str) -> bool:
+def _is_prior_slice(before: str, after: str, meets_value: bool) -> bool:
     word = _SLICE_BEFORE.search(before) or _SERIES_BEFORE.search(before)
     lead = _SLICE_LEAD.sub(" ", before[: word.start()] if word else before)
     own_after = _SLICE_CLAUSE_END.split(after, maxsplit=1)[0]
+    if meets_value and own_after == after:
+        own_after = _own_after(after, "", meets_value)
     return _PRIOR_SLICE_BEFORE.search(lead) is not None or _PRIOR_RIGHT_AFTER.match(own_after) is not None

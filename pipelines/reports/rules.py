@@ -88,7 +88,7 @@ _REGION_FIRST = re.compile(
     r"|descending\s+aorta)(?:\s+(?:activity|uptake|mean|average))?\s*[:,(\-]?\s*(?:(?:has|had|is|was|with|shows"
     r"|demonstrates|measures)\s+)?(?:an?\s+)?(?:max(?:imum)?\s+|mean\s+|average\s+)?(?:suv|standardi[sz]ed\s+uptake)"
 )
-_RESPECTIVELY = re.compile(r"\b(?:respectively|resp\.|in\s+(?:that|this|the\s+same)\s+order)")
+_RESPECTIVELY = re.compile(r"\b(?:respective(?:ly)?|resp\.|in\s+(?:that|this|the\s+same)\s+order)")
 _CUT = re.compile(r"\s*(?:;|,?\s*\b(?:and|while|whereas|as\s+well\s+as|along\s+with|plus)\b|\.\s|,|\n)\s*(?:and\s+)?")
 
 
@@ -124,10 +124,14 @@ def extract(text: str) -> Extraction:
             return none(Outcome.NO_SUVMAX, "the SUV is a bound, not a value")
         return none(Outcome.NO_SUVMAX, "the SUV is a mean, a peak or a minimum")
     shown_suv = suvs[0].value
-    if any(v.role is Role.RANGE for v in found.suvs):
-        return none(Outcome.SEVERAL_LESIONS, "one SUV is a value and another is a range", 2)
     suvs = _without_repetitions(suvs)
     slices = _usable_slices(flat, found, suvs)
+    last_of_range = max((v.end for v in found.suvs if v.role is Role.RANGE), default=None)
+    if last_of_range is not None:
+        # "nodes with SUV 3 to 9, the hottest in the right axilla with SUV 9 (slice 88)": the range is the others'.
+        if len(suvs) > 1 or _INDEX.search(flat, last_of_range, max(last_of_range, suvs[0].start)) is None:
+            return none(Outcome.SEVERAL_LESIONS, "one SUV is a value and another is a range", 2)
+        slices = [s for s in slices if s.start > last_of_range]
     if not slices:
         return _no_slice(found, none, suvs)
     shown_slice = slices[0].number

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from pipelines.reports import expressions, structure
-from pipelines.reports.expressions import Expressions, Role, find_expressions, has_suv
+from pipelines.reports.expressions import Expressions, Role, find_expressions, has_suv, may_have_slice
 from pipelines.reports.structure import find_places, section_region
 from pipelines.reports.text import clean, lower
 
@@ -82,6 +82,9 @@ _HEADING_WORDS = _words(
     "torso mid-thigh thighs limbs joints organs solid visceral nuclear medicine summary result results opinion "
     "addendum recommendation recommendations assessment wall level/neck aorta skin subcutaneous"
 )
+_NO_HEADING = re.compile(
+    r"[\d.,=]|\b(?:LEFT|RIGHT|SUV\w*|SLICE|IMAGE|LESIONS?|NODES?|MASS(?:ES)?|NODULES?|FOC(?:US|I)|UPTAKE|NO)\b"
+)
 _HEADING = re.compile(r"(?P<name>[A-Za-z][A-Za-z/&,\-() ]{1,60}?)(?:\s*:(?=\s|$|[A-Z])|\s+-+(?=\s))")
 _OPEN_END = re.compile(
     r"(?:\b(?:the|a|an|of|in|on|at|with|and|or|to|from|for|by|is|was|are|were|has|have|shows?|demonstrates?"
@@ -108,6 +111,10 @@ _NEW_LESION = re.compile(
     r"|likewise|elsewhere|no\b|there\s+(?:is|are)\s+(?:an?\s+)?(?:another|additional|second|new))"
 )
 _ONLY_VALUES = re.compile(r"^\W*(?:max\w*\s+)?(?:suv|slice|image|img|im\b|series|se\b|standard\w*\s+uptake)")
+_VALUES_ALONE = re.compile(
+    r"\W*(?:(?:max\w*|suv|suvmax|standardi[sz]ed|uptake|values?|slices?|images?|imgs?|im|series|ser|se|srs|axial|pet|ct|fused"
+    r"|of|is|was|at|on|no|number|current\w*|previous\w*|prior|now|today|g/ml|\d+(?:\.\d+)?)(?![a-z])\W*)+"
+)
 _REFERENCE_SUBJECT = re.compile(r"\bblood[\s-]?pool|\bbackground\b|\breference\b")
 _LESION = re.compile(
     r"\b(?:mass(?:es)?|lesions?|nodes?|nodules?|foc(?:us|i|al)|lymphadenopathy|adenopathy|tumou?rs?|uptake|activity"
@@ -156,14 +163,10 @@ def _candidate(lowered: str) -> tuple[bool, str]:
     return False, SUV_ONLY if suv else SLICE_ONLY if item else NEITHER
 
 
-_SLICE_HINT = re.compile(r"slice|image|img|\bims?\b|\bslc?\b|axial|series|\bse\b|\bser\b")
-
-
 def _holds(lowered: str) -> tuple[bool, bool]:
     """Whether a text holds an SUV value, and a slice number, of whatever exam or region."""
     may_suv = has_suv(lowered)
-    may_slice = _SLICE_HINT.search(lowered) is not None
-    if not may_suv and not may_slice:
+    if not may_suv and not may_have_slice(lowered):
         return False, False
     found = find_expressions(lowered)
     return bool(found.suvs), bool(found.slices)
@@ -276,7 +279,10 @@ def _is_heading_name(name: str) -> bool:
     words = [w for w in re.split(r"[^a-z\-]+", name.lower()) if w]
     if not words or len(words) > 7:
         return False
-    return all(w in _HEADING_WORDS for w in words) or (name.isupper() and section_region(name) is not None)
+    if all(w in _HEADING_WORDS for w in words):
+        return True
+    # "CHEST AND UPPER ABDOMEN", but not a finding of a report all in capitals.
+    return name.isupper() and section_region(name) is not None and _NO_HEADING.search(name) is None
 
 
 def _sentences(flat: str, start: int, end: int) -> list[tuple[int, int]]:
@@ -356,7 +362,7 @@ def _merge(lowered: str, pieces: list[_Piece]) -> list[_Piece]:
         last = i
         suv, item = _piece_holds(lowered, piece)
         while last + 1 < len(pieces) and not (suv and item):
-            reach = _reach(lowered, pieces, i, last, suv, item)
+            reach = _reach(lowered, pieces, i, last, suv, item, leads=last == i and _leads(lowered, pieces, i, out))
             if reach is None:
                 break
             last = reach
@@ -378,12 +384,27 @@ def _piece_holds(lowered: str, piece: _Piece) -> tuple[bool, bool]:
     return any(v.role is not Role.PRIOR for v in found.suvs), any(s.role is not Role.PRIOR for s in found.slices)
 
 
-def _reach(lowered: str, pieces: list[_Piece], first: int, last: int, suv: bool, item: bool) -> int | None:
+def _leads(lowered: str, pieces: list[_Piece], index: int, before: list[_Piece]) -> bool:
+    """Whether a piece is a slice or an SUV and nothing else ("Series 4, image 88."), and no sentence before it in its
+    paragraph can be meant, so that it leads on to what follows.
+    """
+    piece = pieces[index]
+    if not _VALUES_ALONE.fullmatch(lowered, piece.start, piece.end):
+        return False
+    previous = before[-1] if before else None
+    if previous is None or previous.block != piece.block or previous.section != piece.section:
+        return True
+    return all(_piece_holds(lowered, previous))
+
+
+def _reach(
+    lowered: str, pieces: list[_Piece], first: int, last: int, suv: bool, item: bool, *, leads: bool = False
+) -> int | None:
     """Index of the next piece that belongs to the lesion of pieces first..last and brings what it lacks, at most two
-    pieces on.
+    pieces on. Where the first `leads`, what follows names the lesion and need not refer back.
     """
     head = lowered[pieces[first].start : pieces[last].end]
-    if not (suv or item) and not _begins_finding(lowered, head):
+    if not (suv or item) and not _begins_finding(head):
         return None
     for step in (1, 2):
         index = last + step
@@ -397,7 +418,8 @@ def _reach(lowered: str, pieces: list[_Piece], first: int, last: int, suv: bool,
             return None
         if lowered[pieces[index - 1].end : piece.start].count("\n") > 1:
             return None
-        if not _belongs(lowered, head, text):
+        names_lesion = leads and piece.block == pieces[first].block and _LESION.search(text) is not None
+        if not names_lesion and not _belongs(head, text):
             return None
         has_suv_value, has_slice = _piece_holds(lowered, piece)
         if not (suv or item):
@@ -417,7 +439,7 @@ def _reach(lowered: str, pieces: list[_Piece], first: int, last: int, suv: bool,
     return None
 
 
-def _begins_finding(lowered: str, head: str) -> bool:
+def _begins_finding(head: str) -> bool:
     return (
         bool(_LESION.search(head))
         and bool(_own_places(head))
@@ -429,7 +451,7 @@ def _own_places(text: str) -> set[str | None]:
     return {p.term.organ for p in find_places(text)}
 
 
-def _belongs(lowered: str, head: str, text: str) -> bool:
+def _belongs(head: str, text: str) -> bool:
     """Whether a sentence goes on about the lesion of the one before."""
     if not _REFERS_BACK.match(text) or _REFERENCE_SUBJECT.search(text.split("suv")[0]):
         return False
