@@ -66,7 +66,9 @@ MAX_PAIR_OF_SLICES = 10
 """Of "images 88/92" both are slices where they lie this close; of "image 88/230" the second is how many there are."""
 MAX_SERIES_OF_PAIR = 20
 MAX_SPAN_OF_SLICES = 40
-"""Of "image 3-241" the first is the series where it is this low and the second this much higher."""
+"""Of "image 3-241" the first is the series where it is this low and the second this much higher; of "(4/112)" where it
+is this low, or a reconstruction's number above the slice's ("(605/44)").
+"""
 MAX_DIGITS = 8
 """A longer number is an identifier."""
 
@@ -92,7 +94,7 @@ _DATE = re.compile(
             rf"\b{_MONTH}\.?,?\s+(?:of\s+)?{_YEAR}\b",
             # in April, since 2018
             rf"(?<=\bin ){_MONTH}\b(?!\s+(?:be|have))",
-            rf"(?:(?<=\bin )|(?<=\bfrom )|(?<=\bsince )|(?<=\bdated )){_YEAR}\b",
+            rf"(?:(?<=\bin )|(?<=\bfrom )|(?<=\bsince )|(?<=\bdated )|(?<=\bversus )|(?<=\bvs )|(?<=\bvs\. )){_YEAR}\b",
         )
     )
 )
@@ -273,7 +275,7 @@ _WAS_RIGHT_BEFORE = re.compile(r"(?:^|[(,\[])\s*(?:which\s+|it\s+|and\s+)?(?:was
 _PRIOR_ANYWHERE = re.compile(rf"\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE}|\bon\s+\x00+|\bin\s+\x00+|\bfrom\s+\x00+|\x00+")
 _PRIOR_RIGHT_AFTER = re.compile(
     rf"\s*[,)]?\s*(?:(?:g/ml|units?)\s+)?(?:(?:previously|priorly|prev|formerly|earlier|initially|originally|before"
-    rf"|prior|pre-?treatment)\b{_PRIOR_ADJECTIVE}(?!(?:\s+[a-z]+){{0,3}}?\s+\d+(?:\.\d+)?\s*(?:x|cm|mm))|(?:on|in|at|from"
+    rf"|prior|pre-?treatment)\b{_PRIOR_ADJECTIVE}(?!(?:\s+[a-z]+){{0,3}}?\s+\d+(?:\.\d+)?\s*(?:x|cm|mm))|(?:on|in|at|of|from"
     r"|during|by)\s+(?:(?:the|a|an|most|recent|his|her|their"
     rf"|patient's|immediate)\s+)*(?:pet\s+|outside\s+)?(?:{_CUE_PRIOR})\b{_PRIOR_ADJECTIVE}|(?:\d+|several|a few|two"
     rf"|three|six)\s+(?:months?|weeks?|years?)\s+(?:ago|earlier|prior))"
@@ -334,7 +336,11 @@ _RANGE_JOIN = re.compile(
 _CHANGE_WORD = re.compile(
     r"\b(?:decreas\w+|increas\w+|chang\w+|declin\w+|reduc\w+|improv\w+|progress\w+|went|gone|drop\w*|fall\w*|fell"
     r"|fallen|rose|risen|rising|down|up|diminish\w+|elevat\w+|lower\w*|resol\w+|regress\w+|worsen\w+|interval"
-    r"|previously|prior|less|more|greater|higher|compared|evol\w+|grow\w*|grew|slight\w*|intensif\w+|currently|now)\b"
+    r"|previously|prior|less|more|greater|higher|compared|evol\w+|halv\w+|doubl\w+|tripl\w+|grow\w*|grew|slight\w*|intensif\w+|currently|now)\b"
+)
+_RATIO = re.compile(
+    r"\b[a-z]+(?:[\s-]+to[\s-]+|/)(?:normal[\s-]+)?(?:background|liver|blood[\s-]?pool|muscle|spleen|parotid)[\s-]+(?:suv\w*"
+    r"[\s-]+)?ratios?\s*(?:of|is|was|:|=)?\s*\d+(?:\.\d+)?"
 )
 _BOUND_BEFORE = re.compile(
     r"(?:(?<![-=])[<>≤≥]=?|\b(?:greater|less|more|higher|lower)\s+than|\b(?:exceeding|exceeds|below|above|under|over"
@@ -357,7 +363,7 @@ _REFERENCE_BEFORE_PAREN = re.compile(
 )
 _COMPARE = re.compile(
     r"\b(?:compared\s+(?:to|with)|in\s+comparison\s+(?:to|with)|versus|vs\b\.?|relative\s+to|than|above|exceed\w*"
-    r"|below|similar\s+to|equal\s+to|reference|for\s+comparison|comparable\s+to|over)\b"
+    r"|below|similar\s+to|equal\s+to|reference|for\s+comparison|comparable\s+to|over|twice|times|fold)\b"
 )
 _COMPARE_REGION = re.compile(
     r"\b(?:compared\s+(?:to|with)|in\s+comparison\s+(?:to|with)|versus|vs\b\.?|relative\s+to|than|above|exceed\w*"
@@ -425,6 +431,7 @@ def find_expressions(text: str) -> Expressions:
         text: one sentence, or neighbouring sentences of one finding.
     """
     dated = _DATE.sub(lambda m: "\x00" * (m.end() - m.start()), text)
+    dated = _RATIO.sub(_spaces, dated)
     words = _suv_words(dated)
     numbers, slices = _classify(dated, words)
     suvs = _suv_values(dated, words, numbers, slices)
@@ -544,7 +551,10 @@ def _bare_pairs(text: str) -> dict[int, str]:
     """Kind of the numbers of "(4/112)" by where they start: the first is the series, the second the slice."""
     kinds = {}
     for match in _BARE_PAIR.finditer(text):
-        if _NO_BARE_PAIR_BEFORE.search(text[max(0, match.start() - 20) : match.start()]) is None:
+        series, number = int(match["series"]), int(match["slice"])
+        # "(98/263)" may as well be slice 98 of 263.
+        is_series = 0 < series <= MAX_SERIES_OF_PAIR or (series >= 100 and number < series)
+        if is_series and _NO_BARE_PAIR_BEFORE.search(text[max(0, match.start() - 20) : match.start()]) is None:
             kinds[match.start("series")] = "other"
             kinds[match.start("slice")] = "slice"
     return kinds
@@ -789,6 +799,9 @@ def _role(text: str, governed: list[tuple[_Number, _Word | None]], at: _Around, 
         return Role.BOUND
     if _is_reference(at.before, at.after, at.clause, at.own_after, at.is_first) or _is_other_side(text, at):
         return Role.REFERENCE
+    if at.is_first and at.meets_value and _REGION_LEADS.fullmatch(at.before) and _LESION_NOUN.search(text):
+        # "Mean liver SUV 2.4; residual mass SUVmax 5.9"
+        return Role.REFERENCE
     if _CURRENT_RIGHT_AFTER.match(at.own_after) or _CURRENT_RIGHT_AFTER.match(at.aside):
         return Role.CURRENT
     if at.is_first and re.search(r"\bfrom\b" + _FILL_NARROW, at.before):
@@ -898,6 +911,13 @@ _REGION_RIGHT_BEFORE = re.compile(
 )
 _SLICE_FOLLOWS = re.compile(
     r"\s*[,;]?\s*[(\[]?\s*(?:(?:on|at|in|axial|pet|ct|series\s*\d+,?)\s+)*(?:slice|image|img|im\b)"
+)
+
+
+_REGION_LEADS = re.compile(
+    r"\W*(?:(?:the|mean|average|max\w*|normal|reference|background)\s+)*(?:liver|hepatic|spleen|splenic|mbp|aort\w+"
+    r"|muscle|marrow)(?:\s+(?:activity|uptake|background|parenchyma|reference))?\s*[:,]?\s*(?:(?:max\w*|mean)\s+)?"
+    r"(?:suv[\s_-]*(?:max\w*|mean)?)\s*(?:of|is|was|:|=)?\s*"
 )
 
 

@@ -86,7 +86,7 @@ _REGION_FIRST = re.compile(
     r"^\W*(?:the\s+)?(?:(?:normal|reference|uninvolved|right|left|mean|average|max|maximum)\s+)*(?:liver"
     r"|hepatic(?:\s+(?:parenchym\w+|lobe|activity|uptake))?|mediastin\w+|aort\w+|thoracic\s+aorta|aortic\s+arch"
     r"|descending\s+aorta)(?:\s+(?:activity|uptake|mean|average))?\s*[:,(\-]?\s*(?:(?:has|had|is|was|with|shows"
-    r"|demonstrates|measures)\s+)?(?:an?\s+)?(?:max(?:imum)?\s+|mean\s+|average\s+)?(?:suv|standardi[sz]ed\s+uptake)"
+    r"|demonstrates|measures)\s+)?(?:(?:homogen\w+|normal|physiologic\w*)\s+(?:fdg\s+|tracer\s+)?(?:uptake|activity)\s+with\s+)?(?:an?\s+)?(?:max(?:imum)?\s+|mean\s+|average\s+)?(?:suv|standardi[sz]ed\s+uptake)"
 )
 _RESPECTIVELY = re.compile(r"\b(?:respective(?:ly)?|resp\.|in\s+(?:that|this|the\s+same)\s+order)")
 _CUT = re.compile(r"\s*(?:;|,?\s*\b(?:and|while|whereas|as\s+well\s+as|along\s+with|plus)\b|\.\s|,|\n)\s*(?:and\s+)?")
