@@ -11,10 +11,10 @@ from pipelines.reports.expressions import MAX_SUV, Role, find_expressions
 from pipelines.reports.readers import Reading
 from pipelines.reports.rules import Extraction, extract
 from pipelines.reports.sentences import Sentence
-from pipelines.reports.structure import Fields, names_anatomy, structure
+from pipelines.reports.structure import Fields, names_anatomy, structure, structure_parts
 from pipelines.reports.text import clean, lower
 
-LOGIC_VERSION = f"1.{expressions.LOGIC_VERSION}.{rules.LOGIC_VERSION}"
+LOGIC_VERSION = f"2.{expressions.LOGIC_VERSION}.{rules.LOGIC_VERSION}"
 """With the versions of what grounds and splits here."""
 
 _TELLS_OF_BEFORE = re.compile(
@@ -98,19 +98,17 @@ def decide(
     if sentence.section and _TELLS_OF_BEFORE.match(sentence.section.strip()):
         why = f"It stands under {sentence.section}, which tells of the time before this exam."
         verdict = _Verdict(known.slice, known.suvmax, Outcome.NOT_CURRENT, why)
-        return [_finding(sentence, sentence.sentence_id, sentence.sentence, sentence.start, verdict)]
+        return [_whole(sentence, verdict)]
     if len(known.lesions) > 1:
         out = []
-        for n, lesion in enumerate(known.lesions, start=1):
+        fields = structure_parts(sentence.sentence, [(x.start, x.end) for x in known.lesions], sentence.section)
+        for n, (lesion, own) in enumerate(zip(known.lesions, fields, strict=True), start=1):
             verdict = _pair_verdict(lesion.slice, lesion.suvmax, readings, settings)
-            part = sentence.sentence[lesion.start : lesion.end]
-            start = sentence.start + lesion.start
-            finding = _finding(sentence, f"{sentence.sentence_id}.{n}", part, start, verdict)
+            finding = _finding(sentence, f".{n}", lesion.start, lesion.end, own, verdict)
             out.append(_filtered(finding, sentence.sentence, sentence.section, settings))
         return out
     verdict = _verdict(sentence, readings, known, settings)
-    finding = _finding(sentence, sentence.sentence_id, sentence.sentence, sentence.start, verdict)
-    return [_filtered(finding, sentence.sentence, sentence.section, settings)]
+    return [_filtered(_whole(sentence, verdict), sentence.sentence, sentence.section, settings)]
 
 
 def decide_exam(
@@ -318,15 +316,20 @@ def _agreement(votes: int, voters: Sequence[str], readings: Sequence[Reading]) -
 # --- filters ---------------------------------------------------------------------------------------------------------
 
 
-def _finding(sentence: Sentence, finding_id: str, text: str, start: int, verdict: _Verdict) -> TextFinding:
-    fields: Fields = structure(text, sentence.section)
+def _whole(sentence: Sentence, verdict: _Verdict) -> TextFinding:
+    fields = structure(sentence.sentence, sentence.section)
+    return _finding(sentence, "", 0, len(sentence.sentence), fields, verdict)
+
+
+def _finding(sentence: Sentence, suffix: str, start: int, end: int, fields: Fields, verdict: _Verdict) -> TextFinding:
+    """Finding of a part of a sentence, `start`..`end` in it."""
     return TextFinding(
-        finding_id=finding_id,
+        finding_id=sentence.sentence_id + suffix,
         sentence_id=sentence.sentence_id,
         exam_id=sentence.exam_id,
-        sentence=text,
-        start=start,
-        end=start + len(text),
+        sentence=sentence.sentence[start:end],
+        start=sentence.start + start,
+        end=sentence.start + end,
         slice=verdict.slice,
         suvmax_reported=verdict.suvmax,
         outcome=verdict.outcome,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 
-LOGIC_VERSION = 1
+LOGIC_VERSION = 2
 
 
 class Role(StrEnum):
@@ -799,6 +799,9 @@ def _role(text: str, governed: list[tuple[_Number, _Word | None]], at: _Around, 
         return Role.BOUND
     if _is_reference(at.before, at.after, at.clause, at.own_after, at.is_first) or _is_other_side(text, at):
         return Role.REFERENCE
+    if not at.is_first and _VERSUS.fullmatch(at.before) and _COMPARE_REGION.search(text[: governed[0][0].start]):
+        # "uptake less than liver (SUVmax 2.9 vs 3.3)"
+        return Role.REFERENCE
     if at.is_first and at.meets_value and _REGION_LEADS.fullmatch(at.before) and _LESION_NOUN.search(text):
         # "Mean liver SUV 2.4; residual mass SUVmax 5.9"
         return Role.REFERENCE
@@ -914,6 +917,7 @@ _SLICE_FOLLOWS = re.compile(
 )
 
 
+_VERSUS = re.compile(r"\s*,?\s*(?:vs\.?|versus|compared\s+(?:to|with))\s*")
 _REGION_LEADS = re.compile(
     r"\W*(?:(?:the|mean|average|max\w*|normal|reference|background)\s+)*(?:liver|hepatic|spleen|splenic|mbp|aort\w+"
     r"|muscle|marrow)(?:\s+(?:activity|uptake|background|parenchyma|reference))?\s*[:,]?\s*(?:(?:max\w*|mean)\s+)?"

@@ -12,7 +12,7 @@ from pipelines.outcomes import Outcome
 from pipelines.reports.expressions import Expressions, Role, SliceNumber, SuvValue, find_expressions
 from pipelines.reports.text import clean, lower
 
-LOGIC_VERSION = 1
+LOGIC_VERSION = 2
 
 
 @dataclass(frozen=True)

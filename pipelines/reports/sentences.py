@@ -15,7 +15,7 @@ from pipelines.reports.expressions import Expressions, Role, find_expressions, h
 from pipelines.reports.structure import find_places, section_region
 from pipelines.reports.text import clean, lower
 
-LOGIC_VERSION = f"1.{expressions.LOGIC_VERSION}.{structure.VERSION}"
+LOGIC_VERSION = f"2.{expressions.LOGIC_VERSION}.{structure.VERSION}"
 """With the versions of what says which sentences belong together."""
 
 

@@ -5,14 +5,14 @@ Region, organ, sub-site, side, change since the prior exam, and its text without
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
-from pipelines.reports.expressions import Role, find_expressions
+from pipelines.reports.expressions import Role, SuvValue, find_expressions
 from pipelines.reports.lexicon import LEXICON_VERSION, MAX_WORDS, SECTION_REGIONS, TERMS, Term
 from pipelines.reports.text import clean, lower, squeeze
 
-LOGIC_VERSION = 1
+LOGIC_VERSION = 2
 
 VERSION = f"{LOGIC_VERSION}.{LEXICON_VERSION}"
 """Version of the rules and the lexicon together, for row keys."""
@@ -48,7 +48,7 @@ class Place:
 
 _WORD = re.compile(r"[a-z0-9]+(?:'s)?")
 _ENDS_PHRASE = re.compile(r"[.;,:()]")
-_NODE = re.compile(r"\b(?:lymph\s+nodes?|nodes?|nodal|adenopathy|lymphadenopathy)\b")
+_NODE = re.compile(r"\b(?:lymph\s+nodes?|nodes?|nodal|lns?|adenopathy|lymphadenopathy)\b")
 _NODE_SITES = frozenset(
     ("neck", "mediastinum", "retroperitoneum", "pelvis", "peritoneum", "abdominal wall", "chest wall", "vessel",
     "leg", "arm", "clavicle", "submandibular gland",
@@ -81,7 +81,7 @@ _NOT_PLACES = re.compile(
     r"|\bhead\s+to\b|\bon\s+the\s+other\s+hand\b|\bradius\s+of\b|\bin\s+the\s+face\s+of\b"
 )
 _BESIDE = re.compile(
-    r"\b(?:adjacent\s+to|abut\w*|near|next\s+to|close\s+to|above|below|than|compared\s+(?:to|with)|relative\s+to"
+    r"\b(?:adjacent\s+to|abut\w*|exceed\w*|near|next\s+to|close\s+to|above|below|than|compared\s+(?:to|with)|relative\s+to"
     r"|versus|vs\.?|similar\s+to|anterior\s+to|posterior\s+to|lateral\s+to|medial\s+to|superior\s+to|inferior\s+to"
     r"|deep\s+to|overlying|underlying|invad\w+|involv\w+\s+the\s+adjacent|extending\s+(?:in)?to|consistent\s+with"
     r"|suggesting|known|metastatic\s+from|primary|history\s+of|behind|beneath|between|from)\s+(?:\w+[\s-]+){0,3}$"
@@ -94,6 +94,10 @@ _OTHER_SIDE = re.compile(
     r"(?:compared\s+(?:to|with)|in\s+comparison\s+(?:to|with)|versus|vs\.?|than|relative\s+to|contra-?lateral"
     r"|opposite|as\s+opposed\s+to|unlike|not\s+on|similar\s+to|whereas|while|mirror\w*)[^.;()]{0,45}?$"
 )
+_COMPARED_SIDE = re.compile(
+    r"(?:compared\s+(?:to|with)|than|versus|vs\.?|contra-?lateral|opposite)\s+(?:the\s+)?(?:\w+\s+)?$"
+)
+_BOTH_SIDES = re.compile(r"\b(?:left\s+(?:and|&|/)\s*right|right\s+(?:and|&|/)\s*left)\b")
 _NOT_A_SIDE = re.compile(
     r"\s+(?:ventric\w+|atri\w+|heart|hepatic|liver|lobe\s+of\s+(?:the\s+)?liver|portal|bundle|main\s+coronary"
     r"|anterior\s+descending|after|now|behind\s+after)\b"
@@ -125,27 +129,55 @@ _UP = re.compile(
     rf"|previous|before)|\brisen\b"
     rf"|\bincreas\w+\s+[^.;]{{0,50}}(?:compared\s+(?:to|with)\s+(?:the\s+)?(?:prior|previous)|since|previously"
     r"|interval)"
-    rf"|\bup\s+from\b"
+    rf"|\bup\s+from\b|\brose\b|\bgrew\b|\bdoubled\b|\btripled\b"
 )
 _DOWN = re.compile(
     r"\bdecreas\w+(?!\s+(?:attenuation|density))|\binterval\s+(?:decrease|improvement|reduction|regression|response)"
     r"|\bimprov(?:ed|ing|ement)\b|\bregress\w+|\breduced\b|\bsmaller\s+than\b|\bless\s+(?:avid|intense|hypermetabolic"
     r"|prominent|conspicuous)\b|\bdiminish\w+|\bdeclin\w+|\blower\s+than\s+(?:on\s+)?(?:the\s+)?(?:prior|previous"
-    r"|before)|\bdown\s+from\b|\bfallen\b|\bresolving\b|\b(?:partial|near[\s-]complete)\s+resolution"
+    r"|before)|\bdown\s+from\b|\bfallen\b|\bfell\b|\bdropped\b|\bhalved\b|\bresolving\b|\b(?:partial|near[\s-]complete)\s+resolution"
+)
+_REFERENCE_WORDS = (
+    r"(?:axial|transaxial|fused|fusion|pet/?ct|pet|ct|ac|nac|coronal|sagittal|series|ser|se|slices?|images?|imgs?|im|sl"
+    r"|key)(?![a-z])"
 )
 _REFERENCE_PAREN = re.compile(
-    r"\s*[(\[]\s*(?:(?:see|e\.g\.|for example|axial|transaxial|fused|pet/?ct|pet|ct|ac|nac|coronal|sagittal|series"
-    r"|ser|se|slices?|images?|imgs?|im|sl|numbers?|no\.?|location|on|and|of|to|mip|key|attenuation|corrected|\d+"
-    r"|[#:,;/.\-\s])(?![a-z]))+[)\]]",
+    # Parentheses with nothing but slice, series and image in them, or a bare "(4/112)".
+    rf"\s*[(\[](?=[^)\]]*{_REFERENCE_WORDS}|\s*\d{{1,3}}\s*[/:]\s*[1-9]\d{{1,3}}\s*[)\]])\s*"
+    rf"(?:(?:see|e\.g\.|for example|{_REFERENCE_WORDS}|numbers?|no\.?|location|on|and|of|to|mip|attenuation|corrected"
+    r"|respectively|\d+)(?![a-z])|[#:,;/.\-\s])+[)\]]",
+    re.IGNORECASE,
+)
+_REFERENCE_SENTENCE = re.compile(
+    r"(?:(?<=[.!?])\s+|^)(?:(?:it|this|which)\s+is\s+)?(?:(?:best|well)\s+)?(?:see|seen|visible|shown)\s+(?:on|at|in)?\s*"
+    rf"(?:(?:the\s+)?(?:{_REFERENCE_WORDS}|number|no\.?|of|[#:,/]|\d+)(?![a-z])\s*)+(?:\.|$)",
     re.IGNORECASE,
 )
 _REFERENCE_PHRASE = re.compile(
-    r",?\s*\b(?:(?:seen|visible|located|best seen|noted|as seen)\s+)?(?:on|at|in)?\s*\b(?:the\s+)?(?:(?:axial"
-    r"|transaxial|fused|pet/?ct|pet|ct|ac)\s+)*(?:(?:series|se)\s*#?\s*\d+\s*,?\s*)?(?:slice|image|img"
-    r"|im)\s*(?:location|number|no\.?|#)*\s*:?\s*\d+(?:\s*(?:/|of)\s*\d+)?(?:\s*,?\s*(?:of\s+|in\s+)?(?:series"
-    r"|se)\s*#?\s*\d+)?",
+    r",?\s*\b(?:(?<!\bis )(?<!\bare )(?<!\bwas )(?:best\s+)?(?:seen|visible|located|noted|as seen|centered)\s+|see\s+)?"
+    r"(?:on|at|in)?\s*\b(?:the\s+)?(?:(?:axial|transaxial|fused|pet/ct|pet|ct|ac)\s+)*"
+    r"(?:(?:series|se)\s*[#:]?\s*\d+\s*[,/]?\s*)?(?:slice|image|img|im)s?(?![a-z])\.?\s*(?:location|number|no\.?|#)*\s*[:~=]?\s*\d+"
+    r"(?:\s*(?:/|of|out\s+of|,\s*and|,|and|&)\s*\d+(?!\.?\d|\s*(?:cm|mm)))*(?:\s*,?\s*(?:of\s+|in\s+)?(?:series|se)\s*#?\s*\d+)?(?!\d|\s*-\s*\d)",
     re.IGNORECASE,
 )
+# "extends to slice 275" and "spanning images 60-64" say where a lesion ends, and stay.
+_TELLS_EXTENT = re.compile(r"\b(?:extend\w*\s+(?:to|from)|spanning|through|between)\s*$", re.IGNORECASE)
+_LEFT_OVER: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), instead)
+    for pattern, instead in (
+        (r"[(\[{]\s*[,;/]?\s*[)\]}]", ""),
+        (r"([(\[])\s*[,;]\s*", r"\1"),
+        (r"\s*[,;/]?\s*([)\]}])", r"\1"),
+        (r"\s+([.,;:)\]])", r"\1"),
+        (r"[,;:]+(?=[.;])|\.(?=\.\s*$|\.\s)|,(?=,)", ""),
+        (r"^[\s.,;:/|&)\]-]+", ""),
+        (r"\s*(?:[,;:/|@-]\s*)+(?=\.?\s*$)", ""),
+        (r"(?:\s+-){2,}\s", " - "),
+        (r"\s{2,}", " "),
+    )
+)
+_REACH_OF_PLACE = 25
+"""A value this many characters behind a place is the place's."""
 _LIST_MARKER = re.compile(r"^\s*(?:[-*•·]+|\(?\d{1,2}[.)](?!\d)|[a-z][.)])\s+")
 
 
@@ -157,8 +189,55 @@ def structure(text: str, section: str | None = None) -> Fields:
         section: heading that it stands under; gives the region where the sentence names none.
     """
     flat = lower(clean(text))
-    places = find_places(flat)
-    place = _main_place(flat, places)
+    return _fields(text, flat, _main_place(flat, find_places(flat)), section)
+
+
+def structure_parts(text: str, spans: Sequence[tuple[int, int]], section: str | None = None) -> list[Fields]:
+    """Fields of each lesion of a sentence that names several, in order.
+
+    Where the lesions share all words ("right axilla and left hilum with SUV 4 and 5, respectively") the places count
+    in order. A part that leaves its place to the other words ("left SUVmax 4.1") has theirs, and the whole
+    sentence for its text.
+
+    Args:
+        spans: each lesion's part of the text, half-open.
+    """
+    if len(set(spans)) == 1:
+        return _in_order(text, len(spans), section)
+    out = []
+    for start, end in spans:
+        own = structure(text[start:end], section)
+        if not find_places(lower(clean(text[start:end]))):
+            shared = structure(text[:end], section)
+            shared = shared if shared.organ or shared.subsite else structure(text, section)
+            # "bilateral" is both lesions' side together, not this one's.
+            side = own.laterality or (None if shared.laterality == "bilateral" else shared.laterality)
+            own = replace(shared, laterality=side, comparison=own.comparison, text=without_references(text))
+        out.append(own)
+    return out
+
+
+def _in_order(text: str, n: int, section: str | None) -> list[Fields]:
+    flat = lower(clean(text))
+    whole = structure(text, section)
+    named = (p for p in find_places(flat) if p.term.region and not _is_beside(flat, p))
+    places = [p for p in named if p.term.subsite or p.term.organ not in _GENERIC]
+    detailed = {p.term.organ for p in places if p.term.subsite}
+    # Of "pulmonary nodules in the RUL and LLL" the first names them all.
+    places = [p for p in places if p.term.subsite or p.term.organ not in detailed]
+    if len(places) == n:
+        ends = [0, *(p.end for p in places)]
+        return [
+            replace(_fields(text, flat, place, section), laterality=laterality(flat[end : place.end]))
+            for place, end in zip(places, ends, strict=False)
+        ]
+    sides = [s for s in _sides(flat) if s.name in ("left", "right")]
+    if len(sides) == n:
+        return [replace(whole, laterality=side.name) for side in sides]
+    return [replace(whole, laterality=None if whole.laterality == "bilateral" else whole.laterality) for _ in range(n)]
+
+
+def _fields(text: str, flat: str, place: Place | None, section: str | None) -> Fields:
     headed = _of_section(section) if section else None
     if place is not None and headed is not None and headed.organ and _is_beside(flat, place):
         # Under "Spleen", uptake "above liver" is the spleen's.
@@ -169,17 +248,10 @@ def structure(text: str, section: str | None = None) -> Fields:
     if place is not None:
         organ, region, subsite = _as_node_or_bone(flat, place, organ, region, subsite)
         if region is None:
-            region = next((p.term.region for p in places if p.term.region), None)
+            region = next((p.term.region for p in find_places(flat) if p.term.region), None)
     if region is None and headed is not None:
         region, organ = headed.region, organ or headed.organ
-    return Fields(
-        region,
-        organ,
-        subsite,
-        laterality(flat, place.start if place else None),
-        comparison(flat),
-        without_references(text),
-    )
+    return Fields(region, organ, subsite, laterality(flat, place), comparison(flat), without_references(text))
 
 
 def names_anatomy(text: str, section: str | None = None) -> bool:
@@ -254,11 +326,12 @@ def find_places(flat: str) -> tuple[Place, ...]:
 
 
 def _main_place(flat: str, places: Sequence[Place]) -> Place | None:
-    if not places:
-        return None
     suv = re.search(r"suv|standard\w*\s+uptake", flat)
     values = find_expressions(flat).suvs
     first_value = next((v.start for v in values if v.role is Role.CURRENT), suv.start() if suv else len(flat))
+    places = [p for p in places if not _is_of_another_value(p, places, values)]
+    if not places:
+        return None
 
     def score(place: Place) -> float:
         points = 0.0
@@ -273,6 +346,21 @@ def _main_place(flat: str, places: Sequence[Place]) -> Place | None:
         return points - place.start / 1000
 
     return max(places, key=score)
+
+
+def _is_of_another_value(place: Place, places: Sequence[Place], values: Sequence[SuvValue]) -> bool:
+    """Whether the value right behind a place is a reference's or a mean: "bone marrow SUVmean 2.0" beside the finding's
+    SUVmax.
+    """
+    if not any(v.role is Role.CURRENT for v in values):
+        return False
+    following = next((v for v in values if place.end <= v.start <= place.end + _REACH_OF_PLACE), None)
+    if following is None or following.role not in (Role.REFERENCE, Role.OTHER_MEASURE):
+        return False
+    if any(place.end <= p.start < following.start for p in places):
+        return False
+    is_first = not any(v.role is Role.CURRENT and v.end <= place.start for v in values)
+    return following.role is Role.REFERENCE or not is_first
 
 
 def _is_beside(flat: str, place: Place) -> bool:
@@ -292,34 +380,51 @@ def _as_node_or_bone(
     return organ, region, subsite
 
 
-def laterality(flat: str, near: int | None = None) -> str | None:
-    """Side of the finding in a cleaned, lowered text.
+@dataclass(frozen=True)
+class _Side:
+    name: str  # "left", "right", "both", "mid"
+    start: int
 
-    `near` is where its organ stands, to choose between two sides that are named.
-    """
-    sides: list[tuple[str, int]] = []
+
+def _sides(flat: str) -> list[_Side]:
+    """The sides that are the finding's own, in reading order."""
+    sides: list[_Side] = []
     for match in _SIDE.finditer(flat):
         before = flat[max(0, match.start() - 70) : match.start()]
         if _NOT_A_SIDE.match(flat, match.end()) or (_OTHER_SIDE.search(before) and sides):
             continue
-        if re.search(
-            r"(?:compared\s+(?:to|with)|than|versus|vs\.?|contra-?lateral|opposite)\s+(?:the\s+)?(?:\w+\s+)?$", before
-        ):
+        if _COMPARED_SIDE.search(before):
             continue
-        sides.append((next(k for k, v in match.groupdict().items() if v), match.start()))
-    names = {name for name, _ in sides}
+        sides.append(_Side(next(k for k, v in match.groupdict().items() if v), match.start()))
+    return sides
+
+
+def laterality(flat: str, place: Place | None = None) -> str | None:
+    """Side of the finding in a cleaned, lowered text.
+
+    Args:
+        place: where its organ stands, to choose between two sides that are named.
+    """
+    sides = _sides(flat)
+    names = {side.name for side in sides}
     if not names:
         return None
+    own = {side.name for side in sides if place is not None and place.start <= side.start < place.end}
+    if len(own) == 1 and own <= {"left", "right"}:
+        # "Nodules bilaterally: RUL 8 mm"
+        return own.pop()
     if "both" in names:
         return "bilateral"
     if {"left", "right"} <= names:
-        if re.search(r"\b(?:left\s+(?:and|&|/)\s*right|right\s+(?:and|&|/)\s*left)\b", flat):
+        if _BOTH_SIDES.search(flat):
             return "bilateral"
-        ahead = [s for s in sides if near is None or s[1] <= near] or sides
-        return ahead[-1][0] if near is not None else ahead[0][0]
+        if place is None:
+            return sides[0].name
+        ahead = [s for s in sides if s.start <= place.start] or sides
+        return ahead[-1].name
     if len(names) == 1:
         return {"left": "left", "right": "right", "mid": "midline"}[names.pop()]
-    return next(name for name, _ in sides if name != "mid")
+    return next(side.name for side in sides if side.name != "mid")
 
 
 def comparison(flat: str) -> str:
@@ -356,9 +461,10 @@ def without_references(text: str) -> str:
 
     "... mass (slice 26)" gives "... mass".
     """
-    short = _REFERENCE_PHRASE.sub(" ", _REFERENCE_PAREN.sub("", _LIST_MARKER.sub("", squeeze(text))))
-    short = re.sub(r"[(\[]\s*[,;]?\s*[)\]]", "", short)
-    short = re.sub(r"([(\[])\s*[,;]\s*", r"\1", short)
-    short = re.sub(r"[,;]?\s*([)\]])", r"\1", short)
-    short = re.sub(r"\s+([.,;:)\]])", r"\1", short)
-    return re.sub(r"\s{2,}", " ", short).strip()
+    short = _LIST_MARKER.sub("", squeeze(text))
+    short = _REFERENCE_SENTENCE.sub("", short)
+    short = _REFERENCE_PAREN.sub("", short)
+    short = _REFERENCE_PHRASE.sub(lambda m: m[0] if _TELLS_EXTENT.search(m.string[: m.start()]) else " ", short)
+    for pattern, instead in _LEFT_OVER:
+        short = pattern.sub(instead, short)
+    return short.strip()

@@ -139,6 +139,33 @@ PAIRS = [
         [(50, 4.5), (70, 3.3)],
     ),
     ("There is a left supraclavicular\nnode with an SUV max of\n4.5 on slice\n50. The liver is normal.", [(50, 4.5)]),
+    ("RUL nodule, 14 mm, SUVmax 6.8 (4/112).", [(112, 6.8)]),
+    ("Right breast mass (10:30), SUVmax 6.6 (3:98).", [(98, 6.6)]),
+    ("Left adrenal nodule (605/44), SUVmax 3.9, prev 5.5.", [(44, 3.9)]),
+    ("Left external iliac node (image 3-241), SUVmax 18.9.", [(241, 18.9)]),
+    ("left lung nodule suv max 4.8 img 27 prev 5.5", [(27, 4.8)]),
+    ("SUV max: current 4.2, previous 8.0. Left lung mass, slice 88.", [(88, 4.2)]),
+    ("SE: 4 IM: 122. Focus in the right iliac wing with SUVmax of 9.3.", [(122, 9.3)]),
+    ("Series 4, image 270. Right femoral neck lesion. Max SUV 4.8.", [(270, 4.8)]),
+    (
+        "Left axillary node. Image 80. 1.2 cm. SUVmax 4.0. Neck node. Image 44. 9 mm. SUVmax 3.2.",
+        [(80, 4.0), (44, 3.2)],
+    ),
+    ("LEFT HILAR NODE, SUV MAX 4.8, IMAGE 90.", [(90, 4.8)]),
+    ("Left psoas mass SUVmax/SULmax 6.1/4.9, TBR 2.1, image 210.", [(210, 6.1)]),
+    ("Tail mass, SUVmax to background ratio of 3.0 and SUVmax 4.8 +/- 0.3, pancreas, slice 170.", [(170, 4.8)]),
+    ("Pelvic node decreased from 16 mm, SUVmax 8.8 to 11 mm, SUVmax 5.1 (image 142).", [(142, 5.1)]),
+    ("Pelvic node SUVmax 4.0, image 85, unchanged compared to 12/04/2020 (SUVmax 3.9).", [(85, 4.0)]),
+    ("Pelvic node, image 85: 12-Apr-2020 SUVmax 3.9; 06/11/2021 SUVmax 4.0 (current).", [(85, 4.0)]),
+    ("SUVmax 4.0 in the pelvic node (image 85); this was 11.1 in March.", [(85, 4.0)]),
+    ("The pelvic node, image 70 of the current study and image 66 of the prior study, has SUVmax 9.1.", [(70, 9.1)]),
+    ("Pelvic node SUVmax has halved from 15.5 to 9.1, image 70.", [(70, 9.1)]),
+    ("T4 and L3 metastases with respective SUVmax of 8.1 and 12.5 on images 85 and 176.", [(85, 8.1), (176, 12.5)]),
+    ("Lung nodules with SUVmax 2.1-8.8, the largest on image 101 with SUVmax 8.8.", [(101, 8.8)]),
+    ("Left seminal vesicle focus (image 262) with SUVmax 8.8 next to the bladder with SUVmax 55.", [(262, 8.8)]),
+    ("Asymmetric uptake in the left vocal cord (SUVmax 4.9, image 70), right vocal cord SUVmax 2.1.", [(70, 4.9)]),
+    ("Mean liver SUV 2.4; MBP SUVmax 1.9; mediastinal mass SUVmax 5.9 on image 90.", [(90, 5.9)]),
+    ("Mediastinal mass with SUVmax 5.9, nearly twice liver (3.3), image 90.", [(90, 5.9)]),
 ]
 
 REJECTED = [
@@ -158,8 +185,15 @@ REJECTED = [
     ("Left axillary node, SUV > 10 (slice 87).", "no SUVmax"),
     ("Right upper lobe nodule SUV 1.9 (slice 55).", "SUV under 2.5"),
     ("Right psoas lesion on slices 188-192, SUV 4.2.", "no slice"),
+    ("Right psoas lesion, SULmax 4.9, SUVmean 3.0, slice 188.", "no SUVmax"),
+    ("Right psoas lesion with SUV 4 to 9, the most avid part of the slice 188.", "several lesions"),
+    ("Liver shows homogeneous uptake with SUVmax 3.3 (image 140).", "template"),
     ("Hypermetabolic activity in the distal esophagus (slice 100-104) has SUV 7.0.", "no slice"),
 ]
+
+
+# What may as well be something else than series and slice: a total, a score, a time, counted nodes.
+NO_PAIR = ["(98/263)", "(Deauville 4/5)", "(4/5)", "(10:30)", "(2/14 nodes)"]
 
 
 class TestRules:
@@ -170,3 +204,7 @@ class TestRules:
     @pytest.mark.parametrize(("text", "outcome"), REJECTED)
     def test_rejects_with_the_reason(self, text, outcome):
         assert [f.outcome.value for f in findings_of(text)] == [outcome]
+
+    @pytest.mark.parametrize("aside", NO_PAIR)
+    def test_does_not_take_other_pairs_of_numbers_for_series_and_slice(self, aside):
+        assert findings_of(f"Right breast mass with SUV max of 6.6 {aside}.") == []

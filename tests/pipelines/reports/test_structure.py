@@ -3,7 +3,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.reports.lexicon import REGIONS, TERMS
-from pipelines.reports.structure import comparison, laterality, names_anatomy, structure, without_references
+from pipelines.reports.structure import (
+    comparison,
+    find_places,
+    laterality,
+    names_anatomy,
+    structure,
+    structure_parts,
+    without_references,
+)
 from pipelines.reports.text import clean, lower
 
 
@@ -25,6 +33,9 @@ class TestPlace:
                 ("abdomen/pelvis", "adrenal gland", None),
             ),
             ("Cutaneous nodule of the left calf, SUV 4.", ("musculoskeletal", "leg", "calf")),
+            ("Right common iliac LN, SUV 4.", ("abdomen/pelvis", "lymph node", "common iliac")),
+            ("Right junction focus SUV 4, bone marrow SUVmean 2.0.", (None, None, None)),
+            ("Mean liver SUV 2.4; mediastinal mass SUV 5.9.", ("chest", "mediastinum", None)),
             ("Focal uptake with SUV 4.", (None, None, None)),
         ],
     )
@@ -50,6 +61,32 @@ class TestPlace:
     )
     def test_text_without_a_place_names_none(self, text):
         assert not names_anatomy(text)
+
+
+class TestParts:
+    def test_places_count_in_order_where_all_words_are_shared(self):
+        text = "Nodules in the RUL, L3 and left hilum with SUV 3, 4 and 5, respectively."
+        parts = structure_parts(text, [(0, len(text))] * 3)
+        assert [(p.organ, p.subsite, p.laterality) for p in parts] == [
+            ("lung", "right upper lobe", "right"),
+            ("vertebra", "L3", None),
+            ("lymph node", "hilar", "left"),
+        ]
+
+    def test_sides_count_in_order_where_one_place_is_named(self):
+        text = "Right and left axillary nodes with SUV 3 and 4, respectively."
+        assert [p.laterality for p in structure_parts(text, [(0, len(text))] * 2)] == ["right", "left"]
+
+    def test_part_without_a_place_has_the_places_and_text_of_the_words_before(self):
+        text = "Uptake in both parotid glands: right SUV 5; left SUV 4."
+        cut = text.index(" left")
+        second = structure_parts(text, [(0, cut), (cut, len(text))])[1]
+        assert (second.organ, second.laterality, second.text) == ("parotid gland", "left", text)
+
+    def test_part_without_a_side_has_the_side_of_the_words_before(self):
+        text = "A pair of left axillary nodes: SUV 4 and SUV 3."
+        cut = text.index(" SUV 3")
+        assert structure_parts(text, [(0, cut), (cut, len(text))])[1].laterality == "left"
 
 
 class TestLexicon:
@@ -85,6 +122,10 @@ class TestLaterality:
     def test_side_is_the_findings_own(self, text, side):
         assert laterality(lower(clean(text))) == side
 
+    def test_side_within_the_place_comes_first(self):
+        flat = "pulmonary nodules bilaterally: rul 8 mm"
+        assert laterality(flat, find_places(flat)[-1]) == "right"
+
 
 class TestComparison:
     @pytest.mark.parametrize(
@@ -103,6 +144,8 @@ class TestComparison:
             ("Left node with SUV 6.1, previously 6.1.", "stable"),
             ("Left node with SUV 4.0, blood pool 2.1.", "none"),
             ("Left node not seen on the prior exam, SUV 4.", "new"),
+            ("Left node, SUV fell to 4.", "decreased"),
+            ("Left node with uptake less than liver (SUV 2.9 vs 3.3).", "none"),
         ],
     )
     def test_change_by_words_then_numbers(self, text, change):
@@ -117,6 +160,14 @@ class TestWithoutReferences:
             ("Left node with SUV 4.2 on axial slice 78.", "Left node with SUV 4.2."),
             ("Left node (SUV 4.2, slice 78) is new.", "Left node (SUV 4.2) is new."),
             ("1. Left node, SUV 4.2 (previously 5.1 on image 70).", "Left node, SUV 4.2 (previously 5.1)."),
+            ("Left node SUV max (4.2) on slice 78.", "Left node SUV max (4.2)."),
+            ("Left node (4/78), 9 mm, SUV 4.2.", "Left node, 9 mm, SUV 4.2."),
+            ("Image 78: left node SUV 4.2.", "left node SUV 4.2."),
+            ("A left node is noted on image 78. SUV 4.2.", "A left node is noted. SUV 4.2."),
+            ("Left node with SUV 4.2. It is best seen on slice 78.", "Left node with SUV 4.2."),
+            ("Left node - SUV 4.2 - image 78", "Left node - SUV 4.2"),
+            ("Left nodes, SUV 4 and 5 (slices 78 and 80, respectively).", "Left nodes, SUV 4 and 5."),
+            ("Left mass, SUV 4.2, slice 78, extends to slice 90.", "Left mass, SUV 4.2, extends to slice 90."),
             ("Left\nnode.", "Left node."),
         ],
     )
