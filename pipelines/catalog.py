@@ -243,7 +243,8 @@ def _link(source: Path, target: Path) -> Path:
 
 
 def _frozen_files(folder: Path) -> dict[str, list[Path]]:
-    return {table: sorted((folder / "lake" / table).glob("*.parquet")) for table in schemas.TABLES}
+    lake = Lake(folder / "lake")
+    return {table: [path for path in lake.files(table) if isinstance(path, Path)] for table in schemas.TABLES}
 
 
 def _catalog_rows(metas: Mapping[str, Sequence[tuple[Place, ShardMeta]]]) -> list[tuple[str, int, int, int, str]]:

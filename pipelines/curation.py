@@ -22,7 +22,7 @@ from pipelines.hashing import hash_of, plain
 from pipelines.home import Home
 from pipelines.imaging import exam as exam_module
 from pipelines.imaging import lesions as lesions_module
-from pipelines.lake import Lake, OlderFileError, ShardMeta
+from pipelines.lake import Lake
 from pipelines.reports import consensus as consensus_module
 from pipelines.reports import sentences as sentences_module
 from pipelines.reports import structure as structure_module
@@ -122,7 +122,7 @@ def stage_inputs(
         inputs["corrections"] = corrections_module.corrections_version(observed)
     lake = Lake(home.lake)
     for upstream in _UPSTREAM[table]:
-        meta = _stored(lake, upstream, shard)
+        meta = lake.shard_meta(upstream, shard)
         inputs[upstream] = meta.rows_digest if meta else ""
     return inputs
 
@@ -131,7 +131,7 @@ def is_current(home: Home, shard: int, settings: CurationSettings, readers: Read
     """Whether every table of a shard was made from what lies below it now and no exam failed in it."""
     lake = Lake(home.lake)
     for table in TABLES:
-        meta = _stored(lake, table, shard)
+        meta = lake.shard_meta(table, shard)
         if meta is None or meta.inputs.get("failed"):
             return False
         if meta.inputs.get("inputs") != stage_inputs(home, table, shard, settings, readers):
@@ -142,14 +142,6 @@ def is_current(home: Home, shard: int, settings: CurationSettings, readers: Read
 def stale_shards(home: Home, settings: CurationSettings, readers: ReadersConfig) -> list[int]:
     """Shards that are not current, in order."""
     return [shard for shard in range(N_SHARDS) if not is_current(home, shard, settings, readers)]
-
-
-def _stored(lake: Lake, table: str, shard: int) -> ShardMeta | None:
-    """What a shard says of itself; None where it is not there, or of an older schema and so made anew."""
-    try:
-        return lake.shard_meta(table, shard)
-    except OlderFileError:
-        return None
 
 
 @contextlib.contextmanager
@@ -201,10 +193,8 @@ def _run_stage(
     log: logging.Logger,
 ) -> StageReport:
     lake = Lake(home.lake)
-    meta = _stored(lake, table, shard)
-    before: Mapping[str, Any] = meta.inputs if meta else {}
+    previous, before = lake.read_for_reuse(table, shard)
     previous_keys: dict[str, str] = dict(before.get("keys", {}))
-    previous = lake.read_shard(table, shard) if meta else schemas.empty(table)
     maker = maker_of(table, settings, readers)
     inputs = stage_inputs(home, table, shard, settings, readers)
     stage = make(
@@ -314,7 +304,7 @@ def _keep_removed(
                 "row_json": json.dumps(row, default=str, ensure_ascii=False),
             }
         )
-    kept = lake.read_shard("removals", shard) if _stored(lake, "removals", shard) else schemas.empty("removals")
+    kept, _ = lake.read_for_reuse("removals", shard)
     both = pl.concat([kept, schemas.frame("removals", rows)])
     lake.write_shard("removals", shard, both.unique(schemas.key_of("removals"), keep="first", maintain_order=True), {})
 

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import io
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from pipelines import places, schemas
 from pipelines.places import Place
 from pipelines.sharding import N_SHARDS, SHARD_NAMES, shard_name, shard_of
 
+log = logging.getLogger(__name__)
+
 WHOLE = "all"
 """Shard name of a table that is not in shards."""
 
@@ -32,10 +35,6 @@ _META = "petar."
 
 class LakeError(RuntimeError):
     """A file of the lake that can not be used as it is; the message says what to do."""
-
-
-class OlderFileError(LakeError):
-    """A file of an older schema: making its table again replaces it."""
 
 
 @dataclass(frozen=True)
@@ -139,9 +138,12 @@ class Lake:
         return self.root / "quarantine" / f"{table}-{_name(shard)}.parquet"
 
     def shard_meta(self, table: str, shard: int | str = WHOLE) -> ShardMeta | None:
-        """What a shard says about itself, None where there is no such file; an unusable file raises a LakeError."""
+        """What a shard says about itself, None where there is no such file; an unusable file raises a LakeError.
+
+        A file of an older schema counts as not there, so that its asset makes it anew.
+        """
         path = self.path(table, shard)
-        return read_meta(path, table, _name(shard)) if places.exists(path) else None
+        return _meta_of_today(path, table, _name(shard)) if places.exists(path) else None
 
     def has_shard(self, table: str, shard: int | str = WHOLE) -> bool:
         """Whether a shard of a table was ever written."""
@@ -163,7 +165,28 @@ class Lake:
         """
         name = _name(shard)
         _check_place(table, name, sharded=True)
-        return self._read(table, name)
+        path = self.path(table, name)
+        if not places.exists(path) or _meta_of_today(path, table, name) is None:
+            return schemas.empty(table)
+        return _rows(path, table, name)
+
+    def read_for_reuse(self, table: str, shard: int | str) -> tuple[pl.DataFrame, dict[str, Any]]:
+        """(rows, inputs) that a shard was last written with, for whoever writes it next; none where it never was.
+
+        Rows of an older schema come in the columns of today, new ones null: a schema alone makes no exam be read
+        again. Where such rows break today's contract, the shard counts as never written.
+        """
+        name = _name(shard)
+        _check_place(table, name, sharded=True)
+        path = self.path(table, name)
+        if not places.exists(path):
+            return schemas.empty(table), {}
+        meta, frame = read_meta(path, table, name), _rows(path, table, name)
+        if meta.schema_version < schemas.SCHEMA_VERSION:
+            frame, broken = schemas.validate(table, _in_columns_of_today(frame, table))
+            if not broken.is_empty():
+                return schemas.empty(table), {}
+        return frame, dict(meta.inputs)
 
     def read_table(self, table: str) -> pl.DataFrame:
         """Rows of a whole table, or of all shards of a sharded one (and all of the quarantine), in the order of the
@@ -174,38 +197,26 @@ class Lake:
     def scan_table(self, table: str) -> pl.LazyFrame:
         """The same lazily; every file's contract is checked before anything is read."""
         files = self.files(table)
-        for path in files:
-            read_meta(path, table, path.stem)
         local = [path for path in files if isinstance(path, Path)]
         if len(local) < len(files):
             return pl.concat([pl.read_parquet(places.read_bytes(path)) for path in files]).lazy()
         return pl.scan_parquet(local, glob=False) if local else schemas.empty(table).lazy()
 
     def files(self, table: str) -> list[Place]:
-        """Files of a table, in the order of their shards."""
+        """Files of a table, in the order of their shards, each of the schema of today; an unusable one raises a
+        LakeError.
+        """
         schemas.schema_of(table)
         folder = self.root / table
         found = places.parquet_files(folder)
-        if table == "quarantine":
-            return found
         known = SHARD_NAMES if table in schemas.SHARDED else (WHOLE,)
-        foreign = [p.name for p in found if p.stem not in known]
+        foreign = [] if table == "quarantine" else [p.name for p in found if p.stem not in known]
         if foreign:
             raise LakeError(
                 f"{folder}: expected {f'shards 00..{SHARD_NAMES[-1]}' if table in schemas.SHARDED else 'all.parquet'}, "
                 f"got {foreign[:3]}: move foreign files out of the lake"
             )
-        return found
-
-    def _read(self, table: str, shard: str) -> pl.DataFrame:
-        path = self.path(table, shard)
-        if not places.exists(path):
-            return schemas.empty(table)
-        read_meta(path, table, shard)
-        try:
-            return pl.read_parquet(places.read_bytes(path))
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise LakeError(_unusable(path, table, shard, f"it can not be read ({_first_line(error)})")) from error
+        return [path for path in found if _meta_of_today(path, table, path.stem) is not None]
 
 
 def encode(
@@ -260,7 +271,7 @@ def _footer(path: Place, signature: tuple[object, ...] | None) -> ShardMeta:
 
 
 def read_meta(path: Place, table: str, shard: str) -> ShardMeta:
-    """Metadata of a file that must be this shard of this table, of this schema version and number of shards; else a
+    """Metadata of a file that must be this shard of this table, of this number of shards and no newer schema; else a
     LakeError.
     """
     try:
@@ -278,14 +289,42 @@ def read_meta(path: Place, table: str, shard: str) -> ShardMeta:
             f"{path}: expected a lake of {N_SHARDS} shards, got one of {meta.n_shards}: curate into a new PETAR_HOME, "
             "or use the version of the code that wrote it"
         )
-    if meta.schema_version != schemas.SCHEMA_VERSION:
-        older = meta.schema_version < schemas.SCHEMA_VERSION
-        remedy = f"materialise `{table}` again" if older else "use the newer version of the code that wrote it"
-        raise (OlderFileError if older else LakeError)(
-            f"{path}: expected schema version {schemas.SCHEMA_VERSION} of table {table}, got "
-            f"{'an older' if older else 'a newer'} one, {meta.schema_version}: {remedy}"
+    if meta.schema_version > schemas.SCHEMA_VERSION:
+        raise LakeError(
+            f"{path}: expected schema version {schemas.SCHEMA_VERSION} of table {table}, got a newer one, "
+            f"{meta.schema_version}: use the newer version of the code that wrote it"
         )
     return meta
+
+
+def _meta_of_today(path: Place, table: str, shard: str) -> ShardMeta | None:
+    """Metadata of a file; None, and a line in the log, where its schema is an older one."""
+    meta = read_meta(path, table, shard)
+    if meta.schema_version == schemas.SCHEMA_VERSION:
+        return meta
+    log.warning(
+        "%s: expected schema version %d of table %s, got an older one, %d: it counts as not there until `%s` is "
+        "materialised again",
+        path,
+        schemas.SCHEMA_VERSION,
+        table,
+        meta.schema_version,
+        table,
+    )
+    return None
+
+
+def _rows(path: Place, table: str, shard: str) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(places.read_bytes(path))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise LakeError(_unusable(path, table, shard, f"it can not be read ({_first_line(error)})")) from error
+
+
+def _in_columns_of_today(frame: pl.DataFrame, table: str) -> pl.DataFrame:
+    types = schemas.types_of(table)
+    columns = [pl.col(c).cast(t) if c in frame.columns else pl.lit(None, t).alias(c) for c, t in types.items()]
+    return frame.select(columns)
 
 
 def _unusable(path: Place, table: str, shard: str, got: str) -> str:
