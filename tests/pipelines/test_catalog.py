@@ -244,6 +244,21 @@ class TestSwap:
         with connect(home) as con:
             assert con.execute("SELECT count(*) FROM lesions").fetchone() == (1,)
 
+    def test_after_a_version_of_an_older_schema_is_built_without_it(
+        self, home: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(schemas, "SCHEMA_VERSION", schemas.SCHEMA_VERSION - 1)
+            shutil.rmtree(home / "lake")
+            small_lake(home)
+            build_catalog(home)
+        shutil.rmtree(home / "lake")
+        small_lake(home)
+        build_catalog(home)
+        with connect(home) as con:
+            assert con.sql("select count(*) from lake.exams").fetchall() == [(3,)]
+            assert con.sql("select count(*) from previous.exams").fetchall() == [(0,)]
+
     def test_file_system_without_hard_links(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(*_: object) -> None:
             raise OSError("no links here")
