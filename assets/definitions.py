@@ -8,10 +8,10 @@ from typing import Any
 
 import dagster as dg
 
-from assets import automation, catalog, checks, evaluation, exams, exports, lesions, reports, review, training
+from assets import automation, catalog, checks, evaluation, exams, exports, lesions, reports, review, texts, training
 from assets.resources import Workspace, workspace_from
 
-ASSET_MODULES = [exams, reports, lesions, catalog, review, exports, training, evaluation]
+ASSET_MODULES = [exams, reports, lesions, catalog, review, exports, training, texts, evaluation]
 
 
 def build_defs(

@@ -1,44 +1,25 @@
-"""Evaluation: texts on held-out lesions, their scores with intervals, and the scoreboard beside the published rows."""
+"""Evaluation: scores with intervals, models compared, and the scoreboard beside the published rows."""
 
 import dagster as dg
 
 from assets.partitions import MODEL_OWNERS, column_schema, table_sample
 from assets.pictures import picture
 from assets.resources import Workspace
-from assets.training import STAGE_ASSETS, samples
-from model.config import STAGES
-from model.evaluation import update_predictions, update_scores, write_scoreboard
+from assets.texts import SOURCES, predictions
+from model.evaluation import update_comparisons, update_scores
+from model.predictions import TableReport
+from model.scoreboard import write_scoreboard
 from pipelines.imaging.pictures import scores_figure
 
-_LAST = STAGES[-1]
 
-
-@dg.asset(
-    deps=[samples, STAGE_ASSETS[-1]],
-    group_name="evaluation",
-    owners=MODEL_OWNERS,
-    kinds={"torch", "parquet"},
-    pool="gpu",
-    metadata={"dagster/column_schema": column_schema("predictions")},
-)
-def predictions(workspace: Workspace) -> dg.MaterializeResult:
-    """What the model says of every held-out lesion; numbers are those measured on the mask, and the text as it came
-    is kept beside.
-    """
-    home = workspace.paths
-    try:
-        report = update_predictions(
-            home, home.checkpoints / _LAST / "checkpoint", f"petar-{workspace.settings().model.preset}"
-        )
-    except (ValueError, FileNotFoundError) as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
+def _result(report: TableReport, name: str, limit: int) -> dg.MaterializeResult:
     return dg.MaterializeResult(
         data_version=dg.DataVersion(report.version),
         metadata={
             "dagster/row_count": report.frame.height,
             "recomputed": report.recomputed,
             "reused": report.reused,
-            "texts": table_sample(report.frame.select("finding_id", "model", "reference", "text_measured"), limit=20),
+            name: table_sample(report.frame, limit=limit),
         },
     )
 
@@ -54,28 +35,36 @@ def scores(workspace: Workspace) -> dg.MaterializeResult:
     """Every metric of every model and split with its interval over patients; what cannot be computed says what is
     missing.
     """
-    report = update_scores(workspace.paths)
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(report.version),
-        metadata={
-            "dagster/row_count": report.frame.height,
-            "recomputed": report.recomputed,
-            "reused": report.reused,
-            "scores": table_sample(report.frame, limit=60),
-        },
-    )
+    report = update_scores(workspace.paths, workspace.evaluation().scores, workspace.cohort_folder.name)
+    return _result(report, "scores", 60)
 
 
-@dg.asset(deps=[scores], group_name="evaluation", owners=MODEL_OWNERS, kinds={"markdown", "duckdb"})
+@dg.asset(
+    deps=[scores],
+    group_name="evaluation",
+    owners=MODEL_OWNERS,
+    kinds={"parquet"},
+    metadata={"dagster/column_schema": column_schema("comparisons")},
+)
+def comparisons(workspace: Workspace) -> dg.MaterializeResult:
+    """Models side by side on the same lesions: differences with intervals, paired tests over patients, Holm over the
+    metrics.
+    """
+    return _result(update_comparisons(workspace.paths, workspace.evaluation().scores), "comparisons", 60)
+
+
+@dg.asset(deps=[scores, comparisons], group_name="evaluation", owners=MODEL_OWNERS, kinds={"markdown", "duckdb"})
 def scoreboard(workspace: Workspace) -> dg.MaterializeResult:
-    """The scores as one table, with the paper's rows beside them marked as published; the catalog is renewed to show
-    them.
+    """The scores as one table, with the paper's rows beside them marked as published, and the models compared; the
+    catalog is renewed to show them.
     """
     board = write_scoreboard(workspace.paths)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(board.version),
         metadata={
             "scoreboard": dg.MetadataValue.md(board.text),
+            "scores": table_sample(board.scores, limit=200),
+            "comparisons": table_sample(board.comparisons, limit=200),
             "figure": picture(scores_figure(board.scores), "Scores with their intervals"),
             "path": dg.MetadataValue.path(str(board.path)),
         },
@@ -84,8 +73,8 @@ def scoreboard(workspace: Workspace) -> dg.MaterializeResult:
 
 evaluate = dg.define_asset_job(
     "evaluate",
-    selection=[predictions, scores, scoreboard],
-    description="Texts on held-out lesions, scores, scoreboard.",
+    selection=dg.AssetSelection.assets(*SOURCES, predictions, scores, comparisons, scoreboard),
+    description="Texts of all sources on held-out lesions, scores, comparisons, scoreboard.",
     executor_def=dg.in_process_executor,
 )
 

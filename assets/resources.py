@@ -1,10 +1,12 @@
 """The one resource: where the cohort comes from and where everything is written."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
 
+from pipelines.evaluation import EvaluationSettings, absolute
 from pipelines.home import Home, use_lake
 from pipelines.places import is_url
 from pipelines.reports.answers import AnswerCache
@@ -48,6 +50,17 @@ class Workspace(dg.ConfigurableResource):
             return load_settings(Path(self.settings_file))
         beside = self.cohort_folder / COHORT_SETTINGS_NAME
         return load_settings(beside if beside.is_file() else None)
+
+    def evaluation(self) -> EvaluationSettings:
+        """The settings of the evaluation; relative paths in them start at the cohort folder."""
+        settings = absolute(self.settings().evaluation, self.cohort_folder.absolute())
+        scores = replace(settings.scores, green_cache=settings.scores.green_cache or self.paths.answers)
+        return replace(settings, scores=scores, predictions=settings.predictions or self.paths.predictions)
+
+    def api_keys(self) -> dict[str, str]:
+        """Keys of the servers of `[[evaluation.vlm]]`, by the names of their environment variables."""
+        names = {vlm.api_key_env for vlm in self.settings().evaluation.vlm} - {""}
+        return {name: os.environ[name] for name in names if name in os.environ}
 
     def readers(self) -> ReadersConfig:
         """The readers that vote and the structurer, as the settings' file of readers names them."""

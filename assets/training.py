@@ -14,8 +14,8 @@ from assets.partitions import MODEL_OWNERS, changed, column_schema, table_sample
 from assets.pictures import picture
 from assets.resources import Workspace
 from model.config import STAGES, Stage, preset, training_settings
-from model.evaluation import checkpoint_version
 from model.figures import training_figure
+from model.predictions import checkpoint_version
 from model.samples import build_samples, found_label_maps
 from pipelines.anatomy import update_anatomy
 from pipelines.cohort import read_whole_manifest

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from model.predictions import HELD_OUT
 from pipelines import samples as texts
 from pipelines import schemas
 
 NEAREST = "baseline: nearest lesion"
 TEMPLATE = "baseline: template"
-HELD_OUT = ("val", "test")
 MIDLINE_MM = 10.0
 """A lesion this close to x = 0 belongs to no side."""
 
@@ -61,7 +61,7 @@ def template(
     place = {name: _commonest(train[name]) for name in ("region", "organ")}
     rows = []
     for row in held_out.iter_rows(named=True):
-        side = _side(row["centroid_x_mm"])
+        side = side_of(row["centroid_x_mm"])
         where = " ".join(words for words in (side, place["organ"] or place["region"]) if words)
         values = {"suvmax": row["suvmax"], "slice": row["slice"]}
         findings = f"Focal uptake in the {where}" if where else "Focal uptake"
@@ -132,7 +132,8 @@ def _commonest(values: pl.Series) -> str | None:
     )
 
 
-def _side(x_mm: float | None) -> str | None:
+def side_of(x_mm: float | None) -> str | None:
+    """`left` or `right` of a position to the patient's right (RAS); None on the midline and where nothing is known."""
     if x_mm is None or abs(x_mm) <= MIDLINE_MM:
         return None
     return "left" if x_mm < 0 else "right"

@@ -112,6 +112,31 @@ class Home:
         return self.root / "reviews"
 
     @property
+    def texts(self) -> Path:
+        """What each model said of held-out lesions, a file a source."""
+        return self.root / "texts"
+
+    @property
+    def predictions(self) -> Path:
+        """Predictions of other models, brought as files."""
+        return self.root / "predictions"
+
+    @property
+    def external(self) -> Path:
+        """The external set: volumes, masks and its review pages."""
+        return self.root / "external"
+
+    @property
+    def robustness(self) -> Path:
+        """Changed masks and the curve of scores against them."""
+        return self.root / "robustness"
+
+    @property
+    def reader_study(self) -> Path:
+        """The reader study: sheets, key, ratings, results."""
+        return self.root / "reader_study"
+
+    @property
     def answers(self) -> Path:
         """What language models answered, kept so that nothing is asked twice."""
         return self.root / "answers.sqlite"

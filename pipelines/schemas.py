@@ -27,6 +27,8 @@ LATERALITIES = ("left", "right", "bilateral", "midline")
 STOP_REASONS = ("converged", "leak", "border", "flat", "too small", "iterations")
 SCORE_STATUSES = ("computed", "not computed", "published")
 CORRECTION_STATUSES = ("applied", "superseded", "unknown finding", "not applied")
+MASK_CHANGES = ("none", "edge", "shift", "another lesion")
+PREFERENCES = ("model", "tie", "report")
 REVIEW_ANSWERS = ("accept", "wrong lesion", "wrong contour", "wrong text", "unsure")
 IMAGE_OUTCOMES = (
     Outcome.LESION,
@@ -342,6 +344,7 @@ class Predictions(dy.Schema):
     text_measured = string("The same with measured numbers put in place of generated ones", null=True, empty=True)
     reference = string("The target text", null=True, empty=True)
     checkpoint = string("Checkpoint or source of the text", null=True)
+    error = string("Why there is no text: what was expected, what came", null=True)
 
 
 class Scores(dy.Schema):
@@ -357,6 +360,9 @@ class Scores(dy.Schema):
     signature = string("Package, version, variant and reference version", null=True)
     status = choice("Where the value comes from", SCORE_STATUSES, null=False)
     note = string("What is missing, what was left out", null=True, empty=True)
+    n_left_out = integer("Predictions that could not count: empty, failed, without reference, two of a lesion", low=0)
+    cohort = string("Cohort whose lesions were described", null=True)
+    data_version = string("Version of the curation that the references come from", null=True)
 
     @dy.rule()
     def computed_has_value(cls) -> pl.Expr:  # noqa: N805
@@ -370,6 +376,101 @@ class Scores(dy.Schema):
     @dy.rule()
     def interval_in_order(cls) -> pl.Expr:  # noqa: N805
         return pl.col("low") <= pl.col("high")
+
+
+class Comparisons(dy.Schema):
+    """One row two models, split and metric: how much better the first is on the lesions that both described."""
+
+    model = string("Model, or baseline", key=True)
+    other = string("Model that it is compared with", key=True)
+    split = string("Split of the patients", key=True)
+    metric = string("Name of the metric", key=True)
+    difference = real("Score of `model` less that of `other`, null where it was not computed")
+    low = real("Lower end of the 95 % interval, bootstrap over patients")
+    high = real("Upper end of the same")
+    p = real("Two-sided, by swapping the models' texts patient by patient", low=0, high=1)
+    p_holm = real("The same after Holm over the metrics of the two models", low=0, high=1)
+    n = integer("Lesions that both described and that the metric has a score for", low=0)
+    note = string("What is missing", null=True)
+
+    @dy.rule()
+    def without_difference_has_note(cls) -> pl.Expr:  # noqa: N805
+        return _present_when(pl.col("difference").is_null(), "note")
+
+
+class Robustness(dy.Schema):
+    """One row a model, change of the masks and metric: what the texts lose by it."""
+
+    model = string("Model that described the lesions", key=True)
+    split = string("Split of the patients", key=True)
+    variant = string("What was done to the masks, with its amount", key=True)
+    change = choice("The same without the amount", MASK_CHANGES, null=False)
+    amount_mm = real("How far the edge or the mask was moved; 0 where nothing was or another lesion's was taken", "mm")
+    metric = string("Name of the metric", key=True)
+    dice = real("Mean Dice of the changed masks with the lesions' own", low=0, high=1)
+    value = real("Score over the lesions, null where it was not computed")
+    low = real("Lower end of the 95 % interval, bootstrap over patients")
+    high = real("Upper end of the same")
+    n = integer("Lesions that the value rests on", low=0)
+    n_left_out = integer("Lesions without such a mask: eroded away, moved out of the image, alone in their exam", low=0)
+    note = string("What was left out, and why", null=True)
+
+
+class External(dy.Schema):
+    """One row a lesion of the external set: where it lies, what was measured, and what the model says of it."""
+
+    lesion_id = string("<exam_id>:<number of the component, largest first>", key=True)
+    exam_id = string("Exam: its folder under the external set's, joined by -")
+    patient_id = string("First folder under the external set's")
+    model = string("Model that described it")
+    text = string("What the model generated, as it came", null=True, empty=True)
+    text_measured = string("The same with measured numbers put in place of generated ones", null=True, empty=True)
+    error = string("Why there is no text", null=True)
+    slice = integer("Axial slice of the hottest voxel, from the head, 1-based", low=1)
+    slice_k = integer("The same as index k, from the feet, 0-based", low=0)
+    suvmax = real("Measured SUVmax", "SUV", low=0)
+    suvmean = real("Mean SUV of the mask", "SUV", low=0)
+    suvpeak = real("Largest mean SUV of a 1 mL sphere (IBSI)", "SUV", low=0)
+    mtv_ml = real("Metabolic tumour volume", "mL", above=0)
+    tlg = real("Total lesion glycolysis, suvmean * mtv_ml", "SUV mL", low=0)
+    diameter_mm = real("Largest 3D diameter", "mm", low=0)
+    n_voxels = integer("Voxels of the mask", low=1)
+    centroid_x_mm = real("Centroid of the mask, to the patient's right (RAS)", "mm")
+    centroid_y_mm = real("Centroid of the mask, to the front (RAS)", "mm")
+    centroid_z_mm = real("Centroid of the mask, to the head (RAS)", "mm")
+    suv_path = string("SUV volume, under PETAR_HOME")
+    ct_path = string("CT volume on the PET's grid, null where there is none", null=True)
+    mask_path = string("Mask, under PETAR_HOME: uint8, cropped to its box")
+
+
+class Ratings(dy.Schema):
+    """One row a case, reader and text: what a physician gave it, blind to who wrote it."""
+
+    case_id = string("Case, as the sheets name it", key=True)
+    reader = string("Who rated", key=True)
+    author = string("Who wrote the text: a model, or `report`", key=True)
+    finding_id = string("Lesion that was described")
+    patient_id = string("Patient of the lesion")
+    is_external = flag("Whether the case is of the external set, without a report", null=False)
+    anatomy = integer("Place right", low=1, high=5)
+    interpretation = integer("Meaning right", low=1, high=5)
+    utility = integer("Usable in a report", low=1, high=5)
+    preference = choice("Which of the two texts the reader preferred", PREFERENCES, null=True)
+    comment = string("What the reader wrote beside it", null=True)
+
+
+class Agreement(dy.Schema):
+    """One row a figure of the reader study: means, preferences, agreement of readers, metrics against readers."""
+
+    statistic = string("What was computed: mean, preference, alpha (Krippendorff's, ordinal), spearman", key=True)
+    subject = string("Of what: author, choice, criterion or metric", key=True)
+    criterion = string("Criterion that was rated; `all`: the mean of the three", key=True)
+    value = real("The figure, null where it could not be computed")
+    low = real("Lower end of the 95 % interval, bootstrap over patients")
+    high = real("Upper end of the same")
+    n = integer("Ratings or cases that it rests on", low=0)
+    status = choice("Where the value comes from", SCORE_STATUSES, null=False)
+    note = string("What is missing", null=True)
 
 
 class Reviews(dy.Schema):
@@ -433,6 +534,11 @@ TABLES: Mapping[str, type[dy.Schema]] = {
     "samples": Samples,
     "predictions": Predictions,
     "scores": Scores,
+    "comparisons": Comparisons,
+    "robustness": Robustness,
+    "external": External,
+    "ratings": Ratings,
+    "agreement": Agreement,
     "reviews": Reviews,
     "removals": Removals,
     "corrections": Corrections,

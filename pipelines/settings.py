@@ -6,10 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pipelines.curation import CurationSettings
+<<<<<<< HEAD
 from pipelines.exports import ExportSettings
+=======
+from pipelines.evaluation import EvaluationSettings
+>>>>>>> 9e6dfe6 (Models compared with p-values and Holm, texts by source: files, vision-language models, further checkpoints; scores carry cohort, data version and what was left out)
 from pipelines.imaging.exam import ExamSettings
 from pipelines.imaging.lesions import LesionSettings
 from pipelines.reports.consensus import ConsensusSettings
@@ -46,6 +51,7 @@ class ProjectSettings:
     exports: ExportSettings = field(default_factory=ExportSettings)
     samples: SampleSettings = field(default_factory=SampleSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
 
     @property
     def curation(self) -> CurationSettings:
@@ -113,12 +119,34 @@ def _convert(old: Any, value: Any, hint: Any, where: str) -> Any:
         except ValueError as error:
             options = ", ".join(str(member.value) for member in type(old))
             raise SettingsError(f"expected one of {options} for {where}, got {value!r}") from error
+    kinds = {hint, *get_args(hint)}
     if isinstance(old, tuple) and isinstance(value, list):
-        return tuple(value)
+        return tuple(_item(get_args(hint)[0], item, f"{where}, item {n}") for n, item in enumerate(value, 1))
+    if old is None and isinstance(value, list) and (pair := next((k for k in kinds if get_origin(k) is tuple), None)):
+        return tuple(_item(get_args(pair)[0], item, where) for item in value)
+    if Path in kinds and isinstance(value, str):
+        return Path(value)
     if isinstance(old, bool) != isinstance(value, bool):
         raise SettingsError(f"expected {type(old).__name__} for {where}, got {value!r}")
     if isinstance(old, float) and isinstance(value, int):
         return float(value)
-    if old is not None and not isinstance(value, type(old)):
-        raise SettingsError(f"expected {type(old).__name__} for {where}, got {value!r}")
+    known: list[type] = [k for k in kinds if isinstance(k, type) and k is not NoneType]
+    wanted = [type(old)] if old is not None else known
+    if wanted and not isinstance(value, tuple(wanted)):
+        raise SettingsError(f"expected {' or '.join(o.__name__ for o in wanted)} for {where}, got {value!r}")
+    return value
+
+
+def _item(kind: Any, value: Any, where: str) -> Any:
+    """One value of a list: of a table of its own where its type is a dataclass."""
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        if not isinstance(value, Mapping):
+            raise SettingsError(f"expected a table in {where}, got {value!r}: write it in double brackets")
+        return merge(kind(), value, where)
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(kind, type) and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
+        raise SettingsError(f"expected {kind.__name__} for {where}, got {value!r}")
     return value

@@ -14,7 +14,7 @@ import polars as pl
 
 from model.metrics import cider, judges, lesion, meteor, neural, ngram
 from model.metrics.intervals import effective_patients, patient_weights, percentile_interval
-from model.metrics.pairs import Mean, Pairs, pairs_of
+from model.metrics.pairs import Mean, Pairs, pairs_of, with_others
 from model.metrics.published import published_scores
 from model.metrics.settings import NotComputableError, ScoreSettings
 from pipelines import schemas
@@ -33,10 +33,11 @@ __all__ = [
     "per_sample_scores",
     "published_scores",
     "score",
+    "with_others",
 ]
 
 
-LOGIC_VERSION = 3
+LOGIC_VERSION = 4
 """Raised when a metric of this package changes what it gives."""
 
 
@@ -66,13 +67,15 @@ class Metric:
     name: str
     compute: Callable[[Pairs, ScoreSettings], Computed]
     description: str
+    is_of_corpus: bool = False
+    """A pair's score depends on the other pairs of the corpus, so that it is computed anew for every corpus."""
 
 
 _ALL = (
-    Metric("BLEU", ngram.bleu, "Words and phrases in common, corpus level (sacrebleu)"),
+    Metric("BLEU", ngram.bleu, "Words and phrases in common, corpus level (sacrebleu)", True),
     Metric("ROUGE-L", ngram.rouge_l, "Longest common subsequence of words, F (rouge-score)"),
     Metric("METEOR", meteor.meteor, "Words in common by form, stem and synonym"),
-    Metric("CIDEr", cider.cider, "Phrases in common, weighted by how rare they are in the references"),
+    Metric("CIDEr", cider.cider, "Phrases in common, weighted by how rare they are in the references", True),
     Metric("BERTScore", neural.bertscore, "Words alike in context"),
     Metric("BARTScore", neural.bartscore, "Likelihood of the reference given the text"),
     Metric("RaTEScore", judges.ratescore, "Entities alike"),
@@ -83,7 +86,8 @@ _ALL = (
     Metric("comparison", lesion.accuracy("comparison"), "Change since the prior exam as in the reference"),
     Metric("numbers", lesion.accuracy("numbers"), "SUVmax within 0.1 and slice as in the reference"),
     Metric("numbers as generated", lesion.generated_numbers, "The same before measured numbers were put in"),
-    Metric("grounding", lesion.grounding, "Place fits the masked lesion better than the exam's other lesions"),
+    Metric("grounding", lesion.grounding, "Place fits the masked lesion better than the nearest other one"),
+    Metric("grounding among all", lesion.grounding_among_all, "The same, better than any other lesion of the exam"),
     Metric("hallucinated", lesion.hallucinated, "Texts that name an organ which the reference has not; less is better"),
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
@@ -157,7 +161,7 @@ def _groups(predictions: pl.DataFrame, settings: ScoreSettings) -> Iterator[tupl
 
 
 def _score_row(metric: Metric, pairs: Pairs, weights: np.ndarray | None, settings: ScoreSettings) -> dict[str, object]:
-    row: dict[str, object] = {"metric": metric.name, "note": pairs.note}
+    row: dict[str, object] = {"metric": metric.name, "note": pairs.note, "n_left_out": pairs.n_left_out}
     if weights is None:
         return row | {"status": "not computed", "n": 0, "note": _join("no text has a reference", pairs.note)}
     try:
@@ -173,6 +177,7 @@ def _score_row(metric: Metric, pairs: Pairs, weights: np.ndarray | None, setting
     if len(set(pairs.patients)) < 2:
         low = high = None
         row["note"] = _join("no interval: one patient", pairs.note)
+    row["note"] = _join(row["note"], getattr(computed, "note", None)) or None
     signature = f"{computed.signature}|text:{settings.text_column}"
     return row | {
         "status": "computed",
@@ -184,5 +189,5 @@ def _score_row(metric: Metric, pairs: Pairs, weights: np.ndarray | None, setting
     }
 
 
-def _join(*parts: str | None) -> str:
-    return "; ".join(part for part in parts if part)
+def _join(*parts: object) -> str:
+    return "; ".join(str(part) for part in parts if part)

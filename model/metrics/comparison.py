@@ -2,28 +2,16 @@
 metrics.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from model.metrics import DEFAULTS, METRICS, NotComputableError, ScoreSettings
+from model.metrics import DEFAULTS, METRICS, Computed, NotComputableError, ScoreSettings
 from model.metrics.intervals import effective_patients, patient_swaps, patient_weights, percentile_interval
 from model.metrics.pairs import Mean, Pairs, pairs_of
-
-COLUMNS = {
-    "model": pl.String,
-    "other": pl.String,
-    "split": pl.String,
-    "metric": pl.String,
-    "difference": pl.Float64,
-    "low": pl.Float64,
-    "high": pl.Float64,
-    "p": pl.Float64,
-    "p_holm": pl.Float64,
-    "n": pl.Int64,
-    "note": pl.String,
-}
+from pipelines import schemas
 
 
 def compare(
@@ -33,35 +21,68 @@ def compare(
     split: str,
     names: Sequence[str] | None = None,
     settings: ScoreSettings = DEFAULTS,
+    known: dict[tuple[str, str, str], Mean] | None = None,
 ) -> pl.DataFrame:
-    """One row a metric: how much better `model` is than `other` on the lesions that both described, with interval and
-    p.
+    """Rows of `comparisons`, one a metric: how much better `model` is than `other` on the lesions of both, with p.
 
     The interval is a bootstrap over patients, the same patients for both models. `p` is a two-sided permutation test
     that swaps the models' texts patient by patient, `p_holm` the same after Holm over the metrics of this call. A
-    metric that can not be computed has null values and a note. Raises ValueError where the two share no lesion.
+    metric that can not be computed has null values and a note. `known` keeps scores per pair by (model, split,
+    metric), so that many comparisons compute them once. Raises ValueError where the two share no lesion.
     """
+    known = {} if known is None else known
     a, b = (
         pairs_of(predictions.filter(pl.col("model") == name, pl.col("split") == split), settings.text_column)
         for name in (model, other)
     )
-    both, n_pairs = _shared(a, b)
-    if not n_pairs:
+    at_a, at_b = _shared(a, b)
+    if not at_a:
         raise ValueError(f"expected lesions of split {split} that both {model} and {other} described, got none")
-    patients = both.patients[:n_pairs]
-    weights = patient_weights(patients, settings.n_resamples, settings.seed)
-    swaps = patient_swaps(patients, settings.n_resamples, settings.seed).astype(float)
+    both = _together(a, b, at_a, at_b)
+    weights = patient_weights(both.patients[: len(at_a)], settings.n_resamples, settings.seed)
+    swaps = patient_swaps(both.patients[: len(at_a)], settings.n_resamples, settings.seed).astype(float)
+
+    def compute(name: str) -> Computed:
+        if METRICS[name].is_of_corpus:
+            return METRICS[name].compute(both, settings)
+        scores = []
+        for pairs, whose, at in ((a, model, at_a), (b, other, at_b)):
+            key = (whose, split, name)
+            if key not in known:
+                known[key] = METRICS[name].compute(pairs, settings)  # type: ignore[assignment]  # all but two are means
+            scores.append(known[key].per_sample[at])
+        # A lesion that one of the two has no score for says nothing of their difference.
+        there = np.isfinite(scores[0]) & np.isfinite(scores[1])
+        return Mean(np.concatenate([np.where(there, each, np.nan) for each in scores]), known[key].signature)
+
     rows = [
-        {"model": model, "other": other, "split": split, "metric": name, "n": n_pairs}
-        | _difference(name, both, weights, swaps, settings)
+        {"model": model, "other": other, "split": split, "metric": name}
+        | _difference(name, compute, both, weights, swaps, settings)
         for name in (METRICS if names is None else names)
     ]
-    frame = pl.DataFrame([{name: row.get(name) for name in COLUMNS} for row in rows], schema=COLUMNS)
-    known = frame["p"].is_not_null()
-    adjusted = iter(holm(frame["p"].drop_nulls().to_list()))
-    return frame.with_columns(
-        p_holm=pl.Series([next(adjusted) if there else None for there in known], dtype=pl.Float64)
+    adjusted = iter(holm([row["p"] for row in rows if row.get("p") is not None]))
+    return schemas.frame(
+        "comparisons", [row | {"p_holm": next(adjusted) if row.get("p") is not None else None} for row in rows]
     )
+
+
+def compare_all(
+    predictions: pl.DataFrame,
+    couples: Iterable[tuple[str, str]],
+    names: Sequence[str] | None = None,
+    settings: ScoreSettings = DEFAULTS,
+) -> pl.DataFrame:
+    """Rows of `comparisons` for every couple of models and every split where they share a lesion."""
+    known: dict[tuple[str, str, str], Mean] = {}
+    frames = [schemas.empty("comparisons")]
+    couples = list(couples)
+    for split in sorted(predictions["split"].unique()):
+        told = predictions.filter(pl.col("split") == split)
+        own = {str(name): pairs_of(part, settings.text_column) for (name,), part in told.group_by("model")}
+        for model, other in couples:
+            if model in own and other in own and _shared(own[model], own[other])[0]:
+                frames.append(compare(told, model, other, split, names, settings, known))
+    return pl.concat(frames)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -75,29 +96,38 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in adjusted]
 
 
-def _shared(a: Pairs, b: Pairs) -> tuple[Pairs, int]:
-    """(corpus of the shared lesions, first those of `a`, then those of `b`; number of shared lesions)."""
+def _shared(a: Pairs, b: Pairs) -> tuple[list[int], list[int]]:
+    """Where the lesions that both have stand in each of them."""
     in_b = {finding: i for i, finding in enumerate(b.finding_ids)}
     shared = [(i, in_b[finding]) for i, finding in enumerate(a.finding_ids) if finding in in_b]
-    both = Pairs(
-        [a.texts[i] for i, _ in shared] + [b.texts[j] for _, j in shared],
+    return [i for i, _ in shared], [j for _, j in shared]
+
+
+def _together(a: Pairs, b: Pairs, at_a: Sequence[int], at_b: Sequence[int]) -> Pairs:
+    """The corpus of the shared lesions, first those of `a`, then those of `b`."""
+    return Pairs(
+        [a.texts[i] for i in at_a] + [b.texts[j] for j in at_b],
         # One reference for both, so that what is rare in the references is the same for both.
-        2 * [a.references[i] for i, _ in shared],
-        2 * [a.patients[i] for i, _ in shared],
-        2 * [a.finding_ids[i] for i, _ in shared],
-        2 * [a.exam_ids[i] for i, _ in shared],
-        [a.generated[i] for i, _ in shared] + [b.generated[j] for _, j in shared],
+        2 * [a.references[i] for i in at_a],
+        2 * [a.patients[i] for i in at_a],
+        2 * [a.finding_ids[i] for i in at_a],
+        2 * [a.exam_ids[i] for i in at_a],
+        [a.generated[i] for i in at_a] + [b.generated[j] for j in at_b],
     )
-    return both, len(shared)
 
 
 def _difference(
-    name: str, both: Pairs, weights: np.ndarray, swaps: np.ndarray, settings: ScoreSettings
-) -> dict[str, object]:
+    name: str,
+    compute: Callable[[str], Computed],
+    both: Pairs,
+    weights: np.ndarray,
+    swaps: np.ndarray,
+    settings: ScoreSettings,
+) -> dict[str, Any]:
     try:
-        computed = METRICS[name].compute(both, settings)
+        computed = compute(name)
     except NotComputableError as error:
-        return {"note": str(error)}
+        return {"note": str(error), "n": 0}
     none = np.zeros_like(weights)
     one = np.ones((1, weights.shape[1]))
 
@@ -107,12 +137,16 @@ def _difference(
 
     difference = float(differ(one, none[:1])[0])
     if not np.isfinite(difference):
-        return {"note": "no reference says it"}
+        return {"note": "no reference says it", "n": 0}
     centre = None if isinstance(computed, Mean) else difference
-    n_patients = effective_patients(both.patients)
-    low, high = percentile_interval(differ(weights, none), settings.level, n_patients, centre)
+    patients = both.patients[: weights.shape[1]]
+    low, high = percentile_interval(differ(weights, none), settings.level, effective_patients(patients), centre)
+    note = None
+    if len(set(patients)) < 2:
+        low = high = None
+        note = "no interval: one patient"
     chance = differ(1 - swaps, swaps)
     # The lesions as they are count as one permutation, so that p is never 0.
     extreme = np.abs(chance[np.isfinite(chance)]) >= abs(difference) - 1e-12
     p = (1 + int(extreme.sum())) / (1 + extreme.size)
-    return {"difference": difference, "low": low, "high": high, "p": p}
+    return {"difference": difference, "low": low, "high": high, "p": p, "n": computed.n // 2, "note": note}

@@ -7,16 +7,20 @@ import json
 import re
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import openai
 
 from model.metrics.pairs import Mean, Pairs
 from model.metrics.settings import NotComputableError, ScoreSettings
+from pipelines.hashing import hash_of
+from pipelines.reports.answers import AnswerCache
+from pipelines.reports.chat import ServerSettings, ask_all
 
 _PROMPT = Path(__file__).with_name("prompts") / "green-v1.txt"
 _RATESCORE_SCRIPT = """
@@ -42,6 +46,11 @@ def ratescore(pairs: Pairs, settings: ScoreSettings) -> Mean:
     missing = [str(p) for p in (settings.ratescore_python, *settings.ratescore_weights) if not p.exists()]
     if missing:
         raise NotComputableError(f"RaTEScore needs {', '.join(missing)}: not there")
+    if len(settings.ratescore_weights) != 2:
+        raise NotComputableError(
+            "RaTEScore: expected two folders in `ratescore_weights`, the recogniser's and the embedding model's, got "
+            f"{len(settings.ratescore_weights)}"
+        )
     recogniser, embedding = settings.ratescore_weights
     task = {
         "texts": list(pairs.texts),
@@ -130,37 +139,56 @@ def green(pairs: Pairs, settings: ScoreSettings) -> Mean:
         raise NotComputableError(
             f"GREEN: expected {{reference}} and {{candidate}} in the prompt {path}, got none: mend it"
         )
-    client = openai.OpenAI(base_url=settings.green_url, api_key="none", timeout=settings.green_timeout_s, max_retries=2)
-    try:
-        client.models.list()
-    except openai.OpenAIError as error:
-        raise NotComputableError(f"GREEN: no answer from {settings.green_url} ({error}): start the server") from error
-    prompts = [green_prompt(t, r, template) for t, r in zip(pairs.texts, pairs.references, strict=True)]
-    with ThreadPoolExecutor(max_workers=settings.green_in_flight) as pool:
-        answers = list(pool.map(lambda prompt: _ask(client, settings.green_model, prompt), prompts))
-    each = np.array([float("nan") if j is None else j.score for j in map(_judged, answers)])
-    if not np.isfinite(each).any():
-        raise NotComputableError(
-            f"GREEN: none of {len(each)} answers of {settings.green_model} could be read: {_example(answers)}"
-        )
+    server = ServerSettings(
+        settings.green_model,
+        settings.green_url,
+        concurrency=settings.green_in_flight,
+        timeout_s=settings.green_timeout_s,
+        max_retries=settings.green_retries,
+        max_tokens=settings.green_max_tokens,
+    )
+    question = _Judging(f"{path.stem}@{hash_of(template)[:8]}", template)
+    # As JSON, for the client asks equal words once and takes line breaks for spaces.
+    asked = [json.dumps(pair) for pair in zip(pairs.texts, pairs.references, strict=True)]
+    with _cache(settings.green_cache) as cache:
+        answers = ask_all(server, question, asked, cache, _unread, name="GREEN")
+    judged = [read_judgement(answer.text) if answer.text is not None else None for answer in answers]
+    each = np.array([float("nan") if judgement is None else judgement.score for judgement in judged])
     unread = int(np.isnan(each).sum())
+    reasons = Counter(answer.error for answer in answers if answer.error is not None).most_common(1)
+    note = f"{unread} of {len(each)} not judged (for example: {reasons[0][0]})" if reasons else None
+    if not np.isfinite(each).any():
+        raise NotComputableError(f"GREEN: {note}")
     signature = f"petar|GREEN|judge:{settings.green_model}|prompt:{path.stem}|unread:{unread}|out of its domain on PET"
-    return Mean(each, signature)
+    return Mean(each, signature, note)
 
 
-def _ask(client: openai.OpenAI, model: str, prompt: str) -> str | None:
-    try:
-        answer = client.chat.completions.create(
-            model=model, messages=[{"role": "user", "content": prompt}], temperature=0, max_tokens=1024
-        )
-    except openai.OpenAIError:
+@contextmanager
+def _cache(path: Path | None) -> Iterator[AnswerCache | None]:
+    if path is None:
+        yield None
+        return
+    with AnswerCache(path) as cache:
+        yield cache
+
+
+@dataclass(frozen=True)
+class _Judging:
+    """The question of a pair, given as JSON [text, reference]; answered in words."""
+
+    version: str
+    template: str
+    schema_text: str = ""
+
+    def messages(self, text: str) -> list[dict[str, Any]]:
+        words, reference = json.loads(text)
+        return [{"role": "user", "content": green_prompt(words, reference, self.template)}]
+
+    def response_format(self) -> None:
         return None
-    return answer.choices[0].message.content if answer.choices else None
 
 
-def _judged(answer: str | None) -> Judgement | None:
-    return None if answer is None else read_judgement(answer)
-
-
-def _example(answers: Sequence[str | None]) -> str:
-    return next((f"for example {a[:80]!r}" for a in answers if a), "no request succeeded")
+def _unread(answer: str) -> str | None:
+    if read_judgement(answer) is not None:
+        return None
+    return f"expected the sections of a judgement, the judge answered {answer[:80]!r}"

@@ -3,7 +3,7 @@ field.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -136,25 +136,44 @@ def _fit(text: TextFields, reference: TextFields) -> int:
 
 
 def grounding(pairs: Pairs, settings: ScoreSettings) -> Mean:
-    """Whether a text's place fits its own lesion better than every other lesion of the exam; one half for a tie.
+    """Whether a text's place fits its own lesion better than the nearest other one of the exam; one half for a tie.
 
-    Lesions without another one in the exam whose place differs do not count: no text could tell them apart. Numbers
-    play no part, for measured ones would give the lesion away.
+    The nearest is the nearest whose place differs: no text could tell apart two lesions of one place, and lesions
+    without such a neighbour do not count. Numbers play no part, for measured ones would give the lesion away.
     """
-    exams: dict[str, list[TextFields]] = {}
-    references = [fields_of(r) for r in pairs.references]
-    for exam, reference in zip(pairs.exam_ids, references, strict=True):
-        exams.setdefault(exam, []).append(reference)
+    return _grounding(pairs, 1, "the nearest other lesion")
+
+
+def grounding_among_all(pairs: Pairs, settings: ScoreSettings) -> Mean:
+    """The same against all other lesions of the exam at once: the text must fit its own better than any of them."""
+    return _grounding(pairs, None, "all lesions of the exam")
+
+
+def _grounding(pairs: Pairs, n_others: int | None, against: str) -> Mean:
     each = []
-    for exam, text, own in zip(pairs.exam_ids, pairs.texts, references, strict=True):
-        others = [o for o in exams[exam] if any(getattr(o, n) != getattr(own, n) for n in _PLACE_FIELDS)]
+    references = [fields_of(r) for r in pairs.references]
+    for text, own, known in zip(pairs.texts, references, _others(pairs), strict=True):
+        fields_of_others = (fields_of(o) for o in known)
+        others = [o for o in fields_of_others if any(getattr(o, n) != getattr(own, n) for n in _PLACE_FIELDS)]
         if not others:
             each.append(float("nan"))
             continue
         fields = fields_of(text)
-        best, fit = max(_fit(fields, o) for o in others), _fit(fields, own)
+        best, fit = max(_fit(fields, o) for o in others[:n_others]), _fit(fields, own)
         each.append(0.5 if fit == best else float(fit > best))
-    return Mean(np.array(each, float), f"petar|grounding|place among the exam's lesions|rules:{STRUCTURE_VERSION}")
+    return Mean(np.array(each, float), f"petar|grounding|place against {against}|rules:{STRUCTURE_VERSION}")
+
+
+def _others(pairs: Pairs) -> Sequence[Sequence[str]]:
+    """References of the exam's other lesions of every pair: the nearest first where places are known, else as they
+    come.
+    """
+    if pairs.others:
+        return pairs.others
+    exams: dict[str, list[int]] = {}
+    for i, exam in enumerate(pairs.exam_ids):
+        exams.setdefault(exam, []).append(i)
+    return [[pairs.references[j] for j in exams[exam] if j != i] for i, exam in enumerate(pairs.exam_ids)]
 
 
 @lru_cache(maxsize=65_536)

@@ -22,9 +22,16 @@ class Pairs:
     """
     left_out: dict[str, list[str]] = field(default_factory=dict)
     """Reason -> findings that are in no pair."""
+    others: Sequence[Sequence[str]] = ()
+    """References of the exam's other lesions, the nearest first; empty where nothing is known of their places."""
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    @property
+    def n_left_out(self) -> int:
+        """Predictions that are in no pair."""
+        return sum(len(found) for found in self.left_out.values())
 
     @property
     def note(self) -> str | None:
@@ -40,9 +47,11 @@ class Pairs:
 def pairs_of(predictions: pl.DataFrame, text_column: str = "text_measured") -> Pairs:
     """Pairs of the rows of `predictions` of one model and split.
 
-    A lesion with two predictions, an empty text and an empty reference give no pair and are named in `left_out`. Where
-    `text_column` is null, the text as generated counts.
+    A lesion with two predictions, a failed or empty text and an empty reference give no pair and are named in
+    `left_out`. Where `text_column` is null, the text as generated counts. A column `others` (see `with_others`) is
+    taken along.
     """
+    failed = pl.col("error").is_not_null() if "error" in predictions.columns else pl.lit(False)
     frame = predictions.with_columns(
         pl.coalesce(_stripped(text_column), _stripped("text")).fill_null("").alias("_text"),
         _stripped("text").fill_null("").alias("_generated"),
@@ -51,7 +60,8 @@ def pairs_of(predictions: pl.DataFrame, text_column: str = "text_measured") -> P
     ).sort("finding_id")
     reasons = {
         "of lesions with two predictions": pl.col("_twice"),
-        "empty predictions": ~pl.col("_twice") & (pl.col("_text") == ""),
+        "failed predictions": ~pl.col("_twice") & (pl.col("_text") == "") & failed,
+        "empty predictions": ~pl.col("_twice") & (pl.col("_text") == "") & ~failed,
         "without reference": ~pl.col("_twice") & (pl.col("_text") != "") & (pl.col("_reference") == ""),
     }
     left_out = {reason: frame.filter(which)["finding_id"].to_list() for reason, which in reasons.items()}
@@ -64,6 +74,31 @@ def pairs_of(predictions: pl.DataFrame, text_column: str = "text_measured") -> P
         kept["exam_id"].to_list(),
         kept["_generated"].to_list(),
         {reason: found for reason, found in left_out.items() if found},
+        kept["others"].to_list() if "others" in kept.columns else (),
+    )
+
+
+def with_others(predictions: pl.DataFrame, samples: pl.DataFrame, lesions: pl.DataFrame) -> pl.DataFrame:
+    """The predictions with a column `others`: the reference texts of the exam's other lesions, the nearest first.
+
+    `samples` give the texts, `lesions` (localisations) the centroids; a lesion without a place has no others.
+    """
+    places = ["centroid_x_mm", "centroid_y_mm", "centroid_z_mm"]
+    known = (
+        samples.filter(pl.col("kind") == "finding")
+        .select("finding_id", "exam_id", "target")
+        .join(lesions.select("finding_id", *places).drop_nulls(), on="finding_id")
+    )
+    distance = sum((pl.col(c) - pl.col(f"{c}_right")) ** 2 for c in places)
+    nearest = (
+        known.join(known, on="exam_id")
+        .filter(pl.col("finding_id") != pl.col("finding_id_right"))
+        .sort("finding_id", distance, "finding_id_right")
+        .group_by("finding_id", maintain_order=True)
+        .agg(others="target_right")
+    )
+    return predictions.join(nearest, on="finding_id", how="left", maintain_order="left").with_columns(
+        pl.col("others").fill_null([])
     )
 
 
@@ -78,6 +113,8 @@ class Mean:
 
     per_sample: np.ndarray
     signature: str
+    note: str | None = None
+    """What could not be scored, and why."""
 
     def values(self, weights: np.ndarray) -> np.ndarray:
         """Value under each row of weights (resamples x samples); NaN where no weighted sample has a score."""

@@ -6,7 +6,7 @@ from pipelines import schemas
 
 PUBLISHED_SPLIT = "PETARSeg-11K test"
 PUBLISHED_N = 1175
-_METRICS = ("BLEU", "ROUGE-L", "METEOR", "CIDEr", "BERTScore", "BARTScore", "RaTEScore", "GREEN")
+PUBLISHED_METRICS = ("BLEU", "ROUGE-L", "METEOR", "CIDEr", "BERTScore", "BARTScore", "RaTEScore", "GREEN")
 _ROWS = {
     "MedGemma-4B, finetuned": (0.495, 0.454, 0.510, 0.119, 0.754, -4.36, 0.613, 0.086),
     "Qwen3-VL-8B, finetuned": (0.484, 0.443, 0.501, 0.086, 0.750, -4.40, 0.608, 0.060),
@@ -25,10 +25,11 @@ def published_scores() -> pl.DataFrame:
             "metric": metric,
             "value": value,
             "n": PUBLISHED_N,
+            "cohort": "PETARSeg-11K",
             "status": "published",
             "note": "arXiv 2510.27680 v2: another test set, variants of the metrics unknown",
         }
         for model, values in _ROWS.items()
-        for metric, value in zip(_METRICS, values, strict=True)
+        for metric, value in zip(PUBLISHED_METRICS, values, strict=True)
     ]
     return schemas.frame("scores", rows)

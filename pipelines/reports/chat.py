@@ -10,10 +10,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines.reports.answers import AnswerCache, CacheError, answer_key
-from pipelines.reports.prompting import Prompt
 from pipelines.reports.text import squeeze
 
 if TYPE_CHECKING:
@@ -27,6 +26,29 @@ log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 Check = Callable[[str], str | None]
 """Says what is wrong with an answer's text, null where nothing is."""
+
+
+class Question(Protocol):
+    """How a text becomes a request: a `Prompt`, or what a judge or a vision-language model is asked."""
+
+    @property
+    def version(self) -> str:
+        """What answers are cached by, beside model and text."""
+        ...
+
+    @property
+    def schema_text(self) -> str:
+        """The schema of the answer as text, for keys; empty where the answer is free."""
+        ...
+
+    def messages(self, text: str) -> list[dict[str, Any]]:
+        """The chat that asks about one text."""
+        ...
+
+    def response_format(self) -> dict[str, Any] | None:
+        """What makes the server answer by a schema; None where the answer is free."""
+        ...
+
 
 _LOG_EVERY_S = 10.0
 _RETRIED_STATUS = frozenset((408, 409, 425, 429, 500, 502, 503, 504))
@@ -86,7 +108,7 @@ class _TransientError(Exception):
 
 def ask_all(
     server: ServerSettings,
-    prompt: Prompt,
+    prompt: Question,
     texts: Sequence[str],
     cache: AnswerCache | None,
     check: Check,
@@ -148,7 +170,7 @@ class _Run:
     def __init__(
         self,
         server: ServerSettings,
-        prompt: Prompt,
+        prompt: Question,
         cache: AnswerCache | None,
         check: Check,
         name: str,
@@ -271,7 +293,7 @@ class _Run:
         return {
             "model": self._server.model,
             "messages": self._prompt.messages(text),
-            "response_format": self._format,
+            **({} if self._format is None else {"response_format": self._format}),
             "temperature": 0.0,
             "max_tokens": self._server.max_tokens,
             **self._server.extra,

@@ -28,9 +28,15 @@ LINEAGE = {
     "findings_projector": {"samples", "anatomy_full"},
     "findings_mask": {"samples", "findings_projector"},
     "findings_full": {"samples", "findings_mask"},
-    "predictions": {"samples", "findings_full"},
+    "petar_texts": {"samples", "findings_full"},
+    "baseline_texts": {"samples"},
+    "file_texts": {"samples"},
+    "vlm_texts": {"samples"},
+    "checkpoint_texts": {"samples"},
+    "predictions": {"petar_texts", "baseline_texts", "file_texts", "vlm_texts", "checkpoint_texts"},
     "scores": {"predictions"},
-    "scoreboard": {"scores"},
+    "comparisons": {"scores"},
+    "scoreboard": {"scores", "comparisons"},
 }
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.evaluation import absolute
 from pipelines.imaging.volume import Origin
 from pipelines.settings import ProjectSettings, SettingsError, load_settings, merge
 
@@ -45,3 +46,33 @@ class TestMerge:
     def test_lists_the_choices_of_an_enum(self) -> None:
         with pytest.raises(SettingsError, match="head, feet"):
             merge(ProjectSettings(), {"lesions": {"convention": {"origin": "top"}}}, "test")
+
+    def test_reads_tables_in_double_brackets_as_a_list(self) -> None:
+        vlm = [{"name": "medgemma", "model": "google/medgemma-4b-it", "timeout_s": 5}]
+        settings = merge(ProjectSettings(), {"evaluation": {"vlm": vlm}}, "test")
+        assert [(v.label, v.timeout_s) for v in settings.evaluation.vlm] == [("medgemma", 5.0)]
+
+    def test_reads_paths_and_lists_of_numbers(self) -> None:
+        values = {"external": "autopet", "robustness": {"shifts_mm": [3, 4.5]}}
+        settings = merge(ProjectSettings(), {"evaluation": values}, "test").evaluation
+        assert (settings.external, settings.robustness.shifts_mm) == (Path("autopet"), (3.0, 4.5))
+
+    @pytest.mark.parametrize(
+        ("values", "told"),
+        [
+            ({"vlm": [{"modl": "x"}]}, "got modl"),
+            ({"vlm": ["x"]}, "double brackets"),
+            ({"scores": {"green_url": 3}}, "expected str"),
+            ({"robustness": {"shifts_mm": ["far"]}}, "expected float"),
+        ],
+    )
+    def test_names_what_is_wrong_in_a_list(self, values: dict, told: str) -> None:
+        with pytest.raises(SettingsError, match=told):
+            merge(ProjectSettings(), {"evaluation": values}, "test")
+
+
+class TestAbsolute:
+    def test_relative_paths_start_at_the_base(self) -> None:
+        values = {"external": "autopet", "checkpoint": [{"name": "c", "folder": "/weights/c"}]}
+        settings = absolute(merge(ProjectSettings(), {"evaluation": values}, "test").evaluation, Path("/cohort"))
+        assert (settings.external, settings.checkpoint[0].folder) == (Path("/cohort/autopet"), Path("/weights/c"))

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from model.metrics import METRICS, ScoreSettings, score
-from model.metrics.comparison import compare, holm
+from model.metrics.comparison import compare, compare_all, holm
 from pipelines import schemas
 
 FAST = ScoreSettings(n_resamples=200)
@@ -84,6 +84,24 @@ class TestCompare:
             p_values.append(row_of(compare(both, "a", "b", "test", ["laterality"], FAST), "laterality")["p"])
         # More false alarms than this come by chance once in a thousand times.
         assert sum(p <= 0.1 for p in p_values) <= stats.binom.ppf(0.999, 60, 0.1)
+
+
+class TestCompareAll:
+    def test_equals_the_comparisons_one_by_one(self) -> None:
+        three = pl.concat([predictions(m, [m != "b"] * 6 + [m == "c"] * 6) for m in "abc"])
+        names = ["BLEU", "ROUGE-L", "CIDEr", "laterality"]
+        together = compare_all(three, [("a", "b"), ("c", "b")], names, FAST)
+        alone = pl.concat([compare(three, m, "b", "test", names, FAST) for m in "ac"])
+        assert together.equals(alone)
+
+    def test_models_without_a_lesion_in_common_have_no_row(self) -> None:
+        both = pl.concat([predictions("a", [True]), predictions("b", [True], finding_id="E9:z")])
+        assert compare_all(both, [("a", "b")], ["BLEU"], FAST).is_empty()
+
+    def test_rows_keep_the_contract(self) -> None:
+        both = pl.concat([predictions("a", [True] * 4), predictions("b", [False] * 4)])
+        good, bad = schemas.validate("comparisons", compare_all(both, [("a", "b")], settings=FAST))
+        assert (good.height, bad.height) == (len(METRICS), 0)
 
 
 class TestHolm:

@@ -108,6 +108,20 @@ class TestGreen:
         assert computed.per_sample[0] == pytest.approx(0.5)
         assert np.isnan(computed.per_sample[1])
         assert (computed.n, "unread:1" in computed.signature) == (1, True)
+        assert computed.note is not None
+        assert "1 of 2 not judged" in computed.note
+        assert "I am a parrot" in computed.note
+
+    def test_asks_no_pair_twice(self, server: ThreadingHTTPServer, tmp_path: Path) -> None:
+        settings = self.settings(server, green_cache=tmp_path / "answers.sqlite")
+        first, again = green(PAIRS, settings), green(PAIRS, settings)
+        asked = server.asked  # type: ignore[attr-defined]  # set by the fixture
+        assert [sum("avid node" in words for words in asked), sum("nonsense" in words for words in asked)] == [1, 2]
+        assert first.per_sample[0] == again.per_sample[0]
+
+    def test_prompt_keeps_its_lines(self, server: ThreadingHTTPServer) -> None:
+        green(PAIRS, self.settings(server))
+        assert "Reference:\navid node {left}\n" in "\n".join(server.asked)  # type: ignore[attr-defined]
 
     def test_asks_for_both_texts(self, server: ThreadingHTTPServer) -> None:
         green(PAIRS, self.settings(server))
@@ -129,8 +143,8 @@ class TestGreen:
             green(PAIRS, ScoreSettings())
 
     def test_server_that_does_not_answer(self) -> None:
-        with pytest.raises(NotComputableError, match="start the server"):
-            green(PAIRS, ScoreSettings(green_url="http://127.0.0.1:9/v1", green_timeout_s=1))
+        with pytest.raises(NotComputableError, match=r"2 of 2 not judged .*cannot be reached"):
+            green(PAIRS, ScoreSettings(green_url="http://127.0.0.1:9/v1", green_timeout_s=1, green_retries=0))
 
 
 class TestRaTEScore:

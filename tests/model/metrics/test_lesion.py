@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.metrics.lesion import accuracy, fields_of, generated_numbers, grounding, hallucinated
+from model.metrics.lesion import accuracy, fields_of, generated_numbers, grounding, grounding_among_all, hallucinated
 from model.metrics.pairs import Pairs
 from model.metrics.settings import ScoreSettings
 
@@ -104,6 +104,13 @@ class TestGrounding:
 
     def test_text_that_says_nothing_of_the_place_is_a_tie(self) -> None:
         assert grounding(exam_of(("Avid focus.", LUNG), (LIVER, LIVER)), SETTINGS).per_sample.tolist() == [0.5, 1]
+
+    def test_nearest_that_differs_is_what_counts(self) -> None:
+        # The text is of the far lesion: better than the near one fits, worse than the far one.
+        own, near, far = LUNG, LIVER, "Region: chest. Organ: lung. Laterality: right."
+        pairs = Pairs([far], [own], ["P1"], exam_ids=["E1"], others=[[own, near, far]])
+        assert grounding(pairs, SETTINGS).per_sample.tolist() == [1]
+        assert grounding_among_all(pairs, SETTINGS).per_sample.tolist() == [0]
 
     def test_lesions_of_the_same_place_do_not_count(self) -> None:
         assert np.isnan(grounding(exam_of((LUNG, LUNG), (LUNG, LUNG)), SETTINGS).per_sample).all()

@@ -8,7 +8,15 @@ import polars as pl
 import pytest
 
 from model import metrics
-from model.metrics import METRICS, ScoreSettings, metrics_version, per_sample_scores, published_scores, score
+from model.metrics import (
+    METRICS,
+    ScoreSettings,
+    metrics_version,
+    per_sample_scores,
+    published_scores,
+    score,
+    with_others,
+)
 from model.metrics.intervals import patient_weights, percentile_interval
 from pipelines import schemas
 
@@ -111,6 +119,32 @@ class TestBadPredictions:
         assert row_of(score(frame, ["BLEU"], FAST), "BLEU")["value"] == pytest.approx(1)
         as_generated = ScoreSettings(n_resamples=50, text_column="text")
         assert row_of(score(frame, ["BLEU"], as_generated), "BLEU")["value"] < 0.01
+
+    def test_failed_text_is_counted_apart_from_an_empty_one(self) -> None:
+        frame = pl.concat([predictions(4), predictions(1, finding_id="E9:a", text=None, error="no answer")])
+        row = row_of(score(frame, ["laterality"], FAST), "laterality")
+        assert (row["n"], row["n_left_out"], row["note"]) == (4, 1, "left out: 1 failed predictions (E9:a)")
+
+
+class TestWithOthers:
+    def test_nearest_lesion_of_the_exam_comes_first(self) -> None:
+        samples = schemas.frame(
+            "samples",
+            [
+                {"sample_id": f"E0:{i}", "finding_id": f"E0:{i}", "exam_id": "E0", "kind": "finding", "target": i}
+                for i in "abc"
+            ],
+        )
+        places = {"a": 0.0, "b": 50.0, "c": -20.0}
+        lesions = schemas.frame(
+            "localisations",
+            [
+                {"finding_id": f"E0:{i}", "centroid_x_mm": x, "centroid_y_mm": 0.0, "centroid_z_mm": 0.0}
+                for i, x in places.items()
+            ],
+        )
+        asked = pl.concat([predictions(1, finding_id=f"E0:{i}") for i in "ad"])
+        assert with_others(asked, samples, lesions)["others"].to_list() == [["c", "b"], []]
 
 
 class TestPerSampleScores:

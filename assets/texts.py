@@ -1,0 +1,122 @@
+"""Texts on held-out lesions, an asset a source: PETAR, baselines, files, vision-language models, further
+checkpoints; and all of them as one table.
+"""
+
+import dagster as dg
+
+from assets.partitions import MODEL_OWNERS, column_schema, table_sample
+from assets.resources import Workspace
+from assets.training import STAGE_ASSETS, samples
+from model.config import STAGES
+from model.predictions import TableReport, collect_predictions
+from model.sources import (
+    update_baseline_texts,
+    update_checkpoint_texts,
+    update_file_texts,
+    update_other_checkpoints,
+    update_vlm_texts,
+)
+from pipelines.evaluation import CheckpointSettings
+
+_METADATA = {"dagster/column_schema": column_schema("predictions")}
+
+
+def _result(context: dg.AssetExecutionContext, report: TableReport) -> dg.MaterializeResult:
+    for problem in report.problems:
+        context.log.warning("%s", problem)
+    shown = report.frame.select("finding_id", "model", "reference", "text_measured", "error")
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(report.version),
+        metadata={
+            "dagster/row_count": report.frame.height,
+            "recomputed": report.recomputed,
+            "reused": report.reused,
+            "without text": report.frame["text"].null_count(),
+            "problems": dg.MetadataValue.json(list(report.problems)),
+            "texts": table_sample(shown, limit=20),
+        },
+    )
+
+
+@dg.asset(
+    deps=[samples, STAGE_ASSETS[-1]],
+    group_name="evaluation",
+    owners=MODEL_OWNERS,
+    kinds={"torch", "parquet"},
+    pool="gpu",
+    metadata=_METADATA,
+)
+def petar_texts(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
+    """What the model says of every held-out lesion; numbers are those measured on the mask, and the text as it came
+    is kept beside.
+    """
+    home, preset = workspace.paths, workspace.settings().model.preset
+    trained = CheckpointSettings(f"petar-{preset}", home.checkpoints / STAGES[-1] / "checkpoint")
+    try:
+        return _result(context, update_checkpoint_texts(home, "petar", trained))
+    except (ValueError, FileNotFoundError) as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+
+
+@dg.asset(deps=[samples], group_name="evaluation", owners=MODEL_OWNERS, kinds={"parquet"}, metadata=_METADATA)
+def baseline_texts(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
+    """Texts of two baselines that need no weights: the nearest training lesion, and a template."""
+    try:
+        return _result(context, update_baseline_texts(workspace.paths))
+    except ValueError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+
+
+@dg.asset(deps=[samples], group_name="evaluation", owners=MODEL_OWNERS, kinds={"csv", "parquet"}, metadata=_METADATA)
+def file_texts(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
+    """Texts of any other model, from the files in PETAR_HOME/predictions; unknown, double and missing lesions are
+    named.
+    """
+    folder = workspace.evaluation().predictions or workspace.paths.predictions
+    return _result(context, update_file_texts(workspace.paths, folder))
+
+
+@dg.asset(
+    deps=[samples],
+    group_name="evaluation",
+    owners=MODEL_OWNERS,
+    kinds={"openai", "parquet"},
+    pool="llm",
+    metadata=_METADATA,
+)
+def vlm_texts(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
+    """Texts of the vision-language models that `[[evaluation.vlm]]` names, given three slices of each lesion."""
+    report = update_vlm_texts(workspace.paths, workspace.evaluation().vlm, workspace.api_keys())
+    return _result(context, report)
+
+
+@dg.asset(
+    deps=[samples],
+    group_name="evaluation",
+    owners=MODEL_OWNERS,
+    kinds={"torch", "parquet"},
+    pool="gpu",
+    metadata=_METADATA,
+)
+def checkpoint_texts(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
+    """Texts of the further checkpoints that `[[evaluation.checkpoint]]` names, M3D-RAD by way of `model/` among
+    them.
+    """
+    return _result(context, update_other_checkpoints(workspace.paths, workspace.evaluation().checkpoint))
+
+
+SOURCES = [petar_texts, baseline_texts, file_texts, vlm_texts, checkpoint_texts]
+
+
+@dg.asset(
+    deps=SOURCES,
+    group_name="evaluation",
+    owners=MODEL_OWNERS,
+    kinds={"parquet"},
+    metadata=_METADATA,
+)
+def predictions(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
+    """The texts of all sources as one table; those made from other samples than the present ones are left out and
+    named.
+    """
+    return _result(context, collect_predictions(workspace.paths))
