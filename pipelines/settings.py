@@ -10,11 +10,8 @@ from types import NoneType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pipelines.curation import CurationSettings
-<<<<<<< HEAD
-from pipelines.exports import ExportSettings
-=======
 from pipelines.evaluation import EvaluationSettings
->>>>>>> 9e6dfe6 (Models compared with p-values and Holm, texts by source: files, vision-language models, further checkpoints; scores carry cohort, data version and what was left out)
+from pipelines.exports import ExportSettings
 from pipelines.imaging.exam import ExamSettings
 from pipelines.imaging.lesions import LesionSettings
 from pipelines.reports.consensus import ConsensusSettings
