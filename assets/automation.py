@@ -9,6 +9,7 @@ from assets.reports import findings, readings, sentences
 from assets.resources import Workspace
 from pipelines.cohort import CohortError, cohort_state, observe_cohort
 from pipelines.curation import stale_shards
+from pipelines.privacy.gate import PrivacyError
 from pipelines.sharding import shard_name
 
 observe = dg.define_asset_job(
@@ -63,8 +64,8 @@ def nightly_recuration(
 ) -> list[dg.RunRequest] | dg.SkipReason:
     """A run for every shard that is not current."""
     try:
-        versions = observe_cohort(workspace.cohort_folder, workspace.paths.manifest)
-    except CohortError as error:
+        versions = observe_cohort(workspace.cohort_folder, workspace.paths.manifest, workspace.gate())
+    except (CohortError, PrivacyError) as error:
         return dg.SkipReason(str(error))
     stale = stale_shards(workspace.paths, workspace.settings().curation, workspace.readers())
     if not stale:

@@ -6,6 +6,7 @@ from assets.partitions import CURATION_OWNERS, SHARDS, changed, column_schema, r
 from assets.resources import Workspace
 from pipelines.cohort import CohortError, observe_cohort
 from pipelines.imaging import exam as exam_module
+from pipelines.privacy.gate import PrivacyError
 from pipelines.sharding import shard_name
 
 
@@ -26,8 +27,8 @@ class ShardConfig(dg.Config):
 def exam_manifest(workspace: Workspace) -> dg.DataVersionsByPartition:
     """Data version of every shard of the cohort."""
     try:
-        versions = observe_cohort(workspace.cohort_folder, workspace.paths.manifest)
-    except CohortError as error:
+        versions = observe_cohort(workspace.cohort_folder, workspace.paths.manifest, workspace.gate())
+    except (CohortError, PrivacyError) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     return dg.DataVersionsByPartition({shard_name(shard): version for shard, version in versions.items()})
 

@@ -9,6 +9,7 @@ import dagster as dg
 from pipelines.evaluation import EvaluationSettings, absolute
 from pipelines.home import Home, use_lake
 from pipelines.places import is_url
+from pipelines.privacy.gate import Gate, Pseudonyms, read_key
 from pipelines.reports.answers import AnswerCache
 from pipelines.reports.config import ReadersConfig, load_readers
 from pipelines.reports.readers import RulesReader
@@ -61,6 +62,17 @@ class Workspace(dg.ConfigurableResource):
         """Keys of the servers of `[[evaluation.vlm]]`, by the names of their environment variables."""
         names = {vlm.api_key_env for vlm in self.settings().evaluation.vlm} - {""}
         return {name: os.environ[name] for name in names if name in os.environ}
+
+    def gate(self) -> Gate:
+        """What of the cohort's ids and texts goes into the lake, by the switches in the settings and the key that the
+        environment names.
+
+        Raises:
+            PrivacyError: the ids are to be hashed and there is no usable key.
+        """
+        switches = self.settings().privacy
+        key = read_key(os.environ, self.paths.root) if switches.hash_ids or switches.mask_reports else None
+        return Gate(switches, Pseudonyms(key) if key else None, self.paths.links)
 
     def readers(self) -> ReadersConfig:
         """The readers that vote and the structurer, as the settings' file of readers names them."""

@@ -6,7 +6,7 @@ A cohort is a folder with `reports.csv` (or `.parquet`) and `exams/<exam_id>/`; 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from pipelines import atomic
 from pipelines.corrections import CorrectionsError
 from pipelines.corrections import observe_corrections as _observe_corrections
 from pipelines.hashing import hash_of, hash_of_files
+from pipelines.privacy import text as privacy_text
+from pipelines.privacy.gate import OPEN, Gate
 from pipelines.reports.sources import find_reports, read_reports
 from pipelines.sharding import N_SHARDS, shard_of
 
@@ -50,6 +52,8 @@ class ExamEntry:
     tracer: str | None
     report_problem: str | None
     report_fingerprint: str
+    identifiers: Mapping[str, int] = field(default_factory=dict)
+    """How many identifiers of each kind were found in the report, masked or not."""
 
     @property
     def shard(self) -> int:
@@ -64,6 +68,8 @@ class Cohort:
     folder: Path
     entries: tuple[ExamEntry, ...]
     fingerprints: Mapping[str, Fingerprint]
+    newest_s: float | None
+    """When the newest file of the exams or the reports was last changed (seconds since 1970)."""
 
     def by_shard(self) -> list[tuple[ExamEntry, ...]]:
         """Entries of each of the 64 shards, in shard order."""
@@ -97,13 +103,21 @@ def check_cohort(folder: Path) -> Path:
     return reports_path
 
 
-def scan_cohort(folder: Path, known: Mapping[str, Fingerprint] | None = None) -> Cohort:
-    """The cohort in a folder. Only exams whose files' names, sizes or times differ from `known` are read to be hashed.
+def scan_cohort(
+    folder: Path,
+    known: Mapping[str, Fingerprint] | None = None,
+    gate: Gate = OPEN,
+    before: Mapping[str, ExamEntry] | None = None,
+) -> Cohort:
+    """The cohort in a folder, as the gate lets it through (ids, report texts).
+
+    Only exams whose files' names, sizes or times differ from `known` are read to be hashed, and only reports that
+    differ from `before` are scanned for identifiers.
 
     Raises:
         CohortError: the folder is not there, holds no table of reports, or the table cannot be read at all.
     """
-    known = known or {}
+    known, before = known or {}, before or {}
     reports_path = check_cohort(folder)
     try:
         reports = read_reports(reports_path)
@@ -112,31 +126,38 @@ def scan_cohort(folder: Path, known: Mapping[str, Fingerprint] | None = None) ->
 
     exams_folder = folder / "exams"
     folders = {p.name: p for p in sorted(exams_folder.iterdir()) if p.is_dir()} if exams_folder.is_dir() else {}
-    fingerprints = _fingerprints(folders, known)
+    fingerprints, newest = _fingerprints({gate.exam(name): path for name, path in folders.items()}, known)
+    gate.keep_links(folders)
 
     entries: list[ExamEntry] = []
     for row in reports.iter_rows(named=True):
-        exam_id = row["exam_id"]
-        exam_folder = folders.pop(exam_id, None)
+        exam_id, exam_folder = gate.exam(row["exam_id"]), folders.pop(row["exam_id"], None)
+        fingerprint = gate.report_fingerprint(row["findings"], row["tracer"], row["problem"])
+        earlier = before.get(exam_id)
+        if earlier is not None and earlier.report_fingerprint == fingerprint:
+            report, identifiers = earlier.report, earlier.identifiers
+        else:
+            report, identifiers = gate.report(row["findings"] or "", (row["exam_id"], row["patient_id"] or ""))
         entries.append(
             ExamEntry(
                 exam_id=exam_id,
-                patient_id=row["patient_id"] or exam_id,
-                folder=str(exam_folder) if exam_folder else None,
+                patient_id=gate.patient(row["patient_id"] or row["exam_id"]),
+                folder=str(gate.folder(row["exam_id"], exam_folder)) if exam_folder else None,
                 image_fingerprint=fingerprints[exam_id].content if exam_folder else "",
                 has_report=True,
-                report=row["findings"] or "",
+                report=report,
                 tracer=row["tracer"],
                 report_problem=row["problem"],
-                report_fingerprint=hash_of(row["findings"], row["tracer"], row["problem"]),
+                report_fingerprint=fingerprint,
+                identifiers=identifiers,
             )
         )
     entries += [
         ExamEntry(
-            exam_id=name,
-            patient_id=name,
-            folder=str(path),
-            image_fingerprint=fingerprints[name].content,
+            exam_id=gate.exam(name),
+            patient_id=gate.patient(name),
+            folder=str(gate.folder(name, path)),
+            image_fingerprint=fingerprints[gate.exam(name)].content,
             has_report=False,
             report="",
             tracer=None,
@@ -145,7 +166,9 @@ def scan_cohort(folder: Path, known: Mapping[str, Fingerprint] | None = None) ->
         )
         for name, path in folders.items()
     ]
-    return Cohort(folder, tuple(sorted(entries, key=lambda e: e.exam_id)), fingerprints)
+    files = [reports_path, *reports_path.rglob("*")] if reports_path.is_dir() else [reports_path]
+    newest_s = max([*newest.values(), *(path.stat().st_mtime for path in files)])
+    return Cohort(folder, tuple(sorted(entries, key=lambda e: e.exam_id)), fingerprints, newest_s)
 
 
 def cohort_state(folder: Path) -> str:
@@ -168,9 +191,16 @@ def _state(files: list[tuple[str, Path]]) -> str:
     return hash_of([(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in files])
 
 
-def _fingerprints(folders: Mapping[str, Path], known: Mapping[str, Fingerprint]) -> dict[str, Fingerprint]:
+def _fingerprints(
+    folders: Mapping[str, Path], known: Mapping[str, Fingerprint]
+) -> tuple[dict[str, Fingerprint], dict[str, float]]:
+    """(fingerprint, time of the newest file) of every folder by its exam; a folder without files has no time."""
+    newest: dict[str, float] = {}
+
     def of(name: str) -> Fingerprint:
         files = _files(folders[name])
+        if files:
+            newest[name] = max(path.stat().st_mtime for _, path in files)
         state = _state(files)
         before = known.get(name)
         if before is not None and before.state == state:
@@ -179,13 +209,22 @@ def _fingerprints(folders: Mapping[str, Path], known: Mapping[str, Fingerprint])
 
     # Hashing releases the interpreter lock, so threads read several exams at once.
     with ThreadPoolExecutor(_HASHING_THREADS) as pool:
-        return dict(zip(folders, pool.map(of, folders), strict=True))
+        return dict(zip(folders, pool.map(of, folders), strict=True)), newest
 
 
 # --- the observed manifest ---
 
 
-def observe_cohort(cohort_folder: Path, manifest_folder: Path) -> dict[int, str]:
+@dataclass(frozen=True)
+class Observation:
+    """When the cohort was last looked at, and when its newest file was changed (both UTC)."""
+
+    observed_at: datetime
+    newest_file_at: datetime | None
+    n_exams: int
+
+
+def observe_cohort(cohort_folder: Path, manifest_folder: Path, gate: Gate = OPEN) -> dict[int, str]:
     """Scans a cohort, writes the manifest of each shard that changed, and gives the data version of every shard.
 
     The stages read the manifest written here and never the folder's listing, so one shard's run costs nothing of the
@@ -193,21 +232,66 @@ def observe_cohort(cohort_folder: Path, manifest_folder: Path) -> dict[int, str]
 
     Raises:
         CohortError: see `scan_cohort`; or corrections.csv can not be read.
+        PrivacyError: the manifest that is there was made with other ids.
     """
+    gate.check_manifest(manifest_folder)
     fingerprints_path = manifest_folder / "fingerprints.json"
-    cohort = scan_cohort(cohort_folder, _read_fingerprints(fingerprints_path))
+    cohort = scan_cohort(cohort_folder, _read_fingerprints(fingerprints_path), gate, _scanned_before(manifest_folder))
     _corrections_by_shard(cohort_folder, manifest_folder, {e.exam_id: e.patient_id for e in cohort.entries})
     _note_departures(manifest_folder, cohort.by_shard())
+    gate.note_manifest(manifest_folder)
     versions: dict[int, str] = {}
     for shard, entries in enumerate(cohort.by_shard()):
         versions[shard] = manifest_version(entries)
-        payload = {"version": versions[shard], "entries": [asdict(e) for e in entries]}
+        payload = {
+            "version": versions[shard],
+            "scanned": privacy_text.VERSION,
+            "entries": [asdict(e) for e in entries],
+        }
         atomic.write_bytes(_shard_path(manifest_folder, shard), json.dumps(payload).encode())
     atomic.write_bytes(fingerprints_path, json.dumps({k: asdict(v) for k, v in cohort.fingerprints.items()}).encode())
+    observed = {
+        "observed_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "newest_file_at": _utc(cohort.newest_s),
+        "n_exams": len(cohort.entries),
+    }
+    atomic.write_bytes(manifest_folder / _OBSERVED_NAME, json.dumps(observed).encode())
     return versions
 
 
-def observe_corrections(cohort_folder: Path, manifest_folder: Path) -> dict[int, str]:
+_OBSERVED_NAME = "observed.json"
+
+
+def _utc(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def read_observation(manifest_folder: Path) -> Observation | None:
+    """When the cohort was last observed; None where it never was."""
+    path = manifest_folder / _OBSERVED_NAME
+    if not path.exists():
+        return None
+    payload = json.loads(path.read_text())
+    newest = payload["newest_file_at"]
+    return Observation(
+        datetime.fromisoformat(payload["observed_at"]),
+        datetime.fromisoformat(newest) if newest else None,
+        payload["n_exams"],
+    )
+
+
+def _scanned_before(manifest_folder: Path) -> dict[str, ExamEntry]:
+    """Entries of the last observation whose reports were scanned by the rules of today."""
+    found: dict[str, ExamEntry] = {}
+    for shard in range(N_SHARDS):
+        path = _shard_path(manifest_folder, shard)
+        payload = json.loads(path.read_text()) if path.exists() else {}
+        if payload.get("scanned") == privacy_text.VERSION:
+            found |= {entry["exam_id"]: ExamEntry(**entry) for entry in payload["entries"]}
+    return found
+
+
+def observe_corrections(cohort_folder: Path, manifest_folder: Path, gate: Gate = OPEN) -> dict[int, str]:
     """Reads corrections.csv of a cohort for the shards that it concerns, and gives each shard's version of it.
 
     Raises:
@@ -217,7 +301,10 @@ def observe_corrections(cohort_folder: Path, manifest_folder: Path) -> dict[int,
         reports = read_reports(check_cohort(cohort_folder))
     except ValueError as error:
         raise CohortError(str(error)) from error
-    patients = {row["exam_id"]: row["patient_id"] or row["exam_id"] for row in reports.iter_rows(named=True)}
+    patients = {
+        gate.exam(row["exam_id"]): gate.patient(row["patient_id"] or row["exam_id"])
+        for row in reports.iter_rows(named=True)
+    }
     return _corrections_by_shard(cohort_folder, manifest_folder, patients)
 
 

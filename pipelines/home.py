@@ -92,6 +92,13 @@ class Home:
         return self.root / "manifest"
 
     @property
+    def links(self) -> Path:
+        """Beside the home, where exams go by hashed ids: links of these names to the exams' folders. Not to be handed
+        out with the home.
+        """
+        return self.root.with_name(f"{self.root.name}.links")
+
+    @property
     def checkpoints(self) -> Path:
         """One folder a training stage."""
         return self.root / "checkpoints"

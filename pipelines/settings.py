@@ -14,6 +14,8 @@ from pipelines.evaluation import EvaluationSettings
 from pipelines.exports import ExportSettings
 from pipelines.imaging.exam import ExamSettings
 from pipelines.imaging.lesions import LesionSettings
+from pipelines.privacy.gate import PrivacySettings
+from pipelines.quality.settings import QualitySettings
 from pipelines.reports.consensus import ConsensusSettings
 from pipelines.samples import SampleSettings
 
@@ -49,6 +51,8 @@ class ProjectSettings:
     samples: SampleSettings = field(default_factory=SampleSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    privacy: PrivacySettings = field(default_factory=PrivacySettings)
+    quality: QualitySettings = field(default_factory=QualitySettings)
 
     @property
     def curation(self) -> CurationSettings:

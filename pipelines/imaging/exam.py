@@ -4,6 +4,7 @@ A problem with the PET raises ExamError with its reason; a problem with the CT n
 it, and `ct_message` says what was wrong.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -19,10 +20,11 @@ from pipelines.imaging.suv import SuvSettings, suv_scale
 from pipelines.imaging.volume import LOGIC_VERSION as VOLUME_VERSION
 from pipelines.imaging.volume import SliceGrid, Volume, load_nifti, resample_to, slices_of
 from pipelines.outcomes import ExamProblem
+from pipelines.privacy.header import header_identifiers, scrub_message
 
 __all__ = ["Exam", "ExamError", "ExamFacts", "ExamSettings", "LOGIC_VERSION", "read_exam"]
 
-LOGIC_VERSION = f"exam-2 {VOLUME_VERSION} {dicom.LOGIC_VERSION} {suv.LOGIC_VERSION}"
+LOGIC_VERSION = f"exam-3 {VOLUME_VERSION} {dicom.LOGIC_VERSION} {suv.LOGIC_VERSION}"
 
 SUV_NAMES = ("suv", "pet")
 CT_NAMES = ("ctres", "ct")
@@ -95,20 +97,40 @@ class Exam:
 def read_exam(folder: Path | str, exam_id: str, settings: ExamSettings = ExamSettings()) -> Exam:
     """The exam in a folder: DICOM anywhere below it, or NIfTI by name (SUV or PET, CTres or CT), in RAS+ order.
 
+    Nothing of the DICOM header that identifies somebody is in what comes back, in the facts' texts or in an error's.
+
     Raises ExamError with the reason; the message names the exam and the remedy.
     """
     folder = Path(folder)
+    seen: list[Series] = []
+
+    identifiers: list[frozenset[str]] = []
+
+    def hidden(text: str) -> str:
+        if not identifiers:
+            identifiers.append(header_identifiers([s.datasets for s in seen]))
+        return scrub_message(text, identifiers[0], folder)
+
+    # "from None" throughout: the error that it came from may hold what must not be told.
     try:
-        return _read_exam(folder, exam_id, settings)
+        with warnings.catch_warnings():
+            # pydicom warns of values against the standard, with the value.
+            warnings.simplefilter("ignore")
+            exam = _read_exam(folder, exam_id, settings, seen)
     except ExamError as error:
-        raise ExamError(error.problem, f"exam {exam_id}: {error.message}") from error
+        raise ExamError(error.problem, f"exam {exam_id}: {hidden(error.message)}") from None
     except OSError as error:
         raise ExamError(
-            ExamProblem.UNREADABLE, f"exam {exam_id}: {error}: check the disk and the rights of the folder"
-        ) from error
+            ExamProblem.UNREADABLE, f"exam {exam_id}: {hidden(str(error))}: check the disk and the rights of the folder"
+        ) from None
+    except Exception as error:
+        raise RuntimeError(hidden(f"{type(error).__name__}: {error}")).with_traceback(error.__traceback__) from None
+    texts = {name: value for name, value in exam.facts.to_row().items() if isinstance(value, str)}
+    return replace(exam, facts=replace(exam.facts, **{name: hidden(value) for name, value in texts.items()}))
 
 
-def _read_exam(folder: Path, exam_id: str, settings: ExamSettings) -> Exam:
+def _read_exam(folder: Path, exam_id: str, settings: ExamSettings, seen: list[Series]) -> Exam:
+    """The exam; `seen` takes up the series that were found, also where reading them fails."""
     if not folder.is_dir():
         raise ExamError(
             ExamProblem.NO_FOLDER,
@@ -119,6 +141,7 @@ def _read_exam(folder: Path, exam_id: str, settings: ExamSettings) -> Exam:
     nifti = _named(folder, SUV_NAMES)
     damaged: list[tuple[Path, str]] = []
     series = find_series(folder, damaged)
+    seen += series
     if nifti is not None:
         volume, partial = _read_nifti_pet(nifti)
         pet = None
