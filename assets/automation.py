@@ -5,7 +5,7 @@ import dagster as dg
 from assets.catalog import catalog, dataset_card
 from assets.exams import exam_manifest, exams
 from assets.lesions import lesions
-from assets.reports import findings, readings, sentences
+from assets.reports import findings, identifiers, readings, sentences
 from assets.resources import Workspace
 from pipelines.cohort import CohortError, cohort_state, observe_cohort
 from pipelines.curation import stale_shards
@@ -29,9 +29,16 @@ curate = dg.define_asset_job(
 
 publish = dg.define_asset_job(
     "publish",
-    selection=dg.AssetSelection.assets(catalog, dataset_card)
-    | dg.AssetSelection.checks_for_assets(exams, readings, findings, lesions, catalog),
+    selection=dg.AssetSelection.assets(identifiers, catalog, dataset_card)
+    | dg.AssetSelection.checks_for_assets(exam_manifest.key, exams, readings, findings, lesions, identifiers, catalog),
     description="The DuckDB catalog over the lake, the dataset card, and every quality check.",
+    executor_def=dg.in_process_executor,
+)
+
+freshness = dg.define_asset_job(
+    "freshness",
+    selection=dg.AssetSelection.checks_for_assets(exam_manifest.key),
+    description="Whether the cohort was looked at lately, and whether exams still come (the check `freshness`).",
     executor_def=dg.in_process_executor,
 )
 
@@ -84,6 +91,13 @@ weekly_observation = dg.ScheduleDefinition(
     description="Every Sunday: observes all shards anew, so that what a sensor missed is found.",
 )
 
+daily_freshness = dg.ScheduleDefinition(
+    name="daily_freshness",
+    job=freshness,
+    cron_schedule="0 6 * * *",
+    description="Every morning: says where the cohort was not looked at for too long.",
+)
+
 changed_shards = dg.AutomationConditionSensorDefinition(
     "changed_shards",
     target=dg.AssetSelection.all(),
@@ -92,6 +106,6 @@ changed_shards = dg.AutomationConditionSensorDefinition(
     description="Asks for exactly the shards and tables below which data changed its version.",
 )
 
-JOBS = [observe, curate, publish]
+JOBS = [observe, curate, publish, freshness]
 SENSORS = [cohort_sensor, changed_shards]
-SCHEDULES = [nightly_recuration, weekly_observation]
+SCHEDULES = [nightly_recuration, weekly_observation, daily_freshness]

@@ -6,7 +6,7 @@ from assets.exams import exams
 from assets.lesions import lesions
 from assets.partitions import CURATION_OWNERS, changed, table_sample
 from assets.pictures import picture
-from assets.reports import findings, readings, sentences
+from assets.reports import findings, identifiers, readings, sentences
 from assets.resources import Workspace
 from pipelines.catalog import build_catalog, run_query
 from pipelines.curation import curation_version
@@ -15,7 +15,7 @@ from pipelines.quality.card import write_card
 
 
 @dg.asset(
-    deps=[exams, sentences, readings, findings, lesions],
+    deps=[exams, sentences, readings, findings, lesions, identifiers],
     group_name="lesions",
     owners=CURATION_OWNERS,
     kinds={"duckdb", "sql"},

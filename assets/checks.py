@@ -9,16 +9,18 @@ import dagster as dg
 from dagster._core.definitions.metadata import RawMetadataValue
 
 from assets.catalog import catalog
-from assets.exams import exams
+from assets.exams import exam_manifest, exams
 from assets.lesions import lesions
 from assets.partitions import table_sample
-from assets.reports import findings, readings
+from assets.reports import findings, identifiers, readings
 from assets.resources import Workspace
 from assets.training import samples
 from pipelines.quality.checks import CHECKS as QUALITY_CHECKS
 from pipelines.quality.checks import Check
 
 _ASSETS = {
+    "exam_manifest": exam_manifest,
+    "identifiers": identifiers,
     "exams": exams,
     "readings": readings,
     "findings": findings,
@@ -35,10 +37,13 @@ def _asset_checks(name: str, checks: Sequence[Check]) -> dg.AssetChecksDefinitio
     @dg.multi_asset_check(name=name, specs=specs, can_subset=True)
     def run(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> Iterator[dg.AssetCheckResult]:
         wanted = {key.name for key in context.selected_asset_check_keys}
+        settings = workspace.settings().quality
         for check in checks:
             if check.name in wanted:
-                result = check.run(workspace.paths.root)
+                result = check.run(workspace.paths.root, settings)
                 metadata: dict[str, RawMetadataValue] = {"wrong": result.n_bad, "checked": result.n_checked}
+                if result.n_opened is not None:
+                    metadata["opened"] = result.n_opened
                 if result.n_bad:
                     metadata["first wrong rows"] = table_sample(result.sample, limit=result.sample.height)
                 yield dg.AssetCheckResult(

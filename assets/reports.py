@@ -1,11 +1,22 @@
 """Reports: sentences, what the readers read in them, and the findings that they agree on."""
 
 import dagster as dg
+import polars as pl
 
 from assets.exams import ShardConfig, exam_manifest
-from assets.partitions import CURATION_OWNERS, SHARDS, changed, column_schema, overridden, run_shard, stage_metadata
+from assets.partitions import (
+    CURATION_OWNERS,
+    SHARDS,
+    changed,
+    column_schema,
+    overridden,
+    run_shard,
+    stage_metadata,
+    table_sample,
+)
 from assets.resources import Workspace
 from pipelines.curation import StageReport
+from pipelines.privacy.table import update_identifiers
 from pipelines.reports import consensus as consensus_module
 from pipelines.reports import sentences as sentences_module
 
@@ -75,6 +86,31 @@ def findings(context: dg.AssetExecutionContext, config: FindingsConfig, workspac
     report = run_shard(context, workspace, "findings", config.only_exams, settings)
     accepted = report.frame.filter(report.frame["outcome"] == "accepted").height
     return _result(report, accepted=accepted, rejected=report.frame.height - accepted)
+
+
+@dg.asset(
+    deps=[exam_manifest],
+    group_name="reports",
+    owners=CURATION_OWNERS,
+    kinds={"parquet"},
+    automation_condition=changed(),
+    metadata={"dagster/column_schema": column_schema("identifiers")},
+)
+def identifiers(workspace: Workspace) -> dg.MaterializeResult:
+    """Identifiers in report texts (names, numbers, dates), counted by exam and kind; `privacy.mask_reports` hides
+    them.
+    """
+    frame, written = update_identifiers(workspace.paths, workspace.settings().privacy)
+    kinds = frame.group_by("kind", "is_masked").agg(found=pl.col("n").sum(), exams=pl.len()).sort("kind")
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(written.rows_digest),
+        metadata={
+            "dagster/row_count": frame.height,
+            "found": int(frame["n"].sum()),
+            "unmasked": int(frame.filter(~pl.col("is_masked"))["n"].sum()),
+            "kinds": table_sample(kinds, limit=20),
+        },
+    )
 
 
 def _result(report: StageReport, **counts: int) -> dg.MaterializeResult:

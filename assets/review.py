@@ -44,7 +44,7 @@ def gallery(config: GalleryConfig, workspace: Workspace) -> dg.MaterializeResult
         findings=lake.read_table("findings"),
         readings=lake.read_table("readings"),
         exams=lake.read_table("exams"),
-        flags=flags_of(run_checks(home.root)),
+        flags=flags_of(run_checks(home.root, settings=workspace.settings().quality)),
         settings=settings,
     )
     return dg.MaterializeResult(

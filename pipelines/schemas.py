@@ -14,6 +14,7 @@ import dataframely as dy
 import polars as pl
 
 from pipelines.outcomes import ExamProblem, Outcome
+from pipelines.privacy.text import KINDS as IDENTIFIER_KINDS
 from pipelines.sharding import N_SHARDS
 
 SCHEMA_VERSION = 2
@@ -514,6 +515,21 @@ class Corrections(ShardRow):
         return (pl.col("status") == "applied") | pl.col("message").is_not_null()
 
 
+class Identifiers(dy.Schema):
+    """One row an exam and kind of identifier in its report: how many there are, never what they say."""
+
+    exam_id = string("Exam, as the cohort names it", key=True)
+    kind = dy.String(
+        primary_key=True,
+        check={"choices": lambda c: c.is_in(list(IDENTIFIER_KINDS))},
+        description="What was found: names, numbers of patients and exams, dates and so on",
+        metadata=_meta(None, IDENTIFIER_KINDS),
+    )
+    patient_id = string("Patient, as the cohort names it")
+    n = integer("How many", null=False, low=1)
+    is_masked = flag("Whether they are hidden in every text of the lake", null=False)
+
+
 class Quarantine(dy.Schema):
     """One row a row that broke the contract of its table and was kept out of it."""
 
@@ -542,6 +558,7 @@ TABLES: Mapping[str, type[dy.Schema]] = {
     "reviews": Reviews,
     "removals": Removals,
     "corrections": Corrections,
+    "identifiers": Identifiers,
     "quarantine": Quarantine,
 }
 SHARDED = ("exams", "sentences", "readings", "findings", "localisations", "removals", "corrections")

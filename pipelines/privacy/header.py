@@ -45,8 +45,7 @@ _UID = re.compile(r"(?<![\d.])\d(?:\.\d+){5,}(?![\d.]*\d)")
 _SHORTEST = 3
 # Parts of test patients' names that are words of any series.
 _WORDS = frozenset(
-    "pet ct phantom test patient anonymous anonymized anon unknown none body whole head brain male female".split()  # noqa: SIM905
-)
+    ["pet", "ct", "phantom", "test", "patient", "anonymous", "anonymized", "anon", "unknown", "none", "body", "whole"]
 )
 
 

@@ -5,8 +5,10 @@ Errors are what must not be, warnings what somebody should look at. Every check 
 holds a case for each.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,17 @@ import polars as pl
 
 from pipelines.catalog import VERSIONS_NAME, read_history
 from pipelines.home import lake_of
+from pipelines.cohort import read_observation
 from pipelines.imaging.masks import load_mask
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti
 from pipelines.lake import Lake
 from pipelines.outcomes import ExamProblem
 from pipelines.quality.drift import check_reject_drift, check_yield_drift, outcomes
+from pipelines.quality.freshness import check_freshness
+from pipelines.quality.looks import Item, Looks
 from pipelines.quality.result import CheckResult, Severity, result_of
+from pipelines.quality.settings import QualitySettings
 
 SUV_TOLERANCE = 0.1
 """SUV; the published tolerance between the reported and the measured maximum."""
@@ -53,7 +59,7 @@ def check_usable_exams(exams: pl.DataFrame, most_unusable: float = 0.5) -> Check
         "usable_exams", "warning", f"Exams without volume, at most {most_unusable:.0%}", bad, exams.height
     )
     within = bad.height <= most_unusable * exams.height
-    return CheckResult(**{**result.__dict__, "passed": within})
+    return replace(result, passed=within)
 
 
 def check_reports(exams: pl.DataFrame) -> CheckResult:
@@ -90,41 +96,60 @@ def check_suv_range(exams: pl.DataFrame, lowest: float = 5.0, highest: float = 1
     return _reasons("suv_range", "warning", "Largest SUV of an exam", usable, reasons, columns)
 
 
-def check_ct_grid(exams: pl.DataFrame, home: Path) -> CheckResult:
+def check_ct_grid(exams: pl.DataFrame, home: Path, looks: Looks = Looks()) -> CheckResult:
     """CT and PET of an exam are on one grid: same shape, same affine."""
     usable = exams.filter((pl.col("status") == "ok") & pl.col("ct_path").is_not_null())
-    rows = []
-    for exam, suv_path, ct_path in usable.select("exam_id", "suv_path", "ct_path").iter_rows():
-        try:
-            suv, ct = load_nifti(home / suv_path), load_nifti(home / ct_path)
-        except (ExamError, OSError) as error:
-            rows.append({"exam_id": exam, "reason": f"can not be read: {error}"})
-            continue
-        if suv.shape != ct.shape:
-            rows.append({"exam_id": exam, "reason": f"PET has shape {suv.shape}, CT {ct.shape}"})
-        elif not suv.same_grid(ct):
-            rows.append({"exam_id": exam, "reason": "PET and CT have different affines"})
-    return result_of("ct_grid", "error", "PET and CT on one grid", _frame(rows, "exam_id"), usable.height)
+
+    def item(exam: str, suv_path: Path, ct_path: Path) -> Item:
+        return Item(exam, None, (suv_path, ct_path), lambda: _grid_fault(suv_path, ct_path))
+
+    rows = usable.select("exam_id", "suv_path", "ct_path").iter_rows()
+    return _looked_at(
+        "ct_grid", "PET and CT on one grid", [item(e, home / suv, home / ct) for e, suv, ct in rows], looks
+    )
 
 
-def check_suv_values(exams: pl.DataFrame, home: Path) -> CheckResult:
+def _grid_fault(suv_path: Path, ct_path: Path) -> str | None:
+    try:
+        suv, ct = load_nifti(suv_path), load_nifti(ct_path)
+    except (ExamError, OSError) as error:
+        return f"can not be read: {error}"
+    if suv.shape != ct.shape:
+        return f"PET has shape {suv.shape}, CT {ct.shape}"
+    return None if suv.same_grid(ct) else "PET and CT have different affines"
+
+
+def check_suv_values(exams: pl.DataFrame, home: Path, looks: Looks = Looks()) -> CheckResult:
     """Volumes are finite and not negative, and as large as their row says."""
     usable = exams.filter(pl.col("status") == "ok")
-    rows = []
-    for exam, suv_path, suv_max in usable.select("exam_id", "suv_path", "suv_max").iter_rows():
-        try:
-            data = load_nifti(home / suv_path).array
-        except (ExamError, OSError) as error:
-            rows.append({"exam_id": exam, "reason": f"can not be read: {error}"})
-            continue
-        lowest, highest = float(data.min()), float(data.max())  # NaN comes through both.
-        if not np.isfinite([lowest, highest]).all():
-            rows.append({"exam_id": exam, "reason": "SUV that is no finite number"})
-        elif lowest < 0:
-            rows.append({"exam_id": exam, "reason": f"negative SUV {lowest:.3g}"})
-        elif suv_max is not None and abs(highest - suv_max) > 1e-3 * max(1.0, suv_max):
-            rows.append({"exam_id": exam, "reason": f"largest SUV {highest:.3f}, row says {suv_max:.3f}"})
-    return result_of("suv_values", "error", "SUV finite and not negative", _frame(rows, "exam_id"), usable.height)
+
+    def item(exam: str, path: Path, suv_max: float | None) -> Item:
+        return Item(exam, suv_max, (path,), lambda: _values_fault(path, suv_max))
+
+    rows = usable.select("exam_id", "suv_path", "suv_max").iter_rows()
+    return _looked_at("suv_values", "SUV finite and not negative", [item(e, home / p, m) for e, p, m in rows], looks)
+
+
+def _values_fault(path: Path, suv_max: float | None) -> str | None:
+    try:
+        data = load_nifti(path).array
+    except (ExamError, OSError) as error:
+        return f"can not be read: {error}"
+    lowest, highest = float(data.min()), float(data.max())  # NaN comes through both.
+    if not np.isfinite([lowest, highest]).all():
+        return "SUV that is no finite number"
+    if lowest < 0:
+        return f"negative SUV {lowest:.3g}"
+    if suv_max is not None and abs(highest - suv_max) > 1e-3 * max(1.0, suv_max):
+        return f"largest SUV {highest:.3f}, row says {suv_max:.3f}"
+    return None
+
+
+def _looked_at(name: str, description: str, items: Sequence[Item], looks: Looks) -> CheckResult:
+    """The result of looking at one item an exam."""
+    wrong, n_opened = looks.at(name, items)
+    bad = _frame([{"exam_id": item.name, "reason": reason} for item, reason in wrong], "exam_id")
+    return replace(result_of(name, "error", description, bad, len(items)), n_opened=n_opened)
 
 
 def check_files(exams: pl.DataFrame, localisations: pl.DataFrame, home: Path) -> CheckResult:
@@ -252,22 +277,35 @@ def check_shared_peaks(localisations: pl.DataFrame) -> CheckResult:
     return result_of("shared_peaks", "error", "Findings that share a peak and do not say so", shown, lesions.height)
 
 
-def check_masks(localisations: pl.DataFrame, exams: pl.DataFrame, home: Path) -> CheckResult:
+_ASKED_OF_A_MASK = ("mask_path", "n_voxels", "peak_i", "peak_j", "peak_k", "suvmax")
+
+
+def check_masks(localisations: pl.DataFrame, exams: pl.DataFrame, home: Path, looks: Looks = Looks()) -> CheckResult:
     """Every mask is not empty, one 6-connected component, holds the peak, and its hottest voxel is the measured
     SUVmax.
     """
     lesions = lesions_of(localisations)
     volumes = dict(exams.select("exam_id", "suv_path").iter_rows())
-    rows = []
-    for (exam,), part in lesions.sort("exam_id").group_by("exam_id", maintain_order=True):
-        suv = _volume(home, volumes.get(exam))
-        for row in part.iter_rows(named=True):
-            reason = _mask_fault(row, suv, home)
-            if reason is not None:
-                rows.append({"exam_id": exam, "finding_id": row["finding_id"], "reason": reason})
-    return result_of(
-        "masks", "error", "Masks against their rows and volumes", _frame(rows, "exam_id", "finding_id"), lesions.height
+
+    @lru_cache(maxsize=1)
+    def volume(exam: str) -> Volume | None:
+        # Findings come exam by exam: one volume at a time is enough, and none where nothing is to be looked at.
+        return _volume(home, volumes.get(exam))
+
+    def item(row: Mapping[str, Any]) -> Item:
+        suv_path = volumes.get(row["exam_id"])
+        files = (home / row["mask_path"], home / suv_path if suv_path else None)
+        facts = [row[name] for name in _ASKED_OF_A_MASK]
+        return Item(row["finding_id"], facts, files, lambda: _mask_fault(row, volume(row["exam_id"]), home))
+
+    needed = lesions.sort("exam_id", "finding_id").select("exam_id", "finding_id", *_ASKED_OF_A_MASK)
+    rows = {row["finding_id"]: row for row in needed.iter_rows(named=True)}
+    wrong, n_opened = looks.at("masks", [item(row) for row in rows.values()])
+    bad = [{"exam_id": rows[i.name]["exam_id"], "finding_id": i.name, "reason": reason} for i, reason in wrong]
+    result = result_of(
+        "masks", "error", "Masks against their rows and volumes", _frame(bad, "exam_id", "finding_id"), lesions.height
     )
+    return replace(result, n_opened=n_opened)
 
 
 def _volume(home: Path, path: str | None) -> Volume | None:
@@ -309,24 +347,32 @@ def _mask_fault(row: Mapping[str, Any], suv: Volume | None, home: Path) -> str |
     return None
 
 
-def check_overlaps(localisations: pl.DataFrame, home: Path) -> CheckResult:
+def check_overlaps(localisations: pl.DataFrame, home: Path, looks: Looks = Looks()) -> CheckResult:
     """No two lesions of an exam have voxels in common, unless one says that it shares its contour with the other."""
-    lesions = lesions_of(localisations)
-    rows, n_pairs = [], 0
-    for a, b in _pairs(lesions):
-        n_pairs += 1
-        if b["finding_id"] in (a["shares_with"] or "") or a["finding_id"] in (b["shares_with"] or ""):
-            continue
+
+    def look(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
         try:
             n = _common_voxels(load_mask(home / a["mask_path"]), load_mask(home / b["mask_path"]))
         except (ExamError, OSError):
-            continue  # check_masks names it.
-        if n:
-            rows.append(
-                {"exam_id": a["exam_id"], "finding_id": a["finding_id"], "other": b["finding_id"], "n_voxels": n}
-            )
+            return None  # check_masks names it.
+        return str(n) if n else None
+
+    n_pairs, pairs, items = 0, {}, []
+    for a, b in _pairs(lesions_of(localisations)):
+        n_pairs += 1
+        if b["finding_id"] in (a["shares_with"] or "") or a["finding_id"] in (b["shares_with"] or ""):
+            continue
+        name = f"{a['finding_id']} {b['finding_id']}"
+        pairs[name] = a, b
+        items.append(Item(name, None, (home / a["mask_path"], home / b["mask_path"]), partial(look, a, b)))
+    wrong, n_opened = looks.at("overlaps", items)
+    rows = [
+        {"exam_id": a["exam_id"], "finding_id": a["finding_id"], "other": b["finding_id"], "n_voxels": int(n)}
+        for (a, b), n in ((pairs[item.name], reason) for item, reason in wrong)
+    ]
     frame = _frame(rows, "exam_id", "finding_id", "other", n_voxels=pl.Int64)
-    return result_of("overlaps", "error", "Lesions with voxels in common that do not say so", frame, n_pairs)
+    result = result_of("overlaps", "error", "Lesions with voxels in common that do not say so", frame, n_pairs)
+    return replace(result, n_opened=n_opened)
 
 
 def _pairs(lesions: pl.DataFrame) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
@@ -368,6 +414,17 @@ def check_samples(samples: pl.DataFrame, localisations: pl.DataFrame) -> CheckRe
     return result_of("samples", "error", "Samples whose lesion is gone", bad, of_findings.height)
 
 
+# Privacy
+
+
+def check_identifiers(identifiers: pl.DataFrame, most: int = 0) -> CheckResult:
+    """No report holds a name, a number or a date of somebody that is not masked."""
+    open_ones = identifiers.filter(~pl.col("is_masked"))
+    words = "Identifiers in reports: set mask_reports under [privacy] in petar.toml to hide them"
+    result = result_of("identifiers", "warning", words, open_ones.select("exam_id", "kind", "n"), identifiers.height)
+    return replace(result, passed=int(open_ones["n"].sum()) <= most)
+
+
 # Lake
 
 
@@ -403,20 +460,38 @@ class Check:
     name: str
     table: str
     severity: Severity
-    run: Callable[[Path], CheckResult]
+    run: Callable[[Path, QualitySettings], CheckResult]
     description: str
 
 
-def _bind(
-    function: Callable[..., CheckResult], table: str, severity: Severity, *tables: str, files: bool = False
+def _named(
+    function: Callable[..., CheckResult],
+    table: str,
+    severity: Severity,
+    run: Callable[[Path, QualitySettings], CheckResult],
 ) -> Check:
-    def run(home: Path) -> CheckResult:
-        lake = Lake(lake_of(home))
-        frames = [lake.read_table(name) for name in tables]
-        return function(*frames, home) if files else function(*frames)
-
     name = function.__name__.removeprefix("check_")
     return Check(name, table, severity, run, (function.__doc__ or "").splitlines()[0])
+
+
+def _bind(function: Callable[..., CheckResult], table: str, severity: Severity, *tables: str) -> Check:
+    """A check of tables alone."""
+
+    def run(home: Path, settings: QualitySettings) -> CheckResult:
+        return function(*(Lake(lake_of(home)).read_table(name) for name in tables))
+
+    return _named(function, table, severity, run)
+
+
+def _bind_files(function: Callable[..., CheckResult], table: str, severity: Severity, *tables: str) -> Check:
+    """A check that opens the files that tables name."""
+
+    def run(home: Path, settings: QualitySettings) -> CheckResult:
+        lake = Lake(lake_of(home))
+        looks = Looks(home / "checked", settings.reopen_all)
+        return function(*(lake.read_table(name) for name in tables), home, looks)
+
+    return _named(function, table, severity, run)
 
 
 def _bind_drift(function: Callable[..., CheckResult]) -> Check:
@@ -424,38 +499,52 @@ def _bind_drift(function: Callable[..., CheckResult]) -> Check:
     passes.
     """
 
-    def run(home: Path) -> CheckResult:
+    def run(home: Path, settings: QualitySettings) -> CheckResult:
         kept = read_history(home)
         before = Lake(home / VERSIONS_NAME / kept[-2] / "lake") if len(kept) > 1 else None
         tables = ("exams", "findings", "localisations")
         now = outcomes(*(Lake(lake_of(home)).read_table(name) for name in tables))
         return function(now.clear() if before is None else outcomes(*(before.read_table(n) for n in tables)), now)
 
-    name = function.__name__.removeprefix("check_")
-    return Check(name, "catalog", "warning", run, (function.__doc__ or "").splitlines()[0])
+    return _named(function, "catalog", "warning", run)
+
+
+def _run_freshness(home: Path, settings: QualitySettings) -> CheckResult:
+    return check_freshness(read_observation(home / "manifest"), datetime.now(UTC), settings)
+
+
+def _run_identifiers(home: Path, settings: QualitySettings) -> CheckResult:
+    return check_identifiers(Lake(lake_of(home)).read_table("identifiers"), settings.most_identifiers)
+
+
+def _run_files(home: Path, settings: QualitySettings) -> CheckResult:
+    lake = Lake(lake_of(home))
+    return check_files(lake.read_table("exams"), lake.read_table("localisations"), home)
 
 
 CHECKS: tuple[Check, ...] = (
+    _named(check_freshness, "exam_manifest", "warning", _run_freshness),
     _bind(check_failed_exams, "exams", "error", "exams"),
     _bind(check_usable_exams, "exams", "warning", "exams"),
     _bind(check_reports, "exams", "warning", "exams"),
     _bind(check_geometry, "exams", "error", "exams"),
     _bind(check_suv_range, "exams", "warning", "exams"),
-    _bind(check_ct_grid, "exams", "error", "exams", files=True),
-    _bind(check_suv_values, "exams", "error", "exams", files=True),
+    _bind_files(check_ct_grid, "exams", "error", "exams"),
+    _bind_files(check_suv_values, "exams", "error", "exams"),
     _bind(check_reader_errors, "readings", "warning", "readings"),
     _bind(check_every_candidate, "findings", "error", "sentences", "findings"),
     _bind(check_duplicates, "findings", "error", "findings"),
     _bind(check_all_localised, "localisations", "error", "findings", "localisations"),
-    _bind(check_files, "localisations", "error", "exams", "localisations", files=True),
+    _named(check_files, "localisations", "error", _run_files),
     _bind(check_suvmax, "localisations", "error", "localisations"),
     _bind(check_slice, "localisations", "error", "localisations"),
     _bind(check_sides, "localisations", "error", "localisations", "findings"),
     _bind(check_ranges, "localisations", "warning", "localisations"),
     _bind(check_border, "localisations", "warning", "localisations"),
     _bind(check_shared_peaks, "localisations", "error", "localisations"),
-    _bind(check_masks, "localisations", "error", "localisations", "exams", files=True),
-    _bind(check_overlaps, "localisations", "error", "localisations", files=True),
+    _bind_files(check_masks, "localisations", "error", "localisations", "exams"),
+    _bind_files(check_overlaps, "localisations", "error", "localisations"),
+    _named(check_identifiers, "identifiers", "warning", _run_identifiers),
     _bind(check_quarantine, "catalog", "error", "quarantine"),
     _bind_drift(check_yield_drift),
     _bind_drift(check_reject_drift),
@@ -465,6 +554,8 @@ CHECKS: tuple[Check, ...] = (
 """Every check of the tables, in the order of the lineage."""
 
 
-def run_checks(home: Path, table: str | None = None) -> list[CheckResult]:
+def run_checks(
+    home: Path, table: str | None = None, settings: QualitySettings = QualitySettings()
+) -> list[CheckResult]:
     """Results of all checks over a home, or of those about one table."""
-    return [check.run(home) for check in CHECKS if table is None or check.table == table]
+    return [check.run(home, settings) for check in CHECKS if table is None or check.table == table]

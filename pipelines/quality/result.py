@@ -22,6 +22,8 @@ class CheckResult:
     sample: pl.DataFrame
     """At most MAX_SAMPLE_ROWS wrong rows, with what is wrong."""
     description: str
+    n_opened: int | None = None
+    """Of a check that opens files: how many it opened; the others are as they were when they were last right."""
 
 
 def result_of(name: str, severity: Severity, description: str, bad: pl.DataFrame, n_checked: int) -> CheckResult:

@@ -17,7 +17,8 @@ LINEAGE = {
     "readings": {"sentences"},
     "findings": {"sentences", "readings"},
     "lesions": {"exams", "findings"},
-    "catalog": {"exams", "sentences", "readings", "findings", "lesions"},
+    "identifiers": {"exam_manifest"},
+    "catalog": {"exams", "sentences", "readings", "findings", "lesions", "identifiers"},
     "dataset_card": {"catalog"},
     "exports": {"catalog"},
     "anatomy": {"exam_manifest", "exams"},
@@ -83,7 +84,11 @@ class TestAutomation:
     def test_has_jobs_schedules_and_sensors(self, defs: dg.Definitions) -> None:
         repository = defs.get_repository_def()
         assert {"observe", "curate", "publish", "train", "evaluate"} <= set(repository.job_names)
-        assert {s.name for s in repository.schedule_defs} == {"nightly_recuration", "weekly_observation"}
+        assert {s.name for s in repository.schedule_defs} == {
+            "nightly_recuration",
+            "weekly_observation",
+            "daily_freshness",
+        }
         assert {s.name for s in repository.sensor_defs} == {"cohort_sensor", "changed_shards"}
 
     def test_runs_no_check_once_a_shard(self, defs: dg.Definitions) -> None:

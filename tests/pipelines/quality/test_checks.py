@@ -1,5 +1,9 @@
 """Every check passes on a good curation and fails on the fault that it is there for."""
 
+import json
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +12,12 @@ import polars as pl
 import pytest
 
 from pipelines import schemas
-from pipelines.imaging.volume import Volume, save_nifti
+from pipelines.catalog import build_catalog
+from pipelines.imaging.volume import Volume, load_nifti, save_nifti
 from pipelines.lake import Lake
 from pipelines.quality import checks
 from pipelines.quality.result import MAX_SAMPLE_ROWS, CheckResult
+from pipelines.quality.settings import QualitySettings
 from pipelines.sharding import shard_of
 
 KEYS = {"exam_id": "E1", "patient_id": "P1", "row_key": "k"}
@@ -94,6 +100,101 @@ def write_mask(
     save_nifti(Volume(array.astype(np.uint8), affine), home / "masks" / "E1" / f"{name}.nii.gz")
 
 
+SETTINGS = QualitySettings()
+
+
+def write_lake(home: Path, **changes: list[dict[str, Any]]) -> None:
+    """The lake of a home: every table with one good row, or with a row for each of the changes."""
+    lake = Lake(home / "lake")
+    for table in (*schemas.SHARDED, "samples"):
+        rows = frame(table, *changes.get(table, []))
+        if table in schemas.SHARDED:
+            lake.write_shard(table, shard_of("P1"), rows, {})
+        else:
+            lake.write_table(table, rows)
+    observe(home, days_ago=1)
+
+
+def observe(home: Path, days_ago: float) -> None:
+    """The cohort as last observed so many days ago."""
+    at = datetime.now(UTC) - timedelta(days=days_ago)
+    (home / "manifest").mkdir(exist_ok=True)
+    observed = {"observed_at": at.isoformat(), "newest_file_at": at.isoformat(), "n_exams": 1}
+    (home / "manifest" / "observed.json").write_text(json.dumps(observed))
+
+
+def quarantine(home: Path) -> None:
+    """A row that breaks its contract."""
+    Lake(home / "lake").write_shard("exams", shard_of("P1"), frame("exams", {"exam_id": "E2", "suv_max": -1.0}), {})
+
+
+def drift(home: Path, outcome: str) -> None:
+    """Two versions of a curation, the second of which rejects what was a lesion for a reason."""
+    names = [{"finding_id": f"E1:{n}", "sentence_id": f"E1:{n}"} for n in range(40)]
+    for reason in ("lesion", outcome):
+        write_lake(home, findings=names, localisations=[n | {"outcome": reason} for n in map(located, names)])
+        build_catalog(home)
+
+
+def located(names: dict[str, Any]) -> dict[str, Any]:
+    return {"finding_id": names["finding_id"]}
+
+
+PROBLEM = {"status": "problem", "problem": "no PET series", "message": "m", "exam_id": "E2"}
+TWICE = [{}, {"finding_id": "E1:b", "sentence_id": "E1:b"}]
+OTHER = {"finding_id": "E1:b", "mask_path": "masks/E1/b.nii.gz", "box_i0": 4, "box_i1": 7, "box_j0": 8, "box_j1": 11}
+OTHER |= {"box_k0": 12, "box_k1": 15}
+
+
+def overlap(home: Path) -> None:
+    """A second lesion on a voxel of the first."""
+    write_mask(home, np.ones((3, 3, 3)), "b", (4, 8, 12))
+    write_lake(home, localisations=[{}, OTHER])
+
+
+def found(home: Path) -> None:
+    """A name in a report."""
+    row = {"exam_id": "E1", "patient_id": "P1", "kind": "name", "n": 1, "is_masked": False}
+    Lake(home / "lake").write_table("identifiers", schemas.frame("identifiers", [row]))
+
+
+def negative(home: Path) -> None:
+    """A volume whose file changed for the worse."""
+    save_nifti(Volume(suv() - 2, AFFINE), home / "volumes" / "E1" / "SUV.nii")
+
+
+BREAK: dict[str, Callable[[Path], Any]] = {
+    "freshness": lambda home: observe(home, days_ago=30),
+    "failed_exams": lambda home: write_lake(home, exams=[PROBLEM | {"problem": "failed"}]),
+    "usable_exams": lambda home: write_lake(home, exams=[PROBLEM]),
+    "reports": lambda home: write_lake(home, exams=[{"report_message": "comes twice"}]),
+    "geometry": lambda home: write_lake(home, exams=[{"spacing_i_mm": 30.0}]),
+    "suv_range": lambda home: write_lake(home, exams=[{"suv_max": 2.0}]),
+    "ct_grid": lambda home: save_nifti(Volume(np.zeros((4, 4, 4)), AFFINE), home / "volumes" / "E1" / "CT.nii"),
+    "suv_values": negative,
+    "reader_errors": lambda home: write_lake(home, readings=[{"error": "timeout"}]),
+    "every_candidate": lambda home: write_lake(home, sentences=[{}, {"sentence_id": "E1:b"}]),
+    "duplicates": lambda home: write_lake(home, findings=TWICE),
+    "all_localised": lambda home: write_lake(home, findings=TWICE),
+    "files": lambda home: (home / "masks" / "E1" / "a.nii.gz").unlink(),
+    "suvmax": lambda home: write_lake(home, localisations=[{"suvmax": 9.0}]),
+    "slice": lambda home: write_lake(home, localisations=[{"slice_k": 20}]),
+    "sides": lambda home: write_lake(home, findings=[{"laterality": "right"}]),
+    "ranges": lambda home: write_lake(home, localisations=[{"stop_reason": "leak"}]),
+    "border": lambda home: write_lake(home, localisations=[{"touches_border": True}]),
+    "shared_peaks": lambda home: write_lake(home, localisations=TWICE_LOCATED),
+    "masks": lambda home: write_mask(home, np.zeros((3, 3, 3))),
+    "overlaps": overlap,
+    "identifiers": found,
+    "quarantine": quarantine,
+    "yield_drift": lambda home: drift(home, "not in the image"),
+    "reject_drift": lambda home: drift(home, "not in the image"),
+    "splits": lambda home: write_lake(home, samples=[{}, {"sample_id": "E1:b", "split": "test"}]),
+    "samples": lambda home: write_lake(home, localisations=[{"outcome": "ambiguous"}]),
+}
+TWICE_LOCATED = [{}, {"finding_id": "E1:b"}]
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """Files of one exam with one lesion."""
@@ -107,13 +208,10 @@ def home(tmp_path: Path) -> Path:
 
 class TestAllChecks:
     def test_good_curation_passes_every_one(self, home: Path) -> None:
-        lake = Lake(home / "lake")
-        for table in schemas.SHARDED:
-            lake.write_shard(table, shard_of("P1"), frame(table), {})
-        lake.write_table("samples", frame("samples"))
+        write_lake(home)
         results = checks.run_checks(home)
         assert [(r.name, r.sample.rows()) for r in results if not r.passed] == []
-        unneeded = ["overlaps", "quarantine", "yield_drift", "reject_drift"]
+        unneeded = ["overlaps", "identifiers", "quarantine", "yield_drift", "reject_drift"]
         assert [r.name for r in results if r.n_checked == 0] == unneeded
 
     def test_empty_curation_passes_every_one(self, tmp_path: Path) -> None:
@@ -131,6 +229,24 @@ class TestAllChecks:
         rows = [{"exam_id": f"E{i}", "status": "problem", "problem": "failed", "message": "m"} for i in range(30)]
         result = checks.check_failed_exams(frame("exams", *rows))
         assert (result.n_bad, result.sample.height) == (30, MAX_SAMPLE_ROWS)
+
+
+class TestEveryCheck:
+    """Each check of the registry, as Dagster runs it, passes on a good home and fails on one broken for it."""
+
+    @pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.name)
+    def test_can_fail(self, home: Path, check: checks.Check) -> None:
+        write_lake(home)
+        assert check.run(home, SETTINGS).passed
+        BREAK[check.name](home)
+        result = check.run(home, SETTINGS)
+        assert not result.passed
+        assert result.n_bad > 0
+        assert result.sample.height > 0
+        assert (result.name, result.severity) == (check.name, check.severity)
+
+    def test_is_broken_here(self) -> None:
+        assert set(BREAK) == {check.name for check in checks.CHECKS}
 
 
 def fails(result: CheckResult, words: str = "") -> bool:
@@ -348,3 +464,84 @@ class TestSamplesAndLake:
     def test_quarantined_row(self) -> None:
         row = {"table": "exams", "shard": "03", "rules": "suv_max|min", "exam_id": "E1", "row_json": "{}"}
         assert fails(checks.check_quarantine(schemas.frame("quarantine", [row])), "suv_max|min")
+
+    def test_identifiers_that_are_put_up_with(self, home: Path) -> None:
+        found(home)
+        table = Lake(home / "lake").read_table("identifiers")
+        assert fails(checks.check_identifiers(table), "name")
+        assert checks.check_identifiers(table, most=1).passed
+
+
+class TestLooks:
+    """Checks that open files open what changed since they were last right, and nothing else."""
+
+    OPENING = ("ct_grid", "suv_values", "masks", "overlaps")
+
+    @pytest.fixture
+    def opened(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """Names of the files that are opened from here on."""
+        write_mask(home, np.ones((3, 3, 3)), "b", (4, 8, 12))
+        write_mask(home, np.ones((3, 3, 3)), "a")
+        write_lake(home, localisations=[{}, OTHER | {"peak_i": 5, "peak_j": 9, "peak_k": 13, "shares_with": None}])
+        names: list[str] = []
+
+        def load(path: Path) -> Volume:
+            names.append(path.name)
+            return load_nifti(path)
+
+        monkeypatch.setattr(checks, "load_nifti", load)
+        monkeypatch.setattr(checks, "load_mask", load)
+        return names
+
+    def run(self, home: Path, **settings: Any) -> dict[str, checks.CheckResult]:
+        results = checks.run_checks(home, settings=QualitySettings(**settings))
+        return {r.name: r for r in results if r.name in self.OPENING}
+
+    def test_a_second_run_opens_none_that_was_right(self, home: Path, opened: list[str]) -> None:
+        write_lake(home)
+        first = self.run(home)
+        assert sorted(set(opened)) == ["CT.nii", "SUV.nii", "a.nii.gz"]
+        opened.clear()
+        second = self.run(home)
+        assert opened == []
+        assert [r.n_opened for r in second.values()] == [0, 0, 0, 0]
+        assert [r.n_checked for r in second.values()] == [r.n_checked for r in first.values()]
+
+    def test_what_is_wrong_is_opened_and_told_every_time(self, home: Path, opened: list[str]) -> None:
+        first = self.run(home)
+        again = self.run(home)
+        assert not first["overlaps"].passed
+        assert again["overlaps"].sample.rows() == first["overlaps"].sample.rows()
+        assert again["overlaps"].n_opened == 1
+
+    def test_a_file_damaged_later_is_found(self, home: Path, opened: list[str]) -> None:
+        write_lake(home)
+        assert self.run(home)["suv_values"].passed
+        path = home / "volumes" / "E1" / "SUV.nii"
+        before = path.stat()
+        data = bytearray(path.read_bytes())
+        data[-4:] = np.float32(-9).tobytes()
+        path.write_bytes(bytes(data))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+        assert path.stat().st_size == before.st_size
+        opened.clear()
+        assert fails(self.run(home)["suv_values"], "negative SUV -9")
+        assert "CT.nii" in opened  # Its grid is compared with the PET's, which changed.
+
+    def test_a_row_that_changed_is_looked_at_again(self, home: Path, opened: list[str]) -> None:
+        write_lake(home)
+        self.run(home)
+        write_lake(home, localisations=[{"suvmax": 7.5}])
+        assert fails(self.run(home)["masks"], "8.00 SUV, row says 7.50")
+
+    def test_everything_is_opened_again_on_demand(self, home: Path, opened: list[str]) -> None:
+        write_lake(home)
+        self.run(home)
+        assert [r.n_opened for r in self.run(home, reopen_all=True).values()] == [1, 1, 1, 0]
+
+    def test_a_damaged_memory_costs_one_look(self, home: Path, opened: list[str]) -> None:
+        write_lake(home)
+        self.run(home)
+        (home / "checked" / "masks.parquet").write_bytes(b"PAR1")
+        assert self.run(home)["masks"].n_opened == 1
+        assert self.run(home)["masks"].n_opened == 0
