@@ -60,7 +60,7 @@ _CODE = r"[A-Za-z]{0,5}[-\s]?\d(?:[-\s]?[A-Za-z0-9]){3,19}"
 _NUMBERED = {
     "mrn": re.compile(
         rf"\b(?:MRN|M\.R\.N\.?|MR\s?(?:#|no\b\.?|number\b)|medical\s+record(?:\s+(?:no\.?|number|num|id))?"
-        rf"|(?:patient|pt|hospital|chart|unit|person|health\s+card)\.?\s+(?:id(?:entifier)?|no\.?|number|#)|NHS(?:\s+(?:no\.?|number))?)"
+        rf"|(?:patient|pt|hospital|chart|unit|person|record|health\s+card)\.?\s+(?:id(?:entifier)?|no\.?|number|#)|NHS(?:\s+(?:no\.?|number))?)"
         rf"(?:\s+(?:is|of))?[\s:#=.]{{0,4}}(?P<value>{_CODE})",
         re.IGNORECASE,
     ),

@@ -74,7 +74,8 @@ def read_reviews(source: Path | Iterable[Path], known_finding_ids: Collection[st
     taken.
     """
     if isinstance(source, Path):
-        files = sorted(source.glob("*.csv")) if source.is_dir() else [source]
+        # A folder that nobody saved an answer to yet is not there, and holds no files.
+        files = [source] if source.suffix.lower() == ".csv" else sorted(source.glob("*.csv"))
     else:
         files = sorted(source)
     problems: list[ReviewProblem] = []

@@ -1,0 +1,163 @@
+"""No identifier reaches what is written: an exam whose header and report are full of them, through curation, review
+and Dagster's own storage, and every file that is there afterwards read through.
+"""
+
+import csv
+import gzip
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pydicom
+import pytest
+
+from assets.definitions import build_defs
+from assets.resources import COHORT_SETTINGS_NAME, Workspace
+from pipelines.catalog import connect
+from pipelines.privacy.gate import Pseudonyms
+from pipelines.sharding import shard_name, shard_of
+
+KEY = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
+HEADER = {
+    "PatientName": "Quasimodo^Esmeralda^Q",
+    "PatientID": "HDR-556677",
+    "OtherPatientIDs": "OLD-998811",
+    "PatientBirthDate": "19330417",
+    "PatientAddress": "17 Rue Gringoire",
+    "PatientTelephoneNumbers": "608-555-0199",
+    "AccessionNumber": "ACC7766554",
+    "StudyID": "STUDY8812",
+    "ReferringPhysicianName": "Frollo^Claude",
+    "OperatorsName": "Phoebus^Captain",
+    "InstitutionName": "Notre-Dame Infirmary",
+    "StationName": "STATION4711",
+    "DeviceSerialNumber": "SER-313373",
+    "StudyDate": "20190611",
+    "PatientComments": "knows Djali",
+}
+# Parts of them, as a text would show them.
+IN_HEADER = ["quasimodo", "esmeralda", "hdr-556677", "old-998811", "19330417", "gringoire", "608-555-0199"]
+IN_HEADER += ["acc7766554", "study8812", "frollo", "phoebus", "notre-dame", "station4711", "ser-313373", "djali"]
+IN_REPORT = ["jehan", "moulin", "4455667", "555-1234", "06/11/2019", "rec-0099"]
+IDS = ["exam-8842", "mrn-31415"]
+
+
+@pytest.fixture(scope="module")
+def cohort(small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One DICOM exam of the phantom, its header and report full of identifiers."""
+    folder = tmp_path_factory.mktemp("identified") / "cohort"
+    rows = pl.read_csv(small_cohort / "reports.csv", infer_schema=False)
+    with_pet = {
+        p.relative_to(small_cohort / "exams").parts[0]
+        for p in (small_cohort / "exams").rglob("*.dcm")
+        if p.stat().st_size
+    }
+    source = next(e for e in rows["exam_id"] if e in with_pet and "SUV" in rows.filter(exam_id=e)["findings"][0])
+    shutil.copytree(small_cohort / "exams" / source, folder / "exams" / "EXAM-8842")
+    for path in (folder / "exams").rglob("*.dcm"):
+        dataset = pydicom.dcmread(path)
+        for keyword, value in HEADER.items():
+            setattr(dataset, keyword, value)
+        dataset.SeriesDescription = f"{dataset.get('SeriesDescription', '')} QUASIMODO_ESMERALDA HDR-556677 WB"
+        dataset.save_as(path)
+    report = rows.filter(exam_id=source)["findings"][0]
+    report += " Discussed with Dr. Jehan Moulin (608-555-1234) on 06/11/2019, MRN 4455667. Patient MRN-31415, record number REC-0099."
+    with (folder / "reports.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [
+                ["exam_id", "patient_id", "findings"],
+                ["EXAM-8842", "MRN-31415", report.replace("REC-0099", "ID REC-0099")],
+            ]
+        )
+    return folder
+
+
+def curate(cohort: Path, home: Path, patient: str) -> None:
+    """Observes, curates the one shard, publishes and reviews, on a Dagster instance whose storage is in the home."""
+    workspace = Workspace(cohort=str(cohort), home=str(home))
+    defs = build_defs(workspace)
+    (home / "dagster").mkdir(parents=True)
+    quiet = {"telemetry": {"enabled": False}}
+    with dg.DagsterInstance.local_temp(str(home / "dagster"), overrides=quiet) as instance:
+        for name, shard in (
+            ("observe", None),
+            ("curate", shard_name(shard_of(patient))),
+            ("publish", None),
+            ("review", None),
+        ):
+            assert defs.resolve_job_def(name).execute_in_process(instance=instance, partition_key=shard).success
+
+
+def texts(folder: Path) -> Iterator[tuple[str, str]]:
+    """(path, text in lower case) of every file: Parquet as its values, compressed files as what they hold."""
+    for path in sorted(folder.rglob("*")):
+        yield str(path), path.name.lower()
+        if path.is_symlink() or not path.is_file():
+            continue
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        text = data.decode("latin-1")
+        if path.suffix == ".parquet":
+            text += json.dumps(pl.read_parquet(path, glob=False).to_dicts(), default=str, ensure_ascii=False)
+        # Also as UTF-16, the other way in which a text could lie in a file.
+        yield str(path), (text + data.decode("utf-16-le", "ignore")).lower()
+
+
+def leaks(folder: Path, words: list[str]) -> list[tuple[str, str]]:
+    return [(path, word) for path, text in texts(folder) for word in words if word in text]
+
+
+@pytest.mark.slow
+class TestWithTheSwitchesOff:
+    @pytest.fixture(scope="class")
+    def home(self, cohort: Path) -> Path:
+        home = cohort.parent / "plain"
+        curate(cohort, home, "MRN-31415")
+        return home
+
+    def test_no_identifier_of_the_header_is_in_any_file(self, home: Path) -> None:
+        assert leaks(home, IN_HEADER) == []
+
+    def test_the_exam_is_used_and_its_description_kept_without_them(self, home: Path) -> None:
+        with connect(home) as con:
+            rows = con.sql("select status, series_description from exams").fetchall()
+        assert [status for status, _ in rows] == ["ok"]
+        assert "[removed]" in rows[0][1]
+        assert "WB" in rows[0][1]
+
+    def test_identifiers_of_the_report_are_counted_in_the_catalog(self, home: Path) -> None:
+        with connect(home) as con:
+            rows = con.sql("select kind, n, is_masked from identifiers order by kind").fetchall()
+        assert {kind for kind, _, _ in rows} >= {"date", "mrn", "name", "phone", "record id"}
+        assert not any(masked for *_, masked in rows)
+
+
+@pytest.mark.slow
+class TestWithTheSwitchesOn:
+    @pytest.fixture(scope="class")
+    def home(self, cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        masked = tmp_path_factory.mktemp("masked")
+        shutil.copytree(cohort, masked / "cohort")
+        (masked / "cohort" / COHORT_SETTINGS_NAME).write_text("[privacy]\nmask_reports = true\nhash_ids = true\n")
+        (masked / "key").write_text(KEY)
+        os.environ["PETAR_ID_KEY_FILE"] = str(masked / "key")
+        try:
+            curate(masked / "cohort", masked / "home", Pseudonyms(KEY.encode()).patient("MRN-31415"))
+        finally:
+            del os.environ["PETAR_ID_KEY_FILE"]
+        return masked / "home"
+
+    def test_no_identifier_and_no_id_is_in_any_file_or_path(self, home: Path) -> None:
+        assert leaks(home, [*IN_HEADER, *IN_REPORT, *IDS]) == []
+
+    def test_the_key_is_in_no_file(self, home: Path) -> None:
+        assert leaks(home, [KEY]) == []
+
+    def test_lesions_are_those_of_the_plain_curation(self, home: Path, cohort: Path) -> None:
+        """The same ones, found on the same slices with the same measures, under other names."""
+        measured = "select slice, suvmax_reported, suvmax, mtv_ml from lesions order by all"
+        with connect(home) as con, connect(cohort.parent / "plain") as plain:
+            assert con.sql(measured).fetchall() == plain.sql(measured).fetchall() != []

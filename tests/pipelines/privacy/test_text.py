@@ -1,0 +1,121 @@
+"""Identifiers in report text: found where they stand, hidden without moving a character or changing what is read."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from pipelines.privacy.text import Identifier, clean, counts_of, mask, scan
+from pipelines.reports.readers import RulesReader
+from pipelines.reports.sentences import split_report
+
+LABELLED = Path(__file__).parents[3] / "pipelines" / "reports" / "labelled_sentences.csv"
+
+
+def found(text: str, *known: str) -> list[tuple[str, str]]:
+    return [(i.kind, text[i.start : i.end]) for i in scan(text, known)]
+
+
+class TestScan:
+    @pytest.mark.parametrize(
+        ("text", "kind", "value"),
+        [
+            ("Discussed with Dr. John A. Smith today.", "name", "John A. Smith"),
+            ("Discussed with Smith at 10:30.", "name", "Smith"),
+            ("Mrs Anna Maria van der Berg was scanned.", "name", "Anna Maria van der Berg"),
+            ("Patient: SMITH, JOHN", "name", "SMITH, JOHN"),
+            ("Patient Name: DOE^JANE^M", "name", "DOE^JANE^M"),
+            ("Electronically signed by Jane Q. Doe, M.D.", "name", "Jane Q. Doe"),
+            ("Jane Roe, MD has read this.", "name", "Jane Roe"),
+            ("Referring physician: Alan Turing", "name", "Alan Turing"),
+            ("Robert Johnson has a nodule.", "name", "Robert Johnson"),
+            ("MRN: 12345678.", "mrn", "12345678"),
+            ("Medical record number 00-123-456", "mrn", "00-123-456"),
+            ("Patient ID AB12345", "mrn", "AB12345"),
+            ("Accession # CT-1234567.", "accession", "CT-1234567"),
+            ("SSN 123-45-6789", "ssn", "123-45-6789"),
+            ("call 608-555-1234 now", "phone", "608-555-1234"),
+            ("at (608) 555-1234.", "phone", "(608) 555-1234"),
+            ("pager 4567.", "phone", "4567"),
+            ("call +49 30 1234 5678", "phone", "+49 30 1234 5678"),
+            ("Email jdoe@hospital.org.", "email", "jdoe@hospital.org"),
+            ("see https://hospital.org/x?id=3", "url", "https://hospital.org/x?id=3"),
+            ("lives at 123 Main Street, Madison, WI 53792.", "address", "123 Main Street, Madison, WI 53792"),
+            ("Compared to 03/14/2023.", "date", "03/14/2023"),
+            ("on 2024-01-05", "date", "2024-01-05"),
+            ("of 14.03.2022", "date", "14.03.2022"),
+            ("12-Feb-2021", "date", "12-Feb-2021"),
+            ("January 5, 2024", "date", "January 5, 2024"),
+            ("in March 2018", "date", "March 2018"),
+            ("the 3rd of May", "date", "3rd of May"),
+            ("CT 20230314", "date", "20230314"),
+            ("prior exam dated 3/14 shows", "date", "3/14"),
+            ("A 94-year-old man", "age", "94"),
+            ("Study 1.2.840.113619.2.55.3.604688119", "uid", "1.2.840.113619.2.55.3.604688119"),
+        ],
+    )
+    def test_finds(self, text: str, kind: str, value: str) -> None:
+        assert found(text) == [(kind, value)]
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "Left lung nodule, SUV max 12.3, slice 145, 1.2 x 0.8 cm.",
+            "Node on image 12/230 (series 4/image 123), SUV 3.14.",
+            "Images 3/14/23 show a node.",
+            "Deauville score improved from 4/5 to 2/5; T11/12 vertebra; segment 4/8.",
+            "MR brain, MS patient, Hodgkin lymphoma, Virchow node, Baker cyst.",
+            "A 56-year-old man. May represent 3 nodes. Chart 3, patient number 5.",
+            "Patient Preparation: fasting. Radiologist: Unchanged. Name: None.",
+            "Compared to the prior MR. Left Lower Lobe: none. In 2019 there was none.",
+            "Injected 12.4 mCi, glucose 101 mg/dL, 62 minutes uptake, 70.3 kg.",
+        ],
+    )
+    def test_leaves_what_measures_and_what_names_anatomy(self, text: str) -> None:
+        assert found(text) == []
+
+    def test_leaves_every_labelled_sentence_but_its_dates(self) -> None:
+        sentences = pl.read_csv(LABELLED, infer_schema=False)["sentence"]
+        assert {kind for s in sentences for kind, _ in found(s)} <= {"date"}
+
+    def test_finds_the_ids_of_the_report_wherever_they_stand(self) -> None:
+        assert found("Exam PT-0042 of p17x.", "PT-0042", "P17X") == [("record id", "PT-0042"), ("record id", "p17x")]
+
+    def test_of_ids_without_digits_or_within_words_none(self) -> None:
+        assert found("the phantom of 100421", "phantom", "0042") == []
+
+    def test_counts_by_kind(self) -> None:
+        assert counts_of(scan("Dr. Roe and Dr. Doe on 1/2/2020")) == {"date": 1, "name": 2}
+
+
+class TestMask:
+    def test_keeps_length_and_shape(self) -> None:
+        text = "Dr. John O'Neil on March 14, 2023 and 3/14/23, MRN AB-12345, j.d@x.org."
+        assert clean(text) == "Dr. Xxxx X'Xxxx on March 00, 2023 and 0/00/00, MRN XX-00000, x.x@x.xxx."
+
+    def test_leaves_the_rest_at_its_place(self) -> None:
+        assert mask("a Smith b", [Identifier("name", 2, 7)]) == "a Xxxxx b"
+
+    def test_hidden_texts_hold_nothing_more_to_hide_but_the_shapes(self) -> None:
+        hidden = clean("Dated 03/14/2023, MRN 12345678, call 608-555-1234, 123 Main Street, Jane Roe, MD")
+        assert not any(word in hidden for word in ("14", "1234", "Main", "Roe", "555"))
+
+    def test_changes_nothing_that_is_read(self) -> None:
+        """Spans, slices and SUVs of every labelled sentence among identifiers are those without a mask."""
+        before = "Discussed with Dr. John Smith (608-555-1234) on 03/14/2023, MRN 1234567. "
+        after = " Comparison: PET/CT of January 5, 2021. Signed by Jane Doe, MD."
+        reader = RulesReader()
+        for sentence in pl.read_csv(LABELLED, infer_schema=False)["sentence"]:
+            report = before + sentence + after
+            plain, hidden = split_report("E", report), split_report("E", clean(report))
+            assert [(s.start, s.end, s.is_candidate) for s in hidden] == [
+                (s.start, s.end, s.is_candidate) for s in plain
+            ], sentence
+            read = [
+                [
+                    (r.slice, r.suvmax, r.is_current, r.n_lesions)
+                    for r in reader.read([s for s in units if s.is_candidate])
+                ]
+                for units in (plain, hidden)
+            ]
+            assert read[0] == read[1], sentence
