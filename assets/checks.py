@@ -18,7 +18,7 @@ from assets.training import samples
 from pipelines.quality.checks import CHECKS as QUALITY_CHECKS
 from pipelines.quality.checks import Check
 
-_ASSETS = {
+_ASSETS: dict[str, dg.AssetsDefinition | dg.SourceAsset] = {
     "exam_manifest": exam_manifest,
     "identifiers": identifiers,
     "exams": exams,

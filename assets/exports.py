@@ -21,7 +21,7 @@ from pipelines.hashing import hash_of
 def exports(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
     """A folder an exam under PETAR_HOME/exports: a label map, a DICOM SEG where it came as DICOM, their table."""
     home, settings = workspace.paths, workspace.settings().exports
-    summary = export_lesions(home, workspace.cohort_folder / "exams", settings, context.log)
+    summary = export_lesions(home, workspace.exams_folder, settings, context.log)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(hash_of(curation_version(home), settings.to_dict(), sorted(summary.failed))),
         metadata={

@@ -40,6 +40,11 @@ class Workspace(dg.ConfigurableResource):
         """The input folder."""
         return Path(self.cohort)
 
+    @property
+    def exams_folder(self) -> Path:
+        """Folder with one folder an exam, named as the exam is in the lake."""
+        return self.paths.links if self.settings().privacy.hash_ids else self.cohort_folder / "exams"
+
     def settings(self) -> ProjectSettings:
         """Parameters of the project, read anew for every run so that an edited file counts at once.
 

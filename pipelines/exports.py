@@ -54,6 +54,10 @@ class ExportSettings:
 
     nifti: bool = True
     dicom_seg: bool = True
+    keep_identity: bool = False
+    """Whether a SEG names the patient as its series does, for an archive to file it; else only the series' UIDs tie
+    it to them.
+    """
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain values, for hashing."""
@@ -100,13 +104,13 @@ def export_lesions(
         with_seg = settings.dicom_seg and exam["source"] == "dicom"
         segs += with_seg
         wanted = [_CSV] + [_NIFTI] * settings.nifti + [_SEG] * with_seg
-        key = hash_of(LOGIC_VERSION, wanted, exam["row_key"], own.to_dicts())
+        key = hash_of(LOGIC_VERSION, wanted, settings.keep_identity, exam["row_key"], own.to_dicts())
         if _stamped(folder) == key and all((folder / name).is_file() for name in wanted):
             reused += 1
             continue
         try:
             shutil.rmtree(folder, ignore_errors=True)
-            _write(home, exams_folder / exam_id, exam, own, folder, wanted)
+            _write(home, exams_folder / exam_id, exam, own, folder, wanted, settings.keep_identity)
             atomic.write_bytes(folder / _STAMP, json.dumps({"key": key}).encode())
             exported += 1
         except Exception as error:
@@ -117,7 +121,13 @@ def export_lesions(
 
 
 def _write(
-    home: Home, exam_folder: Path, exam: Mapping[str, Any], own: pl.DataFrame, folder: Path, wanted: list[str]
+    home: Home,
+    exam_folder: Path,
+    exam: Mapping[str, Any],
+    own: pl.DataFrame,
+    folder: Path,
+    wanted: list[str],
+    keep_identity: bool,
 ) -> None:
     rows = own.to_dicts()
     items = [
@@ -127,7 +137,7 @@ def _write(
     if _NIFTI in wanted:
         export_nifti(items, load_nifti(home.root / exam["suv_path"]), folder / _NIFTI)
     if _SEG in wanted:
-        export_dicom_seg(items, exam_folder, folder / _SEG)
+        export_dicom_seg(items, exam_folder, folder / _SEG, keep_identity=keep_identity)
     table = own.select(_COLUMNS).with_columns(
         label=pl.int_range(1, own.height + 1), name=pl.Series([item.label for item in items], dtype=pl.String)
     )

@@ -125,8 +125,8 @@ def read_exam(folder: Path | str, exam_id: str, settings: ExamSettings = ExamSet
         ) from None
     except Exception as error:
         raise RuntimeError(hidden(f"{type(error).__name__}: {error}")).with_traceback(error.__traceback__) from None
-    texts = {name: value for name, value in exam.facts.to_row().items() if isinstance(value, str)}
-    return replace(exam, facts=replace(exam.facts, **{name: hidden(value) for name, value in texts.items()}))
+    texts: dict[str, Any] = {n: hidden(value) for n, value in exam.facts.to_row().items() if isinstance(value, str)}
+    return replace(exam, facts=replace(exam.facts, **texts))
 
 
 def _read_exam(folder: Path, exam_id: str, settings: ExamSettings, seen: list[Series]) -> Exam:

@@ -18,8 +18,9 @@ from pipelines.imaging.masks import load_mask, place_mask
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, save_nifti
 from pipelines.outcomes import ExamProblem
+from pipelines.privacy.header import header_identifiers, remove_identity
 
-LOGIC_VERSION = "export-1"
+LOGIC_VERSION = "export-2"
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,13 @@ def export_nifti(lesions: Sequence[ExportLesion], grid: Volume, path: Path) -> P
     return save_nifti(Volume(labels, grid.affine), path)
 
 
-def export_dicom_seg(lesions: Sequence[ExportLesion], exam_folder: Path, path: Path) -> Path:
+def export_dicom_seg(
+    lesions: Sequence[ExportLesion], exam_folder: Path, path: Path, *, keep_identity: bool = False
+) -> Path:
     """The path of a DICOM SEG with a segment a lesion, on the slices of the exam's PET series, which it refers to.
+
+    It says nothing of who the patient is (only the series' UIDs tie it to it) unless `keep_identity`: an archive files
+    a SEG under its patient.
 
     Raises ValueError where there is no lesion, ExamError(NO_PET) where the exam is no DICOM: a SEG needs the series.
     """
@@ -53,7 +59,12 @@ def export_dicom_seg(lesions: Sequence[ExportLesion], exam_folder: Path, path: P
     if not any(s.modality == "PT" for s in series):
         raise ExamError(ExamProblem.NO_PET, f"{exam_folder.name} has no DICOM PET to refer to: export NIfTI")
     stack = stack_of(pick_pet(series).series)
-    sources = [_complete(pydicom.dcmread(p)) for p in stack.paths]
+    sources = [pydicom.dcmread(p) for p in stack.paths]
+    identifiers = header_identifiers([sources])
+    for source in sources:
+        if not keep_identity:
+            remove_identity(source, identifiers)
+        _complete(source)
     rows, columns = int(sources[0].Rows), int(sources[0].Columns)
     # Masks are in RAS+, the slices of the series as they are stored: the affine says which voxel is which.
     stored = Volume(np.broadcast_to(np.uint8(0), (columns, rows, len(sources))), stack.affine)
@@ -115,12 +126,11 @@ MAY_BE_EMPTY = (
 )
 
 
-def _complete(dataset: pydicom.FileDataset) -> pydicom.FileDataset:
-    """The dataset with the attributes that a SEG repeats and that de-identification may have removed, as empty ones."""
+def _complete(dataset: pydicom.FileDataset) -> None:
+    """Gives the dataset, empty, the attributes that a SEG repeats and that de-identification may have removed."""
     for keyword in MAY_BE_EMPTY:
         if keyword not in dataset:
             setattr(dataset, keyword, "")
-    return dataset
 
 
 def _as_stored(whole: Volume, stored: Volume) -> np.ndarray:

@@ -84,6 +84,33 @@ def _parts(value: str, *, is_name: bool) -> set[str]:
     return {value, *re.split(r"[\^=\s,.]+", value)} if is_name else {value}
 
 
+_OF_THE_PATIENT = ("Patient", "OtherPatient", "Responsible", "Ethnic", "Issuer", "ClinicalTrial")
+_OF_THE_GEOMETRY = (
+    "PatientPosition",
+    "PatientOrientation",
+    "PatientOrientationCodeSequence",
+    "PatientOrientationModifierCodeSequence",
+)
+_TEXTS = ("LO", "LT", "SH", "ST", "UC", "UT")
+
+
+def remove_identity(dataset: Any, identifiers: Iterable[str]) -> None:
+    """Takes out of a DICOM dataset, in place, who the patient is, the people, places, numbers, dates and times around
+    the exam, and private attributes; texts are scrubbed. UIDs stay, for they are what ties objects of an exam together.
+    """
+    identifiers = frozenset(identifiers)
+    for element in list(dataset):
+        keyword = element.keyword
+        of_the_patient = keyword.startswith(_OF_THE_PATIENT) and keyword not in _OF_THE_GEOMETRY
+        if element.tag.is_private or element.VR in ("PN", "DA", "DT", "TM") or keyword in _KEYWORDS or of_the_patient:
+            del dataset[element.tag]
+        elif element.VR == "SQ":
+            for item in element.value or ():
+                remove_identity(item, identifiers)
+        elif element.VR in _TEXTS and isinstance(element.value, str):
+            element.value = scrub(element.value, identifiers)
+
+
 def scrub(text: str, identifiers: Iterable[str]) -> str:
     """The text without any of the identifiers, UIDs, and whatever report text is masked for."""
     known = sorted((i for i in identifiers if i), key=len, reverse=True)

@@ -61,12 +61,12 @@ _NUMBERED = {
     "mrn": re.compile(
         rf"\b(?:MRN|M\.R\.N\.?|MR\s?(?:#|no\b\.?|number\b)|medical\s+record(?:\s+(?:no\.?|number|num|id))?"
         rf"|(?:patient|pt|hospital|chart|unit|person|record|health\s+card)\.?\s+(?:id(?:entifier)?|no\.?|number|#)|NHS(?:\s+(?:no\.?|number))?)"
-        rf"(?:\s+(?:is|of))?[\s:#=.]{{0,4}}(?P<value>{_CODE})",
+        rf"(?:\s+(?:is|of|id))?[\s:#=.-]{{0,4}}(?P<value>{_CODE})",
         re.IGNORECASE,
     ),
     "accession": re.compile(
         rf"\b(?:accession(?:\s+(?:no\.?|number|num|id))?|acc\s?(?:#|no\.?|num\b|number\b)|(?:exam|study|order|visit"
-        rf"|encounter|account|case|requisition)\s+(?:id(?:entifier)?|no\.?|number|#))(?:\s+(?:is|of))?[\s:#=.]{{0,4}}"
+        rf"|encounter|account|case|requisition)\s+(?:id(?:entifier)?|no\.?|number|#))(?:\s+(?:is|of|id))?[\s:#=.-]{{0,4}}"
         rf"(?P<value>{_CODE})",
         re.IGNORECASE,
     ),

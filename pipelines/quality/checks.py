@@ -17,8 +17,8 @@ import numpy as np
 import polars as pl
 
 from pipelines.catalog import VERSIONS_NAME, read_history
-from pipelines.home import lake_of
 from pipelines.cohort import read_observation
+from pipelines.home import lake_of
 from pipelines.imaging.masks import load_mask
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti
