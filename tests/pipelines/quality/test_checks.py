@@ -106,7 +106,7 @@ SETTINGS = QualitySettings()
 def write_lake(home: Path, **changes: list[dict[str, Any]]) -> None:
     """The lake of a home: every table with one good row, or with a row for each of the changes."""
     lake = Lake(home / "lake")
-    for table in (*schemas.SHARDED, "samples"):
+    for table in MAKERS:
         rows = frame(table, *changes.get(table, []))
         if table in schemas.SHARDED:
             lake.write_shard(table, shard_of("P1"), rows, {})
