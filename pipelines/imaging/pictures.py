@@ -32,6 +32,7 @@ LUNG_HU = (-1350.0, 150.0)
 
 INK = "#1a1a1a"
 OUTLINE = "#e6194b"
+_SUV_WORDS = f"SUV {SUV_WINDOW[0]:.0f} to {SUV_WINDOW[1]:.0f}"
 OUTLINE_ON_FUSION = "#00d5e8"
 ON_DARK = "#ffd84d"
 SECOND = "#0b6fa4"
@@ -212,14 +213,14 @@ def lesion_figure(
     measures: Mapping[str, float | str | None] | None = None,
     slice_k: int | None = None,
     mip: Mip | None = None,
+    near_k: int | None = None,
 ) -> bytes:
     """PNG of one finding: both MIPs, and at its hottest slice the axial PET, CT and fusion, whole and magnified.
 
     `suv` and `mask` (a box of the same grid) are in RAS+ order; a `ct` on another grid is resampled. Without a
-    mask, as of a rejected
-    finding, `slice_k` says which slice is shown, whole. `measures` are printed as "name value"; None values are
-    printed as a dash.
-    `mip` saves projecting again where several findings of one exam are drawn.
+    mask, as of a rejected finding, `slice_k` says which slice is shown, whole, and `near_k` which one below it: the
+    nearest that holds what the report measured. `measures` are printed as "name value"; None values are printed as a
+    dash. `mip` saves projecting again where several findings of one exam are drawn.
     """
     mip = mip or mip_of(suv)
     peak = _peak(suv, mask) if mask is not None else None
@@ -228,7 +229,8 @@ def lesion_figure(
         if peak is not None
         else (suv.shape[2] // 2 if slice_k is None else int(np.clip(slice_k, 0, suv.shape[2] - 1)))
     )
-    rows = 2 if peak is not None else 1
+    near_k = None if peak is not None or near_k == k else near_k
+    rows = 2 if peak is not None or near_k is not None else 1
     names = ("PET", "CT", "PET/CT") if ct is not None else ("PET",)
     has_text = bool(sentence or measures)
     # Both projections on one scale, in a column of at most 3.8 x 5.1 inches.
@@ -249,8 +251,8 @@ def lesion_figure(
     )
     height = (k + 0.5) * suv.spacing_mm[2]
     views = (
-        ("coronal MIP", mip.coronal, mip.coronal_extent_mm, 1, "RL"),
-        ("sagittal", mip.sagittal, mip.sagittal_extent_mm, 0, "AP"),
+        (f"coronal MIP, {_SUV_WORDS}", mip.coronal, mip.coronal_extent_mm, 1, "RL"),
+        ("sagittal MIP", mip.sagittal, mip.sagittal_extent_mm, 0, "AP"),
     )
     for column, (title, image, extent, axis, sides) in enumerate(views):
         view = figure.add_subplot(grid[:, column])
@@ -258,36 +260,47 @@ def lesion_figure(
         if mask is not None:
             _outline_projection(view, suv, mask, axis)
         view.axhline(height, color=SECOND, linewidth=0.8, linestyle=(0, (5, 4)))
+        if near_k is not None:
+            view.axhline((near_k + 0.5) * suv.spacing_mm[2], color=OUTLINE, linewidth=0.8, linestyle=(0, (1, 3)))
         _letters(view, sides[0], sides[1], "H", "F")
         view.set_title(title, fontsize=9, color=INK)
         if column == 0:
             _scale_bar(view, 100.0)
-    planes = _axial(suv, ct, mask, k)
     for row in range(rows):
+        shown_k = near_k if row == 1 and near_k is not None else k
+        planes = _axial(suv, ct, mask, shown_k)
+        is_zoomed = row == 1 and peak is not None
         for column, name in enumerate(names):
             ax = figure.add_subplot(grid[row, column + 2])
             _draw_axial(ax, name, planes)
             if mask is not None:
                 _outline_slice(ax, suv, mask, k, OUTLINE_ON_FUSION if name == "PET/CT" else OUTLINE)
-            if row == 1 and peak is not None:
+            if is_zoomed and peak is not None:
                 _zoom(ax, suv, peak)
             else:
                 ax.set_xlim(mip.coronal_extent_mm[:2])
                 ax.set_ylim(mip.sagittal_extent_mm[1::-1])
             color = INK if name == "PET" else ON_DARK
             _letters(ax, "R", "L", "A", "P", color=color, size=9)
-            _scale_bar(ax, 20.0 if row == 1 else 100.0, color=color)
-            if row == 0:
-                number = suv.shape[2] - k
-                ax.set_title(f"{name}, slice {number}" if column == 0 else name, fontsize=9, color=INK)
+            _scale_bar(ax, 20.0 if is_zoomed else 100.0, color=color)
+            if not is_zoomed:
+                titles = {"CT": f"CT, {planes.window_hu[0]:.0f} to {planes.window_hu[1]:.0f} HU"}
+                titles["PET"] = f"{'nearest: ' * row}PET, slice {suv.shape[2] - shown_k} from the head"
+                ax.set_title(titles.get(name, name), fontsize=9, color=INK)
     _caption(figure, sentence, measures or {})
     return png_bytes(figure)
 
 
-def thumbnail(suv: Volume, mask: Volume | None = None, slice_k: int | None = None) -> bytes:
-    """PNG of 132 x 132 pixels: 12 cm of the axial PET around a lesion with its contour, or a whole slice without."""
+def thumbnail(suv: Volume, mask: Volume | None = None, slice_k: int | None = None, mip: Mip | None = None) -> bytes:
+    """PNG of 132 x 132 pixels: 12 cm of the axial PET around a lesion with its contour, a whole slice without one, or
+    the coronal MIP where no slice is known either.
+    """
     figure = Figure(figsize=(1.32, 1.32), dpi=100)
     ax = figure.add_axes((0, 0, 1, 1))
+    if mask is None and slice_k is None:
+        mip = mip or mip_of(suv)
+        _show(ax, mip.coronal, mip.coronal_extent_mm)
+        return png_bytes(figure)
     peak = _peak(suv, mask) if mask is not None else None
     k = peak[2] if peak is not None else int(np.clip(slice_k or 0, 0, suv.shape[2] - 1))
     _draw_axial(ax, "PET", _axial(suv, None, mask, k))

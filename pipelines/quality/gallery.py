@@ -19,13 +19,13 @@ import numpy as np
 import polars as pl
 
 from pipelines import atomic, schemas
-from pipelines.imaging.pictures import Mip, lesion_figure, mip_of, thumbnail
+from pipelines.imaging.pictures import Mip, lesion_figure, mip_figure, mip_of, thumbnail
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti
 from pipelines.outcomes import Outcome
 from pipelines.quality.checks import CheckResult
 
-PICTURE_VERSION = "1"
+PICTURE_VERSION = "2"
 SIZE_CLASSES_ML = (2.0, 10.0)
 """Upper ends of the small and the medium class of lesions, by MTV."""
 
@@ -309,8 +309,26 @@ def _draw(row: Mapping[str, Any], suv: Volume, ct: Volume | None, mip: Mip, pict
     mask = load_nifti(home / row["mask_path"]) if row.get("mask_path") else None
     slice_k = row.get("slice_k")
     name = _picture_name(row)
-    atomic.write_bytes(pictures / f"{name}.png", lesion_figure(suv, ct, mask, slice_k=slice_k, mip=mip))
-    atomic.write_bytes(pictures / f"{name}-thumb.png", thumbnail(suv, mask, slice_k))
+    if mask is None and slice_k is None:
+        # The report's slice is not in the image: any slice shown would be taken for it.
+        picture = mip_figure(suv)
+    else:
+        picture = lesion_figure(suv, ct, mask, slice_k=slice_k, mip=mip, near_k=_near_k(row, suv))
+    atomic.write_bytes(pictures / f"{name}.png", picture)
+    atomic.write_bytes(pictures / f"{name}-thumb.png", thumbnail(suv, mask, slice_k, mip))
+
+
+def _near_k(row: Mapping[str, Any], suv: Volume) -> int | None:
+    """Index of the nearest slice with the reported SUVmax, which the table names as the report counts; None without.
+
+    Reports count from the head or from the feet: of the two slices that lie as far off, the one that holds the value.
+    """
+    reported = row.get("suvmax_reported")
+    if row.get("nearest_slice_with_suvmax") is None or row.get("slice_k") is None or reported is None:
+        return None
+    off = row["nearest_slice_with_suvmax"] - row["slice"]
+    found = [k for k in (row["slice_k"] - off, row["slice_k"] + off) if 0 <= k < suv.shape[2]]
+    return min(found, key=lambda k: float(np.abs(suv.array[:, :, k] - reported).min()), default=None)
 
 
 def marked_sentence(sentence: str, slice_number: int | None, suvmax: float | None) -> list[tuple[str, str]]:
