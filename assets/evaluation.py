@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets.partitions import MODEL_OWNERS, column_schema, table_sample
+from assets.partitions import MODEL_OWNERS, table_metadata, table_sample
 from assets.pictures import picture
 from assets.resources import Workspace
 from assets.texts import SOURCES, predictions
@@ -29,7 +29,7 @@ def _result(report: TableReport, name: str, limit: int) -> dg.MaterializeResult:
     group_name="evaluation",
     owners=MODEL_OWNERS,
     kinds={"parquet"},
-    metadata={"dagster/column_schema": column_schema("scores")},
+    metadata=table_metadata("scores"),
 )
 def scores(workspace: Workspace) -> dg.MaterializeResult:
     """Every metric of every model and split with its interval over patients; what cannot be computed says what is
@@ -44,7 +44,7 @@ def scores(workspace: Workspace) -> dg.MaterializeResult:
     group_name="evaluation",
     owners=MODEL_OWNERS,
     kinds={"parquet"},
-    metadata={"dagster/column_schema": column_schema("comparisons")},
+    metadata=table_metadata("comparisons"),
 )
 def comparisons(workspace: Workspace) -> dg.MaterializeResult:
     """Models side by side on the same lesions: differences with intervals, paired tests over patients, Holm over the

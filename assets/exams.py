@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets.partitions import CURATION_OWNERS, SHARDS, changed, column_schema, run_shard, stage_metadata
+from assets.partitions import CURATION_OWNERS, SHARDS, changed, run_shard, stage_metadata, table_metadata
 from assets.resources import Workspace
 from pipelines.cohort import CohortError, observe_cohort
 from pipelines.imaging import exam as exam_module
@@ -41,7 +41,7 @@ def exam_manifest(workspace: Workspace) -> dg.DataVersionsByPartition:
     kinds={"dicom", "parquet"},
     code_version=exam_module.LOGIC_VERSION,
     automation_condition=changed(),
-    metadata={"dagster/column_schema": column_schema("exams")},
+    metadata=table_metadata("exams"),
 )
 def exams(context: dg.AssetExecutionContext, config: ShardConfig, workspace: Workspace) -> dg.MaterializeResult:
     """One row an exam: its PET as SUV and its CT on the PET's grid, or the reason why there is no volume."""

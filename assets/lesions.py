@@ -3,7 +3,7 @@
 import dagster as dg
 
 from assets.exams import ShardConfig, exams
-from assets.partitions import CURATION_OWNERS, SHARDS, changed, column_schema, overridden, run_shard, stage_metadata
+from assets.partitions import CURATION_OWNERS, SHARDS, changed, overridden, run_shard, stage_metadata, table_metadata
 from assets.pictures import picture
 from assets.reports import findings
 from assets.resources import Workspace
@@ -28,7 +28,7 @@ class LesionsConfig(ShardConfig):
     kinds={"parquet", "nifti"},
     code_version=lesions_module.LOGIC_VERSION,
     automation_condition=changed(),
-    metadata={"dagster/column_schema": column_schema("localisations")},
+    metadata=table_metadata("localisations"),
 )
 def lesions(context: dg.AssetExecutionContext, config: LesionsConfig, workspace: Workspace) -> dg.MaterializeResult:
     """One row an accepted finding: a lesion with its mask and measures, or why it is not in the image (table

@@ -1,10 +1,13 @@
 """The 64 shards, the condition that asks for exactly the changed ones, and what every asset says of itself."""
 
+from collections.abc import Mapping, Sequence
+
 import dagster as dg
 import polars as pl
+from dagster._core.definitions.metadata import RawMetadataValue
 
 from assets.resources import Workspace
-from pipelines import schemas
+from pipelines import lineage, schemas
 from pipelines.curation import StageReport, run_stage
 from pipelines.settings import ProjectSettings, SettingsError, merge, parse
 from pipelines.sharding import SHARD_NAMES
@@ -53,6 +56,27 @@ def column_schema(table: str) -> dg.TableSchema:
             for c in schemas.describe(table)
         ]
     )
+
+
+_ASSET_OF = {lineage.COHORT: "exam_manifest", "localisations": "lesions"}
+
+
+def column_lineage(sources: Mapping[str, Sequence[tuple[str, str]]]) -> dg.TableColumnLineage:
+    """Which columns of which assets each column is made from."""
+    return dg.TableColumnLineage(
+        {
+            column: [dg.TableColumnDep(dg.AssetKey(_ASSET_OF.get(table, table)), source) for table, source in pairs]
+            for column, pairs in sources.items()
+        }
+    )
+
+
+def table_metadata(table: str) -> dict[str, RawMetadataValue]:
+    """What the definition of a table's asset tells: its columns with their contract, and where each comes from."""
+    return {
+        "dagster/column_schema": column_schema(table),
+        "dagster/column_lineage": column_lineage(lineage.sources_of(table)),
+    }
 
 
 def table_sample(frame: pl.DataFrame, limit: int = _SAMPLE_ROWS) -> dg.TableMetadataValue:

@@ -8,10 +8,10 @@ from assets.partitions import (
     CURATION_OWNERS,
     SHARDS,
     changed,
-    column_schema,
     overridden,
     run_shard,
     stage_metadata,
+    table_metadata,
     table_sample,
 )
 from assets.resources import Workspace
@@ -42,7 +42,7 @@ class FindingsConfig(ShardConfig):
     kinds={"parquet"},
     code_version=str(sentences_module.LOGIC_VERSION),
     automation_condition=changed(),
-    metadata={"dagster/column_schema": column_schema("sentences")},
+    metadata=table_metadata("sentences"),
 )
 def sentences(context: dg.AssetExecutionContext, config: ShardConfig, workspace: Workspace) -> dg.MaterializeResult:
     """One row a unit of the report that can be a finding, with its character span; candidates hold an SUV and a
@@ -60,7 +60,7 @@ def sentences(context: dg.AssetExecutionContext, config: ShardConfig, workspace:
     kinds={"parquet", "openai"},
     pool="llm",
     automation_condition=changed(),
-    metadata={"dagster/column_schema": column_schema("readings")},
+    metadata=table_metadata("readings"),
 )
 def readings(context: dg.AssetExecutionContext, config: ReadingsConfig, workspace: Workspace) -> dg.MaterializeResult:
     """One row a candidate sentence and reader: the slice and the SUVmax of the current exam that the reader sees in
@@ -78,7 +78,7 @@ def readings(context: dg.AssetExecutionContext, config: ReadingsConfig, workspac
     kinds={"parquet"},
     code_version=str(consensus_module.LOGIC_VERSION),
     automation_condition=changed(),
-    metadata={"dagster/column_schema": column_schema("findings")},
+    metadata=table_metadata("findings"),
 )
 def findings(context: dg.AssetExecutionContext, config: FindingsConfig, workspace: Workspace) -> dg.MaterializeResult:
     """One row a finding, or a candidate sentence that gives none: `accepted`, or the reason of its rejection."""
@@ -94,7 +94,7 @@ def findings(context: dg.AssetExecutionContext, config: FindingsConfig, workspac
     owners=CURATION_OWNERS,
     kinds={"parquet"},
     automation_condition=changed(),
-    metadata={"dagster/column_schema": column_schema("identifiers")},
+    metadata=table_metadata("identifiers"),
 )
 def identifiers(workspace: Workspace) -> dg.MaterializeResult:
     """Identifiers in report texts (names, numbers, dates), counted by exam and kind; `privacy.mask_reports` hides

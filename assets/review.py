@@ -7,7 +7,7 @@ from dagster._core.definitions.metadata import RawMetadataValue
 
 from assets.catalog import catalog
 from assets.exams import exams
-from assets.partitions import CURATION_OWNERS, column_schema, table_sample
+from assets.partitions import CURATION_OWNERS, table_metadata, table_sample
 from assets.reports import findings
 from assets.resources import Workspace
 from pipelines.conventions_trial import try_conventions
@@ -66,7 +66,7 @@ def gallery(config: GalleryConfig, workspace: Workspace) -> dg.MaterializeResult
     group_name="review",
     owners=CURATION_OWNERS,
     kinds={"parquet"},
-    metadata={"dagster/column_schema": column_schema("reviews")},
+    metadata=table_metadata("reviews"),
 )
 def reviews(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
     """The answers of reviewers (CSV files in PETAR_HOME/reviews): how many contours are right, and what to mend."""

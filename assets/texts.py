@@ -4,7 +4,7 @@ checkpoints; and all of them as one table.
 
 import dagster as dg
 
-from assets.partitions import MODEL_OWNERS, column_schema, table_sample
+from assets.partitions import MODEL_OWNERS, table_metadata, table_sample
 from assets.resources import Workspace
 from assets.training import STAGE_ASSETS, samples
 from model.config import STAGES
@@ -18,7 +18,7 @@ from model.sources import (
 )
 from pipelines.evaluation import CheckpointSettings
 
-_METADATA = {"dagster/column_schema": column_schema("predictions")}
+_METADATA = table_metadata("predictions")
 
 
 def _result(context: dg.AssetExecutionContext, report: TableReport) -> dg.MaterializeResult:

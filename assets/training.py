@@ -10,7 +10,7 @@ from dagster._core.definitions.metadata import RawMetadataValue
 
 from assets.catalog import catalog
 from assets.exams import exam_manifest, exams
-from assets.partitions import MODEL_OWNERS, changed, column_schema, table_sample
+from assets.partitions import MODEL_OWNERS, changed, table_metadata, table_sample
 from assets.pictures import picture
 from assets.resources import Workspace
 from model.config import STAGES, Stage, preset, training_settings
@@ -57,7 +57,7 @@ def anatomy(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Mater
     owners=MODEL_OWNERS,
     kinds={"parquet"},
     automation_condition=changed(),
-    metadata={"dagster/column_schema": column_schema("samples")},
+    metadata=table_metadata("samples"),
 )
 def samples(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
     """One row a question with its answer: lesions with their structured findings, organs with their names, split by

@@ -22,7 +22,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from pipelines import atomic, schemas
+from pipelines import atomic, lineage, schemas
 from pipelines.home import lake_of
 from pipelines.lake import Lake, LakeError, ShardMeta, read_meta
 from pipelines.places import Place, read_bytes
@@ -36,7 +36,6 @@ KEPT_VERSIONS = 10
 _STORAGE_VERSION = "v1.0.0"  # The oldest format: what any DuckDB that people have at hand can open.
 _TYPES = {pl.String: "VARCHAR", pl.Int64: "BIGINT", pl.Float64: "DOUBLE", pl.Boolean: "BOOLEAN"}
 _VIEW_FILE = re.compile(r"\d+_([a-z][a-z0-9_]*)\.sql")
-_VIEW_SOURCES = {"lesions": ("localisations", "findings", "exams")}
 
 
 class CatalogError(RuntimeError):
@@ -308,7 +307,7 @@ def _create_view(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:
         con.execute(f"CREATE VIEW {name} AS {sql.strip().rstrip(';')}")
     except duckdb.Error as error:
         raise CatalogError(f"view {name}: {str(error).splitlines()[0]}: mend sql/views/NN_{name}.sql") from error
-    sources = [t for t in _VIEW_SOURCES.get(name, (name,)) if t in schemas.TABLES]
+    sources = [t for t in lineage.tables_of_view(name) if t in schemas.TABLES]
     comments = _column_comments(sources) | dict(re.findall(r"^-- @(\w+): (.+)$", sql, re.MULTILINE))
     _comment_on(con, name, _comment(sql), comments)
 

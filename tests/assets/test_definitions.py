@@ -80,6 +80,23 @@ class TestTheLineage:
         assert all(column.description for column in schema.columns)
 
 
+class TestColumnLineage:
+    def test_of_every_table_asset_tells_of_each_of_its_columns(self, defs: dg.Definitions) -> None:
+        tables = {name: spec.metadata for name, spec in specs(defs).items() if "dagster/column_schema" in spec.metadata}
+        assert {"exams", "sentences", "readings", "findings", "lesions", "samples", "identifiers"} <= set(tables)
+        for name, metadata in tables.items():
+            columns = [column.name for column in metadata["dagster/column_schema"].columns]
+            assert list(metadata["dagster/column_lineage"].deps_by_column) == columns, name
+
+    def test_names_assets_that_lie_below(self, defs: dg.Definitions) -> None:
+        graph = defs.resolve_asset_graph()
+        for name, spec in specs(defs).items():
+            lineage = spec.metadata.get("dagster/column_lineage")
+            named = {d.asset_key for deps in lineage.deps_by_column.values() for d in deps} if lineage else set()
+            below = {key for key in graph.get_ancestor_asset_keys(spec.key)}
+            assert named - below == set(), name
+
+
 class TestAutomation:
     def test_has_jobs_schedules_and_sensors(self, defs: dg.Definitions) -> None:
         repository = defs.get_repository_def()
