@@ -13,6 +13,7 @@ from pipelines.privacy.gate import Gate, Pseudonyms, read_key
 from pipelines.reports.answers import AnswerCache
 from pipelines.reports.config import ReadersConfig, load_readers
 from pipelines.reports.readers import RulesReader
+from pipelines.reports.scorecard import Labelled, load_labelled
 from pipelines.settings import ProjectSettings, load_settings
 
 COHORT_SETTINGS_NAME = "petar.toml"
@@ -87,6 +88,11 @@ class Workspace(dg.ConfigurableResource):
         if config.structurer is None and all(isinstance(reader, RulesReader) for reader in config.readers):
             return config
         return load_readers(path, cache=AnswerCache(self.paths.answers), environment=os.environ)
+
+    def labelled(self) -> list[Labelled]:
+        """The labelled sentences that come with the package, and those of the settings' own file behind them."""
+        name = self.settings().labelled_file
+        return load_labelled() + (load_labelled(self.cohort_folder / name) if name else [])
 
 
 def workspace_from(environment: os._Environ[str] | dict[str, str]) -> Workspace:

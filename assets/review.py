@@ -3,20 +3,23 @@
 from dataclasses import replace
 
 import dagster as dg
+import polars as pl
 from dagster._core.definitions.metadata import RawMetadataValue
 
 from assets.catalog import catalog
 from assets.exams import exams
 from assets.partitions import CURATION_OWNERS, table_metadata, table_sample
+from assets.pictures import picture
 from assets.reports import findings
 from assets.resources import Workspace
 from pipelines.conventions_trial import try_conventions
 from pipelines.curation import curation_version
+from pipelines.imaging.pictures import scores_figure
 from pipelines.lake import Lake
 from pipelines.quality.checks import run_checks
 from pipelines.quality.gallery import GallerySettings, flags_of, write_gallery
 from pipelines.quality.reviews import Accuracy, read_reviews, summarise
-from pipelines.reports.scorecard import load_labelled, score
+from pipelines.reports.scorecard import RIGHT, by_topic, rows_of_figure, score
 
 _PUBLISHED_LOCATION = 0.98
 
@@ -107,16 +110,20 @@ def reader_scorecard(workspace: Workspace) -> dg.MaterializeResult:
     config = workspace.readers()
     consensus = workspace.settings().consensus
     consensus = replace(consensus, weights={**config.weights, **consensus.weights})
-    card = score(load_labelled(), config.readers, consensus)
-    wrong = (
-        card.answers.filter(card.answers["verdict"] != "right") if "verdict" in card.answers.columns else card.answers
-    )
-    metadata: dict[str, RawMetadataValue] = {"scores": table_sample(card.scores, limit=20)}
+    card = score(workspace.labelled(), config.readers, consensus)
+    metadata: dict[str, RawMetadataValue] = {
+        "figure": picture(
+            scores_figure(rows_of_figure(card)), "What each reader reads, with 95 % intervals over the texts"
+        ),
+        "scores": table_sample(card.scores, limit=20),
+        "by topic": table_sample(by_topic(card), limit=100),
+        "not right": table_sample(card.answers.filter(pl.col("verdict") != RIGHT), limit=50),
+    }
+    # Numbers of their own, so that the UI draws them over the runs.
     for row in card.scores.iter_rows(named=True):
-        for name in ("both_right", "wrong_accepted"):
+        for name in ("both_right", "outcome_right", "wrong_accepted"):
             if row[name] is not None:
                 metadata[f"{row['reader']}: {name}"] = float(row[name])
-    metadata["not right"] = table_sample(wrong, limit=50)
     return dg.MaterializeResult(metadata=metadata)
 
 

@@ -45,6 +45,8 @@ class ProjectSettings:
     exam: ExamSettings = field(default_factory=ExamSettings)
     readers_file: str = ""
     """TOML that names the readers and the structurer; empty: the one that comes with the package, rules alone."""
+    labelled_file: str = ""
+    """CSV of labelled sentences beside the cohort that the scorecard adds to those of the package; empty: none."""
     consensus: ConsensusSettings = field(default_factory=ConsensusSettings)
     lesions: LesionSettings = field(default_factory=LesionSettings)
     exports: ExportSettings = field(default_factory=ExportSettings)

@@ -3,6 +3,7 @@ none ever lost.
 """
 
 import asyncio
+import json
 import logging
 import random
 import threading
@@ -89,6 +90,38 @@ class Answer:
     from_cache: bool
 
 
+@dataclass(frozen=True)
+class Asker:
+    """A prompt put to a model under a name: what readers and the structurer share."""
+
+    name: str
+    server: ServerSettings
+    prompt: Prompt
+    cache: AnswerCache | None = None
+
+    def version_with(self, logic: str) -> str:
+        """Model, prompt version and the logic around them, `logic` being the caller's own."""
+        return f"{self.server.model}/{self.prompt.version}/{logic}.{LOGIC_VERSION}"
+
+    def ask(self, texts: Sequence[str], check: Check, progress: Progress | None = None) -> list[Answer]:
+        """One answer a text, in the order of the texts (see `ask_all`)."""
+        return ask_all(self.server, self.prompt, texts, self.cache, check, name=self.name, progress=progress)
+
+
+def object_problem(answer: str, keys: Sequence[str]) -> str | None:
+    """What keeps an answer from being a JSON object with these keys, null where nothing does."""
+    try:
+        values = json.loads(answer)
+    except ValueError:
+        return f"expected JSON, the model answered {short(answer)!r}"
+    if not isinstance(values, Mapping):
+        return f"expected a JSON object, the model answered {short(answer)!r}"
+    missing = [key for key in keys if key not in values]
+    if missing:
+        return f"expected {', '.join(missing)} in the answer, the model answered {short(answer)!r}"
+    return None
+
+
 class _PermanentError(Exception):
     """A failure that no retry changes. `stops_all` where every other question would meet it too."""
 
@@ -125,6 +158,8 @@ def ask_all(
 
     Never raises for what the server does: that becomes the answer's `error`.
     """
+    if not texts:
+        return []
     counts = Counter(squeeze(t) for t in texts)
     keys = {text: answer_key(server.model, prompt.version, prompt.schema_text, text) for text in counts}
     kept = cache.get(list(keys.values())) if cache is not None else {}
@@ -310,7 +345,7 @@ class _Run:
         content = choices[0].message.content or ""
         if choices[0].finish_reason == "length":
             raise _PermanentError(
-                f"answer cut off after {self._server.max_tokens} tokens: {_short(content)}",
+                f"answer cut off after {self._server.max_tokens} tokens: {short(content)}",
                 stops_all=False,
                 raw=content,
             )
@@ -320,7 +355,7 @@ class _Run:
         return content
 
     async def _of_status(self, client: "openai.AsyncOpenAI", error: "openai.APIStatusError", where: str) -> Exception:
-        message = f"{where} answered {error.status_code}: {_short(_message_of(error))}"
+        message = f"{where} answered {error.status_code}: {short(_message_of(error))}"
         if error.status_code in _RETRIED_STATUS or error.status_code >= 500:
             return _TransientError(message, _retry_after(error.response.headers))
         if error.status_code == 404:
@@ -370,6 +405,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def _short(text: str, length: int = 200) -> str:
+def short(text: str, length: int = 200) -> str:
+    """Text on one line, cut off with an ellipsis where it is longer."""
     flat = " ".join(text.split())
     return flat if len(flat) <= length else flat[: length - 1] + "…"

@@ -1,14 +1,12 @@
 """The reader that asks a language model on an OpenAI-compatible server, made for vLLM."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.reports import chat, rules
-from pipelines.reports.answers import AnswerCache
-from pipelines.reports.chat import Answer, ServerSettings, ask_all
-from pipelines.reports.prompting import Prompt
+from pipelines.reports import rules
+from pipelines.reports.chat import Answer, Asker, object_problem, short
 from pipelines.reports.readers import Progress, Reading
 from pipelines.reports.rules import extract
 from pipelines.reports.sentences import Sentence
@@ -17,34 +15,24 @@ LOGIC_VERSION = 1
 
 
 @dataclass(frozen=True)
-class LlmReader:
+class LlmReader(Asker):
     """Reads by asking a model for JSON by schema, at temperature 0, with worked examples.
 
     A sentence that names several lesions, each with its own words, is asked about part by part, so that its votes count
     for each lesion.
     """
 
-    name: str
-    server: ServerSettings
-    prompt: Prompt
-    cache: AnswerCache | None = None
-
     @property
     def version(self) -> str:
-        """Model, prompt version and the logic around them."""
-        return f"{self.server.model}/{self.prompt.version}/{LOGIC_VERSION}.{chat.LOGIC_VERSION}.{rules.LOGIC_VERSION}"
+        """Model, prompt version and the logic around them, with the rules that cut a sentence into parts."""
+        return self.version_with(f"{LOGIC_VERSION}.{rules.LOGIC_VERSION}")
 
     def read(self, sentences: Sequence[Sentence], progress: Progress | None = None) -> list[Reading]:
         """One reading a sentence, in the order of the sentences; a failed one has its `error`. Answers are cached as
         they come.
         """
         parts = [_parts(s.sentence) for s in sentences]
-        texts = [text for own in parts for text in own]
-        answers = iter(
-            ask_all(self.server, self.prompt, texts, self.cache, problem_of, name=self.name, progress=progress)
-            if texts
-            else []
-        )
+        answers = iter(self.ask([text for own in parts for text in own], problem_of, progress))
         return [self._reading(s, [next(answers) for _ in own]) for s, own in zip(sentences, parts, strict=True)]
 
     def _reading(self, sentence: Sentence, answers: Sequence[Answer]) -> Reading:
@@ -89,16 +77,11 @@ def _parts(text: str) -> list[str]:
 
 def problem_of(answer: str) -> str | None:
     """What keeps an answer from being a reading, null where nothing does."""
-    shown = answer if len(answer) <= 200 else answer[:199] + "…"
-    try:
-        values = json.loads(answer)
-    except ValueError:
-        return f"expected JSON, the model answered {shown!r}"
-    if not isinstance(values, Mapping):
-        return f"expected a JSON object, the model answered {shown!r}"
-    missing = [k for k in ("slice", "suvmax", "n_lesions", "is_current") if k not in values]
-    if missing:
-        return f"expected {', '.join(missing)} in the answer, the model answered {shown!r}"
+    problem = object_problem(answer, ("slice", "suvmax", "n_lesions", "is_current"))
+    if problem is not None:
+        return problem
+    values = json.loads(answer)
+    shown = short(answer)
     numbers = (values["slice"], values["suvmax"], values["n_lesions"])
     if any(isinstance(n, bool) or not isinstance(n, int | float | None) for n in numbers):
         return f"expected numbers or null for slice, suvmax and n_lesions, the model answered {shown!r}"

@@ -9,12 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipelines.outcomes import Outcome
-from pipelines.reports import chat
-from pipelines.reports.answers import AnswerCache
-from pipelines.reports.chat import ServerSettings, ask_all
+from pipelines.reports.chat import Asker, object_problem
 from pipelines.reports.consensus import TextFinding
 from pipelines.reports.lexicon import REGIONS
-from pipelines.reports.prompting import Prompt
 from pipelines.reports.readers import Progress
 from pipelines.reports.structure import Fields, find_places, laterality
 from pipelines.reports.text import clean, lower, squeeze
@@ -47,27 +44,17 @@ class Structured:
 
 
 @dataclass(frozen=True)
-class LlmStructurer:
+class LlmStructurer(Asker):
     """Structures findings by asking a model; the default of every field is the rules'."""
-
-    name: str
-    server: ServerSettings
-    prompt: Prompt
-    cache: AnswerCache | None = None
 
     @property
     def version(self) -> str:
         """Model, prompt version and the logic around them."""
-        return f"{self.server.model}/{self.prompt.version}/{LOGIC_VERSION}.{chat.LOGIC_VERSION}"
+        return self.version_with(str(LOGIC_VERSION))
 
     def structure(self, findings: Sequence[TextFinding], progress: Progress | None = None) -> list[Structured]:
         """Fields of each finding, in order. Where the model fails, the finding keeps what it has."""
-        texts = [f.sentence for f in findings]
-        answers = (
-            ask_all(self.server, self.prompt, texts, self.cache, problem_of, name=self.name, progress=progress)
-            if texts
-            else []
-        )
+        answers = self.ask([f.sentence for f in findings], problem_of, progress)
         out = []
         for finding, answer in zip(findings, answers, strict=True):
             default = _fields_of(finding)
@@ -97,17 +84,7 @@ def _with_fields(finding: TextFinding, structured: Structured) -> TextFinding:
 
 def problem_of(answer: str) -> str | None:
     """What keeps an answer from being fields, null where nothing does."""
-    shown = answer if len(answer) <= 200 else answer[:199] + "…"
-    try:
-        values = json.loads(answer)
-    except ValueError:
-        return f"expected JSON, the model answered {shown!r}"
-    if not isinstance(values, Mapping):
-        return f"expected a JSON object, the model answered {shown!r}"
-    missing = [k for k in _KEYS if k not in values]
-    if missing:
-        return f"expected {', '.join(missing)} in the answer, the model answered {shown!r}"
-    return None
+    return object_problem(answer, _KEYS)
 
 
 def merge(default: Fields, answer: Mapping[str, Any], finding: TextFinding) -> tuple[Fields, tuple[str, ...]]:

@@ -8,11 +8,12 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.outcomes import Outcome
+from pipelines.quality.reviews import wilson_interval
 from pipelines.reports.consensus import ConsensusSettings, TextFinding, decide_exam
 from pipelines.reports.readers import Progress, Reader, Reading
 from pipelines.reports.sentences import Sentence, split_report
 
-LOGIC_VERSION = 1
+LOGIC_VERSION = 2
 
 LABELLED_FILE = Path(__file__).parent / "labelled_sentences.csv"
 ENSEMBLE = "ensemble"
@@ -46,9 +47,10 @@ class Labelled:
 class Scorecard:
     """`scores` has a row for each reader and one for the ensemble; `answers` a row for each of them and labelled text.
 
-    Columns of `scores`: reader, version, n, n_with_pair, slice_right, suvmax_right, both_right (fractions of the texts
-    that have a pair), wrong_accepted (fraction of all texts from which a pair is accepted that is not in the label),
-    rejected_right (fraction of the texts without a pair from which none is accepted), n_failed.
+    Columns of `scores`: reader, version, n, n_with_pair, n_failed; slice_right, suvmax_right and both_right (what the
+    reader reads, as fractions of the texts that have a pair); outcome_right (fraction of all texts whose findings by
+    this reader alone are those of the label); wrong_accepted (fraction of all texts from which a pair is accepted that
+    is not in the label); rejected_right (fraction of the texts without a pair from which none is accepted).
     """
 
     scores: pl.DataFrame
@@ -180,7 +182,7 @@ def _row(
     accepted = [(f.slice, f.suvmax_reported) for f in findings if f.outcome is Outcome.ACCEPTED]
     errors = [r.error for r in readings if r.error is not None]
     is_wrong = any(pair not in item.pairs for pair in accepted)
-    is_right = sorted(pairs) == sorted(item.pairs) if item.pairs else not accepted
+    is_right = sorted(_known(findings)[2]) == sorted(item.pairs) if item.pairs else not accepted
     return {
         "reader": reader,
         "version": version,
@@ -212,9 +214,42 @@ def _scores(answers: pl.DataFrame) -> pl.DataFrame:
         slice_right=pl.col("slice_right").filter(with_pair).mean(),
         suvmax_right=pl.col("suvmax_right").filter(with_pair).mean(),
         both_right=pl.col("both_right").filter(with_pair).mean(),
+        outcome_right=(pl.col("verdict") == RIGHT).mean(),
         wrong_accepted=pl.col("wrong_accepted").mean(),
         rejected_right=(pl.col("accepted") == "").filter(~with_pair).mean(),
         n_failed=pl.col("error").is_not_null().sum().cast(pl.Int64),
+    )
+
+
+def rows_of_figure(card: Scorecard) -> pl.DataFrame:
+    """The scores as rows of a figure of scores: a model a reader, with 95 % Wilson intervals over the texts."""
+    rows: list[dict[str, object]] = []
+    for row in card.scores.iter_rows(named=True):
+        for metric, title, n in (
+            ("both_right", "both values right", row["n_with_pair"]),
+            ("slice_right", "slice right", row["n_with_pair"]),
+            ("suvmax_right", "SUVmax right", row["n_with_pair"]),
+            ("wrong_accepted", "wrong pair accepted", row["n"]),
+        ):
+            value = row[metric]
+            low, high = (None, None) if value is None else wilson_interval(round(value * n), n)
+            rows.append(
+                {"model": row["reader"], "split": f"{row['n']} texts", "metric": title, "value": value, "low": low,
+                 "high": high, "status": "computed" if value is not None else "not computed"}
+            )  # fmt: skip
+    return pl.DataFrame(rows, schema_overrides={"value": pl.Float64, "low": pl.Float64, "high": pl.Float64})
+
+
+def by_topic(card: Scorecard) -> pl.DataFrame:
+    """How each reader does on each topic of the labels: reader, topic, n, outcome_right, n_wrong_accepted."""
+    return (
+        card.answers.group_by("reader", "topic", maintain_order=True)
+        .agg(
+            n=pl.len().cast(pl.Int64),
+            outcome_right=(pl.col("verdict") == RIGHT).mean(),
+            n_wrong_accepted=pl.col("wrong_accepted").sum().cast(pl.Int64),
+        )
+        .sort("reader", "outcome_right", maintain_order=True)
     )
 
 

@@ -136,3 +136,20 @@ class TestTheSensor:
             second = cohort_sensor(context)
         assert isinstance(first, dg.RunRequest)
         assert isinstance(second, dg.SkipReason)
+
+
+class TestTheScorecard:
+    def test_adds_the_labelled_sentences_of_the_cohort_and_shows_them_by_topic(self, tmp_path: Path) -> None:
+        from assets.review import reader_scorecard
+
+        (tmp_path / "petar.toml").write_text('labelled_file = "ours.csv"\n')
+        (tmp_path / "ours.csv").write_text(
+            "sentence,slice,suvmax,topic\nLeft lung nodule with SUV 4.2 (slice 88).,77,4.2,ours\n"
+        )
+        workspace = Workspace(cohort=str(tmp_path), home=str(tmp_path / "home"))
+        result = dg.materialize([reader_scorecard], resources={"workspace": workspace})
+        (event,) = result.get_asset_materialization_events()
+        metadata = event.materialization.metadata
+        topics = {r.data["topic"]: r.data["n_wrong_accepted"] for r in metadata["by topic"].value.records}
+        assert topics["ours"] == 1
+        assert {"figure", "scores", "not right", "rules: both_right"} <= set(metadata)

@@ -4,7 +4,15 @@ import pytest
 
 from pipelines.reports.consensus import ConsensusSettings
 from pipelines.reports.readers import Reading, RulesReader
-from pipelines.reports.scorecard import ENSEMBLE, Labelled, LabelledError, load_labelled, score
+from pipelines.reports.scorecard import (
+    ENSEMBLE,
+    Labelled,
+    LabelledError,
+    by_topic,
+    load_labelled,
+    rows_of_figure,
+    score,
+)
 
 TWO = [
     Labelled("Left lung nodule with SUV 4.2 (slice 88).", ((88, 4.2),), "accepted", ""),
@@ -54,6 +62,11 @@ class TestScore:
     def test_ungrounded_pair_is_not_accepted(self):
         assert row_of(score(TWO, [FixedReader("fixed", 12, 3.3)]), "fixed")["wrong_accepted"] == 0.0
 
+    def test_pair_that_is_read_but_rejected_is_no_right_outcome(self):
+        labelled = [Labelled("Two left lung nodules with SUV 4.2 (slice 88).", ((88, 4.2),), None, "")]
+        row = row_of(score(labelled, [RulesReader()]), "rules")
+        assert (row["both_right"], row["outcome_right"]) == (1.0, 0.0)
+
     def test_failed_readings_are_counted(self):
         row = row_of(score(TWO, [FixedReader("down", None, None, "server down")]), "down")
         assert (row["n_failed"], row["both_right"]) == (2, 0.0)
@@ -69,6 +82,37 @@ class TestScore:
     def test_a_reader_that_is_always_wrong_does_not_drag_a_trusted_one_down(self):
         card = score(TWO, [RulesReader(), FixedReader("b", 12, 3.3)], ConsensusSettings(weights={"rules": 2}))
         assert row_of(card, ENSEMBLE)["both_right"] == row_of(card, "rules")["both_right"] == 1.0
+
+
+class TestShown:
+    def test_figure_has_each_share_between_the_ends_of_its_interval(self):
+        rows = rows_of_figure(score(TWO, [RulesReader()])).to_dicts()
+        assert {row["metric"]: row["value"] for row in rows} == {
+            "both values right": 1.0,
+            "slice right": 1.0,
+            "SUVmax right": 1.0,
+            "wrong pair accepted": 0.0,
+        }
+        assert all(row["low"] <= row["value"] <= row["high"] for row in rows)
+
+    def test_figure_has_no_share_where_no_text_has_a_pair(self):
+        rows = rows_of_figure(score(TWO[1:], [RulesReader()])).to_dicts()
+        assert [row["metric"] for row in rows if row["status"] == "not computed"] == [
+            "both values right",
+            "slice right",
+            "SUVmax right",
+        ]
+
+    def test_topics_are_counted_apart_the_worst_first(self):
+        labelled = [
+            Labelled("Left lung nodule with SUV 4.2 (slice 88).", ((88, 4.2),), None, "plain"),
+            Labelled("Left lung nodule with SUV 4.2 (slice 88).", ((77, 4.2),), None, "faulty label"),
+        ]
+        rows = by_topic(score(labelled, [RulesReader()])).to_dicts()
+        assert [(r["topic"], r["n"], r["outcome_right"], r["n_wrong_accepted"]) for r in rows] == [
+            ("faulty label", 1, 0.0, 1),
+            ("plain", 1, 1.0, 0),
+        ]
 
 
 class TestLabelledFile:
