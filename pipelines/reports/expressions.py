@@ -149,7 +149,7 @@ _UNIT = re.compile(
     r"|number"
     r"|num|location|level|index|position|:|=|\d|in\b|on\b)))"
 )
-_LETTER_AFTER = re.compile(r"[a-z]{1,2}(?![a-z])")
+_LETTER_AFTER = re.compile(r"(?!g\s*/)[a-z]{1,2}(?![a-z])")
 _DIMENSION_BEFORE = re.compile(r"\d\s*(?:cm|mm)?\s*(?:x|by)\s*$")
 _SLICE_WORD = r"(?<![a-z])(?:slices?|images?|imgs?|ims?|slc|sl|axials?)"
 _SLICE_FILL = (
@@ -180,6 +180,10 @@ _BARE_PAIR = re.compile(
 _NO_BARE_PAIR_BEFORE = re.compile(
     r"(?:suv\w*|max|mean|peak|deauville|scores?|grade|gleason|krenning|nodes?|dated?|of|on|in|since|from)\W*$"
 )
+_LISTED = r"\d+\s*\([^()]*\)\s*(?:,\s*and|,|and|&)\s*"
+_LISTED_SLICES_BEFORE = re.compile(rf"(?<![a-z])(?:slices|images|imgs|ims)\s*(?:{_LISTED})+\Z")
+"""Of "images 84 (SUVmax 4.1) and 88 (SUVmax 3.9)" the 88 is a slice too."""
+_ENUMERATOR = re.compile(r"\(\d{1,2}\)\s+[a-z]")
 _AFTER_SERIES = re.compile(r"\s*(?:[/:;,\-]|,?\s*#)\s*#?\s*$")
 _TO_SLICE = re.compile(
     r"\s*(?:to|through|thru|-)\s*(?:the\s+)?(?:axial\s+)?(?:slice|image|img|im)s?\.?\s*(?:#|no\.?|number)?\s*"
@@ -197,7 +201,8 @@ _PLANE_AFTER = re.compile(
 _OTHER_BEFORE = re.compile(
     r"(?:deauville|scores?|grade|levels?|stations?|segments?|type|stage|rads|gleason|category|ribs?|vertebrae?|zones?"
     r"|aged?|dose|glucose|phase|cycles?|figure|fig|table|item|factor|point|lugano|hounsfield|ki-?67|psa|group|version"
-    r"|window|score\s+of|attenuation|density|ratio|sul(?:[\s_-]?(?:max|peak|mean))?|suvr|tbr|tlr|mtv|tlg|\+/-|±)\.?\s*(?:of|:|=|is|was|measures|measuring|approximately|-)?\s*$"
+    r"|window|score\s+of|attenuation|density|ratio|sul(?:[\s_-]?(?:max|peak|mean))?|suvr|tbr|tlr|mtv|tlg|\+/-|±"
+    r"|(?:increas\w+|decreas\w+|risen|rose|fallen|fell|declined)\s+by)\.?\s*(?:of|:|=|is|was|measures|measuring|approximately|-)?\s*$"
 )
 _TIGHT_WORDS = (
     r"less|greater|more|higher|lower|than|below|above|under|over|exceeding|of|is|was|were|are|at|with|value|values"
@@ -326,7 +331,8 @@ _GONE_AFTER = re.compile(
     r"\b(?:(?:has|have|had)\s+(?:\w+\s+){0,2}?resolved|no\s+longer|not\s+(?:currently\s+)?(?:seen|present"
     r"|visuali[sz]ed|identified|evident)"
     r"|(?:complete|interval|metabolic)\s+(?:\w+\s+)?resolution|is\s+(?:now\s+)?resolved|(?:has|have)\s+disappeared"
-    r"|is\s+gone)\b"
+    r"|is\s+gone|(?:has|have|shows?|with|demonstrat\w+)\s+no\s+(?:\w+\s+)?(?:\w+\s+)?(?:uptake|activity|avidity)"
+    r"|without\s+(?:\w+\s+)?(?:uptake|activity|avidity))\b"
 )
 _SEEN_BEFORE = re.compile(r"\b(?:previously|prior|previous|formerly|earlier)\b")
 _RANGE_BEFORE = re.compile(r"\b(?:rang(?:e|es|ed|ing)|var(?:y|ies|ied|ying)|between|anywhere|spanning)\b[^.;]*$")
@@ -349,7 +355,7 @@ _BOUND_BEFORE = re.compile(
 
 _REFERENCE_STRONG = re.compile(
     r"\bblood[\s-]?pool|\bbackground\b|\bback\s?ground\b|\breference\b|\bcontra-?lateral\b|\bopposite\s+side"
-    r"|\baort\w*\b(?=[^.]*$)|\bmediastin\w+\s+(?:blood|vascular|vessels?|background|activity|uptake|suv)|\bmbp\b"
+    r"|\baort\w*\b(?!\s+(?:graft|wall|aneurysm|stent|dissection|valve|repair|plaque))(?=[^.]*$)|\bmediastin\w+\s+(?:blood|vascular|vessels?|background|activity|uptake|suv)|\bmbp\b"
     r"|\bbp\b|\bunaffected\s+side|\bnormal\s+(?:liver|hepatic|spleen|splenic|muscle|marrow|brain|lung|parenchyma|bone"
     r"|side|tissue|kidney|thyroid|background|physiologic)|\badjacent\s+normal|\bsurrounding\s+(?:normal|liver|hepatic"
     r"|lung|muscle|parenchyma|tissue|marrow|bone)|\b(?:liver|hepatic|splenic|muscle|marrow)\s+(?:background"
@@ -472,6 +478,7 @@ def _classify(text: str, words: list[_Word]) -> tuple[list[_Number], list[SliceN
     previous = ""  # what the last number was: "slice", "series", "series of a pair", "slice of a pair" or ""
     previous_end = 0
     bare = _bare_pairs(text)
+    is_enumerated = "(1)" in text and "(2)" in text
     for match in _NUMBER.finditer(text):
         start, end, token = match.start(), match.end(), match[0]
         before, after = text[max(0, start - 70) : start], text[end : end + 70]
@@ -482,6 +489,10 @@ def _classify(text: str, words: list[_Word]) -> tuple[list[_Number], list[SliceN
         if start in bare:
             kind = bare[start]
             now = kind if kind == "slice" else ""
+        elif is_integer and _LISTED_SLICES_BEFORE.search(text, max(0, start - 200), start):
+            kind, now = "slice", "slice"
+        elif is_enumerated and _ENUMERATOR.match(text, start - 1):
+            kind = "other"
         elif len(token) > MAX_DIGITS or (run is not None and run[0] not in _GLUED and not _SUV.fullmatch(run[0])):
             kind = "other"
         elif _SERIES_IMAGE_BEFORE.search(before):
@@ -793,7 +804,7 @@ def _mark_before_now(values: list[SuvValue], current_cue: list[bool], slices: li
 
 def _role(text: str, governed: list[tuple[_Number, _Word | None]], at: _Around, i: int) -> Role:
     measure = "" if at.word is None else at.word.second if at.is_second_of_pair and at.word.second else at.word.measure
-    if measure in ("mean", "peak", "min", "sul"):
+    if measure in ("mean", "peak", "min", "sul") or (not at.is_first and _is_second_in_parentheses(text, at)):
         return Role.OTHER_MEASURE
     if _BOUND_BEFORE.search(at.before) and at.word is not None and not _REFERENCE_STRONG.search(at.before):
         return Role.BOUND
@@ -812,6 +823,13 @@ def _role(text: str, governed: list[tuple[_Number, _Word | None]], at: _Around, 
         if not changes:
             return Role.RANGE if _next_joins(text, governed, i) else Role.CURRENT
     return Role.PRIOR if _is_prior(text, at) else Role.CURRENT
+
+
+def _is_second_in_parentheses(text: str, at: _Around) -> bool:
+    """Whether a value stands alone in parentheses right behind another, as the 2.2 of "SUV 3.6 (2.2)"; whatever it is,
+    the first is the finding's.
+    """
+    return at.before.strip() == "(" and not at.number.is_integer and text.startswith(")", at.number.end)
 
 
 def _is_prior(text: str, at: _Around) -> bool:

@@ -82,6 +82,12 @@ _REFERENCE_SUBJECT = re.compile(
     rf"|surrounding\s+|background\s+|physiologic\s+|regional\s+|level\s+of\s+)*)?"
     r"(?:blood[\s-]?pool|background|bloodpool|reference\s+(?:liver|region|blood))"
 )
+_NAMED_REFERENCE = re.compile(
+    r"\((?:internal\s+)?reference\)|\b(?:as|for)\s+(?:an?\s+)?(?:\w+\s+)?(?:reference|comparison)\b"
+)
+_REFERENCE_ORGAN = re.compile(
+    r"\b(?:liver|hepatic|spleen|splenic|mediastin\w+|aort\w+|cerebell\w+|muscle|marrow|gluteal)\b"
+)
 _REGION_FIRST = re.compile(
     r"^\W*(?:the\s+)?(?:(?:normal|reference|uninvolved|right|left|mean|average|max|maximum)\s+)*(?:liver"
     r"|hepatic(?:\s+(?:parenchym\w+|lobe|activity|uptake))?|mediastin\w+|aort\w+|thoracic\s+aorta|aortic\s+arch"
@@ -179,7 +185,7 @@ def is_template(text: str) -> bool:
     before = flat[: word.start()] if word else flat
     if _LESION_NOUN.search(before) or _goes_on_to_a_lesion(flat):
         return False
-    if _TEMPLATE_LEAD.match(flat):
+    if _TEMPLATE_LEAD.match(flat) or (_NAMED_REFERENCE.search(flat) and _REFERENCE_ORGAN.search(before)):
         return True
     subject = _REFERENCE_SUBJECT.search(before) or (word and _REFERENCE_SUBJECT.match(flat, word.end()))
     if subject and not subject["compared"]:
