@@ -93,14 +93,14 @@ _DATE = re.compile(
             # April 2020
             rf"\b{_MONTH}\.?,?\s+(?:of\s+)?{_YEAR}\b",
             # in April, since 2018
-            rf"(?<=\bin ){_MONTH}\b(?!\s+(?:be|have))",
+            rf"(?:(?<=\bin )|(?<=\bfrom )|(?<=\bof )|(?<=\blast )|(?<=\bsince )){_MONTH}\b(?!\s+(?:be|have))",
             rf"(?:(?<=\bin )|(?<=\bfrom )|(?<=\bsince )|(?<=\bdated )|(?<=\bversus )|(?<=\bvs )|(?<=\bvs\. )){_YEAR}\b",
         )
     )
 )
 _SUV = re.compile(
     r"(?<![a-z])(?P<pre>(?:max(?:imum|imal|\.)?|peak|mean|average|avg\.?|minimum|minimal"
-    r"|highest)[\s-]+(?:fdg[\s-]+)?)?(?:s\.?u\.?v\.?(?:[\s-]?(?:bw|lbm|bsa))?(?:'?s)?|standard(?:i[sz]ed|isation"
+    r"|highest)(?:[\s-]+|(?=suv))(?:fdg[\s-]+)?)?(?:s\.?u\.?v\.?(?:[\s-]?(?:bw|lbm|bsa))?(?:'?s)?|standard(?:i[sz]ed|isation"
     r"|ization)?[\s-]+uptake[\s-]+values?(?:\s*\(\s*suvs?\s*\))?)(?P<post>(?:[\s_\-,]{0,2}|\s?[(\[]\s?)(?:max(?:imum"
     r"|imal|ima|\.)?|peak|mean|average|avg|min(?:imum)?)(?![a-z])[)\]]?)?(?![a-z])"
 )
@@ -276,7 +276,7 @@ _PRIOR_RIGHT_BEFORE = re.compile(
 )
 _PRIOR_WITH_EXAM_BEFORE = re.compile(rf"(?:\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE})" + _FILL)
 _PRIOR_SIZE_BEFORE = re.compile(rf"\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE}" + _FILL_TO_SIZE)
-_WAS_RIGHT_BEFORE = re.compile(r"(?:^|[(,\[])\s*(?:which\s+|it\s+|and\s+)?(?:was|were|measured|had)" + _FILL_NARROW)
+_WAS_RIGHT_BEFORE = re.compile(r"(?:^|[(,;\[])\s*(?:which\s+|it\s+|and\s+)?(?:was|were|measured|had)" + _FILL_NARROW)
 _PRIOR_ANYWHERE = re.compile(rf"\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE}|\bon\s+\x00+|\bin\s+\x00+|\bfrom\s+\x00+|\x00+")
 _PRIOR_RIGHT_AFTER = re.compile(
     rf"\s*[,)]?\s*(?:(?:g/ml|units?)\s+)?(?:(?:previously|priorly|prev|formerly|earlier|initially|originally|before"
@@ -310,6 +310,9 @@ _LEADING_PRIOR_EXAM = re.compile(
     r"(?:exam|examination|study|scan|pet/?\s?ct|pet|imaging)\b[^.;,]*"
     r"\b(?:had|was|were|measured|demonstrated|showed|revealed|with)\b[^.;,]*$"
 )
+_LEADING_PRIOR_DATE = re.compile(
+    r"^\W*(?:on|in)\s+\x00+,?\s[^.;,]*\b(?:had|was|were|measured|demonstrated|showed)\b[^.;,]*$"
+)
 _CLAUSE_END = re.compile(r"[,;(\[)\]]|\.\s|\b(?:and|but|versus|vs|compared|while|whereas)\b")
 # "Previous SUV max of the node: 13.5": the cue names the SUV itself, whatever stands between it and the number.
 _PRIOR_WORD = re.compile(rf"\b{_CUE_PRIOR}\s+(?:(?:exam|study|scan|pet)(?:'s)?\s+)?$")
@@ -332,6 +335,7 @@ _GONE_AFTER = re.compile(
     r"|visuali[sz]ed|identified|evident)"
     r"|(?:complete|interval|metabolic)\s+(?:\w+\s+)?resolution|is\s+(?:now\s+)?resolved|(?:has|have)\s+disappeared"
     r"|is\s+gone|(?:has|have|shows?|with|demonstrat\w+)\s+no\s+(?:\w+\s+)?(?:\w+\s+)?(?:uptake|activity|avidity)"
+    r"|there\s+is\s+no\s+(?:residual|remaining|further)\s+(?:\w+\s+)?(?:uptake|activity|avidity)"
     r"|without\s+(?:\w+\s+)?(?:uptake|activity|avidity))\b"
 )
 _SEEN_BEFORE = re.compile(r"\b(?:previously|prior|previous|formerly|earlier)\b")
@@ -890,11 +894,11 @@ def _is_gone(text: str, number: _Number) -> bool:
     """Whether a text tells of a lesion that was there before and is no more, and gives its value in between."""
     before, after = text[: number.start], text[number.end :]
     before = before[max(before.rfind(". "), before.rfind(";")) + 1 :]
-    after = re.split(r"\.\s|;", after, maxsplit=1)[0]
+    after = after.split(". ", maxsplit=1)[0]
     return _SEEN_BEFORE.search(before) is not None and _GONE_AFTER.search(after) is not None
 
 
-_MORE_NUMBERS = re.compile(r"(?:\s*(?:,|;|/|and|&|then|to)*\s*\d+(?:\.\d+)?)+(?![\d.])")
+_MORE_NUMBERS = re.compile(r"(?:\s*+(?:,|;|/|and|&|then|to)*+\s*+\d++(?:\.\d++)?+)++(?!\.)")
 
 
 def _in_prior_list(text: str, number: _Number) -> bool:
@@ -916,7 +920,7 @@ def _has_prior_lead(text: str, position: int, left_limit: int) -> bool:
     if cut < left_limit - 1 and left_limit > 0:
         return False
     lead = before[cut + 1 :]
-    return any(p.match(lead) for p in (_LEADING_PRIOR, _LEADING_PRIOR_EXAM, _LEADING_PRIOR_VERB))
+    return any(p.match(lead) for p in (_LEADING_PRIOR, _LEADING_PRIOR_EXAM, _LEADING_PRIOR_VERB, _LEADING_PRIOR_DATE))
 
 
 _FOR_COMPARISON_AFTER = re.compile(
@@ -960,7 +964,11 @@ def _is_reference(before: str, after: str, clause: str, own_after: str, is_first
         # "uptake above the blood pool with SUV 6.5": the SUV is the uptake's, so a first value needs a clause about
         # the reference alone.
         return not (is_first and (_LESION_NOUN.search(before) or _COMPARE.search(before[: before.rfind(strong[0][0])])))
-    return bool(_COMPARE_REGION.search(before)) and not is_first and not re.search(r"\bprior|\bprevious", before)
+    compared = None if is_first else _COMPARE_REGION.search(before)
+    if compared is None or re.search(r"\bprior|\bprevious", before):
+        return False
+    # "whereas a right level III node has SUV max of 6.7 on slice 55" is a lesion with a slice of its own.
+    return not (_LESION_NOUN.search(before, compared.start()) and _SLICE_FOLLOWS.match(after))
 
 
 _SIDE_RIGHT_BEFORE = re.compile(
@@ -1002,6 +1010,10 @@ def _mark_ranges(text: str, governed: list[tuple[_Number, _Word | None]], values
         joined = text[values[i].end : values[i + 1].start]
         before = text[max(0, values[i].start - 60) : values[i].start]
         is_range = _RANGE_JOIN.fullmatch(joined) is not None and values[i].role is not Role.PRIOR
+        if is_range and "to" in joined and values[i].value > values[i + 1].value and values[i + 1].role is Role.CURRENT:
+            # No range falls: "less avid (SUVmax 14.1 to 5.0)" is a change.
+            values[i] = replace(values[i], role=Role.PRIOR)
+            continue
         is_between = (
             re.fullmatch(r"\s*(?:and|to|-)\s*", joined) is not None and _RANGE_BEFORE.search(before) is not None
         )

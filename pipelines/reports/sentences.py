@@ -12,6 +12,7 @@ from hashlib import blake2b
 
 from pipelines.reports import expressions, structure
 from pipelines.reports.expressions import Expressions, Role, find_expressions, has_suv, may_have_slice
+from pipelines.reports.lexicon import MUSCULOSKELETAL
 from pipelines.reports.structure import find_places, section_region
 from pipelines.reports.text import clean, lower
 
@@ -95,7 +96,7 @@ _OPEN_END = re.compile(
 )
 _CONTINUES = re.compile(r"[a-z(\[),;/=&]|\d|SUV\b|SUVmax|FDG[- ]avid|PET\b|CT\b")
 _REFERS_BACK = re.compile(
-    r"^\W*(?:sizes?\b|dimensions?\b|see\b|an?\s+(?:max\w*\s+)?suv|\d+(?:\.\d+)?\s*(?:x\s*\d|cm\b|mm\b))|^\W*(?:the|this|that|these|those|it|its|they|their|both|same|which|with|on|in|at|seen|located|best"
+    r"^\W*(?:sizes?\b|dimensions?\b|see\b|an?\s+corresponding\b|an?\s+(?:max\w*\s+)?suv|\d+(?:\.\d+)?\s*(?:x\s*\d|cm\b|mm\b))|^\W*(?:the|this|that|these|those|it|its|they|their|both|same|which|with|on|in|at|seen|located|best"
     r"|corresponding|measur\w+|current\w*|today|now|previous\w*|prior|max\w*|maximal|peak|suv\w*|standard\w*"
     r"|fdg|metabolic|uptake|activity|associated\s+suv|image|images|slice|slices|series|axial|pet|ct|here|and"
     r"|overall|again|average|mean|there\s+is\s+(?:associated|corresponding|intense|mild|moderate|increased)|intense"
@@ -111,9 +112,10 @@ _NEW_LESION = re.compile(
     r"|likewise|elsewhere|no\b|there\s+(?:is|are)\s+(?:an?\s+)?(?:another|additional|second|new))"
 )
 _ONLY_VALUES = re.compile(r"^\W*(?:max\w*\s+)?(?:suv|slice|image|img|im\b|series|se\b|standard\w*\s+uptake)")
+# Possessive, or a long run of digits could be parted in countless ways.
 _VALUES_ALONE = re.compile(
-    r"\W*(?:(?:max\w*|suv|suvmax|standardi[sz]ed|uptake|values?|slices?|images?|imgs?|im|series|ser|se|srs|axial|pet|ct|fused"
-    r"|of|is|was|at|on|no|number|current\w*|previous\w*|prior|now|today|g/ml|\d+(?:\.\d+)?)(?![a-z])\W*)+"
+    r"\W*+(?:(?:max\w*+|suv|suvmax|standardi[sz]ed|uptake|values?|slices?|images?|imgs?|im|series|ser|se|srs|axial|pet"
+    r"|ct|fused|of|is|was|at|on|no|number|current\w*+|previous\w*+|prior|now|today|g/ml|\d++(?:\.\d++)?+)(?![a-z])\W*+)++"
 )
 _REFERENCE_SUBJECT = re.compile(r"\bblood[\s-]?pool|\bbackground\b|\breference\b")
 _LESION = re.compile(
@@ -177,18 +179,20 @@ def _pieces(flat: str) -> list[_Piece]:
     pieces: list[_Piece] = []
     section: str | None = None
     for block, (start, end, is_item) in enumerate(_blocks(flat)):
-        position = start
+        position = label = start
         while position < end:
             heading = _heading(flat, position, end)
             if heading is None:
                 break
+            label = position
             section, position = heading
             position = _SPACE.match(flat, position, end).end()  # type: ignore[union-attr]  # matches always, if only nothing
             mark = _LIST_MARK.match(flat, position, end)
             if mark is not None:
                 position, is_item = mark.end(), True
-        for a, b in _sentences(flat, position, end):
+        for n, (a, b) in enumerate(_sentences(flat, position, end)):
             a = _strip(flat, a, b)[0]
+            own = label if n == 0 and label < position else a
             numbered = _INLINE_MARK.match(flat, a, b) if a > position else None
             if numbered is not None:
                 a, is_item = numbered.end(), True
@@ -196,6 +200,9 @@ def _pieces(flat: str) -> list[_Piece]:
             if heading is not None:
                 section, a = heading
                 a = _SPACE.match(flat, a, b).end()  # type: ignore[union-attr]
+            if own < a and _VALUES_ALONE.fullmatch(lower(flat[a:b])):
+                # "Liver: SUVmax 2.7 (image 155).": without its label the text would not say what it is about.
+                a = own
             pieces += [_Piece(s, e, section, is_item, block) for s, e in _bounded(flat, a, b)]
             is_item = False
     return pieces
@@ -458,6 +465,9 @@ def _belongs(head: str, text: str) -> bool:
     if _REFERENCE_SUBJECT.search(head.split("suv")[0]) and not _LESION.search(head):
         return False
     mine, theirs = _own_places(head), _own_places(text)
+    if any(p.term.region == MUSCULOSKELETAL for p in find_places(head)):
+        # "sclerotic" and "lytic" are said of any bone.
+        theirs -= {"bone"}
     if theirs and not (mine & theirs) and not _speaks_of_it_first(text):
         return False
     for side, other in (("left", "right"), ("right", "left")):
@@ -480,7 +490,7 @@ def _speaks_of_it_first(text: str) -> bool:
 def _split_semicolons(lowered: str, start: int, end: int) -> list[tuple[int, int]]:
     """A unit cut at each `;` that has an SUV and a slice on both of its sides."""
     text = lowered[start:end]
-    if ";" not in text:
+    if ";" not in text or not _complete(text):
         return [(start, end)]
     groups: list[tuple[int, int]] = []
     is_complete = False

@@ -145,12 +145,12 @@ _REFERENCE_PAREN = re.compile(
     # Parentheses with nothing but slice, series and image in them, or a bare "(4/112)".
     rf"\s*[(\[](?=[^)\]]*{_REFERENCE_WORDS}|\s*\d{{1,3}}\s*[/:]\s*[1-9]\d{{1,3}}\s*[)\]])\s*"
     rf"(?:(?:see|e\.g\.|for example|{_REFERENCE_WORDS}|numbers?|no\.?|location|on|and|of|to|mip|attenuation|corrected"
-    r"|respectively|\d+)(?![a-z])|[#:,;/.\-\s])+[)\]]",
+    r"|respectively|\d++)(?![a-z])|[#:,;/.\-\s])+[)\]]",
     re.IGNORECASE,
 )
 _REFERENCE_SENTENCE = re.compile(
     r"(?:(?<=[.!?])\s+|^)(?:(?:it|this|which)\s+is\s+)?(?:(?:best|well)\s+)?(?:see|seen|visible|shown)\s+(?:on|at|in)?\s*"
-    rf"(?:(?:the\s+)?(?:{_REFERENCE_WORDS}|number|no\.?|of|[#:,/]|\d+)(?![a-z])\s*)+(?:\.|$)",
+    rf"(?:(?:the\s+)?(?:{_REFERENCE_WORDS}|number|no\.?|of|[#:,/]|\d++)(?![a-z])\s*)+(?:\.|$)",
     re.IGNORECASE,
 )
 _REFERENCE_PHRASE = re.compile(
