@@ -390,11 +390,12 @@ _REFERENCE_REGION_AFTER = re.compile(
     r"\s*(?:in|for|of|at|within|on)\s+(?:the\s+)?(?:\w+\s+)?(?:liver|hepatic|spleen|splenic|muscle|marrow"
     r"|mediastin\w+|aort\w+|left|right|brain|cerebell\w+|opposite|contralateral|other)\b"
 )
-_LESION_NOUN = re.compile(
-    r"\b(?:mass(?:es)?|lesions?|nodes?|nodules?|foc(?:us|i)|adenopathy|lymphadenopathy|tumou?rs?|deposits?"
-    r"|metasta\w+|implants?|thickening|conglomerate|opacit\w+|consolidation|malignan\w+|carcinoma|sarcoma|lymphoma"
-    r"|plaque|cancer)\b"
+LESION_NOUN = re.compile(
+    r"\b(?:mass(?:es)?|lesions?|nodes?|nodules?|foc(?:us|i|al)|adenopathy|lymphadenopathy|tumou?rs?|deposits?"
+    r"|metasta\w+|implants?|thickening|conglomerate|opacit\w+|consolidation|malignan\w+|\w*carcinoma|\w*sarcoma"
+    r"|lymphoma|plaque|cancer|fracture|abscess|collection)\b"
 )
+"""Words for what an SUV can be the uptake of, as against a region that it is compared with."""
 
 
 @dataclass(frozen=True)
@@ -495,9 +496,11 @@ def _classify(text: str, words: list[_Word]) -> tuple[list[_Number], list[SliceN
             now = kind if kind == "slice" else ""
         elif is_integer and _LISTED_SLICES_BEFORE.search(text, max(0, start - 200), start):
             kind, now = "slice", "slice"
-        elif is_enumerated and _ENUMERATOR.match(text, start - 1):
-            kind = "other"
-        elif len(token) > MAX_DIGITS or (run is not None and run[0] not in _GLUED and not _SUV.fullmatch(run[0])):
+        elif (
+            len(token) > MAX_DIGITS
+            or (run is not None and run[0] not in _GLUED and not _SUV.fullmatch(run[0]))
+            or (is_enumerated and _ENUMERATOR.match(text, start - 1))
+        ):
             kind = "other"
         elif _SERIES_IMAGE_BEFORE.search(before):
             kind, now = "other", "series of a pair"
@@ -817,7 +820,7 @@ def _role(text: str, governed: list[tuple[_Number, _Word | None]], at: _Around, 
     if not at.is_first and _VERSUS.fullmatch(at.before) and _COMPARE_REGION.search(text[: governed[0][0].start]):
         # "uptake less than liver (SUVmax 2.9 vs 3.3)"
         return Role.REFERENCE
-    if at.is_first and at.meets_value and _REGION_LEADS.fullmatch(at.before) and _LESION_NOUN.search(text):
+    if at.is_first and at.meets_value and _REGION_LEADS.fullmatch(at.before) and LESION_NOUN.search(text):
         # "Mean liver SUV 2.4; residual mass SUVmax 5.9"
         return Role.REFERENCE
     if _CURRENT_RIGHT_AFTER.match(at.own_after) or _CURRENT_RIGHT_AFTER.match(at.aside):
@@ -960,15 +963,15 @@ def _is_reference(before: str, after: str, clause: str, own_after: str, is_first
     if not is_first and _COMPARE.search(before) and _REFERENCE_REGION_AFTER.match(own_after):
         return True
     strong = list(_REFERENCE_STRONG.finditer(clause)) or ([] if is_first else list(_REFERENCE_WEAK.finditer(clause)))
-    if strong and not _LESION_NOUN.search(clause[strong[-1].end() :]):
+    if strong and not LESION_NOUN.search(clause[strong[-1].end() :]):
         # "uptake above the blood pool with SUV 6.5": the SUV is the uptake's, so a first value needs a clause about
         # the reference alone.
-        return not (is_first and (_LESION_NOUN.search(before) or _COMPARE.search(before[: before.rfind(strong[0][0])])))
+        return not (is_first and (LESION_NOUN.search(before) or _COMPARE.search(before[: before.rfind(strong[0][0])])))
     compared = None if is_first else _COMPARE_REGION.search(before)
     if compared is None or re.search(r"\bprior|\bprevious", before):
         return False
     # "whereas a right level III node has SUV max of 6.7 on slice 55" is a lesion with a slice of its own.
-    return not (_LESION_NOUN.search(before, compared.start()) and _SLICE_FOLLOWS.match(after))
+    return not (LESION_NOUN.search(before, compared.start()) and _SLICE_FOLLOWS.match(after))
 
 
 _SIDE_RIGHT_BEFORE = re.compile(
@@ -986,7 +989,7 @@ def _is_other_side(text: str, at: _Around) -> bool:
         at.is_first
         or match is None
         or "asymmetr" not in text
-        or _LESION_NOUN.search(match["organ"])
+        or LESION_NOUN.search(match["organ"])
         or _SLICE_FOLLOWS.match(at.after)
     ):
         return False
@@ -1024,7 +1027,7 @@ def _mark_ranges(text: str, governed: list[tuple[_Number, _Word | None]], values
 
 def _rescue_reference(text: str, values: list[SuvValue]) -> list[SuvValue]:
     """Where every value seems to be a reference's but a lesion is named before the first, the first is the lesion's."""
-    if values[0].role is Role.REFERENCE and len(values) > 1 and _LESION_NOUN.search(text[: values[0].start]):
+    if values[0].role is Role.REFERENCE and len(values) > 1 and LESION_NOUN.search(text[: values[0].start]):
         return [replace(values[0], role=Role.CURRENT), *values[1:]]
     return values
 

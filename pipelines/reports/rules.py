@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipelines.outcomes import Outcome
-from pipelines.reports.expressions import Expressions, Role, SliceNumber, SuvValue, find_expressions
+from pipelines.reports.expressions import LESION_NOUN, Expressions, Role, SliceNumber, SuvValue, find_expressions
 from pipelines.reports.text import clean, lower
 
 LOGIC_VERSION = 2
@@ -64,11 +64,6 @@ _INDEX = re.compile(
     r"|lead(?:ing)?|target|(?:an?|the)\s+(?:left|right|superior|inferior|upper|lower|medial|lateral|anterior|posterior"
     r"|small|large|enlarged|single|specific|new)\b)"
 )
-_LESION_NOUN = re.compile(
-    r"\b(?:mass(?:es)?|lesions?|nodes?|nodules?|foc(?:us|i|al)|adenopathy|lymphadenopathy|tumou?rs?|deposits?"
-    r"|metasta\w+|implants?|thickening|conglomerate|opacit\w+|consolidation|malignan\w+|\w*carcinoma|\w*sarcoma"
-    r"|lymphoma|plaque|cancer|fracture|abscess|collection)\b"
-)
 _COMPARE_WORD = (
     r"(?:above|than|exceed\w*|below|over|similar\s+to|equal\s+to|compared\s+(?:to|with)|relative\s+to|versus|vs\.?"
     r"|beyond|near|to|with|from)"
@@ -106,7 +101,7 @@ def extract(text: str) -> Extraction:
     """
     flat = lower(clean(text))
     found = find_expressions(flat)
-    shown_suv = _first_value(found, flat)
+    shown_suv = found.suvs[0].value if found.suvs else None
     shown_slice = _first_slice(found)
 
     def none(reason: Outcome, note: str, n_lesions: int = 1, is_current: bool = True) -> Extraction:
@@ -173,7 +168,7 @@ def extract(text: str) -> Extraction:
 def _goes_on_to_a_lesion(flat: str) -> bool:
     """Whether a lesion is named before a value of its own: "With a blood pool SUV of 2.0, the node has SUV 4.2"."""
     last = max((v.start for v in find_expressions(flat).suvs if v.role is Role.CURRENT), default=0)
-    return _LESION_NOUN.search(flat, 0, last) is not None
+    return LESION_NOUN.search(flat, 0, last) is not None
 
 
 def is_template(text: str) -> bool:
@@ -183,7 +178,7 @@ def is_template(text: str) -> bool:
     flat = lower(clean(text))
     word = re.search(r"suv|standard\w*\s+uptake", flat)
     before = flat[: word.start()] if word else flat
-    if _LESION_NOUN.search(before) or _goes_on_to_a_lesion(flat):
+    if LESION_NOUN.search(before) or _goes_on_to_a_lesion(flat):
         return False
     if _TEMPLATE_LEAD.match(flat) or (_NAMED_REFERENCE.search(flat) and _REFERENCE_ORGAN.search(before)):
         return True
@@ -196,13 +191,9 @@ def is_template(text: str) -> bool:
 # --- slices ----------------------------------------------------------------------------------------------------------
 
 
-def _first_value(found: Expressions, flat: str) -> float | None:
-    return found.suvs[0].value if found.suvs else None
-
-
 def _first_slice(found: Expressions) -> int | None:
-    usable = [s for s in found.slices if s.role in (Role.CURRENT, Role.LIST)]
-    return (usable or list(found.slices) or [SliceNumber(0, 0, 0, Role.CURRENT)])[0].number or None
+    usable = [s for s in found.slices if s.role in (Role.CURRENT, Role.LIST)] or found.slices
+    return usable[0].number if usable else None
 
 
 def _no_slice(found: Expressions, none: Callable[..., Extraction], suvs: list[SuvValue]) -> Extraction:

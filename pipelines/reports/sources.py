@@ -33,6 +33,9 @@ FILE_NAMES = ("reports.csv", "reports.parquet", "reports.json", "reports.ndjson"
 `reports` is a folder of .txt or FHIR .json.
 """
 
+_VOID_STATUS = ("entered-in-error", "cancelled")
+"""Of a FHIR DiagnosticReport: what it says was taken back."""
+
 _ALIASES = {
     "exam_id": (
         "exam_id",
@@ -342,6 +345,9 @@ def _from_resource(
     resource: dict[str, Any], others: dict[str, dict[str, Any]], where: str, problem: str | None
 ) -> Report:
     problems = [problem] if problem else []
+    status = resource.get("status")
+    if status in _VOID_STATUS:
+        problems.append(f"the report's status is {status}: not read")
     identifiers = [i for i in resource.get("identifier") or [] if isinstance(i, dict) and i.get("value")]
     accession = [i for i in identifiers if "ACSN" in json.dumps(i.get("type") or {})]
     exam_id = str((accession or identifiers or [{"value": resource.get("id") or where}])[0]["value"])
@@ -371,7 +377,7 @@ def _from_resource(
     return Report(
         exam_id=exam_id,
         patient_id=patient_id,
-        findings="\n".join(texts) or None,
+        findings=("\n".join(texts) or None) if status not in _VOID_STATUS else None,
         impression=_text(resource.get("conclusion")),
         study_date=str(date)[:10] if date else None,
         problem="; ".join(problems) or None,

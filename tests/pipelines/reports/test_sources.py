@@ -126,6 +126,13 @@ class TestFhir:
         )
         assert read_reports(write("r.json", json.dumps(resource)))["findings"].item() == "Node."
 
+    @pytest.mark.parametrize("status", ["entered-in-error", "cancelled"])
+    def test_report_that_was_taken_back_is_not_read(self, write, status):
+        resource = diagnostic_report(status=status, text={"div": "<div>Left node SUV 4.2 (slice 8).</div>"})
+        row = read_reports(write("r.json", json.dumps(resource))).row(0, named=True)
+        assert row["findings"] is None
+        assert status in row["problem"]
+
     def test_pdf_alone_is_named(self, write):
         resource = diagnostic_report(presentedForm=[{"contentType": "application/pdf", "data": "JVBERg=="}])
         assert "application/pdf" in read_reports(write("r.json", json.dumps(resource)))["problem"].item()
