@@ -96,7 +96,7 @@ class Asker:
 
     name: str
     server: ServerSettings
-    prompt: Prompt
+    prompt: Question
     cache: AnswerCache | None = None
 
     def version_with(self, logic: str) -> str:
