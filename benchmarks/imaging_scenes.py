@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion, gaussian_filter, maximum_filter
+from scipy.ndimage import binary_erosion, distance_transform_edt, gaussian_filter, maximum_filter
 
 from pipelines.imaging.volume import Volume
 
@@ -179,6 +179,137 @@ def _packed(
         centres.append(place)
         radii.append(radius)
     return centres, radii
+
+
+@dataclass(frozen=True)
+class DrawnNodes:
+    """Nodes as a reader draws them: `touching` of 11 in a conglomerate, the others apart; the contour lies grow_mm
+    outside of the node, by another distance for each (grow_sd_mm). Rims as in NodeSettings, each node's by a factor of
+    its own (rim_sd)."""
+
+    spacing_mm: tuple[float, float, float]
+    fwhm_mm: float
+    median_ml: float
+    sd_ml: float
+    touching: int
+    rim_suv: float | None
+    rim: float
+    rim_sd: float
+    power: float
+    texture: float
+    grow_mm: float
+    grow_sd_mm: float
+    necrotic: bool
+    background_suv: float
+    background_texture: float
+    noise: float
+    overlap: float
+
+
+def drawn_settings(rng: np.random.Generator) -> DrawnNodes:
+    """Settings drawn over what real exams may be: grids, blur, sizes, uptake towards the rim, how generous a reader."""
+    spacings = ((3.4, 3.4, 3.4), (2.04, 2.04, 3.0), (4.07, 4.07, 3.0), (2.7, 2.7, 3.3), (4.07, 4.07, 5.0))
+    return DrawnNodes(
+        spacing_mm=spacings[rng.integers(len(spacings))],
+        fwhm_mm=rng.uniform(4.5, 8),
+        median_ml=np.exp(rng.uniform(np.log(2), np.log(10))),
+        sd_ml=rng.uniform(0.5, 1.2),
+        touching=int(rng.integers(5, 12)),
+        rim_suv=rng.uniform(1.8, 5) if rng.random() < 0.5 else None,
+        rim=rng.uniform(0.1, 0.6),
+        rim_sd=rng.uniform(0, 0.5),
+        power=rng.choice([0.6, 1.0, 1.8]),
+        texture=rng.uniform(0.1, 0.6),
+        grow_mm=rng.uniform(0.5, 4),
+        grow_sd_mm=rng.uniform(0.3, 2.5),
+        necrotic=bool(rng.random() < 0.5),
+        background_suv=rng.uniform(0.7, 1.6),
+        background_texture=rng.uniform(0, 0.35),
+        noise=rng.uniform(0.02, 0.08),
+        overlap=rng.uniform(0.78, 1.1),
+    )
+
+
+def drawn_nodes(seed: int) -> tuple[Scene, Scene] | None:
+    """11 nodes of SUVmax 5 to 22 by drawn settings: the scene with a reader's contours as labels, and with the nodes
+    themselves (whose peaks are the lesions'). None where they cannot be placed."""
+    rng = np.random.default_rng(seed)
+    s = drawn_settings(rng)
+    size, spacing = np.array([160.0, 130.0, 190.0]), np.array(s.spacing_mm)
+    shape = tuple(int(n) for n in np.floor(size / spacing))
+    placed = None
+    for _ in range(20):
+        volumes = np.sort(np.clip(np.exp(rng.normal(np.log(s.median_ml), s.sd_ml, 11)), 0.8, 40))[::-1]
+        placed = _conglomerate(volumes, s, size, rng)
+        if placed is not None:
+            break
+    if placed is None:
+        return None
+    lumps = noise_field(rng, shape, spacing, 5.0)
+    points = _grid(np.array(shape), spacing)
+    depth, labels = np.full(shape, np.inf), np.zeros(shape, dtype=np.int16)
+    for n, (centre, radius) in enumerate(placed, 1):
+        axes = np.exp(rng.normal(0, 0.15, 3))
+        turned = (points - centre) @ np.linalg.qr(rng.standard_normal((3, 3)))[0]
+        here = np.linalg.norm(turned / (radius * axes / np.prod(axes) ** (1 / 3)), axis=-1) * (1 + 0.12 * lumps)
+        take = (here < 1) & (here < depth)
+        labels[take], depth[take] = n, here[take]
+    image = s.background_suv * np.exp(s.background_texture * noise_field(rng, shape, spacing, 8.0))
+    for n, suvmax in enumerate(rng.uniform(5, 22, 11), 1):
+        inside = labels == n
+        if inside.sum() < 3:
+            return None
+        above = suvmax - s.background_suv
+        own = np.exp(rng.normal(0, s.rim_sd))
+        rim = s.rim * own if s.rim_suv is None else max(0.05, (s.rim_suv * own - s.background_suv) / above)
+        rim = min(0.95, rim)
+        uptake = rim + (1 - rim) * (1 - depth[inside]) ** s.power
+        if n == 2 and s.necrotic:
+            uptake = np.where(depth[inside] < 0.45, 0.15, np.maximum(uptake, 0.8))
+        uptake = uptake * np.exp(s.texture * noise_field(rng, shape, spacing, 4.0)[inside])
+        image[inside] = s.background_suv + above * uptake / np.percentile(uptake, 98)
+    nodes_ = _scanned(image, labels, spacing, s.fwhm_mm, s.noise, rng)
+    outside = np.full((12, *shape), np.inf, dtype=np.float32)
+    for n in range(1, 12):
+        grow = s.grow_mm + rng.normal(0, s.grow_sd_mm)
+        signed = distance_transform_edt(labels != n, sampling=spacing) - distance_transform_edt(
+            labels == n, sampling=spacing
+        )
+        outside[n] = signed - grow * (1 + 0.3 * lumps)
+    drawn = np.where(outside.min(0) <= 0, outside.argmin(0), 0)
+    own_too = np.take_along_axis(outside, labels[None].astype(int), 0)[0] <= 0
+    drawn = np.where((labels > 0) & own_too, labels, drawn).astype(np.int16)
+    return Scene(nodes_.suv, drawn), nodes_
+
+
+def _conglomerate(
+    volumes_ml: NDArray[np.float64], s: DrawnNodes, size_mm: NDArray[np.float64], rng: np.random.Generator
+) -> list[tuple[NDArray[np.float64], float]] | None:
+    """Centre and radius of each sphere: `touching` of them in contact, the others 4 mm and more apart; None where there
+    is no room."""
+    found: dict[int, tuple[NDArray[np.float64], float]] = {}
+    for n, index in enumerate(rng.permutation(len(volumes_ml))):
+        radius = radius_mm(volumes_ml[index])
+        for _ in range(3000):
+            others = list(found.values())
+            if not others:
+                place = size_mm / 2 + rng.normal(0, 15, 3)
+            elif n < s.touching:
+                centre, beside = others[int(rng.integers(len(others)))]
+                direction = rng.standard_normal(3)
+                reach = (beside + radius) * rng.uniform(s.overlap - 0.1, s.overlap + 0.1)
+                place = centre + direction / np.linalg.norm(direction) * reach
+            else:
+                place = rng.uniform(15 + radius, size_mm - 15 - radius)
+            if (place - 1.2 * radius <= 8).any() or (place + 1.2 * radius >= size_mm - 8).any():
+                continue
+            least = [0.75 * (radius + r) if n < s.touching else radius + r + rng.uniform(4, 10) for _, r in others]
+            if all(np.linalg.norm(place - c) >= d for (c, _), d in zip(others, least)):
+                found[index] = (place, radius)
+                break
+        else:
+            return None
+    return [found[index] for index in range(len(volumes_ml))]
 
 
 def _grid(shape: NDArray[np.int64], spacing: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,12 +13,17 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-LOGIC_VERSION = "basins-2"
+from pipelines.imaging.faces import flat_step
+
+LOGIC_VERSION = "basins-3"
 
 N_LEVELS = 4096
 KEEP_PART = 0.85
 """A summit below this part of a marked one is left to other marked peaks first: it lies outside of the hotter one's
 edge."""
+SADDLE_PART = 0.1
+"""And only where it hangs on to the other one as firmly, within this part of its value (noise): what hangs on to the
+hotter one by more is its texture."""
 LESION_ML, ORGAN_ML, ORGAN_RATIO = 3.0, 100.0, 3.0
 """What a region of LESION_ML meets, colder, and that comes to ORGAN_ML and to ORGAN_RATIO times its size, is an
 organ."""
@@ -102,6 +107,7 @@ def _flood(values, peak, others, floor, swallow, voxel_ml):
     claim = np.zeros(len(order) + 1, np.int32)
     size_ml = np.zeros(len(order) + 1, np.float32)
     met_ml = np.zeros(len(order) + 1, np.float32)
+    met_at = np.zeros(len(order) + 1, np.float32)
     own_at = (peak[0] * n_j + peak[1]) * n_k + peak[2]
     own_value = flat[own_at]
     seeds = np.zeros(flat.size, np.int8)
@@ -111,24 +117,10 @@ def _flood(values, peak, others, floor, swallow, voxel_ml):
     n_labels = 0
     for at in order:
         value = flat[at]
-        i, rest = divmod(at, n_j * n_k)
-        j, k = divmod(rest, n_k)
         best = 0
         best_value = np.float32(-1.0)
         for side in range(6):
-            near = -1
-            if side == 0 and i > 0:
-                near = at - n_j * n_k
-            elif side == 1 and i < n_i - 1:
-                near = at + n_j * n_k
-            elif side == 2 and j > 0:
-                near = at - n_k
-            elif side == 3 and j < n_j - 1:
-                near = at + n_k
-            elif side == 4 and k > 0:
-                near = at - 1
-            elif side == 5 and k < n_k - 1:
-                near = at + 1
+            near = flat_step(at, side, n_i, n_j, n_k)
             if near < 0 or label[near] == 0:
                 continue
             root = _root(parents, label[near])
@@ -138,7 +130,7 @@ def _flood(values, peak, others, floor, swallow, voxel_ml):
             if root == best:
                 best_value = max(best_value, flat[near])
                 continue
-            merged = _meet(parents, summit, mark, claim, size_ml, met_ml, best, root, value, swallow)
+            merged = _meet(parents, summit, mark, claim, size_ml, met_ml, met_at, best, root, value, swallow)
             if merged != 0:
                 best = merged
                 best_value = max(best_value, flat[near])
@@ -175,34 +167,41 @@ def _flood(values, peak, others, floor, swallow, voxel_ml):
 
 
 @numba.njit(cache=True)
-def _meet(parents, summit, mark, claim, size_ml, met_ml, a, b, level, swallow):
+def _meet(parents, summit, mark, claim, size_ml, met_ml, met_at, a, b, level, swallow):
     """The root after two basins met at `level`: the greater one where the lesser is swallowed, 0 where both stay."""
     if mark[a] != 0 and mark[b] != 0:
         if mark[a] == OTHER and mark[b] == OTHER:
             great, less = (a, b) if summit[a] >= summit[b] else (b, a)
-            return _join(parents, claim, size_ml, met_ml, great, less)
+            return _join(parents, claim, size_ml, met_ml, met_at, great, less)
         return 0
     if mark[a] != 0 or mark[b] != 0:
         great, less = (a, b) if mark[a] != 0 else (b, a)
     else:
         great, less = (a, b) if summit[a] >= summit[b] else (b, a)
+        if claim[a] != 0 and claim[b] != 0 and _root(parents, claim[a]) != _root(parents, claim[b]):
+            # Bumps on the flanks of two lesions: joined, all of them would go to one of the two.
+            return 0
     if summit[less] - level >= swallow * summit[less]:
         return 0
     if mark[great] != 0 and summit[less] < KEEP_PART * summit[great]:
         if claim[less] == 0:
             claim[less] = great
             met_ml[less] = size_ml[great]
+            met_at[less] = level
         return 0
-    return _join(parents, claim, size_ml, met_ml, great, less)
+    if mark[great] != 0 and claim[less] != 0 and level < met_at[less] - SADDLE_PART * summit[less]:
+        return 0
+    return _join(parents, claim, size_ml, met_ml, met_at, great, less)
 
 
 @numba.njit(cache=True)
-def _join(parents, claim, size_ml, met_ml, great, less):
+def _join(parents, claim, size_ml, met_ml, met_at, great, less):
     parents[less] = great
     size_ml[great] += size_ml[less]
     if claim[great] == 0:
         claim[great] = claim[less]
         met_ml[great] = met_ml[less]
+        met_at[great] = met_at[less]
     return great
 
 
@@ -233,22 +232,8 @@ def _hold(values, owner, peak, floor):
         first[level] = following[at]
         water = min(water, flat[at])
         hold[at] = water
-        i, rest = divmod(at, n_j * n_k)
-        j, k = divmod(rest, n_k)
         for side in range(6):
-            near = -1
-            if side == 0 and i > 0:
-                near = at - n_j * n_k
-            elif side == 1 and i < n_i - 1:
-                near = at + n_j * n_k
-            elif side == 2 and j > 0:
-                near = at - n_k
-            elif side == 3 and j < n_j - 1:
-                near = at + n_k
-            elif side == 4 and k > 0:
-                near = at - 1
-            elif side == 5 and k < n_k - 1:
-                near = at + 1
+            near = flat_step(at, side, n_i, n_j, n_k)
             if near < 0 or queued[near] or own[near] != OWN:
                 continue
             queued[near] = True

@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipelines.imaging import basins
+from pipelines.imaging import basins, sides
 from pipelines.imaging.basins import basin_of
+from pipelines.imaging.faces import stepped
+from pipelines.imaging.sides import cut_by_sides
 from pipelines.imaging.volume import Box, Volume
 
-LOGIC_VERSION = f"contour-5 {basins.LOGIC_VERSION}"
+LOGIC_VERSION = f"contour-6 {basins.LOGIC_VERSION} {sides.LOGIC_VERSION}"
 
 Ijk = tuple[int, int, int]
 
@@ -59,8 +61,15 @@ class ContourSettings:
     between by edge_width_mm, the distance over which the uptake falls from 0.7 to 0.2 of the plateau.
     touching_part: where other lesions were reported near and more than this part of the surface lies against
     neighbours, touching_level and touching_width_mm stand for the sharp level and the edge width. plateau_cap_suv:
-    the plateau counts up to here for a gradual edge. swallow: a maximum that rises by less than this part of itself
-    above its saddle is texture of its neighbour. shell_mm: the background is read between these distances from the
+    the plateau counts up to here for a gradual edge. conglomerate_least, conglomerate_link_mm: a chain of so many
+    reported lesions, each within that distance of the next, is a conglomerate; readers draw its nodes wide, so
+    conglomerate_level and conglomerate_width_mm stand for the gradual level and the edge width. side_mm, warm_side,
+    hot_side: where the uptake between these distances beyond the contour exceeds the background by the part warm_side
+    of the way to the plateau, that side has a threshold of its own (pipelines/imaging/sides.py; not in a conglomerate).
+    organ_ml, organ_variation, organ_beyond_mm: a region from organ_ml up whose core varies by no more than this part
+    of itself, and whose peak lies so far outside of its main body, has run into an organ. swallow: a maximum that
+    rises by less than this part of itself above its saddle is texture of its neighbour. shell_mm: the background is
+    read between these distances from the
     contour. fewest_voxels: fewer are no region. flattest: a threshold above this part of the maximum is no contour.
     most_cut, most_border: the part of a surface that may be cut off at neighbours, and by the border of the image.
     first_box_mm, largest_mm: half the side of the first and the largest box looked at. leak_ml, leak_jumps: a region
@@ -77,6 +86,16 @@ class ContourSettings:
     touching_level: float = 0.38
     touching_width_mm: tuple[float, float] = (3.5, 4.8)
     plateau_cap_suv: float = 10.0
+    conglomerate_least: int = 3
+    conglomerate_link_mm: float = 45.0
+    conglomerate_level: float = 0.22
+    conglomerate_width_mm: tuple[float, float] = (2.5, 3.5)
+    side_mm: tuple[float, float] = (4.0, 9.0)
+    warm_side: float = 0.2
+    hot_side: float = 0.8
+    organ_ml: float = 60.0
+    organ_variation: float = 0.12
+    organ_beyond_mm: float = 3.0
     swallow: float = 0.4
     shell_mm: tuple[float, float] = (5.0, 12.0)
     converged: float = 0.01
@@ -145,18 +164,22 @@ def _in_box(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: Contour
     inside = others - np.array(corner) if len(others) else np.empty((0, 3), dtype=np.int64)
     inside = inside[((inside >= 0) & (inside < np.array(values.shape))).all(axis=1)]
     inside = inside[(inside != np.array(at)).any(axis=1)]
+    in_conglomerate = _in_conglomerate(peak, others, suv.spacing_mm, settings)
+    gradual_level = settings.conglomerate_level if in_conglomerate else settings.gradual_level
     # No threshold can lie below `lowest`; a higher floor that the surroundings suggest is tried first, as it is faster.
     seen = min(settings.plateau_cap_suv, (settings.plateau_cap_suv * settings.plateau * top) ** 0.5)
-    lowest = 0.99 * settings.gradual_level * seen
+    lowest = 0.99 * gradual_level * seen
     around = float(np.median(values[::2, ::2, ::2]))
-    guess = 0.9 * (around + settings.gradual_level * (seen - around))
+    guess = 0.9 * (around + gradual_level * (seen - around))
     for floor in sorted({max(lowest, min(guess, 0.4 * top)), lowest}, reverse=True):
         basin = basin_of(values, at, inside, floor, settings.swallow, suv.voxel_ml)
         first = basin.hold_suv >= settings.sharp_level * settings.plateau * top
         touching = len(inside) > 0 and _cut_part(first, basin.foreign) > settings.touching_part
         level = settings.touching_level if touching else settings.sharp_level
         width_mm = settings.touching_width_mm if touching else settings.edge_width_mm
-        threshold, background, iterations = _edge_threshold(
+        if in_conglomerate:
+            width_mm = settings.conglomerate_width_mm
+        threshold, background, plateau, iterations = _edge_threshold(
             values,
             basin.hold_suv,
             basin.foreign,
@@ -164,7 +187,7 @@ def _in_box(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: Contour
             top,
             settings.plateau,
             level,
-            settings.gradual_level,
+            gradual_level,
             width_mm[0],
             width_mm[1],
             settings.plateau_cap_suv,
@@ -182,18 +205,72 @@ def _in_box(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: Contour
     mask = basin.hold_suv >= max(threshold, retreat)
     stop = StopReason.CONVERGED
     threshold = max(threshold, retreat)
+    if background != NOTHING_AROUND and not in_conglomerate and mask.any():
+        mask = cut_by_sides(
+            values,
+            mask,
+            at,
+            np.array(suv.spacing_mm),
+            background,
+            plateau,
+            settings.sharp_level,
+            settings.side_mm,
+            settings.warm_side,
+            settings.hot_side,
+        )
     if retreat > settings.flattest * top:
         stop = StopReason.LEAK
     elif threshold > settings.flattest * top:
         stop = StopReason.FLAT
     elif int(mask.sum()) < settings.fewest_voxels:
         stop = StopReason.TOO_SMALL
-    elif background == NOTHING_AROUND or _cut_part(mask, basin.foreign) > settings.most_cut:
+    elif (
+        background == NOTHING_AROUND
+        or _cut_part(mask, basin.foreign) > settings.most_cut
+        or _hangs_on_an_organ(values, mask, at, np.array(suv.spacing_mm), settings)
+    ):
         stop = StopReason.LEAK
     elif _border_part(mask, box, suv.shape) > settings.most_border:
         stop = StopReason.BORDER
     seen = None if background == NOTHING_AROUND else float(background)
     return Contour(mask, corner, float(threshold), seen, int(iterations), stop, "basin")
+
+
+def _in_conglomerate(
+    peak: Ijk, others: NDArray[np.int64], spacing_mm: tuple[float, float, float], settings: ContourSettings
+) -> bool:
+    """Whether a peak belongs to a chain of enough reported lesions, each near the next."""
+    found = np.array([peak], dtype=float) * spacing_mm
+    rest = np.asarray(others, dtype=float).reshape(-1, 3) * spacing_mm
+    while len(found) < settings.conglomerate_least and len(rest):
+        near = (np.linalg.norm(rest[:, None] - found[None], axis=-1) <= settings.conglomerate_link_mm).any(axis=1)
+        if not near.any():
+            return False
+        found, rest = np.concatenate([found, rest[near]]), rest[~near]
+    return len(found) >= settings.conglomerate_least
+
+
+def _hangs_on_an_organ(
+    values: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    peak: Ijk,
+    spacing_mm: NDArray[np.float64],
+    settings: ContourSettings,
+) -> bool:
+    """Whether a large region of even uptake is a body that the peak's part hangs on to: a lesion ran into an organ of
+    its own uptake, where no level shows a jump."""
+    if int(mask.sum()) * float(spacing_mm.prod()) / 1000.0 < settings.organ_ml:
+        return False
+    inside = np.argwhere(mask)
+    box: Any = tuple(slice(int(a), int(b) + 1) for a, b in zip(inside.min(axis=0), inside.max(axis=0)))
+    region, at = np.pad(mask[box], 1), tuple(p - b.start + 1 for p, b in zip(peak, box))
+    depth = ndimage.distance_transform_edt(region, sampling=spacing_mm)
+    deepest = float(depth.max())
+    core = values[box][depth[1:-1, 1:-1, 1:-1] >= 0.5 * deepest]
+    if float(core.std()) > settings.organ_variation * float(core.mean()):
+        return False
+    away = ndimage.distance_transform_edt(depth < 0.5 * deepest, sampling=spacing_mm)
+    return float(away[at]) > 0.5 * deepest + max(settings.organ_beyond_mm, float(spacing_mm.max()))
 
 
 def _border_part(mask: NDArray[np.bool_], box: Box, shape: tuple[int, int, int]) -> float:
@@ -253,10 +330,7 @@ def _cut_part(mask, foreign):
                 if not mask[i, j, k]:
                     continue
                 for side in range(6):
-                    axis, way = side // 2, 2 * (side % 2) - 1
-                    a = i + (way if axis == 0 else 0)
-                    b = j + (way if axis == 1 else 0)
-                    c = k + (way if axis == 2 else 0)
+                    a, b, c = stepped(i, j, k, side)
                     if a < 0 or b < 0 or c < 0 or a >= n_i or b >= n_j or c >= n_k or mask[a, b, c]:
                         continue
                     faces += 1
@@ -283,7 +357,7 @@ def _edge_threshold(
     converged,
     most_iterations,
 ):
-    """Threshold, background and number of iterations of the `basin` contour.
+    """Threshold, background, plateau and number of iterations of the `basin` contour.
 
     T = B + c (P - B): P the plateau, B the median of the shell around the region above T, and c between the sharp
     and the gradual level by the width of the edge.
@@ -316,7 +390,7 @@ def _edge_threshold(
         threshold = renewed
         if change <= converged * threshold:
             break
-    return threshold, background, iteration
+    return threshold, background, plateau, iteration
 
 
 @numba.njit(cache=True)

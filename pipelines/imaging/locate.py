@@ -14,6 +14,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.imaging.faces import stepped
 from pipelines.imaging.volume import Volume
 
 LOGIC_VERSION = "locate-4"
@@ -202,19 +203,7 @@ def _flood_slice(array, state, k, threshold, ceiling):
                     at = head
                 head += 1
                 for side in range(6):
-                    a, b, c = i, j, kk
-                    if side == 0:
-                        a -= 1
-                    elif side == 1:
-                        a += 1
-                    elif side == 2:
-                        b -= 1
-                    elif side == 3:
-                        b += 1
-                    elif side == 4:
-                        c -= 1
-                    else:
-                        c += 1
+                    a, b, c = stepped(i, j, kk, side)
                     if a < 0 or b < 0 or c < 0 or a >= n_i or b >= n_j or c >= n_k or array[a, b, c] <= threshold:
                         continue
                     seen = state[a, b, c]
@@ -383,19 +372,7 @@ def _basin(array, state, i0, j0, k0, floor):
         seen_k[n_seen] = k
         n_seen += 1
         for side in range(6):
-            a, b, c = i, j, k
-            if side == 0:
-                a -= 1
-            elif side == 1:
-                a += 1
-            elif side == 2:
-                b -= 1
-            elif side == 3:
-                b += 1
-            elif side == 4:
-                c -= 1
-            else:
-                c += 1
+            a, b, c = stepped(i, j, k, side)
             if a < 0 or b < 0 or c < 0 or a >= n_i or b >= n_j or c >= n_k or state[a, b, c] != 0:
                 continue
             state[a, b, c] = 1

@@ -47,3 +47,22 @@ class TestBasinOf:
         values[1, 2, 0] = 4
         hold = basin_of(values, (0, 0, 0), NONE, 0.5, 0.9, 0.01).hold_suv
         assert hold[2, 0, 0] == 4, "over (0, 2), (1, 2), (2, 2), not over the 3 between"
+
+    def test_texture_stays_with_the_lesion_that_it_hangs_on_to_however_like_the_other_one_it_is(self):
+        """A bump of 6 on a lesion of 9, 4 above the saddle to a lesion of 6.5, is the hotter lesion's texture."""
+        values = line(1, 7, 9, 7, 5.5, 6, 2.5, 4, 6.5, 4, 1)
+        basin = basin_of(values, (2, 0, 0), np.array([[8, 0, 0]]), 0.5, 0.7, 0.01)
+        assert basin.hold_suv.ravel()[5] > 0
+        assert basin.foreign.ravel()[8]
+
+    def test_noise_on_the_plateau_of_a_colder_lesion_is_its_own(self):
+        """The bump of 5.9 hangs a little firmer on the flank of 14 than on its own lesion, by no more than noise."""
+        values = line(1, 9, 14, 9, 5.8, 5.9, 5.6, 6, 3, 1)
+        basin = basin_of(values, (7, 0, 0), np.array([[2, 0, 0]]), 0.5, 0.4, 0.01)
+        assert basin.hold_suv.ravel()[5] > 0
+
+    def test_bumps_of_two_lesions_are_not_joined_to_one_of_them(self):
+        values = line(1, 7, 9, 7, 4, 4.5, 3, 4.4, 4, 7, 9, 7, 1)
+        basin = basin_of(values, (2, 0, 0), np.array([[10, 0, 0]]), 0.5, 0.4, 0.01)
+        assert basin.hold_suv.ravel()[5] > 0
+        assert basin.foreign.ravel()[7]

@@ -94,8 +94,9 @@ class TestNeighbours:
         ("ml", "suv", "gap_mm"),
         [((10, 10), (10, 8), 0), ((20, 5), (8, 8), -2), ((30, 10), (6, 14), 0), ((10, 10), (10, 10), 2)],
     )
-    def test_that_touch_are_kept_apart(self, spacing, ml, suv, gap_mm):
-        scene = pair(ml, suv, gap_mm, spacing)
+    @pytest.mark.parametrize("fwhm_mm", [6.0, 7.0])
+    def test_that_touch_are_kept_apart(self, spacing, ml, suv, gap_mm, fwhm_mm):
+        scene = pair(ml, suv, gap_mm, spacing, fwhm_mm)
         first, second = contour_of(scene, 1, (2,))[1], contour_of(scene, 2, (1,))[1]
         assert not (first & second).any()
         assert dice(first, scene.labels == 1) >= 0.75
@@ -113,6 +114,28 @@ class TestNeighbours:
         scene = scenes.balls([Ball((36, 45, 45), 32, 9), Ball((36 + 32 + radius, 45, 45), radius, 14)], (3.0,) * 3)
         made, mask = contour_of(scene, 2)
         assert made.stop_reason is StopReason.LEAK or dice(mask, scene.labels == 2) >= 0.75
+
+    @pytest.mark.parametrize(("ml", "suv", "organ_suv"), [(10, 12, 6), (20, 14, 9)])
+    def test_an_organ_half_as_hot_is_left_where_it_begins(self, ml, suv, organ_suv):
+        radius = scenes.radius_mm(ml)
+        items = [Ball((36, 45, 45), 32, organ_suv), Ball((36 + 32 + radius, 45, 45), radius, suv)]
+        scene = scenes.balls(items, (4.0, 4.0, 4.0), fwhm_mm=7.0)
+        made, mask = contour_of(scene, 2)
+        assert made.stop_reason is StopReason.CONVERGED
+        assert dice(mask, scene.labels == 2) >= 0.82
+
+    def test_an_organ_as_hot_that_swallows_the_lesion_is_a_leak(self):
+        radius = scenes.radius_mm(5)
+        items = [Ball((36, 45, 45), 32, 9), Ball((36 + 32 + radius, 45, 45), radius, 10)]
+        for seed in range(2):
+            for spacing in ((2.0, 2.0, 2.0), (4.0, 4.0, 4.0), (4.1, 4.1, 3.0)):
+                scene = scenes.balls(items, spacing, fwhm_mm=7.0, seed=seed)
+                made, mask = contour_of(scene, 2)
+                assert made.stop_reason is StopReason.LEAK or mask.sum() < 4 * (scene.labels == 2).sum()
+
+    def test_a_large_lesion_of_even_uptake_is_no_leak(self):
+        scene = scenes.sphere(150, (4.0, 4.0, 4.0), 8, fwhm_mm=6.0, noise=0.08)
+        assert contour_of(scene, 1)[0].stop_reason is StopReason.CONVERGED
 
     def test_a_necrotic_centre_does_not_lose_the_lesion(self):
         radius = scenes.radius_mm(30)
@@ -134,6 +157,33 @@ class TestNodes:
             regions.append(mask)
         assert np.median(scores) >= 0.80
         assert np.sum(regions, axis=0).max() == 1, "two lesions share a voxel"
+
+
+class TestAConglomerate:
+    def test_is_contoured_lower_than_the_same_lesion_beside_one_other(self):
+        radius = scenes.radius_mm(8)
+        items = [Ball((30.0 + 2 * radius * n, 45, 45), radius, 14) for n in range(3)]
+        scene = scenes.balls(items, (3.0, 3.0, 3.0))
+        one = contour_of(scene, 1, (2,))[0].threshold_suv
+        assert contour_of(scene, 1, (2, 3))[0].threshold_suv < 0.85 * one
+
+    def test_is_none_where_the_lesions_lie_apart(self):
+        items = [Ball((25.0 + 60 * n, 45, 45), scenes.radius_mm(8), 14) for n in range(3)]
+        scene = scenes.balls(items, (3.0, 3.0, 3.0), size_mm=(170.0, 90.0, 90.0))
+        alone = contour_of(scene, 1)[0].threshold_suv
+        assert contour_of(scene, 1, (2, 3))[0].threshold_suv == pytest.approx(alone, rel=0.01)
+
+    def test_as_readers_draw_it_loses_none_and_has_most_of_each(self):
+        drawn, own = scenes.drawn_nodes(3)
+        peaks = [own.peak(label) for label in range(1, 12)]
+        scores = []
+        for n, peak in enumerate(peaks):
+            made = contour(drawn.suv, peak, np.array(peaks[:n] + peaks[n + 1 :]), SETTINGS)
+            mask = np.zeros(drawn.labels.shape, dtype=bool)
+            mask[tuple(slice(c, c + s) for c, s in zip(made.corner, made.mask.shape))] = made.mask
+            assert made.stop_reason is StopReason.CONVERGED
+            scores.append(dice(mask, drawn.labels == n + 1))
+        assert np.median(scores) >= 0.75
 
 
 class TestGradualEdge:
