@@ -8,10 +8,23 @@ from typing import Any
 
 import dagster as dg
 
-from assets import automation, catalog, checks, evaluation, exams, exports, lesions, reports, review, texts, training
+from assets import (
+    automation,
+    catalog,
+    checks,
+    evaluation,
+    exams,
+    exports,
+    lesions,
+    reports,
+    review,
+    studies,
+    texts,
+    training,
+)
 from assets.resources import Workspace, workspace_from
 
-ASSET_MODULES = [exams, reports, lesions, catalog, review, exports, training, texts, evaluation]
+ASSET_MODULES = [exams, reports, lesions, catalog, review, exports, training, texts, evaluation, studies]
 
 
 def build_defs(
@@ -23,7 +36,7 @@ def build_defs(
     return dg.Definitions(
         assets=dg.load_assets_from_modules(ASSET_MODULES),
         asset_checks=checks.CHECKS,
-        jobs=[*automation.JOBS, *review.JOBS, *exports.JOBS, *training.JOBS, *evaluation.JOBS],
+        jobs=[*automation.JOBS, *review.JOBS, *exports.JOBS, *training.JOBS, *evaluation.JOBS, *studies.JOBS],
         schedules=automation.SCHEDULES,
         sensors=automation.SENSORS,
         resources={"workspace": workspace or workspace_from(os.environ), **(resource_overrides or {})},

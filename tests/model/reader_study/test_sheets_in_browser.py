@@ -1,0 +1,138 @@
+"""A sheet in Chromium, from disk, with the network off: one rating session by keyboard, and what comes back of it."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from model.reader_study.cases import Study
+from model.reader_study.ratings import read_ratings
+from model.reader_study.sheets import write_sheets
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromium-driver"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator["webdriver.Chrome"]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--disable-gpu",
+        "--window-size=1280,1000",
+    ):
+        options.add_argument(flag)
+    downloads = tmp_path_factory.mktemp("downloads")
+    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.downloads = downloads
+    driver.set_network_conditions(offline=True, latency=0, throughput=0)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def opened(browser, study: Study, images: Path, tmp_path: Path, request) -> Study:
+    """The sheet of the reader Two, open; each test has a study of its own, so that no ratings are left over."""
+    own = replace(study, study_id=str(abs(hash(request.node.name)))[:12])
+    summary = write_sheets(own, images, tmp_path / "study")
+    browser.get(summary.sheets["Two"].as_uri())
+    assert browser.execute_script("return document.documentElement.dataset.ready") == "yes"
+    browser.find_element(By.CSS_SELECTOR, "#help-dialog button").click()
+    return own
+
+
+def wait_for(condition: Callable[[], object], what: str) -> object:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"waited in vain for {what}")
+
+
+def press(browser, *keys: str) -> None:
+    for key in keys:
+        browser.switch_to.active_element.send_keys(key)
+
+
+def saved(browser) -> Path:
+    before = set(browser.downloads.glob("*.csv"))
+    press(browser, "s")
+    return wait_for(lambda: next(iter(set(browser.downloads.glob("*.csv")) - before), None), "the saved file")
+
+
+class TestSheet:
+    def test_a_session_by_keyboard_comes_back_as_it_was_rated(self, browser, opened: Study, tmp_path: Path) -> None:
+        order = opened.order("Two")
+        for case in order:
+            press(browser, *("345" if case.report is None else "345123b"), Keys.ARROW_RIGHT)
+        assert browser.find_element(By.ID, "progress").text == "12 of 12 rated"
+        folder = tmp_path / "ratings"
+        folder.mkdir()
+        shutil.copy(saved(browser), folder)
+        read = read_ratings(folder, opened)
+        assert read.problems == ()
+        assert (read.frame.height, read.n_unrated) == (22, 0)
+        for case in order:
+            authors = opened.authors("Two", case)
+            row = read.frame.filter(case_id=case.case_id, author=authors["A"]).row(0, named=True)
+            assert (row["anatomy"], row["interpretation"], row["utility"]) == (3, 4, 5)
+            preferred = None if case.report is None else "report" if authors["B"] == "report" else "model"
+            assert row["preference"] == preferred
+
+    def test_nothing_on_the_page_says_who_wrote_what(self, browser, opened: Study, tmp_path: Path) -> None:
+        own = tmp_path / "study" / "sheets" / "Two"
+        told = "".join(p.read_text() for p in own.glob("*") if p.is_file())
+        for case in opened.cases:
+            assert case.finding_id not in told
+        assert opened.model not in told
+        assert "SUVmax [#]" in told
+        assert "4.2" not in browser.find_element(By.ID, "texts").text
+
+    def test_ratings_outlive_the_page_and_a_lost_browser(self, browser, opened: Study) -> None:
+        press(browser, *"345123t")
+        browser.refresh()
+        assert browser.find_element(By.ID, "progress").text.startswith("1 of")
+        path = saved(browser)
+        browser.execute_script("localStorage.clear()")
+        browser.refresh()
+        assert browser.find_element(By.ID, "progress").text.startswith("0 of")
+        browser.find_element(By.CSS_SELECTOR, "#help-dialog button").click()
+        browser.find_element(By.ID, "file").send_keys(str(path))
+        wait_for(lambda: browser.find_element(By.ID, "progress").text.startswith("1 of"), "the ratings of the file")
+
+    def test_clicks_correct_a_rating_and_a_comment_stays(self, browser, opened: Study, tmp_path: Path) -> None:
+        first = next(n for n, c in enumerate(opened.order("Two")) if c.report is not None)
+        browser.find_element(By.CSS_SELECTOR, f"#strip button:nth-child({first + 1})").click()
+        press(browser, "1")
+        browser.find_element(By.CSS_SELECTOR, '[data-row="anatomy_a"][data-value="5"]').click()
+        press(browser, "c")
+        browser.find_element(By.ID, "comment").send_keys('2 of "these", a bit', Keys.ESCAPE)
+        folder = tmp_path / "ratings"
+        folder.mkdir()
+        shutil.copy(saved(browser), folder)
+        frame = read_ratings(folder, opened).frame
+        assert frame["anatomy"].drop_nulls().to_list() == [5]
+        assert set(frame["comment"]) == {'2 of "these", a bit'}
+
+    def test_every_picture_is_there_and_the_console_is_quiet(self, browser, opened: Study) -> None:
+        picture = browser.find_element(By.ID, "picture")
+        wait_for(lambda: browser.execute_script("return arguments[0].naturalWidth", picture), "the picture")
+        press(browser, "3", "?")
+        assert browser.find_element(By.ID, "help-dialog").is_displayed()
+        assert [m for m in browser.get_log("browser") if m["level"] == "SEVERE"] == []
