@@ -214,13 +214,15 @@ def lesion_figure(
     slice_k: int | None = None,
     mip: Mip | None = None,
     near_k: int | None = None,
+    mark_ijk: tuple[int, int, int] | None = None,
 ) -> bytes:
     """PNG of one finding: both MIPs, and at its hottest slice the axial PET, CT and fusion, whole and magnified.
 
     `suv` and `mask` (a box of the same grid) are in RAS+ order; a `ct` on another grid is resampled. Without a
     mask, as of a rejected finding, `slice_k` says which slice is shown, whole, and `near_k` which one below it: the
     nearest that holds what the report measured. `measures` are printed as "name value"; None values are printed as a
-    dash. `mip` saves projecting again where several findings of one exam are drawn.
+    dash. `mip` saves projecting again where several findings of one exam are drawn. `mark_ijk` is a voxel to put a ring
+    around, as the peak of a finding that was rejected for its side.
     """
     mip = mip or mip_of(suv)
     peak = _peak(suv, mask) if mask is not None else None
@@ -262,6 +264,8 @@ def lesion_figure(
         view.axhline(height, color=SECOND, linewidth=0.8, linestyle=(0, (5, 4)))
         if near_k is not None:
             view.axhline((near_k + 0.5) * suv.spacing_mm[2], color=OUTLINE, linewidth=0.8, linestyle=(0, (1, 3)))
+        if mark_ijk is not None:
+            _ring(view, suv, mark_ijk, (1 - axis, 2))
         _letters(view, sides[0], sides[1], "H", "F")
         view.set_title(title, fontsize=9, color=INK)
         if column == 0:
@@ -275,6 +279,8 @@ def lesion_figure(
             _draw_axial(ax, name, planes)
             if mask is not None:
                 _outline_slice(ax, suv, mask, k, OUTLINE_ON_FUSION if name == "PET/CT" else OUTLINE)
+            if mark_ijk is not None and mark_ijk[2] == shown_k:
+                _ring(ax, suv, mark_ijk, (0, 1))
             if is_zoomed and peak is not None:
                 _zoom(ax, suv, peak)
             else:
@@ -385,6 +391,12 @@ def _outline_slice(ax: Axes, suv: Volume, mask: Volume, k: int, color: str) -> N
     ax.plot(xs, ys, color=color, linewidth=1.0, solid_capstyle="round")
 
 
+def _ring(ax: Axes, suv: Volume, ijk: tuple[int, int, int], axes: tuple[int, int]) -> None:
+    """A ring around a voxel on a view along two of the volume's axes."""
+    x, y = ((ijk[n] + 0.5) * suv.spacing_mm[n] for n in axes)
+    ax.plot([x], [y], "o", markersize=18, markerfacecolor="none", markeredgecolor=OUTLINE, markeredgewidth=1.2)
+
+
 def _zoom(ax: Axes, suv: Volume, peak: tuple[int, int, int]) -> None:
     """Limits of 12 cm around the peak, the patient's right still on the left."""
     x, y = ((p + 0.5) * s for p, s in zip(peak[:2], suv.spacing_mm[:2]))
@@ -437,7 +449,11 @@ def funnel_figure(counts: pl.DataFrame) -> bytes:
             -0.015, y, row["what"] if is_step else str(row["reason"]), ha="right", va="center", fontsize=size,
             color=INK if is_step else "#555a61", fontweight="bold" if is_step else "normal",
         )  # fmt: skip
-        ax.text(share + 0.012, y, f"{row['n']:,}", va="center", fontsize=size, color=INK)
+        part = f"  ({share:.0%})" if share < 1 else ""
+        ax.text(share + 0.012, y, f"{row['n']:,}{part}", va="center", fontsize=size, color=INK)
+        if y and _unit(row["what"]) != _unit(rows[y - 1]["what"]):
+            # Another unit, another scale.
+            ax.plot([0, 1.14], [y - 0.5, y - 0.5], color="#dde0e4", linewidth=0.8)
     ax.set_ylim(max(len(rows), 1) - 0.4, -0.6)
     ax.set_xlim(0, 1.14)
     ax.set_axis_off()

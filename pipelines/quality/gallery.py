@@ -313,7 +313,10 @@ def _draw(row: Mapping[str, Any], suv: Volume, ct: Volume | None, mip: Mip, pict
         # The report's slice is not in the image: any slice shown would be taken for it.
         picture = mip_figure(suv)
     else:
-        picture = lesion_figure(suv, ct, mask, slice_k=slice_k, mip=mip, near_k=_near_k(row, suv))
+        # What was found and rejected all the same, for its side say, has a peak and no mask.
+        is_marked = mask is None and row.get("peak_i") is not None
+        mark = (row["peak_i"], row["peak_j"], row["peak_k"]) if is_marked else None
+        picture = lesion_figure(suv, ct, mask, slice_k=slice_k, mip=mip, near_k=_near_k(row, suv), mark_ijk=mark)
     atomic.write_bytes(pictures / f"{name}.png", picture)
     atomic.write_bytes(pictures / f"{name}-thumb.png", thumbnail(suv, mask, slice_k, mip))
 

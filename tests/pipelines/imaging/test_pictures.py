@@ -263,3 +263,22 @@ class TestLineageFigure:
     def test_a_cycle_is_refused(self):
         with pytest.raises(ValueError, match="without cycles"):
             lineage_figure([("a", "b"), ("b", "a")])
+
+
+class TestRejectedFinding:
+    """A finding without a mask: its slice, the nearest one with the value, and a ring where something was found."""
+
+    def test_nearest_slice_shows_what_the_reported_one_lacks(self):
+        alone = pixels(lesion_figure(body(), slice_k=20))
+        both = pixels(lesion_figure(body(), slice_k=20, near_k=90))
+        right = slice(alone.shape[1] // 2, None)  # Beside the projections.
+        assert (alone[:, right] < 40).all(2).sum() * 2 < (both[:, right] < 40).all(2).sum()
+
+    def test_ring_lies_around_the_voxel_on_the_patients_right(self):
+        plain = pixels(lesion_figure(body(), slice_k=90))
+        ringed = pixels(lesion_figure(body(), slice_k=90, mark_ijk=(45, 40, 90)))
+        assert len(of_colour(plain, OUTLINE)) == 0
+        assert len(of_colour(ringed, OUTLINE)) > 100
+
+    def test_without_a_slice_the_thumbnail_is_the_projection(self):
+        assert (pixels(thumbnail(body())) < 40).all(2).sum() > 5

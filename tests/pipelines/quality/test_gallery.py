@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.imaging.volume import Volume
 from pipelines.quality.checks import CheckResult
 from pipelines.quality.gallery import (
     GallerySettings,
     GallerySummary,
+    _near_k,
     draw_sample,
     flags_of,
     marked_sentence,
@@ -201,6 +203,24 @@ class TestWriteGallery:
     def test_an_empty_curation_gives_an_empty_gallery(self, tmp_path, frames):
         summary = write(tmp_path, {name: f.clear() for name, f in frames.items()})
         assert (summary.n_lesions, summary.n_rejected, entries(tmp_path)) == (0, 0, {})
+
+
+class TestNearestSlice:
+    @pytest.mark.parametrize("from_head", [True, False])
+    def test_is_the_one_that_holds_the_value_however_the_report_counts(self, from_head: bool) -> None:
+        array = np.ones((4, 4, 30), np.float32)
+        near = 10 if from_head else 20
+        array[1, 1, near] = 7.0
+        row = {"slice": 16, "slice_k": 15, "nearest_slice_with_suvmax": 21, "suvmax_reported": 7.0}
+        assert _near_k(row, Volume(array, np.eye(4))) == near
+
+    def test_is_none_where_the_table_names_none(self) -> None:
+        assert (
+            _near_k(
+                {"slice": 16, "slice_k": 15, "nearest_slice_with_suvmax": None}, Volume(np.ones((2, 2, 2)), np.eye(4))
+            )
+            is None
+        )
 
 
 class TestFlagsOf:
