@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 
 from pipelines.outcomes import Outcome
 from pipelines.reports import expressions, rules
-from pipelines.reports.expressions import MAX_SUV, Role, find_expressions
+from pipelines.reports.expressions import MAX_SUV, find_expressions
 from pipelines.reports.readers import Reading
 from pipelines.reports.rules import Extraction, extract
 from pipelines.reports.sentences import Sentence
 from pipelines.reports.structure import Fields, names_anatomy, structure, structure_parts
 from pipelines.reports.text import clean, lower
+from pipelines.reports.values import Role
 
 LOGIC_VERSION = f"2.{expressions.LOGIC_VERSION}.{rules.LOGIC_VERSION}"
 """With the versions of what grounds and splits here."""

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipelines.outcomes import Outcome
-from pipelines.reports.expressions import LESION_NOUN, Expressions, Role, SliceNumber, SuvValue, find_expressions
+from pipelines.reports.expressions import find_expressions
+from pipelines.reports.roles import LESION_NOUN
 from pipelines.reports.text import clean, lower
+from pipelines.reports.values import Expressions, Role, SliceNumber, SuvValue
 
 LOGIC_VERSION = 2
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from pipelines.reports import expressions, structure
-from pipelines.reports.expressions import Expressions, Role, find_expressions, has_suv, may_have_slice
+from pipelines.reports.expressions import find_expressions
 from pipelines.reports.lexicon import MUSCULOSKELETAL
+from pipelines.reports.number_kinds import has_suv, may_have_slice
 from pipelines.reports.structure import find_places, section_region
 from pipelines.reports.text import clean, lower
+from pipelines.reports.values import Expressions, Role
 
 LOGIC_VERSION = f"2.{expressions.LOGIC_VERSION}.{structure.VERSION}"
 """With the versions of what says which sentences belong together."""
