@@ -21,7 +21,7 @@ export DAGSTER_HOME := $(CURDIR)
 export PETAR_COHORT := $(abspath $(or $(COHORT),$(PETAR_COHORT),$(HOME_DIR)/phantom))
 export PYTHONWARNINGS ?= ignore
 
-.PHONY: help env demo curate gallery export ui query vllm vllm-stop test test-vllm lint bench lock clean
+.PHONY: help env demo curate rerun accept gallery export ui query vllm vllm-stop test test-vllm lint bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -46,12 +46,19 @@ curate: $(READY) ## COHORT=dir [HOME_DIR=dir]: everything up to the catalog
 	@test -n "$(COHORT)$(findstring environment,$(origin PETAR_COHORT))" || { echo "expected COHORT=dir, got none: make curate COHORT=path/to/cohort [HOME_DIR=dir]" >&2; exit 1; }
 	$(BIN)/python -m assets.run curate
 
+rerun: $(READY) ## ASSET=lesions [EXAM=id] [SHARD=07] [SET='midline_mm = 5']: one asset again, then the diff
+	$(BIN)/python -m assets.run rerun --asset $(ASSET) $(if $(EXAM),--exam $(EXAM)) $(if $(SHARD),--shard $(SHARD)) $(if $(SET),--set '$(SET)')
+	@$(BIN)/python -m pipelines.query curation_diff --home $(PETAR_HOME)
+
+accept: $(READY) ## NAME=2026-01 WHO='Dr A' [NOTE=...]: keeps what is published now under a name, for ever
+	$(BIN)/python -m assets.run accept --name '$(NAME)' --who '$(WHO)' --note '$(NOTE)'
+
 ui: $(READY) ## the Dagster UI on 127.0.0.1:3000
 	@mkdir -p $(PETAR_DAGSTER)
 	$(BIN)/dg dev --host 127.0.0.1 --port $(or $(PORT),3000)
 
-query: $(READY) ## NAME=funnel: one of sql/queries as a table (NAME empty: their list)
-	@$(BIN)/python -m pipelines.query $(or $(NAME),--list) --home $(PETAR_HOME)
+query: $(READY) ## NAME=funnel [VERSION=...]: one of sql/queries as a table (NAME empty: their list)
+	@$(BIN)/python -m pipelines.query $(or $(NAME),--list) --home $(PETAR_HOME) $(if $(VERSION),--version $(VERSION))
 
 gallery: $(READY) ## the review pages of what is curated, and the scorecards
 	$(BIN)/python -m assets.run review

@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from assets.catalog import catalog, dataset_card
-from assets.exams import exam_manifest, exams
+from assets.catalog import accepted_curation, catalog, curation_diff, dataset_card
+from assets.exams import corrections, exam_manifest, exams
 from assets.lesions import lesions
 from assets.reports import findings, identifiers, readings, sentences
 from assets.resources import Workspace
@@ -12,10 +12,14 @@ from pipelines.curation import stale_shards
 from pipelines.privacy.gate import PrivacyError
 from pipelines.sharding import shard_name
 
+ALONE = "petar/alone"
+"""Tag of the runs of which there is one at a time; the queue (dagster.yaml) holds the others back."""
+
 observe = dg.define_asset_job(
     "observe",
-    selection=[exam_manifest],
+    selection=[exam_manifest, corrections],
     description="Looks at the cohort folder again; the condition on the assets then asks for the shards that changed.",
+    tags={ALONE: "observe"},
     executor_def=dg.in_process_executor,
 )
 
@@ -29,9 +33,18 @@ curate = dg.define_asset_job(
 
 publish = dg.define_asset_job(
     "publish",
-    selection=dg.AssetSelection.assets(identifiers, catalog, dataset_card)
+    selection=dg.AssetSelection.assets(identifiers, catalog, curation_diff, dataset_card)
     | dg.AssetSelection.checks_for_assets(exam_manifest.key, exams, readings, findings, lesions, identifiers, catalog),
-    description="The DuckDB catalog over the lake, the dataset card, and every quality check.",
+    description="The DuckDB catalog over the lake, what changed in it, the dataset card, and every quality check.",
+    tags={ALONE: "publish"},
+    executor_def=dg.in_process_executor,
+)
+
+accept = dg.define_asset_job(
+    "accept",
+    selection=[accepted_curation],
+    description="Keeps what is published now for ever, under a name, if its checks pass.",
+    tags={ALONE: "publish"},
     executor_def=dg.in_process_executor,
 )
 
@@ -57,8 +70,8 @@ def cohort_sensor(context: dg.SensorEvaluationContext, workspace: Workspace) -> 
     if state == context.cursor:
         return dg.SkipReason("no file of the cohort came, went or changed")
     context.update_cursor(state)
-    # The same state never asks twice, whoever else asks for it.
-    return dg.RunRequest(run_key=f"observe-{state}")
+    # No run key: a folder that is put back to an earlier state has changed all the same.
+    return dg.RunRequest()
 
 
 @dg.schedule(
@@ -106,6 +119,6 @@ changed_shards = dg.AutomationConditionSensorDefinition(
     description="Asks for exactly the shards and tables below which data changed its version.",
 )
 
-JOBS = [observe, curate, publish, freshness]
+JOBS = [observe, curate, publish, accept, freshness]
 SENSORS = [cohort_sensor, changed_shards]
 SCHEDULES = [nightly_recuration, weekly_observation, daily_freshness]

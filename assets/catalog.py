@@ -3,15 +3,19 @@
 import dagster as dg
 
 from assets.exams import exams
+from assets.faults import RETRY, permanent
 from assets.lesions import lesions
 from assets.partitions import CURATION_OWNERS, changed, table_sample
 from assets.pictures import picture
 from assets.reports import findings, identifiers, readings, sentences
 from assets.resources import Workspace
-from pipelines.catalog import build_catalog, run_query
+from pipelines.catalog import CatalogError, build_catalog, published_diff, run_query
+from pipelines.collect import collect_files
 from pipelines.curation import curation_version
 from pipelines.imaging.pictures import funnel_figure
 from pipelines.quality.card import write_card
+from pipelines.quality.checks import run_checks
+from pipelines.versions import VersionError, accept, read_manifest, version_folder
 
 
 @dg.asset(
@@ -20,21 +24,102 @@ from pipelines.quality.card import write_card
     owners=CURATION_OWNERS,
     kinds={"duckdb", "sql"},
     automation_condition=changed(),
+    retry_policy=RETRY,
 )
 def catalog(workspace: Workspace) -> dg.MaterializeResult:
     """`petar.duckdb`: views over every Parquet table, built beside and swapped in, so that a reader never waits nor
     sees half.
     """
     home = workspace.paths
-    summary = build_catalog(home.root)
+    with permanent(CatalogError):
+        summary = build_catalog(home.root)
+        collected = collect_files(home)
     funnel = run_query(home.root, "funnel")
     return dg.MaterializeResult(
         data_version=dg.DataVersion(curation_version(home)),
         metadata={
             **{f"rows of {table}": rows for table, rows in summary.tables.items()},
             "version": summary.version,
+            "versions taken away": len(summary.pruned),
+            "files taken away": collected,
             "funnel": table_sample(funnel, limit=50),
             "path": dg.MetadataValue.path(str(home.catalog)),
+        },
+    )
+
+
+class DiffConfig(dg.Config):
+    """Configuration of the diff."""
+
+    against: str = ""
+    """Version, or the name that one was accepted under, to compare what is published now with; empty: the last version
+    whose curated rows are others.
+    """
+
+
+@dg.asset(
+    deps=[catalog], group_name="lesions", owners=CURATION_OWNERS, kinds={"duckdb"}, automation_condition=changed()
+)
+def curation_diff(config: DiffConfig, workspace: Workspace) -> dg.MaterializeResult:
+    """Lesions that came, went and changed since another version of the curation, each with the reason: inputs,
+    corrections, readers, logic, parameters, neighbours.
+    """
+    with permanent(CatalogError):
+        found = published_diff(workspace.paths.root, config.against)
+    by = found.rows.group_by("change", "why").len("lesions").sort("change", "why")
+    counts = dict(found.rows.group_by("change").len().iter_rows())
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(f"{found.before}-{found.now}"),
+        metadata={
+            "dagster/row_count": found.rows.height,
+            **{change: counts.get(change, 0) for change in ("came", "went", "changed")},
+            "version": found.now,
+            "since": found.before or "there was none before",
+            "why": table_sample(by, limit=50),
+            "lesions": table_sample(found.rows.drop("sentence"), limit=50),
+        },
+    )
+
+
+class AcceptConfig(dg.Config):
+    """Configuration of an acceptance."""
+
+    name: str
+    """What to call the version, e.g. `2026-01`; a name never changes its version."""
+    who: str
+    """Who accepts it."""
+    note: str = ""
+    """Why, for whom."""
+    version: str = ""
+    """Version to accept; empty: what is published now."""
+    despite_failed_checks: bool = False
+    """Accept it although a quality check of severity error fails."""
+
+
+@dg.asset(deps=[catalog], group_name="lesions", owners=CURATION_OWNERS, kinds={"parquet"})
+def accepted_curation(config: AcceptConfig, workspace: Workspace) -> dg.MaterializeResult:
+    """A version that somebody says is good to use: kept for ever under a name, with its masks and volumes."""
+    home = workspace.paths
+    with permanent():
+        failed = [r.name for r in run_checks(home.root) if r.severity == "error" and not r.passed]
+        if failed and not config.despite_failed_checks:
+            raise VersionError(
+                f"expected a curation whose checks pass, got {', '.join(failed)}: mend what they name, or accept it "
+                "with despite_failed_checks = true"
+            )
+        made = accept(home.root, config.name, config.who, config.note, config.version)
+    manifest = read_manifest(home.root, made.version)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(f"{made.name}-{made.version}"),
+        metadata={
+            "name": made.name,
+            "version": made.version,
+            "who": made.who,
+            "note": made.note,
+            "failed checks": dg.MetadataValue.json(failed),
+            "code": dg.MetadataValue.json(manifest.get("code", {})),
+            "parameters": dg.MetadataValue.json(manifest.get("makers", {})),
+            "path": dg.MetadataValue.path(str(version_folder(home.root, made.version))),
         },
     )
 

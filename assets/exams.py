@@ -2,11 +2,12 @@
 
 import dagster as dg
 
+from assets.faults import RETRY, permanent
 from assets.partitions import CURATION_OWNERS, SHARDS, changed, run_shard, stage_metadata, table_metadata
 from assets.resources import Workspace
-from pipelines.cohort import CohortError, observe_cohort
+from pipelines.cohort import observe_cohort, observe_corrections
+from pipelines.corrections import read_observed
 from pipelines.imaging import exam as exam_module
-from pipelines.privacy.gate import PrivacyError
 from pipelines.sharding import shard_name
 
 
@@ -26,10 +27,27 @@ class ShardConfig(dg.Config):
 )
 def exam_manifest(workspace: Workspace) -> dg.DataVersionsByPartition:
     """Data version of every shard of the cohort."""
-    try:
+    with permanent():
         versions = observe_cohort(workspace.cohort_folder, workspace.paths.manifest, workspace.gate())
-    except (CohortError, PrivacyError) as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
+    return dg.DataVersionsByPartition({shard_name(shard): version for shard, version in versions.items()})
+
+
+@dg.observable_source_asset(
+    partitions_def=SHARDS,
+    group_name="reports",
+    tags={"dagster/kind/csv": ""},
+    description="corrections.csv of the cohort: what physicians say of findings, over readers and review. A shard's "
+    "data version changes when a line that concerns an exam of it does. What became of each line stands in the table "
+    "`corrections`.",
+)
+def corrections(context: dg.OpExecutionContext, workspace: Workspace) -> dg.DataVersionsByPartition:
+    """Data version of the corrections of every shard."""
+    with permanent():
+        versions = observe_corrections(workspace.cohort_folder, workspace.paths.manifest, workspace.gate())
+    for shard in versions:
+        for line in read_observed(workspace.paths.manifest, shard):
+            if line.problem is not None:
+                context.log.warning("corrections.csv, %s", line.problem)
     return dg.DataVersionsByPartition({shard_name(shard): version for shard, version in versions.items()})
 
 
@@ -41,6 +59,7 @@ def exam_manifest(workspace: Workspace) -> dg.DataVersionsByPartition:
     kinds={"dicom", "parquet"},
     code_version=exam_module.LOGIC_VERSION,
     automation_condition=changed(),
+    retry_policy=RETRY,
     metadata=table_metadata("exams"),
 )
 def exams(context: dg.AssetExecutionContext, config: ShardConfig, workspace: Workspace) -> dg.MaterializeResult:

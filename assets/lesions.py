@@ -3,6 +3,7 @@
 import dagster as dg
 
 from assets.exams import ShardConfig, exams
+from assets.faults import RETRY
 from assets.partitions import CURATION_OWNERS, SHARDS, changed, overridden, run_shard, stage_metadata, table_metadata
 from assets.pictures import picture
 from assets.reports import findings
@@ -28,6 +29,7 @@ class LesionsConfig(ShardConfig):
     kinds={"parquet", "nifti"},
     code_version=lesions_module.LOGIC_VERSION,
     automation_condition=changed(),
+    retry_policy=RETRY,
     metadata=table_metadata("localisations"),
 )
 def lesions(context: dg.AssetExecutionContext, config: LesionsConfig, workspace: Workspace) -> dg.MaterializeResult:

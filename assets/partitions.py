@@ -6,10 +6,11 @@ import dagster as dg
 import polars as pl
 from dagster._core.definitions.metadata import RawMetadataValue
 
+from assets.faults import permanent
 from assets.resources import Workspace
 from pipelines import lineage, schemas
 from pipelines.curation import StageReport, run_stage
-from pipelines.settings import ProjectSettings, SettingsError, merge, parse
+from pipelines.settings import ProjectSettings, merge, parse
 from pipelines.sharding import SHARD_NAMES
 
 SHARDS = dg.StaticPartitionsDefinition(list(SHARD_NAMES))
@@ -116,27 +117,27 @@ def run_shard(
     settings: ProjectSettings | None = None,
 ) -> StageReport:
     """Brings the shard of a run up to date; `settings` where a run's own differ from the workspace's."""
-    return run_stage(
-        workspace.paths,
-        table,
-        int(context.partition_key),
-        (settings or workspace.settings()).curation,
-        workspace.readers(),
-        only=only_exams,
-        log=context.log,
-    )
+    # ValueError: an exam named that is not of this shard.
+    with permanent(ValueError):
+        return run_stage(
+            workspace.paths,
+            table,
+            int(context.partition_key),
+            (settings or workspace.settings()).curation,
+            workspace.readers(),
+            only=only_exams,
+            log=context.log,
+        )
 
 
 def overridden(workspace: Workspace, name: str, toml: str) -> ProjectSettings:
     """The workspace's settings with the parameters of one table of them replaced by a run's TOML lines.
 
     Raises:
-        Failure: a parameter that does not exist; a rerun would not change that.
+        PermanentFailure: a parameter that does not exist.
     """
     settings = workspace.settings()
     if not toml:
         return settings
-    try:
+    with permanent():
         return merge(settings, {name: parse(toml, f"config.{name}")}, "config")
-    except SettingsError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error

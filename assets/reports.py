@@ -3,7 +3,8 @@
 import dagster as dg
 import polars as pl
 
-from assets.exams import ShardConfig, exam_manifest
+from assets.exams import ShardConfig, corrections, exam_manifest
+from assets.faults import RETRY
 from assets.partitions import (
     CURATION_OWNERS,
     SHARDS,
@@ -42,6 +43,7 @@ class FindingsConfig(ShardConfig):
     kinds={"parquet"},
     code_version=str(sentences_module.LOGIC_VERSION),
     automation_condition=changed(),
+    retry_policy=RETRY,
     metadata=table_metadata("sentences"),
 )
 def sentences(context: dg.AssetExecutionContext, config: ShardConfig, workspace: Workspace) -> dg.MaterializeResult:
@@ -60,6 +62,7 @@ def sentences(context: dg.AssetExecutionContext, config: ShardConfig, workspace:
     kinds={"parquet", "openai"},
     pool="llm",
     automation_condition=changed(),
+    retry_policy=RETRY,
     metadata=table_metadata("readings"),
 )
 def readings(context: dg.AssetExecutionContext, config: ReadingsConfig, workspace: Workspace) -> dg.MaterializeResult:
@@ -72,12 +75,13 @@ def readings(context: dg.AssetExecutionContext, config: ReadingsConfig, workspac
 
 @dg.asset(
     partitions_def=SHARDS,
-    deps=[sentences, readings],
+    deps=[sentences, readings, corrections],
     group_name="reports",
     owners=CURATION_OWNERS,
     kinds={"parquet"},
     code_version=str(consensus_module.LOGIC_VERSION),
     automation_condition=changed(),
+    retry_policy=RETRY,
     metadata=table_metadata("findings"),
 )
 def findings(context: dg.AssetExecutionContext, config: FindingsConfig, workspace: Workspace) -> dg.MaterializeResult:
@@ -85,7 +89,8 @@ def findings(context: dg.AssetExecutionContext, config: FindingsConfig, workspac
     settings = overridden(workspace, "consensus", config.consensus)
     report = run_shard(context, workspace, "findings", config.only_exams, settings)
     accepted = report.frame.filter(report.frame["outcome"] == "accepted").height
-    return _result(report, accepted=accepted, rejected=report.frame.height - accepted)
+    corrected = report.frame["corrected"].drop_nulls().len()
+    return _result(report, accepted=accepted, rejected=report.frame.height - accepted, corrected=corrected)
 
 
 @dg.asset(

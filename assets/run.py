@@ -1,6 +1,8 @@
 """The command line: curate a cohort, or walk the whole lineage on the phantom, through the same jobs as the UI.
 
 usage: python -m assets.run curate|review|export|train|demo [--cohort DIR] [--home DIR] [--settings FILE]
+       python -m assets.run rerun --asset NAME [--exam ID ...] [--shard 07] [--set 'NAME = VALUE' ...]
+       python -m assets.run accept --name NAME --who WHO [--note TEXT]
 
 Exit code 0: done, with a summary line (exams with problems are rows, not failures). 1: no cohort, or a run that failed.
 """
@@ -13,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import dagster as dg
 from dagster._core.execution.plan.objects import StepFailureData
@@ -22,15 +25,15 @@ from assets.definitions import build_defs
 from assets.instance import DatabaseError, dagster_instance, living_process, waiting_for_database
 from assets.resources import COHORT_SETTINGS_NAME, Workspace, workspace_from
 from assets.storage import StorageError
-from pipelines.cohort import CohortError, check_cohort
-from pipelines.curation import stale_shards
+from pipelines.cohort import CohortError, check_cohort, read_whole_manifest
+from pipelines.curation import is_current, stale_shards
 from pipelines.home import HomeError
 from pipelines.lake import LakeError
 from pipelines.phantom import PhantomSettings, write_cohort
 from pipelines.places import PlaceError
 from pipelines.reports.config import ReadersError
 from pipelines.settings import SettingsError
-from pipelines.sharding import N_SHARDS, shard_name
+from pipelines.sharding import N_SHARDS, SHARD_NAMES, shard_name
 
 _DEMO_SETTINGS = """\
 # Sixteen patients: with the usual 80/10/10 hardly one would be held out. Few organs, so that two cores train in
@@ -40,9 +43,28 @@ val = 0.2
 test = 0.2
 anatomy_per_exam = 16
 """
-_EXPECTED = (CohortError, SettingsError, ReadersError, StorageError, DatabaseError, HomeError, LakeError, PlaceError)
+_PARAMETERS = {"findings": "consensus", "lesions": "lesions"}
+"""Field of an asset's configuration that takes TOML lines."""
+
 # Failures are told in one line each; the whole story is in the UI.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+class RerunError(ValueError):
+    """A rerun that can not be done as asked; the message says what there is."""
+
+
+_EXPECTED = (
+    RerunError,
+    CohortError,
+    SettingsError,
+    ReadersError,
+    StorageError,
+    DatabaseError,
+    HomeError,
+    LakeError,
+    PlaceError,
+)
 
 
 @dataclass
@@ -78,13 +100,35 @@ class Runner:
         self.defs = build_defs(workspace)
         self.done = Done()
 
-    def job(self, name: str, partition: str | None = None) -> bool:
-        """Whether a job succeeded."""
+    def job(self, name: str, partition: str | None = None, config: Mapping[str, Any] | None = None) -> bool:
+        """Whether a job succeeded; `config`: of each asset, by its name."""
+        return self._run(name, self.defs.resolve_job_def(name), partition, config or {})
+
+    def asset(self, name: str, partition: str | None, config: Mapping[str, Any]) -> bool:
+        """Whether one asset was materialised, with a configuration of its own."""
+        key = dg.AssetKey(name)
+        job = self.defs.resolve_implicit_global_asset_job_def()
+        return self._run(name, job, partition, {name: config} if config else {}, [key])
+
+    def _run(
+        self,
+        name: str,
+        job: dg.JobDefinition,
+        partition: str | None,
+        config: Mapping[str, Any],
+        selection: Sequence[dg.AssetKey] | None = None,
+    ) -> bool:
         label = name if partition is None else f"{name} {partition}"
+        run_config = {**_QUIET, "ops": {asset: {"config": dict(values)} for asset, values in config.items()}}
 
         def run() -> dg.ExecuteInProcessResult:
-            return self.defs.resolve_job_def(name).execute_in_process(
-                instance=self.instance, partition_key=partition, run_config=_QUIET, tags=self.tags, raise_on_error=False
+            return job.execute_in_process(
+                instance=self.instance,
+                partition_key=partition,
+                run_config=run_config,
+                tags=self.tags,
+                raise_on_error=False,
+                asset_selection=selection,
             )
 
         # A run that lost its database half-way is done again: what it finished is in the lake and is reused.
@@ -105,8 +149,43 @@ class Runner:
         stale = stale_shards(home, settings, readers)
         print(f"curate: {len(stale)} of {N_SHARDS} shards to do", flush=True)
         for shard in stale:
-            self.job("curate", shard_name(shard))
+            # Another process may have done it while this one did the shards before.
+            if not is_current(home, shard, settings, readers):
+                self.job("curate", shard_name(shard))
         self.job("publish")
+
+    def rerun(self, name: str, exams: Sequence[str], shard: str, changes: Sequence[str]) -> bool:
+        """Whether one asset was materialised again: for some exams (their shards are looked up), a shard, or whole.
+
+        Raises:
+            RerunError: no such asset, an exam that the cohort does not hold, or parameters that it does not take.
+        """
+        nodes = self.defs.resolve_asset_graph()
+        known = sorted(key.to_user_string() for key in nodes.materializable_asset_keys)
+        if name not in known:
+            raise RerunError(f"expected an asset ({', '.join(known)}), got {name!r}")
+        sharded = nodes.get(dg.AssetKey(name)).is_partitioned
+        if changes and name not in _PARAMETERS:
+            raise RerunError(f"expected --set for {' or '.join(_PARAMETERS)}, got it for {name}")
+        config: dict[str, Any] = {_PARAMETERS[name]: "\n".join(changes)} if changes else {}
+        if not sharded:
+            if exams or shard:
+                raise RerunError(f"expected no exam and no shard, {name} is not in shards: run it whole")
+            return self.asset(name, None, config)
+        by_shard: dict[str, list[str]] = {shard: []} if shard else {}
+        if exams:
+            places = {e.exam_id: shard_name(e.shard) for e in read_whole_manifest(self.workspace.paths.manifest)}
+            if unknown := sorted(set(exams) - set(places)):
+                raise RerunError(f"expected exams of the cohort as last observed, got {', '.join(unknown)}")
+            by_shard = {places[exam]: [e for e in exams if places[e] == places[exam]] for exam in exams}
+        if not by_shard:
+            by_shard = {one: [] for one in SHARD_NAMES}
+        return all(
+            [
+                self.asset(name, one, config | ({"only_exams": own} if own else {}))
+                for one, own in sorted(by_shard.items())
+            ]
+        )
 
 
 def _cause(data: StepFailureData) -> str:
@@ -124,12 +203,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m assets.run", description=__doc__.splitlines()[0] if __doc__ else None
     )
-    parser.add_argument("command", choices=("curate", "review", "export", "train", "demo"))
+    parser.add_argument("command", choices=("curate", "review", "export", "train", "demo", "rerun", "accept"))
     parser.add_argument("--cohort", help="the input folder (default: PETAR_COHORT)")
     parser.add_argument("--home", help="the folder to write to (default: PETAR_HOME, ./data)")
     parser.add_argument(
         "--settings", help="TOML with parameters that differ from the defaults (default: PETAR_SETTINGS)"
     )
+    parser.add_argument("--asset", default="", help="rerun: the asset")
+    parser.add_argument("--exam", action="append", default=[], help="rerun: an exam to compute, changed or not")
+    parser.add_argument("--shard", default="", choices=("", *SHARD_NAMES), help="rerun: the shard", metavar="00..63")
+    parser.add_argument("--set", action="append", default=[], help="rerun: a parameter of this run, as a line of TOML")
+    parser.add_argument("--name", default="", help="accept: what to call the version that is published now")
+    parser.add_argument("--who", default="", help="accept: who accepts it")
+    parser.add_argument("--note", default="", help="accept: why, for whom")
     options = parser.parse_args(arguments)
     environment = dict(os.environ)
     for name in ("cohort", "home", "settings"):
@@ -148,7 +234,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         home = workspace.paths.root
         with dagster_instance(home) as instance, living_process(instance, home) as tags:
             runner = Runner(workspace, instance, tags)
-            runner.curate()
+            if options.command == "accept":
+                wanted = {"name": options.name, "who": options.who, "note": options.note}
+                runner.job("accept", config={"accepted_curation": wanted})
+            elif options.command == "rerun":
+                if runner.rerun(options.asset, options.exam, options.shard, options.set):
+                    runner.job("publish")
+            else:
+                runner.curate()
             if options.command in ("review", "export") and not runner.done.failed:
                 runner.job(options.command)
             if options.command in ("train", "demo") and not runner.done.failed and runner.job("train"):

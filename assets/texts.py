@@ -4,6 +4,7 @@ checkpoints; and all of them as one table.
 
 import dagster as dg
 
+from assets.faults import permanent
 from assets.partitions import MODEL_OWNERS, table_metadata, table_sample
 from assets.resources import Workspace
 from assets.training import STAGE_ASSETS, samples
@@ -38,6 +39,13 @@ def _result(context: dg.AssetExecutionContext, report: TableReport) -> dg.Materi
     )
 
 
+class PetarTextsConfig(dg.Config):
+    """Configuration of the texts of the model that is trained here."""
+
+    allow_other_samples: bool = False
+    """Describe these lesions with a checkpoint that was trained on other samples; some of them it may have seen."""
+
+
 @dg.asset(
     deps=[samples, STAGE_ASSETS[-1]],
     group_name="evaluation",
@@ -46,25 +54,24 @@ def _result(context: dg.AssetExecutionContext, report: TableReport) -> dg.Materi
     pool="gpu",
     metadata=_METADATA,
 )
-def petar_texts(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
+def petar_texts(
+    context: dg.AssetExecutionContext, config: PetarTextsConfig, workspace: Workspace
+) -> dg.MaterializeResult:
     """What the model says of every held-out lesion; numbers are those measured on the mask, and the text as it came
     is kept beside.
     """
     home, preset = workspace.paths, workspace.settings().model.preset
     trained = CheckpointSettings(f"petar-{preset}", home.checkpoints / STAGES[-1] / "checkpoint")
-    try:
-        return _result(context, update_checkpoint_texts(home, "petar", trained))
-    except (ValueError, FileNotFoundError) as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
+    with permanent(ValueError, FileNotFoundError):
+        allowed = config.allow_other_samples
+        return _result(context, update_checkpoint_texts(home, "petar", trained, allow_other_samples=allowed))
 
 
 @dg.asset(deps=[samples], group_name="evaluation", owners=MODEL_OWNERS, kinds={"parquet"}, metadata=_METADATA)
 def baseline_texts(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
     """Texts of two baselines that need no weights: the nearest training lesion, and a template."""
-    try:
+    with permanent(ValueError):
         return _result(context, update_baseline_texts(workspace.paths))
-    except ValueError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
 
 
 @dg.asset(deps=[samples], group_name="evaluation", owners=MODEL_OWNERS, kinds={"csv", "parquet"}, metadata=_METADATA)

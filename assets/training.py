@@ -10,16 +10,19 @@ from dagster._core.definitions.metadata import RawMetadataValue
 
 from assets.catalog import catalog
 from assets.exams import exam_manifest, exams
+from assets.faults import permanent
 from assets.partitions import MODEL_OWNERS, changed, table_metadata, table_sample
 from assets.pictures import picture
 from assets.resources import Workspace
 from model.config import STAGES, Stage, preset, training_settings
 from model.figures import training_figure
 from model.predictions import checkpoint_version
+from model.provenance import check_provenance
 from model.samples import build_samples, found_label_maps
 from pipelines.anatomy import update_anatomy
 from pipelines.cohort import read_whole_manifest
 from pipelines.lake import Lake
+from pipelines.versions import pin_current
 
 _LOG_EVERY_STEPS = 20
 _PLOT_EVERY_S = 2.0
@@ -64,13 +67,17 @@ def samples(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Mater
     patient.
     """
     home = workspace.paths
-    report = build_samples(home, found_label_maps(home), workspace.settings().samples)
+    with permanent():
+        # What is trained on must stay to be seen, whatever the lake holds by then.
+        version = pin_current(home.root)
+        report = build_samples(home, found_label_maps(home), workspace.settings().samples)
     for exam_id, problem in report.problems.items():
         context.log.warning("exam %s: %s", exam_id, problem)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(report.version),
         metadata={
             "dagster/row_count": report.frame.height,
+            "version": version,
             "recomputed": report.recomputed,
             "reused": report.reused,
             "first rows": table_sample(report.frame),
@@ -88,6 +95,8 @@ class StageConfig(dg.Config):
     """Epochs of this stage; 0: the preset's."""
     retrain: bool = False
     """Train again although nothing changed."""
+    allow_other_samples: bool = False
+    """Go on from a checkpoint that was trained on other samples than these."""
 
 
 def _stage_asset(stage: Stage, previous: dg.AssetsDefinition) -> dg.AssetsDefinition:
@@ -106,6 +115,7 @@ def _stage_asset(stage: Stage, previous: dg.AssetsDefinition) -> dg.AssetsDefini
     )
     def train(context: dg.AssetExecutionContext, config: StageConfig, workspace: Workspace) -> dg.MaterializeResult:
         # Not at module level: loading the definitions must not cost the import of torch.
+        from model.checkpoints import CheckpointError
         from model.training import TrainingError, train_stage
 
         home = workspace.paths
@@ -129,7 +139,11 @@ def _stage_asset(stage: Stage, previous: dg.AssetsDefinition) -> dg.AssetsDefini
                 # Observations are what the UI plots while the stage still trains.
                 context.log_event(dg.AssetObservation(context.asset_key, metadata=_plotted(entry)))
 
-        try:
+        with permanent(TrainingError, CheckpointError):
+            if init is not None:
+                misfits = check_provenance(init, table, home.root, allow=config.allow_other_samples)
+                for misfit in misfits:
+                    context.log.warning("goes on from other samples, as allowed: %s", misfit)
             result = train_stage(
                 stage,
                 own.filter(own["split"] == "train"),
@@ -143,9 +157,8 @@ def _stage_asset(stage: Stage, previous: dg.AssetsDefinition) -> dg.AssetsDefini
                 # Held-out texts stay out of the tokenizer and of the language model.
                 texts=_texts(table.filter(table["split"] == "train")) if init is None else (),
                 reuse=not config.retrain,
+                curation=(Lake(home.lake).shard_inputs("samples") or {}).get("curation", ""),
             )
-        except TrainingError as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
         metadata: dict[str, RawMetadataValue] = {
             "recomputed": int(not result.reused),
             "reused": int(result.reused),

@@ -43,6 +43,8 @@ class StageRecord:
     loss_last: float | None
     val_loss: float | None
     settings: dict[str, Any] = field(default_factory=dict)
+    curation: str = ""
+    """Version of the curation that the samples are of; empty where it is not known."""
 
 
 @dataclass(frozen=True)

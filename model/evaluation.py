@@ -37,9 +37,9 @@ def update_scores(home: Home, settings: ScoreSettings = ScoreSettings(), cohort:
     )
     judged = frame.filter(pl.col("metric") == "GREEN", pl.lit(settings.green_url is not None))
     incomplete = judged.filter((pl.col("status") == "not computed") | pl.col("note").str.contains("not judged")).height
-    written = lake.write_table(
-        "scores", pl.concat([frame, published_scores()]), {"made_from": made_from, "incomplete": bool(incomplete)}
-    )
+    curation = (lake.shard_inputs("predictions") or {}).get("curation")
+    inputs = {"made_from": made_from, "incomplete": bool(incomplete), "curation": curation}
+    written = lake.write_table("scores", pl.concat([frame, published_scores()]), inputs)
     return TableReport(lake.read_table("scores"), written.rows_digest, written.n_rows, 0)
 
 

@@ -148,5 +148,6 @@ def collect_predictions(home: Home) -> TableReport:
     if written_before is not None and written_before.inputs.get("made_from") == made_from:
         rows = lake.read_table("predictions")
         return TableReport(rows, written_before.rows_digest, 0, rows.height, problems)
-    written = lake.write_table("predictions", pl.concat(frames), {"made_from": made_from})
+    curation = (lake.shard_inputs("samples") or {}).get("curation")
+    written = lake.write_table("predictions", pl.concat(frames), {"made_from": made_from, "curation": curation})
     return TableReport(lake.read_table("predictions"), written.rows_digest, written.n_rows, 0, problems)

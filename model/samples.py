@@ -15,6 +15,7 @@ from pipelines.home import Home, exam_of
 from pipelines.lake import Lake
 from pipelines.organs import LABELS_VERSION
 from pipelines.samples import SampleSettings, finding_samples
+from pipelines.versions import VersionError
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ def build_samples(home: Home, label_maps: Mapping[str, str], settings: SampleSet
             lake.read_table("samples"), meta.rows_digest, 0, meta.n_rows, meta.inputs.get("problems", {})
         )
     exams, findings, localisations = (lake.read_table(name) for name in ("exams", "findings", "localisations"))
+    if curation_version(home) != made_from["curation"]:
+        raise VersionError("expected one curation while samples are made of it, it changed meanwhile: make them again")
     lesions = localisations.filter(pl.col("outcome") == "lesion")
     organs, problems = anatomy_samples(
         exams, {exam: home.root / path for exam, path in label_maps.items()}, home.root, splits=settings
@@ -55,7 +58,8 @@ def build_samples(home: Home, label_maps: Mapping[str, str], settings: SampleSet
     # Paths in the lake are relative to the home, so that it can be moved.
     organs = organs.with_columns(pl.col("mask_path").str.strip_prefix(f"{home.root}/"))
     frame = pl.concat([finding_samples(lesions, findings, exams, settings), organs])
-    written = lake.write_table("samples", frame, {"made_from": made_from, "problems": problems})
+    inputs = {"made_from": made_from, "problems": problems, "curation": made_from["curation"]}
+    written = lake.write_table("samples", frame, inputs)
     return SamplesReport(lake.read_table("samples"), written.rows_digest, written.n_rows, 0, problems)
 
 

@@ -18,6 +18,7 @@ from model.predictions import (
     held_out_findings,
     update_part,
 )
+from model.provenance import check_provenance
 from pipelines import schemas
 from pipelines.evaluation import CheckpointSettings, VlmSettings
 from pipelines.hashing import hash_of, hash_of_files
@@ -26,10 +27,15 @@ from pipelines.lake import Lake
 from pipelines.reports.answers import AnswerCache
 
 
-def update_checkpoint_texts(home: Home, source: str, chosen: CheckpointSettings) -> TableReport:
+def update_checkpoint_texts(
+    home: Home, source: str, chosen: CheckpointSettings, *, allow_other_samples: bool = True
+) -> TableReport:
     """Texts of a checkpoint of `model/` (PETAR's own, M3D-RAD, another site's) for every held-out finding.
 
+    One trained here must have seen these samples' training split and no other: `allow_other_samples` false.
+
     Raises:
+        ProvenanceError: it was trained on other samples, and that is not allowed.
         ValueError: no finding is held out.
         FileNotFoundError: there is no checkpoint.
     """
@@ -42,6 +48,7 @@ def update_checkpoint_texts(home: Home, source: str, chosen: CheckpointSettings)
         # Not at module level: where nothing changed, torch is not needed.
         from model.generation import generate
 
+        check_provenance(folder, Lake(home.lake).read_table("samples"), home.root, allow=allow_other_samples)
         problems: dict[str, str] = {}
         frame = generate(
             held_out, folder, home.root, model_name=chosen.name, on_problem=lambda i, m: problems.update({i: m})

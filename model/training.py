@@ -163,6 +163,7 @@ def train_stage(
     reuse: bool = True,
     device: str = "auto",
     on_epoch: OnEpoch | None = None,
+    curation: str = "",
 ) -> StageResult:
     """Trains one stage and returns what came of it; its checkpoint is `out_dir/checkpoint`.
 
@@ -170,7 +171,8 @@ def train_stage(
     without one the model starts from `settings`' weights or random, with a tokenizer trained on the samples' texts and
     on `texts`. A killed call made again with the same arguments goes on from the last saved state and ends with the
     same weights (to the bit on a CPU with the same number of threads). With `reuse` a finished checkpoint of the same
-    arguments is returned as it is.
+    arguments is returned as it is. `curation` is the version of the curation that the samples are of; the checkpoint
+    names it.
 
     Raises:
         TrainingError: before the first step, for an empty split, samples that cannot be used, or a stage without data.
@@ -191,6 +193,7 @@ def train_stage(
             reuse=reuse,
             device=device,
             on_epoch=on_epoch,
+            curation=curation,
         )
 
 
@@ -209,6 +212,7 @@ def _train_stage(
     reuse: bool,
     device: str,
     on_epoch: OnEpoch | None,
+    curation: str,
 ) -> StageResult:
     world = current_world()
     _check_split(stage, "train", train)
@@ -280,7 +284,7 @@ def _train_stage(
     window = max(1, len(losses) // 5)
     first, last = float(np.mean(losses[:window])), float(np.mean(losses[-window:]))
     val_loss = next((e["val_loss"] for e in reversed(progress.curve) if "val_loss" in e), None)
-    own = StageRecord(stage, data, len(train_set), progress.step, first, last, val_loss, settings.to_dict())
+    own = StageRecord(stage, data, len(train_set), progress.step, first, last, val_loss, settings.to_dict(), curation)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     merge_lora(model.cpu())
     result = StageResult(

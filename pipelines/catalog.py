@@ -6,8 +6,6 @@ reader never meets half of a curation, and an older version can be opened as lon
 everything under `versions` and `petar.duckdb` can be made again.
 """
 
-import contextlib
-import fcntl
 import filecmp
 import hashlib
 import json
@@ -15,7 +13,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,15 +21,35 @@ import duckdb
 import polars as pl
 
 from pipelines import atomic, lineage, schemas
+from pipelines.diff import COLUMNS as DIFF_COLUMNS
+from pipelines.diff import curation_diff
 from pipelines.home import lake_of
 from pipelines.lake import Lake, LakeError, ShardMeta, read_meta
 from pipelines.places import Place, read_bytes
+from pipelines.versions import (
+    POINTING,
+    VERSIONS_NAME,
+    VersionError,
+    file_sha256,
+    frozen_files,
+    is_pinned,
+    prune,
+    read_history,
+    read_manifest,
+    resolve_version,
+    under_home_macro,
+    version_folder,
+    versions_lock,
+    write_history,
+    write_manifest,
+)
 
 CATALOG_NAME = "petar.duckdb"
-VERSIONS_NAME = "versions"
 SQL_DIR = Path(__file__).resolve().parents[1] / "sql"
 KEPT_VERSIONS = 10
-"""Versions that stay when newer ones come. Readers that hold an older catalog open need its files."""
+"""Versions that stay when newer ones come, beside those that something points to. Readers that hold an older catalog
+open need its files.
+"""
 
 _STORAGE_VERSION = "v1.0.0"  # The oldest format: what any DuckDB that people have at hand can open.
 _TYPES = {pl.String: "VARCHAR", pl.Int64: "BIGINT", pl.Float64: "DOUBLE", pl.Boolean: "BOOLEAN"}
@@ -54,6 +72,12 @@ class CatalogSummary:
     rows: Mapping[str, int]
     """Rows of every view, in the views' order."""
     n_files: int
+    diff: pl.DataFrame
+    """Lesions that came, went and changed since `compared`; see `diff.curation_diff`."""
+    compared: str | None
+    """The last version of another curation; versions since then differ in tables made of it."""
+    pruned: tuple[str, ...]
+    """Versions that were taken away."""
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -71,7 +95,7 @@ def build_catalog(home: Path, sql_dir: Path = SQL_DIR, keep: int = KEPT_VERSIONS
     home = home.resolve()
     views = _view_files(sql_dir)
     lake = Lake(lake_of(home))
-    with _locked(home / VERSIONS_NAME):
+    with versions_lock(home):
         metas = {
             table: [(path, read_meta(path, table, path.stem)) for path in lake.files(table)] for table in schemas.TABLES
         }
@@ -79,14 +103,20 @@ def build_catalog(home: Path, sql_dir: Path = SQL_DIR, keep: int = KEPT_VERSIONS
         folder = home / VERSIONS_NAME / version
         history = [v for v in read_history(home) if v != version]
         previous = history[-1] if history else None
-        files = _freeze(metas, folder, home / VERSIONS_NAME / previous if previous else None)
-        before = _frozen_files(home / VERSIONS_NAME / previous) if previous else {}
-        data = _database(home, files, before, views, _catalog_rows(metas), version)
-        atomic.write_bytes(folder / CATALOG_NAME, data)
+        files = _freeze(metas, folder, version_folder(home, previous) if previous else None)
+        write_manifest(home, version, {t: list(zip(files[t], (m for _, m in found))) for t, found in metas.items()})
+        before = frozen_files(home, previous) if previous else {}
+        compared = _last_other_curation(home, history, version)
+        diff = curation_diff(frozen_files(home, compared) if compared else {}, files)
+        pointing = [
+            (table, found[0][1].inputs.get("curation")) for table, found in metas.items() if table in POINTING and found
+        ]
+        data = _database(home, files, before, views, _catalog_rows(metas), version, diff, compared, pointing)
+        if not is_pinned(folder):
+            atomic.write_bytes(folder / CATALOG_NAME, data)
         atomic.write_bytes(home / CATALOG_NAME, data)
-        kept = [*history, version][-max(keep, 2) :]
-        atomic.write_bytes(home / VERSIONS_NAME / "history", "".join(f"{v}\n" for v in kept).encode())
-        _prune(home / VERSIONS_NAME, kept)
+        write_history(home, [*history, version])
+        pruned = prune(home, keep)
     with connect(home) as con:
         rows = {name: con.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0] for name, _ in views}
     return CatalogSummary(
@@ -96,12 +126,15 @@ def build_catalog(home: Path, sql_dir: Path = SQL_DIR, keep: int = KEPT_VERSIONS
         {table: sum(meta.n_rows for _, meta in found) for table, found in metas.items()},
         rows,
         sum(len(found) for found in metas.values()),
+        diff,
+        compared,
+        tuple(pruned),
     )
 
 
 def connect(home: Path, version: str | None = None) -> duckdb.DuckDBPyConnection:
-    """A read-only connection to the current catalog, or to a kept version of it; a CatalogError says what to do where
-    there is none.
+    """A read-only connection to the current catalog, or to a kept version of it (by its hash or the name it was
+    accepted under); a CatalogError says what to do where there is none.
     """
     home = home.resolve()
     if version is None:
@@ -111,12 +144,12 @@ def connect(home: Path, version: str | None = None) -> duckdb.DuckDBPyConnection
         path = home / VERSIONS_NAME / history[-1] / CATALOG_NAME if history else home / CATALOG_NAME
         path = path if path.exists() else home / CATALOG_NAME
     else:
-        path = home / VERSIONS_NAME / version / CATALOG_NAME
+        try:
+            path = version_folder(home, resolve_version(home, version)) / CATALOG_NAME
+        except VersionError as error:
+            raise CatalogError(str(error)) from error
     if not path.exists():
-        known = f"; kept versions: {', '.join(read_history(home)) or 'none'}" if version else ""
-        raise CatalogError(
-            f"expected a catalog at {path}, got no such file: materialise `catalog` (make curate){known}"
-        )
+        raise CatalogError(f"expected a catalog at {path}, got no such file: materialise `catalog` (make curate)")
     try:
         return duckdb.connect(str(path), read_only=True)
     except duckdb.Error as error:
@@ -156,19 +189,40 @@ def run_query(home: Path, name: str, sql_dir: Path = SQL_DIR, version: str | Non
             raise CatalogError(f"query {name}: {str(error).splitlines()[0]}: {remedy}") from error
 
 
-def read_history(home: Path) -> list[str]:
-    """Kept versions, oldest first; the last one is current."""
-    path = home / VERSIONS_NAME / "history"
-    return path.read_text().split() if path.exists() else []
+@dataclass(frozen=True)
+class PublishedDiff:
+    """Rows of a diff, and the versions that it compares; `before` is null where there was none."""
+
+    rows: pl.DataFrame
+    before: str | None
+    now: str
 
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One builder at a time; a second one waits."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+def published_diff(home: Path, against: str = "") -> PublishedDiff:
+    """What changed in the published version since `against` (a version or an accepted name; empty: the last version
+    whose curated rows are others).
+
+    Raises:
+        VersionError: no such version, or nothing is published.
+    """
+    home = home.resolve()
+    history = read_history(home)
+    if not history:
+        raise VersionError(f"expected a published curation in {home}, got none: materialise `catalog` first")
+    now = history[-1]
+    before = resolve_version(home, against) if against else _last_other_curation(home, history[:-1], now)
+    rows = curation_diff(frozen_files(home, before) if before else {}, frozen_files(home, now))
+    return PublishedDiff(rows, before, now)
+
+
+def _last_other_curation(home: Path, history: Sequence[str], version: str) -> str | None:
+    """The newest version of `history` whose curated rows are others than this version's; None where there is none."""
+    curation = read_manifest(home, version)["curation"]
+    for other in reversed(history):
+        # A version of before manifests named the curation is passed over.
+        if read_manifest(home, other).get("curation", curation) != curation:
+            return other
+    return None
 
 
 def _view_files(sql_dir: Path) -> list[tuple[str, str]]:
@@ -196,24 +250,33 @@ def _version(
 def _freeze(
     metas: Mapping[str, Sequence[tuple[Place, ShardMeta]]], folder: Path, before: Path | None
 ) -> dict[str, list[Path]]:
-    """Files of every table inside a version's folder, linked there, and the version's manifest written.
+    """Files of every table inside a version's folder, linked there.
 
     Of a lake in an object store they are copied, so that readers need this machine's disk and nothing else; what the
     version `before` holds already is linked from there.
     """
     files: dict[str, list[Path]] = {}
-    manifest = {}
+    sealed = _sealed(folder)
     for table, found in metas.items():
         files[table] = []
         for path, meta in found:
             target = folder / "lake" / table / path.name
+            if target.exists() and sealed.get((table, meta.shard)) == file_sha256(target):
+                # Equal rows: a version that is there stays, to the byte, what it is.
+                files[table].append(target)
+                continue
             source = path if isinstance(path, Path) else _held(meta, before)
             if source is None:
                 atomic.write_bytes(target, read_bytes(path))
             files[table].append(target if source is None else _link(source, target))
-        manifest[table] = {meta.shard: {"rows": meta.n_rows, "digest": meta.rows_digest} for _, meta in found}
-    atomic.write_bytes(folder / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True).encode())
     return files
+
+
+def _sealed(folder: Path) -> dict[tuple[str, str], str]:
+    """Hash of each file that a version holds, by table and shard, as its manifest says; none where it has none."""
+    path = folder / "manifest.json"
+    tables = json.loads(path.read_text()).get("tables", {}) if path.exists() else {}
+    return {(table, shard): one["sha256"] for table, shards in tables.items() for shard, one in shards.items()}
 
 
 def _held(meta: ShardMeta, version: Path | None) -> Path | None:
@@ -241,11 +304,6 @@ def _link(source: Path, target: Path) -> Path:
     return target
 
 
-def _frozen_files(folder: Path) -> dict[str, list[Path]]:
-    lake = Lake(folder / "lake")
-    return {table: [path for path in lake.files(table) if isinstance(path, Path)] for table in schemas.TABLES}
-
-
 def _catalog_rows(metas: Mapping[str, Sequence[tuple[Place, ShardMeta]]]) -> list[tuple[str, int, int, int, str]]:
     return [
         (
@@ -266,6 +324,9 @@ def _database(
     views: Sequence[tuple[str, str]],
     tables: Sequence[tuple[str, int, int, int, str]],
     version: str,
+    diff: pl.DataFrame,
+    compared: str | None,
+    pointing: Sequence[tuple[str, str | None]],
 ) -> bytes:
     """Bytes of a DuckDB file with the views: `lake` (the tables as they are), `previous` (those of the version before)
     and main.
@@ -276,10 +337,7 @@ def _database(
             con.execute(f"ATTACH {_quote(str(path))} AS catalog (STORAGE_VERSION '{_STORAGE_VERSION}')")
             con.execute("USE catalog")
             con.execute("BEGIN")  # Hundreds of comments: one flush to disk instead of hundreds.
-            con.execute(
-                "CREATE MACRO under_home(p) AS CASE WHEN p IS NULL OR starts_with(p, '/') THEN p "
-                f"ELSE {_quote(str(home) + '/')} || p END"
-            )
+            con.execute(under_home_macro(home))
             for schema, found in (("lake", files), ("previous", before)):
                 con.execute(f"CREATE SCHEMA {schema}")
                 for table in schemas.TABLES:
@@ -289,6 +347,7 @@ def _database(
             for name, sql in views:
                 _create_view(con, name, sql)
             _dictionary(con, tables, version)
+            _provenance(con, diff, compared, pointing)
             con.execute("COMMIT")
         return path.read_bytes()
 
@@ -350,6 +409,30 @@ def _dictionary(con: duckdb.DuckDBPyConnection, tables: Sequence[tuple[str, int,
     con.execute("COMMENT ON VIEW version IS 'Version of the curation that this catalog shows'")
 
 
+def _provenance(
+    con: duckdb.DuckDBPyConnection,
+    diff: pl.DataFrame,
+    compared: str | None,
+    pointing: Sequence[tuple[str, str | None]],
+) -> None:
+    """What changed since the last other curation, and which version the tables of the model were made of."""
+    con.register("diff_rows", diff.to_arrow())
+    con.execute("CREATE TABLE curation_diff AS SELECT * FROM diff_rows")
+    con.unregister("diff_rows")
+    since = f"since version {compared}" if compared else "as there was none before"
+    con.execute(f"COMMENT ON TABLE curation_diff IS {_quote(f'Lesions that came, went and changed, and why, {since}')}")
+    for name, (_, comment) in DIFF_COLUMNS.items():
+        con.execute(f"COMMENT ON COLUMN curation_diff.{name} IS {_quote(comment)}")
+    con.execute('CREATE TABLE provenance ("table" VARCHAR, curation VARCHAR)')
+    con.execute("COMMENT ON COLUMN provenance.\"table\" IS 'Table of the model'")
+    con.execute(
+        "COMMENT ON COLUMN provenance.curation IS 'Curation, by the hash of its rows; null where it is not known'"
+    )
+    if pointing:
+        con.execute(f"INSERT INTO provenance VALUES {_values(pointing)}")
+    con.execute("COMMENT ON TABLE provenance IS 'Curation that a table of the model was made of'")
+
+
 def _comment(sql: str) -> str:
     """The comment that a SQL file begins with, as one line, without its notes on columns."""
     lines = []
@@ -372,9 +455,3 @@ def _value(value: object) -> str:
 
 def _quote(words: str) -> str:
     return "'" + words.replace("'", "''") + "'"
-
-
-def _prune(folder: Path, kept: Sequence[str]) -> None:
-    for path in folder.iterdir():
-        if path.is_dir() and path.name not in kept:
-            shutil.rmtree(path, ignore_errors=True)

@@ -3,8 +3,10 @@
 A cohort is a folder with `reports.csv` (or `.parquet`) and `exams/<exam_id>/`; README.md has the contract.
 """
 
+import contextlib
+import fcntl
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -234,7 +236,21 @@ def observe_cohort(cohort_folder: Path, manifest_folder: Path, gate: Gate = OPEN
         CohortError: see `scan_cohort`; or corrections.csv can not be read.
         PrivacyError: the manifest that is there was made with other ids.
     """
-    gate.check_manifest(manifest_folder)
+    with _observing(manifest_folder):
+        gate.check_manifest(manifest_folder)
+        return _observe(cohort_folder, manifest_folder, gate)
+
+
+@contextlib.contextmanager
+def _observing(manifest_folder: Path) -> Iterator[None]:
+    """One observer at a time; a second one waits."""
+    manifest_folder.mkdir(parents=True, exist_ok=True)
+    with (manifest_folder / ".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _observe(cohort_folder: Path, manifest_folder: Path, gate: Gate) -> dict[int, str]:
     fingerprints_path = manifest_folder / "fingerprints.json"
     cohort = scan_cohort(cohort_folder, _read_fingerprints(fingerprints_path), gate, _scanned_before(manifest_folder))
     _corrections_by_shard(cohort_folder, manifest_folder, {e.exam_id: e.patient_id for e in cohort.entries})
@@ -305,7 +321,8 @@ def observe_corrections(cohort_folder: Path, manifest_folder: Path, gate: Gate =
         gate.exam(row["exam_id"]): gate.patient(row["patient_id"] or row["exam_id"])
         for row in reports.iter_rows(named=True)
     }
-    return _corrections_by_shard(cohort_folder, manifest_folder, patients)
+    with _observing(manifest_folder):
+        return _corrections_by_shard(cohort_folder, manifest_folder, patients)
 
 
 def _corrections_by_shard(cohort_folder: Path, manifest_folder: Path, patients: Mapping[str, str]) -> dict[int, str]:

@@ -33,6 +33,7 @@ from pipelines.stages.base import CurationSettings, Maker, Stage, StageContext
 from pipelines.stages.exams import exams_stage
 from pipelines.stages.localisations import localisations_stage
 from pipelines.stages.reports import findings_stage, readings_stage, sentences_stage
+from pipelines.versions import CURATED, current_curation
 
 __all__ = [
     "TABLES",
@@ -47,7 +48,7 @@ __all__ = [
     "stale_shards",
 ]
 
-TABLES = ("exams", "sentences", "readings", "findings", "localisations")
+TABLES = CURATED
 """The sharded tables in the order in which they are made."""
 
 _UPSTREAM = {
@@ -311,12 +312,4 @@ def _keep_removed(
 
 def curation_version(home: Home) -> str:
     """Version of what is curated now: the hash of the rows of all sharded tables."""
-    lake = Lake(home.lake)
-    digests = {}
-    for table in TABLES:
-        for path in lake.files(table):
-            meta = lake.shard_meta(table, path.stem)
-            # An empty shard counts as one that was never written.
-            if meta is not None and meta.n_rows:
-                digests[f"{table}/{path.stem}"] = meta.rows_digest
-    return hash_of(digests)
+    return current_curation(home.root)

@@ -20,13 +20,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, default=Path(os.environ.get("PETAR_HOME", "data")), help="PETAR_HOME")
     parser.add_argument("--list", action="store_true", help="list the queries")
     parser.add_argument("--csv", action="store_true", help="print CSV instead of a table")
+    parser.add_argument("--version", help="a version of the curation, or a name it was accepted under (default: now)")
     options = parser.parse_args(arguments)
     queries = list_queries()
     if options.list or options.name is None:
         width = max(map(len, queries), default=0)
         return _print("\n".join(f"{name:<{width}}  {comment}" for name, comment in queries.items()))
     try:
-        result = run_query(options.home, options.name)
+        result = run_query(options.home, options.name, version=options.version)
     except CatalogError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

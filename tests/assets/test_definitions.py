@@ -10,15 +10,17 @@ from assets.resources import Workspace
 from pipelines.quality.checks import CHECKS
 from pipelines.sharding import SHARD_NAMES
 
-SHARDED = {"exam_manifest", "exams", "sentences", "readings", "findings", "lesions"}
+SHARDED = {"exam_manifest", "corrections", "exams", "sentences", "readings", "findings", "lesions"}
 LINEAGE = {
     "exams": {"exam_manifest"},
     "sentences": {"exam_manifest"},
     "readings": {"sentences"},
-    "findings": {"sentences", "readings"},
+    "findings": {"sentences", "readings", "corrections"},
     "lesions": {"exams", "findings"},
     "identifiers": {"exam_manifest"},
     "catalog": {"exams", "sentences", "readings", "findings", "lesions", "identifiers"},
+    "curation_diff": {"catalog"},
+    "accepted_curation": {"catalog"},
     "dataset_card": {"catalog"},
     "exports": {"catalog"},
     "anatomy": {"exam_manifest", "exams"},
@@ -136,6 +138,23 @@ class TestTheSensor:
             second = cohort_sensor(context)
         assert isinstance(first, dg.RunRequest)
         assert isinstance(second, dg.SkipReason)
+
+    def test_asks_again_for_a_state_that_comes_back(self, tmp_path: Path) -> None:
+        from assets.automation import cohort_sensor
+
+        reports, extra = tmp_path / "reports.csv", tmp_path / "exams.txt"
+        reports.write_text("exam_id,patient_id,findings\n")
+        workspace = Workspace(cohort=str(tmp_path), home=str(tmp_path.parent / "home"))
+        with dg.build_sensor_context(resources={"workspace": workspace}) as context:
+            first = cohort_sensor(context)
+            extra.write_text("")
+            cohort_sensor(context)
+            extra.unlink()
+            third = cohort_sensor(context)
+        assert isinstance(first, dg.RunRequest)
+        assert isinstance(third, dg.RunRequest)
+        # The daemon launches no second run of an equal key, so there is none.
+        assert first.run_key is third.run_key is None
 
 
 class TestTheScorecard:
