@@ -359,6 +359,25 @@ class TestQueries:
         row = run_query(home, "burden_per_patient").row(0, named=True)
         assert (row["n_lesions"], row["total_mtv_ml"], row["total_tlg"]) == (2, 3.0, 15.0)
 
+    @pytest.mark.parametrize(
+        ("sentence", "n_lesions", "n_physiologic"),
+        [
+            ("The urinary bladder shows expected activity with SUV max 30.3 on image 190.", 1, 1),
+            ("Physiologic uptake in the heart, SUV max 9.1 (slice 80).", 1, 1),
+            ("Colon mass, more than expected uptake, SUV max 9.1 (slice 80).", 2, 0),
+            ("Non-physiologic uptake in the colon, SUV max 9.1 (slice 80).", 2, 0),
+        ],
+    )
+    def test_what_is_physiologic_is_no_burden(
+        self, home: Path, sentence: str, n_lesions: int, n_physiologic: int
+    ) -> None:
+        lesions = [localisation("E1", "a"), localisation("E1", "b", sentence=sentence)]
+        write(Lake(home / "lake"), "localisations", lesions)
+        build_catalog(home)
+        row = run_query(home, "burden_per_patient").row(0, named=True)
+        assert (row["n_lesions"], row["n_physiologic"]) == (n_lesions, n_physiologic)
+        assert row["total_mtv_ml"] == pytest.approx(3.0 * n_lesions)
+
     def test_exams_without_lesions_say_why(self, built: Path) -> None:
         rows = run_query(built, "exams_without_lesions").rows()
         assert sorted(rows) == [("accepted", 1, "E2"), ("no volume: no PET series", 1, "E3")]
