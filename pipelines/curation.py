@@ -51,6 +51,9 @@ __all__ = [
 TABLES = CURATED
 """The sharded tables in the order in which they are made."""
 
+_SAVE_AFTER_S = 5.0
+"""Between two saves of a shard that is being made: writing it costs as much as hundreds of easy exams."""
+
 _UPSTREAM = {
     "exams": (),
     "sentences": (),
@@ -170,8 +173,8 @@ def run_stage(
 ) -> StageReport:
     """Brings one shard of one table up to date and says what that took.
 
-    `only` computes exactly the exams that it names. A killed call loses at most the last 25 exams: the next one goes
-    on where it stopped. Another writer of the shard is waited for.
+    `only` computes exactly the exams that it names. A killed call loses at most the last 25 exams, or five seconds of
+    work: the next one goes on where it stopped. Another writer of the shard is waited for.
 
     Raises:
         KeyError: `table` is not one of `TABLES`.
@@ -230,7 +233,16 @@ def _run_stage(
         # Without "inputs" the shard stays stale, whatever it holds so far.
         lake.write_shard(table, shard, frame, stored(keys))
 
-    update = update_exams(stage.keys, previous, previous_keys, compute, only=only, prepare=stage.prepare, save=save)
+    update = update_exams(
+        stage.keys,
+        previous,
+        previous_keys,
+        compute,
+        only=only,
+        prepare=stage.prepare,
+        save=save,
+        save_after_s=_SAVE_AFTER_S,
+    )
     _keep_removed(home, lake, table, shard, previous, update.removed)
     for exam_id in update.removed:
         stage.forget(exam_id)

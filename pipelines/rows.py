@@ -1,5 +1,6 @@
 """Row-level reuse: a stage recomputes the exams whose key changed and keeps the rows of all others."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -48,6 +49,7 @@ def update_exams(
     prepare: Callable[[Sequence[str]], None] | None = None,
     save: Callable[[pl.DataFrame, dict[str, str]], None] | None = None,
     save_every: int = 25,
+    save_after_s: float = 0,
 ) -> Update:
     """The rows of every exam in `keys`, computed where the key is new and reused where it is unchanged.
 
@@ -63,6 +65,8 @@ def update_exams(
         many at once.
         save: called with the rows so far after every `save_every` exams, so that a killed shard resumes where it
         stopped.
+        save_after_s: but not before so many seconds have passed since the last save: exams that cost milliseconds are
+        sooner done again than saved.
 
     Raises:
         ValueError: `only` names an exam that is not in `keys`.
@@ -75,39 +79,38 @@ def update_exams(
     todo = list(only) if only else [exam for exam, key in keys.items() if previous_keys.get(exam) != key]
     gone = tuple(sorted(set(previous_keys) - set(keys)))
     schema = previous.schema
-    frames = {} if previous.is_empty() else _by_exam(previous.filter(~pl.col("exam_id").is_in(list(gone))))
     kept = {exam: key for exam, key in previous_keys.items() if exam in keys}
+    rows: list[dict[str, object]] = []
     failed = 0
+    saved_at = time.monotonic()
+
+    def frame_after(done: Sequence[str]) -> pl.DataFrame:
+        replaced = [*gone, *done]
+        left = previous.filter(~pl.col("exam_id").is_in(replaced)) if replaced else previous
+        return pl.concat([left, _frame(rows, schema)]) if rows else left
 
     for n, exam in enumerate(todo, start=1):
         if prepare is not None and (n - 1) % save_every == 0:
             prepare(todo[n - 1 : n - 1 + save_every])
-        rows, has_failed = compute(exam)
-        frames[exam] = _frame([{"row_key": keys[exam], **row} for row in rows], schema)
+        computed, has_failed = compute(exam)
+        rows.extend({"row_key": keys[exam], **row} for row in computed)
         kept.pop(exam, None)
         if has_failed:
             failed += 1
         else:
             kept[exam] = keys[exam]
-        if save is not None and n % save_every == 0 and n < len(todo):
-            save(_concat(frames.values(), schema), dict(kept))
+        if save is not None and n % save_every == 0 and n < len(todo) and time.monotonic() - saved_at >= save_after_s:
+            save(frame_after(todo[:n]), dict(kept))
+            saved_at = time.monotonic()
 
     counts = Counts(recomputed=len(todo) - failed, reused=len(keys) - len(todo), removed=len(gone), failed=failed)
-    return Update(_concat(frames.values(), schema), kept, counts, gone)
-
-
-def _by_exam(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    return {str(exam): part for (exam,), part in frame.group_by("exam_id", maintain_order=True)}
+    return Update(frame_after(todo), kept, counts, gone)
 
 
 def _frame(rows: Iterable[Mapping[str, object]], schema: pl.Schema) -> pl.DataFrame:
-    return pl.DataFrame([{name: _plain(row.get(name)) for name in schema} for row in rows], schema=schema)
+    names = list(schema)
+    return pl.DataFrame([{name: _plain(row.get(name)) for name in names} for row in rows], schema=schema)
 
 
 def _plain(value: object) -> object:
     return value.value if isinstance(value, Enum) else value
-
-
-def _concat(frames: Iterable[pl.DataFrame], schema: pl.Schema) -> pl.DataFrame:
-    present = [frame for frame in frames if not frame.is_empty()]
-    return pl.concat(present) if present else pl.DataFrame(schema=schema)
