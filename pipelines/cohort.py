@@ -5,10 +5,11 @@ A cohort is a folder with `reports.csv` (or `.parquet`) and `exams/<exam_id>/`; 
 
 import contextlib
 import fcntl
+import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -262,10 +263,10 @@ def _observe(cohort_folder: Path, manifest_folder: Path, gate: Gate) -> dict[int
         payload = {
             "version": versions[shard],
             "scanned": privacy_text.VERSION,
-            "entries": [asdict(e) for e in entries],
+            "entries": [vars(e) for e in entries],
         }
         atomic.write_bytes(_shard_path(manifest_folder, shard), json.dumps(payload).encode())
-    atomic.write_bytes(fingerprints_path, json.dumps({k: asdict(v) for k, v in cohort.fingerprints.items()}).encode())
+    atomic.write_bytes(fingerprints_path, json.dumps({k: vars(v) for k, v in cohort.fingerprints.items()}).encode())
     observed = {
         "observed_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "newest_file_at": _utc(cohort.newest_s),
@@ -370,6 +371,13 @@ def read_manifest(manifest_folder: Path, shard: int) -> tuple[str, tuple[ExamEnt
         raise CohortError(
             f"expected the manifest of shard {shard:02d}, got none in {manifest_folder}: observe exam_manifest first"
         )
+    status = path.stat()
+    return _manifest(path, (status.st_mtime_ns, status.st_size, status.st_ino))
+
+
+@functools.lru_cache(maxsize=N_SHARDS)
+def _manifest(path: Path, signature: tuple[int, ...]) -> tuple[str, tuple[ExamEntry, ...]]:
+    """What a shard's manifest holds, remembered until it is replaced: every stage of a shard reads it."""
     payload = json.loads(path.read_text())
     return payload["version"], tuple(ExamEntry(**entry) for entry in payload["entries"])
 

@@ -22,7 +22,7 @@ from pipelines.hashing import hash_of, plain
 from pipelines.home import Home
 from pipelines.imaging import exam as exam_module
 from pipelines.imaging import lesions as lesions_module
-from pipelines.lake import Lake
+from pipelines.lake import Lake, inputs_hash
 from pipelines.reports import consensus as consensus_module
 from pipelines.reports import sentences as sentences_module
 from pipelines.reports import structure as structure_module
@@ -250,12 +250,14 @@ def _run_stage(
     failed = sorted(set(stage.keys) - set(update.keys))
     # Rows of exams that `only` left out may be older than the inputs; then the shard must stay stale.
     whole = all(update.keys.get(exam) == key for exam, key in stage.keys.items() if exam not in failed)
-    written = lake.write_shard(
-        table,
-        shard,
-        update.frame,
-        {**stored(update.keys), "failed": failed, "inputs": inputs if whole else None},
-    )
+    made_from = {**stored(update.keys), "failed": failed, "inputs": inputs if whole else None}
+    meta = lake.shard_meta(table, shard) if before and not touched and not update.removed else None
+    if meta and meta.inputs_hash == inputs_hash(made_from):
+        # The file holds these rows and says so: checking and writing them again would cost more than all else.
+        return StageReport(
+            table, shard, update.counts, previous, meta.rows_digest, meta.n_quarantined, 0, previous.height
+        )
+    written = lake.write_shard(table, shard, update.frame, made_from)
     frame = lake.read_shard(table, shard)
     reused = _rows_reused(table, previous, frame, only)
     return StageReport(

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 _CHUNK_BYTES = 1 << 20
+_SCALARS = frozenset((str, int, float, bool))
 
 
 def plain(value: Any) -> Any:
     """A value as JSON takes it: dataclasses and dicts as dicts, enums and paths as their text, sets sorted."""
+    if value is None or type(value) in _SCALARS:
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):

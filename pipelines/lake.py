@@ -233,7 +233,7 @@ def encode(
         # Up to here the sink holds pages only; their hash can still go into the footer.
         digest = hashlib.sha256(sink.getbuffer()).hexdigest()
         digest = hashlib.sha256(f"{table} {schemas.SCHEMA_VERSION} {ordered.height} {digest}".encode()).hexdigest()[:32]
-        inputs_json = json.dumps(dict(inputs), sort_keys=True, default=str)
+        inputs_json = _inputs_json(inputs)
         meta = {
             "table": table,
             "shard": shard,
@@ -242,11 +242,20 @@ def encode(
             "n_shards": N_SHARDS,
             "schema_version": schemas.SCHEMA_VERSION,
             "inputs": inputs_json,
-            "inputs_hash": hashlib.sha256(inputs_json.encode()).hexdigest()[:32],
+            "inputs_hash": inputs_hash(inputs),
             "rows_digest": digest,
         }
         writer.add_key_value_metadata({_META + key: str(value) for key, value in meta.items()})
     return sink.getvalue(), digest
+
+
+def inputs_hash(inputs: Mapping[str, Any]) -> str:
+    """What `ShardMeta.inputs_hash` is of a shard written with these inputs."""
+    return hashlib.sha256(_inputs_json(inputs).encode()).hexdigest()[:32]
+
+
+def _inputs_json(inputs: Mapping[str, Any]) -> str:
+    return json.dumps(dict(inputs), sort_keys=True, default=str)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -11,7 +11,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ def read_reports(path: Path) -> pl.DataFrame:
             f"expected reports as .csv, .parquet, .json, .ndjson, .txt or a folder, got {path.name}: convert it to "
             f"one of these"
         )
-    rows = [asdict(_checked(r)) for r in _unique(reports)]
+    rows = [vars(_checked(r)) for r in _unique(reports)]
     return pl.DataFrame(rows, schema=SCHEMA)
 
 

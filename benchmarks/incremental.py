@@ -1,0 +1,249 @@
+"""Incremental curation at size: 33,000 exams in 64 shards through the project's own machinery, Dagster included.
+
+python -m benchmarks.incremental [--exams 33000] [--runs 64] [--home DIR]
+
+Reports stand for exams here and there are no images, so that an exam costs nothing of itself: what is measured is
+the manifest, the reuse of rows, the contracts, the lake, and Dagster's runs and events. Prints one line a figure and
+exits 1 where one misses its goal. The last figure is of real runs, each a process that the daemon launches from the
+queue as it does in the UI: the job `curate` with its five assets, once a shard (`--runs 0` leaves it out).
+"""
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from assets.instance import dagster_instance
+from pipelines.cohort import observe_cohort
+from pipelines.curation import CurationSettings, run_stage
+from pipelines.home import Home
+from pipelines.reports.config import load_readers
+from pipelines.rows import Counts
+from pipelines.sharding import SHARD_NAMES, shard_name, shard_of
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARDS = dg.StaticPartitionsDefinition(list(SHARD_NAMES))
+GOALS_S = {"full pass": 5.0, "nothing changed": 3.0, "one exam": 0.5, "real runs": 240.0}
+TABLE = "exams"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One thing that was measured, and what it was to be."""
+
+    name: str
+    value: float
+    goal: float | None
+    unit: str = "s"
+    exact: bool = False
+
+    @property
+    def missed(self) -> bool:
+        """Whether the goal was not reached."""
+        return self.goal is not None and (self.value != self.goal if self.exact else self.value > self.goal)
+
+    def line(self) -> str:
+        """The figure as it is printed."""
+        goal = "" if self.goal is None else f"  (goal {'' if self.exact else '<= '}{self.goal:g})"
+        return f"{self.name:<44} {self.value:9.2f} {self.unit}{goal}{'  MISSED' if self.missed else ''}"
+
+
+def write_reports(cohort: Path, exams: Sequence[tuple[str, str, str]]) -> None:
+    """A cohort of (exam, patient, report) without images."""
+    cohort.mkdir(parents=True, exist_ok=True)
+    frame = pl.DataFrame(exams, schema=["exam_id", "patient_id", "findings"], orient="row")
+    frame.write_parquet(cohort / "reports.parquet")
+
+
+def exams_of(n: int) -> list[tuple[str, str, str]]:
+    """Exams of two thirds as many patients."""
+    return [(f"E{i:06d}", f"P{i * 2 // 3:06d}", "No focus of uptake.") for i in range(n)]
+
+
+def assets_over(cohort: Path, home: Home, counts: list[Counts]) -> list[dg.AssetsDefinition | dg.SourceAsset]:
+    """The observed manifest and one sharded asset whose runs may take many shards at once."""
+    settings, readers = CurationSettings(), load_readers()
+
+    @dg.observable_source_asset(partitions_def=SHARDS)
+    def manifest() -> dg.DataVersionsByPartition:
+        versions = observe_cohort(cohort, home.manifest)
+        return dg.DataVersionsByPartition({shard_name(shard): version for shard, version in versions.items()})
+
+    class Config(dg.Config):
+        only_exams: list[str] = []  # noqa: RUF012 (Dagster's Config copies its defaults)
+
+    @dg.asset(partitions_def=SHARDS, deps=[manifest], backfill_policy=dg.BackfillPolicy.single_run())
+    def work(context: dg.AssetExecutionContext, config: Config) -> None:
+        total = Counts()
+        for key in context.partition_keys:
+            total += run_stage(home, TABLE, int(key), settings, readers, only=config.only_exams).counts
+        context.add_output_metadata(vars(total))
+        counts.append(total)
+
+    return [manifest, work]
+
+
+def measure_passes(cohort: Path, home: Home, n_exams: int) -> list[Figure]:
+    """Figures of whole passes in this process: all, nothing changed, 21 changes, one exam."""
+    exams, counts = exams_of(n_exams), list[Counts]()
+    write_reports(cohort, exams)
+    manifest, work = assets_over(cohort, home, counts)
+    job = dg.define_asset_job("work_job", selection=[work])
+    observe = dg.define_asset_job("observe_job", selection=[manifest])
+    defs = dg.Definitions([manifest, work], jobs=[job, observe], executor=dg.in_process_executor)
+    every = {
+        "dagster/asset_partition_range_start": SHARD_NAMES[0],
+        "dagster/asset_partition_range_end": SHARD_NAMES[-1],
+    }
+
+    with dagster_instance(home.root) as instance:
+
+        def run(name: str, **arguments: object) -> None:
+            assert defs.resolve_job_def(name).execute_in_process(instance=instance, **arguments).success  # type: ignore[arg-type]
+
+        def whole_pass() -> float:
+            start = time.perf_counter()
+            run("observe_job")
+            run("work_job", tags=every)
+            return time.perf_counter() - start
+
+        run("observe_job")  # Makes the tables of Dagster's storage.
+        figures = [Figure("full pass", whole_pass(), GOALS_S["full pass"])]
+        assert counts.pop() == Counts(recomputed=n_exams)
+        figures.append(Figure("nothing changed", whole_pass(), GOALS_S["nothing changed"]))
+        assert counts.pop() == Counts(reused=n_exams)
+
+        # Changed and removed ones from all over the cohort; each of the new a patient of its own.
+        changed = {i * (n_exams // 11) for i in range(10)}
+        edited = [(e, p, text if i not in changed else f"{text} Unchanged.") for i, (e, p, text) in enumerate(exams)]
+        edited = edited[:-1] + [(f"N{i}", f"Q{i}", "New.") for i in range(10)]
+        # The table of exams knows of a report only whether it is there; a tracer stands for a change of the exam.
+        frame = pl.DataFrame(edited, schema=["exam_id", "patient_id", "findings"], orient="row").with_columns(
+            tracer=pl.when(pl.col("findings").str.ends_with("Unchanged.")).then(pl.lit("FDG"))
+        )
+        frame.write_parquet(cohort / "reports.parquet")
+        figures.append(Figure("10 changed, 10 new, 1 removed", whole_pass(), GOALS_S["nothing changed"]))
+        done = counts.pop()
+        figures.append(Figure("10 changed, 10 new, 1 removed: recomputed", done.recomputed, 20, "exams", exact=True))
+        figures.append(Figure("10 changed, 10 new, 1 removed: removed", done.removed, 1, "exams", exact=True))
+
+        exam_id, patient_id, _ = exams[n_exams // 2]
+        start = time.perf_counter()
+        run(
+            "work_job",
+            partition_key=shard_name(shard_of(patient_id)),
+            run_config={"ops": {"work": {"config": {"only_exams": [exam_id]}}}},
+        )
+        figures.append(Figure("one exam", time.perf_counter() - start, GOALS_S["one exam"]))
+        assert counts.pop().recomputed == 1
+    return figures
+
+
+_BACKFILL = """mutation { launchPartitionBackfill(backfillParams: {selector: {partitionSetName: "curate_partition_set",
+repositorySelector: {repositoryLocationName: "petar", repositoryName: "__repository__"}}, partitionNames: %s}) {
+__typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
+_STATUSES = """{ runsOrError(filter: {tags: [{key: "dagster/backfill", value: "%s"}]}) { ... on Runs { results {
+status } } } }"""
+
+
+def measure_real_runs(cohort: Path, home: Home, n_runs: int, patience_s: float = 900) -> list[Figure]:
+    """Seconds of one run a shard of the job `curate`, launched by the daemon of `dg dev` from its queue."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **os.environ,
+        "PETAR_HOME": str(home.root),
+        "PETAR_COHORT": str(cohort),
+        "PETAR_DAGSTER": str(home.root / "dagster"),
+        "DAGSTER_HOME": str(ROOT),
+        "PYTHONWARNINGS": "ignore",
+    }
+    (home.root / "dagster").mkdir(parents=True, exist_ok=True)
+    command = ["env", "--default-signal=INT", str(Path(sys.executable).parent / "dg"), "dev", "--port", str(port)]
+    log = (home.root / "ui.log").open("w")
+    server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        _wait_for(port, server, patience_s)
+        start = time.perf_counter()
+        names = json.dumps(list(SHARD_NAMES[:n_runs]))
+        launched = _ask(port, _BACKFILL % names)["launchPartitionBackfill"]
+        if "backfillId" not in launched:
+            raise SystemExit(f"the backfill was refused: {launched}")
+        while True:
+            statuses = [r["status"] for r in _ask(port, _STATUSES % launched["backfillId"])["runsOrError"]["results"]]
+            ended = [s for s in statuses if s in ("SUCCESS", "FAILURE", "CANCELED")]
+            if len(ended) == n_runs or time.perf_counter() - start > patience_s:
+                break
+            time.sleep(0.5)
+        seconds = time.perf_counter() - start
+        succeeded = statuses.count("SUCCESS")
+    finally:
+        os.killpg(server.pid, signal.SIGINT)
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+        log.close()
+    goal = GOALS_S["real runs"] * n_runs / len(SHARD_NAMES)
+    return [
+        Figure(f"{n_runs} real runs of curate", seconds, goal),
+        Figure(f"{n_runs} real runs of curate: succeeded", succeeded, n_runs, "runs", exact=True),
+    ]
+
+
+def _ask(port: int, query: str) -> dict[str, dict[str, list[dict[str, str]]]]:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        return json.load(answer)["data"]
+
+
+def _wait_for(port: int, server: subprocess.Popen[bytes], patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            _ask(port, "{ version }")
+            return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit("the UI did not come up") from None
+            time.sleep(0.5)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0 where every figure is within its goal."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.incremental", description=__doc__.splitlines()[0])
+    parser.add_argument("--exams", type=int, default=33_000)
+    parser.add_argument("--runs", type=int, default=len(SHARD_NAMES), help="real runs, one a shard; 0: none")
+    parser.add_argument("--home", type=Path, help="keep what is written here (default: a folder that is removed)")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        base = options.home or Path(folder)
+        figures = measure_passes(base / "cohort", Home(base / "passes"), options.exams)
+        for figure in figures:
+            print(figure.line(), flush=True)
+        if options.runs:
+            runs = measure_real_runs(base / "cohort", Home(base / "passes"), options.runs)
+            for figure in runs:
+                print(figure.line(), flush=True)
+            figures += runs
+    return 1 if any(figure.missed for figure in figures) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
