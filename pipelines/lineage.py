@@ -51,7 +51,10 @@ TABLES: Mapping[str, Rules] = {
         ("patient_id", "sentences.patient_id"),
         ("sentence_id", "sentences.sentence_id"),
         ("finding_id sentence start end", "sentences.sentence_id sentences.sentence sentences.start"),
-        ("slice suvmax_reported outcome explanation votes readers", f"sentences.sentence {_READ} cohort.corrections"),
+        (
+            "slice suvmax_reported outcome explanation votes readers agreement",
+            f"sentences.sentence {_READ} cohort.corrections",
+        ),
         ("region", "sentences.sentence sentences.section cohort.corrections"),
         ("organ subsite laterality comparison text", "sentences.sentence cohort.corrections"),
         ("corrected accepted_by", "cohort.corrections"),
@@ -146,7 +149,7 @@ VIEWS: Mapping[str, Rules] = {
     ),
     "lesions": (
         ("sentence", "localisations.sentence findings.sentence"),
-        ("sentence_id votes readers region organ subsite laterality comparison text corrected", "findings.*"),
+        ("sentence_id votes readers agreement region organ subsite laterality comparison text corrected", "findings.*"),
         ("tracer has_ct", "exams.*"),
         ("*", "localisations.*"),
     ),

@@ -211,6 +211,9 @@ class Findings(ShardRow):
     explanation = string("What exactly decided", null=True, empty=True)
     votes = integer("Readers that agree on the accepted values", low=0)
     readers = string("Names of the readers that agree", null=True, empty=True)
+    agreement = real(
+        "Share of the readers that did not fail which agree; null where nothing was voted on", low=0, high=1
+    )
     region = string("Region of the body", null=True)
     organ = string("Organ", null=True)
     subsite = string("Part of the organ", null=True)

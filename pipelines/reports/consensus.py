@@ -46,7 +46,8 @@ class TextFinding:
 
     `start` and `end` are its place in the report. `slice` and `suvmax_reported` are the accepted values, or the ones it
     was rejected with, as far as known. `votes` counts the readers that give the values, whatever their weight, and
-    `readers` names them, sorted and parted by commas.
+    `readers` names them, sorted and parted by commas; `agreement` is their share of the readers that did not fail, null
+    where no values were voted on.
     """
 
     finding_id: str
@@ -67,6 +68,7 @@ class TextFinding:
     laterality: str | None
     comparison: str
     text: str
+    agreement: float | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class _Verdict:
     explanation: str
     votes: int = 0
     readers: tuple[str, ...] = ()
+    agreement: float | None = None
 
 
 def decide(
@@ -242,6 +245,7 @@ def _verdict(
         _agreement(min(n_slice, n_suv), voters, readings),
         min(len(by_slice), len(by_suv)),
         tuple(voters),
+        min(len(by_slice), len(by_suv)) / len(valid),
     )
 
 
@@ -271,6 +275,7 @@ def _pair_verdict(number: int, suvmax: float, readings: Sequence[Reading], setti
             _disagreement(readings, needed),
             len(voters),
             tuple(sorted(r.reader for r in voters)),
+            len(voters) / len(valid),
         )
     return _Verdict(
         number,
@@ -279,6 +284,7 @@ def _pair_verdict(number: int, suvmax: float, readings: Sequence[Reading], setti
         _agreement(votes, sorted(r.reader for r in voters), readings),
         len(voters),
         tuple(sorted(r.reader for r in voters)),
+        len(voters) / len(valid),
     )
 
 
@@ -343,6 +349,7 @@ def _finding(sentence: Sentence, suffix: str, start: int, end: int, fields: Fiel
         laterality=fields.laterality,
         comparison=fields.comparison,
         text=fields.text,
+        agreement=verdict.agreement,
     )
 
 

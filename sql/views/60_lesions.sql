@@ -7,6 +7,7 @@ SELECT
     f.sentence_id,
     f.votes,
     f.readers,
+    f.agreement,
     f.region,
     f.organ,
     f.subsite,

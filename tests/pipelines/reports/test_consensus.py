@@ -70,6 +70,25 @@ class TestVotes:
         assert outcome([]) is Outcome.READER_FAILED
 
 
+class TestAgreement:
+    def test_is_the_share_of_the_readers_that_did_not_fail(self):
+        s = sentence_of()
+        failed = replace(reading(s, "d", None, None), error="server down")
+        (finding,) = decide(s, [reading(s, "a"), reading(s, "b"), reading(s, "c", 3, 6.6), failed])
+        assert (finding.votes, finding.agreement) == (2, pytest.approx(2 / 3))
+
+    def test_of_a_split_sentence_counts_each_pair(self):
+        s = sentence_of("Right node SUV 4.2 (slice 88) and left node SUV 5.1 (slice 92).")
+        rules = RulesReader().read([s])[0]
+        other = replace(rules, reader="other", answer='{"lesions": [{"slice": 88, "suvmax": 4.2}]}')
+        settings = ConsensusSettings(weights={"rules": 2})
+        assert [f.agreement for f in decide(s, [rules, other], settings)] == [1.0, 0.5]
+
+    def test_is_null_where_nothing_was_voted_on(self):
+        s = sentence_of("Blood pool SUV max 2.1 (slice 92).")
+        assert [f.agreement for f in decide(s, [reading(s, "a", 92, 2.1)])] == [None]
+
+
 class TestGrounding:
     @pytest.mark.parametrize(
         ("number", "suvmax"),
