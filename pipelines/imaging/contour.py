@@ -226,7 +226,8 @@ def _in_box(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: Contour
         stop = StopReason.TOO_SMALL
     elif (
         background == NOTHING_AROUND
-        or _cut_part(mask, basin.foreign) > settings.most_cut
+        # Hemmed in by lesions that were reported, it is one of them and no shoulder of something else.
+        or (_cut_part(mask, basin.foreign) > settings.most_cut and not in_conglomerate)
         or _hangs_on_an_organ(values, mask, at, np.array(suv.spacing_mm), settings)
     ):
         stop = StopReason.LEAK
