@@ -62,6 +62,10 @@ FAULTS = {
 }
 
 
+TWINS_EVERY = 6
+"""In the third exam of every six there are two lesions that a sentence does not tell apart."""
+
+
 class PhantomError(ValueError):
     """The cohort cannot be written there or so; the message says what to do."""
 
@@ -245,6 +249,7 @@ def _make(
         earlier=earlier,
         decoys=list(dict.fromkeys(decoys)),
         rng=rng,
+        twins=np.random.default_rng([settings.seed, patient_index, 4, visit]) if index % TWINS_EVERY == 2 else None,
     )
 
 
@@ -296,6 +301,9 @@ def _write_exam(cohort: Path, exam: PhantomExam) -> None:
             seg = np.zeros(frame.shape, np.uint8)
             for lesion in exam.lesions:
                 seg[lesion.box][lesion.mask] = 1
+            for twin in exam.twins:
+                shape = shape_on(twin, frame.grid, exam.patient.scale)
+                seg[shape.box][shape.mask] = 1
             (building / "SEG.nii.gz").write_bytes(nifti_bytes(seg, frame.affine, orientation))
     (building / "TOTALSEG.nii.gz").write_bytes(nifti_bytes(exam.painted.labels, frame.affine, orientation))
     shutil.rmtree(folder, ignore_errors=True)
@@ -316,10 +324,10 @@ _LESION_HU = {"lung": 25.0, "liver": 45.0}
 def _ct(exam: PhantomExam, frame: Frame, body_hu: Floats) -> Floats:
     """HU on a grid, whole numbers: the body, lesions in soft tissue density, and noise."""
     hu = body_hu.copy()
-    for lesion in exam.lesions:
-        assert lesion.tumour is not None
-        shape = shape_on(lesion.tumour, frame.grid, exam.patient.scale)
-        hu[shape.box][shape.occupancy > 0.5] = _LESION_HU.get(lesion.tumour.site.organ, 42.0)
+    for tumour in [*(i.tumour for i in exam.lesions), *exam.twins]:
+        assert tumour is not None
+        shape = shape_on(tumour, frame.grid, exam.patient.scale)
+        hu[shape.box][shape.occupancy > 0.5] = _LESION_HU.get(tumour.site.organ, 42.0)
     rng = np.random.default_rng([*exam.exam_id.encode(), 7])
     return np.clip(np.round(hu + 9 * rng.standard_normal(hu.shape, dtype=np.float32)), -1024, 3071)
 

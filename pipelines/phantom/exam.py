@@ -76,6 +76,7 @@ class PhantomExam:
     painted: Painted
     suv: Floats
     lesions: tuple[Imaged, ...]
+    twins: tuple[Tumour, ...]
     findings: str
     impression: str
     study_date: date
@@ -99,10 +100,12 @@ def make_exam(
     earlier: Sequence[Imaged] | None,
     decoys: Sequence[str],
     rng: np.random.Generator,
+    twins: np.random.Generator | None = None,
 ) -> PhantomExam:
     """An exam of `patient`; `earlier` are the lesions of the patient's previous exam (None: this is the first one).
 
-    `decoys` names the kinds of sentence that must be rejected (see `DECOYS`).
+    `decoys` names the kinds of sentence that must be rejected (see `DECOYS`). With `twins` (their own generator) there
+    is also a pair of lesions, left and right, of one SUVmax on one slice, and a sentence that does not say which.
     """
     uptake = uptake_for(acquisition.tracer, rng)
     shift = tuple(round(float(v), 2) for v in rng.uniform((-6, -25, -250), (6, 25, 250)))
@@ -112,12 +115,27 @@ def make_exam(
     planned = _plan(acquisition.tracer, earlier, rng)
     builder = _Builder(patient, frame, painted, scan, acquisition.tracer, uptake, rng)
     lesions = builder.place(planned)
+    pair = builder.place_twins(twins) if twins is not None else None
     suv = np.round(scan.image / SUV_STEP) * np.float32(SUV_STEP)
+    unclear = []
+    if pair is not None:
+        unclear.append(wording.twins_sentence(_seen(pair[0], frame.shape[2], None), acquisition.tracer, rng))
     findings, impression, truths = _report(
-        lesions, builder.physiologic(), Maxima(suv), frame, earlier, acquisition.tracer, decoys, uptake, rng
+        lesions, builder.physiologic(), Maxima(suv), frame, earlier, acquisition.tracer, decoys, uptake, rng, unclear
     )
     return PhantomExam(
-        exam_id, patient, acquisition, frame, painted, suv, tuple(lesions), findings, impression, study_date, truths
+        exam_id=exam_id,
+        patient=patient,
+        acquisition=acquisition,
+        frame=frame,
+        painted=painted,
+        suv=suv,
+        lesions=tuple(lesions),
+        twins=tuple(i.tumour for i in pair or () if i.tumour is not None),
+        findings=findings,
+        impression=impression,
+        study_date=study_date,
+        truths=truths,
     )
 
 
@@ -212,6 +230,85 @@ class _Builder:
                 self._insert(tumour)
                 imaged = self._settle()
         return sorted(imaged, key=lambda i: -i.peak.ijk[2])
+
+    def place_twins(self, rng: np.random.Generator) -> tuple[Imaged, Imaged] | None:
+        """Two lesions that mirror each other, with one SUVmax on one slice that nothing else there has; None where no
+        place was found, then nothing has changed.
+        """
+        self.rng = rng
+        pairs = [
+            (a, b)
+            for a in SITES
+            for b in SITES
+            if (a.side, b.side) == ("right", "left")
+            and (a.organ, a.subsite) == (b.organ, b.subsite)
+            and self.tracer in a.tracers
+            and self.tracer in b.tracers
+        ]
+        for attempt in range(60):
+            right, left = pairs[int(rng.integers(len(pairs)))]
+            tumour = self._draw(right, self._name(90 + attempt, right))
+            if tumour is None:
+                continue
+            x, y, z = tumour.center
+            tumour = replace(tumour, core=0.0, gradient=0.0)
+            mirrored = replace(tumour, lesion_id=f"{tumour.lesion_id}_twin", site=left, center=(-x, y, z))
+            if not self._allowed(mirrored, [p.tumour for p in self.placed] + [tumour], gap_mm=12.0):
+                continue
+            before = len(self.placed)
+            self._insert(tumour)
+            self._insert(mirrored)
+            seen = self._matched(before)
+            if seen is not None:
+                del self.placed[before:]
+                return seen
+            while len(self.placed) > before:
+                self.scan.remove(self.placed.pop().change)
+        return None
+
+    def _matched(self, before: int) -> tuple[Imaged, Imaged] | None:
+        """The two lesions placed last as the image shows them, once the second one has the SUVmax of the first."""
+        for _ in range(6):
+            if len(self.placed) != before + 2:
+                return None
+            first, second = self.placed[before:]
+            peaks = [peak_of(self.scan.image, p.shape.box, p.shape.mask) for p in (first, second)]
+            if peaks[0] is None or peaks[1] is None or peaks[0].ijk[2] != peaks[1].ijk[2]:
+                return None
+            one, other = peaks[0].suvmax, peaks[1].suvmax
+            reported = round(one, 1)
+            if one < _MIN_SUVMAX or abs(one - reported) > _SAFE_ROUNDING:
+                return None
+            if abs(other - one) < 0.02 and abs(other - reported) <= _SAFE_ROUNDING:
+                return self._as_twins((first, second), (peaks[0], peaks[1]), reported, before)
+            self.scan.remove(self.placed.pop().change)
+            self._insert(replace(second.tumour, suv=second.tumour.suv * one / other))
+        return None
+
+    def _as_twins(
+        self, pair: tuple[_Placed, _Placed], peaks: tuple[Peak, Peak], reported: float, before: int
+    ) -> tuple[Imaged, Imaged] | None:
+        """The pair where both and nothing else are what the slice and the SUVmax may mean, and no other lesion became
+        unclear; else None.
+        """
+        k = peaks[0].ijk[2]
+        found = Maxima(self.scan.image).matching(k, reported)
+        if sorted(found) != sorted(p.ijk for p in peaks) or None in self._measure()[:before]:
+            return None
+        first, second = (
+            Imaged(
+                p.tumour.lesion_id,
+                p.tumour,
+                p.shape.box,
+                p.shape.mask,
+                peak,
+                k,
+                reported,
+                _axial_size_mm(p.shape, self.frame.spacing_mm),
+            )
+            for p, peak in zip(pair, peaks)
+        )
+        return first, second
 
     def _settle(self) -> list[Imaged]:
         """Draws again what cannot be located, some rounds long, and takes out what still cannot."""
@@ -427,6 +524,7 @@ def _report(
     decoys: Sequence[str],
     uptake: dict[str, float],
     rng: np.random.Generator,
+    unclear: Sequence[wording.Sentence] = (),
 ) -> tuple[str, str, tuple[Truth, ...]]:
     """The findings and the impression, and a truth for every claim in the findings."""
     n_k = frame.shape[2]
@@ -503,6 +601,8 @@ def _report(
                     "Abdomen/Pelvis", chosen.lesion_id, slice_number, chosen.suvmax_reported, chosen.lesion_id, rng
                 )
             )
+    for sentence in unclear:
+        say(sentence)
     for region in wording.REGIONS:
         sentences.extend(wording.normal_sentences(region, tracer, rng))
     order = rng.permutation(len(sentences))

@@ -332,6 +332,14 @@ def wrong_side_sentence(seen: Seen, tracer: str, rng: Rng) -> Sentence:
     return Sentence(seen.site.region, text, (Claim(seen.slice, seen.suvmax, Outcome.WRONG_SIDE, seen.lesion_id),))
 
 
+def twins_sentence(seen: Seen, tracer: str, rng: Rng) -> Sentence:
+    """One of two lesions, left and right, that have the same SUVmax on the same slice; it does not say which."""
+    place = seen.site.location.replace(f"{seen.site.side} ", "")
+    avid, noun, suv = upper_first(pick(rng, AVID[tracer])), pick(rng, seen.site.nouns), suv_words(seen.suvmax, rng)
+    text = f"{avid} {noun} in the {place} with {suv} (slice {seen.slice})."
+    return Sentence(seen.site.region, text, (Claim(seen.slice, seen.suvmax, Outcome.AMBIGUOUS),))
+
+
 _NORMAL = {
     HEAD_NECK: (
         "No {avid} cervical lymphadenopathy.",

@@ -84,6 +84,12 @@ class TestACuration:
     def test_puts_no_row_in_quarantine(self, curated: tuple[Path, Path]) -> None:
         assert Lake(Home(curated[1]).lake).read_table("quarantine").height == 0
 
+    def test_names_the_finding_that_two_lesions_may_mean(self, curated: tuple[Path, Path]) -> None:
+        truth = pl.read_csv(curated[0] / "truth.csv").filter(pl.col("outcome") == "ambiguous")
+        rows = Lake(Home(curated[1]).lake).read_table("localisations").filter(pl.col("outcome") == "ambiguous")
+        assert rows.select("exam_id", "slice").rows() == truth.select("exam_id", "slice").rows()
+        assert rows["explanation"].str.contains("2 peaks").all()
+
     def test_saves_a_mask_for_every_lesion_and_no_other(self, curated: tuple[Path, Path]) -> None:
         home = Home(curated[1])
         paths = Lake(home.lake).read_table("localisations")["mask_path"].drop_nulls().to_list()

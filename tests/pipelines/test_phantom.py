@@ -213,7 +213,7 @@ class TestTruthOfRejects:
     def test_every_kind_of_reject_is_there(self, truth):
         assert {r["outcome"] for r in truth} == {
             Outcome.LESION, Outcome.TEMPLATE, Outcome.SEVERAL_LESIONS, Outcome.SUV_TOO_LOW, Outcome.NOT_CURRENT,
-            Outcome.NOT_IN_IMAGE, Outcome.SLICE_OUTSIDE, Outcome.WRONG_SIDE, Outcome.NO_ANATOMY,
+            Outcome.NOT_IN_IMAGE, Outcome.SLICE_OUTSIDE, Outcome.WRONG_SIDE, Outcome.NO_ANATOMY, Outcome.AMBIGUOUS,
         }  # fmt: skip
 
     def test_no_pair_of_numbers_is_claimed_twice_in_an_exam(self, truth):
@@ -253,6 +253,23 @@ class TestReports:
         assert not any(
             w in r["impression"] for r in rows_of(cohort.folder / "reports.csv") for w in ("slice", "image", "SUV")
         )
+
+
+class TestTwins:
+    def test_are_two_peaks_of_the_reported_suvmax_on_the_reported_slice(self, cohort, truth, images):
+        (row,) = [r for r in truth if r["outcome"] == "ambiguous"]
+        image = images[row["exam_id"]].array
+        plane = image[:, :, image.shape[2] - int(row["slice"])]
+        top = ndimage.maximum_filter(image, 3)[:, :, image.shape[2] - int(row["slice"])]
+        peaks = np.argwhere((plane == top) & (np.abs(plane - float(row["suvmax_reported"])) <= 0.05))
+        middle = (plane.shape[0] - 1) / 2
+        assert len(peaks) == 2
+        assert (peaks[0, 0] - middle) * (peaks[1, 0] - middle) < 0, "one on each side"
+
+    def test_are_reported_without_a_side_or_a_mask(self, truth):
+        (row,) = [r for r in truth if r["outcome"] == "ambiguous"]
+        assert not {"left", "right"} & set(row["sentence"].lower().split())
+        assert row["mask"] == row["peak_ras_mm"] == ""
 
 
 class TestAnatomy:
