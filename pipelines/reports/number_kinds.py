@@ -126,7 +126,7 @@ _BARE_PAIR = re.compile(
     r"(?<=[(\[])\s*(?P<series>\d{1,3})\s*(?:/|:(?!\s*(?:00|15|30|45)\b))\s*(?P<slice>[1-9]\d{1,3})(?=\s*[)\];,])"
 )
 _NO_BARE_PAIR_BEFORE = re.compile(
-    r"(?:suv\w*|max|mean|peak|deauville|scores?|grade|gleason|krenning|nodes?|dated?|of|on|in|since|from)\W*$"
+    r"\b(?:suv\w*|max|mean|peak|deauville|scores?|grade|gleason|krenning|nodes?|dated?|of|on|in|since|from)\W*$"
 )
 _LISTED = r"\d+\s*\([^()]*\)\s*(?:,\s*and|,|and|&)\s*"
 _LISTED_SLICES_BEFORE = re.compile(rf"(?<![a-z])(?:slices|images|imgs|ims)\s*(?:{_LISTED})+\Z")

@@ -319,7 +319,10 @@ def _is_prior(text: str, at: _Around) -> bool:
         return True
     if (at.beyond and _PRIOR_RIGHT_AFTER.match(at.beyond)) or (at.aside and _PRIOR_RIGHT_AFTER.match(at.aside)):
         return True
-    if at.outside and not at.is_first and _PRIOR_RIGHT_BEFORE.search(at.outside.rstrip("\x00 ")):
+    outside = at.outside.rstrip("\x00 ")
+    if not at.is_first and any(p.search(outside) for p in (_PRIOR_RIGHT_BEFORE, _PRIOR_WITH_EXAM_BEFORE)):
+        return True
+    if not at.is_first and _PRIOR_SLICE_LEADS.search(text, 0, at.number.start):
         return True
     if at.meets_value and _FROM_SIZE_BEFORE.search(at.before) and _TO_SIZE.fullmatch(at.after):
         return True
@@ -507,6 +510,10 @@ def _rescue_reference(text: str, values: list[SuvValue]) -> list[SuvValue]:
 _ON_SLICE = re.compile(r"[^,;()\[\]]*\b(?:on|at|in)\b[^,;()\[\]]*")
 _SLICE_LEAD = re.compile(r"(?:axial|transaxial|pet|ct|fused|ac|#|\s|(?:series|se)\s*\d+,?)+$")
 _SLICE_CLAUSE_END = re.compile(r"[,;()\[\]]|\.\s|\b(?:compared|versus|vs)\b")
+_PRIOR_SLICE_LEADS = re.compile(
+    rf"\b{_CUE_PRIOR}\s+(?:slice|image|img|im)\s*#?\s*\d+\s*[:,]?\s*(?:max\w*\s+)?suv[\s_-]*(?:max\w*)?\s*(?:of|is|was|:|=)?\s*\Z"
+)
+"""Of "(prior slice 130: SUV max 9.1)" the value is the prior exam's too."""
 _PRIOR_SLICE_BEFORE = re.compile(
     rf"\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE},?(?:\s*(?:exam|study|scan|pet/?ct|pet|seen|located|at|on|the|:|-))*\s*$"
 )
@@ -532,8 +539,10 @@ def slice_roles(text: str, slices: list[SliceNumber], suvs: list[SuvValue]) -> l
                 bound.append(i)
         done.append(item)
     if bound and not any(s.role is Role.CURRENT for s in done):
-        # "4.2 versus 4.3 on slice 88": the only slice is the finding's.
-        done[bound[-1]] = replace(done[bound[-1]], role=Role.CURRENT)
+        # "4.2 versus 4.3 on slice 88": the only slice is the finding's, and so are as many as there are findings.
+        n_current = sum(v.role is Role.CURRENT for v in suvs)
+        for i in bound if len(bound) == n_current else bound[-1:]:
+            done[i] = replace(done[i], role=Role.CURRENT)
     return done
 
 
