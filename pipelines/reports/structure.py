@@ -158,7 +158,7 @@ _REFERENCE_PHRASE = re.compile(
     r",?\s*\b(?:(?<!\bis )(?<!\bare )(?<!\bwas )(?:best\s+)?(?:seen|visible|located|noted|as seen|centered)\s+|see\s+)?"
     r"(?:on|at|in)?\s*\b(?:the\s+)?(?:(?:axial|transaxial|fused|pet/ct|pet|ct|ac)\s+)*"
     r"(?:(?:series|se)\s*[#:]?\s*\d+\s*[,/]?\s*)?(?:slice|image|img|im)s?(?![a-z])\.?\s*(?:location|number|no\.?|#)*\s*[:~=]?\s*\d+"
-    r"(?:\s*(?:/|of|out\s+of|,\s*and|,|and|&)\s*\d+(?!\.?\d|\s*(?:cm|mm)))*(?:\s*,?\s*(?:of\s+|in\s+)?(?:series|se)\s*#?\s*\d+)?(?!\d|\s*-\s*\d)",
+    r"(?:\s*(?:/|of|out\s+of|,\s*and|,|and|&)\s*\d+(?!\.?\d|\s*(?:cm|mm)))*(?:\s*,?\s*(?:of\s+|in\s+)?(?:series|se)\s*#?\s*\d+)?(?!\d|\s*(?:-|to|through|thru)\s*\d)",
     re.IGNORECASE,
 )
 # "extends to slice 275" and "spanning images 60-64" say where a lesion ends, and stay.
@@ -167,16 +167,18 @@ _LEFT_OVER: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), instead)
     for pattern, instead in (
         (r"[(\[{]\s*[,;/]?\s*[)\]}]", ""),
-        (r"([(\[])\s*[,;]\s*", r"\1"),
+        (r"([(\[])\s*[,;:]\s*", r"\1"),
         (r"\s*[,;/]?\s*([)\]}])", r"\1"),
         (r"\s+([.,;:)\]])", r"\1"),
         (r"[,;:]+(?=[.;])|\.(?=\.\s*$|\.\s)|,(?=,)", ""),
-        (r"^[\s.,;:/|&)\]-]+", ""),
+        (r"^[\s.,;:/|&<>)\]-]+", ""),
+        (r"\s+(?:and|on|at|in)\s*(?=\.?\s*$)", ""),
         (r"\s*(?:[,;:/|@-]\s*)+(?=\.?\s*$)", ""),
         (r"(?:\s+-){2,}\s", " - "),
         (r"\s{2,}", " "),
     )
 )
+_ENDS_CLAUSE = re.compile(r"[);\d]")
 _REACH_OF_PLACE = 25
 """A value this many characters behind a place is the place's."""
 _LIST_MARKER = re.compile(r"^\s*(?:[-*•·]+|\(?\d{1,2}[.)](?!\d)|[a-z][.)])\s+")
@@ -206,16 +208,27 @@ def structure_parts(text: str, spans: Sequence[tuple[int, int]], section: str | 
     if len(set(spans)) == 1:
         return _in_order(text, len(spans), section)
     out = []
+    n_placed = 0
     for start, end in spans:
         own = structure(text[start:end], section)
-        if not find_places(lower(clean(text[start:end]))):
-            shared = structure(text[:end], section)
-            shared = shared if shared.organ or shared.subsite else structure(text, section)
-            # "bilateral" is both lesions' side together, not this one's.
-            side = own.laterality or (None if shared.laterality == "bilateral" else shared.laterality)
-            own = replace(shared, laterality=side, comparison=own.comparison, text=without_references(text))
+        if find_places(lower(clean(text[start:end]))):
+            n_placed += 1
+        else:
+            own = _with_shared(own, text, end, section, is_one_of_a_list=n_placed > 1)
         out.append(own)
     return out
+
+
+def _with_shared(own: Fields, text: str, end: int, section: str | None, *, is_one_of_a_list: bool) -> Fields:
+    """Fields of a part without a place, which is that of the words before it, or of all words."""
+    shared = structure(text[:end], section)
+    shared = shared if shared.organ or shared.subsite else structure(text, section)
+    # "bilateral" is both lesions' side together, not this one's.
+    side = own.laterality or (None if shared.laterality == "bilateral" else shared.laterality)
+    if is_one_of_a_list:
+        # Where the others each name their place ("4R ...; 4L ...; 7 ..."), this one's is a name that the lexicon lacks.
+        shared, side = replace(shared, subsite=None), own.laterality
+    return replace(shared, laterality=side, comparison=own.comparison, text=without_references(text))
 
 
 def _in_order(text: str, n: int, section: str | None) -> list[Fields]:
@@ -330,7 +343,7 @@ def _main_place(flat: str, places: Sequence[Place]) -> Place | None:
     suv = re.search(r"suv|standard\w*\s+uptake", flat)
     values = find_expressions(flat).suvs
     first_value = next((v.start for v in values if v.role is Role.CURRENT), suv.start() if suv else len(flat))
-    places = [p for p in places if not _is_of_another_value(p, places, values)]
+    places = [p for p in places if not _is_of_another_value(flat, p, places, values)]
     if not places:
         return None
 
@@ -349,7 +362,7 @@ def _main_place(flat: str, places: Sequence[Place]) -> Place | None:
     return max(places, key=score)
 
 
-def _is_of_another_value(place: Place, places: Sequence[Place], values: Sequence[SuvValue]) -> bool:
+def _is_of_another_value(flat: str, place: Place, places: Sequence[Place], values: Sequence[SuvValue]) -> bool:
     """Whether the value right behind a place is a reference's or a mean: "bone marrow SUVmean 2.0" beside the finding's
     SUVmax.
     """
@@ -359,6 +372,8 @@ def _is_of_another_value(place: Place, places: Sequence[Place], values: Sequence
     if following is None or following.role not in (Role.REFERENCE, Role.OTHER_MEASURE):
         return False
     if any(place.end <= p.start < following.start for p in places):
+        return False
+    if _ENDS_CLAUSE.search(flat, place.end, following.start):
         return False
     is_first = not any(v.role is Role.CURRENT and v.end <= place.start for v in values)
     return following.role is Role.REFERENCE or not is_first

@@ -35,6 +35,7 @@ class TestPlace:
             ("Cutaneous nodule of the left calf, SUV 4.", ("musculoskeletal", "leg", "calf")),
             ("Right common iliac LN, SUV 4.", ("abdomen/pelvis", "lymph node", "common iliac")),
             ("Right junction focus SUV 4, bone marrow SUVmean 2.0.", (None, None, None)),
+            ("Tumor SUV 24 (L5, slice 219), SUVmean 9.9.", ("musculoskeletal", "vertebra", "L5")),
             ("Mean liver SUV 2.4; mediastinal mass SUV 5.9.", ("chest", "mediastinum", None)),
             ("Focal uptake with SUV 4.", (None, None, None)),
         ],
@@ -82,6 +83,12 @@ class TestParts:
         cut = text.index(" left")
         second = structure_parts(text, [(0, cut), (cut, len(text))])[1]
         assert (second.organ, second.laterality, second.text) == ("parotid gland", "left", text)
+
+    def test_part_of_a_list_of_places_has_no_place_of_its_neighbours(self):
+        text = "Nodes: 4R, SUV 9; 4L, SUV 7; 7, SUV 10."
+        first, second = text.index(" 4L"), text.index(" 7, SUV 10")
+        third = structure_parts(text, [(0, first), (first, second), (second, len(text))])[2]
+        assert (third.region, third.organ, third.subsite, third.laterality) == ("chest", "lymph node", None, None)
 
     def test_part_without_a_side_has_the_side_of_the_words_before(self):
         text = "A pair of left axillary nodes: SUV 4 and SUV 3."
