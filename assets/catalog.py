@@ -132,7 +132,8 @@ def dataset_card(workspace: Workspace) -> dg.MaterializeResult:
     methods, known biases.
     """
     home = workspace.paths
-    card = write_card(home, workspace.settings().curation)
+    settings = workspace.settings()
+    card = write_card(home, settings.curation, settings.samples)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(card.version),
         metadata={

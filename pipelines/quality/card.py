@@ -10,6 +10,9 @@ from pipelines.catalog import run_query
 from pipelines.curation import CurationSettings
 from pipelines.hashing import hash_of
 from pipelines.home import Home
+from pipelines.schemas import SCHEMA_VERSION
+from pipelines.splits import SplitSettings, split_of
+from pipelines.versions import code_version, current_curation, read_accepted, read_history
 
 _BIASES = (
     "Only findings with an axial slice and an SUVmax in the report can become lesions: faint, diffuse and unmeasured "
@@ -33,7 +36,7 @@ class Card:
     funnel: pl.DataFrame
 
 
-def write_card(home: Home, settings: CurationSettings) -> Card:
+def write_card(home: Home, settings: CurationSettings, splits: SplitSettings = SplitSettings()) -> Card:
     """The card of the curation in a home, written to `dataset_card.md` there."""
     funnel = run_query(home.root, "funnel")
     sections = [
@@ -47,6 +50,14 @@ def write_card(home: Home, settings: CurationSettings) -> Card:
         markdown_table(run_query(home.root, "lesions_by_region")),
         "## Lesions by organ",
         markdown_table(run_query(home.root, "lesions_by_organ")),
+        "## Splits",
+        "By a hash of the patient, so that no patient is in two and none moves when the cohort grows.",
+        markdown_table(split_table(run_query(home.root, "patients"), splits)),
+        "## Privacy",
+        "Identifiers that were found in report texts, counted; masked ones are in no table.",
+        markdown_table(run_query(home.root, "identifiers").drop("example")),
+        "## Versions",
+        *_versions(home),
         "## Method",
         f"- Slices in reports: counted from the {settings.lesions.convention.origin.value}, first slice "
         f"{settings.lesions.convention.base}.",
@@ -60,6 +71,26 @@ def write_card(home: Home, settings: CurationSettings) -> Card:
     path = home.root / "dataset_card.md"
     atomic.write_bytes(path, text.encode())
     return Card(text, path, hash_of(text), funnel)
+
+
+def split_table(patients: pl.DataFrame, settings: SplitSettings) -> pl.DataFrame:
+    """split, n_patients, n_exams, n_lesions: the patients of a curation (patient_id, n_exams, n_lesions) by split."""
+    names = [split_of(patient_id, settings) for patient_id in patients["patient_id"]]
+    counted = patients.with_columns(split=pl.Series(names, dtype=pl.Enum(["train", "val", "test"])))
+    columns = [pl.len().alias("n_patients"), pl.col("n_exams").sum(), pl.col("n_lesions").sum()]
+    return counted.group_by("split").agg(columns).sort("split").with_columns(pl.col("split").cast(pl.String))
+
+
+def _versions(home: Home) -> list[str]:
+    """What of the code and of the data this is, a line each."""
+    history, accepted = read_history(home.root), read_accepted(home.root).values()
+    lines = [f"- Curation: `{current_curation(home.root)}` (hash of all curated rows)."]
+    if history:
+        names = [one.name for one in accepted if one.version == history[-1]]
+        lines.append(f"- Catalog: `{history[-1]}`" + (f", accepted as {', '.join(names)}." if names else "."))
+    code = {name: value for name, value in code_version().items() if value}
+    lines.append(f"- Code: {', '.join(f'{name} `{value}`' for name, value in code.items())}; schema {SCHEMA_VERSION}.")
+    return ["\n".join(lines)]
 
 
 def markdown_table(frame: pl.DataFrame) -> str:

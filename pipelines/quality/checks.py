@@ -16,19 +16,19 @@ import cc3d
 import numpy as np
 import polars as pl
 
-from pipelines.catalog import VERSIONS_NAME, read_history
 from pipelines.cohort import read_observation
 from pipelines.home import lake_of
 from pipelines.imaging.masks import load_mask
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti
-from pipelines.lake import Lake
+from pipelines.lake import Lake, LakeError
 from pipelines.outcomes import ExamProblem
 from pipelines.quality.drift import check_reject_drift, check_yield_drift, outcomes
 from pipelines.quality.freshness import check_freshness
 from pipelines.quality.looks import Item, Looks
 from pipelines.quality.result import CheckResult, Severity, result_of
 from pipelines.quality.settings import QualitySettings
+from pipelines.versions import read_accepted, read_history, version_folder
 
 SUV_TOLERANCE = 0.1
 """SUV; the published tolerance between the reported and the measured maximum."""
@@ -495,18 +495,34 @@ def _bind_files(function: Callable[..., CheckResult], table: str, severity: Seve
 
 
 def _bind_drift(function: Callable[..., CheckResult]) -> Check:
-    """A check of the curation as it is now against the version before the current one; nothing to compare with
-    passes.
+    """A check of the curation as it is now against the one that was last accepted, or where none was the version
+    before; nothing to compare with passes.
     """
 
     def run(home: Path, settings: QualitySettings) -> CheckResult:
-        kept = read_history(home)
-        before = Lake(home / VERSIONS_NAME / kept[-2] / "lake") if len(kept) > 1 else None
         tables = ("exams", "findings", "localisations")
         now = outcomes(*(Lake(lake_of(home)).read_table(name) for name in tables))
-        return function(now.clear() if before is None else outcomes(*(before.read_table(n) for n in tables)), now)
+        version, words = _to_compare_with(home)
+        try:
+            before = None if version is None else Lake(version_folder(home, version) / "lake")
+            then = now.clear() if before is None else outcomes(*(before.read_table(name) for name in tables))
+        except LakeError:
+            then = now.clear()  # A version of an older schema: its columns mean something else.
+        result = function(then, now)
+        return replace(result, description=f"{result.description} since {words}" if version else result.description)
 
     return _named(function, "catalog", "warning", run)
+
+
+def _to_compare_with(home: Path) -> tuple[str | None, str]:
+    """(version, what it is called): the last one that somebody accepted, else the one before the current; None where
+    there is none.
+    """
+    accepted = sorted(read_accepted(home).values(), key=lambda one: one.when)
+    if accepted:
+        return accepted[-1].version, f"the accepted version {accepted[-1].name}"
+    kept = read_history(home)
+    return (kept[-2], "the version before") if len(kept) > 1 else (None, "")
 
 
 def _run_freshness(home: Path, settings: QualitySettings) -> CheckResult:

@@ -11,6 +11,7 @@ from pipelines.lake import Lake
 from pipelines.quality.checks import run_checks
 from pipelines.quality.drift import check_reject_drift, check_yield_drift, outcomes
 from pipelines.sharding import shard_of
+from pipelines.versions import accept
 
 
 def curation(groups: dict[tuple[str, str], dict[str, int]]) -> pl.DataFrame:
@@ -95,6 +96,15 @@ class TestOverVersions:
         self.write(tmp_path, 50, 50)
         results = {r.name: r for r in run_checks(tmp_path, "catalog")}
         assert results["reject_drift"].sample["reason"].to_list() == ["ambiguous", "not in the image"]
+
+    def test_check_compares_with_the_version_that_was_last_accepted(self, tmp_path: Path) -> None:
+        self.write(tmp_path, 90, 10)
+        accept(tmp_path, "good", "an auditor")
+        self.write(tmp_path, 52, 48)
+        self.write(tmp_path, 50, 50)
+        (result,) = (r for r in run_checks(tmp_path, "catalog") if r.name == "reject_drift")
+        assert result.sample["reason"].to_list() == ["ambiguous", "not in the image"]
+        assert "since the accepted version good" in result.description
 
     def test_outcomes_are_those_of_the_stage_that_decided(self) -> None:
         findings = schemas.frame(
