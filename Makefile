@@ -21,7 +21,7 @@ export DAGSTER_HOME := $(CURDIR)
 export PETAR_COHORT := $(abspath $(or $(COHORT),$(PETAR_COHORT),$(HOME_DIR)/phantom))
 export PYTHONWARNINGS ?= ignore
 
-.PHONY: help env demo curate rerun accept gallery export ui query vllm vllm-stop test test-vllm lint bench lock clean
+.PHONY: help env demo curate rerun accept gallery evaluate ablate study export ui query vllm vllm-stop test test-vllm lint bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -62,6 +62,15 @@ query: $(READY) ## NAME=funnel [VERSION=...]: one of sql/queries as a table (NAM
 
 gallery: $(READY) ## the review pages of what is curated, and the scorecards
 	$(BIN)/python -m assets.run review
+
+evaluate: $(READY) ## COHORT=dir [HOME_DIR=dir]: texts of all models, scores, comparisons, robustness, the external set
+	$(BIN)/python -m assets.run evaluate
+
+ablate: $(READY) ## COHORT=dir [HOME_DIR=dir]: trains the eight rows of the ablation and scores them
+	$(BIN)/python -m assets.run ablate
+
+study: $(READY) ## COHORT=dir [HOME_DIR=dir]: sheets of the reader study, and ratings read back
+	$(BIN)/python -m assets.run study
 
 export: $(READY) ## COHORT=dir [HOME_DIR=dir]: the lesions as NIfTI label maps and DICOM SEG, for viewers
 	$(BIN)/python -m assets.run export

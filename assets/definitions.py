@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from assets import (
+    ablation,
     automation,
     catalog,
     checks,
@@ -24,7 +25,7 @@ from assets import (
 )
 from assets.resources import Workspace, workspace_from
 
-ASSET_MODULES = [exams, reports, lesions, catalog, review, exports, training, texts, evaluation, studies]
+ASSET_MODULES = [exams, reports, lesions, catalog, review, exports, training, ablation, texts, evaluation, studies]
 
 
 def build_defs(
@@ -36,7 +37,15 @@ def build_defs(
     return dg.Definitions(
         assets=dg.load_assets_from_modules(ASSET_MODULES),
         asset_checks=checks.CHECKS,
-        jobs=[*automation.JOBS, *review.JOBS, *exports.JOBS, *training.JOBS, *evaluation.JOBS, *studies.JOBS],
+        jobs=[
+            *automation.JOBS,
+            *review.JOBS,
+            *exports.JOBS,
+            *training.JOBS,
+            *ablation.JOBS,
+            *evaluation.JOBS,
+            *studies.JOBS,
+        ],
         schedules=automation.SCHEDULES,
         sensors=automation.SENSORS,
         resources={"workspace": workspace or workspace_from(os.environ), **(resource_overrides or {})},

@@ -1,6 +1,7 @@
 """The command line: curate a cohort, or walk the whole lineage on the phantom, through the same jobs as the UI.
 
-usage: python -m assets.run curate|review|export|train|demo [--cohort DIR] [--home DIR] [--settings FILE]
+usage: python -m assets.run curate|review|export|train|evaluate|ablate|study|demo [--cohort DIR] [--home DIR]
+       [--settings FILE]
        python -m assets.run rerun --asset NAME [--exam ID ...] [--shard 07] [--set 'NAME = VALUE' ...]
        python -m assets.run accept --name NAME --who WHO [--note TEXT]
 
@@ -21,6 +22,7 @@ import dagster as dg
 from dagster._core.execution.plan.objects import StepFailureData
 
 from assets import report
+from assets.ablation import ARM_PARTITIONS, CORNERS
 from assets.definitions import build_defs
 from assets.instance import DatabaseError, dagster_instance, living_process, waiting_for_database
 from assets.resources import COHORT_SETTINGS_NAME, Workspace, workspace_from
@@ -42,9 +44,14 @@ _DEMO_SETTINGS = """\
 val = 0.2
 test = 0.2
 anatomy_per_exam = 16
+# Two of the ablation's rows, each for a part of the usual time.
+[evaluation]
+ablation_effort = 0.25
 """
 _PARAMETERS = {"findings": "consensus", "lesions": "lesions"}
 """Field of an asset's configuration that takes TOML lines."""
+COMMANDS = ("curate", "review", "export", "train", "evaluate", "ablate", "study", "demo", "rerun", "accept")
+_WITH_MODEL = ("train", "evaluate", "ablate", "study", "demo")
 
 # Failures are told in one line each; the whole story is in the UI.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -179,13 +186,19 @@ class Runner:
                 raise RerunError(f"expected exams of the cohort as last observed, got {', '.join(unknown)}")
             by_shard = {places[exam]: [e for e in exams if places[e] == places[exam]] for exam in exams}
         if not by_shard:
-            by_shard = {one: [] for one in SHARD_NAMES}
+            partitions = nodes.get(dg.AssetKey(name)).partitions_def
+            by_shard = {one: [] for one in partitions.get_partition_keys()} if partitions else {}
         return all(
             [
                 self.asset(name, one, config | ({"only_exams": own} if own else {}))
                 for one, own in sorted(by_shard.items())
             ]
         )
+
+    def ablate(self, arms: Sequence[str]) -> None:
+        """Trains arms of the ablation; one that fails keeps no other from its turn."""
+        for arm in arms:
+            self.job("ablate", arm)
 
 
 def _cause(data: StepFailureData) -> str:
@@ -203,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m assets.run", description=__doc__.splitlines()[0] if __doc__ else None
     )
-    parser.add_argument("command", choices=("curate", "review", "export", "train", "demo", "rerun", "accept"))
+    parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("--cohort", help="the input folder (default: PETAR_COHORT)")
     parser.add_argument("--home", help="the folder to write to (default: PETAR_HOME, ./data)")
     parser.add_argument(
@@ -245,12 +258,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.command in ("review", "export") and not runner.done.failed:
                 runner.job(options.command)
             if options.command in ("train", "demo") and not runner.done.failed and runner.job("train"):
+                if options.command == "demo":
+                    runner.ablate(CORNERS)
                 runner.job("evaluate")
+            if options.command == "ablate" and not runner.done.failed:
+                runner.ablate(ARM_PARTITIONS.get_partition_keys())
+                runner.job("evaluate")
+            if options.command in ("evaluate", "study") and not runner.done.failed and runner.job("evaluate"):
+                runner.job("robustness" if options.command == "evaluate" else "study")
     except _EXPECTED as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     runner.done.seconds = time.monotonic() - started
-    print(report.text(workspace, runner.done, whole=options.command in ("train", "demo")))
+    print(report.text(workspace, runner.done, whole=options.command in _WITH_MODEL))
     return 1 if runner.done.failed else 0
 
 

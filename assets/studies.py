@@ -1,24 +1,102 @@
-"""Beside the scoreboard: the reader study."""
+"""Beside the scoreboard: robustness against worse masks, the external set, the reader study."""
+
+from pathlib import Path
 
 import dagster as dg
 
-from assets.partitions import MODEL_OWNERS, column_schema, table_sample
+from assets.faults import permanent
+from assets.partitions import MODEL_OWNERS, table_metadata, table_sample
 from assets.pictures import picture
 from assets.resources import Workspace
 from assets.texts import predictions
+from assets.training import STAGE_ASSETS, samples
+from model.config import STAGES
+from model.external import update_external
 from model.reader_study.cases import StudyError
 from model.reader_study.figure import study_figure
 from model.reader_study.study import update_results, update_sheets
+from model.robustness import update_robustness
+from model.robustness_figure import robustness_figure
+from pipelines import atomic
 from pipelines.catalog import build_catalog
 
 
-@dg.asset(deps=[predictions], group_name="evaluation", owners=MODEL_OWNERS, kinds={"html"})
+def _trained(workspace: Workspace) -> tuple[Path, str]:
+    """PETAR's last checkpoint, and what its model is called."""
+    folder = workspace.paths.checkpoints / STAGES[-1] / "checkpoint"
+    return folder, f"petar-{workspace.settings().model.preset}"
+
+
+@dg.asset(
+    deps=[samples, STAGE_ASSETS[-1]],
+    group_name="evaluation",
+    owners=MODEL_OWNERS,
+    kinds={"torch", "parquet"},
+    pool="gpu",
+    metadata=table_metadata("robustness"),
+)
+def robustness(workspace: Workspace) -> dg.MaterializeResult:
+    """The model's scores under worse masks: edges moved in and out, masks shifted, another lesion's mask."""
+    home, settings = workspace.paths, workspace.evaluation()
+    with permanent(ValueError, FileNotFoundError):
+        report = update_robustness(home, *_trained(workspace), settings.robustness, settings.scores)
+    figure = robustness_figure(report.frame)
+    path = home.robustness / "robustness.png"
+    atomic.write_bytes(path, figure)
+    build_catalog(home.root)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(report.version),
+        metadata={
+            "dagster/row_count": report.frame.height,
+            "recomputed": report.recomputed,
+            "reused": report.reused,
+            "curve": picture(figure, "Scores against mask quality"),
+            "rows": table_sample(report.frame, limit=100),
+            "path": dg.MetadataValue.path(str(path)),
+        },
+    )
+
+
+@dg.asset(
+    deps=[STAGE_ASSETS[-1]],
+    group_name="evaluation",
+    owners=MODEL_OWNERS,
+    kinds={"torch", "nifti", "html"},
+    pool="gpu",
+    metadata=table_metadata("external"),
+)
+def external(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
+    """Texts for an external set in autoPET's layout (`external` in [evaluation]): components of SEG become lesions."""
+    settings = workspace.evaluation()
+    if settings.external is None:
+        return dg.MaterializeResult(
+            metadata={"dagster/row_count": 0, "told": "no external set: name its folder as `external` in [evaluation]"}
+        )
+    home = workspace.paths
+    with permanent(FileNotFoundError):
+        report = update_external(home, settings.external, *_trained(workspace), settings.external_min_ml)
+    for problem in report.problems:
+        context.log.warning("%s", problem)
+    build_catalog(home.root)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(report.version),
+        metadata={
+            "dagster/row_count": report.frame.height,
+            "recomputed": report.recomputed,
+            "reused": report.reused,
+            "without text": report.frame["text"].null_count(),
+            "problems": dg.MetadataValue.json(list(report.problems)),
+            "texts": table_sample(report.frame.select("lesion_id", "suvmax", "mtv_ml", "text_measured"), limit=20),
+            "review pages": "none" if report.gallery is None else dg.MetadataValue.path(str(report.gallery.index)),
+        },
+    )
+
+
+@dg.asset(deps=[predictions, external], group_name="evaluation", owners=MODEL_OWNERS, kinds={"html"})
 def reader_study(workspace: Workspace) -> dg.MaterializeResult:
     """Blinded rating sheets, a folder a reader that opens from disk, and the key that stays here."""
-    try:
+    with permanent(StudyError):
         study, sheets = update_sheets(workspace.paths, workspace.evaluation().study)
-    except StudyError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
     return dg.MaterializeResult(
         data_version=dg.DataVersion(study.study_id),
         metadata={
@@ -46,17 +124,15 @@ class ResultsConfig(dg.Config):
     group_name="evaluation",
     owners=MODEL_OWNERS,
     kinds={"parquet", "markdown"},
-    metadata={"dagster/column_schema": column_schema("agreement")},
+    metadata=table_metadata("agreement"),
 )
 def reader_study_results(
     context: dg.AssetExecutionContext, config: ResultsConfig, workspace: Workspace
 ) -> dg.MaterializeResult:
     """Ratings read back: means, preferences, agreement of the readers, and every metric against them."""
     home = workspace.paths
-    try:
+    with permanent(StudyError):
         report = update_results(home, config.study, workspace.evaluation().scores)
-    except StudyError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
     for problem in report.read.problems:
         context.log.warning("%s", problem)
     build_catalog(home.root)
@@ -78,9 +154,16 @@ def reader_study_results(
 
 study = dg.define_asset_job(
     "study",
-    selection=dg.AssetSelection.assets(reader_study, reader_study_results),
+    selection=dg.AssetSelection.assets(external, reader_study, reader_study_results),
     description="The reader study: sheets of the predictions as they are now, ratings read back.",
     executor_def=dg.in_process_executor,
 )
 
-JOBS = [study]
+robust = dg.define_asset_job(
+    "robustness",
+    selection=dg.AssetSelection.assets(robustness, external),
+    description="The model under worse masks, and on the external set.",
+    executor_def=dg.in_process_executor,
+)
+
+JOBS = [robust, study]

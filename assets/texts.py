@@ -4,6 +4,7 @@ checkpoints; and all of them as one table.
 
 import dagster as dg
 
+from assets.ablation import ablation
 from assets.faults import permanent
 from assets.partitions import MODEL_OWNERS, table_metadata, table_sample
 from assets.resources import Workspace
@@ -116,7 +117,7 @@ SOURCES = [petar_texts, baseline_texts, file_texts, vlm_texts, checkpoint_texts]
 
 
 @dg.asset(
-    deps=SOURCES,
+    deps=[*SOURCES, ablation],
     group_name="evaluation",
     owners=MODEL_OWNERS,
     kinds={"parquet"},

@@ -66,16 +66,21 @@ def update_arm(
     preset_name: str = "tiny",
     *,
     effort: float = 1.0,
+    whole_texts: bool = False,
     reuse: bool = True,
     on_measure: OnMeasure | None = None,
 ) -> ArmResult:
     """An arm trained and measured on the lake's samples, below checkpoints/ablation; as it is where nothing changed.
 
+    With `whole_texts` it learns the findings as they are, so that its texts can be scored beside other models';
+    without, the fields alone of a balanced draw, which shows sooner what it sees.
     Raises ValueError for an unknown arm or a lake without held-out lesions, TrainingError as `train_stage` does.
     """
     arm = arm_named(name)
     samples = Lake(home.lake).read_table("samples")
-    findings = balanced(with_short_targets(samples.filter(pl.col("kind") == "finding")))
+    findings = samples.filter(pl.col("kind") == "finding")
+    if not whole_texts:
+        findings = balanced(with_short_targets(findings))
     anatomy = samples.filter(pl.col("kind") == "anatomy")
     first, second = ablation_settings(preset_name, effort)
     return run_arm(

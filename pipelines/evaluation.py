@@ -121,6 +121,8 @@ class EvaluationSettings:
     """Folder of predictions as files, one model a file; None: `predictions` under PETAR_HOME."""
     vlm: tuple[VlmSettings, ...] = ()
     checkpoint: tuple[CheckpointSettings, ...] = ()
+    ablation_effort: float = 1.0
+    """Part of a stage's epochs that an arm of the ablation is trained for."""
     robustness: RobustnessSettings = field(default_factory=RobustnessSettings)
     external: Path | None = None
     """Folder of an external set in autoPET's layout; None: there is none."""

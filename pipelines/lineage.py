@@ -129,7 +129,7 @@ TABLES: Mapping[str, Rules] = {
     ),
     "agreement": (
         ("statistic criterion status note", ""),
-        ("*", "ratings.anatomy ratings.interpretation ratings.utility ratings.preference ratings.reader"),
+        ("*", "predictions.text_measured predictions.reference predictions.patient_id"),
     ),
     "external": (("*", ""),),
     "ratings": (("*", ""),),

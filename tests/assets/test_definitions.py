@@ -36,10 +36,15 @@ LINEAGE = {
     "file_texts": {"samples"},
     "vlm_texts": {"samples"},
     "checkpoint_texts": {"samples"},
-    "predictions": {"petar_texts", "baseline_texts", "file_texts", "vlm_texts", "checkpoint_texts"},
+    "ablation": {"samples"},
+    "predictions": {"petar_texts", "baseline_texts", "file_texts", "vlm_texts", "checkpoint_texts", "ablation"},
     "scores": {"predictions"},
     "comparisons": {"scores"},
     "scoreboard": {"scores", "comparisons"},
+    "robustness": {"samples", "findings_full"},
+    "external": {"findings_full"},
+    "reader_study": {"predictions", "external"},
+    "reader_study_results": {"reader_study"},
 }
 
 
