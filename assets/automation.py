@@ -15,6 +15,13 @@ from pipelines.sharding import shard_name
 ALONE = "petar/alone"
 """Tag of the runs of which there is one at a time; the queue (dagster.yaml) holds the others back."""
 
+NOT_FINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+
 observe = dg.define_asset_job(
     "observe",
     selection=[exam_manifest, corrections],
@@ -90,11 +97,15 @@ def nightly_recuration(
     stale = stale_shards(workspace.paths, workspace.settings().curation, workspace.readers())
     if not stale:
         return dg.SkipReason("no shard changed")
+    waiting = context.instance.get_runs(dg.RunsFilter(job_name=curate.name, statuses=NOT_FINISHED))
+    asked = {run.tags.get("dagster/partition") for run in waiting}
     night = context.scheduled_execution_time.date().isoformat()
-    return [
+    requests = [
         dg.RunRequest(run_key=f"{night}-{shard_name(shard)}-{versions[shard]}", partition_key=shard_name(shard))
         for shard in stale
+        if shard_name(shard) not in asked
     ]
+    return requests or dg.SkipReason(f"{len(stale)} shards changed, all of them are being curated already")
 
 
 weekly_observation = dg.ScheduleDefinition(

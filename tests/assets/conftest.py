@@ -23,7 +23,16 @@ ROOT = Path(__file__).parents[2]
 DG = Path(sys.executable).parent / "dg"
 START_TIMEOUT_S = 180
 
-Ask = Callable[[str], dict[str, Any]]
+
+@dataclass(frozen=True)
+class Ask:
+    """A running UI: called with a query it asks its GraphQL; `url` is what a browser opens."""
+
+    url: str
+
+    def __call__(self, query: str) -> dict[str, Any]:
+        """Data of the answer."""
+        return _ask(self.url, query)
 
 
 def _free_port() -> int:
@@ -74,7 +83,7 @@ def _open_ui(home: Path, **variables: str) -> Iterator[Ask]:
                     assert process.poll() is None, (home / "ui.log").read_text()
                     assert time.monotonic() < deadline, (home / "ui.log").read_text()
                     time.sleep(0.5)
-            yield lambda query: _ask(url, query)
+            yield Ask(url)
         finally:
             os.killpg(process.pid, signal.SIGINT)
             try:

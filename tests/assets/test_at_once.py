@@ -1,0 +1,169 @@
+"""The same thing started by several at once: done once, and right."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from assets.definitions import build_defs
+from assets.resources import Workspace
+from pipelines.cohort import observe_cohort
+from pipelines.curation import TABLES, CurationSettings, run_stage, stale_shards
+from pipelines.home import Home
+from pipelines.lake import Lake
+from pipelines.phantom import PhantomSettings, add_exam, write_cohort
+from pipelines.reports.config import load_readers
+from pipelines.sharding import shard_name, shard_of
+
+ROOT = Path(__file__).parents[2]
+
+
+def curate(home: Home, cohort: Path) -> None:
+    observe_cohort(cohort, home.manifest)
+    readers = load_readers()
+    for shard in stale_shards(home, CurationSettings(), readers):
+        for table in TABLES:
+            run_stage(home, table, shard, CurationSettings(), readers)
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `cohort`, of which one exam is curated in `home` and one came since."""
+    folder = tmp_path_factory.mktemp("at_once")
+    write_cohort(folder / "cohort", PhantomSettings(n_patients=1, n_exams=1, size="small", with_faults=False))
+    curate(Home(folder / "home"), folder / "cohort")
+    add_exam(folder / "cohort")
+    return folder
+
+
+@pytest.fixture
+def place(before: Path, tmp_path: Path) -> Path:
+    shutil.copytree(before, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def tables(home: Path) -> dict[str, pl.DataFrame]:
+    return {table: Lake(home / "lake").read_table(table) for table in TABLES}
+
+
+class TestProcessesAtOnce:
+    def test_share_the_work_and_leave_what_one_would(self, before: Path, place: Path) -> None:
+        where = ["--cohort", str(place / "cohort"), "--home", str(place / "home")]
+
+        def run(command: str) -> str:
+            made = subprocess.run(
+                [sys.executable, "-W", "ignore", "-m", "assets.run", command, *where],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert made.returncode == 0, made.stdout + made.stderr
+            return made.stdout
+
+        with ThreadPoolExecutor(2) as pool:
+            outputs = list(pool.map(run, ["curate"] * 2))
+        recomputed = [int(n) for output in outputs for n in re.findall(r"exams (\d+) recomputed", output)]
+        assert sum(recomputed) == 1
+        alone = Home(place / "alone")
+        shutil.copytree(before / "home", alone.root)
+        curate(alone, place / "cohort")
+        found, expected = tables(place / "home"), tables(alone.root)
+        assert {t: found[t].equals(expected[t]) for t in TABLES} == dict.fromkeys(TABLES, True)
+
+
+class TestTheNightlySchedule:
+    @pytest.fixture
+    def instance(self, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+        (tmp_path / "dagster").mkdir()
+        with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
+            yield instance
+
+    def night(self, place: Path, instance: dg.DagsterInstance) -> list[str] | str | None:
+        """Shards that the schedule asks for, or why for none."""
+        workspace = Workspace(cohort=str(place / "cohort"), home=str(place / "home"))
+        defs = build_defs(workspace)
+        schedule = defs.resolve_schedule_def("nightly_recuration")
+        with dg.build_schedule_context(
+            instance=instance,
+            repository_def=defs.get_repository_def(),
+            scheduled_execution_time=datetime(2026, 1, 2, 2, tzinfo=UTC),
+            resources={"workspace": workspace},
+        ) as context:
+            data = schedule.evaluate_tick(context)
+        return [str(r.partition_key) for r in data.run_requests or []] or data.skip_message
+
+    def test_asks_for_exactly_the_shard_of_the_new_exam(self, place: Path, instance: dg.DagsterInstance) -> None:
+        curated = set(Lake(place / "home" / "lake").read_table("exams")["exam_id"])
+        reports = pl.read_csv(place / "cohort" / "reports.csv", infer_schema=False)
+        (patient,) = reports.filter(~pl.col("exam_id").is_in(curated))["patient_id"]
+        assert self.night(place, instance) == [shard_name(shard_of(patient))]
+
+    def test_leaves_a_shard_alone_that_somebody_curates_already(
+        self, place: Path, instance: dg.DagsterInstance
+    ) -> None:
+        (shard,) = self.night(place, instance) or []
+        workspace = Workspace(cohort=str(place / "cohort"), home=str(place / "home"))
+        job = build_defs(workspace).resolve_job_def("curate")
+        instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags={"dagster/partition": shard})
+        assert self.night(place, instance) == "1 shards changed, all of them are being curated already"
+
+
+class TestTheQueue:
+    def test_takes_one_run_a_shard_one_observation_and_one_publication_at_a_time(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DAGSTER_HOME", str(ROOT))
+        monkeypatch.setenv("PETAR_DAGSTER", str(tmp_path))
+        with dg.DagsterInstance.get() as instance:
+            limits = instance.get_concurrency_config().run_queue_config.tag_concurrency_limits
+        one_each = {"applyLimitPerUniqueValue": True}
+        assert {limit["key"]: (limit["value"], limit["limit"]) for limit in limits} == {
+            "dagster/partition": (one_each, 1),
+            "petar/alone": (one_each, 1),
+        }
+
+
+class TestTheCondition:
+    def test_asks_for_exactly_the_shard_that_changed(self, place: Path) -> None:
+        workspace = Workspace(cohort=str(place / "cohort"), home=str(place / "home"))
+        defs = build_defs(workspace)
+        # One exam is put aside and comes back: as if it were dropped in.
+        reports, folder = place / "cohort" / "reports.csv", place / "cohort" / "exams"
+        whole = reports.read_text()
+        last = pl.read_csv(reports, infer_schema=False).row(-1, named=True)
+        shutil.move(folder / last["exam_id"], place / "aside")
+        pl.read_csv(reports, infer_schema=False)[:-1].write_csv(reports)
+        with dg.DagsterInstance.ephemeral() as instance:
+            observe = defs.resolve_job_def("observe")
+            shard = shard_name(shard_of(last["patient_id"]))
+
+            def look() -> None:
+                assert observe.execute_in_process(instance=instance).success
+
+            look()
+            for key in (shard, "00"):
+                assert defs.resolve_job_def("curate").execute_in_process(instance=instance, partition_key=key).success
+            first = dg.evaluate_automation_conditions(defs, instance)
+            look()
+            nothing = dg.evaluate_automation_conditions(defs, instance, cursor=first.cursor)
+            reports.write_text(whole)
+            shutil.move(place / "aside", folder / last["exam_id"])
+            look()
+            changed = dg.evaluate_automation_conditions(defs, instance, cursor=nothing.cursor)
+        asked = {
+            (one.key.to_user_string(), key)
+            for one in changed.results
+            for key in (changed.get_requested_partitions(one.key) if one.true_subset.size else ())
+        }
+        assert nothing.total_requested == 0
+        assert ("exams", shard) in asked
+        assert {key for _, key in asked if key is not None} == {shard}
