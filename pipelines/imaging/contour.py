@@ -21,7 +21,7 @@ from pipelines.imaging.faces import stepped
 from pipelines.imaging.sides import cut_by_sides
 from pipelines.imaging.volume import Box, Volume
 
-LOGIC_VERSION = f"contour-6 {basins.LOGIC_VERSION} {sides.LOGIC_VERSION}"
+LOGIC_VERSION = f"contour-7 {basins.LOGIC_VERSION} {sides.LOGIC_VERSION}"
 
 Ijk = tuple[int, int, int]
 
@@ -88,8 +88,8 @@ class ContourSettings:
     plateau_cap_suv: float = 10.0
     conglomerate_least: int = 3
     conglomerate_link_mm: float = 45.0
-    conglomerate_level: float = 0.22
-    conglomerate_width_mm: tuple[float, float] = (2.5, 3.5)
+    conglomerate_level: float = 0.18
+    conglomerate_width_mm: tuple[float, float] = (2.0, 6.0)
     side_mm: tuple[float, float] = (4.0, 9.0)
     warm_side: float = 0.2
     hot_side: float = 0.8

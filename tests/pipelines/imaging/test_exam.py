@@ -2,6 +2,7 @@
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 
 from pipelines.imaging.exam import ExamFacts, read_exam
@@ -156,6 +157,17 @@ class TestDicom:
         write_series(tmp_path / "a", pet, series_uid="1.2.9")
         write_series(tmp_path / "b", Volume(pet.array[:8], GRID), series_uid="1.2.9")
         assert problem_of(tmp_path, "Columns") is ExamProblem.BAD_GEOMETRY
+
+    def test_of_many_frames_in_one_object_is_refused_with_what_to_do(self, tmp_path, pet, write_series):
+        path = write_series(tmp_path, Volume(pet.array[:, :, :4], GRID))[0]
+        dataset = pydicom.dcmread(path)
+        for other in tmp_path.iterdir():
+            other.unlink()
+        dataset.NumberOfFrames = 14
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = pydicom.uid.EnhancedPETImageStorage
+        dataset.PixelData = dataset.PixelData * 14
+        dataset.save_as(tmp_path / "enhanced.dcm")
+        assert problem_of(tmp_path, "multi-frame.*export it as single-frame DICOM") is ExamProblem.BAD_GEOMETRY
 
     def test_of_another_modality_alone_is_no_pet(self, tmp_path, ct, write_series):
         write_series(tmp_path, ct, modality="CT")
