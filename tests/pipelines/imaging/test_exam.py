@@ -167,7 +167,7 @@ class TestDicom:
         dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = pydicom.uid.EnhancedPETImageStorage
         dataset.PixelData = dataset.PixelData * 14
         dataset.save_as(tmp_path / "enhanced.dcm")
-        assert problem_of(tmp_path, "multi-frame.*export it as single-frame DICOM") is ExamProblem.BAD_GEOMETRY
+        assert problem_of(tmp_path, "multi-frame.*export it as single-frame DICOM") is ExamProblem.UNREADABLE
 
     def test_of_another_modality_alone_is_no_pet(self, tmp_path, ct, write_series):
         write_series(tmp_path, ct, modality="CT")
