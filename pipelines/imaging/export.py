@@ -87,6 +87,9 @@ def export_dicom_seg(
         series_description="PET lesions",
         content_label="LESIONS",
     )
+    # Slices without a lesion are left out, so the distance of two frames says nothing: viewers need the spacing.
+    measures = segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    measures.SpacingBetweenSlices = round(stored.spacing_mm[2], 6)
     with atomic.replacing(path) as temp:
         segmentation.save_as(temp)
     return path

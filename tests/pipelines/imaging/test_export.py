@@ -70,6 +70,23 @@ class TestExportDicomSeg:
         for n in range(2):
             np.testing.assert_array_equal(back[n].mask, truth(n))
 
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    def test_says_the_spacing_of_slices_that_are_thicker_than_it(self, tmp_path, pet, lesions, write_series):
+        write_series(tmp_path / "exam", pet, edit=lambda dataset, k: setattr(dataset, "SliceThickness", 5.0))
+        path = export_dicom_seg(lesions, tmp_path / "exam", tmp_path / "exam" / "seg" / "lesions.dcm")
+        shared = pydicom.dcmread(path).SharedFunctionalGroupsSequence[0]
+        assert shared.PixelMeasuresSequence[0].SpacingBetweenSlices == pytest.approx(3.0)
+        back = read_expert_masks(tmp_path / "exam", read_exam(tmp_path / "exam", "E").suv)
+        np.testing.assert_array_equal(back[0].mask, truth(0))
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    def test_keeps_two_lesions_that_overlap_whole(self, tmp_path, pet, lesions, write_series):
+        write_series(tmp_path / "exam", pet)
+        both = [lesions[0], ExportLesion("E:9", "again", lesions[0].mask_path)]
+        export_dicom_seg(both, tmp_path / "exam", tmp_path / "exam" / "seg" / "lesions.dcm")
+        back = read_expert_masks(tmp_path / "exam", read_exam(tmp_path / "exam", "E").suv)
+        assert [int(b.mask.sum()) for b in back] == [int(truth(0).sum())] * 2
+
     def test_of_an_exam_without_dicom_is_refused(self, tmp_path, pet, lesions):
         save_nifti(pet, tmp_path / "exam" / "SUV.nii.gz")
         with pytest.raises(ExamError, match="export NIfTI"):
