@@ -233,7 +233,7 @@ PUBLISHED_FACTS = {
 how near a scene must come."""
 
 
-def drawn(n: int, nearest: int = 20) -> None:
+def drawn(n: int, nearest: int = 12) -> None:
     """Of n drawn exams, those that come nearest to what is published of a real one: what each contour does there."""
     rows: list[dict[str, float]] = []
     for seed in range(n):
@@ -288,7 +288,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=4, help="clusters of each kind (default 4)")
     parser.add_argument("--fwhm", type=float, nargs="+", default=[5.0, 6.0, 7.0], help="blur in mm (default 5 6 7)")
-    parser.add_argument("--drawn", type=int, default=150, help="exams drawn (default 150)")
+    parser.add_argument("--drawn", type=int, default=40, help="exams drawn (default 40)")
     options = parser.parse_args()
     spheres(options.fwhm)
     neighbours(options.fwhm)
