@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import dagster as dg
-import polars as pl
 from dagster._core.definitions.metadata import RawMetadataValue
 
 from assets.catalog import catalog
@@ -19,7 +18,7 @@ from pipelines.lake import Lake
 from pipelines.quality.checks import run_checks
 from pipelines.quality.gallery import GallerySettings, flags_of, write_gallery
 from pipelines.quality.reviews import Accuracy, read_reviews, summarise
-from pipelines.reports.scorecard import RIGHT, by_topic, rows_of_figure, score
+from pipelines.reports.scorecard import by_topic, not_right, rows_of_figure, score, table_of_scores
 
 _PUBLISHED_LOCATION = 0.98
 
@@ -115,9 +114,9 @@ def reader_scorecard(workspace: Workspace) -> dg.MaterializeResult:
         "figure": picture(
             scores_figure(rows_of_figure(card)), "What each reader reads, with 95 % intervals over the texts"
         ),
-        "scores": table_sample(card.scores, limit=20),
+        "scores": table_sample(table_of_scores(card), limit=20),
         "by topic": table_sample(by_topic(card), limit=100),
-        "not right": table_sample(card.answers.filter(pl.col("verdict") != RIGHT), limit=50),
+        "not right": table_sample(not_right(card), limit=50),
     }
     # Numbers of their own, so that the UI draws them over the runs.
     for row in card.scores.iter_rows(named=True):

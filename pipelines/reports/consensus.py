@@ -165,8 +165,8 @@ def _grounds(text: str) -> tuple[set[int], set[float]]:
     is not among them.
     """
     found = find_expressions(lower(clean(text)))
-    slices = {s.number for s in found.slices if s.role in (Role.CURRENT, Role.LIST, Role.RANGE)}
-    suvs = {round(v.value, SUV_DECIMALS) for v in found.suvs if v.role in (Role.CURRENT, Role.RANGE)}
+    slices = {s.number for s in found.slices if s.role in (Role.CURRENT, Role.LIST)}
+    suvs = {round(v.value, SUV_DECIMALS) for v in found.suvs if v.role is Role.CURRENT}
     slices |= {int(n) for n in found.unclaimed if n == int(n) and n > 0}
     suvs |= {round(n, SUV_DECIMALS) for n in found.unclaimed if 0 < n <= MAX_SUV}
     return slices, suvs

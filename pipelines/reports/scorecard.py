@@ -240,17 +240,42 @@ def rows_of_figure(card: Scorecard) -> pl.DataFrame:
     return pl.DataFrame(rows, schema_overrides={"value": pl.Float64, "low": pl.Float64, "high": pl.Float64})
 
 
-def by_topic(card: Scorecard) -> pl.DataFrame:
-    """How each reader does on each topic of the labels: reader, topic, n, outcome_right, n_wrong_accepted."""
-    return (
-        card.answers.group_by("reader", "topic", maintain_order=True)
-        .agg(
-            n=pl.len().cast(pl.Int64),
-            outcome_right=(pl.col("verdict") == RIGHT).mean(),
-            n_wrong_accepted=pl.col("wrong_accepted").sum().cast(pl.Int64),
-        )
-        .sort("reader", "outcome_right", maintain_order=True)
+def table_of_scores(card: Scorecard) -> pl.DataFrame:
+    """The scores as they are shown: the shares first, rounded."""
+    shares = ("both_right", "slice_right", "suvmax_right", "wrong_accepted", "outcome_right", "rejected_right")
+    return card.scores.select(
+        "reader", *(pl.col(s).round(3) for s in shares), "n", "n_with_pair", "n_failed", "version"
     )
+
+
+def by_topic(card: Scorecard) -> pl.DataFrame:
+    """How each reader does on each topic of the labels, as it is shown.
+
+    Columns: topic, n, and one a reader, "62 %, 21 wrong pairs": the texts whose outcome is right, and how many gave a
+    wrong pair. The topics that are read worst come first.
+    """
+    rows = card.answers.group_by("reader", "topic", maintain_order=True).agg(
+        n=pl.len().cast(pl.Int64),
+        right=(pl.col("verdict") == RIGHT).mean(),
+        n_wrong=pl.col("wrong_accepted").sum().cast(pl.Int64),
+    )
+    worst_first = (
+        rows.group_by("topic", maintain_order=True).agg(pl.col("right").min()).sort("right")["topic"].to_list()
+    )
+    shown = rows.with_columns(
+        shown=pl.format(
+            "{} %{}",
+            (pl.col("right") * 100).round(0).cast(pl.Int64),
+            pl.when(pl.col("n_wrong") > 0).then(pl.format(", {} wrong pairs", "n_wrong")).otherwise(pl.lit("")),
+        )
+    ).pivot(on="reader", index=["topic", "n"], values="shown")
+    return shown.sort(pl.col("topic").replace_strict({t: i for i, t in enumerate(worst_first)}))
+
+
+def not_right(card: Scorecard) -> pl.DataFrame:
+    """The texts whose outcome is not right, wrong pairs first, with what to compare side by side."""
+    columns = ("sentence", "label", "accepted", "read", "verdict", "reader", "topic", "outcome", "error")
+    return card.answers.filter(pl.col("verdict") != RIGHT).sort(pl.col("verdict") != WRONG_PAIR).select(columns)
 
 
 def sentences_of(labelled: Sequence[Labelled]) -> list[Sentence]:

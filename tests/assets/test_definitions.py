@@ -174,6 +174,6 @@ class TestTheScorecard:
         result = dg.materialize([reader_scorecard], resources={"workspace": workspace})
         (event,) = result.get_asset_materialization_events()
         metadata = event.materialization.metadata
-        topics = {r.data["topic"]: r.data["n_wrong_accepted"] for r in metadata["by topic"].value.records}
-        assert topics["ours"] == 1
+        topics = {r.data["topic"]: r.data["rules"] for r in metadata["by topic"].value.records}
+        assert topics["ours"] == "0 %, 1 wrong pairs"
         assert {"figure", "scores", "not right", "rules: both_right"} <= set(metadata)

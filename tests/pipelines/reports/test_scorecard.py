@@ -10,8 +10,10 @@ from pipelines.reports.scorecard import (
     LabelledError,
     by_topic,
     load_labelled,
+    not_right,
     rows_of_figure,
     score,
+    table_of_scores,
 )
 
 TWO = [
@@ -109,10 +111,22 @@ class TestShown:
             Labelled("Left lung nodule with SUV 4.2 (slice 88).", ((77, 4.2),), None, "faulty label"),
         ]
         rows = by_topic(score(labelled, [RulesReader()])).to_dicts()
-        assert [(r["topic"], r["n"], r["outcome_right"], r["n_wrong_accepted"]) for r in rows] == [
-            ("faulty label", 1, 0.0, 1),
-            ("plain", 1, 1.0, 0),
+        assert rows == [
+            {"topic": "faulty label", "n": 1, "rules": "0 %, 1 wrong pairs"},
+            {"topic": "plain", "n": 1, "rules": "100 %"},
         ]
+
+    def test_what_is_not_right_begins_with_the_wrong_pairs(self):
+        labelled = [
+            Labelled("Left lung nodule with SUV 4.2.", ((88, 4.2),), None, ""),
+            Labelled("Left lung nodule with SUV 4.2 (slice 88).", ((77, 4.2),), None, ""),
+            Labelled("Left lung nodule with SUV 4.2 (slice 99).", ((99, 4.2),), None, ""),
+        ]
+        card = score(labelled, [RulesReader()])
+        assert not_right(card)["verdict"].to_list() == ["wrong pair accepted", "not read"]
+
+    def test_table_of_scores_has_a_row_a_reader(self):
+        assert table_of_scores(score(TWO, [RulesReader()]))["both_right"].to_list() == [1.0]
 
 
 class TestLabelledFile:
