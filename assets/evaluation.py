@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets.partitions import MODEL_OWNERS, table_metadata, table_sample
+from assets.partitions import MODEL_OWNERS, table_metadata, table_sample, update_metadata
 from assets.pictures import picture
 from assets.resources import Workspace
 from assets.texts import SOURCES, predictions
@@ -16,9 +16,7 @@ def _result(report: TableReport, name: str, limit: int) -> dg.MaterializeResult:
     return dg.MaterializeResult(
         data_version=dg.DataVersion(report.version),
         metadata={
-            "dagster/row_count": report.frame.height,
-            "recomputed": report.recomputed,
-            "reused": report.reused,
+            **update_metadata(report),
             name: table_sample(report.frame, limit=limit),
         },
     )

@@ -1,6 +1,7 @@
 """The 64 shards, the condition that asks for exactly the changed ones, and what every asset says of itself."""
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import dagster as dg
 import polars as pl
@@ -77,6 +78,28 @@ def table_metadata(table: str) -> dict[str, RawMetadataValue]:
     return {
         "dagster/column_schema": column_schema(table),
         "dagster/column_lineage": column_lineage(lineage.sources_of(table)),
+    }
+
+
+class Updated(Protocol):
+    """What an update of a whole table gives."""
+
+    @property
+    def frame(self) -> pl.DataFrame: ...
+
+    @property
+    def recomputed(self) -> int: ...
+
+    @property
+    def reused(self) -> int: ...
+
+
+def update_metadata(report: Updated) -> dict[str, RawMetadataValue]:
+    """What an asset of a whole table reports: its rows, those made anew and those kept."""
+    return {
+        "dagster/row_count": report.frame.height,
+        "recomputed": report.recomputed,
+        "reused": report.reused,
     }
 
 

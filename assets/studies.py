@@ -5,7 +5,7 @@ from pathlib import Path
 import dagster as dg
 
 from assets.faults import permanent
-from assets.partitions import MODEL_OWNERS, table_metadata, table_sample
+from assets.partitions import MODEL_OWNERS, table_metadata, table_sample, update_metadata
 from assets.pictures import picture
 from assets.resources import Workspace
 from assets.texts import predictions
@@ -47,9 +47,7 @@ def robustness(workspace: Workspace) -> dg.MaterializeResult:
     return dg.MaterializeResult(
         data_version=dg.DataVersion(report.version),
         metadata={
-            "dagster/row_count": report.frame.height,
-            "recomputed": report.recomputed,
-            "reused": report.reused,
+            **update_metadata(report),
             "curve": picture(figure, "Scores against mask quality"),
             "rows": table_sample(report.frame, limit=100),
             "path": dg.MetadataValue.path(str(path)),
@@ -81,9 +79,7 @@ def external(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Mate
     return dg.MaterializeResult(
         data_version=dg.DataVersion(report.version),
         metadata={
-            "dagster/row_count": report.frame.height,
-            "recomputed": report.recomputed,
-            "reused": report.reused,
+            **update_metadata(report),
             "without text": report.frame["text"].null_count(),
             "problems": dg.MetadataValue.json(list(report.problems)),
             "texts": table_sample(report.frame.select("lesion_id", "suvmax", "mtv_ml", "text_measured"), limit=20),

@@ -6,7 +6,7 @@ import dagster as dg
 
 from assets.ablation import ablation
 from assets.faults import permanent
-from assets.partitions import MODEL_OWNERS, table_metadata, table_sample
+from assets.partitions import MODEL_OWNERS, table_metadata, table_sample, update_metadata
 from assets.resources import Workspace
 from assets.training import STAGE_ASSETS, samples
 from model.config import STAGES
@@ -30,9 +30,7 @@ def _result(context: dg.AssetExecutionContext, report: TableReport) -> dg.Materi
     return dg.MaterializeResult(
         data_version=dg.DataVersion(report.version),
         metadata={
-            "dagster/row_count": report.frame.height,
-            "recomputed": report.recomputed,
-            "reused": report.reused,
+            **update_metadata(report),
             "without text": report.frame["text"].null_count(),
             "problems": dg.MetadataValue.json(list(report.problems)),
             "texts": table_sample(shown, limit=20),

@@ -39,7 +39,7 @@ def _means(ax: Axes, rows: pl.DataFrame) -> None:
     ax.set_xlim(0.9, 5.1)
     ax.set_xticks(range(1, 6))
     if authors:
-        ax.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, -0.28))
+        ax.legend(fontsize=8, frameon=False, loc="lower left")
     _plain(ax, "Ratings, 1 to 5")
 
 
