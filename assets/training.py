@@ -22,6 +22,7 @@ from model.samples import build_samples, found_label_maps
 from pipelines.anatomy import update_anatomy
 from pipelines.cohort import read_whole_manifest
 from pipelines.lake import Lake
+from pipelines.totalsegmentator import TotalSegmentatorError
 from pipelines.versions import pin_current
 
 _LOG_EVERY_STEPS = 20
@@ -37,11 +38,21 @@ _PLOT_EVERY_S = 2.0
     automation_condition=changed(),
 )
 def anatomy(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
-    """Label maps of organs on the PET's grid (TotalSegmentator's classes), for exams whose folder holds one."""
-    home = workspace.paths
-    report = update_anatomy(
-        home, read_whole_manifest(home.manifest), Lake(home.lake).read_table("exams"), log=context.log
-    )
+    """Label maps of organs on the PET's grid (TotalSegmentator's classes): those in the exams' folders, else made by
+    TotalSegmentator where the settings name its command.
+    """
+    home, settings = workspace.paths, workspace.settings()
+    try:
+        report = update_anatomy(
+            home,
+            read_whole_manifest(home.manifest),
+            Lake(home.lake).read_table("exams"),
+            context.log,
+            settings.anatomy,
+            settings.exam,
+        )
+    except TotalSegmentatorError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
     return dg.MaterializeResult(
         data_version=dg.DataVersion(report.version),
         metadata={

@@ -18,6 +18,7 @@ from pipelines.privacy.gate import PrivacySettings
 from pipelines.quality.settings import QualitySettings
 from pipelines.reports.consensus import ConsensusSettings
 from pipelines.samples import SampleSettings
+from pipelines.totalsegmentator import AnatomySettings
 
 T = TypeVar("T")
 
@@ -50,6 +51,7 @@ class ProjectSettings:
     consensus: ConsensusSettings = field(default_factory=ConsensusSettings)
     lesions: LesionSettings = field(default_factory=LesionSettings)
     exports: ExportSettings = field(default_factory=ExportSettings)
+    anatomy: AnatomySettings = field(default_factory=AnatomySettings)
     samples: SampleSettings = field(default_factory=SampleSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
