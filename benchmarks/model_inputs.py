@@ -1,26 +1,34 @@
-"""Samples a second from a warm exam cache, and what fused attention and input workers bring to a training step.
+"""Samples a second from a warm exam cache, and training throughput of `tiny` beside a plain loop.
 
-Run: python -m benchmarks.model_inputs [--exams 4]. One thread; figures are CPU time, so a busy machine tells the same.
+Run: python -m benchmarks.model_inputs [--exams 4] [--rounds 3]. The input figures are CPU time of one core. The
+throughput is by the clock, in turns: a stage as it is trained (fused attention, inputs made ahead by a thread, the
+parts of a batch side by side), and the same model with MONAI's plain attention and inputs made in the main process,
+once with one thread and once with as many as there are cores. Meant for a quiet machine.
 """
 
 import argparse
+import os
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import polars as pl
 import torch
 
 from model.checkpoints import build_model
-from model.config import ModelConfig, preset
+from model.config import ModelConfig, preset, training_settings
 from model.inputs import LesionDataset, LesionImages, collate
+from model.threads import limited_threads
 from model.tokenizer import train_tokenizer
+from model.training import train_stage
 from pipelines.imaging.volume import Volume, save_nifti
 from pipelines.schemas import frame
 
+BATCH, WARM_STEPS = 16, 10
 SHAPE, SPACING_MM = (200, 200, 335), (3.65, 3.65, 3.27)
 """A whole-body PET as scanners store it."""
 
@@ -75,44 +83,73 @@ def input_rate(samples: pl.DataFrame, config: ModelConfig, home: Path) -> float:
     return len(rows) / cpu_seconds(lambda: [images.tensors(row, rng) for row in rows], 3)
 
 
-def step_seconds(samples: pl.DataFrame, config: ModelConfig, home: Path, *, inputs_beside: bool) -> float:
-    """CPU seconds that the training process spends on a batch of 16; beside: workers make the inputs meanwhile."""
+def stage_rate(samples: pl.DataFrame, home: Path, steps: int) -> float:
+    """Samples a second of `train_stage` with the preset's settings, waiting for inputs included, without its first
+    steps.
+    """
+    settings = training_settings(
+        "tiny", "findings_full", epochs=steps, samples_per_epoch=0, language_steps=0, validation_samples=0,
+        save_every_steps=10_000,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as out:
+        result = train_stage("findings_full", samples, samples.clear(), preset("tiny"), settings, home, Path(out))
+    curve = result.curve
+    return BATCH * (len(curve) - WARM_STEPS) / (curve[-1]["seconds"] - curve[WARM_STEPS - 1]["seconds"])
+
+
+def plain_rate(samples: pl.DataFrame, home: Path, steps: int, threads: int) -> float:
+    """Samples a second of a plain loop: MONAI's plain attention, inputs made in the main process."""
+    config = preset("tiny")
+    config = replace(config, vision=replace(config.vision, attention="plain"))
     tokenizer = train_tokenizer(samples["target"].to_list(), config.language.vocab_size)
     data = LesionDataset(samples, config, tokenizer, home, seed=0)
     torch.manual_seed(0)
     model = build_model(config, tokenizer)
     optimiser = torch.optim.AdamW(model.parameters())
-    ready = collate([data[i % len(data)] for i in range(16)], tokenizer.pad_id)
-
-    def step() -> None:
-        batch = ready if inputs_beside else collate([data[i % len(data)] for i in range(16)], tokenizer.pad_id)
-        model(batch.input_ids, batch.attention_mask, batch.images, batch.focal, batch.labels).backward()
-        optimiser.step()
-        optimiser.zero_grad()
-
-    return cpu_seconds(step, 5)
+    began = 0.0
+    with limited_threads(threads):
+        for step in range(steps):
+            if step == WARM_STEPS:
+                began = time.perf_counter()
+            batch = collate([data[(step, i % len(data))] for i in range(BATCH)], tokenizer.pad_id)
+            loss = model(batch.input_ids, batch.attention_mask, batch.images, batch.focal, batch.labels)
+            (loss / batch.n_answer_tokens).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            optimiser.zero_grad()
+    return BATCH * (steps - WARM_STEPS) / (time.perf_counter() - began)
 
 
 def main() -> None:
     """Prints the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--exams", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=50)
     options = parser.parse_args()
-    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         samples = write_lake(home, options.exams)
-        for name in ("tiny", "petar-4b"):
-            for crop in ("whole", "around"):
-                config = preset(name)
-                config = replace(config, inputs=replace(config.inputs, global_crop=crop))
-                print(f"inputs {name:<9}{crop:<7}{input_rate(samples, config, home):7.1f} samples/s a core")
-        tiny = preset("tiny")
-        plain = replace(tiny, vision=replace(tiny.vision, attention="plain"))
-        ours = step_seconds(samples, tiny, home, inputs_beside=True)
-        theirs = step_seconds(samples, plain, home, inputs_beside=False)
-        print(f"step of 16: {ours * 1e3:.0f} ms, with plain attention and inputs in the process {theirs * 1e3:.0f} ms")
-        print(f"training throughput: {theirs / ours:.2f}x")
+        with limited_threads(1):
+            for name in ("tiny", "petar-4b"):
+                for crop in ("whole", "around"):
+                    config = preset(name)
+                    config = replace(config, inputs=replace(config.inputs, global_crop=crop))
+                    print(
+                        f"inputs {name:<9}{crop:<7}{input_rate(samples, config, home):7.1f} samples/s a core",
+                        flush=True,
+                    )
+        cores = len(os.sched_getaffinity(0))
+        rates: dict[str, list[float]] = {}
+        for _ in range(options.rounds):
+            rates.setdefault("stage", []).append(stage_rate(samples, home, options.steps))
+            for threads in sorted({1, cores}):
+                rate = plain_rate(samples, home, options.steps, threads)
+                rates.setdefault(f"plain, {threads} threads", []).append(rate)
+        ours = median(rates["stage"])
+        for name, found in rates.items():
+            each = ", ".join(f"{rate:.0f}" for rate in found)
+            print(f"{name:<18}{median(found):6.0f} samples/s ({each}); the stage is {ours / median(found):.2f}x")
 
 
 if __name__ == "__main__":

@@ -4,21 +4,21 @@ there.
 
 import json
 import os
+import platform
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import monai
 import torch
-import transformers
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model.config import ModelConfig, TrainingSettings
+from model.config import IMAGE_TOKEN, NUMBER_TOKEN, QUESTION, ModelConfig
 from model.petar import Petar, language_model
 from model.tokenizer import PetarTokenizer, load_tokenizer
 
@@ -75,12 +75,39 @@ class Contract:
                 "pet": {**channel, "unit": "SUV by body weight", "window": pet},
                 "ct": {**channel, "unit": "HU", "window": ct, "without_ct": 0.0},
                 "mask": {**channel, "values": [0, 1]},
+                "window_to": "low..high to 0..1, clipped; beyond the exam and where not a number 0",
                 "crops": ["global", "focal"] if self.config.use_focal else ["global"],
+                "channels_seen": ["pet", *(["ct"] if self.config.use_ct else []), *(["mask"] * self.config.use_mask)],
                 "spacing_mm": inputs.spacing_mm,
+                "text": {"question": QUESTION, "image_token": IMAGE_TOKEN, "image_tokens": self.config.n_visual_tokens},
+                "max_tokens": self.config.max_length,
             },
+            "outputs": {
+                "text": "the answer, ended by the tokenizer's end token",
+                "number_token": NUMBER_TOKEN if self.config.mask_numbers else None,
+            },
+            "data": {record.stage: record.data for record in self.lineage},
             "lineage": [vars(record) for record in self.lineage],
             "versions": dict(self.versions),
         }
+
+    def card(self) -> str:
+        """A model card in Markdown, with the front matter that hubs read."""
+        inputs, (z, y, x) = self.config.inputs, self.config.vision.image_shape
+        lines = [
+            "---", "pipeline_tag: image-text-to-text", "tags: [pet-ct, petar, medical]", "---", "",
+            f"# {self.config.name}", "",
+            f"Describes a lesion of a PET/CT, given its mask. `{CONTRACT}` says what goes in and what comes out.",
+            "",
+            f"- PET in SUV, window {inputs.pet_window_suv}; CT in HU, window {inputs.ct_window_hu}; mask 0 or 1",
+            f"- {inputs.spacing_mm:g} mm, crops of {z} x {y} x {x} (z, y, x)",
+            f"- made with {', '.join(f'{name} {version}' for name, version in self.versions.items())}", "",
+            "| stage | samples | steps | validation loss | hash of the data |", "| --- | --- | --- | --- | --- |",
+        ]  # fmt: skip
+        for r in self.lineage:
+            loss = "" if r.val_loss is None else f"{r.val_loss:.3f}"
+            lines.append(f"| {r.stage} | {r.n_samples} | {r.steps} | {loss} | `{r.data}` |")
+        return "\n".join(lines) + "\n"
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Contract":
@@ -99,8 +126,17 @@ class Contract:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that the weights depend on."""
-    return {"torch": torch.__version__, "transformers": transformers.__version__, "monai": monai.__version__}
+    """Versions of what the weights and their inputs depend on."""
+    packages = ("petar", "torch", "transformers", "tokenizers", "monai", "numpy")
+    return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        # The project itself may run from a checkout that was not installed.
+        return "not installed"
 
 
 @dataclass(frozen=True)
@@ -317,15 +353,3 @@ def load_checkpoint(
         model, tensors, allow_missing=allow_missing, allow_unexpected=allow_unexpected, source=str(folder)
     )
     return Checkpoint(model.eval(), tokenizer, contract, report, folder)
-
-
-def record(
-    stage: str,
-    data: str,
-    n_samples: int,
-    steps: int,
-    losses: tuple[float | None, float | None, float | None],
-    settings: TrainingSettings,
-) -> StageRecord:
-    """A lineage entry of a stage."""
-    return StageRecord(stage, data, n_samples, steps, *losses, settings=settings.to_dict())

@@ -12,6 +12,7 @@ from pathlib import Path
 from model.checkpoints import CheckpointError
 from model.config import QUESTION
 from model.generation import describe
+from model.hub import from_pretrained
 from model.inputs import SampleError
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import load_nifti
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m model.describe", description="Describe one lesion of a PET, given its mask."
     )
-    parser.add_argument("--checkpoint", type=Path, required=True, help="folder of a trained checkpoint")
+    parser.add_argument("--checkpoint", required=True, help="folder of a trained checkpoint, or its hub id")
     parser.add_argument("--pet", type=Path, required=True, help="NIfTI in SUV by body weight")
     parser.add_argument("--ct", type=Path, help="NIfTI in HU; without one the CT is taken as air")
     parser.add_argument(
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             load_nifti(options.pet),
             ct,
             load_nifti(options.mask),
-            options.checkpoint,
+            from_pretrained(options.checkpoint),
             question=options.question,
             device=options.device,
         )

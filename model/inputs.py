@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -25,6 +26,9 @@ from pipelines.imaging.volume import Volume, load_nifti, resample_to
 
 NEEDED_COLUMNS = ("sample_id", "exam_id", "question", "target", "suv_path", "ct_path", "mask_path", "mask_label")
 LABEL_IGNORED = -100
+
+_OPEN_EXAMS = 320
+"""Memory-mapped at a time; each holds two files open, of the usual 1,024."""
 
 T = TypeVar("T")
 
@@ -107,7 +111,7 @@ class LesionImages:
 
     def __init__(self, home: Path, config: ModelConfig, cache_mb: int = 512) -> None:
         self.home, self.config = Path(home), config
-        self._exams: _Cache[ExamImages] = _Cache(128, lambda _: 1)
+        self._exams: _Cache[ExamImages] = _Cache(_OPEN_EXAMS, lambda _: 1)
         self._globals: _Cache[NDArray[np.float32]] = _Cache(cache_mb << 20, lambda a: a.nbytes)
         self._masks: _Cache[MaskBox] = _Cache(128 << 20, lambda m: m.array.nbytes + 200)
         self._label_maps: _Cache[dict[int, MaskBox]] = _Cache(
@@ -250,6 +254,22 @@ class Batch:
         focal = None if self.focal is None else move(self.focal)
         ids, mask, labels = move(self.input_ids), move(self.attention_mask), move(self.labels)
         return Batch(self.indices, ids, mask, labels, move(self.images), focal)
+
+    def parts(self, n: int) -> list["Batch"]:
+        """The batch's rows in order, in at most `n` parts of nearly equal size; each is padded as the batch is."""
+        edges = np.linspace(0, len(self.indices), min(n, len(self.indices)) + 1).round().astype(int)
+        spans = [slice(int(a), int(b)) for a, b in pairwise(edges)]
+        return [
+            Batch(
+                self.indices[s],
+                self.input_ids[s],
+                self.attention_mask[s],
+                self.labels[s],
+                self.images[s],
+                None if self.focal is None else self.focal[s],
+            )
+            for s in spans
+        ]
 
 
 def target_text(row: Mapping[str, Any], config: ModelConfig) -> str:

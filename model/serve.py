@@ -7,7 +7,12 @@ DIR]`.
      "pet": {"path": "exam/SUV.nii.gz"}, "ct": {"path": "exam/CT.nii.gz"}, "mask": {"data": "<base64 of a NIfTI>"}}
 
 With the `openai` client the images go into `extra_body`. `path` is below the folder given with `--files` (without it,
-paths are refused); `data` is an upload, plain or gzipped NIfTI. PET is in SUV, CT (optional) in HU. The answer's
+paths are refused); `data` is an upload, plain or gzipped NIfTI. Files may also come as a form, which needs no base64:
+
+    curl -F pet=@SUV.nii.gz -F ct=@CT.nii.gz -F mask=@MASK.nii.gz http://127.0.0.1:8000/v1/chat/completions
+
+whose other fields are those of the JSON body: `messages` as JSON (or `question`, else the paper's is asked), `model`,
+`max_tokens`, `stream`; an image field without a file is a path. PET is in SUV, CT (optional) in HU. The answer's
 content is the text with measured numbers; the field `petar` has what the model said and what was measured. `stream` is
 understood.
 """
@@ -29,9 +34,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from model.checkpoints import Checkpoint, CheckpointError, load_checkpoint
+from model.checkpoints import Checkpoint, CheckpointError
 from model.config import QUESTION
+from model.forms import FormError, form_parts
 from model.generation import Description, describe
+from model.hub import from_pretrained
 from model.inputs import SampleError
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti
@@ -74,10 +81,13 @@ class Service:
         limit = request.get("max_completion_tokens") or request.get("max_tokens") or 128
         if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MAX_NEW_TOKENS:
             raise RequestError(f"expected max_tokens in 1..{MAX_NEW_TOKENS}, got {limit!r}")
-        volumes = {name: self._volume(name, request.get(name)) for name in ("pet", "ct", "mask")}
+        volumes = {name: self._volume(name, request.get(name)) for name in _IMAGES}
         pet, mask = volumes["pet"], volumes["mask"]
         if pet is None or mask is None:
-            raise RequestError('expected "pet" and "mask" as {"path": ...} or {"data": <base64>} in the body, got none')
+            raise RequestError(
+                'expected "pet" and "mask" as {"path": ...} or {"data": <base64>} in the body, or as files of a form, '
+                "got none"
+            )
         with self.lock:
             try:
                 said = describe(
@@ -134,8 +144,9 @@ def _question(messages: Any) -> str:
 
 
 def _uploaded(data: Any) -> Volume:
+    """The volume of an upload: bytes of a form, or base64 of JSON."""
     try:
-        content = base64.b64decode(str(data), validate=True)
+        content = data if isinstance(data, bytes) else base64.b64decode(str(data), validate=True)
     except (binascii.Error, ValueError) as error:
         raise RequestError(f"expected base64 of a NIfTI file, cannot decode it ({error})") from error
     suffix = ".nii.gz" if content.startswith(_GZIP_MAGIC) else ".nii"
@@ -145,6 +156,31 @@ def _uploaded(data: Any) -> Volume:
         volume = load_nifti(path)
         # Out of the memory map, for the file goes.
         return Volume(volume.array.copy(), volume.affine)
+
+
+_IMAGES = ("pet", "ct", "mask")
+
+
+def _from_form(content: bytes, content_type: str) -> dict[str, Any]:
+    """The request of a form, as the JSON body would be; uploads are bytes."""
+    try:
+        parts = form_parts(content, content_type)
+    except FormError as error:
+        raise RequestError(str(error)) from error
+    request: dict[str, Any] = {}
+    for part in parts:
+        if part.name in _IMAGES:
+            text = None if part.filename is not None else part.content.decode("utf-8", "replace").strip()
+            request[part.name] = {"data": part.content} if text is None else {"path": text} if text else None
+            continue
+        text = part.content.decode("utf-8", "replace")
+        try:
+            request[part.name] = json.loads(text)
+        except ValueError:
+            request[part.name] = text
+    if "messages" not in request:
+        request["messages"] = [{"role": "user", "content": str(request.pop("question", ""))}]
+    return request
 
 
 def completion(model_name: str, question: str, said: Description, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -230,6 +266,9 @@ def make_server(service: Service, host: str = "127.0.0.1", port: int = 8000) -> 
                 )
             content = self.rfile.read(int(length))
             self.close_connection = False
+            kind = self.headers.get("Content-Type", "")
+            if kind.lower().startswith("multipart/form-data"):
+                return _from_form(content, kind)
             try:
                 request = json.loads(content)
             except ValueError as error:
@@ -264,7 +303,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "python -m model.serve", description="Serve a PETAR checkpoint as a chat endpoint."
     )
-    parser.add_argument("--checkpoint", type=Path, required=True, help="folder of a trained checkpoint")
+    parser.add_argument("--checkpoint", required=True, help="folder of a trained checkpoint, or its hub id")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; there is no login: keep it private")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--files", type=Path, help="folder below which paths in requests are read")
@@ -273,7 +312,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
-        service = Service(load_checkpoint(options.checkpoint), options.name, options.files, options.device)
+        service = Service(from_pretrained(options.checkpoint), options.name, options.files, options.device)
     except CheckpointError as error:
         print(f"cannot serve: {error}", file=sys.stderr)
         return 1

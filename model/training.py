@@ -6,7 +6,8 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
@@ -34,6 +35,7 @@ from model.checkpoints import (
     write_folder_atomically,
 )
 from model.config import QUESTION, ModelConfig, Stage, TrainingSettings
+from model.hub import local_path
 from model.inputs import NEEDED_COLUMNS, Batch, Item, LesionDataset, collate, epoch_batches, target_text
 from model.language import teach_language
 from model.lora import add_lora, merge_lora
@@ -51,7 +53,7 @@ from pipelines.hashing import hash_of
 
 log = logging.getLogger(__name__)
 
-TRAINING_VERSION = "training-1"
+TRAINING_VERSION = "training-2"
 """Raised when the same settings and data would give other weights: no state saved before is then gone on with."""
 
 _SMALL_FILE_BYTES = 1 << 20
@@ -215,6 +217,8 @@ def _train_stage(
     curation: str,
 ) -> StageResult:
     world = current_world()
+    if settings.optimiser == "adamw8bit":
+        _adamw_8bit()
     _check_split(stage, "train", train)
     if settings.validation_samples:
         _check_split(stage, "val", val)
@@ -404,7 +408,7 @@ def _start(
     texts = [mask_measured_numbers(text) for text in texts] if config.mask_numbers else list(texts)
     own = [text for row in train.iter_rows(named=True) for text in (row["question"], target_text(row, config))]
     if settings.tokenizer:
-        tokenizer = load_tokenizer(Path(settings.tokenizer))
+        tokenizer = load_tokenizer(local_path(settings.tokenizer))
     else:
         tokenizer = train_tokenizer([*own, *texts], config.language.vocab_size)
     # A tokenizer with weights to it has more rows than tokens (Phi-3: 32,064); one of our own has exactly its tokens.
@@ -414,7 +418,7 @@ def _start(
         model = build_model(config, tokenizer, vocab_size)
     for source in (settings.language_weights, settings.vision_weights, settings.model_weights):
         if source:
-            report = load_public_weights(model, Path(source), allow_unexpected=True)
+            report = load_public_weights(model, local_path(source), allow_unexpected=True)
             log.info("weights of %s: %s", source, report.summary())
     if settings.language_steps and not (settings.language_weights or settings.model_weights):
         pairs = [(row["question"], target_text(row, config)) for row in train.iter_rows(named=True)]
@@ -434,7 +438,8 @@ def _optimiser(parameters: Mapping[str, nn.Parameter], settings: TrainingSetting
         decay = settings.weight_decay if parameter.ndim >= 2 else 0.0
         share = next((share for part, share in shares.items() if name.startswith(part)), 1.0)
         groups.setdefault((decay, share), []).append(parameter)
-    kind = _adamw_8bit() if settings.optimiser == "adamw8bit" else torch.optim.AdamW
+    # Fused: one pass over all weights, where a loop over a tiny model's many small ones takes longer than they do.
+    kind = _adamw_8bit() if settings.optimiser == "adamw8bit" else partial(torch.optim.AdamW, fused=True)
     return kind(
         [{"params": found, "weight_decay": decay, "share": share} for (decay, share), found in groups.items()],
         lr=settings.learning_rate,
@@ -483,6 +488,7 @@ class _Run:
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self.optimiser = _optimiser(self.parameters, settings)
         self.plan = _Plan.make(len(train_set), settings)
+        self._pool: ThreadPoolExecutor | None = None
         out_dir.mkdir(parents=True, exist_ok=True)
 
     def go(self) -> tuple[_Progress, int]:
@@ -491,7 +497,8 @@ class _Run:
         resumed = progress.step
         self._begin_log(progress)
         try:
-            self._loop(progress)
+            with self._side_by_side():
+                self._loop(progress)
         except torch.cuda.OutOfMemoryError as error:
             raise TrainingError(self._out_of_memory(error)) from error
         self.world.wait()
@@ -500,6 +507,16 @@ class _Run:
                 self.model, read_tensors(self.best_dir / _WEIGHTS), allow_missing=True, source="the best epoch"
             )
         return progress, resumed
+
+    @contextmanager
+    def _side_by_side(self) -> Iterator[None]:
+        """Threads for the parts of a batch, as long as the block lasts; none on a GPU or for one part."""
+        if self.settings.cpu_parts == 1 or self.device.type != "cpu":
+            yield
+            return
+        with ThreadPoolExecutor(self.settings.cpu_parts, "parts", torch.set_num_threads, (1,)) as self._pool:
+            yield
+        self._pool = None
 
     def _out_of_memory(self, error: Exception) -> str:
         """What did not fit, and which preset would."""
@@ -550,11 +567,8 @@ class _Run:
         tokens = self.world.summed(sum(batch.n_answer_tokens for batch in group if batch), self.device)
         loss_sum = 0.0
         for batch in group:
-            if batch is None:
-                continue
-            loss = self._loss(batch) / tokens
-            loss.backward()
-            loss_sum += loss.item()
+            if batch is not None:
+                loss_sum += self._backward(batch, tokens)
         loss_sum = self.world.summed(loss_sum, self.device)
         self.world.sum_gradients(self.parameters.values())
         if not math.isfinite(loss_sum):
@@ -566,6 +580,27 @@ class _Run:
         self.optimiser.zero_grad(set_to_none=True)
         epoch = self.plan.steps[step][0][0][0]
         return {"step": step + 1, "epoch": epoch + 1, "loss": loss_sum, "learning_rate": rate, "grad_norm": norm}
+
+    def _backward(self, batch: Batch, tokens: float) -> float:
+        """Adds a batch's gradients to the parameters' and returns its share of the loss."""
+        if self._pool is None:
+            loss = self._loss(batch) / tokens
+            loss.backward()
+            return loss.item()
+
+        def part(rows: Batch) -> tuple[float, Sequence[Tensor | None]]:
+            loss = self._loss(rows) / tokens
+            return loss.item(), torch.autograd.grad(loss, parameters, allow_unused=True)
+
+        parameters = list(self.parameters.values())
+        loss_sum = 0.0
+        # In the order of the parts, whichever ends first.
+        for share, gradients in self._pool.map(part, batch.parts(self.settings.cpu_parts)):
+            loss_sum += share
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                if gradient is not None:
+                    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+        return loss_sum
 
     def _loss(self, batch: Batch) -> Tensor:
         batch = batch.to(self.device)

@@ -165,6 +165,20 @@ class TestCollate:
         assert bool(batch.attention_mask[:, -1].all())
 
 
+class TestParts:
+    def test_are_the_batch_in_order(self, lake, micro, tokenizer):
+        data = dataset(lake, micro, tokenizer)
+        batch = collate([data[i] for i in range(5)], tokenizer.pad_id)
+        parts = batch.parts(2)
+        assert [len(part.indices) for part in parts] == [2, 3]
+        assert torch.equal(torch.cat([part.images for part in parts]), batch.images)
+        assert sum(part.n_answer_tokens for part in parts) == batch.n_answer_tokens
+
+    def test_are_never_empty(self, lake, micro, tokenizer):
+        batch = collate([dataset(lake, micro, tokenizer)[0]], tokenizer.pad_id)
+        assert len(batch.parts(4)) == 1
+
+
 class TestEpochBatches:
     def test_each_sample_once_in_another_order_each_epoch(self):
         first, second = (list(epoch_batches(10, 3, 0, e)) for e in (0, 1))

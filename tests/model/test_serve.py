@@ -2,10 +2,13 @@ import base64
 import http.client
 import json
 import threading
+from pathlib import Path
 
+import httpx
 import openai
 import pytest
 import torch
+from openai.types.chat import ChatCompletion
 
 from model.checkpoints import Contract, build_model, load_checkpoint, save_checkpoint
 from model.generation import describe
@@ -69,6 +72,37 @@ class TestChat:
         assert status == 200
         assert body["petar"]["text"] == self.expected(lake, checkpoint).text
 
+    def test_a_form_of_files_gives_the_same(self, server, lake, checkpoint):
+        files = [(n, (Path(g["path"]).name, (lake.home / g["path"]).read_bytes())) for n, g in PATHS.items()]
+        answer = self.client(server).post(
+            "/chat/completions",
+            cast_to=ChatCompletion,
+            body={"model": "petar", "messages": json.dumps(MESSAGES), "max_tokens": 8},
+            files=files,
+            options={"headers": {"Content-Type": "multipart/form-data"}},
+        )
+        said = self.expected(lake, checkpoint)
+        assert answer.choices[0].message.content == said.text_measured
+        assert answer.model_extra["petar"]["text"] == said.text
+
+    def test_a_form_of_paths_asks_the_papers_question(self, server, lake, checkpoint):
+        form = {name: (None, given["path"]) for name, given in PATHS.items()} | {"max_tokens": (None, "8")}
+        url = f"http://127.0.0.1:{server.server_port}/v1/chat/completions"
+        body = httpx.post(url, files=form, timeout=60).json()
+        files = {name: load_nifti(lake.home / given["path"]) for name, given in PATHS.items()}
+        said = describe(files["pet"], files["ct"], files["mask"], checkpoint, max_new_tokens=8)
+        assert body["petar"]["text"] == said.text
+
+    def test_a_form_that_is_cut_short_is_told(self, server):
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+        headers = {"Content-Type": "multipart/form-data; boundary=x"}
+        connection.request(
+            "POST", "/v1/chat/completions", b'--x\r\nContent-Disposition: form-data; name="pet"', headers
+        )
+        response = connection.getresponse()
+        assert response.status == 400
+        assert "cut short" in json.loads(response.read())["error"]["message"]
+
     def test_streams(self, server, lake, checkpoint):
         stream = self.client(server).chat.completions.create(
             model="petar", messages=MESSAGES, max_tokens=8, extra_body=PATHS, stream=True
@@ -110,4 +144,4 @@ class TestChat:
 class TestMain:
     def test_missing_checkpoint_is_told(self, tmp_path, capsys):
         assert main(["--checkpoint", str(tmp_path / "none"), "--port", "0"]) == 1
-        assert "expected a checkpoint folder" in capsys.readouterr().err
+        assert "hub id" in capsys.readouterr().err

@@ -91,6 +91,23 @@ class TestTrainStage:
         a, b = weights(alone.checkpoint), weights(helped.checkpoint)
         assert all(torch.equal(a[n], b[n]) for n in a)
 
+    def test_parts_side_by_side_train_what_one_trains(self, lake, micro, settings, tmp_path):
+        # 9 samples in batches of 4: the last batch has one sample, so one part of it.
+        whole = run(lake, micro, settings, tmp_path / "a")
+        parts = run(lake, micro, replace(settings, cpu_parts=2), tmp_path / "b")
+        assert [e["loss"] for e in parts.curve] == pytest.approx([e["loss"] for e in whole.curve], rel=1e-4)
+        assert [e["grad_norm"] for e in parts.curve] == pytest.approx([e["grad_norm"] for e in whole.curve], rel=1e-3)
+
+    def test_parts_side_by_side_resume_to_the_bit(self, lake, micro, settings, tmp_path):
+        parts = replace(settings, cpu_parts=2)
+        whole = run(lake, micro, parts, tmp_path / "whole")
+        with pytest.raises(KilledError):
+            run(lake, micro, parts, tmp_path / "cut", on_step=kill_after(3))
+        resumed = run(lake, micro, parts, tmp_path / "cut")
+        a, b = weights(whole.checkpoint), weights(resumed.checkpoint)
+        assert resumed.resumed_from_step == 2
+        assert all(torch.equal(a[n], b[n]) for n in a)
+
     def test_accumulation_equals_a_larger_batch(self, lake, micro, settings, tmp_path):
         large = run(lake, micro, replace(settings, batch_size=9, epochs=1), tmp_path / "a")
         parts = run(lake, micro, replace(settings, batch_size=3, accumulation=3, epochs=1), tmp_path / "b")
