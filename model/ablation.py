@@ -53,11 +53,29 @@ def balanced(findings: pl.DataFrame, most_per_group: float = 1.5) -> pl.DataFram
     return kept.select(findings.columns).sort("sample_id")
 
 
-def ablation_settings(preset_name: str, effort: float = 1.0) -> tuple[TrainingSettings, TrainingSettings]:
-    """(anatomy, findings) settings of an arm's two stages; `effort` is the part of the preset's epochs to train."""
-    stages = [training_settings(preset_name, stage) for stage in ("anatomy_full", "findings_full")]
-    scaled = [replace(s, epochs=max(1, round(s.epochs * effort))) for s in stages]
-    return scaled[0], scaled[1]
+_TINY_EPOCH = 1280
+_TINY_SEES = {"anatomy_full": 20_480, "findings_full": 16_900}
+"""Samples that `tiny` sees in each of an arm's stages: what region and side take to be learnt, in minutes."""
+
+
+def ablation_settings(
+    preset_name: str, n_findings: int, n_anatomy: int, effort: float = 1.0
+) -> tuple[TrainingSettings, TrainingSettings]:
+    """(anatomy, findings) settings of an arm's two stages for so many training samples.
+
+    The preset's own, but that `tiny` sees as many samples whatever the size of the cohort. `effort` is the part of that
+    to train.
+    """
+    found = []
+    for stage, n in (("anatomy_full", n_anatomy), ("findings_full", n_findings)):
+        settings = training_settings(preset_name, stage)  # type: ignore[arg-type]  # both are stages
+        epochs: float = settings.epochs
+        if preset_name == "tiny":
+            limit = _TINY_EPOCH if stage == "anatomy_full" else 0
+            epochs = _TINY_SEES[stage] / max(1, min(n, limit) if limit else n)
+            settings = replace(settings, samples_per_epoch=limit)
+        found.append(replace(settings, epochs=max(1, round(epochs * effort))))
+    return found[0], found[1]
 
 
 def update_arm(
@@ -82,7 +100,8 @@ def update_arm(
     if not whole_texts:
         findings = balanced(with_short_targets(findings))
     anatomy = samples.filter(pl.col("kind") == "anatomy")
-    first, second = ablation_settings(preset_name, effort)
+    n_findings, n_anatomy = (t.filter(pl.col("split") == "train").height for t in (findings, anatomy))
+    first, second = ablation_settings(preset_name, n_findings, n_anatomy, effort)
     return run_arm(
         arm,
         findings,
@@ -91,7 +110,7 @@ def update_arm(
         second,
         home.root,
         ablation_folder(home) / arm.folder_name,
-        anatomy_settings=first if not anatomy.is_empty() else None,
+        anatomy_settings=first if n_anatomy else None,
         measure_epochs=max(1, second.epochs // 6),
         reuse=reuse,
         on_measure=on_measure,

@@ -128,6 +128,10 @@ class InputsConfig(_Config):
     focal_margin_voxels: int = 20
     focal_jitter: float = 0.2
     """Centre and side of the training cube move by U(-jitter, jitter) of the side; the mask always stays inside."""
+    global_jitter_voxels: int = 0
+    """In training the global crop is moved by up to so many of the tower's voxels in the axial plane: patients do not
+    lie in the middle of the table.
+    """
     resize: Literal["area", "linear"] = "area"
     """From the 3 mm crop to the tower's input: `area` averages what a voxel covers, `linear` picks between two."""
 
@@ -182,7 +186,7 @@ PRESETS: dict[str, ModelConfig] = {
             image_shape=(16, 48, 48), patch_shape=(4, 12, 12), width=64, layers=2, heads=2, mlp_width=128
         ),
         language=LanguageConfig(vocab_size=768, width=96, layers=3, heads=4, mlp_width=256, max_positions=512),
-        inputs=InputsConfig(global_crop="whole"),
+        inputs=InputsConfig(global_crop="whole", global_jitter_voxels=1),
         shared_towers=True,
         max_length=256,
     ),
@@ -239,6 +243,8 @@ class TrainingSettings(_Config):
     """At most so many samples are scored at the end of each epoch."""
     early_stop_epochs: int = 0
     """Stop when the validation loss has not fallen for so many epochs; 0 never stops early."""
+    without_ct: Literal["refuse", "air"] = "refuse"
+    """A sample whose exam has no CT, where the model reads one: `refuse` it before training, or let it see `air`."""
     optimiser: Literal["adamw", "adamw8bit"] = "adamw"
     """`adamw8bit` keeps the optimiser's state in bytes; it needs bitsandbytes and a GPU."""
     lora_rank: int = 0
@@ -248,6 +254,10 @@ class TrainingSettings(_Config):
     lora_alpha: float = 32.0
     recompute_activations: bool = False
     """Gradient checkpointing: a quarter more time for a fraction of the activations' memory."""
+    sharding: Literal["none", "full"] = "none"
+    """Over several processes: `none`, each holds the whole model (DDP); `full`, weights, gradients and optimiser's
+    state are shared out (FSDP).
+    """
     weights_dtype: Literal["float32", "bfloat16"] = "float32"
     """What trained weights are stored in."""
     frozen_dtype: Literal["float32", "bfloat16"] = "float32"
@@ -307,8 +317,10 @@ def training_settings(preset_name: str, stage: Stage, **changes: Any) -> Trainin
             warmup_fraction=0.05,
             samples_per_epoch=320,
             validation_samples=64,
-            language_rate=0.1,
+            language_rate=0.3,
+            mask_rate=4.0,
             threads=1,
+            without_ct="air",
             cpu_parts=2,
             language_steps=150,
         )

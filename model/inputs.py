@@ -83,8 +83,14 @@ def place_mask(mask: Volume, reference: Volume, label: int | None = None) -> Mas
     offset = reference.to_ijk(mask.affine[:3, 3])
     aligned = np.allclose(mask.affine[:3, :3], reference.affine[:3, :3], atol=1e-3 * min(reference.spacing_mm))
     if not aligned or np.abs(offset - np.round(offset)).max() > 0.1:
-        mask = resample_to(mask, reference, order=0)
-        offset = np.zeros(3)
+        moved = resample_to(mask, reference, order=0)
+        if mask.array.any() and not moved.array.any():
+            at = ", ".join(f"{v:.0f}" for v in mask.affine[:3, 3])
+            raise SampleError(
+                f"expected a mask inside the PET of shape {reference.shape}, got one at ({at}) mm outside of it: "
+                "the mask belongs to another grid"
+            )
+        mask, offset = moved, np.zeros(3)
     selected = mask.array == label if label is not None else mask.array != 0
     return _cut(selected, tuple(int(o) for o in np.round(offset)), reference)  # type: ignore[arg-type]  # three axes
 
@@ -197,6 +203,8 @@ class LesionImages:
         else:
             pictures = self._pictures(exam, wide)
         images = self._with_mask(pictures, mask, exam, wide)
+        if rng is not None and (most := self.config.inputs.global_jitter_voxels):
+            images = _moved(images, *(int(n) for n in rng.integers(-most, most + 1, 2)))
         if not self.config.use_focal:
             return images, None
         return images, self._with_mask(self._pictures(exam, close), mask, exam, close)
@@ -216,6 +224,16 @@ class LesionImages:
         if self.config.use_mask:
             out[2] = torch.from_numpy(sample_mask(mask, exam.pet.shape, exam.pet.spacing_mm, crop, shape))
         return out
+
+
+def _moved(images: Tensor, y: int, x: int) -> Tensor:
+    """Images (channels, z, y, x) moved by whole voxels; what comes in from beyond is 0, as beyond the exam."""
+    height, width = images.shape[2:]
+    out = torch.zeros_like(images)
+    out[:, :, max(y, 0) : height + min(y, 0), max(x, 0) : width + min(x, 0)] = images[
+        :, :, max(-y, 0) : height - max(y, 0), max(-x, 0) : width - max(x, 0)
+    ]
+    return out
 
 
 @dataclass(frozen=True)
@@ -291,6 +309,7 @@ class LesionDataset(Dataset[Item]):
         *,
         seed: int | None = None,
         answers: bool = True,
+        needs_ct: bool = False,
     ) -> None:
         missing = [c for c in NEEDED_COLUMNS if c not in samples.columns]
         if missing:
@@ -299,6 +318,7 @@ class LesionDataset(Dataset[Item]):
             )
         self.rows: list[dict[str, Any]] = samples.to_dicts()
         self.config, self.tokenizer, self.seed = config, tokenizer, seed
+        self.needs_ct = needs_ct and config.use_ct
         self.images = LesionImages(home, config)
         self.encoded = [
             tokenizer.encode(config, row["question"], target_text(row, config) if answers else None)
@@ -339,6 +359,11 @@ class LesionDataset(Dataset[Item]):
                 )
             elif not str(row["target"] or "").strip():
                 message = "expected a target text, got an empty one: drop the sample or structure its finding again"
+            elif self.needs_ct and not row["ct_path"]:
+                message = (
+                    "expected a CT, the exam has none: drop the sample, set use_ct=False, or without_ct='air' to train "
+                    "on air in its place"
+                )
             else:
                 try:
                     self.images.crops(row)

@@ -36,14 +36,15 @@ from model.checkpoints import (
 )
 from model.config import QUESTION, ModelConfig, Stage, TrainingSettings
 from model.hub import local_path
-from model.inputs import NEEDED_COLUMNS, Batch, Item, LesionDataset, collate, epoch_batches, target_text
+from model.inputs import LABEL_IGNORED, NEEDED_COLUMNS, Batch, Item, LesionDataset, collate, epoch_batches, target_text
 from model.language import teach_language
 from model.lora import add_lora, merge_lora
 from model.numbers import mask_measured_numbers
 from model.parallel import current_world
 from model.petar import Petar
-from model.plan import presets_that_fit
+from model.plan import memory_plan, presets_that_fit
 from model.schedule import learning_rate_at
+from model.sharding import as_number, put_optimiser, put_weights, shard, whole_optimiser, whole_weights
 from model.stages import TrainingError, freeze_for
 from model.threads import limited_threads, made_ahead
 from model.tokenizer import PetarTokenizer, load_tokenizer, train_tokenizer
@@ -231,11 +232,14 @@ def _train_stage(
         return done
 
     target_device = pick_device(device)
+    if world.leads:
+        log.info("stage %s, preset %s: %s", stage, config.name, _plan_in_words(config, settings, stage, target_device))
     began = time.perf_counter()
     model, tokenizer, lineage = _start(config, settings, train, init, texts, target_device)
     prepared_s = time.perf_counter() - began
-    train_set = LesionDataset(train, config, tokenizer, home, seed=settings.seed)
-    val_set = LesionDataset(_spread(val, settings.validation_samples), config, tokenizer, home)
+    needs_ct = settings.without_ct == "refuse"
+    train_set = LesionDataset(train, config, tokenizer, home, seed=settings.seed, needs_ct=needs_ct)
+    val_set = LesionDataset(_spread(val, settings.validation_samples), config, tokenizer, home, needs_ct=needs_ct)
     _check_samples(stage, train_set, val_set)
 
     if settings.lora_rank and stage.endswith("_full"):
@@ -243,9 +247,7 @@ def _train_stage(
             torch.manual_seed(settings.seed)
             add_lora(model, settings.lora_rank, settings.lora_alpha)
     names = freeze_for(model, stage)
-    _store_as(model, settings)
-    if settings.recompute_activations:
-        _recompute_activations(model)
+    prepare_for_training(model, settings)
     total = sum(p.numel() for p in model.parameters())
     if not names:
         # Only the leading process writes; the others return the same result.
@@ -284,12 +286,14 @@ def _train_stage(
         prepared_s,
     )
     progress, resumed = run.go()
+    trainable = sum(p.numel() for p in run.parameters.values())
+    if run.sharded:
+        model = _put_together(model, config, tokenizer, settings)
     losses = [entry["loss"] for entry in progress.curve]
     window = max(1, len(losses) // 5)
     first, last = float(np.mean(losses[:window])), float(np.mean(losses[-window:]))
     val_loss = next((e["val_loss"] for e in reversed(progress.curve) if "val_loss" in e), None)
     own = StageRecord(stage, data, len(train_set), progress.step, first, last, val_loss, settings.to_dict(), curation)
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     merge_lora(model.cpu())
     result = StageResult(
         stage,
@@ -313,6 +317,33 @@ def _train_stage(
     return result
 
 
+def _put_together(model: Petar, config: ModelConfig, tokenizer: PetarTokenizer, settings: TrainingSettings) -> Petar:
+    """The whole model on the CPU, of one that is shared out; in a process that does not lead, its weights are void."""
+    weights = whole_weights(model)
+    vocab_size = model.language.config.vocab_size
+    with torch.random.fork_rng(devices=[]):
+        whole = build_model(config, tokenizer, vocab_size)
+    if any(".lora_" in name for name, _ in model.named_parameters()):
+        add_lora(whole, settings.lora_rank, settings.lora_alpha)
+    whole.load_state_dict(weights, strict=bool(weights), assign=True)
+    return whole
+
+
+def _plan_in_words(config: ModelConfig, settings: TrainingSettings, stage: Stage, device: torch.device) -> str:
+    """The plan of memory, and what would fit where the device is too small for it."""
+    plan = memory_plan(config, settings, stage)
+    memory_gb = _memory_gb(device)
+    if memory_gb is None or plan.total_gb <= memory_gb:
+        return plan.summary()
+    fitting = ", ".join(presets_that_fit(memory_gb)) or "none"
+    return f"{plan.summary()}\nthe device has {memory_gb:.0f} GB, this may not fit; presets that would: {fitting}"
+
+
+def _memory_gb(device: torch.device) -> float | None:
+    """Memory of a GPU; None for a CPU."""
+    return torch.cuda.get_device_properties(device).total_memory / 1e9 if device.type == "cuda" else None
+
+
 def _spread(samples: pl.DataFrame, limit: int) -> pl.DataFrame:
     """At most `limit` samples, evenly from the whole frame: its first ones would be of few exams."""
     n = len(samples)
@@ -322,8 +353,10 @@ def _spread(samples: pl.DataFrame, limit: int) -> pl.DataFrame:
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def _store_as(model: Petar, settings: TrainingSettings) -> None:
-    """Stores trained and frozen weights in the dtypes of the settings."""
+def prepare_for_training(model: Petar, settings: TrainingSettings) -> None:
+    """Stores trained and frozen weights in the dtypes of the settings, and sets recomputation of activations."""
+    if settings.recompute_activations:
+        _recompute_activations(model)
     for name, parameter in model.named_parameters():
         kind = settings.weights_dtype if parameter.requires_grad and ".lora_" not in name else settings.frozen_dtype
         parameter.data = parameter.data.to(torch.float32 if ".lora_" in name else _DTYPES[kind])
@@ -428,7 +461,7 @@ def _start(
     return model, tokenizer, ()
 
 
-def _optimiser(parameters: Mapping[str, nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
+def make_optimiser(parameters: Mapping[str, nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
     """AdamW; vectors (norms, biases) do not decay, and language model and mask embedding learn at their own share of
     the rate.
     """
@@ -485,8 +518,15 @@ class _Run:
         self.out_dir, self.identity, self.device, self.on_step = out_dir, identity, device, on_step
         self.on_epoch, self.world, self.prepared_s = on_epoch, current_world(), prepared_s
         self.state_dir, self.best_dir, self.log_path = out_dir / "resume", out_dir / "best", out_dir / "log.jsonl"
+        self.sharded = settings.sharding == "full" and self.world.size > 1
+        if self.sharded:
+            if on_epoch is not None:
+                raise TrainingError(
+                    "expected no measuring between epochs with sharding 'full', where no process has it all"
+                )
+            shard(model, self.world, device)
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        self.optimiser = _optimiser(self.parameters, settings)
+        self.optimiser = make_optimiser(self.parameters, settings)
         self.plan = _Plan.make(len(train_set), settings)
         self._pool: ThreadPoolExecutor | None = None
         out_dir.mkdir(parents=True, exist_ok=True)
@@ -503,9 +543,7 @@ class _Run:
             raise TrainingError(self._out_of_memory(error)) from error
         self.world.wait()
         if self.settings.early_stop_epochs and self.best_dir.is_dir():
-            load_weights(
-                self.model, read_tensors(self.best_dir / _WEIGHTS), allow_missing=True, source="the best epoch"
-            )
+            self._put(self.best_dir, "the best epoch")
         return progress, resumed
 
     @contextmanager
@@ -520,14 +558,12 @@ class _Run:
 
     def _out_of_memory(self, error: Exception) -> str:
         """What did not fit, and which preset would."""
-        free_gb = (
-            torch.cuda.get_device_properties(self.device).total_memory / 1e9 if self.device.type == "cuda" else 0.0
-        )
-        fitting = ", ".join(presets_that_fit(free_gb)) or "none"
+        memory_gb = _memory_gb(self.device) or 0.0
+        fitting = ", ".join(presets_that_fit(memory_gb)) or "none"
         return (
             f"stage {self.stage}: expected batch {self.settings.batch_size} of preset {self.model.config.name} "
             "to fit the device of "
-            f"{free_gb:.0f} GB, it ran out of memory ({error}): lower batch_size and raise accumulation, set "
+            f"{memory_gb:.0f} GB, it ran out of memory ({error}): lower batch_size and raise accumulation, set "
             "recompute_activations or "
             f"lora_rank, or take a preset that fits ({fitting}). The last saved state is kept"
         )
@@ -543,7 +579,8 @@ class _Run:
             entry = self._step(group, step, total)
             epoch_ends = step + 1 in self.plan.epoch_ends
             if epoch_ends and len(self.val_set):
-                own = self._validate() if self.world.leads else 0.0
+                # Shared-out weights are put together by all processes in step, so all of them validate.
+                own = self._validate() if self.world.leads or self.sharded else 0.0
                 entry["val_loss"] = self.world.from_leader(own, self.device)
             seconds = time.perf_counter() - began
             progress.step, progress.seconds = step + 1, progress.seconds + seconds
@@ -569,13 +606,16 @@ class _Run:
         for batch in group:
             if batch is not None:
                 loss_sum += self._backward(batch, tokens)
+            elif self.sharded:
+                self._backward(self._silent(), tokens)
         loss_sum = self.world.summed(loss_sum, self.device)
-        self.world.sum_gradients(self.parameters.values())
+        if not self.sharded:
+            self.world.sum_gradients(self.parameters.values())
         if not math.isfinite(loss_sum):
             raise TrainingError(
                 f"stage {self.stage}, step {step + 1}: expected a finite loss, got {loss_sum}: lower learning_rate"
             )
-        norm = float(nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip_norm))
+        norm = as_number(nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip_norm))
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         epoch = self.plan.steps[step][0][0][0]
@@ -585,7 +625,8 @@ class _Run:
         """Adds a batch's gradients to the parameters' and returns its share of the loss."""
         if self._pool is None:
             loss = self._loss(batch) / tokens
-            loss.backward()
+            # FSDP averages over processes what is to be added up.
+            (loss * (self.world.size if self.sharded else 1)).backward()
             return loss.item()
 
         def part(rows: Batch) -> tuple[float, Sequence[Tensor | None]]:
@@ -601,6 +642,11 @@ class _Run:
                 if gradient is not None:
                     parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
         return loss_sum
+
+    def _silent(self) -> Batch:
+        """A sample without answer, for a process that has none where all must go through the model together."""
+        batch = collate([self.train_set[0]], self.tokenizer.pad_id)
+        return replace(batch, labels=torch.full_like(batch.labels, LABEL_IGNORED))
 
     def _loss(self, batch: Batch) -> Tensor:
         batch = batch.to(self.device)
@@ -645,25 +691,41 @@ class _Run:
     def _judge(self, progress: _Progress, val_loss: float) -> None:
         if progress.best_val_loss is None or val_loss < progress.best_val_loss:
             progress.best_val_loss, progress.epochs_since_best = val_loss, 0
+            weights = self._trained()
             if self.world.leads:
-                write_folder_atomically(self.best_dir, lambda part: self._write_weights(part / _WEIGHTS))
+                write_folder_atomically(self.best_dir, lambda part: save_file(weights, str(part / _WEIGHTS)))
             return
         progress.epochs_since_best += 1
         progress.stopped = progress.epochs_since_best >= self.settings.early_stop_epochs
 
-    def _write_weights(self, path: Path) -> None:
-        save_file({n: p.detach().contiguous().cpu() for n, p in self.parameters.items()}, str(path))
+    def _trained(self) -> dict[str, Tensor]:
+        """What the stage trains, on the CPU; empty in a process that does not lead where weights are shared out."""
+        if self.sharded:
+            return {n: t.contiguous() for n, t in whole_weights(self.model).items() if n in self.parameters}
+        return {n: p.detach().contiguous().cpu() for n, p in self.parameters.items()}
 
     def _save(self, progress: _Progress) -> None:
+        if not (self.world.leads or self.sharded):
+            return
+        weights = self._trained()
+        state = whole_optimiser(self.model, self.optimiser) if self.sharded else self.optimiser.state_dict()
         if not self.world.leads:
             return
 
         def write(part: Path) -> None:
-            self._write_weights(part / _WEIGHTS)
-            torch.save(self.optimiser.state_dict(), part / _OPTIMISER)
+            save_file(weights, str(part / _WEIGHTS))
+            torch.save(state, part / _OPTIMISER)
             (part / _PROGRESS).write_text(json.dumps({"identity": self.identity, **asdict(progress)}))
 
         write_folder_atomically(self.state_dir, write)
+
+    def _put(self, folder: Path, source: str) -> None:
+        """Puts the trained weights of a folder into the model; what the stage freezes is as it started."""
+        weights = read_tensors(folder / _WEIGHTS)
+        if self.sharded:
+            put_weights(self.model, weights)
+        else:
+            load_weights(self.model, weights, allow_missing=True, source=source)
 
     def _resume(self) -> _Progress:
         """The saved state of this very run, put into model and optimiser; a fresh one where there is none."""
@@ -675,11 +737,12 @@ class _Run:
             self.world.wait()
             self.forget()
             return _Progress(seconds=self.prepared_s)
-        # What the stage freezes is as it started: only the trained part was saved.
-        load_weights(self.model, read_tensors(self.state_dir / _WEIGHTS), allow_missing=True, source="the saved state")
-        self.optimiser.load_state_dict(
-            torch.load(self.state_dir / _OPTIMISER, map_location=self.device, weights_only=True)
-        )
+        self._put(self.state_dir, "the saved state")
+        state = torch.load(self.state_dir / _OPTIMISER, map_location=self.device, weights_only=True)
+        if self.sharded:
+            put_optimiser(self.model, self.optimiser, state)
+        else:
+            self.optimiser.load_state_dict(state)
         return _Progress(**stored)
 
     def _begin_log(self, progress: _Progress) -> None:

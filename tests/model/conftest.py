@@ -38,7 +38,9 @@ def tokenizer() -> PetarTokenizer:
 
 @pytest.fixture
 def settings() -> TrainingSettings:
-    return TrainingSettings(epochs=2, batch_size=4, learning_rate=3e-3, save_every_steps=1, validation_samples=4)
+    return TrainingSettings(
+        epochs=2, batch_size=4, learning_rate=3e-3, save_every_steps=1, validation_samples=4, without_ct="air"
+    )
 
 
 @dataclass(frozen=True)

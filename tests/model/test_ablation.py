@@ -47,7 +47,9 @@ def findings(lake):
     return with_short_targets(samples)
 
 
-SETTINGS = TrainingSettings(epochs=4, batch_size=4, learning_rate=3e-3, validation_samples=2, save_every_steps=1)
+SETTINGS = TrainingSettings(
+    epochs=4, batch_size=4, learning_rate=3e-3, validation_samples=2, save_every_steps=1, without_ct="air"
+)
 ARM = Arm("mask", ct=False, focal=False, anatomy=False)
 
 

@@ -87,6 +87,28 @@ class TestLesionDataset:
         assert target_text(row, replace(micro, mask_numbers=False)) == row["target"]
 
 
+class TestGlobalJitter:
+    def moved(self, micro):
+        return replace(micro, inputs=replace(micro.inputs, global_jitter_voxels=2))
+
+    def test_moves_pet_and_mask_together_in_the_plane(self, lake, micro, tokenizer):
+        still, moving = (dataset(lake, c, tokenizer, seed=0) for c in (micro, self.moved(micro)))
+        for epoch in range(4):
+            a, b = still[(epoch, 0)].images, moving[(epoch, 0)].images
+            steps = [(y, x) for y in range(-2, 3) for x in range(-2, 3)]
+            rolled = [torch.roll(a, step, (2, 3)) for step in steps]
+            inner = (slice(None), slice(None), slice(2, -2), slice(2, -2))
+            assert sum(torch.equal(r[inner], b[inner]) for r in rolled) == 1
+
+    def test_is_for_training_alone(self, lake, micro, tokenizer):
+        still, moving = (dataset(lake, c, tokenizer) for c in (micro, self.moved(micro)))
+        assert torch.equal(still[0].images, moving[0].images)
+
+    def test_is_the_same_for_the_same_seed_and_epoch(self, lake, micro, tokenizer):
+        one, two = (dataset(lake, self.moved(micro), tokenizer, seed=0) for _ in range(2))
+        assert torch.equal(one[(3, 1)].images, two[(3, 1)].images)
+
+
 class TestProblems:
     def first(self, samples, lake, config, tokenizer):
         (problem,) = LesionDataset(samples, config, tokenizer, lake.home).problems()

@@ -1,13 +1,18 @@
+import errno
 import json
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from model.checkpoints import CheckpointError, build_model, load_checkpoint, read_contract, read_tensors
 from model.config import STAGES, TrainingSettings
 from model.schedule import learning_rate_at
 from model.training import TrainingError, freeze_for, train_stage
+from pipelines.imaging.volume import Volume, save_nifti
 
 
 class KilledError(Exception):
@@ -54,7 +59,7 @@ class TestFreezeFor:
 
 class TestTrainStage:
     def test_loss_falls(self, lake, micro, tmp_path):
-        settings = TrainingSettings(epochs=15, batch_size=9, learning_rate=1e-2, validation_samples=3)
+        settings = TrainingSettings(epochs=15, batch_size=9, learning_rate=1e-2, validation_samples=3, without_ct="air")
         result = run(lake, micro, settings, tmp_path / "out")
         assert result.loss_last < 0.5 * result.loss_first
         assert result.steps == 15
@@ -137,7 +142,7 @@ class TestTrainStage:
 
     def test_early_stop_keeps_the_best_epoch(self, lake, micro, tmp_path):
         settings = TrainingSettings(
-            epochs=30, batch_size=9, learning_rate=0.3, validation_samples=3, early_stop_epochs=1
+            epochs=30, batch_size=9, learning_rate=0.3, validation_samples=3, early_stop_epochs=1, without_ct="air"
         )
         result = run(lake, micro, settings, tmp_path / "out")
         assert result.steps < 30
@@ -166,6 +171,26 @@ class TestErrorsBeforeTraining:
         with pytest.raises(TrainingError, match=r"1 of \d+ samples.*E0:1 of exam E0"):
             train_stage("findings_full", bad, lake.val, micro, settings, lake.home, tmp_path)
 
+    def test_a_mask_of_another_grid_names_its_sample(self, lake, micro, settings, tmp_path):
+        far = np.diag([4.0, 4.0, 4.0, 1.0])
+        far[:3, 3] = 9000
+        save_nifti(Volume(np.ones((3, 3, 3), np.uint8), far), tmp_path / "far.nii.gz")
+        bad = lake.with_row(2, mask_path=str(tmp_path / "far.nii.gz"))
+        with pytest.raises(TrainingError, match=r"E0:2 of exam E0.*another grid"):
+            train_stage("findings_full", bad, lake.val, micro, settings, lake.home, tmp_path / "out")
+
+    def test_a_lesion_without_ct_is_refused_unless_air_will_do(self, lake, micro, settings, tmp_path):
+        strict = replace(settings, without_ct="refuse")
+        with pytest.raises(TrainingError, match=r"3 of \d+ samples.*E1:0 of exam E1: expected a CT"):
+            run(lake, micro, strict, tmp_path / "out")
+        assert run(lake, replace(micro, use_ct=False), strict, tmp_path / "pet").steps
+        assert run(lake, micro, settings, tmp_path / "air").steps
+
+    def test_says_what_memory_it_will_take(self, lake, micro, settings, tmp_path, caplog):
+        with caplog.at_level("INFO", "model.training"):
+            run(lake, micro, settings, tmp_path / "out")
+        assert "memory: about" in caplog.text
+
     def test_unknown_stage(self, lake, micro, settings, tmp_path):
         with pytest.raises(TrainingError, match="expected a stage"):
             run(lake, micro, settings, tmp_path, "findings")
@@ -180,6 +205,37 @@ class TestErrorsBeforeTraining:
     def test_frame_without_a_column(self, lake, micro, settings, tmp_path):
         with pytest.raises(TrainingError, match="without mask_path"):
             train_stage("findings_full", lake.train.drop("mask_path"), lake.val, micro, settings, lake.home, tmp_path)
+
+
+class TestErrorsWhileTraining:
+    def test_a_full_disk_keeps_the_last_state_and_is_gone_on_from(self, lake, micro, settings, tmp_path, monkeypatch):
+        whole = run(lake, micro, settings, tmp_path / "whole")
+        saved = []
+
+        def fill_up(tensors, path):
+            if len(saved) == 2:
+                Path(path).write_bytes(b"half of")
+                raise OSError(errno.ENOSPC, "No space left on device")
+            saved.append(path)
+            save_file(tensors, path)
+
+        monkeypatch.setattr("model.training.save_file", fill_up)
+        with pytest.raises(CheckpointError, match="make room"):
+            run(lake, micro, settings, tmp_path / "out")
+        monkeypatch.undo()
+        resumed = run(lake, micro, settings, tmp_path / "out")
+        assert resumed.resumed_from_step == 2
+        a, b = weights(whole.checkpoint), weights(resumed.checkpoint)
+        assert all(torch.equal(a[n], b[n]) for n in a)
+
+    def test_a_gpu_that_is_too_small_says_which_preset_would_fit(self, lake, micro, settings, tmp_path, monkeypatch):
+        def too_much(*_):
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+        monkeypatch.setattr("model.training._memory_gb", lambda device: 24.0)
+        monkeypatch.setattr("model.training._Run._loss", too_much)
+        with pytest.raises(TrainingError, match=r"24 GB.*lora_rank, or take a preset that fits \(small, tiny\)"):
+            run(lake, micro, settings, tmp_path / "out")
 
 
 class TestLearningRateAt:
@@ -217,7 +273,7 @@ class TestVariants:
 
     def test_bfloat16_trains(self, lake, micro, tmp_path):
         settings = TrainingSettings(
-            epochs=15, batch_size=9, learning_rate=1e-2, validation_samples=3, precision="bfloat16"
+            epochs=15, batch_size=9, learning_rate=1e-2, validation_samples=3, precision="bfloat16", without_ct="air"
         )
         result = run(lake, micro, settings, tmp_path / "out")
         assert result.loss_last < 0.6 * result.loss_first
