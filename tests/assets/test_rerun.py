@@ -1,0 +1,112 @@
+"""One asset again: from the command line that make calls, and from `dg launch`."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from assets.resources import Workspace
+from assets.run import RerunError, Runner
+from pipelines.catalog import build_catalog, run_query
+from pipelines.cohort import observe_cohort
+from pipelines.curation import TABLES, CurationSettings, run_stage, stale_shards
+from pipelines.home import Home
+from pipelines.lake import Lake
+from pipelines.phantom import PhantomSettings, write_cohort
+from pipelines.reports.config import load_readers
+from pipelines.sharding import shard_name
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def curated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `cohort` of one exam, curated and published in `home`."""
+    folder = tmp_path_factory.mktemp("rerun")
+    write_cohort(folder / "cohort", PhantomSettings(n_patients=1, n_exams=1, size="small", with_faults=False))
+    home, readers = Home(folder / "home"), load_readers()
+    observe_cohort(folder / "cohort", home.manifest)
+    for shard in stale_shards(home, CurationSettings(), readers):
+        for table in TABLES:
+            run_stage(home, table, shard, CurationSettings(), readers)
+    build_catalog(home.root)
+    return folder
+
+
+@pytest.fixture
+def place(curated: Path, tmp_path: Path) -> Path:
+    shutil.copytree(curated, tmp_path / "copy")
+    build_catalog(tmp_path / "copy" / "home")
+    return tmp_path / "copy"
+
+
+def exam(place: Path) -> dict[str, Any]:
+    return Lake(place / "home" / "lake").read_table("exams").row(0, named=True)
+
+
+def call(place: Path, *command: str) -> str:
+    environment = {
+        **os.environ,
+        "PETAR_HOME": str(place / "home"),
+        "PETAR_COHORT": str(place / "cohort"),
+        "PETAR_DAGSTER": str(place / "home" / "dagster"),
+        "DAGSTER_HOME": str(ROOT),
+        "PYTHONWARNINGS": "ignore",
+    }
+    (place / "home" / "dagster").mkdir(exist_ok=True)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+class TestRerun:
+    def test_of_one_exam_with_another_threshold_shows_in_the_diff_and_leaves_the_shard_stale(self, place: Path) -> None:
+        row = exam(place)
+        call(
+            place,
+            *(sys.executable, "-m", "assets.run", "rerun", "--asset", "lesions"),
+            *("--exam", row["exam_id"], "--set", "contour.plateau = 0.5"),
+        )
+        diff = run_query(place / "home", "curation_diff")
+        assert set(diff["why"]) == {"parameters"}
+        assert "contour.plateau: 0.7 -> 0.5" in diff["detail"][0]
+        home = Home(place / "home")
+        assert stale_shards(home, CurationSettings(), load_readers()) == [row["shard"]]
+
+    @pytest.mark.parametrize(
+        ("asset", "exams", "shard", "changes", "why"),
+        [
+            ("lesionz", [], "", [], "got 'lesionz'"),
+            ("catalog", ["PX-0001"], "", [], "is not in shards"),
+            ("exams", [], "00", ["a = 1"], "got it for exams"),
+            ("lesions", ["nobody"], "", [], "got nobody"),
+        ],
+    )
+    def test_says_what_it_can_not_do(
+        self, curated: Path, asset: str, exams: list[str], shard: str, changes: list[str], why: str
+    ) -> None:
+        workspace = Workspace(cohort=str(curated / "cohort"), home=str(curated / "home"))
+        with dg.DagsterInstance.ephemeral() as instance, pytest.raises(RerunError, match=why):
+            Runner(workspace, instance).rerun(asset, exams, shard, changes)
+
+
+class TestDgLaunch:
+    def test_takes_a_shard_an_exam_and_a_threshold(self, place: Path) -> None:
+        row = exam(place)
+        config = {"only_exams": [row["exam_id"]], "lesions": "contour.plateau = 0.5"}
+        call(
+            place,
+            *(str(Path(sys.executable).parent / "dg"), "launch", "--assets", "lesions"),
+            *("--partition", shard_name(row["shard"])),
+            *("--config-json", json.dumps({"ops": {"lesions": {"config": config}}})),
+        )
+        build_catalog(place / "home")
+        diff = run_query(place / "home", "curation_diff")
+        assert diff.filter(pl.col("why") == "parameters").height == diff.height > 0
