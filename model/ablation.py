@@ -53,8 +53,8 @@ def balanced(findings: pl.DataFrame, most_per_group: float = 1.5) -> pl.DataFram
     return kept.select(findings.columns).sort("sample_id")
 
 
-_TINY_EPOCH = 1280
-_TINY_SEES = {"anatomy_full": 20_480, "findings_full": 16_900}
+_TINY_EPOCH = 1600
+_TINY_SEES = {"anatomy_full": 41_600, "findings_full": 11_520}
 """Samples that `tiny` sees in each of an arm's stages: what region and side take to be learnt, in minutes."""
 
 

@@ -312,7 +312,7 @@ def training_settings(preset_name: str, stage: Stage, **changes: Any) -> Trainin
             epochs=epochs,
             batch_size=16,
             learning_rate=rate,
-            weight_decay=0.01,
+            weight_decay=0.03 if stage.startswith("anatomy") else 0.05,
             beta2=0.99,
             warmup_fraction=0.05,
             samples_per_epoch=320,
