@@ -21,7 +21,7 @@ export DAGSTER_HOME := $(CURDIR)
 export PETAR_COHORT := $(abspath $(or $(COHORT),$(PETAR_COHORT),$(HOME_DIR)/phantom))
 export PYTHONWARNINGS ?= ignore
 
-.PHONY: help env demo curate rerun accept gallery evaluate ablate study export ui query vllm vllm-stop test test-vllm lint bench lock clean
+.PHONY: help env demo curate rerun accept gallery evaluate ablate study export ui query vllm vllm-stop test test-vllm lint bench soak lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -96,6 +96,9 @@ lint: $(READY) ## ruff and mypy
 
 bench: $(READY) ## the figures of benchmarks/, as ratios
 	for f in benchmarks/[a-z]*.py; do echo "== $$f"; $(BIN)/python $$f; done
+
+soak: $(READY) ## KILLS=12 [SEED=1]: kills curation, catalog and training at random moments; reruns must end equal
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.kills --kills $(or $(KILLS),12) --seed $(or $(SEED),1) --only $(or $(KINDS),curation catalog training)
 
 lock: $(READY) ## requirements.lock from what is installed now
 	{ echo '# Every package but torch, pinned: pip installs torch first (see Makefile), then this file. Renew with `make lock`.'; \

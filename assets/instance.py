@@ -92,7 +92,8 @@ def _is_free(path: Path) -> bool:
     try:
         with path.open() as handle:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return time.time() - os.fstat(handle.fileno()).st_mtime > 1
+            # Of a file from the future the clock was set back; its age says nothing then.
+            return abs(time.time() - os.fstat(handle.fileno()).st_mtime) > 1
     except OSError:
         return False
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -44,3 +45,35 @@ class TestMetrics:
         out = capsys.readouterr().out
         assert "BLEU" in out
         assert "goal 60, 12 pairs" in out
+
+
+class TestKills:
+    def test_every_kind_of_difference_is_told(self) -> None:
+        kills = load("kills")
+        end = kills.State({"lake/a": "1", "lake/b": "1"}, {"exams": "1"})
+        rerun = kills.State({"lake/b": "2", "lake/.b.partial": "1"}, {"exams": "2"}, started=1)
+        assert end.differences(rerun) == [
+            "missing: lake/a",
+            "orphan: lake/.b.partial",
+            "differs: lake/b",
+            "view exams differs",
+            "1 runs stand as started",
+        ]
+
+    def test_the_work_that_is_killed_does_not_end(self, tmp_path: Path) -> None:
+        kills = load("kills")
+
+        def work() -> None:
+            time.sleep(5)
+            (tmp_path / "done").touch()
+
+        assert kills.in_process(work, kill_after_s=0.05)[0]
+        assert not (tmp_path / "done").exists()
+
+
+class TestIncremental:
+    @pytest.mark.parametrize(("value", "exact", "missed"), [(5.1, False, True), (4.9, False, False), (4.9, True, True)])
+    def test_a_figure_that_misses_its_goal_is_told(self, value: float, exact: bool, missed: bool) -> None:
+        figure = load("incremental").Figure("full pass", value, 5.0, exact=exact)
+        assert figure.missed == missed
+        assert ("MISSED" in figure.line()) == missed
