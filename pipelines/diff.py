@@ -1,13 +1,14 @@
 """What changed from one version of a curation to another: lesions that came, went and changed, and why."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from pipelines.lake import ShardMeta, read_meta
+from pipelines import schemas
+from pipelines.lake import read_meta
 from pipelines.outcomes import Outcome
 from pipelines.versions import CURATED, makers_by_exam
 
@@ -43,61 +44,55 @@ COLUMNS: Mapping[str, tuple[type[pl.DataType], str]] = {
 }
 """Type and description of each column of a diff."""
 
+_NOW = "_now"
+"""What ends a column of the later version where both stand in one row."""
 _MEASURED = ("mtv_ml", "suvmax", "suvmean", "suvpeak", "tlg", "threshold_suv", "peak_x_mm", "peak_y_mm", "peak_z_mm")
 _SAID = ("slice", "suvmax_reported", "region", "organ", "subsite", "laterality", "comparison", "text")
 
 
 @dataclass(frozen=True)
 class _State:
-    """One version: its rows by id, and what made them."""
+    """One version, of the shards that are compared."""
 
-    exams: Mapping[str, Mapping[str, Any]]
-    sentences: frozenset[str]
-    findings: Mapping[str, Mapping[str, Any]]
-    localisations: Mapping[str, Mapping[str, Any]]
+    rows: pl.DataFrame
+    """One row a finding or localisation: what the report and what the images say of it."""
+    exams: pl.DataFrame
+    sentences: pl.DataFrame
+    said: pl.DataFrame
+    """exam_id and `said`: what all findings of the exam say to the images, as sorted hashes."""
     makers: Mapping[tuple[str, str], Mapping[str, Any]]
-    by_exam: Mapping[str, tuple[tuple[Any, ...], ...]]
-    """What each exam's findings say to the images."""
 
 
 def curation_diff(before: Mapping[str, Sequence[Path]], now: Mapping[str, Sequence[Path]]) -> pl.DataFrame:
     """One row a lesion of either version that came, went or changed, with the reason, sorted by exam and finding.
 
-    `before`, `now`: Parquet files by table, as `versions.frozen_files` gives them.
+    `before`, `now`: Parquet files by table, as `versions.frozen_files` gives them. A million lesions take seconds:
+    columns are compared and not rows.
     """
     changed = _changed_shards(before, now)
     old, new = _state(before, changed), _state(now, changed)
-    rows = []
-    for finding_id in sorted({*old.localisations, *new.localisations, *old.findings, *new.findings}):
-        a, b = old.localisations.get(finding_id), new.localisations.get(finding_id)
-        was, is_ = _is_lesion(a), _is_lesion(b)
-        if not was and not is_:
-            continue
-        fields = _differing(old, new, finding_id)
-        if was and is_ and not fields:
-            continue
-        exam_id = str(((b or a) or {})["exam_id"])
-        why, detail = _reason(old, new, finding_id, exam_id)
-        one = b or a or {}
-        rows.append(
-            {
-                "finding_id": finding_id,
-                "exam_id": exam_id,
-                "patient_id": one["patient_id"],
-                "change": "changed" if was and is_ else "came" if is_ else "went",
-                "why": why,
-                "detail": detail + (f"; changed: {', '.join(fields)}" if was and is_ else ""),
-                "outcome_before": _outcome(old, finding_id),
-                "outcome_now": _outcome(new, finding_id),
-                **{
-                    f"{name}_{end}": row[name] if row else None
-                    for name in ("mtv_ml", "suvmax")
-                    for end, row in (("before", a), ("now", b))
-                },
-                "sentence": one["sentence"],
-            }
+    both = old.rows.join(new.rows, on="finding_id", how="full", coalesce=True, suffix=_NOW)
+    was, is_ = (_is_lesion(end) for end in ("", _NOW))
+    found = both.with_columns(was=was, is_=is_, fields=_differing()).filter(
+        (pl.col("was") != pl.col("is_")) | (pl.col("was") & (pl.col("fields") != ""))
+    )
+    shared = ("exam_id", "patient_id", "sentence", "sentence_id")
+    found = found.with_columns(pl.coalesce(name + _NOW, name).alias(name) for name in shared)
+    found = _with_evidence(found, old, new)
+    why, detail = _reason()
+    stayed = pl.col("was") & pl.col("is_")
+    outcome = {"before": "", "now": _NOW}
+    return (
+        found.with_columns(
+            change=pl.when(stayed).then(pl.lit("changed")).when("is_").then(pl.lit("came")).otherwise(pl.lit("went")),
+            why=why,
+            detail=pl.when(stayed).then(pl.format("{}; changed: {}", detail, "fields")).otherwise(detail),
+            **{f"outcome_{name}": pl.coalesce(f"localised{end}", f"outcome{end}") for name, end in outcome.items()},
+            **{f"{c}_{name}": pl.col(f"{c}{end}") for name, end in outcome.items() for c in ("mtv_ml", "suvmax")},
         )
-    return pl.DataFrame(rows, schema={name: kind for name, (kind, _) in COLUMNS.items()})
+        .select(pl.col(name).cast(kind) for name, (kind, _) in COLUMNS.items())
+        .sort("finding_id")
+    )
 
 
 def _changed_shards(before: Mapping[str, Sequence[Path]], now: Mapping[str, Sequence[Path]]) -> set[str]:
@@ -113,81 +108,122 @@ def _changed_shards(before: Mapping[str, Sequence[Path]], now: Mapping[str, Sequ
 
 def _state(files: Mapping[str, Sequence[Path]], shards: Iterable[str]) -> _State:
     wanted = set(shards)
-    tables: dict[str, list[dict[str, Any]]] = {}
-    metas: list[ShardMeta] = []
-    for table in CURATED:
-        own = [path for path in files.get(table, ()) if path.stem in wanted]
-        metas += [read_meta(path, table, path.stem) for path in own]
-        tables[table] = [row for path in own for row in pl.read_parquet(path, glob=False).iter_rows(named=True)]
-    by_exam: dict[str, list[tuple[Any, ...]]] = {}
-    for row in tables["findings"]:
-        if row["outcome"] == Outcome.ACCEPTED:
-            said = (row["finding_id"], row["slice"], row["suvmax_reported"], row["laterality"])
-            by_exam.setdefault(row["exam_id"], []).append(said)
+    own = {table: [path for path in files.get(table, ()) if path.stem in wanted] for table in CURATED}
+
+    def read(table: str, columns: Sequence[str]) -> pl.DataFrame:
+        paths = own[table]
+        frame = pl.scan_parquet(paths, glob=False).select(columns).collect() if paths else None
+        return schemas.empty(table).select(columns) if frame is None else frame
+
+    findings = read("findings", ("finding_id", "exam_id", "sentence_id", "outcome", "corrected", *_SAID))
+    localisations = read(
+        "localisations", ("finding_id", "exam_id", "patient_id", "outcome", "sentence", *_MEASURED)
+    ).rename({"outcome": "localised"})
+    to_images = ("finding_id", "slice", "suvmax_reported", "laterality")
     return _State(
-        {row["exam_id"]: row for row in tables["exams"]},
-        frozenset(row["sentence_id"] for row in tables["sentences"]),
-        {row["finding_id"]: row for row in tables["findings"]},
-        {row["finding_id"]: row for row in tables["localisations"]},
-        makers_by_exam(metas),
-        {exam_id: tuple(sorted(said)) for exam_id, said in by_exam.items()},
+        findings.drop("exam_id").join(localisations, on="finding_id", how="full", coalesce=True),
+        read("exams", ("exam_id", "image_fingerprint", "status", "problem")),
+        read("sentences", ("sentence_id",)).unique(),
+        findings.filter(pl.col("outcome") == Outcome.ACCEPTED.value)
+        .group_by("exam_id")
+        .agg(said=pl.struct(to_images).hash().sort()),
+        makers_by_exam(read_meta(path, table, path.stem) for table in CURATED for path in own[table]),
     )
 
 
-def _is_lesion(row: Mapping[str, Any] | None) -> bool:
-    return row is not None and row["outcome"] == Outcome.LESION
+def _is_lesion(end: str) -> pl.Expr:
+    return (pl.col(f"localised{end}") == Outcome.LESION.value).fill_null(False)
 
 
-def _outcome(state: _State, finding_id: str) -> str | None:
-    row = state.localisations.get(finding_id) or state.findings.get(finding_id)
-    return row["outcome"] if row else None
+def _differing() -> pl.Expr:
+    """Names of the columns that differ between two versions of a row that both have, with commas."""
+    parts = [(name, "localised") for name in _MEASURED] + [(name, "outcome") for name in _SAID]
+    return pl.concat_str(
+        (
+            pl.when(
+                pl.col(name).ne_missing(pl.col(name + _NOW))
+                & pl.col(there).is_not_null()
+                & pl.col(there + _NOW).is_not_null()
+            ).then(pl.lit(name))
+            for name, there in parts
+        ),
+        separator=", ",
+        ignore_nulls=True,
+    )
 
 
-def _differing(old: _State, new: _State, finding_id: str) -> list[str]:
-    found = []
-    for names, part in ((_MEASURED, "localisations"), (_SAID, "findings")):
-        a, b = getattr(old, part).get(finding_id), getattr(new, part).get(finding_id)
-        if a and b:
-            found += [name for name in names if a[name] != b[name]]
-    return found
+def _with_evidence(found: pl.DataFrame, old: _State, new: _State) -> pl.DataFrame:
+    """The rows with what tells why they differ: their exam, sentence, makers and neighbours in both versions."""
+    for state, end in ((old, ""), (new, _NOW)):
+        exams = state.exams.with_columns(has_exam=pl.lit(True))
+        exams = exams.rename({name: name + end for name in exams.columns if name != "exam_id"})
+        sentences = state.sentences.with_columns(pl.lit(True).alias(f"has_sentence{end}"))
+        said = state.said.rename({"said": f"said{end}"})
+        found = (
+            found.join(exams, on="exam_id", how="left", maintain_order="left")
+            .join(sentences, on="sentence_id", how="left", maintain_order="left")
+            .join(said, on="exam_id", how="left", maintain_order="left")
+        )
+    return found.join(_maker_changes(found["exam_id"].unique(), old, new), on="exam_id", how="left")
 
 
-def _reason(old: _State, new: _State, finding_id: str, exam_id: str) -> tuple[str, str]:
-    """(why, in words) a lesion differs."""
-    was, now = old.exams.get(exam_id), new.exams.get(exam_id)
-    if now is None:
-        return "exam removed", f"exam {exam_id} left the cohort"
-    if was is None:
-        return "new exam", f"exam {exam_id} came"
-    if was["image_fingerprint"] != now["image_fingerprint"]:
-        return "images changed", f"the image files of exam {exam_id} are others"
-    if was["status"] != now["status"]:
-        return "exam problem", f"exam {exam_id}: {was['problem'] or 'ok'} -> {now['problem'] or 'ok'}"
-    said_before, said_now = (state.findings.get(finding_id) for state in (old, new))
-    corrected = [row["corrected"] if row else None for row in (said_before, said_now)]
-    if corrected[0] != corrected[1]:
-        return "correction", corrected[1] or f"taken back: {corrected[0]}"
-    if (said_before is None) != (said_now is None):
-        sentence = (said_now or said_before or {})["sentence_id"]
-        if (sentence in old.sentences) != (sentence in new.sentences):
-            return "report changed", f"its sentence {'came' if said_now else 'went'}"
-    for why, told in (("readers", _readers), ("logic", _logic), ("parameters", _parameters)):
-        if detail := _maker_change(old, new, exam_id, told, why):
-            return why, detail
-    if old.by_exam.get(exam_id) != new.by_exam.get(exam_id):
-        return "neighbour", "another finding of the exam changed, and they compete for the same places"
-    return "unknown", "nothing that it was made from differs"
+def _reason() -> tuple[pl.Expr, pl.Expr]:
+    """(why, in words) a lesion differs, of the columns that `_with_evidence` gives."""
+    exam, now = pl.col("exam_id"), lambda name: pl.col(name + _NOW)
+    finding_came = pl.col("outcome").is_null()
+    ok = pl.lit("ok")
+    reasons: list[tuple[pl.Expr, str, pl.Expr]] = [
+        (now("has_exam").is_null(), "exam removed", pl.format("exam {} left the cohort", exam)),
+        (pl.col("has_exam").is_null(), "new exam", pl.format("exam {} came", exam)),
+        (
+            pl.col("image_fingerprint").ne_missing(now("image_fingerprint")),
+            "images changed",
+            pl.format("the image files of exam {} are others", exam),
+        ),
+        (
+            pl.col("status") != now("status"),
+            "exam problem",
+            pl.format("exam {}: {} -> {}", exam, pl.coalesce("problem", ok), pl.coalesce(now("problem"), ok)),
+        ),
+        (
+            pl.col("corrected").ne_missing(now("corrected")),
+            "correction",
+            pl.coalesce(now("corrected"), pl.format("taken back: {}", "corrected")),
+        ),
+        (
+            (finding_came != now("outcome").is_null()) & pl.col("has_sentence").ne_missing(now("has_sentence")),
+            "report changed",
+            pl.when(finding_came).then(pl.lit("its sentence came")).otherwise(pl.lit("its sentence went")),
+        ),
+        *((pl.col(why) != "", why, pl.col(why)) for why in _TOLD),
+        (
+            pl.col("said").ne_missing(now("said")),
+            "neighbour",
+            pl.lit("another finding of the exam changed, and they compete for the same places"),
+        ),
+    ]
+    why, detail = pl.lit("unknown"), pl.lit("nothing that it was made from differs")
+    for holds, name, words in reversed(reasons):
+        why = pl.when(holds).then(pl.lit(name)).otherwise(why)
+        detail = pl.when(holds).then(words).otherwise(detail)
+    return why, detail
 
 
-def _maker_change(
-    old: _State, new: _State, exam_id: str, told: Callable[[str, Mapping[str, Any], Mapping[str, Any]], str], why: str
-) -> str:
-    details = []
-    for table in CURATED:
-        a, b = old.makers.get((table, exam_id)), new.makers.get((table, exam_id))
-        if a and b and a != b and (table == "readings") == (why == "readers"):
-            details.append(told(table, a, b))
-    return "; ".join(detail for detail in details if detail)
+def _maker_changes(exam_ids: pl.Series, old: _State, new: _State) -> pl.DataFrame:
+    """exam_id, and for each of `_TOLD` what changed of it in words, empty where nothing did."""
+    rows: list[dict[str, str]] = []
+    for exam_id in exam_ids if old.makers and new.makers else ():
+        pairs = [(table, old.makers.get((table, exam_id)), new.makers.get((table, exam_id))) for table in CURATED]
+        details = {
+            why: "; ".join(
+                words
+                for table, a, b in pairs
+                if a and b and a != b and (table == "readings") == (why == "readers") and (words := told(table, a, b))
+            )
+            for why, told in _TOLD.items()
+        }
+        rows.append({"exam_id": exam_id, **details})
+    return pl.DataFrame(rows, schema=dict.fromkeys(("exam_id", *_TOLD), pl.String))
 
 
 def _readers(table: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
@@ -220,3 +256,6 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[f"{prefix}{name}"] = value
     return found
+
+
+_TOLD = {"readers": _readers, "logic": _logic, "parameters": _parameters}
