@@ -265,7 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 runner.ablate(ARM_PARTITIONS.get_partition_keys())
                 runner.job("evaluate")
             if options.command in ("evaluate", "study") and not runner.done.failed and runner.job("evaluate"):
-                runner.job("robustness" if options.command == "evaluate" else "study")
+                runner.job("robustness_and_external" if options.command == "evaluate" else "study")
     except _EXPECTED as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

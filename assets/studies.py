@@ -156,7 +156,7 @@ study = dg.define_asset_job(
 )
 
 robust = dg.define_asset_job(
-    "robustness",
+    "robustness_and_external",
     selection=dg.AssetSelection.assets(robustness, external),
     description="The model under worse masks, and on the external set.",
     executor_def=dg.in_process_executor,

@@ -105,6 +105,10 @@ class TestColumnLineage:
 
 
 class TestAutomation:
+    def test_loads_as_a_whole_as_the_ui_does(self, defs: dg.Definitions) -> None:
+        # Jobs and assets that share a name are told only here.
+        defs.get_repository_def().load_all_definitions()
+
     def test_has_jobs_schedules_and_sensors(self, defs: dg.Definitions) -> None:
         repository = defs.get_repository_def()
         assert {"observe", "curate", "publish", "train", "evaluate"} <= set(repository.job_names)

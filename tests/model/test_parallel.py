@@ -15,6 +15,7 @@ from model.config import TrainingSettings
 from model.parallel import World
 from model.train import main
 from model.training import train_stage
+from pipelines.lake import Lake
 
 ROOT = Path(__file__).parents[2]
 
@@ -102,12 +103,10 @@ class TestTwoProcesses:
 
 class TestTrainCommand:
     def write(self, lake, tmp_path):
-        folder = tmp_path / "lake/samples"
-        folder.mkdir(parents=True)
         samples = lake.samples
         for name in ("suv_path", "ct_path", "mask_path"):
             samples = samples.with_columns((pl.lit(f"{lake.home}/") + pl.col(name)).alias(name))
-        samples.write_parquet(folder / "all.parquet")
+        Lake(tmp_path / "lake").write_table("samples", samples)
 
     def test_trains_from_the_lake(self, lake, tmp_path, capsys):
         self.write(lake, tmp_path)
