@@ -100,7 +100,9 @@ def train(home: Home) -> None:
         inputs=InputsConfig(global_crop="whole", field_voxels=(60, 40, 40), slices_around=12, focal_margin_voxels=4),
         max_length=96,
     )
-    settings = TrainingSettings(epochs=3, batch_size=2, learning_rate=3e-3, save_every_steps=1, validation_samples=2)
+    settings = TrainingSettings(
+        epochs=3, batch_size=2, learning_rate=3e-3, save_every_steps=1, validation_samples=2, without_ct="air"
+    )
     lake = Lake(home.lake)
     exams = {row["exam_id"]: row for row in lake.read_table("exams").iter_rows(named=True)}
     rows = [
