@@ -46,7 +46,7 @@ test = 0.2
 anatomy_per_exam = 16
 # Two of the ablation's rows, each for a part of the usual time.
 [evaluation]
-ablation_effort = 0.25
+ablation_effort = 0.15
 """
 _PARAMETERS = {"findings": "consensus", "lesions": "lesions"}
 """Field of an asset's configuration that takes TOML lines."""

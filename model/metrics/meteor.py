@@ -41,6 +41,10 @@ _LEXNAMES = {
 _PART_OF_SPEECH = {"noun": 1, "verb": 2, "adj": 3, "adv": 4}
 
 
+_copies: set[str] = set()
+"""Folders that `_as_nltk_has_it` put among nltk's own."""
+
+
 def find_wordnet(folder: Path | None) -> Path:
     """Folder of WordNet's database files: the given one, nltk's, or Debian's; raises NotComputableError where there is
     none.
@@ -48,7 +52,9 @@ def find_wordnet(folder: Path | None) -> Path:
     if folder is not None:
         candidates = [folder]
     else:
-        candidates = [Path(path) / "corpora" / "wordnet" for path in nltk.data.path] + [_DEBIAN]
+        # A copy made here is no other WordNet: scores before and after its making are of one version.
+        folders = [path for path in nltk.data.path if path not in _copies]
+        candidates = [Path(path) / "corpora" / "wordnet" for path in folders] + [_DEBIAN]
     for candidate in candidates:
         if all((candidate / name).is_file() for name in _NEEDED):
             return candidate
@@ -82,6 +88,7 @@ def _as_nltk_has_it(folder: Path) -> Path:
             shutil.copyfile(path, made / path.name)
         if not (made / "lexnames").exists():
             (made / "lexnames").write_text(_lexnames())
+    _copies.add(root)
     if root not in nltk.data.path:
         nltk.data.path.insert(0, root)
     return made

@@ -30,7 +30,7 @@ class TestTheUi:
         nodes = ask("{ assetNodes { assetKey { path } groupName dependencyKeys { path } } }")["assetNodes"]
         edges = {n["assetKey"]["path"][0]: {d["path"][0] for d in n["dependencyKeys"]} for n in nodes}
         assert edges["lesions"] == {"exams", "findings"}
-        assert edges["scoreboard"] == {"scores"}
+        assert edges["scoreboard"] == {"scores", "comparisons"}
         assert {n["groupName"] for n in nodes} == {
             "exams",
             "reports",
@@ -46,5 +46,6 @@ class TestTheUi:
             "{ repositoriesOrError { ... on RepositoryConnection { nodes { schedules { name } sensors { name } } } } }",
         )
         (repository,) = data["repositoriesOrError"]["nodes"]
-        assert {s["name"] for s in repository["schedules"]} == {"nightly_recuration", "weekly_observation"}
+        schedules = {"nightly_recuration", "weekly_observation", "daily_freshness"}
+        assert {s["name"] for s in repository["schedules"]} == schedules
         assert {s["name"] for s in repository["sensors"]} == {"cohort_sensor", "changed_shards"}

@@ -31,3 +31,7 @@ class TestFindWordnet:
     def test_folder_without_it_says_what_to_do(self, tmp_path: Path) -> None:
         with pytest.raises(NotComputableError, match="install Debian's wordnet-base"):
             find_wordnet(tmp_path)
+
+    def test_finds_the_same_before_and_after_a_score(self, wordnet: Path) -> None:
+        meteor_score("the car", "the auto", wordnet)
+        assert find_wordnet(None) == wordnet
