@@ -21,7 +21,7 @@ export DAGSTER_HOME := $(CURDIR)
 export PETAR_COHORT := $(abspath $(or $(COHORT),$(PETAR_COHORT),$(HOME_DIR)/phantom))
 export PYTHONWARNINGS ?= ignore
 
-.PHONY: help env demo curate rerun accept gallery evaluate ablate study export ui query vllm vllm-stop test test-vllm lint bench soak lock clean
+.PHONY: help env demo curate rerun accept gallery evaluate ablate study export ui query vllm vllm-stop test test-walk test-vllm lint bench soak lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -82,8 +82,11 @@ vllm-stop: $(READY) ## stops that server
 	$(BIN)/python -m pipelines.reports.vllm_server stop
 
 # One thread a worker: two workers already use both cores.
-test: $(READY) ## all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
+test: $(READY) ## all tests but those of the two targets below
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not walk"
+
+test-walk: $(READY) ## a day of a curation in the UI, in a real browser: sensor, a new exam, another threshold, the diff
+	$(BIN)/python -m pytest -q -m walk
 
 test-vllm: vllm ## the tests that ask a real vLLM server
 	status=0; PETAR_VLLM_URL=http://127.0.0.1:8000 $(BIN)/python -m pytest -q -m vllm || status=$$?; \

@@ -61,7 +61,7 @@ def _open_ui(home: Path, **variables: str) -> Iterator[Ask]:
         "PYTHONWARNINGS": "ignore",
         **variables,
     }
-    (home / "dagster").mkdir(parents=True)
+    (home / "dagster").mkdir(parents=True, exist_ok=True)
     with (home / "ui.log").open("w") as log:
         # As in a shell script: without the default handling of INT the servers below would outlive their parent.
         process = subprocess.Popen(
