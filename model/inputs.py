@@ -2,6 +2,7 @@
 sample.
 """
 
+import resource
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +28,11 @@ from pipelines.imaging.volume import Volume, load_nifti, resample_to
 NEEDED_COLUMNS = ("sample_id", "exam_id", "question", "target", "suv_path", "ct_path", "mask_path", "mask_label")
 LABEL_IGNORED = -100
 
-_OPEN_EXAMS = 320
-"""Memory-mapped at a time; each holds two files open, of the usual 1,024."""
+
+def _open_exams() -> int:
+    """How many exams may be memory-mapped at a time: each holds two files open, of those that the process may have."""
+    return max(16, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 300) // 2)
+
 
 T = TypeVar("T")
 
@@ -64,6 +68,25 @@ class _Cache(Generic[T]):
             _, old = self._values.popitem(last=False)
             self._used -= self._size(old)
         return value
+
+
+@dataclass(frozen=True)
+class _PackedBox:
+    """A `MaskBox` with a bit a voxel: all organs of hundreds of exams, which a stage asks for in any order, fit in the
+    cache.
+    """
+
+    bits: NDArray[np.uint8]
+    shape: tuple[int, ...]
+    origin: tuple[int, ...]
+
+    @classmethod
+    def of(cls, selected: NDArray[np.bool_], origin: tuple[int, ...]) -> "_PackedBox":
+        return cls(np.packbits(selected), selected.shape, origin)
+
+    def unpacked(self) -> MaskBox:
+        array = np.unpackbits(self.bits, count=int(np.prod(self.shape))).reshape(self.shape)
+        return MaskBox(array, self.origin)  # type: ignore[arg-type]  # three axes
 
 
 @dataclass(frozen=True)
@@ -117,11 +140,11 @@ class LesionImages:
 
     def __init__(self, home: Path, config: ModelConfig, cache_mb: int = 512) -> None:
         self.home, self.config = Path(home), config
-        self._exams: _Cache[ExamImages] = _Cache(_OPEN_EXAMS, lambda _: 1)
+        self._exams: _Cache[ExamImages] = _Cache(_open_exams(), lambda _: 1)
         self._globals: _Cache[NDArray[np.float32]] = _Cache(cache_mb << 20, lambda a: a.nbytes)
         self._masks: _Cache[MaskBox] = _Cache(128 << 20, lambda m: m.array.nbytes + 200)
-        self._label_maps: _Cache[dict[int, MaskBox]] = _Cache(
-            256 << 20, lambda d: sum(m.array.nbytes for m in d.values()) + 200
+        self._label_maps: _Cache[dict[int, _PackedBox]] = _Cache(
+            256 << 20, lambda d: sum(m.bits.nbytes + 200 for m in d.values())
         )
         self._pet_window = unit_window(*config.inputs.pet_window_suv)
         self._ct_window = unit_window(*config.inputs.ct_window_hu)
@@ -162,10 +185,10 @@ class LesionImages:
             raise SampleError(
                 f"expected label {label} in {row['mask_path']}, it has {sorted(labels)}: make the anatomy samples again"
             )
-        return labels[label]
+        return labels[label].unpacked()
 
     @staticmethod
-    def _labels(path: Path, reference: Volume) -> dict[int, MaskBox]:
+    def _labels(path: Path, reference: Volume) -> dict[int, "_PackedBox"]:
         label_map = load_nifti(path)
         if not label_map.same_grid(reference):
             label_map = resample_to(label_map, reference, order=0)
@@ -173,7 +196,7 @@ class LesionImages:
         array = array if array.dtype.kind in "iu" else np.round(array).astype(np.int32)
         boxes = ndimage.find_objects(array)
         return {
-            value: MaskBox((array[box] == value).astype(np.uint8), tuple(s.start for s in box))  # type: ignore[arg-type]
+            value: _PackedBox.of(array[box] == value, tuple(s.start for s in box))
             for value, box in enumerate(boxes, 1)
             if box is not None
         }

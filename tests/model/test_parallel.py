@@ -20,7 +20,7 @@ from pipelines.lake import Lake
 ROOT = Path(__file__).parents[2]
 
 SCRIPT = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 import polars as pl
 import torch
@@ -31,10 +31,15 @@ torch.set_num_threads(1)
 told = json.loads(sys.argv[1])
 samples = pl.read_parquet(told["samples"])
 parts = [samples.filter(pl.col("split") == s) for s in ("train", "val")]
+
+def killed(entry):
+    if entry["step"] == told["dies_after"]:
+        os._exit(9)
+
 with joined("cpu") as device:
     train_stage(
         "findings_full", *parts, ModelConfig.from_dict(told["config"]), TrainingSettings.from_dict(told["settings"]),
-        Path(told["home"]), Path(told["out"]), device=device,
+        Path(told["home"]), Path(told["out"]), on_step=killed, device=device,
     )
 """
 
@@ -62,12 +67,12 @@ class TestTwoProcesses:
         epochs=2, batch_size=4, learning_rate=3e-3, validation_samples=3, without_ct="air", save_every_steps=2
     )
 
-    def start(self, lake, micro, settings, tmp_path):
+    def start(self, lake, micro, settings, tmp_path, dies_after=None):
         lake.samples.write_parquet(tmp_path / "samples.parquet")
         told = json.dumps(
             {
                 "samples": str(tmp_path / "samples.parquet"), "config": micro.to_dict(), "settings": settings.to_dict(),
-                "home": str(lake.home), "out": str(tmp_path / "two"),
+                "home": str(lake.home), "out": str(tmp_path / "two"), "dies_after": dies_after,
             }
         )  # fmt: skip
         shared = {
@@ -86,7 +91,7 @@ class TestTwoProcesses:
         ]
         for process in processes:
             _, errors = process.communicate(timeout=240)
-            assert process.returncode == 0, errors.decode()
+            assert (process.returncode == 0) == (dies_after is None), errors.decode()
         return [json.loads(line) for line in (tmp_path / "two/log.jsonl").read_text().splitlines()]
 
     @pytest.mark.parametrize("sharding", ["none", "full"])
@@ -99,6 +104,16 @@ class TestTwoProcesses:
         one, two = (read_tensors(tmp_path / name / "checkpoint/model.safetensors") for name in ("alone", "two"))
         assert all(torch.allclose(one[n], two[n], atol=1e-3) for n in one)
         assert set(one) == set(two)
+
+    @pytest.mark.parametrize("sharding", ["none", "full"])
+    def test_go_on_after_a_kill(self, lake, micro, tmp_path, sharding):
+        settings = replace(self.SETTINGS, sharding=sharding)
+        whole = train_stage("findings_full", lake.train, lake.val, micro, settings, lake.home, tmp_path / "alone")
+        # States are saved after steps 2 and 4 of 6.
+        self.start(lake, micro, settings, tmp_path, dies_after=5)
+        again = self.start(lake, micro, settings, tmp_path)
+        assert json.loads((tmp_path / "two/result.json").read_text())["resumed_from_step"] == 4
+        assert [e["loss"] for e in again] == pytest.approx([e["loss"] for e in whole.curve], rel=1e-3)
 
 
 class TestTrainCommand:
