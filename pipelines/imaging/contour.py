@@ -164,8 +164,8 @@ def _in_box(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: Contour
     inside = others - np.array(corner) if len(others) else np.empty((0, 3), dtype=np.int64)
     inside = inside[((inside >= 0) & (inside < np.array(values.shape))).all(axis=1)]
     inside = inside[(inside != np.array(at)).any(axis=1)]
-    in_conglomerate = _in_conglomerate(peak, others, suv.spacing_mm, settings)
-    gradual_level = settings.conglomerate_level if in_conglomerate else settings.gradual_level
+    chained = in_conglomerate(peak, others, suv.spacing_mm, settings)
+    gradual_level = settings.conglomerate_level if chained else settings.gradual_level
     # No threshold can lie below `lowest`; a higher floor that the surroundings suggest is tried first, as it is faster.
     seen = min(settings.plateau_cap_suv, (settings.plateau_cap_suv * settings.plateau * top) ** 0.5)
     lowest = 0.99 * gradual_level * seen
@@ -177,7 +177,7 @@ def _in_box(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: Contour
         touching = len(inside) > 0 and _cut_part(first, basin.foreign) > settings.touching_part
         level = settings.touching_level if touching else settings.sharp_level
         width_mm = settings.touching_width_mm if touching else settings.edge_width_mm
-        if in_conglomerate:
+        if chained:
             width_mm = settings.conglomerate_width_mm
         threshold, background, plateau, iterations = _edge_threshold(
             values,
@@ -205,7 +205,7 @@ def _in_box(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: Contour
     mask = basin.hold_suv >= max(threshold, retreat)
     stop = StopReason.CONVERGED
     threshold = max(threshold, retreat)
-    if background != NOTHING_AROUND and not in_conglomerate and mask.any():
+    if background != NOTHING_AROUND and not chained and mask.any():
         mask = cut_by_sides(
             values,
             mask,
@@ -227,7 +227,7 @@ def _in_box(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: Contour
     elif (
         background == NOTHING_AROUND
         # Hemmed in by lesions that were reported, it is one of them and no shoulder of something else.
-        or (_cut_part(mask, basin.foreign) > settings.most_cut and not in_conglomerate)
+        or (_cut_part(mask, basin.foreign) > settings.most_cut and not chained)
         or _hangs_on_an_organ(values, mask, at, np.array(suv.spacing_mm), settings)
     ):
         stop = StopReason.LEAK
@@ -237,10 +237,11 @@ def _in_box(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: Contour
     return Contour(mask, corner, float(threshold), seen, int(iterations), stop, "basin")
 
 
-def _in_conglomerate(
+def in_conglomerate(
     peak: Ijk, others: NDArray[np.int64], spacing_mm: tuple[float, float, float], settings: ContourSettings
 ) -> bool:
-    """Whether a peak belongs to a chain of enough reported lesions, each near the next."""
+    """Whether a peak belongs to a chain of enough reported lesions, each near the next (also beyond the box that is
+    contoured in)."""
     found = np.array([peak], dtype=float) * spacing_mm
     rest = np.asarray(others, dtype=float).reshape(-1, 3) * spacing_mm
     while len(found) < settings.conglomerate_least and len(rest):

@@ -14,14 +14,16 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import InvalidDicomError
 
+from pipelines.imaging import frames
+from pipelines.imaging.frames import frame_headers, is_enhanced
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume
 from pipelines.outcomes import ExamProblem
 
-LOGIC_VERSION = "dicom-2"
+LOGIC_VERSION = f"dicom-3 {frames.LOGIC_VERSION}"
 
 SPACING_TOLERANCE_MM = 0.15
 """Slices of real series jitter by up to 0.08 mm: positions are rounded when they are written."""
@@ -32,6 +34,11 @@ TILT_TOLERANCE_MM = 1.0
 """In-plane drift from the first to the last slice beyond rounding: more is a tilted gantry."""
 FEWEST_SLICES = 4
 """Scouts and single pictures have fewer."""
+WHOLE_BODY_PART = 0.6
+"""A series shorter than this part of the longest one shows a part of the body, however many slices it has."""
+BED_PART, BED_OVERLAP = 0.67, 0.25
+"""Series of at least this part of the chosen one's length that overlap it by at most this part of their own are bed
+positions of one scan."""
 
 NOT_DICOM_SUFFIXES = (
     ".nii",
@@ -52,18 +59,42 @@ NOT_DICOM_SUFFIXES = (
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """One DICOM series: its UID, modality and the header of each file (pixels not read)."""
+    """One DICOM series: its UID, modality and the header of each slice (pixels not read).
+
+    A file is a slice, but for enhanced multi-frame PET and CT: there each frame is one, with the path of its file.
+    """
 
     uid: str
     modality: str
     description: str
-    datasets: tuple[FileDataset, ...]
+    datasets: tuple[Dataset, ...]
     paths: tuple[Path, ...]
+    frames: tuple[int | None, ...]
+    """Number of the frame in its file, from 0; null where the file is one slice."""
 
     @property
     def name(self) -> str:
         """How a message names the series."""
-        return f"{self.description or 'without description'} ({len(self.paths)} files)"
+        many = any(frame is not None for frame in self.frames)
+        return f"{self.description or 'without description'} ({len(self.paths)} {'frames' if many else 'files'})"
+
+    @property
+    def extent_mm(self) -> tuple[float, float] | None:
+        """Lowest and highest position of a slice along the patient's axis; None where that is not stated."""
+        try:
+            orientation = np.array(_values(self.datasets[0], "ImageOrientationPatient"), dtype=np.float64)
+            positions = np.array([_values(d, "ImagePositionPatient") for d in self.datasets], dtype=np.float64)
+            normal = np.cross(orientation[:3], orientation[3:])
+            # Feet to head whichever way the slices are stored, so that two series can be compared.
+            along = positions @ normal * np.sign(normal[np.abs(normal).argmax()])
+        except (TypeError, ValueError):
+            return None
+        return float(along.min()), float(along.max())
+
+    @property
+    def length_mm(self) -> float:
+        """Distance of the outermost slices; 0 where it is not stated."""
+        return self.extent_mm[1] - self.extent_mm[0] if self.extent_mm else 0.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +111,7 @@ def find_series(folder: Path, damaged: list[tuple[Path, str]] | None = None) -> 
     A file that begins as DICOM but cannot be read goes to `damaged` with what is wrong; without that list it raises
     ExamError(UNREADABLE).
     """
-    found: dict[str, list[tuple[Path, FileDataset]]] = defaultdict(list)
+    found: dict[str, list[tuple[Path, int | None, Dataset]]] = defaultdict(list)
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         hidden = path.name.startswith(".") or path.name.upper() == "DICOMDIR"
         if hidden or path.suffix.lower() in NOT_DICOM_SUFFIXES:
@@ -93,31 +124,42 @@ def find_series(folder: Path, damaged: list[tuple[Path, str]] | None = None) -> 
             damaged.append((path, error.message))
             continue
         if dataset is not None:
-            found[str(dataset.get("SeriesInstanceUID", ""))].append((path, dataset))
+            found[str(dataset.get("SeriesInstanceUID", ""))] += _slices_of(path, dataset)
     series = []
     for uid, files in sorted(found.items()):
-        first = files[0][1]
+        first = files[0][2]
         series.append(
             Series(
                 uid=uid,
                 modality=str(first.get("Modality", "")).upper(),
                 description=str(first.get("SeriesDescription", "") or ""),
-                datasets=tuple(d for _, d in files),
-                paths=tuple(p for p, _ in files),
+                datasets=tuple(d for _, _, d in files),
+                paths=tuple(p for p, _, _ in files),
+                frames=tuple(n for _, n, _ in files),
             )
         )
     return series
+
+
+def _slices_of(path: Path, dataset: FileDataset) -> list[tuple[Path, int | None, Dataset]]:
+    """(path, frame, header) of each slice of a file."""
+    if str(dataset.get("Modality", "")).upper() in ("PT", "CT") and is_enhanced(dataset):
+        return [(path, n, header) for n, header in enumerate(frame_headers(dataset))]
+    return [(path, None, dataset)]
 
 
 def _header(path: Path, folder: Path) -> FileDataset | None:
     """The attributes of a DICOM file, or None where it is another kind of file."""
     try:
         with path.open("rb") as handle:
-            is_part_10 = handle.read(132)[128:] == b"DICM"
+            start = handle.read(132)
     except OSError as error:
         raise ExamError(
             ExamProblem.UNREADABLE, f"{path.relative_to(folder)} cannot be opened ({error}): copy it again"
         ) from error
+    if not start:
+        raise ExamError(ExamProblem.UNREADABLE, f"{path.relative_to(folder)} is empty (0 bytes): copy it again")
+    is_part_10 = start[128:] == b"DICM"
     try:
         dataset = pydicom.dcmread(path, stop_before_pixels=True, force=not is_part_10)
         known = dataset.get("SOPClassUID") is not None and dataset.get("SeriesInstanceUID") is not None
@@ -141,10 +183,10 @@ def _header(path: Path, folder: Path) -> FileDataset | None:
 
 
 def pick_pet(series: Iterable[Series]) -> SeriesChoice:
-    """The PET series to measure: attenuation-corrected, not a projection, most slices; the others are named with the
-    reason.
+    """The PET series to measure: attenuation-corrected, no projection, of one moment, whole body, most slices; the
+    others are named with the reason.
 
-    Raises ExamError(NO_PET) where there is none.
+    Raises ExamError(NO_PET) where there is none, BAD_GEOMETRY where the body lies in several series.
     """
     everything = list(series)
     pets = [s for s in everything if s.modality == "PT"]
@@ -155,12 +197,28 @@ def pick_pet(series: Iterable[Series]) -> SeriesChoice:
             f"expected a PET series (Modality PT), found {', '.join(kinds) or 'no DICOM file'}: add the PET",
         )
     faults = {id(s): _pet_fault(s) for s in pets}
-    ordered = sorted(pets, key=lambda s: (faults[id(s)] is not None, _is_derived(s), -len(s.paths), s.uid))
+    longest = max((s.length_mm for s in pets if faults[id(s)] is None and not _is_derived(s)), default=0.0)
+
+    def rank(s: Series) -> tuple[Any, ...]:
+        part = s.length_mm < WHOLE_BODY_PART * longest
+        return faults[id(s)] is not None, _is_derived(s), _is_dynamic(s.datasets[0]), part, -len(s.paths), s.uid
+
+    ordered = sorted(pets, key=rank)
     chosen = ordered[0]
-    if (fault := faults[id(chosen)]) is not None and len(pets) > 1 and fault != "not attenuation-corrected":
+    fault = faults[id(chosen)]
+    # That an only series is not corrected, or has few slices, is told where it is read.
+    if fault is not None and fault != _NOT_CORRECTED and (len(pets) > 1 or fault == _PROJECTION):
         raise ExamError(
             ExamProblem.NO_PET,
             f"none of {len(pets)} PET series can be measured ({chosen.name}: {fault}): add the original series",
+        )
+    beds = [s for s in ordered if rank(s)[:3] == rank(chosen)[:3] and _continues(s, chosen)]
+    if beds:
+        raise ExamError(
+            ExamProblem.BAD_GEOMETRY,
+            f"expected the body in one PET series, got {', '.join(s.name for s in (chosen, *beds))} that continue one"
+            " another (bed positions), so the slices of a report cannot be told: join them into one series, or leave"
+            " the one that the report counts",
         )
     aside = [f"{s.name}: {faults[id(s)] or _lesser(s, chosen)}" for s in ordered[1:]]
     reason = f"picked {chosen.name} of {len(pets)} PET series; set aside {'; '.join(aside)}" if aside else ""
@@ -170,9 +228,26 @@ def pick_pet(series: Iterable[Series]) -> SeriesChoice:
 def _lesser(series: Series, chosen: Series) -> str:
     if _is_derived(series) and not _is_derived(chosen):
         return "derived from another"
+    if _is_dynamic(series.datasets[0]) and not _is_dynamic(chosen.datasets[0]):
+        return "dynamic or gated"
+    if series.length_mm < WHOLE_BODY_PART * chosen.length_mm and len(series.paths) >= len(chosen.paths):
+        return "a part of the body"
     if len(series.paths) < len(chosen.paths):
         return "fewer slices"
     return "the same number of slices, later UID"
+
+
+def _continues(series: Series, chosen: Series) -> bool:
+    """Whether a series is another bed position of the chosen one's scan: of its frame, of like length, beside it."""
+    a, b = series.extent_mm, chosen.extent_mm
+    if series is chosen or a is None or b is None or frame_of(series) != frame_of(chosen):
+        return False
+    overlap = min(a[1], b[1]) - max(a[0], b[0])
+    return series.length_mm >= BED_PART * chosen.length_mm and overlap <= BED_OVERLAP * series.length_mm
+
+
+_PROJECTION = "a projection"
+_NOT_CORRECTED = "not attenuation-corrected"
 
 
 def _pet_fault(series: Series) -> str | None:
@@ -182,16 +257,16 @@ def _pet_fault(series: Series) -> str | None:
     series_type = {str(v).upper() for v in _values(first, "SeriesType")}
     description = f" {series.description.lower().replace('_', ' ').replace('-', ' ')} "
     if "REPROJECTION" in series_type or {"MIP", "PROJECTION IMAGE"} & image_type or " mip " in description:
-        return "a projection"
+        return _PROJECTION
     if len(series.paths) < FEWEST_SLICES and int(first.get("NumberOfFrames", 1) or 1) < FEWEST_SLICES:
         return "too few slices"
     corrected = {str(v).upper() for v in _values(first, "CorrectedImage")}
     if corrected and "ATTN" not in corrected:
-        return "not attenuation-corrected"
+        return _NOT_CORRECTED
     if not corrected and any(
         word in description for word in (" nac ", " no ac ", " non ac ", " uncorrected ", " wo ac ")
     ):
-        return "not attenuation-corrected"
+        return _NOT_CORRECTED
     return None
 
 
@@ -209,7 +284,7 @@ def _values(dataset: Any, keyword: str) -> Sequence[Any]:
 
 
 def pick_ct(series: Iterable[Series], pet: Series | None) -> SeriesChoice:
-    """The CT series that belongs to the PET: of its frame of reference, most slices.
+    """The CT series that belongs to the PET: of its frame of reference, covering most of it, most slices.
 
     Raises ExamError(NO_PET) where there is no CT at all (its message says so), BAD_GEOMETRY where none shares the
     PET's frame.
@@ -225,9 +300,21 @@ def pick_ct(series: Iterable[Series], pet: Series | None) -> SeriesChoice:
             f"CT left out: its frame of reference (0020,0052) is not the PET's ({cts[0].name}): register it to the PET"
             " or give the CT of the same scan",
         )
-    ordered = sorted(fitting, key=lambda s: (_is_derived(s), -len(s.paths), s.uid))
+    ordered = sorted(fitting, key=lambda s: (_is_derived(s), -_covered_part(s, pet), -len(s.paths), s.uid))
     reason = f"picked CT {ordered[0].name} of {len(cts)}" if len(cts) > 1 else ""
     return SeriesChoice(ordered[0], reason)
+
+
+def _covered_part(ct: Series, pet: Series | None) -> float:
+    """The part of the PET's length that a CT covers, in twentieths: a few mm at the ends tell nobody apart. Without a
+    PET, the CT's length in m."""
+    mine, whole = ct.extent_mm, pet.extent_mm if pet else None
+    if mine is None:
+        return 0.0
+    if whole is None or whole[1] <= whole[0]:
+        return round(ct.length_mm / 1000.0, 1)
+    part = max(0.0, min(mine[1], whole[1]) - max(mine[0], whole[0])) / (whole[1] - whole[0])
+    return min(0.95, round(20.0 * part) / 20.0)
 
 
 def frame_of(series: Series) -> str:
@@ -244,8 +331,10 @@ class Stack:
     """The slices of one series in order of position, and the affine (to RAS mm) of the array that they make:
     (column, row, slice)."""
 
-    datasets: tuple[FileDataset, ...]
+    datasets: tuple[Dataset, ...]
     paths: tuple[Path, ...]
+    frames: tuple[int | None, ...]
+    """Number of the frame in its file, from 0; null where the file is one slice."""
     affine: NDArray[np.float64]
     note: str
 
@@ -256,11 +345,12 @@ def stack_of(series: Series) -> Stack:
     Raises ExamError(BAD_GEOMETRY): missing slices, several positions twice (two series or time frames mixed), tilt,
     uneven spacing, several matrix sizes or orientations; MISSING_TAG where a position is not stated.
     """
-    datasets, paths, dropped = _without_copies(series)
+    datasets, paths, numbers, dropped = _without_copies(series)
     if len(datasets) == 1 and int(datasets[0].get("NumberOfFrames", 1) or 1) > 1:
         raise ExamError(
             ExamProblem.UNREADABLE,
-            f"series {series.name} is an enhanced multi-frame object: export it as single-frame DICOM or as NIfTI",
+            f"series {series.name} is a multi-frame object that says nothing of its frames: export it as single-frame"
+            " DICOM or as NIfTI",
         )
     for keyword, tag in (
         ("ImagePositionPatient", "0020,0032"),
@@ -284,11 +374,11 @@ def stack_of(series: Series) -> Stack:
             ExamProblem.BAD_GEOMETRY,
             f"series {series.name} holds {len(patients)} PatientID (0010,0020): two series are mixed, separate them",
         )
-    frames = {str(d.get("FrameOfReferenceUID", "") or "") for d in datasets}
-    if len(frames) > 1:
+    references = {str(d.get("FrameOfReferenceUID", "") or "") for d in datasets}
+    if len(references) > 1:
         raise ExamError(
             ExamProblem.BAD_GEOMETRY,
-            f"series {series.name} has {len(frames)} frames of reference: two series are mixed, separate them",
+            f"series {series.name} has {len(references)} frames of reference: two series are mixed, separate them",
         )
     orientation = np.array([_values(d, "ImageOrientationPatient") for d in datasets], dtype=np.float64)
     spacing = np.array([_values(d, "PixelSpacing") for d in datasets], dtype=np.float64)
@@ -313,22 +403,26 @@ def stack_of(series: Series) -> Stack:
     lps[:3, 3] = positions[0]
     note = f"{dropped} files were copies of others" if dropped else ""
     return Stack(
-        tuple(datasets[i] for i in order), tuple(paths[i] for i in order), np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps, note
+        tuple(datasets[i] for i in order),
+        tuple(paths[i] for i in order),
+        tuple(numbers[i] for i in order),
+        np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps,
+        note,
     )
 
 
-def _without_copies(series: Series) -> tuple[list[FileDataset], list[Path], int]:
-    """The files without those that hold an instance already seen."""
-    seen: dict[str, None] = {}
-    datasets, paths = [], []
-    for dataset, path in zip(series.datasets, series.paths):
-        uid = str(dataset.get("SOPInstanceUID", "") or path)
-        if uid in seen:
-            continue
-        seen[uid] = None
-        datasets.append(dataset)
-        paths.append(path)
-    return datasets, paths, len(series.paths) - len(paths)
+def _without_copies(series: Series) -> tuple[list[Dataset], list[Path], list[int | None], int]:
+    """Headers, paths and frames without those of an instance already seen, and how many those were."""
+    seen: dict[str, int] = {}
+    for n, (dataset, path) in enumerate(zip(series.datasets, series.paths)):
+        seen.setdefault(str(dataset.get("SOPInstanceUID", "") or path), n)
+    kept = list(seen.values())
+    return (
+        [series.datasets[n] for n in kept],
+        [series.paths[n] for n in kept],
+        [series.frames[n] for n in kept],
+        len(series.paths) - len(kept),
+    )
 
 
 def _slice_step(
@@ -398,8 +492,14 @@ def read_stack(
     first = stack.datasets[0]
     rows, columns = int(first.Rows), int(first.Columns)
     array = np.empty((columns, rows, len(stack.paths)), dtype=dtype, order="F")
-    for n, path in enumerate(stack.paths):
-        pixels = stored_pixels(path)
+    many: dict[Path, NDArray[Any]] = {}
+    for n, (path, frame) in enumerate(zip(stack.paths, stack.frames)):
+        if frame is None:
+            pixels = stored_pixels(path)
+        else:
+            if path not in many:
+                many[path] = _stored_frames(path)
+            pixels = many[path][frame]
         if pixels.shape != (rows, columns):
             raise ExamError(
                 ExamProblem.UNREADABLE,
@@ -410,6 +510,16 @@ def read_stack(
             values = values + offsets[n]
         array[:, :, n] = (np.rint(values) if np.issubdtype(dtype, np.integer) else values).T
     return Volume(array, stack.affine).canonical()
+
+
+def _stored_frames(path: Path) -> NDArray[Any]:
+    """Stored values (frame, rows, columns) of a multi-frame file, before any rescaling."""
+    try:
+        return np.asarray(pydicom.dcmread(path).pixel_array)
+    except Exception as error:
+        raise ExamError(
+            ExamProblem.UNREADABLE, f"the pixels of {path.name} cannot be read ({error}): copy the file again"
+        ) from error
 
 
 def stored_pixels(path: Path) -> NDArray[Any]:

@@ -24,7 +24,7 @@ from pipelines.privacy.header import header_identifiers, scrub_message
 
 __all__ = ["Exam", "ExamError", "ExamFacts", "ExamSettings", "LOGIC_VERSION", "read_exam"]
 
-LOGIC_VERSION = f"exam-3 {VOLUME_VERSION} {dicom.LOGIC_VERSION} {suv.LOGIC_VERSION}"
+LOGIC_VERSION = f"exam-4 {VOLUME_VERSION} {dicom.LOGIC_VERSION} {suv.LOGIC_VERSION}"
 
 SUV_NAMES = ("suv", "pet")
 CT_NAMES = ("ctres", "ct")
@@ -32,6 +32,8 @@ EXPERT_NAMES = ("seg",)
 AIR_HU = -1024
 LOWEST_SUV = -0.5
 """Reconstruction and resampling undershoot a little below zero; further down an image is not SUV."""
+SMALLEST_VOXEL_MM, LARGEST_VOXEL_MM = 0.2, 30.0
+"""Outside of these no PET is in mm: the file counts in metres or micrometres."""
 SAMPLES_AN_AXIS = 64
 ACTIVITY_ABOVE = 60.0
 """Median of the positive voxels from which an image can only be activity: no body averages an SUV of 60."""
@@ -150,6 +152,7 @@ def _read_exam(folder: Path, exam_id: str, settings: ExamSettings, seen: list[Se
     else:
         _refuse_damaged_pet(series, damaged)
         volume, partial, pet, note = _read_dicom_pet(series, settings)
+    _check_spacing(volume)
     values_note = _check_values(volume.array)
     ct, ct_slices, ct_message = _read_ct(folder, series, pet, volume)
     facts = replace(
@@ -254,6 +257,17 @@ def _read_dicom_pet(series: list[Series], settings: ExamSettings) -> tuple[Volum
         uptake_s=scale.uptake_s,
     )
     return volume, facts, pet, "; ".join(n for n in (choice.reason, stack.note) if n)
+
+
+def _check_spacing(volume: Volume) -> None:
+    """Raises ExamError(BAD_GEOMETRY) for voxels that can only be in another unit than mm."""
+    spacing = volume.spacing_mm
+    if not (min(spacing) >= SMALLEST_VOXEL_MM and max(spacing) <= LARGEST_VOXEL_MM):
+        raise ExamError(
+            ExamProblem.BAD_GEOMETRY,
+            f"expected voxels of {SMALLEST_VOXEL_MM:g} to {LARGEST_VOXEL_MM:g} mm, got"
+            f" {' x '.join(f'{s:.4g}' for s in spacing)}: convert the PET again, in mm",
+        )
 
 
 def _check_values(array: NDArray[np.float32]) -> str:

@@ -18,7 +18,11 @@ from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti, resample_to
 from pipelines.outcomes import ExamProblem
 
-LOGIC_VERSION = "expert-1"
+LOGIC_VERSION = "expert-2"
+
+
+SAME_PLANE = 0.1
+"""Part of a slice by which the contours of one plane may lie apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,8 @@ def _from_nifti(path: Path, reference: Volume) -> list[ExpertMask]:
     whole = Volume(np.rint(labels.array).astype(np.int32), labels.affine)
     placed = resample_to(whole, reference, order=0).array
     values = [int(v) for v in np.unique(whole.array) if v > 0]
+    if not values:
+        return [ExpertMask("no label", "nifti", np.zeros(reference.shape, dtype=bool))]
     return [ExpertMask(f"label {v}", "nifti", placed == v) for v in values]
 
 
@@ -67,6 +73,9 @@ def _from_seg(path: Path, reference: Volume) -> list[ExpertMask]:
             int(s.SegmentNumber): str(s.get("SegmentLabel", "") or s.SegmentNumber) for s in dataset.SegmentSequence
         }
         shared = dataset.SharedFunctionalGroupsSequence[0]
+        # Of probabilities, what is inside more likely than not.
+        fractional = str(dataset.get("SegmentationType", "")).upper() == "FRACTIONAL"
+        least = 0.5 * float(dataset.get("MaximumFractionalValue", 255)) if fractional else 1
         by_segment: dict[int, list[tuple[NDArray[np.float64], NDArray[Any]]]] = defaultdict(list)
         orientation = None
         for frame, groups in zip(frames, dataset.PerFrameFunctionalGroupsSequence):
@@ -76,12 +85,13 @@ def _from_seg(path: Path, reference: Volume) -> list[ExpertMask]:
             orientation = np.array(turned.PlaneOrientationSequence[0].ImageOrientationPatient, dtype=float)
             ident = groups if "SegmentIdentificationSequence" in groups else shared
             by_segment[int(ident.SegmentIdentificationSequence[0].ReferencedSegmentNumber)].append(
-                (position, frame > 0)
+                (position, frame >= least)
             )
         measures = shared if "PixelMeasuresSequence" in shared else dataset.PerFrameFunctionalGroupsSequence[0]
         pixel = measures.PixelMeasuresSequence[0]
         spacing = np.array(pixel.PixelSpacing, dtype=float)
-        thickness = float(pixel.get("SpacingBetweenSlices", 0) or pixel.SliceThickness)
+        stated = float(pixel.get("SpacingBetweenSlices", 0) or 0)
+        thickness = stated or float(pixel.get("SliceThickness", 0) or 0)
     except ExamError:
         raise
     except Exception as error:
@@ -89,9 +99,14 @@ def _from_seg(path: Path, reference: Volume) -> list[ExpertMask]:
             ExamProblem.UNREADABLE, f"{path.name} is no readable DICOM SEG ({error}): export it again"
         ) from error
     assert orientation is not None
+    nothing = np.zeros(reference.shape, dtype=bool)
     return [
-        ExpertMask(names.get(n, str(n)), "seg", _stacked(slices, orientation, spacing, thickness, reference))
-        for n, slices in sorted(by_segment.items())
+        ExpertMask(
+            names.get(n, str(n)),
+            "seg",
+            _stacked(by_segment[n], orientation, spacing, thickness, reference) if n in by_segment else nothing,
+        )
+        for n in sorted({*names, *by_segment})
     ]
 
 
@@ -106,6 +121,11 @@ def _stacked(
     row, column = orientation[:3], orientation[3:]
     normal = np.cross(row, column)
     along = np.array([p @ normal for p, _ in slices])
+    gaps = np.diff(np.unique(np.round(along, 2)))
+    if len(gaps) and (thickness <= 0 or np.abs(gaps / thickness - np.round(gaps / thickness)).max() > 0.05):
+        thickness = float(gaps.min())  # Slices may be thicker than their distance, or thinner.
+    elif thickness <= 0:
+        thickness = reference.spacing_mm[2]
     index = np.rint((along - along.min()) / thickness).astype(int)
     rows, columns = slices[0][1].shape
     array = np.zeros((columns, rows, index.max() + 1), dtype=np.uint8)
@@ -131,7 +151,7 @@ def _from_rtstruct(series: Series, reference: Volume) -> list[ExpertMask]:
             raise ExamError(
                 ExamProblem.UNREADABLE, f"{path.name} is no readable RTSTRUCT ({error}): export it again"
             ) from error
-        masks += [ExpertMask(name, "rtstruct", _filled(contours, reference)) for name, contours in regions if contours]
+        masks += [ExpertMask(name, "rtstruct", _filled(contours, reference)) for name, contours in regions]
     return masks
 
 
@@ -149,6 +169,8 @@ def _filled(contours: list[NDArray[np.float64]], reference: Volume) -> NDArray[n
     """Voxels whose centre lies inside an odd number of the contours of the nearest drawn plane (a hole is a contour
     in a contour)."""
     mask = np.zeros(reference.shape, dtype=bool)
+    if not contours:
+        return mask
     planes: dict[float, list[NDArray[np.float64]]] = defaultdict(list)
     for contour in contours:
         ijk = reference.to_ijk(contour)
@@ -157,7 +179,9 @@ def _filled(contours: list[NDArray[np.float64]], reference: Volume) -> NDArray[n
                 ExamProblem.BAD_GEOMETRY,
                 "an RTSTRUCT region is not drawn on axial slices: export it on those of the PET",
             )
-        planes[round(float(ijk[:, 2].mean()), 2)].append(ijk[:, :2])
+        at = float(ijk[:, 2].mean())
+        # Contours of one plane differ by the rounding of their coordinates.
+        planes[next((p for p in planes if abs(p - at) < SAME_PLANE), at)].append(ijk[:, :2])
     drawn = np.array(sorted(planes))
     # A plane stands for half the way to its neighbours, and for half a slice of the PET at the ends.
     half = max(0.5, 0.5 * float(np.median(np.diff(drawn)))) if len(drawn) > 1 else 0.5

@@ -20,7 +20,7 @@ from pipelines.imaging.volume import Volume, save_nifti
 from pipelines.outcomes import ExamProblem
 from pipelines.privacy.header import header_identifiers, remove_identity
 
-LOGIC_VERSION = "export-2"
+LOGIC_VERSION = "export-3"
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,12 @@ def export_dicom_seg(
     """
     if not lesions:
         raise ValueError("expected lesions to export, got none")
-    series = find_series(exam_folder)
+    # What is damaged is told where the exam is read; here only the PET that was read counts.
+    series = find_series(exam_folder, damaged=[])
     if not any(s.modality == "PT" for s in series):
         raise ExamError(ExamProblem.NO_PET, f"{exam_folder.name} has no DICOM PET to refer to: export NIfTI")
     stack = stack_of(pick_pet(series).series)
-    sources = [pydicom.dcmread(p) for p in stack.paths]
+    sources = [pydicom.dcmread(p) for p in dict.fromkeys(stack.paths)]
     identifiers = header_identifiers([sources])
     for source in sources:
         if not keep_identity:
@@ -67,12 +68,20 @@ def export_dicom_seg(
         _complete(source)
     rows, columns = int(sources[0].Rows), int(sources[0].Columns)
     # Masks are in RAS+, the slices of the series as they are stored: the affine says which voxel is which.
-    stored = Volume(np.broadcast_to(np.uint8(0), (columns, rows, len(sources))), stack.affine)
+    stored = Volume(np.broadcast_to(np.uint8(0), (columns, rows, len(stack.paths))), stack.affine)
     labels = _labels(lesions, stored)
-    with_lesions = np.flatnonzero(labels.any(axis=(1, 2, 3) if labels.ndim == 4 else (1, 2)))
+    if any(frame is not None for frame in stack.frames):
+        if len(sources) > 1:
+            raise ExamError(ExamProblem.BAD_GEOMETRY, f"the PET lies in {len(sources)} multi-frame files: export NIfTI")
+        # A SEG of one multi-frame file takes the frames in the order of the file.
+        labels = labels[np.argsort([int(frame or 0) for frame in stack.frames])]
+        images = sources
+    else:
+        with_lesions = np.flatnonzero(labels.any(axis=(1, 2, 3) if labels.ndim == 4 else (1, 2)))
+        images, labels = [sources[k] for k in with_lesions], labels[with_lesions]
     segmentation = highdicom.seg.Segmentation(
-        source_images=[sources[k] for k in with_lesions],
-        pixel_array=labels[with_lesions],
+        source_images=images,
+        pixel_array=labels,
         segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[_description(n, lesion) for n, lesion in enumerate(lesions, 1)],
         series_instance_uid=highdicom.UID(),

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from pipelines.imaging import contour as contours
 from pipelines.imaging import locate, masks
 from pipelines.imaging import measure as measures
-from pipelines.imaging.contour import Contour, ContourSettings, StopReason, contour
+from pipelines.imaging.contour import Contour, ContourSettings, StopReason, contour, in_conglomerate
 from pipelines.imaging.locate import Candidate, Ijk, LocateSettings, Locator, NearestMiss
 from pipelines.imaging.measure import Measures, measure
 from pipelines.imaging.volume import SliceConvention, SliceGrid, Volume, slices_of
 from pipelines.outcomes import Outcome
 
-LOGIC_VERSION = f"lesions-3 {locate.LOGIC_VERSION} {contours.LOGIC_VERSION} {measures.LOGIC_VERSION}"
+LOGIC_VERSION = f"lesions-4 {locate.LOGIC_VERSION} {contours.LOGIC_VERSION} {measures.LOGIC_VERSION}"
 
 STOPPED = {
     StopReason.LEAK: Outcome.LEAK,
@@ -71,8 +71,8 @@ class LesionSettings:
 @dataclass(frozen=True)
 class Place:
     """Where a finding was contoured, and all that its contour depends on besides the image, the request and the
-    settings: the voxel it grew from, by which rule that was found, and the other lesions' peaks in the box it was
-    contoured in. What lies beyond that box the contour never sees.
+    settings: the voxel it grew from, by which rule that was found, the other lesions' peaks in the box it was
+    contoured in, and whether it is one of a conglomerate. Nothing else beyond that box does the contour see.
     """
 
     peak_ijk: tuple[int, ...]
@@ -80,18 +80,20 @@ class Place:
     box_low: tuple[int, ...]
     box_high: tuple[int, ...]
     neighbours: tuple[tuple[int, ...], ...]
+    in_conglomerate: bool
 
     @classmethod
-    def of(cls, candidate: Candidate, made: Contour, others: NDArray[np.int64]) -> "Place":
-        """The place of a contour that was made with `others` (n, 3) kept out."""
+    def of(cls, candidate: Candidate, made: Contour, others: NDArray[np.int64], chained: bool) -> "Place":
+        """The place of a contour that was made with `others` (n, 3) kept out; chained: see `in_conglomerate`."""
         low = np.array(made.corner)
         high = low + made.mask.shape
-        return cls(candidate.peak_ijk, candidate.rule, _ints(low), _ints(high), _within(others, low, high))
+        return cls(candidate.peak_ijk, candidate.rule, _ints(low), _ints(high), _within(others, low, high), chained)
 
-    def holds(self, candidate: Candidate, others: NDArray[np.int64]) -> bool:
+    def holds(self, candidate: Candidate, others: NDArray[np.int64], chained: bool) -> bool:
         """Whether contouring the candidate beside `others` would give the same again."""
         near = _within(others, np.array(self.box_low), np.array(self.box_high))
-        return (self.peak_ijk, self.rule, self.neighbours) == (candidate.peak_ijk, candidate.rule, near)
+        mine = (self.peak_ijk, self.rule, self.neighbours, self.in_conglomerate)
+        return mine == (candidate.peak_ijk, candidate.rule, near, chained)
 
 
 def _ints(values: Any) -> tuple[int, ...]:
@@ -214,7 +216,9 @@ def find_lesions(
             continue
         others = _others(peaks, n)
         before = (known or {}).get(one.request.finding_id)
-        if before is not None and before.place.holds(one.candidates[0], others):
+        if before is not None and before.place.holds(
+            one.candidates[0], others, _chained(one, volume, others, settings)
+        ):
             results.append(_kept(one, before))
         else:
             results.append(_contoured(one, volume, others, settings))
@@ -230,6 +234,10 @@ def _others(peaks: Sequence[Ijk | None], n: int) -> NDArray[np.int64]:
     """Peaks (m, 3) of the other findings than the n-th, each once."""
     rest = sorted({p for p in peaks if p is not None} - {peaks[n]})
     return np.array(rest, dtype=np.int64).reshape(-1, 3)
+
+
+def _chained(one: _Located, volume: Volume, others: NDArray[np.int64], settings: LesionSettings) -> bool:
+    return in_conglomerate(one.candidates[0].peak_ijk, others, volume.spacing_mm, settings.contour)
 
 
 def _kept(one: _Located, known: KnownLesion) -> LesionResult:
@@ -428,7 +436,7 @@ def _contoured(one: _Located, volume: Volume, others: NDArray[np.int64], setting
         measures=measured,
         mask=mask,
         contour=made,
-        place=Place.of(candidate, made, others),
+        place=Place.of(candidate, made, others, _chained(one, volume, others, settings)),
     )
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pipelines.imaging.problems import ExamError
 from pipelines.outcomes import ExamProblem
 
-LOGIC_VERSION = "suv-1"
+LOGIC_VERSION = "suv-2"
 
 
 class Norm(StrEnum):
@@ -553,6 +553,9 @@ def _scan_start(slices: Sequence[Any], half_life_s: float) -> tuple[datetime, st
         key=lambda pair: pair[0],
         default=(None, slices[0]),
     )
+    stated = _parse_datetime(_text(slices[0], "DecayCorrectionDateTime"), _text(slices[0], "TimezoneOffsetFromUTC"))
+    if stated is not None:
+        return stated, "decay to the stated moment (0018,9701) (START)"
     acquisition, dataset = earliest
     series = _moment(slices[0], "Series")
     if series is not None and (acquisition is None or series <= acquisition + timedelta(milliseconds=1)):

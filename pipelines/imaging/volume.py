@@ -21,8 +21,10 @@ from pipelines import atomic
 from pipelines.imaging.problems import ExamError
 from pipelines.outcomes import ExamProblem
 
-LOGIC_VERSION = "volume-2"
+LOGIC_VERSION = "volume-3"
 
+SPACING_DISAGREES = 0.02
+"""Part by which the voxel sizes of a NIfTI's sform and qform may differ: rounding is far below."""
 SHEAR_TOLERANCE = 1e-3
 """Largest cosine between two axes of a grid: real headers round to about 1e-5, a sheared grid has no single spacing."""
 
@@ -212,6 +214,7 @@ def load_nifti(path: Path | str) -> Volume:
             ExamProblem.BAD_GEOMETRY,
             f"{path.name} has neither a qform nor an sform, so left and right are unknown: convert it again",
         )
+    _refuse_two_geometries(path, header.header)
     if len(shape) > 3 and set(shape[3:]) != {1}:
         raise ExamError(
             ExamProblem.BAD_GEOMETRY, f"expected a 3D image, {path.name} has shape {shape}: give one volume per file"
@@ -228,6 +231,26 @@ def load_nifti(path: Path | str) -> Volume:
         return Volume(array, affine).canonical()
     except ExamError as error:
         raise ExamError(error.problem, f"{path.name}: {error.message}") from None
+
+
+def _refuse_two_geometries(path: Path, header: Any) -> None:
+    """Raises ExamError(BAD_GEOMETRY) where sform and qform name other sides or other voxel sizes: programs differ in
+    which of the two they believe, so a mask or a side would be another for each."""
+    try:
+        sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
+    except (ValueError, nibabel.spatialimages.HeaderDataError):
+        return  # The one that is in use is judged as an affine.
+    if sform is None or qform is None:
+        return
+    sides = ["".join(nibabel.orientations.aff2axcodes(a)) for a in (sform, qform)]
+    sizes = [np.linalg.norm(a[:3, :3], axis=0) for a in (sform, qform)]
+    if sides[0] != sides[1] or not np.allclose(sizes[0], sizes[1], rtol=SPACING_DISAGREES):
+        said = [f"{side} with voxels of {np.round(size, 3).tolist()} mm" for side, size in zip(sides, sizes)]
+        raise ExamError(
+            ExamProblem.BAD_GEOMETRY,
+            f"expected one geometry, {path.name} is {said[0]} by its sform and {said[1]} by its qform, so left and"
+            " right or sizes are unknown: convert it again",
+        )
 
 
 def _voxels(path: Path, image: Any) -> NDArray[Any]:

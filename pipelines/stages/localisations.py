@@ -141,6 +141,7 @@ def _known(home: Home, note: Mapping[str, Any], row: Mapping[str, Any]) -> Known
         tuple(at["box_low"]),
         tuple(at["box_high"]),
         tuple(tuple(p) for p in at["neighbours"]),
+        bool(at["in_conglomerate"]),
     )
     low, high = (tuple(row[f"box_{axis}{end}"] for axis in "ijk") for end in "01")
 

@@ -4,8 +4,13 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from highdicom.legacy import LegacyConvertedEnhancedPETImage
+from pydicom.dataset import Dataset
 
 from pipelines.imaging.exam import ExamFacts, read_exam
+from pipelines.imaging.expert import read_expert_masks
+from pipelines.imaging.export import ExportLesion, export_dicom_seg
+from pipelines.imaging.masks import save_mask
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, save_nifti
 from pipelines.outcomes import ExamProblem
@@ -164,14 +169,184 @@ class TestDicom:
         for other in tmp_path.iterdir():
             other.unlink()
         dataset.NumberOfFrames = 14
-        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = pydicom.uid.EnhancedPETImageStorage
         dataset.PixelData = dataset.PixelData * 14
-        dataset.save_as(tmp_path / "enhanced.dcm")
+        dataset.save_as(tmp_path / "many.dcm")
         assert problem_of(tmp_path, "multi-frame.*export it as single-frame DICOM") is ExamProblem.UNREADABLE
+
+    def test_of_one_moment_goes_before_a_dynamic_one_with_more_files(self, tmp_path, pet, write_series):
+        write_series(tmp_path / "a", pet, description="WB", SeriesType=["WHOLE BODY", "IMAGE"])
+        for n in range(2):
+            write_series(
+                tmp_path / f"b{n}", pet, series_uid="1.2.9", description="DYN", SeriesType=["DYNAMIC", "IMAGE"]
+            )
+        facts = read_exam(tmp_path, "E1").facts
+        assert facts.series_description == "WB"
+        assert "DYN (28 files): dynamic or gated" in facts.message
+
+    def test_of_the_whole_body_goes_before_a_finer_one_of_the_head(self, tmp_path, pet, write_series):
+        fine = Volume(np.repeat(pet.array, 2, axis=2), GRID @ np.diag([1, 1, 0.25, 1]))
+        write_series(tmp_path / "a", pet, description="WB")
+        write_series(tmp_path / "b", fine, description="HEAD")
+        facts = read_exam(tmp_path, "E1").facts
+        assert facts.series_description == "WB"
+        assert "HEAD (28 files): a part of the body" in facts.message
+
+    def test_beside_a_shorter_bed_position_is_read_and_says_so(self, tmp_path, pet, write_series):
+        write_series(tmp_path / "a", pet.crop((slice(None), slice(None), slice(5, 14))), description="BODY")
+        write_series(tmp_path / "b", pet.crop((slice(None), slice(None), slice(0, 5))), description="LEGS")
+        assert "LEGS (5 files): fewer slices" in read_exam(tmp_path, "E1").facts.message
+
+    def test_in_two_bed_positions_is_refused(self, tmp_path, pet, write_series):
+        write_series(tmp_path / "a", pet.crop((slice(None), slice(None), slice(6, 14))), description="HIGH")
+        write_series(tmp_path / "b", pet.crop((slice(None), slice(None), slice(0, 7))), description="LOW")
+        assert problem_of(tmp_path, "HIGH.*LOW.*join them") is ExamProblem.BAD_GEOMETRY
+
+    @pytest.mark.parametrize(
+        ("row", "column"),
+        [
+            ((1, 0, 0), (0, 1, 0)),
+            ((-1, 0, 0), (0, 1, 0)),
+            ((0, 1, 0), (-1, 0, 0)),
+            ((0, -1, 0), (-1, 0, 0)),
+            ((1, 0, 0), (0, 0, -1)),
+            ((0, 1, 0), (0, 0, -1)),
+        ],
+        ids=["supine", "feet first", "decubitus", "decubitus, feet first", "coronal", "sagittal"],
+    )
+    def test_is_the_same_in_every_position_of_the_patient(self, tmp_path, pet, write_series, row, column):
+        def turned(dataset, k):
+            normal = np.cross(row, column)
+            to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ GRID
+            axes = np.array([np.linalg.inv(to_lps[:3, :3] / pet.spacing_mm) @ a for a in (row, column, normal)])
+            order = np.abs(axes).argmax(axis=1)
+            signs = axes[np.arange(3), order].round()
+            stored = pet.array.transpose(order)[tuple(slice(None, None, int(s)) for s in signs)]
+            first = np.zeros(3)
+            for axis, sign in zip(order, signs):
+                first[axis] = 0 if sign > 0 else pet.shape[axis] - 1
+            if k >= stored.shape[2]:
+                dataset.SeriesInstanceUID, dataset.Modality = "1.9", "OT"
+                return
+            step = pet.spacing_mm[order[2]]
+            dataset.ImagePositionPatient = ((to_lps @ [*first, 1])[:3] + normal * step * k).tolist()
+            dataset.ImageOrientationPatient = [*row, *column]
+            dataset.PixelSpacing = [pet.spacing_mm[order[1]], pet.spacing_mm[order[0]]]
+            dataset.Rows, dataset.Columns = stored.shape[1], stored.shape[0]
+            dataset.PixelData = stored[:, :, k].T.astype("<i2").tobytes()
+
+        write_series(tmp_path, pet, edit=turned)
+        exam = read_exam(tmp_path, "E1")
+        np.testing.assert_allclose(exam.suv.array, pet.array * FACTOR, rtol=1e-5)
+        np.testing.assert_allclose(exam.suv.affine, GRID, atol=1e-6)
 
     def test_of_another_modality_alone_is_no_pet(self, tmp_path, ct, write_series):
         write_series(tmp_path, ct, modality="CT")
         assert problem_of(tmp_path, "found CT") is ExamProblem.NO_PET
+
+
+class TestMultiFrame:
+    def converted(self, tmp_path, pet, write_series):
+        """An exam of single frames and the same as another library's conversion to one enhanced object."""
+        empty = "PatientBirthDate StudyID AccessionNumber ReferringPhysicianName PositionReferenceIndicator Laterality"
+
+        def complete(dataset, k):
+            for keyword in empty.split():
+                setattr(dataset, keyword, "")
+            dataset.StudyDate = dataset.ContentDate = "20200102"
+            dataset.StudyTime = dataset.ContentTime = "110000"
+            dataset.Manufacturer, dataset.BodyPartExamined, dataset.PatientPosition = "maker", "WHOLEBODY", "HFS"
+            dataset.ImageType, dataset.SeriesType = ["ORIGINAL", "PRIMARY"], ["WHOLE BODY", "IMAGE"]
+            dataset.PatientOrientation = ["L", "P"]
+            dataset.SeriesNumber, dataset.InstanceNumber = 1, k + 1
+            dataset.FrameReferenceTime, dataset.ActualFrameDuration = "0", "120000"
+
+        paths = write_series(tmp_path / "single", pet, slopes=np.linspace(1, 3, 14).round(4), edit=complete)
+        singles = [pydicom.dcmread(p) for p in paths]
+        uids = [pydicom.uid.generate_uid() for _ in range(2)]
+        many = LegacyConvertedEnhancedPETImage(singles, uids[0], 2, uids[1], 1)
+        (tmp_path / "many").mkdir()
+        many.save_as(tmp_path / "many" / "many.dcm")
+        return read_exam(tmp_path / "single", "E1"), tmp_path / "many"
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    def test_of_a_converter_is_what_the_single_frames_were(self, tmp_path, pet, write_series):
+        single, folder = self.converted(tmp_path, pet, write_series)
+        many = read_exam(folder, "E1")
+        np.testing.assert_allclose(many.suv.array, single.suv.array, rtol=1e-6)
+        np.testing.assert_allclose(many.suv.affine, single.suv.affine, atol=1e-6)
+        for name in ("units", "suv_rule", "decay_correction", "injected_dose_bq", "weight_kg", "uptake_s", "tracer"):
+            assert getattr(many.facts, name) == getattr(single.facts, name), name
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    def test_takes_a_dicom_seg_of_its_lesions(self, tmp_path, pet, write_series):
+        _, folder = self.converted(tmp_path, pet, write_series)
+        suv = read_exam(folder, "E1").suv
+        part = suv.crop((slice(2, 5), slice(3, 8), slice(4, 9)))
+        mask = np.ones(part.shape, dtype=np.uint8)
+        mask[0, 0, 0] = 0
+        path = save_mask(Volume(mask, part.affine), tmp_path / "masks", "E1:1")
+        export_dicom_seg([ExportLesion("E1:1", "lesion", path)], folder, folder / "seg" / "lesions.dcm")
+        (back,) = read_expert_masks(folder, suv)
+        expected = np.zeros(suv.shape, dtype=bool)
+        expected[2:5, 3:8, 4:9] = True
+        expected[2, 3, 4] = False
+        np.testing.assert_array_equal(back.mask, expected)
+
+    def enhanced(self, tmp_path, pet, write_series, **changes):
+        """An enhanced PET as a scanner writes it: units in a real world value mapping, corrections in attributes of
+        their own; its SeriesTime lies after the moment that the activity was decayed to."""
+        paths = write_series(tmp_path / "single", pet, slopes=np.linspace(1, 3, 14).round(4))
+        singles = [pydicom.dcmread(p) for p in paths]
+        slopes = [float(d.RescaleSlope) for d in singles]
+        many = singles[0]
+        for keyword in ("Units", "CorrectedImage", "DecayCorrection", "RescaleSlope", "RescaleIntercept"):
+            del many[keyword]
+        many.NumberOfFrames = len(singles)
+        many.SOPClassUID = many.file_meta.MediaStorageSOPClassUID = pydicom.uid.EnhancedPETImageStorage
+        many.SeriesTime = "113000"
+        many.AttenuationCorrected = many.DecayCorrected = "YES"
+        many.DecayCorrectionDateTime = "20200102110000"
+        many.PixelData = b"".join(d.PixelData for d in singles)
+        frames = []
+        for single, slope in zip(singles, slopes):
+            unit, mapping, frame = Dataset(), Dataset(), Dataset()
+            unit.CodeValue, unit.CodingSchemeDesignator, unit.CodeMeaning = "Bq/ml", "UCUM", "Becquerels/milliliter"
+            mapping.MeasurementUnitsCodeSequence = [unit]
+            mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = slope, 0.0
+            frame.RealWorldValueMappingSequence = [mapping]
+            for sequence, keywords in {
+                "PlanePositionSequence": ["ImagePositionPatient"],
+                "PlaneOrientationSequence": ["ImageOrientationPatient"],
+                "PixelMeasuresSequence": ["PixelSpacing", "SliceThickness"],
+            }.items():
+                item = Dataset()
+                for keyword in keywords:
+                    setattr(item, keyword, getattr(single, keyword))
+                setattr(frame, sequence, [item])
+            frames.append(frame)
+        for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"):
+            del many[keyword]
+        many.PerFrameFunctionalGroupsSequence = frames
+        for keyword, value in changes.items():
+            setattr(many, keyword, value)
+        (tmp_path / "many").mkdir()
+        many.save_as(tmp_path / "many" / "many.dcm")
+        return tmp_path / "many"
+
+    def test_of_a_scanner_is_read_by_its_mapping_and_its_decay_moment(self, tmp_path, pet, write_series):
+        exam = read_exam(self.enhanced(tmp_path, pet, write_series), "E1")
+        np.testing.assert_allclose(exam.suv.array, pet.array * FACTOR, atol=2 * FACTOR)
+        assert exam.facts.units == "BQML"
+        assert "0018,9701" in exam.facts.suv_rule
+
+    def test_that_is_not_attenuation_corrected_is_refused(self, tmp_path, pet, write_series):
+        folder = self.enhanced(tmp_path, pet, write_series, AttenuationCorrected="NO")
+        assert problem_of(folder, "without ATTN") is ExamProblem.NOT_CORRECTED
+
+    def test_cut_short_names_the_file(self, tmp_path, pet, write_series):
+        path = self.enhanced(tmp_path, pet, write_series) / "many.dcm"
+        path.write_bytes(path.read_bytes()[:-300])
+        assert problem_of(path.parent, "many.dcm") is ExamProblem.UNREADABLE
 
 
 class TestNifti:
@@ -258,6 +433,15 @@ class TestCt:
         save_nifti(Volume(np.zeros((4, 4, 4), np.int16), np.eye(4)), tmp_path / "CT.nii.gz")
         save_nifti(ct, tmp_path / "CTres.nii.gz")
         np.testing.assert_array_equal(read_exam(tmp_path, "E1").ct.array, ct.array)
+
+    def test_of_the_whole_body_goes_before_a_finer_one_of_the_chest(self, tmp_path, pet, ct, write_series):
+        write_series(tmp_path / "pet", pet)
+        write_series(tmp_path / "ct", ct, modality="CT", description="WB")
+        chest = Volume(np.repeat(ct.array[:, :, 4:9], 6, axis=2), GRID @ np.diag([1, 1, 1 / 6, 1]))
+        write_series(tmp_path / "chest", chest, modality="CT", description="CHEST")
+        exam = read_exam(tmp_path, "E1")
+        assert "picked CT WB (14 files) of 2" in exam.facts.ct_message
+        np.testing.assert_array_equal(exam.ct.array, ct.array)
 
     def test_of_another_frame_of_reference_is_left_out(self, tmp_path, pet, ct, write_series):
         write_series(tmp_path / "pet", pet)

@@ -137,6 +137,48 @@ class TestReadExpertMasks:
         assert mask.name == "GTV"
         np.testing.assert_array_equal(mask.mask, expected)
 
+    def test_tells_regions_without_a_voxel(self, tmp_path, pet):
+        save_nifti(Volume(np.zeros(pet.shape, dtype=np.uint8), GRID), tmp_path / "SEG.nii.gz")
+        region, name = Dataset(), Dataset()
+        region.ReferencedROINumber = name.ROINumber = 1
+        name.ROIName = "nothing drawn"
+        dataset = Dataset()
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.481.3"
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        dataset.SeriesInstanceUID = generate_uid()
+        dataset.Modality = "RTSTRUCT"
+        dataset.StructureSetROISequence = [name]
+        dataset.ROIContourSequence = [region]
+        dataset.save_as(tmp_path / "rs.dcm", enforce_file_format=True)
+        masks = read_expert_masks(tmp_path, pet)
+        assert [(m.name, m.source, int(m.mask.sum())) for m in masks] == [
+            ("no label", "nifti", 0),
+            ("nothing drawn", "rtstruct", 0),
+        ]
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    def test_tells_a_segment_that_no_frame_shows(self, tmp_path, pet, lesions, write_series):
+        write_series(tmp_path / "exam", pet)
+        path = export_dicom_seg(lesions, tmp_path / "exam", tmp_path / "exam" / "seg" / "lesions.dcm")
+        dataset = pydicom.dcmread(path)
+        for groups in dataset.PerFrameFunctionalGroupsSequence:
+            groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber = 2
+        dataset.save_as(path)
+        back = read_expert_masks(tmp_path / "exam", read_exam(tmp_path / "exam", "E").suv)
+        assert [bool(b.mask.any()) for b in back] == [False, True]
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    def test_reads_a_seg_of_thick_slices_that_does_not_say_their_distance(self, tmp_path, pet, lesions, write_series):
+        write_series(tmp_path / "exam", pet, edit=lambda dataset, k: setattr(dataset, "SliceThickness", 5.0))
+        path = export_dicom_seg(lesions, tmp_path / "exam", tmp_path / "exam" / "seg" / "lesions.dcm")
+        dataset = pydicom.dcmread(path)
+        del dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices
+        dataset.save_as(path)
+        back = read_expert_masks(tmp_path / "exam", read_exam(tmp_path / "exam", "E").suv)
+        np.testing.assert_array_equal(back[0].mask, truth(0))
+
     def test_names_a_damaged_file(self, tmp_path, pet):
         (tmp_path / "SEG.nii.gz").write_bytes(b"damaged")
         with pytest.raises(ExamError, match=r"SEG\.nii\.gz"):

@@ -90,11 +90,20 @@ class TestKnownLesions:
         assert [r.shares_with for r in found] == [("again",), ("a",)]
 
     def test_place_holds_for_peaks_outside_its_box_alone(self):
-        place = Place((5, 5, 5), "published", (0, 0, 0), (10, 10, 10), ((2, 2, 2),))
+        place = Place((5, 5, 5), "published", (0, 0, 0), (10, 10, 10), ((2, 2, 2),), False)
         candidate = lesions_module.Candidate((5, 5, 5), 8.0, "published", 1.0, 0)
-        assert place.holds(candidate, np.array([[2, 2, 2], [30, 5, 5]]))
-        assert not place.holds(candidate, np.array([[2, 2, 2], [9, 5, 5]]))
-        assert not place.holds(candidate, np.empty((0, 3), dtype=np.int64))
+        assert place.holds(candidate, np.array([[2, 2, 2], [30, 5, 5]]), False)
+        assert not place.holds(candidate, np.array([[2, 2, 2], [9, 5, 5]]), False)
+        assert not place.holds(candidate, np.empty((0, 3), dtype=np.int64), False)
+        assert not place.holds(candidate, np.array([[2, 2, 2]]), True)
+
+    def test_are_contoured_again_where_a_far_one_makes_them_a_conglomerate(self, spheres):
+        row = [(-57.0, 0.0, 0.0), (-15.0, 0.0, 0.0), (27.0, 0.0, 0.0)]
+        volume = spheres([(point, 9.0, 6.0 + n) for n, point in enumerate(row)])
+        requests = [request(volume, point, name) for point, name in zip(row, "abc")]
+        before = known(find_lesions(volume, requests[:2]))
+        found = find_lesions(volume, requests, known=before)
+        assert [r.known is None for r in found] == [True, True, True]
 
 
 def test_outcome_of_a_known_lesion_is_kept(three):
