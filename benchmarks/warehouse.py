@@ -1,5 +1,5 @@
-"""The warehouse at size: 1,000,000 lesions and 3,000,000 sentences, generated; every query, the catalog's swap,
-peak memory.
+"""The warehouse at size: 1,000,000 lesions and 3,000,000 sentences, generated; every query, the catalog's swap (the
+first one, and one after a thousandth of the lesions changed), peak memory.
 
 python -m benchmarks.warehouse [--lesions 1000000] [--sentences 3000000] [--home DIR] [--threads 2]
 
@@ -21,6 +21,7 @@ import numpy as np
 import polars as pl
 
 from pipelines.catalog import SQL_DIR, build_catalog, connect, list_queries
+from pipelines.hashing import hash_of
 from pipelines.lake import Lake
 from pipelines.outcomes import ExamProblem, Outcome
 from pipelines.sharding import N_SHARDS, shard_of
@@ -57,9 +58,29 @@ def generate(home: Path, size: Size, seed: int = 1) -> None:
     for shard in range(N_SHARDS):
         rng = np.random.default_rng((seed, shard))
         for table, frame in _shard(rng, shard, patients[shard], size):
-            written = lake.write_shard(table, shard, frame, {"generated": seed})
-            if written.quarantined:
-                raise SystemExit(f"generated rows break the contract of {table}: {dict(written.broken_rules)}")
+            _write(lake, table, shard, frame, plateau=0.4)
+
+
+def change(home: Path, every: int = 1000) -> None:
+    """The lake after a curation with another parameter, which moved the contour of one lesion in so many."""
+    lake = Lake(home / "lake")
+    for shard in range(N_SHARDS):
+        frame = lake.read_shard("localisations", shard)
+        moved = (pl.int_range(frame.height) % every == 0) & pl.col("mtv_ml").is_not_null()
+        grown = {
+            name: pl.when(moved).then(pl.col(name) * 1.1).otherwise(name) for name in ("mtv_ml", "tlg", "voxel_ml")
+        }
+        _write(lake, "localisations", shard, frame.with_columns(**grown), plateau=0.5)
+
+
+def _write(lake: Lake, table: str, shard: int, frame: pl.DataFrame, plateau: float) -> None:
+    """Writes a shard with the footer of a real one: the key of each of its exams, and what made its rows."""
+    maker = {"logic": f"{table}-1", "parameters": {"contour": {"plateau": plateau}} if table == "localisations" else {}}
+    keys = {exam_id: hash_of(exam_id, plateau) for exam_id in frame["exam_id"].unique(maintain_order=True)}
+    made = {"default": "m", "of": {}, "by_id": {"m": maker}}
+    written = lake.write_shard(table, shard, frame, {"keys": keys, "makers": made})
+    if written.quarantined:
+        raise SystemExit(f"generated rows break the contract of {table}: {dict(written.broken_rules)}")
 
 
 def _shard(
@@ -218,6 +239,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures += [
             (f"query {name}", s, "s", GOAL_QUERY_S) for name, s in measure_queries(home, options.threads).items()
         ]
+        change(home)
+        start = time.perf_counter()
+        changed = build_catalog(home)
+        figures.append((f"swapped, {changed.diff.height} changed", time.perf_counter() - start, "s", GOAL_SWAP_S))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     figures.append(("peak memory", peak, "GiB", GOAL_MEMORY_GIB))
     rows = {table: n for table, n in summary.tables.items() if n}

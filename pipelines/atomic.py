@@ -44,9 +44,9 @@ def replacing(path: Path) -> Iterator[Path]:
     temp, lock = _locked_temp(path)
     try:
         yield temp
-        _flush(temp)
+        flush(temp)
         os.replace(temp, path)
-        _flush(path.parent)
+        flush(path.parent)
     except BaseException as error:
         temp.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename in (None, str(temp)):
@@ -86,7 +86,8 @@ def clean_partials(folder: Path) -> int:
     return deleted
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Has the disk hold a file, or the names in a folder, before it returns."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

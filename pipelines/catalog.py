@@ -6,8 +6,10 @@ reader never meets half of a curation, and an older version can be opened as lon
 everything under `versions` and `petar.duckdb` can be made again.
 """
 
+import contextlib
 import filecmp
 import hashlib
+import io
 import json
 import os
 import re
@@ -108,10 +110,11 @@ def build_catalog(home: Path, sql_dir: Path = SQL_DIR, keep: int = KEPT_VERSIONS
         before = frozen_files(home, previous) if previous else {}
         compared = _last_other_curation(home, history, version)
         diff = curation_diff(frozen_files(home, compared) if compared else {}, files)
+        diff_file = _write_diff(folder, diff, compared)
         pointing = [
             (table, found[0][1].inputs.get("curation")) for table, found in metas.items() if table in POINTING and found
         ]
-        data = _database(home, files, before, views, _catalog_rows(metas), version, diff, compared, pointing)
+        data = _database(home, files, before, views, _catalog_rows(metas), version, diff_file, compared, pointing)
         if not is_pinned(folder):
             atomic.write_bytes(folder / CATALOG_NAME, data)
         atomic.write_bytes(home / CATALOG_NAME, data)
@@ -269,6 +272,8 @@ def _freeze(
             if source is None:
                 atomic.write_bytes(target, read_bytes(path))
             files[table].append(target if source is None else _link(source, target))
+        if found:
+            atomic.flush(folder / "lake" / table)  # Once: a flush for each of hundreds of links costs seconds.
     return files
 
 
@@ -291,7 +296,14 @@ def _held(meta: ShardMeta, version: Path | None) -> Path | None:
 
 
 def _link(source: Path, target: Path) -> Path:
-    """The target, which now holds what the source does: by hard link, or copied where the file system has none."""
+    """The target, which now holds what the source does: by hard link, or copied where the file system has none.
+
+    The folder is left to be flushed by who links its last file.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):
+        os.link(source, target)
+        return target
     # Equal versions have equal rows, but the file that is there may have been damaged in place since.
     if target.exists() and (target.samefile(source) or filecmp.cmp(source, target, shallow=False)):
         return target
@@ -317,6 +329,18 @@ def _catalog_rows(metas: Mapping[str, Sequence[tuple[Place, ShardMeta]]]) -> lis
     ]
 
 
+def _write_diff(folder: Path, diff: pl.DataFrame, compared: str | None) -> Path:
+    """The file that now holds the diff. It is named after what the version is compared with: an earlier catalog of the
+    same version, compared with another, keeps its own.
+    """
+    # A file, as the lake's: a million rows inside petar.duckdb would be written once for each copy of it.
+    path = folder / f"curation_diff-{compared or 'first'}.parquet"
+    sink = io.BytesIO()
+    diff.write_parquet(sink, compression="zstd", compression_level=1)
+    atomic.write_bytes(path, sink.getvalue())
+    return path
+
+
 def _database(
     home: Path,
     files: Mapping[str, Sequence[Path]],
@@ -324,7 +348,7 @@ def _database(
     views: Sequence[tuple[str, str]],
     tables: Sequence[tuple[str, int, int, int, str]],
     version: str,
-    diff: pl.DataFrame,
+    diff_file: Path,
     compared: str | None,
     pointing: Sequence[tuple[str, str | None]],
 ) -> bytes:
@@ -347,7 +371,7 @@ def _database(
             for name, sql in views:
                 _create_view(con, name, sql)
             _dictionary(con, tables, version)
-            _provenance(con, diff, compared, pointing)
+            _provenance(con, diff_file, compared, pointing)
             con.execute("COMMIT")
         return path.read_bytes()
 
@@ -411,18 +435,15 @@ def _dictionary(con: duckdb.DuckDBPyConnection, tables: Sequence[tuple[str, int,
 
 def _provenance(
     con: duckdb.DuckDBPyConnection,
-    diff: pl.DataFrame,
+    diff_file: Path,
     compared: str | None,
     pointing: Sequence[tuple[str, str | None]],
 ) -> None:
     """What changed since the last other curation, and which version the tables of the model were made of."""
-    con.register("diff_rows", diff.to_arrow())
-    con.execute("CREATE TABLE curation_diff AS SELECT * FROM diff_rows")
-    con.unregister("diff_rows")
+    con.execute(f"CREATE VIEW curation_diff AS SELECT * FROM read_parquet({_quote(str(diff_file))})")
     since = f"since version {compared}" if compared else "as there was none before"
-    con.execute(f"COMMENT ON TABLE curation_diff IS {_quote(f'Lesions that came, went and changed, and why, {since}')}")
-    for name, (_, comment) in DIFF_COLUMNS.items():
-        con.execute(f"COMMENT ON COLUMN curation_diff.{name} IS {_quote(comment)}")
+    comments = {name: comment for name, (_, comment) in DIFF_COLUMNS.items()}
+    _comment_on(con, "curation_diff", f"Lesions that came, went and changed, and why, {since}", comments)
     con.execute('CREATE TABLE provenance ("table" VARCHAR, curation VARCHAR)')
     con.execute("COMMENT ON COLUMN provenance.\"table\" IS 'Table of the model'")
     con.execute(

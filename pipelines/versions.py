@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -140,12 +140,12 @@ def _made(meta: ShardMeta) -> Iterator[tuple[dict[str, Any], int]]:
                 yield made, n
 
 
-def makers_by_exam(metas: Iterable[ShardMeta]) -> dict[tuple[str, str], dict[str, Any]]:
-    """(table, exam) -> what made the exam's rows: `logic` and `parameters`."""
+def makers_by_exam(metas: Iterable[ShardMeta], exam_ids: Set[str]) -> dict[tuple[str, str], dict[str, Any]]:
+    """(table, exam) -> what made the exam's rows: `logic` and `parameters`; of these exams."""
     found = {}
     for meta in metas:
         makers = meta.inputs.get("makers") or {}
-        for exam_id in meta.inputs.get("keys", {}) if makers else ():
+        for exam_id in meta.inputs.get("keys", {}).keys() & exam_ids if makers else ():
             found[meta.table, exam_id] = makers["by_id"][makers["of"].get(exam_id, makers["default"])]
     return found
 
