@@ -17,6 +17,7 @@ from pipelines.imaging.pictures import scores_figure
 from pipelines.lake import Lake
 from pipelines.quality.checks import run_checks
 from pipelines.quality.gallery import GallerySettings, flags_of, write_gallery
+from pipelines.quality.judged import finding_rows
 from pipelines.quality.reviews import Accuracy, read_reviews, summarise
 from pipelines.reports.scorecard import by_topic, not_right, rows_of_figure, score, table_of_scores
 
@@ -37,17 +38,19 @@ def gallery(config: GalleryConfig, workspace: Workspace) -> dg.MaterializeResult
     home = workspace.paths
     lake = Lake(home.lake)
     version = curation_version(home)
+    found, located = lake.read_table("findings"), lake.read_table("localisations")
     settings = GallerySettings(
         home=home.root, curation=version, n_lesions=config.n_lesions, n_rejected=config.n_rejected, seed=config.seed
     )
     summary = write_gallery(
         home.gallery,
-        localisations=lake.read_table("localisations"),
-        findings=lake.read_table("findings"),
+        localisations=located,
+        findings=found,
         readings=lake.read_table("readings"),
         exams=lake.read_table("exams"),
         flags=flags_of(run_checks(home.root, settings=workspace.settings().quality)),
         settings=settings,
+        reviews=read_reviews(home.reviews, found, located, version).frame,
     )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(version),
@@ -74,15 +77,12 @@ def reviews(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Mater
     """The answers of reviewers (CSV files in PETAR_HOME/reviews): how many contours are right, and what to mend."""
     home = workspace.paths
     lake = Lake(home.lake)
-    found = lake.read_table("findings")
-    read = read_reviews(home.reviews, found["finding_id"].to_list())
+    found, located = lake.read_table("findings"), lake.read_table("localisations")
+    read = read_reviews(home.reviews, found, located, curation_version(home))
     for problem in read.problems:
         context.log.warning("%s", problem)
     written = lake.write_table("reviews", read.frame)
-    images = lake.read_table("localisations").select("finding_id", image="outcome")
-    joined = found.join(images, on="finding_id", how="left")
-    outcomes = joined.with_columns(outcome=joined["image"].fill_null(joined["outcome"]))
-    summary = summarise(read.frame, outcomes.select("finding_id", "exam_id", "outcome"))
+    summary = summarise(read.frame, finding_rows(located, found))
     return dg.MaterializeResult(
         data_version=dg.DataVersion(written.rows_digest),
         metadata={
@@ -92,6 +92,7 @@ def reviews(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Mater
             "contour on the right lesion": _in_words(summary.location) + f" (published: {_PUBLISHED_LOCATION:.0%})",
             "contour right": _in_words(summary.contour),
             "rejection right": _in_words(summary.rejection),
+            "answers to findings made anew since": summary.n_stale,
             "to mend": table_sample(summary.to_fix, limit=50),
         },
     )

@@ -17,7 +17,7 @@ from pipelines.outcomes import ExamProblem, Outcome
 from pipelines.privacy.text import KINDS as IDENTIFIER_KINDS
 from pipelines.sharding import N_SHARDS
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised when a table changes in a way that older files do not satisfy; stored in every file and compared on
 reading.
 """
@@ -485,6 +485,8 @@ class Reviews(dy.Schema):
     answer = choice("What was answered", REVIEW_ANSWERS, null=False)
     note = string("What the reviewer wrote beside it", null=True, empty=True)
     curation = string("Version of the curation that was reviewed", null=True)
+    seen = string("Fingerprint of the finding as it was seen: contour, and fields", null=True)
+    is_stale = flag("The finding was made anew since: not counted, to be reviewed again", null=False)
 
 
 class Removals(ShardRow):

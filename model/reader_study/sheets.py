@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.reader_study.cases import KEY_NAME, Study, key_text
-from pipelines import atomic
+from pipelines import atomic, page
 from pipelines.imaging.pictures import lesion_figure, mip_of
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import load_nifti
@@ -58,7 +58,7 @@ def write_sheets(study: Study, home: Path, folder: Path) -> SheetsSummary:
         data = {"study": study.study_id, "reader": reader, "cases": entries}
         script = f"const STUDY = {json.dumps(data, ensure_ascii=True, separators=(',', ':'))};\n"
         atomic.write_bytes(own / "data.js", script.encode())
-        atomic.write_bytes(own / "index.html", _TEMPLATE.read_bytes())
+        atomic.write_bytes(own / "index.html", page.render(_TEMPLATE))
         sheets[reader] = own / "index.html"
     return SheetsSummary(folder, sheets, drawn, reused, missing)
 

@@ -18,12 +18,14 @@ import nibabel
 import numpy as np
 import polars as pl
 
-from pipelines import atomic, schemas
+from pipelines import atomic, page, schemas
 from pipelines.imaging.pictures import Mip, lesion_figure, mip_figure, mip_of, thumbnail
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti
 from pipelines.outcomes import Outcome
 from pipelines.quality.checks import CheckResult
+from pipelines.quality.judged import finding_rows, seen_of
+from pipelines.quality.reviews import to_review_again
 
 PICTURE_VERSION = "2"
 SIZE_CLASSES_ML = (2.0, 10.0)
@@ -159,18 +161,20 @@ def write_gallery(
     exams: pl.DataFrame,
     flags: pl.DataFrame | None,
     settings: GallerySettings,
+    reviews: pl.DataFrame | None = None,
 ) -> GallerySummary:
     """Writes the gallery of a curation to `folder` (`index.html`, `data.js`, `pictures/`) and says what is in it.
 
     `localisations` as the table (or the view `lesions`, which lacks the near misses); `findings`, `readings`,
     `exams` as the tables or
-    views; `flags` as `flags_of` gives them. Pictures that did not change are kept; those of findings that left are
-    removed. A picture
-    that cannot be drawn is replaced by the reason.
+    views; `flags` as `flags_of` gives them; `reviews` as the table: findings that were made anew since they were judged
+    are in it beside the sample, with what was said. Pictures that did not change are kept; those of findings that left
+    are removed. A picture that cannot be drawn is replaced by the reason.
     """
     rows = _rows(localisations, findings)
-    chosen = _choose(rows, settings)
-    rows = rows.filter(pl.col("finding_id").is_in(chosen)).sort(
+    earlier = to_review_again(reviews) if reviews is not None else {}
+    chosen = {*_choose(rows, settings), *earlier}
+    rows = rows.filter(pl.col("finding_id").is_in(list(chosen))).sort(
         "is_lesion", "region", "exam_id", "finding_id", descending=[True, False, False, False]
     )
     pictures = folder / "pictures"
@@ -182,7 +186,7 @@ def write_gallery(
         if path.name not in wanted:
             path.unlink()
             removed += 1
-    entries = list(_entries(rows, readings, exams, flags, missing))
+    entries = list(_entries(rows, readings, exams, flags, missing, earlier))
     data = {
         "curation": settings.curation,
         "answers": list(schemas.REVIEW_ANSWERS),
@@ -192,48 +196,14 @@ def write_gallery(
         folder / "data.js", f"const GALLERY = {json.dumps(data, ensure_ascii=True, separators=(',', ':'))};\n".encode()
     )
     # The page comes last: whoever opens it while it is made again sees the old data or the new.
-    atomic.write_bytes(folder / "index.html", _TEMPLATE.read_bytes())
+    atomic.write_bytes(folder / "index.html", page.render(_TEMPLATE))
     n_lesions = int(rows["is_lesion"].sum())
     return GallerySummary(folder / "index.html", n_lesions, rows.height - n_lesions, drawn, reused, removed, missing)
 
 
 def _rows(localisations: pl.DataFrame, findings: pl.DataFrame) -> pl.DataFrame:
-    """One row a finding: what the text says, what the image says, and whether it became a lesion."""
-    if "outcome" not in localisations.columns:
-        localisations = localisations.with_columns(outcome=pl.lit(Outcome.LESION.value))
-    taken = {"exam_id", "patient_id", "row_key", "sentence", "slice", "suvmax_reported"}
-    shared = [
-        c
-        for c in localisations.columns
-        if c in findings.columns and c != "finding_id" and (c in taken or c not in ("outcome", "explanation"))
-    ]
-    image = localisations.drop(shared).rename(
-        {
-            "outcome": "image_said",
-            **({"explanation": "image_explanation"} if "explanation" in localisations.columns else {}),
-        }
-    )
-    rows = findings.join(image, on="finding_id", how="left")
-    missing = [
-        c
-        for c in (
-            "image_explanation",
-            "mtv_ml",
-            "mask_path",
-            "slice_k",
-            "nearest_suvmax_on_slice",
-            "nearest_slice_with_suvmax",
-        )
-        if c not in rows.columns
-    ]
-    rows = rows.with_columns([pl.lit(None).alias(c) for c in missing])
-    outcome = pl.coalesce("image_said", "outcome")
-    return rows.with_columns(
-        outcome=outcome,
-        explanation=pl.coalesce("image_explanation", "explanation")
-        if "explanation" in rows.columns
-        else pl.col("image_explanation"),
-        is_lesion=(outcome == Outcome.LESION.value).fill_null(False),
+    """One row a finding, with what the sample is drawn by."""
+    return finding_rows(localisations, findings).with_columns(
         region=pl.col("region").fill_null("no region"),
         size=pl.col("mtv_ml").cast(pl.Float64).map_elements(size_class, return_dtype=pl.String, skip_nulls=False),
     )
@@ -364,6 +334,7 @@ def _entries(
     exams: pl.DataFrame,
     flags: pl.DataFrame | None,
     missing: Mapping[str, str],
+    earlier: Mapping[str, Sequence[Mapping[str, str | None]]],
 ) -> Iterator[dict[str, Any]]:
     """What the page shows of each finding, as plain JSON values."""
     by_sentence: dict[str, list[dict[str, Any]]] = {}
@@ -381,6 +352,8 @@ def _entries(
         has_picture = _needs_picture(row) and finding_id not in missing
         yield {
             "id": finding_id,
+            "seen": seen_of(row),
+            "earlier": list(earlier.get(finding_id, ())),
             "exam": exam_id,
             "tracer": tracers.get(exam_id),
             "outcome": row["outcome"],

@@ -1,24 +1,25 @@
 """Reviews: what physicians answered in the gallery, read back from its files, and the accuracy that follows.
 
-A review file is the CSV that the gallery saves: `finding_id, reviewer, answer, note, curation, answered_at`. Files
-come twice, are edited by hand
-and name findings of older curations; every line is either taken or named as a problem with its file and line, and
-no file is ever changed.
+A review file is the CSV that the gallery saves: `finding_id, reviewer, answer, note, curation, seen, answered_at`.
+Files come twice, are edited by hand and name findings of older curations; every line is either taken or named as a
+problem with its file and line, and no file is ever changed. An answer belongs to the finding as it was seen: where it
+was made anew since, the answer is kept, marked as stale and not counted.
 """
 
 import csv
 import io
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from pipelines import schemas
+from pipelines.quality.judged import finding_rows, is_of, seen_of
 
-COLUMNS = ("finding_id", "reviewer", "answer", "note", "curation", "answered_at")
+COLUMNS = ("finding_id", "reviewer", "answer", "note", "curation", "seen", "answered_at")
 REQUIRED = ("finding_id", "reviewer", "answer")
 LOCATED = ("accept", "wrong contour")
 """Answers that say: the contour is on the lesion that the sentence means. A misread sentence means another one."""
@@ -58,6 +59,7 @@ class _Answer:
     answer: str
     note: str
     curation: str
+    seen: str
     answered_at: str
 
     @property
@@ -65,29 +67,41 @@ class _Answer:
         return self.answer, self.note
 
 
-def read_reviews(source: Path | Iterable[Path], known_finding_ids: Collection[str]) -> ReviewsRead:
+def read_reviews(
+    source: Path | Iterable[Path], findings: pl.DataFrame, localisations: pl.DataFrame, curation: str = ""
+) -> ReviewsRead:
     """The answers in review files (a folder's *.csv, or the files given), one row a finding and reviewer.
 
-    The same line twice counts once; of two different answers of one reviewer the later `answered_at` stands. What
-    cannot be taken (unknown
-    finding, unknown answer, no reviewer, two answers of one time, an unreadable file) is a problem, and the rest is
-    taken.
+    `findings` and `localisations` as the tables, `curation` the version that they are of. The same line twice counts
+    once. Of several answers of one reviewer the later `answered_at` stands; one to the finding as it is now goes before
+    one to the finding as it was. What cannot be taken (unknown finding, unknown answer, no reviewer, two answers of one
+    time, an unreadable file) is a problem, and the rest is taken.
     """
     if isinstance(source, Path):
         # A folder that nobody saved an answer to yet is not there, and holds no files.
         files = [source] if source.suffix.lower() == ".csv" else sorted(source.glob("*.csv"))
     else:
         files = sorted(source)
+    known = set(findings["finding_id"])
     problems: list[ReviewProblem] = []
     answers: list[_Answer] = []
     for path in files:
-        found, wrong = _read_file(path, set(known_finding_ids))
+        found, wrong = _read_file(path, known)
         answers += found
         problems += wrong
+    named = pl.col("finding_id").is_in(sorted({a.finding_id for a in answers}))
+    judged = finding_rows(localisations.filter(named), findings.filter(named))
+    now = {row["finding_id"]: seen_of(row) for row in judged.iter_rows(named=True)}
+
+    def is_stale(answer: _Answer) -> bool:
+        if not answer.seen:  # Written by hand: of today, unless it names another curation.
+            return answer.curation not in ("", curation)
+        return not is_of(answer.answer, answer.seen, now[answer.finding_id])
+
     kept: dict[tuple[str, str], _Answer] = {}
     clashes: set[tuple[str, str]] = set()
     n_repeated = n_outdated = 0
-    for answer in sorted(answers, key=lambda a: (a.answered_at, a.file, a.line)):
+    for answer in sorted(answers, key=lambda a: (not is_stale(a), a.answered_at, a.file, a.line)):
         key = (answer.finding_id, answer.reviewer)
         earlier = kept.get(key)
         if earlier is None:
@@ -95,7 +109,7 @@ def read_reviews(source: Path | Iterable[Path], known_finding_ids: Collection[st
         elif earlier.content == answer.content:
             n_repeated += 1
             kept[key] = answer
-        elif earlier.answered_at != answer.answered_at:
+        elif is_stale(earlier) != is_stale(answer) or earlier.answered_at != answer.answered_at:
             n_outdated += 1
             clashes.discard(key)
             kept[key] = answer
@@ -117,6 +131,8 @@ def read_reviews(source: Path | Iterable[Path], known_finding_ids: Collection[st
             "answer": a.answer,
             "note": a.note or None,
             "curation": a.curation or None,
+            "seen": a.seen or None,
+            "is_stale": is_stale(a),
         }
         for key, a in sorted(kept.items())
         if key not in clashes
@@ -241,18 +257,37 @@ class ReviewSummary:
     """Of the lesions with the contour on the right one, those whose contour was accepted too."""
     rejection: Accuracy
     """Of the reviewed rejections, those that were right."""
+    n_stale: int
+    """Answers to findings that were made anew since: they are in none of the three."""
     to_fix: pl.DataFrame
-    """finding_id, exam_id, outcome, reviewer, answer, note: every answer that is neither `accept` nor `unsure`."""
+    """finding_id, exam_id, outcome, todo, reviewer, answer, note: `mend` for every answer that is neither `accept` nor
+    `unsure`; `review again` for every stale one of a finding that nobody has judged as it is now.
+    """
+
+
+def to_review_again(reviews: pl.DataFrame) -> dict[str, list[dict[str, str | None]]]:
+    """Finding -> the answers (reviewer, answer, note) to it as it was, for findings that were made anew since and that
+    nobody has judged as they are now. `reviews` as the table.
+    """
+    found: dict[str, list[dict[str, str | None]]] = {}
+    for row in _again(reviews).sort("finding_id", "reviewer").iter_rows(named=True):
+        found.setdefault(row["finding_id"], []).append({name: row[name] for name in ("reviewer", "answer", "note")})
+    return found
+
+
+def _again(reviews: pl.DataFrame) -> pl.DataFrame:
+    return reviews.filter("is_stale").join(reviews.filter(~pl.col("is_stale")), on="finding_id", how="anti")
 
 
 def summarise(reviews: pl.DataFrame, findings: pl.DataFrame) -> ReviewSummary:
     """The accuracies of a curation by its reviews, and the list of what to mend.
 
     `reviews` as the table; `findings` with finding_id, exam_id and outcome (`lesion`, or why it is none). Of a
-    lesion, `accept` and
-    `wrong contour` mean that it was found; of a rejection, `accept` means that it was right.
+    lesion, `accept` and `wrong contour` mean that it was found; of a rejection, `accept` means that it was right.
+    Stale answers are not counted.
     """
-    joined = reviews.join(findings.select("finding_id", "exam_id", "outcome"), on="finding_id", how="inner")
+    about = findings.select("finding_id", "exam_id", "outcome")
+    joined = reviews.filter(~pl.col("is_stale")).join(about, on="finding_id", how="inner")
     location: dict[str, list[bool | None]] = {}
     contour: dict[str, list[bool | None]] = {}
     rejection: dict[str, list[bool | None]] = {}
@@ -264,9 +299,13 @@ def summarise(reviews: pl.DataFrame, findings: pl.DataFrame) -> ReviewSummary:
         location.setdefault(row["finding_id"], []).append(None if unsure else answer in LOCATED)
         if answer in LOCATED:
             contour.setdefault(row["finding_id"], []).append(answer == "accept")
+    mend = joined.filter(~pl.col("answer").is_in(["accept", "unsure"])).with_columns(todo=pl.lit("mend"))
+    again = _again(reviews).join(about, on="finding_id", how="inner").with_columns(todo=pl.lit("review again"))
     to_fix = (
-        joined.filter(~pl.col("answer").is_in(["accept", "unsure"]))
-        .select("finding_id", "exam_id", "outcome", "reviewer", "answer", "note")
-        .sort("answer", "finding_id", "reviewer")
+        pl.concat([mend, again])
+        .select("finding_id", "exam_id", "outcome", "todo", "reviewer", "answer", "note")
+        .sort("todo", "answer", "finding_id", "reviewer")
     )
-    return ReviewSummary(_accuracy(location), _accuracy(contour), _accuracy(rejection), to_fix)
+    return ReviewSummary(
+        _accuracy(location), _accuracy(contour), _accuracy(rejection), reviews.filter("is_stale").height, to_fix
+    )

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from pipelines.quality.gallery import GallerySettings, write_gallery
-from pipelines.quality.reviews import read_reviews
+from pipelines.quality.reviews import ReviewsRead, read_reviews
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
 from selenium.webdriver.common.by import By  # noqa: E402
@@ -78,6 +78,8 @@ def opened(browser: "webdriver.Chrome", home: Path, curated: dict, request: pyte
     summary = write_gallery(home / "review", **curated, settings=GallerySettings(home, request.node.name))
     assert summary.without_picture == {}
     browser.get(summary.index.as_uri())
+    browser.execute_script("localStorage.clear()")  # Answers of another test are taken up: the findings are the same.
+    browser.refresh()
     assert browser.execute_script("return document.documentElement.dataset.ready") == "yes"
     return curated["findings"]["finding_id"].to_list()
 
@@ -118,6 +120,10 @@ def review(browser: "webdriver.Chrome", keys: str) -> list[str]:
     return seen
 
 
+def read(path: Path, curated: dict, curation: str = "") -> ReviewsRead:
+    return read_reviews(path, curated["findings"], curated["localisations"], curation)
+
+
 def saved(browser: "webdriver.Chrome") -> Path:
     before = set(browser.downloads.glob("*.csv"))
     press(browser, "s")
@@ -125,23 +131,23 @@ def saved(browser: "webdriver.Chrome") -> Path:
 
 
 class TestReviewByKeyboard:
-    def test_twenty_lesions_come_back_as_they_were_answered(self, browser, opened):
+    def test_twenty_lesions_come_back_as_they_were_answered(self, browser, opened, curated):
         keys = "alctu" * 4
         seen = review(browser, keys)
-        read = read_reviews(saved(browser), opened)
+        found = read(saved(browser), curated)
         said = dict(zip("alctu", ("accept", "wrong lesion", "wrong contour", "wrong text", "unsure")))
-        assert read.problems == ()
-        assert dict(read.frame.select("finding_id", "answer").iter_rows()) == {
+        assert found.problems == ()
+        assert dict(found.frame.select("finding_id", "answer").iter_rows()) == {
             i: said[k] for i, k in zip(seen, keys, strict=True)
         }
-        assert set(read.frame["reviewer"]) == {"Dr. Ä, B"}
+        assert set(found.frame["reviewer"]) == {"Dr. Ä, B"}
 
     def test_answers_outlive_the_page(self, browser, opened):
         review(browser, "al")
         browser.refresh()
         assert browser.find_element(By.ID, "progress-text").text.startswith("2 of")
 
-    def test_a_saved_file_is_taken_up_where_the_browser_forgot(self, browser, opened):
+    def test_a_saved_file_is_taken_up_where_the_browser_forgot(self, browser, opened, curated):
         review(browser, "alc")
         path = saved(browser)
         browser.execute_script("localStorage.clear()")
@@ -151,15 +157,15 @@ class TestReviewByKeyboard:
         wait_for(
             lambda: browser.find_element(By.ID, "progress-text").text.startswith("3 of"), "the answers of the file"
         )
-        assert read_reviews(path, opened).frame.height == 3
+        assert read(path, curated).frame.height == 3
 
-    def test_a_note_goes_with_the_answer(self, browser, opened):
+    def test_a_note_goes_with_the_answer(self, browser, opened, curated):
         (answered,) = review(browser, "a")
         wait_for(lambda: shown_id(browser) != answered, "the next finding")
         press(browser, Keys.ARROW_LEFT, "n")
         note = browser.find_element(By.ID, "note")
         note.send_keys('leaks; "into" the bladder, a bit', Keys.ESCAPE)
-        assert read_reviews(saved(browser), opened).frame["note"].to_list() == ['leaks; "into" the bladder, a bit']
+        assert read(saved(browser), curated).frame["note"].to_list() == ['leaks; "into" the bladder, a bit']
 
     def test_a_note_begun_right_after_an_answer_holds_the_page(self, browser, opened):
         """The next page waits for it: what is typed must not land on another finding."""
@@ -173,6 +179,51 @@ class TestReviewByKeyboard:
         press(browser, "r", "n")
         browser.find_element(By.ID, "note").send_keys("a clear lump")
         assert browser.find_elements(By.CSS_SELECTOR, '#answers [aria-pressed="true"]') == []
+
+
+class TestFindingMadeAnew:
+    @pytest.fixture
+    def grown(self, curated: dict) -> dict:
+        """The next curation: the first lesion has another contour."""
+        first = pl.col("finding_id") == "E1:00"
+        lesions = curated["localisations"].with_columns(mtv_ml=pl.when(first).then(9.0).otherwise("mtv_ml"))
+        return curated | {"localisations": lesions}
+
+    def show(self, browser: "webdriver.Chrome", home: Path, grown: dict, reviews: pl.DataFrame | None = None) -> None:
+        made = write_gallery(home / "review", **grown, settings=GallerySettings(home, "the next"), reviews=reviews)
+        browser.get(made.index.as_uri())
+
+    def again(self, browser: "webdriver.Chrome") -> list[str]:
+        browser.find_element(By.CSS_SELECTOR, '#f-answer option[value="look again"]').click()
+        return [c.get_attribute("data-id") for c in browser.find_elements(By.CSS_SELECTOR, ".card")]
+
+    def test_answers_that_still_hold_are_there_and_the_others_are_asked_again(self, browser, opened, home, grown):
+        seen = review(browser, "a" * N_LESIONS)
+        assert "E1:00" in seen
+        self.show(browser, home, grown)
+        assert browser.find_element(By.ID, "progress-text").text == f"{N_LESIONS - 1} of {N_LESIONS + 1} answered"
+        assert self.again(browser) == ["E1:00"]
+        assert browser.find_element(By.ID, "save").text.endswith("*")
+
+    def test_the_file_keeps_both_curations_apart(self, browser, opened, home, grown):
+        review(browser, "a" * N_LESIONS)
+        self.show(browser, home, grown)
+        found = read(saved(browser), grown, "the next")
+        assert found.frame.filter("is_stale")["finding_id"].to_list() == ["E1:00"]
+        self.again(browser)
+        press(browser, Keys.ESCAPE, "r", "c")
+        stale = read(saved(browser), grown, "the next").frame
+        assert stale.filter(finding_id="E1:00").select("answer", "is_stale").rows() == [("wrong contour", False)]
+
+    def test_what_another_reviewer_said_of_it_is_shown(self, browser, opened, home, curated, grown):
+        review(browser, "c" * N_LESIONS)
+        reviews = read(saved(browser), grown).frame.with_columns(reviewer=pl.lit("CD"))
+        browser.execute_script("localStorage.clear()")
+        self.show(browser, home, grown, reviews)
+        assert self.again(browser) == ["E1:00"]
+        press(browser, Keys.ESCAPE, "r")
+        told = wait_for(lambda: browser.find_elements(By.ID, "earlier"), "what was said")[0].text
+        assert "CD: wrong contour" in told
 
 
 class TestPage:
