@@ -1,7 +1,7 @@
 """What `tiny` learns of region and side on held-out phantom patients: with mask and focal crop, with the mask alone,
 with neither; or the whole ablation.
 
-Run: python -m benchmarks.tiny_learns FOLDER [--exams 800] [--effort 1.0] [--arms both,mask,neither | ablation]
+Run: python -m benchmarks.tiny_learns FOLDER [--exams 1600] [--effort 1.0] [--arms both,mask,neither | ablation]
 [--figure docs/images/ablation.png]. The cohort and its volumes are kept in FOLDER, so that a second run starts at
 once; an arm that was trained is not trained again, a killed one goes on. Minutes are of the training.
 """
@@ -106,7 +106,7 @@ def main() -> None:
     """Prints a line a measurement, and a line an arm."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--exams", type=int, default=800)
+    parser.add_argument("--exams", type=int, default=1600)
     parser.add_argument("--effort", type=float, default=1.0, help="part of the preset's epochs to train")
     parser.add_argument("--arms", default="both,mask,neither", help="or `ablation`: the paper's eight")
     parser.add_argument("--figure", type=Path, help="PNG of accuracy against minutes")

@@ -54,8 +54,11 @@ def balanced(findings: pl.DataFrame, most_per_group: float = 1.5) -> pl.DataFram
 
 
 _TINY_EPOCH = 1600
-_TINY_SEES = {"anatomy_full": 41_600, "findings_full": 11_520}
-"""Samples that `tiny` sees in each of an arm's stages: what region and side take to be learnt, in minutes."""
+_TINY_ANATOMY_SEES = 41_600
+_TINY_FINDINGS_SEES, _TINY_EPOCHS = 11_520, 11
+"""What region and side take `tiny` to learn, in minutes: so many samples of organs; of lesions each so many times, and
+of few lesions so many samples all the same.
+"""
 
 
 def ablation_settings(
@@ -63,17 +66,19 @@ def ablation_settings(
 ) -> tuple[TrainingSettings, TrainingSettings]:
     """(anatomy, findings) settings of an arm's two stages for so many training samples.
 
-    The preset's own, but that `tiny` sees as many samples whatever the size of the cohort. `effort` is the part of that
-    to train.
+    The preset's own, but that `tiny` sees as many samples of a small cohort as of a large one. `effort` is the part of
+    that to train.
     """
     found = []
     for stage, n in (("anatomy_full", n_anatomy), ("findings_full", n_findings)):
         settings = training_settings(preset_name, stage)  # type: ignore[arg-type]  # both are stages
         epochs: float = settings.epochs
-        if preset_name == "tiny":
-            limit = _TINY_EPOCH if stage == "anatomy_full" else 0
-            epochs = _TINY_SEES[stage] / max(1, min(n, limit) if limit else n)
-            settings = replace(settings, samples_per_epoch=limit)
+        if preset_name == "tiny" and stage == "anatomy_full":
+            epochs = _TINY_ANATOMY_SEES / max(1, min(n, _TINY_EPOCH))
+            settings = replace(settings, samples_per_epoch=_TINY_EPOCH)
+        elif preset_name == "tiny":
+            epochs = max(_TINY_EPOCHS, _TINY_FINDINGS_SEES / max(1, n))
+            settings = replace(settings, samples_per_epoch=0)
         found.append(replace(settings, epochs=max(1, round(epochs * effort))))
     return found[0], found[1]
 

@@ -600,7 +600,9 @@ class _Run:
         rate = learning_rate_at(step, total, self.settings.learning_rate, self.settings.warmup_fraction)
         for part in self.optimiser.param_groups:
             part["lr"] = rate * part["share"]
-        self.model.train()
+        if not self.model.training:
+            # Walks all modules, which takes a tiny model as long as a part of its step.
+            self.model.train()
         tokens = self.world.summed(sum(batch.n_answer_tokens for batch in group if batch), self.device)
         loss_sum = 0.0
         for batch in group:
