@@ -39,6 +39,9 @@ WHOLE_BODY_PART = 0.6
 BED_PART, BED_OVERLAP = 0.67, 0.25
 """Series of at least this part of the chosen one's length that overlap it by at most this part of their own are bed
 positions of one scan."""
+LONGEST_BED_MM = 400.0
+"""Scanners that move the bed see less at a time: of a longer series and its neighbour (trunk and legs), the trunk is
+what a report counts from."""
 
 NOT_DICOM_SUFFIXES = (
     ".nii",
@@ -241,6 +244,8 @@ def _continues(series: Series, chosen: Series) -> bool:
     """Whether a series is another bed position of the chosen one's scan: of its frame, of like length, beside it."""
     a, b = series.extent_mm, chosen.extent_mm
     if series is chosen or a is None or b is None or frame_of(series) != frame_of(chosen):
+        return False
+    if chosen.length_mm > LONGEST_BED_MM:
         return False
     overlap = min(a[1], b[1]) - max(a[0], b[0])
     return series.length_mm >= BED_PART * chosen.length_mm and overlap <= BED_OVERLAP * series.length_mm

@@ -201,6 +201,14 @@ class TestDicom:
         write_series(tmp_path / "b", pet.crop((slice(None), slice(None), slice(0, 7))), description="LOW")
         assert problem_of(tmp_path, "HIGH.*LOW.*join them") is ExamProblem.BAD_GEOMETRY
 
+    def test_of_the_trunk_beside_one_of_the_legs_is_read_and_says_so(self, tmp_path, write_series):
+        tall = Volume(np.ones((4, 4, 40), np.float32), np.diag([4.0, 4.0, 20.0, 1.0]))
+        write_series(tmp_path / "a", tall.crop((slice(None), slice(None), slice(18, 40))), description="TRUNK")
+        write_series(tmp_path / "b", tall.crop((slice(None), slice(None), slice(0, 18))), description="LEGS")
+        facts = read_exam(tmp_path, "E1").facts
+        assert "picked TRUNK (22 files)" in facts.message
+        assert "LEGS (18 files): fewer slices" in facts.message
+
     @pytest.mark.parametrize(
         ("row", "column"),
         [
