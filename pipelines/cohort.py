@@ -19,6 +19,7 @@ from pipelines.corrections import observe_corrections as _observe_corrections
 from pipelines.hashing import hash_of, hash_of_files
 from pipelines.privacy import text as privacy_text
 from pipelines.privacy.gate import OPEN, Gate
+from pipelines.privacy.header import names_in_folder
 from pipelines.reports.sources import find_reports, read_reports
 from pipelines.sharding import N_SHARDS, shard_of
 
@@ -82,6 +83,10 @@ class Cohort:
         return [tuple(entries) for entries in shards]
 
 
+_SHOWN = "+"
+"""Stands in a report's fingerprint before that of the text as it went on, where the images had a say in it."""
+
+
 def manifest_version(entries: Iterable[ExamEntry]) -> str:
     """Data version of one shard of the manifest: the hash of its sorted (exam id, fingerprints)."""
     return hash_of(sorted((e.exam_id, e.patient_id, e.image_fingerprint, e.report_fingerprint) for e in entries))
@@ -136,17 +141,27 @@ def scan_cohort(
     for row in reports.iter_rows(named=True):
         exam_id, exam_folder = gate.exam(row["exam_id"]), folders.pop(row["exam_id"], None)
         fingerprint = gate.report_fingerprint(row["findings"], row["tracer"], row["problem"])
+        image_fingerprint = fingerprints[exam_id].content if exam_folder else ""
         earlier = before.get(exam_id)
-        if earlier is not None and earlier.report_fingerprint == fingerprint:
-            report, identifiers = earlier.report, earlier.identifiers
+        if (
+            earlier is not None
+            and earlier.report_fingerprint.split(_SHOWN)[0] == fingerprint
+            and earlier.image_fingerprint == image_fingerprint
+        ):
+            fingerprint, report, identifiers = earlier.report_fingerprint, earlier.report, earlier.identifiers
         else:
-            report, identifiers = gate.report(row["findings"] or "", (row["exam_id"], row["patient_id"] or ""))
+            text, ids = row["findings"] or "", (row["exam_id"], row["patient_id"] or "")
+            names = names_in_folder(exam_folder) if text and exam_folder else frozenset()
+            report, identifiers = gate.report(text, ids, names)
+            if names and report != gate.report(text, ids)[0]:
+                # Names that the images gave are masked: other images, another text.
+                fingerprint += f"{_SHOWN}{gate.report_fingerprint(report)}"
         entries.append(
             ExamEntry(
                 exam_id=exam_id,
                 patient_id=gate.patient(row["patient_id"] or row["exam_id"]),
                 folder=str(gate.folder(row["exam_id"], exam_folder)) if exam_folder else None,
-                image_fingerprint=fingerprints[exam_id].content if exam_folder else "",
+                image_fingerprint=image_fingerprint,
                 has_report=True,
                 report=report,
                 tracer=row["tracer"],

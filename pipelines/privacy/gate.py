@@ -84,9 +84,11 @@ class Gate:
         """Name of a patient behind the gate."""
         return self.pseudonyms.patient(patient_id) if self._hashes and self.pseudonyms else patient_id
 
-    def report(self, text: str, ids: Iterable[str]) -> tuple[str, dict[str, int]]:
-        """(text as it goes on, identifiers found in it by kind); `ids` are those of the exam and the patient."""
-        found = scan(text, ids)
+    def report(self, text: str, ids: Iterable[str], names: Iterable[str] = ()) -> tuple[str, dict[str, int]]:
+        """(text as it goes on, identifiers found in it by kind); `ids` are those of the exam and the patient, `names`
+        those of people in the headers of its images.
+        """
+        found = scan(text, ids, names)
         hidden = [i for i in found if self.settings.mask_reports or (self._hashes and i.kind == "record id")]
         return mask(text, hidden), counts_of(found)
 

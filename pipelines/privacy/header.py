@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pydicom
+
 from pipelines.privacy.text import clean
 
 REMOVED = "[removed]"
@@ -62,6 +64,41 @@ def header_identifiers(headers: Iterable[Sequence[Any]]) -> frozenset[str]:
             for keyword in _OF_EVERY_FILE:
                 values |= _parts(str(dataset.get(keyword, "") or ""), is_name=keyword == "PatientName")
     return frozenset(v for v in values if len(v) >= _SHORTEST and v.lower() not in _WORDS)
+
+
+_PEOPLE = (
+    "PatientName",
+    "OtherPatientNames",
+    "PatientBirthName",
+    "ReferringPhysicianName",
+    "RequestingPhysician",
+    "PerformingPhysicianName",
+    "NameOfPhysiciansReadingStudy",
+    "OperatorsName",
+)
+_NO_DICOM = (".nii", ".gz", ".json", ".csv", ".txt", ".xml", ".png", ".pdf")
+_FILES_TRIED = 3
+
+
+def names_in_folder(folder: Path) -> frozenset[str]:
+    """Parts of the names of people that the DICOM files below a folder give, for the exam's own report to be searched
+    for. Empty where there is no DICOM file, or none that can be read; that is told when the exam is.
+    """
+    found: set[str] = set()
+    tried = 0
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() not in _NO_DICOM):
+        try:
+            dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_PEOPLE))
+        except (pydicom.errors.InvalidDicomError, OSError, ValueError, AttributeError, KeyError, NotImplementedError):
+            tried += 1
+        else:
+            for element in dataset:
+                for value in element.value if element.VM > 1 else [element.value]:
+                    found |= _parts(str(value or ""), is_name=True)
+            break
+        if tried == _FILES_TRIED:
+            break
+    return frozenset(v for v in found if len(v) >= _SHORTEST and v.lower() not in _WORDS)
 
 
 def _values(dataset: Any) -> set[str]:

@@ -8,11 +8,11 @@ a year stays), so that character spans stay those of the report and a date still
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-VERSION = 1
+VERSION = 2
 """Raised when the rules find something else; reports are scanned again then."""
 
 KINDS = ("name", "mrn", "accession", "ssn", "phone", "email", "url", "address", "date", "age", "uid", "record id")
@@ -109,16 +109,18 @@ _WHOLE_NAME = (
 _DEGREE = r"(?:M\.?\s?D\.?|D\.?O\.?|MBBS|FRCR|FRCPC|Ph\.?D\.?|R\.?N\.?|P\.?A\.?(?:-C)?|N\.?P\.?|FACR|FACNM)"
 _NAMES = (
     # Titles.
-    re.compile(rf"\b(?:Dr|DR|Drs|Mr|Mrs|Ms|Miss|Prof|Professor|Doctor)\b\.?\s+(?P<value>{_WHOLE_NAME})"),
+    re.compile(rf"\b(?:Dr|DR|Drs|Mr|Mrs|MRS|Ms|Miss|Prof|PROF|Professor|Doctor)\b\.?\s+(?P<value>{_WHOLE_NAME})"),
+    # In capitals MR is an examination and MS a disease; where a sentence begins with one and a period, it is a title.
+    re.compile(rf"(?:\A|[\n.:;])\s*M[RS]\.\s+(?P<value>[A-Z]{{2,}}(?:[-'’][A-Z]+)*(?:\s+{_INITIAL}(?!\w))?)"),
     # Degrees.
     re.compile(rf"(?P<value>{_CAPITAL}(?:\s+{_INITIAL})?(?:\s+{_SURNAME}){{1,2}}),?\s+{_DEGREE}(?![\w])"),
     # Who wrote, asked, was told.
     re.compile(
-        r"\b(?i:(?:electronically\s+)?(?:signed|dictated|transcribed|reviewed|verified|finali[sz]ed|approved|interpreted|read"
-        r"|edited|authenticated|performed|referred|ordered|requested)\s+by|(?:discussed|reviewed|communicated|reported|conveyed|spoken|paged)"
+        r"\b(?i:(?:electronically\s+)?(?:signed|dictated|transcribed|reviewed|verified|finali[sz]ed|approved|interpreted|read|reported"
+        r"|written|prepared|authored|edited|authenticated|performed|referred|ordered|requested)\s+by|(?:discussed|reviewed|communicated|reported|conveyed|spoken|paged)"
         r"\s+(?:with|to)|(?:referring|ordering|attending|requesting|primary\s+care|reading)\s+(?:physician|provider|doctor|clinician"
-        r"|radiologist)|(?:attending|resident|fellow|radiologist|technologist|physician|provider|surgeon|oncologist)\s*:"
-        r"|cc\s*:)[\s:]*(?:(?:Dr|Mr|Mrs|Ms|Prof)\.?\s+)?"
+        r"|radiologist)|(?:attending|resident|fellow|radiologist|technologist|physician|provider|surgeon|oncologist"
+        r"|signed|dictated|reported|transcribed)\s*:|cc\s*:)[\s:]*(?:(?:Dr|Mr|Mrs|Ms|Prof)\.?\s+)?"
         rf"(?P<value>{_WHOLE_NAME})"
     ),
     # The patient.
@@ -131,14 +133,21 @@ _NAMES = (
 )
 _GIVEN = frozenset(Path(__file__).with_name("given_names.txt").read_text().split())
 _PAIR = re.compile(rf"\b(?P<given>[A-Z][a-zà-öø-ÿ]+)\s+(?:{_INITIAL}\s+)?(?P<last>{_SURNAME})")
+# As lists of patients write them, in capitals too: "Smith, John", "SMITH, JOHN A".
+_TURNED = re.compile(rf"\b(?P<last>{_SURNAME}),\s*(?P<given>[A-Z][a-zA-Zà-öø-ÿ]+)\b(?:\s+{_INITIAL}(?!\w))?")
+_SHORTEST_NAME = 3
+# Surnames that are words too: alone they are names inside a sentence only, where a word has no capital.
+_WORD_NAMES = frozenset(Path(__file__).with_name("word_names.txt").read_text().split())
 # Words that stand where a name could: headings, roles, anatomy that begins a sentence, eponyms of medicine.
 _NO_NAMES = frozenset(Path(__file__).with_name("no_names.txt").read_text().split())
 
 
-def scan(text: str, known: Iterable[str] = ()) -> tuple[Identifier, ...]:
+def scan(text: str, known: Iterable[str] = (), names: Iterable[str] = ()) -> tuple[Identifier, ...]:
     """Identifiers of a text in order, none overlapping another.
 
     known: ids of the report itself (its exam, its patient); they are found wherever they stand as words of their own.
+    names: parts of names that the exam's own images give; they are found wherever they stand with a capital, unless
+    they are words of every report.
     """
     found: list[Identifier] = []
 
@@ -178,7 +187,28 @@ def scan(text: str, known: Iterable[str] = ()) -> tuple[Identifier, ...]:
     for match in _PAIR.finditer(text):
         if match["given"] in _GIVEN and not _is_no_name(match["last"]):
             take("name", *match.span())
+    for match in _TURNED.finditer(text):
+        if match["given"].capitalize() in _GIVEN and not _is_no_name(match["last"]):
+            take("name", *match.span())
+    for start, end in _bare_names(text, names):
+        take("name", start, end)
     return _apart(found)
+
+
+def _bare_names(text: str, names: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """Where one of these names stands with a capital or in capitals, and is no word of the report."""
+    parts = {n.lower() for n in names if len(n) >= _SHORTEST_NAME and n.replace("-", "").replace("'", "").isalpha()}
+    wanted = sorted((n for n in parts if not _is_no_name(n)), key=len, reverse=True)
+    if not wanted:
+        return
+    in_capitals = text.isupper()
+    for match in re.finditer(rf"(?<![\w-])(?:{'|'.join(map(re.escape, wanted))})(?![\w-])", text, re.IGNORECASE):
+        word = match[0]
+        if not word[0].isupper():
+            continue
+        is_inside = not in_capitals and re.search(r"[a-z,]\s+\Z", text[: match.start()]) is not None
+        if word.lower() not in _WORD_NAMES or is_inside:
+            yield match.span()
 
 
 def counts_of(found: Sequence[Identifier]) -> dict[str, int]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import cohort as cohort_module
 from pipelines.cohort import observe_cohort, read_whole_manifest
 from pipelines.privacy.gate import OPEN, Gate, PrivacyError, PrivacySettings, Pseudonyms, read_key
 from pipelines.splits import split_of
@@ -51,6 +52,28 @@ class TestObservation:
         assert report == "Dr. Xxxx Xxx saw exam XXX-0000. Left node, SUVmax 8.0, slice 13, was 6.1 on 00/00/2023."
         assert len(report) == len(REPORT)
 
+    def test_masks_the_names_that_the_exams_own_images_give(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Other images with another name are another text, and a new look at the report that did not change."""
+        cohort = write_cohort(tmp_path / "cohort", "Uptake of Roe is stable. Turing is well.")
+        manifest, gate = tmp_path / "home" / "manifest", Gate(PrivacySettings(mask_reports=True))
+        seen = []
+        for name in ("Roe", "Turing", "Turing"):
+            monkeypatch.setattr(cohort_module, "names_in_folder", lambda _, name=name: frozenset({name}))
+            (cohort / "exams" / "ACC-0042" / "SUV.nii.gz").write_bytes(name.encode())
+            observe_cohort(cohort, manifest, gate)
+            entry = read_whole_manifest(manifest)[0]
+            assert entry.identifiers == {"name": 1}
+            seen.append((entry.report, entry.report_fingerprint))
+        assert [report for report, _ in seen[:2]] == [
+            "Uptake of Xxx is stable. Turing is well.",
+            "Uptake of Roe is stable. Xxxxxx is well.",
+        ]
+        assert seen[0][1] != seen[1][1]
+        assert seen[1] == seen[2]
+        assert "Turing" not in "".join(p.read_text() for p in manifest.glob("*.json")).replace("Turing is well", "")
+
     def test_hashes_ids_everywhere_and_links_to_the_folders(self, tmp_path: Path) -> None:
         manifest = tmp_path / "home" / "manifest"
         observe_cohort(write_cohort(tmp_path / "cohort"), manifest, hashing(tmp_path))
@@ -84,7 +107,7 @@ class TestObservation:
         cohort, manifest = write_cohort(tmp_path / "cohort"), tmp_path / "home" / "manifest"
         scanned: list[str] = []
         report = Gate.report
-        monkeypatch.setattr(Gate, "report", lambda self, text, ids: (scanned.append(text), report(self, text, ids))[1])
+        monkeypatch.setattr(Gate, "report", lambda self, text, *a: (scanned.append(text), report(self, text, *a))[1])
         observe_cohort(cohort, manifest)
         observe_cohort(cohort, manifest)
         assert scanned == [REPORT, "Nothing."]

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from pipelines.privacy.header import header_identifiers, scrub, scrub_message
+from pipelines.privacy.header import header_identifiers, names_in_folder, scrub, scrub_message
 
 
 def header(**values: str) -> Dataset:
@@ -33,6 +34,30 @@ class TestHeaderIdentifiers:
     @pytest.mark.parametrize("name", ["PET^PHANTOM", "Anonymous", "", "X"])
     def test_are_no_words_of_any_series(self, name: str) -> None:
         assert not header_identifiers([[header(PatientName=name)]]) - {"PET^PHANTOM"}
+
+
+def write_dicom(path: Path, **values: str) -> None:
+    dataset = header(SOPClassUID=CTImageStorage, SOPInstanceUID="1.2.3", **values)
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dataset.save_as(path, enforce_file_format=True)
+
+
+class TestNamesInFolder:
+    def test_are_those_of_the_people_around_the_exam_in_parts(self, tmp_path: Path) -> None:
+        write_dicom(tmp_path / "a" / "1.dcm", PatientName="Smith^John", OperatorsName="Roe", StationName="PT11")
+        assert names_in_folder(tmp_path) == {"Smith^John", "Smith", "John", "Roe"}
+
+    def test_other_files_are_passed_over(self, tmp_path: Path) -> None:
+        (tmp_path / "README").write_text("no DICOM")
+        (tmp_path / "SUV.nii.gz").write_bytes(b"x")
+        write_dicom(tmp_path / "b.dcm", PatientName="Smith^John")
+        assert "Smith" in names_in_folder(tmp_path)
+
+    def test_of_images_without_headers_are_none(self, tmp_path: Path) -> None:
+        (tmp_path / "SUV.nii.gz").write_bytes(b"x")
+        assert names_in_folder(tmp_path) == frozenset()
 
 
 class TestScrub:

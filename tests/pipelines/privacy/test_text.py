@@ -1,11 +1,14 @@
 """Identifiers in report text: found where they stand, hidden without moving a character or changing what is read."""
 
+import string
 from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pipelines.privacy.text import Identifier, clean, counts_of, mask, scan
+from pipelines.privacy.text import Identifier, _is_no_name, clean, counts_of, mask, scan
 from pipelines.reports.readers import RulesReader
 from pipelines.reports.sentences import split_report
 
@@ -29,6 +32,12 @@ class TestScan:
             ("Jane Roe, MD has read this.", "name", "Jane Roe"),
             ("Referring physician: Alan Turing", "name", "Alan Turing"),
             ("Robert Johnson has a nodule.", "name", "Robert Johnson"),
+            ("Smith, John is 45.", "name", "Smith, John"),
+            ("SMITH, JOHN A", "name", "SMITH, JOHN A"),
+            ("Findings reported by J. Doe.", "name", "J. Doe"),
+            ("Signed: Roe", "name", "Roe"),
+            ("MR. SMITH HAS A NODULE.", "name", "SMITH"),
+            ("MRS. O'BRIEN-SMITH", "name", "O'BRIEN-SMITH"),
             ("MRN: 12345678.", "mrn", "12345678"),
             ("Medical record number 00-123-456", "mrn", "00-123-456"),
             ("Patient ID AB12345", "mrn", "AB12345"),
@@ -68,6 +77,9 @@ class TestScan:
             "A 56-year-old man. May represent 3 nodes. Chart 3, patient number 5.",
             "Patient Preparation: fasting. Radiologist: Unchanged. Name: None.",
             "Compared to the prior MR. Left Lower Lobe: none. In 2019 there was none.",
+            "SEEN ON MR. THERE IS A NODE. HISTORY OF MS. STABLE. MR ABDOMEN: NONE.",
+            "Liver, spleen. Graves disease, Crohn disease, Waldeyer ring, Krukenberg tumour, Rosenmuller node.",
+            "Lugano, Deauville 4. Ann Arbor stage. Reported by PET. Signed: no.",
             "Injected 12.4 mCi, glucose 101 mg/dL, 62 minutes uptake, 70.3 kg.",
         ],
     )
@@ -86,6 +98,39 @@ class TestScan:
 
     def test_counts_by_kind(self) -> None:
         assert counts_of(scan("Dr. Roe and Dr. Doe on 1/2/2020")) == {"date": 1, "name": 2}
+
+
+SENTENCES = pl.read_csv(LABELLED, infer_schema=False)["sentence"].to_list()
+_WORD = st.text(string.ascii_lowercase, min_size=4, max_size=9).map(str.capitalize)
+SURNAMES = (_WORD | st.builds("{}-{}".format, _WORD, _WORD)).filter(lambda n: not _is_no_name(n))
+
+
+class TestNamesOfTheImages:
+    @settings(max_examples=40)
+    @given(name=SURNAMES, shout=st.booleans())
+    def test_are_found_where_they_stand_bare(self, name: str, shout: bool) -> None:
+        text = f"The uptake of {name.upper() if shout else name} is stable; {name.lower()}s are none."
+        (one,) = scan(text, names={name})
+        assert (one.kind, one.start, one.end) == ("name", 14, 14 + len(name))
+
+    @given(sentence=st.sampled_from(SENTENCES), names=st.sets(SURNAMES, max_size=4))
+    def test_leave_sentences_that_do_not_hold_them(self, sentence: str, names: set[str]) -> None:
+        names = {n for n in names if n.lower() not in sentence.lower()}
+        assert scan(sentence, names=names) == scan(sentence)
+
+    @pytest.mark.parametrize("name", ["Virchow", "Hodgkin", "Graves", "Liver", "Left", "Al", "X1"])
+    def test_that_are_words_of_every_report_are_left(self, name: str) -> None:
+        assert scan(f"{name} node, slice 12; near the {name} node.", names={name}) == ()
+
+    def test_that_are_words_are_names_inside_a_sentence_alone(self) -> None:
+        text = "Small focus seen in Small with a small node. SMALL"
+        assert [i.start for i in scan(text, names={"Small"})] == [20]
+        assert scan("SMALL NODE IN THE NECK", names={"Small"}) == ()
+
+    def test_change_nothing_that_is_read_of_any_labelled_sentence(self) -> None:
+        """Surnames that are words, which these sentences begin with or hold."""
+        names = {"Small", "Large", "Left", "Neck", "Stable", "New", "Short", "Colon", "Bone", "Hill", "Mass", "Young"}
+        assert {i.kind for s in SENTENCES for i in scan(s, names=names)} <= {"date"}
 
 
 class TestMask:
