@@ -4,18 +4,27 @@ dagster.yaml names `Storage` here, because a static file cannot choose. Every pr
 it imports nothing of the project.
 """
 
+import contextlib
 import os
 import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypedDict
 
 from dagster import StringSource
 from dagster._config.config_schema import UserConfigSchema
+from dagster._core.instance.utils import RUNLESS_RUN_ID
 from dagster._core.storage.base_storage import DagsterStorage
+from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.runs import SqliteRunStorage
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.pool import QueuePool, StaticPool
 
 POSTGRES_URL = "PETAR_POSTGRES_URL"
 """The variable that names a PostgreSQL database, as postgresql://user:password@host:5432/database."""
@@ -73,21 +82,140 @@ def choose_storage(url: str, sqlite_dir: str) -> Any:
     return DagsterPostgresStorage(url)
 
 
-class _LocalStorage(DagsterSqliteStorage):
-    """Dagster's SQLite with its index kept open.
+class _Engines:
+    """Engines of SQLite files, each with its connection kept open and what it compiled remembered.
 
-    Dagster opens and closes a connection an event, and the last one to close moves the whole log of changes into the
-    file: with one that stays open an event costs half.
+    Dagster makes an engine for every event: all its statements are compiled anew, and the last connection to close
+    moves the whole log of changes into the file. With engines that stay an event costs a fifth.
     """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._by_url: OrderedDict[str, Engine] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, url: str) -> Engine:
+        """The engine of a file; the one that was used least lately closes where there are too many."""
+        with self._lock:
+            engine = self._by_url.pop(url, None) or create_engine(
+                url, poolclass=QueuePool, max_overflow=-1, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}
+            )
+            self._by_url[url] = engine
+            if len(self._by_url) > self._most:
+                self._by_url.popitem(last=False)[1].dispose()
+            return engine
+
+    def forget(self, url: str) -> None:
+        """Closes the engine of a file that may be another one now."""
+        with self._lock:
+            if engine := self._by_url.pop(url, None):
+                engine.dispose()
+
+    def dispose(self) -> None:
+        """Closes all."""
+        with self._lock:
+            while self._by_url:
+                self._by_url.popitem()[1].dispose()
+
+
+class _Runs(SqliteRunStorage):
+    """Dagster's SQLite of runs, with an engine that stays."""
+
+    def __init__(self, conn_string: str, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(conn_string, inst_data)
+        self._engines = _Engines(most=1)
+
+    @contextlib.contextmanager
+    def connect(self) -> Iterator[Connection]:
+        with self._engines.of(self._conn_string).begin() as connection:
+            yield connection
+
+    def dispose(self) -> None:
+        self._engines.dispose()
+        super().dispose()
+
+
+class _Events(SqliteEventLogStorage):
+    """Dagster's SQLite of events, a file a run and an index, with engines that stay."""
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        # The index is asked at every event, so it is never the one that closes.
+        self._engines = _Engines(most=8)
+        self._tables: set[str] = set()
+        self._indexed = False
+        self._empty: Engine | None = None
+        super().__init__(base_dir, inst_data)
+
+    @contextlib.contextmanager
+    def _connect(self, shard: str) -> Iterator[Connection]:
+        with self._db_lock:
+            url = self.conn_string_for_shard(shard)
+            if shard not in self._initialized_dbs:
+                # The first time, or all was wiped: then an open connection would write into a file that is gone.
+                self._engines.forget(url)
+                self._initdb(self._engines.of(url))
+                self._initialized_dbs.add(shard)
+            with self._engines.of(url).begin() as connection:
+                yield connection
+
+    def _initdb(self, engine: Engine, for_index_shard: bool = False) -> None:
+        """A file's tables. A run's new file is filled from an empty one in memory: made table by table on the disk it
+        waits for it some thirty times, half a second of each run.
+        """
+        path = Path(engine.url.database or "")
+        # Events of no run go to a file that two processes may make at once; that is for Dagster to settle.
+        if not for_index_shard and path.name != f"{RUNLESS_RUN_ID}.db" and _is_made(path):
+            with contextlib.closing(sqlite3.connect(path)) as connection:
+                connection.execute("PRAGMA synchronous=NORMAL")
+                connection.execute("PRAGMA journal_mode=WAL")
+                self._blank().backup(connection)
+            return
+        super()._initdb(engine, for_index_shard)
+
+    def _blank(self) -> sqlite3.Connection:
+        """A file of events without any, in memory."""
+        if self._empty is None:
+            engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+            super()._initdb(engine)
+            self._empty = engine
+        connection = self._empty.raw_connection().driver_connection
+        assert isinstance(connection, sqlite3.Connection)
+        return connection
+
+    def has_table(self, table_name: str) -> bool:
+        # Tables and columns come by an upgrade and never go.
+        if table_name not in self._tables and super().has_table(table_name):
+            self._tables.add(table_name)
+        return table_name in self._tables
+
+    def _has_asset_key_index_cols_on_connection(self, conn: Connection) -> bool:
+        self._indexed = self._indexed or super()._has_asset_key_index_cols_on_connection(conn)
+        return self._indexed
+
+    def dispose(self) -> None:
+        super().dispose()
+        self._engines.dispose()
+
+
+def _is_made(path: Path) -> bool:
+    """Whether a file was not there and now is, an empty one."""
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+class _LocalStorage(DagsterSqliteStorage):
+    """Dagster's SQLite over engines that stay."""
+
+    _run_storage: SqliteRunStorage
+    _event_log_storage: SqliteEventLogStorage
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(base_dir, inst_data)
-        names = ("history/runs.db", "history/runs/index.db")
-        paths = [path for name in names if (path := Path(base_dir, name)).exists()]
-        self._kept_open = [sqlite3.connect(path, check_same_thread=False) for path in paths]
-        for connection in self._kept_open:
-            # A connection opens its file when it is first used.
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        self._run_storage = _Runs(self._run_storage._conn_string)
+        self._event_log_storage = _Events(self._event_log_storage._base_dir)
 
 
 def _sqlite(folder: str) -> DagsterSqliteStorage:

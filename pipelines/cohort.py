@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from pipelines import atomic
 from pipelines.corrections import CorrectionsError
@@ -115,12 +116,12 @@ def scan_cohort(
     folder: Path,
     known: Mapping[str, Fingerprint] | None = None,
     gate: Gate = OPEN,
-    before: Mapping[str, ExamEntry] | None = None,
+    before: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Cohort:
     """The cohort in a folder, as the gate lets it through (ids, report texts).
 
     Only exams whose files' names, sizes or times differ from `known` are read to be hashed, and only reports that
-    differ from `before` are scanned for identifiers.
+    differ from `before` (entries as an earlier manifest holds them, by exam) are scanned for identifiers.
 
     Raises:
         CohortError: the folder is not there, holds no table of reports, or the table cannot be read at all.
@@ -145,10 +146,11 @@ def scan_cohort(
         earlier = before.get(exam_id)
         if (
             earlier is not None
-            and earlier.report_fingerprint.split(_SHOWN)[0] == fingerprint
-            and earlier.image_fingerprint == image_fingerprint
+            and earlier["report_fingerprint"].split(_SHOWN)[0] == fingerprint
+            and earlier["image_fingerprint"] == image_fingerprint
         ):
-            fingerprint, report, identifiers = earlier.report_fingerprint, earlier.report, earlier.identifiers
+            fingerprint = earlier["report_fingerprint"]
+            report, identifiers = earlier["report"], earlier["identifiers"]
         else:
             text, ids = row["findings"] or "", (row["exam_id"], row["patient_id"] or "")
             names = names_in_folder(exam_folder) if text and exam_folder else frozenset()
@@ -268,19 +270,22 @@ def _observing(manifest_folder: Path) -> Iterator[None]:
 
 def _observe(cohort_folder: Path, manifest_folder: Path, gate: Gate) -> dict[int, str]:
     fingerprints_path = manifest_folder / "fingerprints.json"
-    cohort = scan_cohort(cohort_folder, _read_fingerprints(fingerprints_path), gate, _scanned_before(manifest_folder))
+    before = [_read_payload(_shard_path(manifest_folder, shard)) for shard in range(N_SHARDS)]
+    cohort = scan_cohort(cohort_folder, _read_fingerprints(fingerprints_path), gate, _scanned_before(before))
     _corrections_by_shard(cohort_folder, manifest_folder, {e.exam_id: e.patient_id for e in cohort.entries})
-    _note_departures(manifest_folder, cohort.by_shard())
+    shards = cohort.by_shard()
+    _note_departures(manifest_folder, shards, before)
     gate.note_manifest(manifest_folder)
     versions: dict[int, str] = {}
-    for shard, entries in enumerate(cohort.by_shard()):
+    for shard, entries in enumerate(shards):
         versions[shard] = manifest_version(entries)
         payload = {
             "version": versions[shard],
             "scanned": privacy_text.VERSION,
             "entries": [vars(e) for e in entries],
         }
-        atomic.write_bytes(_shard_path(manifest_folder, shard), json.dumps(payload).encode())
+        if payload != before[shard]:
+            atomic.write_bytes(_shard_path(manifest_folder, shard), json.dumps(payload).encode())
     atomic.write_bytes(fingerprints_path, json.dumps({k: vars(v) for k, v in cohort.fingerprints.items()}).encode())
     observed = {
         "observed_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -289,6 +294,10 @@ def _observe(cohort_folder: Path, manifest_folder: Path, gate: Gate) -> dict[int
     }
     atomic.write_bytes(manifest_folder / _OBSERVED_NAME, json.dumps(observed).encode())
     return versions
+
+
+def _read_payload(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 _OBSERVED_NAME = "observed.json"
@@ -312,14 +321,12 @@ def read_observation(manifest_folder: Path) -> Observation | None:
     )
 
 
-def _scanned_before(manifest_folder: Path) -> dict[str, ExamEntry]:
-    """Entries of the last observation whose reports were scanned by the rules of today."""
-    found: dict[str, ExamEntry] = {}
-    for shard in range(N_SHARDS):
-        path = _shard_path(manifest_folder, shard)
-        payload = json.loads(path.read_text()) if path.exists() else {}
+def _scanned_before(payloads: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Entries of the last observation whose reports were scanned by the rules of today, by exam."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for payload in payloads:
         if payload.get("scanned") == privacy_text.VERSION:
-            found |= {entry["exam_id"]: ExamEntry(**entry) for entry in payload["entries"]}
+            found |= {entry["exam_id"]: entry for entry in payload["entries"]}
     return found
 
 
@@ -348,20 +355,20 @@ def _corrections_by_shard(cohort_folder: Path, manifest_folder: Path, patients: 
         raise CohortError(str(error)) from error
 
 
-def _note_departures(manifest_folder: Path, shards: Sequence[Sequence[ExamEntry]]) -> None:
+def _note_departures(
+    manifest_folder: Path, shards: Sequence[Sequence[ExamEntry]], before: Sequence[Mapping[str, Any]]
+) -> None:
     """Notes of every exam that a shard lost since the last observation when that was seen, and where it went."""
     now = {entry.exam_id: entry for entries in shards for entry in entries}
     noted = read_departures(manifest_folder)
     found = dict(noted)
-    for shard, entries in enumerate(shards):
-        if not _shard_path(manifest_folder, shard).exists():
-            continue
+    for shard, (entries, payload) in enumerate(zip(shards, before, strict=True)):
         here = {entry.exam_id for entry in entries}
-        for entry in read_manifest(manifest_folder, shard)[1]:
-            if entry.exam_id not in here:
-                moved = now.get(entry.exam_id)
+        for exam_id in (entry["exam_id"] for entry in payload.get("entries", ())):
+            if exam_id not in here:
+                moved = now.get(exam_id)
                 reason = "the cohort holds it no longer" if moved is None else f"it is now patient {moved.patient_id}'s"
-                found[f"{shard:02d}/{entry.exam_id}"] = {
+                found[f"{shard:02d}/{exam_id}"] = {
                     "at": datetime.now(UTC).isoformat(timespec="seconds"),
                     "reason": reason,
                 }

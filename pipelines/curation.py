@@ -17,7 +17,7 @@ import polars as pl
 
 from pipelines import corrections as corrections_module
 from pipelines import schemas
-from pipelines.cohort import read_departures, read_manifest
+from pipelines.cohort import read_departures, read_manifest, read_whole_manifest
 from pipelines.hashing import hash_of, plain
 from pipelines.home import Home
 from pipelines.imaging import exam as exam_module
@@ -244,8 +244,12 @@ def _run_stage(
         save_after_s=_SAVE_AFTER_S,
     )
     _keep_removed(home, lake, table, shard, previous, update.removed)
-    for exam_id in update.removed:
-        stage.forget(exam_id)
+    if update.removed:
+        # An exam whose patient was renamed has moved to another shard, and its files stay.
+        everywhere = {entry.exam_id for entry in read_whole_manifest(home.manifest)}
+        for exam_id in update.removed:
+            if exam_id not in everywhere:
+                stage.forget(exam_id)
     stage.finish(update.frame)
     failed = sorted(set(stage.keys) - set(update.keys))
     # Rows of exams that `only` left out may be older than the inputs; then the shard must stay stale.
@@ -273,6 +277,8 @@ def _run_stage(
 
 
 def _rows_reused(table: str, previous: pl.DataFrame, frame: pl.DataFrame, forced: Sequence[str]) -> int:
+    if previous.is_empty():
+        return 0
     keys = [*schemas.key_of(table), "row_key"]
     kept = frame.filter(~pl.col("exam_id").is_in(list(forced)))
     return kept.join(previous.select(keys), on=keys, how="semi").height

@@ -10,18 +10,20 @@ from typing import Any
 
 _CHUNK_BYTES = 1 << 20
 _SCALARS = frozenset((str, int, float, bool))
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def plain(value: Any) -> Any:
     """A value as JSON takes it: dataclasses and dicts as dicts, enums and paths as their text, sets sorted."""
     if value is None or type(value) in _SCALARS:
         return value
+    if isinstance(value, list | tuple):
+        # Most values are scalars already, and a cohort has hundreds of thousands of them.
+        return [v if v is None or type(v) in _SCALARS else plain(v) for v in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
     if isinstance(value, set | frozenset):
         return sorted(plain(v) for v in value)
     if isinstance(value, Enum):
@@ -36,8 +38,7 @@ def hash_of(*parts: Any) -> str:
 
     Parts may be nested dataclasses, dicts, lists, enums, numbers, strings and None; anything else raises TypeError.
     """
-    text = json.dumps([plain(p) for p in parts], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return blake2b(text.encode(), digest_size=16).hexdigest()
+    return blake2b(_ENCODER.encode(plain(parts)).encode(), digest_size=16).hexdigest()
 
 
 def hash_of_files(paths: Iterable[tuple[str, Path]]) -> str:

@@ -1,7 +1,7 @@
 """Row-level reuse: a stage recomputes the exams whose key changed and keeps the rows of all others."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -107,10 +107,18 @@ def update_exams(
     return Update(frame_after(todo), kept, counts, gone)
 
 
-def _frame(rows: Iterable[Mapping[str, object]], schema: pl.Schema) -> pl.DataFrame:
-    names = list(schema)
-    return pl.DataFrame([{name: _plain(row.get(name)) for name in names} for row in rows], schema=schema)
+def _frame(rows: Sequence[Mapping[str, object]], schema: pl.Schema) -> pl.DataFrame:
+    columns = {name: _plain([row.get(name) for row in rows]) for name in schema}
+    try:
+        return pl.DataFrame(columns, schema=schema)
+    except TypeError:
+        # Row by row takes three times as long, and also values of another type than their column's.
+        return pl.DataFrame(
+            [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)], schema
+        )
 
 
-def _plain(value: object) -> object:
-    return value.value if isinstance(value, Enum) else value
+def _plain(values: list[object]) -> list[object]:
+    if any(issubclass(kind, Enum) for kind in set(map(type, values))):
+        return [value.value if isinstance(value, Enum) else value for value in values]
+    return values

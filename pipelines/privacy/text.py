@@ -156,8 +156,9 @@ def scan(text: str, known: Iterable[str] = (), names: Iterable[str] = ()) -> tup
             found.append(Identifier(kind, start, end))
 
     for value in sorted({k.strip() for k in known if k and len(k.strip()) >= 4 and any(c.isdigit() for c in k)}):
-        for match in re.finditer(rf"(?<![\w]){re.escape(value)}(?![\w])", text, re.IGNORECASE):
-            take("record id", *match.span())
+        if _may_hold(text, value):
+            for match in re.finditer(rf"(?<![\w]){re.escape(value)}(?![\w])", text, re.IGNORECASE):
+                take("record id", *match.span())
     if any(c.isdigit() for c in text):
         for pattern, kind in ((_UIDS, "uid"), (_PHONES, "phone")):
             for match in pattern.finditer(text):
@@ -209,6 +210,14 @@ def _bare_names(text: str, names: Iterable[str]) -> Iterator[tuple[int, int]]:
         is_inside = not in_capitals and re.search(r"[a-z,]\s+\Z", text[: match.start()]) is not None
         if word.lower() not in _WORD_NAMES or is_inside:
             yield match.span()
+
+
+def _may_hold(text: str, value: str) -> bool:
+    """False where a value stands nowhere in a text, in whatever case: a pattern for each of a cohort's ids would cost
+    more to compile than all else that is looked for.
+    """
+    # Beyond ASCII letters of two alphabets may be each other's other case; only the pattern knows them all.
+    return not (text.isascii() and value.isascii()) or value.lower() in text.lower()
 
 
 def counts_of(found: Sequence[Identifier]) -> dict[str, int]:

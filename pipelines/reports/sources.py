@@ -147,7 +147,9 @@ def _checked(report: Report) -> Report:
             problems.append("letters were lost when the report was saved (U+FFFD): export it again as UTF-8")
     if not report.patient_id:
         problems.append("no patient id: the exam is taken for a patient of its own")
-    return replace(report, problem="; ".join(problems) or None)
+    problem = "; ".join(problems) or None
+    # A copy of every report of a cohort would cost as much as reading them.
+    return report if problem == report.problem else replace(report, problem=problem)
 
 
 def _unique(reports: Iterable[Report]) -> list[Report]:

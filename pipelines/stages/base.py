@@ -66,9 +66,9 @@ class Stage:
     """How the rows of a shard are made, an exam at a time.
 
     `keys`: exam -> hash of everything that its rows depend on. `compute`: exam -> (rows, whether it failed); a row may
-    bring a `row_key` of its own. `forget`: takes an exam's files away. `prepare`: see `rows.update_exams`. `notes`:
-    what to keep of the exams beside their rows, filled by `compute`. `finish`: called with the rows before they are
-    written.
+    bring a `row_key` of its own. `forget`: takes the files of an exam that left the cohort away. `prepare`: see
+    `rows.update_exams`. `notes`: what to keep of the exams beside their rows, filled by `compute`. `finish`: called
+    with the rows before they are written.
     """
 
     keys: Mapping[str, str]

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from pipelines.cohort import ExamEntry, read_manifest, read_whole_manifest
+from pipelines.cohort import ExamEntry, read_manifest
 from pipelines.hashing import hash_of
 from pipelines.home import Home
 from pipelines.imaging.exam import ExamError, read_exam
@@ -36,15 +36,9 @@ def exams_stage(context: StageContext) -> Stage:
             return [_problem_row(entry, ExamProblem.FAILED, message)], True
 
     def forget(exam_id: str) -> None:
-        if not is_elsewhere(home, exam_id):
-            shutil.rmtree(home.volume_folder(exam_id), ignore_errors=True)
+        shutil.rmtree(home.volume_folder(exam_id), ignore_errors=True)
 
     return Stage(keys, compute, forget)
-
-
-def is_elsewhere(home: Home, exam_id: str) -> bool:
-    """Whether any shard's manifest holds an exam: one whose patient was renamed has moved, and its files stay."""
-    return any(entry.exam_id == exam_id for entry in read_whole_manifest(home.manifest))
 
 
 def _exam_row(entry: ExamEntry, home: Home, settings: CurationSettings) -> dict[str, object]:

@@ -17,7 +17,6 @@ from pipelines.imaging.volume import SliceGrid, load_nifti
 from pipelines.outcomes import Outcome
 from pipelines.rows import Rows
 from pipelines.stages.base import Stage, StageContext
-from pipelines.stages.exams import is_elsewhere
 
 ASKED = ("finding_id", "sentence", "slice", "suvmax_reported", "laterality")
 """What of a finding the images are asked for."""
@@ -99,9 +98,7 @@ def localisations_stage(context: StageContext) -> Stage:
             return unlocated(f"{type(error).__name__}: {error}; the next run tries again"), True
 
     def forget(exam_id: str) -> None:
-        notes.pop(exam_id, None)
-        if not is_elsewhere(home, exam_id):
-            shutil.rmtree(home.mask_folder(exam_id), ignore_errors=True)
+        shutil.rmtree(home.mask_folder(exam_id), ignore_errors=True)
 
     return Stage(keys, compute, forget, notes=notes)
 

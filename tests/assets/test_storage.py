@@ -1,5 +1,7 @@
 """Dagster's storage: SQLite by default, PostgreSQL by one variable, and what happens when it goes away."""
 
+import contextlib
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -49,6 +51,52 @@ class TestTheStorage:
         with pytest.raises(StorageError) as caught:
             choose_storage("mysql://me:secret@127.0.0.1/petar", str(tmp_path))
         assert "secret" not in str(caught.value)
+
+
+class TestSqlite:
+    def test_gives_a_run_the_tables_that_dagster_makes(self, tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
+        with dagster_instance(tmp_path / "own") as instance:
+            own = dg.materialize([trivial], instance=instance).run_id
+        (tmp_path / "dagsters").mkdir()
+        with dg.DagsterInstance.local_temp(str(tmp_path / "dagsters")) as instance:
+            other = dg.materialize([trivial], instance=instance).run_id
+        assert _tables(_file_of(tmp_path / "own", own)) == _tables(_file_of(tmp_path / "dagsters", other))
+
+    def test_shows_a_run_to_other_processes(self, tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
+        with dagster_instance(tmp_path) as ours, dagster_instance(tmp_path) as theirs:
+            run_id = dg.materialize([trivial], instance=ours).run_id
+            assert len(theirs.all_logs(run_id)) == len(ours.all_logs(run_id)) > 5
+            assert theirs.get_latest_materialization_event(dg.AssetKey("trivial")) is not None
+
+    def test_serves_more_runs_than_it_keeps_open(self, tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
+        with dagster_instance(tmp_path) as instance:
+            runs = [dg.materialize([trivial], instance=instance).run_id for _ in range(12)]
+            lengths = {len(instance.all_logs(run_id)) for run_id in runs}
+        assert len(lengths) == 1
+        assert not list(tmp_path.rglob("*-wal")), "every file was closed"
+
+    def test_can_be_wiped(self, tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
+        with dagster_instance(tmp_path) as instance:
+            first = dg.materialize([trivial], instance=instance).run_id
+            instance.wipe()
+            second = dg.materialize([trivial], instance=instance).run_id
+            assert [run.run_id for run in instance.get_runs()] == [second]
+            assert not instance.all_logs(first)
+            assert instance.all_logs(second)
+
+
+def _file_of(home: Path, run_id: str) -> Path:
+    return next(home.rglob(f"{run_id}.db"))
+
+
+def _tables(path: Path) -> tuple[list[Any], list[Any], list[Any]]:
+    """What a file of events is made of: its tables and indices, their revision, how it is written."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return (
+            connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY name").fetchall(),
+            connection.execute("SELECT version_num FROM alembic_version").fetchall(),
+            connection.execute("PRAGMA journal_mode").fetchall(),
+        )
 
 
 class TestWaitingForTheDatabase:

@@ -69,6 +69,11 @@ class TestUpdateExams:
         with pytest.raises(ValueError, match="only_exams"):
             update_exams({"a": "1"}, EMPTY, {}, Recorder(), only=["z"])
 
+    def test_takes_a_number_where_text_belongs_as_text(self) -> None:
+        columns = pl.DataFrame(schema={"exam_id": pl.String, "tracer": pl.String, "row_key": pl.String})
+        update = update_exams({"a": "1"}, columns, {}, lambda exam_id: ([{"exam_id": exam_id, "tracer": 18}], False))
+        assert update.frame["tracer"].to_list() == ["18"]
+
     def test_saves_as_it_goes_so_that_a_killed_shard_resumes(self) -> None:
         saved: list[tuple[pl.DataFrame, dict[str, str]]] = []
         keys = {f"e{i}": "1" for i in range(5)}

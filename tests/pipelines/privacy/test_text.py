@@ -93,6 +93,12 @@ class TestScan:
     def test_finds_the_ids_of_the_report_wherever_they_stand(self) -> None:
         assert found("Exam PT-0042 of p17x.", "PT-0042", "P17X") == [("record id", "PT-0042"), ("record id", "p17x")]
 
+    @pytest.mark.parametrize("text", ["exam px-0001a", "exam PX-0001A", "Prüfung px-0001A", "exam PX-0001ſ"])
+    def test_finds_the_ids_of_the_report_in_any_case(self, text: str) -> None:
+        # The long s is an s of another case.
+        known = "PX-0001S" if text.endswith("ſ") else "PX-0001a"
+        assert found(text, known) == [("record id", text.split()[-1])]
+
     def test_of_ids_without_digits_or_within_words_none(self) -> None:
         assert found("the phantom of 100421", "phantom", "0042") == []
 
