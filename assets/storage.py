@@ -5,6 +5,7 @@ it imports nothing of the project.
 """
 
 import contextlib
+import fcntl
 import os
 import sqlite3
 import threading
@@ -86,7 +87,7 @@ class _Engines:
     """Engines of SQLite files, each with its connection kept open and what it compiled remembered.
 
     Dagster makes an engine for every event: all its statements are compiled anew, and the last connection to close
-    moves the whole log of changes into the file. With engines that stay an event costs a fifth.
+    moves the whole log of changes into the file. With engines that stay a run costs a fifth.
     """
 
     def __init__(self, most: int) -> None:
@@ -221,7 +222,23 @@ class _LocalStorage(DagsterSqliteStorage):
 def _sqlite(folder: str) -> DagsterSqliteStorage:
     if not event.contains(Engine, "connect", _write_without_waiting):
         event.listen(Engine, "connect", _write_without_waiting)
-    return _LocalStorage.from_local(folder)
+    with _one_at_a_time(Path(folder)):
+        return _LocalStorage.from_local(folder)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Whoever else opens the storage waits: two that made the tables of a new home at once would hinder each other."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = (folder / "opening.lock").open("w")
+    except OSError:
+        # A disk that is full or read-only; the storage itself says so if it matters.
+        yield
+        return
+    with handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def _write_without_waiting(connection: object, record: object) -> None:

@@ -2,9 +2,12 @@
 
 import contextlib
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ import pytest
 
 from assets.instance import DatabaseError, dagster_instance, waiting_for_database
 from assets.storage import POSTGRES_URL, StorageError, choose_storage
+
+ROOT = Path(__file__).parents[2]
 
 
 @dg.asset
@@ -74,6 +79,21 @@ class TestSqlite:
             lengths = {len(instance.all_logs(run_id)) for run_id in runs}
         assert len(lengths) == 1
         assert not list(tmp_path.rglob("*-wal")), "every file was closed"
+
+    def test_of_a_new_home_may_be_opened_by_several_at_once(self, tmp_path: Path) -> None:
+        code = (
+            "import sys; from assets.storage import choose_storage; print(flush=True); input(); "
+            "choose_storage('', sys.argv[1])"
+        )
+        command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "dagster")]
+        pipe = subprocess.PIPE
+        both = [subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
+        for process in both:
+            assert process.stdout is not None
+            process.stdout.readline()  # It has imported all, so that both begin together.
+        with ThreadPoolExecutor(2) as pool:
+            said = [errors for _, errors in pool.map(lambda process: process.communicate("\n"), both)]
+        assert [process.returncode for process in both] == [0, 0], said
 
     def test_can_be_wiped(self, tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
         with dagster_instance(tmp_path) as instance:
