@@ -28,23 +28,6 @@ def plain_vit(config, seed=5):
     return vit, state
 
 
-def release_of(model):
-    """A model's tensors under the names of the PETAR release."""
-    out = {}
-    for name, tensor in model.state_dict().items():
-        for ours, theirs in (
-            ("vision.mask_embedding.", "model.vision_tower.vision_tower.patch_embedding_mask."),
-            ("vision.pet_tower.", "model.vision_tower.vision_tower."),
-            ("vision.ct_tower.", "model.vision_tower.ct_tower."),
-            ("projector.", "model.mm_projector."),
-            ("language.", ""),
-        ):
-            if name.startswith(ours):
-                out[theirs + name[len(ours) :]] = tensor
-                break
-    return out
-
-
 class TestM3dClip:
     def test_138_of_138_load_at_full_size(self):
         with torch.device("meta"):
@@ -82,7 +65,7 @@ class TestM3dClip:
 
 class TestPetarRelease:
     @pytest.mark.parametrize("shared", [False, True])
-    def test_round_trip_through_its_names(self, micro, tokenizer, shared):
+    def test_round_trip_through_its_names(self, micro, tokenizer, shared, release_of):
         config = replace(micro, shared_towers=shared)
         source, target = make(config, tokenizer, 1), make(config, tokenizer, 2)
         torch.nn.init.normal_(source.vision.mask_embedding.position_embeddings)
@@ -91,33 +74,33 @@ class TestPetarRelease:
         theirs = target.state_dict()
         assert all(torch.equal(t, theirs[n]) for n, t in source.state_dict().items())
 
-    def test_missing_ct_tower_is_an_error(self, micro, tokenizer):
+    def test_missing_ct_tower_is_an_error(self, micro, tokenizer, release_of):
         tensors = {n: t for n, t in release_of(make(micro, tokenizer)).items() if "ct_tower" not in n}
         with pytest.raises(CheckpointError, match=r"lacks vision\.ct_tower"):
             load_public_weights(make(micro, tokenizer), tensors, layout=Layout.PETAR)
 
 
 class TestM3dLamed:
-    def tensors(self, config, tokenizer):
+    def tensors(self, config, tokenizer, release_of):
         one = replace(config, use_ct=False, use_mask=False)
         return release_of(make(one, tokenizer, 3))
 
-    def test_one_tower_serves_both_and_the_projector_starts_anew(self, micro, tokenizer):
+    def test_one_tower_serves_both_and_the_projector_starts_anew(self, micro, tokenizer, release_of):
         model = make(micro, tokenizer)
         projector = model.projector.projector[0].weight.clone()
-        report = load_public_weights(model, self.tensors(micro, tokenizer))
+        report = load_public_weights(model, self.tensors(micro, tokenizer, release_of))
         pet, ct = model.vision.pet_tower.state_dict(), model.vision.ct_tower.state_dict()
         assert all(torch.equal(pet[n], ct[n]) for n in pet)
         assert torch.equal(model.projector.projector[0].weight, projector)
         assert "projector.projector.0.weight" in report.missing
 
-    def test_projector_loads_where_there_is_no_ct(self, micro, tokenizer):
+    def test_projector_loads_where_there_is_no_ct(self, micro, tokenizer, release_of):
         model = make(replace(micro, use_ct=False), tokenizer)
-        report = load_public_weights(model, self.tensors(micro, tokenizer))
+        report = load_public_weights(model, self.tensors(micro, tokenizer, release_of))
         assert "projector.projector.0.weight" in report.loaded
 
-    def test_segmentation_head_is_dropped_only_where_allowed(self, micro, tokenizer):
-        tensors = {**self.tensors(micro, tokenizer), "model.seg_module.x": torch.zeros(1)}
+    def test_segmentation_head_is_dropped_only_where_allowed(self, micro, tokenizer, release_of):
+        tensors = {**self.tensors(micro, tokenizer, release_of), "model.seg_module.x": torch.zeros(1)}
         with pytest.raises(CheckpointError, match="seg_module"):
             load_public_weights(make(micro, tokenizer), tensors)
         report = load_public_weights(make(micro, tokenizer), tensors, allow_unexpected=True)
