@@ -1,18 +1,19 @@
 """The 64 shards, the condition that asks for exactly the changed ones, and what every asset says of itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import dagster as dg
 import polars as pl
 from dagster._core.definitions.metadata import RawMetadataValue
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from assets.faults import permanent
+from assets.faults import PermanentFailure, permanent
 from assets.resources import Workspace
 from pipelines import lineage, schemas
-from pipelines.curation import StageReport, run_stage
+from pipelines.curation import StageReport, is_empty, run_stage
 from pipelines.settings import ProjectSettings, merge, parse
-from pipelines.sharding import SHARD_NAMES
+from pipelines.sharding import SHARD_NAMES, shard_name
 
 SHARDS = dg.StaticPartitionsDefinition(list(SHARD_NAMES))
 
@@ -132,6 +133,31 @@ def stage_metadata(report: StageReport) -> dict[str, dg.MetadataValue | int]:
     return metadata
 
 
+def together(shards: Sequence[int], is_empty: Callable[[int], bool]) -> list[range]:
+    """Shards as runs take them: neighbours that are empty in one run, each other shard in one of its own.
+
+    Of a small cohort most shards are empty, and a run costs the same whatever it finds.
+    """
+    runs: list[range] = []
+    before_was_empty = False
+    for shard in sorted(shards):
+        empty = is_empty(shard)
+        if empty and before_was_empty and runs[-1].stop == shard:
+            runs[-1] = range(runs[-1].start, shard + 1)
+        else:
+            runs.append(range(shard, shard + 1))
+        before_was_empty = empty
+    return runs
+
+
+def range_tags(shards: range) -> dict[str, str]:
+    """Tags of a run of several shards."""
+    return {
+        ASSET_PARTITION_RANGE_START_TAG: shard_name(shards.start),
+        ASSET_PARTITION_RANGE_END_TAG: shard_name(shards.stop - 1),
+    }
+
+
 def run_shard(
     context: dg.AssetExecutionContext,
     workspace: Workspace,
@@ -139,18 +165,33 @@ def run_shard(
     only_exams: list[str],
     settings: ProjectSettings | None = None,
 ) -> StageReport:
-    """Brings the shard of a run up to date; `settings` where a run's own differ from the workspace's."""
+    """Brings the shard of a run up to date; `settings` where a run's own differ from the workspace's.
+
+    A run of several shards is one of empty ones (`together`).
+    """
+    shards = [int(key) for key in context.partition_keys]
+    for shard in shards if len(shards) > 1 else ():
+        if not is_empty(workspace.paths, shard):
+            # One data version and one metadata stand for all shards of a run.
+            raise PermanentFailure(
+                f"expected shards without exams in a run of several, got exams in shard {shard_name(shard)}: "
+                "materialise it in a run of its own"
+            )
     # ValueError: an exam named that is not of this shard.
     with permanent(ValueError):
-        return run_stage(
-            workspace.paths,
-            table,
-            int(context.partition_key),
-            (settings or workspace.settings()).curation,
-            workspace.readers(),
-            only=only_exams,
-            log=context.log,
-        )
+        reports = [
+            run_stage(
+                workspace.paths,
+                table,
+                shard,
+                (settings or workspace.settings()).curation,
+                workspace.readers(),
+                only=only_exams,
+                log=context.log,
+            )
+            for shard in shards
+        ]
+    return reports[-1]
 
 
 def overridden(workspace: Workspace, name: str, toml: str) -> ProjectSettings:

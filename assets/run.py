@@ -25,10 +25,11 @@ from assets import report
 from assets.ablation import ARM_PARTITIONS, CORNERS
 from assets.definitions import build_defs
 from assets.instance import DatabaseError, dagster_instance, living_process, waiting_for_database
+from assets.partitions import range_tags, together
 from assets.resources import COHORT_SETTINGS_NAME, Workspace, workspace_from
 from assets.storage import StorageError
 from pipelines.cohort import CohortError, check_cohort, read_whole_manifest
-from pipelines.curation import is_current, stale_shards
+from pipelines.curation import is_current, is_empty, stale_shards
 from pipelines.home import HomeError
 from pipelines.lake import LakeError
 from pipelines.phantom import PhantomSettings, write_cohort
@@ -111,6 +112,12 @@ class Runner:
         """Whether a job succeeded; `config`: of each asset, by its name."""
         return self._run(name, self.defs.resolve_job_def(name), partition, config or {})
 
+    def shards(self, name: str, shards: range) -> bool:
+        """Whether a job succeeded for a shard, or in one run for several that are empty."""
+        if len(shards) == 1:
+            return self.job(name, shard_name(shards.start))
+        return self._run(name, self.defs.resolve_job_def(name), None, {}, tags=range_tags(shards))
+
     def asset(self, name: str, partition: str | None, config: Mapping[str, Any]) -> bool:
         """Whether one asset was materialised, with a configuration of its own."""
         key = dg.AssetKey(name)
@@ -124,8 +131,9 @@ class Runner:
         partition: str | None,
         config: Mapping[str, Any],
         selection: Sequence[dg.AssetKey] | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> bool:
-        label = name if partition is None else f"{name} {partition}"
+        label = " ".join([name, *([partition] if partition else []), *(tags or {}).values()])
         run_config = {**_QUIET, "ops": {asset: {"config": dict(values)} for asset, values in config.items()}}
 
         def run() -> dg.ExecuteInProcessResult:
@@ -133,7 +141,7 @@ class Runner:
                 instance=self.instance,
                 partition_key=partition,
                 run_config=run_config,
-                tags=self.tags,
+                tags={**self.tags, **(tags or {})},
                 raise_on_error=False,
                 asset_selection=selection,
             )
@@ -155,10 +163,10 @@ class Runner:
         home, settings, readers = self.workspace.paths, self.workspace.settings().curation, self.workspace.readers()
         stale = stale_shards(home, settings, readers)
         print(f"curate: {len(stale)} of {N_SHARDS} shards to do", flush=True)
-        for shard in stale:
+        for shards in together(stale, lambda shard: is_empty(home, shard)):
             # Another process may have done it while this one did the shards before.
-            if not is_current(home, shard, settings, readers):
-                self.job("curate", shard_name(shard))
+            if not all(is_current(home, shard, settings, readers) for shard in shards):
+                self.shards("curate", shards)
         self.job("publish")
 
     def rerun(self, name: str, exams: Sequence[str], shard: str, changes: Sequence[str]) -> bool:

@@ -41,6 +41,7 @@ __all__ = [
     "StageReport",
     "curation_version",
     "is_current",
+    "is_empty",
     "maker_of",
     "run_stage",
     "shard_lock",
@@ -146,6 +147,14 @@ def is_current(home: Home, shard: int, settings: CurationSettings, readers: Read
 def stale_shards(home: Home, settings: CurationSettings, readers: ReadersConfig) -> list[int]:
     """Shards that are not current, in order."""
     return [shard for shard in range(N_SHARDS) if not is_current(home, shard, settings, readers)]
+
+
+def is_empty(home: Home, shard: int) -> bool:
+    """Whether a shard holds no exam, and its tables no row of one that left."""
+    if read_manifest(home.manifest, shard)[1]:
+        return False
+    lake = Lake(home.lake)
+    return all((meta := lake.shard_meta(table, shard)) is None or not meta.n_rows for table in TABLES)
 
 
 @contextlib.contextmanager

@@ -652,7 +652,7 @@ def types_of(table: str) -> dict[str, pl.DataType]:
 
 def empty(table: str) -> pl.DataFrame:
     """The table with no rows, fully typed."""
-    return schema_of(table).create_empty()
+    return pl.DataFrame(schema=types_of(table))
 
 
 def frame(table: str, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
@@ -729,9 +729,11 @@ def validate(table: str, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame
     )
     if full.schema == {_ROW: full.schema[_ROW], **types}:
         # Rows that have the types already are the usual case, and casting costs more than all rules together.
+        if full.is_empty():
+            return full.drop(_ROW), _nothing_broken(types)
         result = schema.filter(full.drop(_ROW))
         if not len(result.failure):
-            return result.result, result.result.head(0).select(pl.lit("", dtype=pl.String).alias("broken"), *types)
+            return result.result, _nothing_broken(types)
     lossy = _fractions_in_integers(full, types)
     try:
         result = schema.filter(full.join(lossy, on=_ROW, how="anti", maintain_order="left").drop(_ROW), cast=True)
@@ -745,6 +747,10 @@ def validate(table: str, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame
             [bad, full.join(lossy, on=_ROW, maintain_order="left").select("broken", *types)], how="vertical_relaxed"
         )
     return result.result, bad
+
+
+def _nothing_broken(types: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    return pl.DataFrame(schema={"broken": pl.String(), **types})
 
 
 _ROW = "__row"

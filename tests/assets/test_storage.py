@@ -63,7 +63,8 @@ class TestSqlite:
         with dagster_instance(tmp_path / "own") as instance:
             own = dg.materialize([trivial], instance=instance).run_id
         (tmp_path / "dagsters").mkdir()
-        with dg.DagsterInstance.local_temp(str(tmp_path / "dagsters")) as instance:
+        without_telemetry = {"telemetry": {"enabled": False}}
+        with dg.DagsterInstance.local_temp(str(tmp_path / "dagsters"), without_telemetry) as instance:
             other = dg.materialize([trivial], instance=instance).run_id
         assert _tables(_file_of(tmp_path / "own", own)) == _tables(_file_of(tmp_path / "dagsters", other))
 
