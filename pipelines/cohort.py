@@ -7,12 +7,13 @@ import contextlib
 import fcntl
 import functools
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipelines import atomic
 from pipelines.corrections import CorrectionsError
@@ -203,12 +204,35 @@ def cohort_state(folder: Path) -> str:
     return _state(_files(folder))
 
 
-def _files(folder: Path) -> list[tuple[str, Path]]:
-    return sorted((str(p.relative_to(folder)), p) for p in folder.rglob("*") if p.is_file())
+class _File(NamedTuple):
+    """A file of a folder: its name from there, and what is cheap to see of it."""
+
+    name: str
+    path: Path
+    size: int
+    mtime_ns: int
 
 
-def _state(files: list[tuple[str, Path]]) -> str:
-    return hash_of([(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in files])
+def _files(folder: Path) -> list[_File]:
+    """All files below a folder, by name; folders that are links, or may not be read, are left out."""
+    found: list[_File] = []
+    # One look a file: `Path.rglob` asks four times, and a cohort may hold millions of slices.
+    places = [(str(folder), "")]
+    while places:
+        place, prefix = places.pop()
+        with contextlib.suppress(PermissionError), os.scandir(place) as entries:
+            for entry in entries:
+                name = prefix + entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    places.append((entry.path, f"{name}{os.sep}"))
+                elif entry.is_file():
+                    status = entry.stat()
+                    found.append(_File(name, Path(entry.path), status.st_size, status.st_mtime_ns))
+    return sorted(found)
+
+
+def _state(files: Iterable[_File]) -> str:
+    return hash_of([(file.name, file.size, file.mtime_ns) for file in files])
 
 
 def _fingerprints(
@@ -220,12 +244,12 @@ def _fingerprints(
     def of(name: str) -> Fingerprint:
         files = _files(folders[name])
         if files:
-            newest[name] = max(path.stat().st_mtime for _, path in files)
+            newest[name] = max(file.mtime_ns for file in files) / 1e9
         state = _state(files)
         before = known.get(name)
         if before is not None and before.state == state:
             return before
-        return Fingerprint(state, hash_of_files(files))
+        return Fingerprint(state, hash_of_files((file.name, file.path) for file in files))
 
     # Hashing releases the interpreter lock, so threads read several exams at once.
     with ThreadPoolExecutor(_HASHING_THREADS) as pool:
