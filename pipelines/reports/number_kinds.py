@@ -113,12 +113,12 @@ _POSITION_BEFORE = re.compile(
 _TABLE_BEFORE = re.compile(
     r"(?:table|bed|couch|z)[\s-]*(?:position|location|pos\.?|loc\.?)?\s*(?:of|is|at|:|=)?\s*(?:minus|negative|-)?\s*$"
 )
-SERIES_BEFORE = re.compile(r"(?<![a-z])(?:series|ser|se|srs)\.?\s*(?:(?:#|nos?\b\.?|number|:|=)\s*)*$")
-_SERIES_IMAGE_BEFORE = re.compile(
-    r"(?<![a-z])(?:series|ser|se|srs)\.?\s*[/,]\s*(?:slice|image|img|im)s?\.?\s*(?:#|no\.?|number|:|=|\s)*$"
-)
-_IMAGE_SERIES_BEFORE = re.compile(
-    r"(?<![a-z])(?:slice|image|img|im)s?\.?\s*[/,]\s*(?:series|ser|se|srs)\.?\s*(?:#|no\.?|number|:|=|\s)*$"
+_SERIES, _IMAGE = r"(?:series|ser|se|srs)\.?", r"(?:slice|image|img|im)s?\.?"
+_NUMBER_FILL = r"\s*(?:#|no\.?|number|:|=|\s)*"
+SERIES_BEFORE = re.compile(rf"(?<![a-z]){_SERIES}\s*(?:(?:#|nos?\b\.?|number|:|=)\s*)*$")
+_SERIES_IMAGE_BEFORE, _IMAGE_SERIES_BEFORE = (
+    re.compile(rf"(?<![a-z]){first}\s*[/,]\s*{second}{_NUMBER_FILL}$")
+    for first, second in ((_SERIES, _IMAGE), (_IMAGE, _SERIES))
 )
 # "(4/112)", "[605/44; SUVmax 6.1]": series and slice without either word. A second number under 10 is a score
 # ("Deauville (4/5)"), quarters of an hour behind a colon are a time or the hour of a clock ("10:30").
@@ -133,9 +133,7 @@ _LISTED_SLICES_BEFORE = re.compile(rf"(?<![a-z])(?:slices|images|imgs|ims)\s*(?:
 """Of "images 84 (SUVmax 4.1) and 88 (SUVmax 3.9)" the 88 is a slice too."""
 _ENUMERATOR = re.compile(r"\(\d{1,2}\)\s+[a-z]")
 _AFTER_SERIES = re.compile(r"\s*(?:[/:;,\-]|,?\s*#)\s*#?\s*$")
-_TO_SLICE = re.compile(
-    r"\s*(?:to|through|thru|-)\s*(?:the\s+)?(?:axial\s+)?(?:slice|image|img|im)s?\.?\s*(?:#|no\.?|number)?\s*"
-)
+_TO_SLICE = re.compile(rf"\s*(?:to|through|thru|-)\s*(?:the\s+)?(?:axial\s+)?{_IMAGE}\s*(?:#|no\.?|number)?\s*")
 _CHAIN = re.compile(
     r"\s*(?:(?P<total>/|of|out of)|(?P<range>-|to|through|thru|--)|(?P<list>,|and|&|,\s*and|or))\s*(?:#|the\s+)?$"
 )
