@@ -9,6 +9,7 @@ import polars as pl
 from assets.resources import Workspace
 from model.training_log import stage_line, stage_results
 from pipelines.catalog import connect
+from pipelines.quality.reviews import reviewed
 
 if TYPE_CHECKING:
     from assets.run import Done
@@ -28,6 +29,8 @@ def text(workspace: Workspace, done: "Done", *, whole: bool) -> str:
             lines += _curation(con)
             if whole:
                 lines += _model(con, workspace)
+    if any(home.reviews.glob("*.csv")):
+        lines += _answers(workspace)
     lines += ["", _work(done)]
     if done.failed:
         lines.append(f"FAILED: {', '.join(done.failed)}; the reasons stand above, everything else is done")
@@ -80,6 +83,20 @@ def _curation(con: duckdb.DuckDBPyConnection) -> list[str]:
     ).fetchall():
         lines.append(f"  problem   {exam}: {problem}: {message}")
     return lines
+
+
+def _answers(workspace: Workspace) -> list[str]:
+    read, summary = reviewed(workspace.paths)
+    todo = dict(summary.to_fix.group_by("todo").len().iter_rows())
+    return [
+        "",
+        f"answers     {read.frame.height} in {read.n_files} files; {summary.n_stale} to findings made anew since",
+        f"  contour on the right lesion  {summary.location}",
+        f"  contour right                {summary.contour}",
+        f"  rejection right              {summary.rejection}",
+        f"  to mend {todo.get('mend', 0)}, to review again {todo.get('review again', 0)}: make query NAME=to_fix",
+        *(f"  problem   {problem}" for problem in read.problems),
+    ]
 
 
 def _pairs(con: duckdb.DuckDBPyConnection, column: str, view: str) -> list[tuple[str, int]]:

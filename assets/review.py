@@ -11,14 +11,14 @@ from assets.partitions import CURATION_OWNERS, table_metadata, table_sample
 from assets.pictures import picture
 from assets.reports import findings
 from assets.resources import Workspace
+from pipelines.catalog import build_catalog
 from pipelines.conventions_trial import try_conventions
 from pipelines.curation import curation_version
 from pipelines.imaging.pictures import scores_figure
 from pipelines.lake import Lake
 from pipelines.quality.checks import run_checks
 from pipelines.quality.gallery import GallerySettings, flags_of, write_gallery
-from pipelines.quality.judged import finding_rows
-from pipelines.quality.reviews import Accuracy, read_reviews, summarise
+from pipelines.quality.reviews import read_reviews, reviewed
 from pipelines.reports.scorecard import by_topic, not_right, rows_of_figure, score, table_of_scores
 
 _PUBLISHED_LOCATION = 0.98
@@ -76,32 +76,24 @@ def gallery(config: GalleryConfig, workspace: Workspace) -> dg.MaterializeResult
 def reviews(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
     """The answers of reviewers (CSV files in PETAR_HOME/reviews): how many contours are right, and what to mend."""
     home = workspace.paths
-    lake = Lake(home.lake)
-    found, located = lake.read_table("findings"), lake.read_table("localisations")
-    read = read_reviews(home.reviews, found, located, curation_version(home))
+    read, summary = reviewed(home)
     for problem in read.problems:
         context.log.warning("%s", problem)
-    written = lake.write_table("reviews", read.frame)
-    summary = summarise(read.frame, finding_rows(located, found))
+    written = Lake(home.lake).write_table("reviews", read.frame)
+    build_catalog(home.root)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(written.rows_digest),
         metadata={
             "dagster/row_count": read.frame.height,
             "files": read.n_files,
             "problems": dg.MetadataValue.json([str(problem) for problem in read.problems]),
-            "contour on the right lesion": _in_words(summary.location) + f" (published: {_PUBLISHED_LOCATION:.0%})",
-            "contour right": _in_words(summary.contour),
-            "rejection right": _in_words(summary.rejection),
+            "contour on the right lesion": f"{summary.location} (published: {_PUBLISHED_LOCATION:.0%})",
+            "contour right": str(summary.contour),
+            "rejection right": str(summary.rejection),
             "answers to findings made anew since": summary.n_stale,
             "to mend": table_sample(summary.to_fix, limit=50),
         },
     )
-
-
-def _in_words(accuracy: Accuracy) -> str:
-    if accuracy.share is None:
-        return "nothing judged yet"
-    return f"{accuracy.share:.1%} [{accuracy.low:.1%}, {accuracy.high:.1%}] of {accuracy.n}"
 
 
 @dg.asset(group_name="review", owners=CURATION_OWNERS, kinds={"csv"}, pool="llm")

@@ -17,7 +17,10 @@ from pathlib import Path
 import polars as pl
 
 from pipelines import schemas
+from pipelines.home import Home
+from pipelines.lake import Lake
 from pipelines.quality.judged import finding_rows, is_of, seen_of
+from pipelines.versions import current_curation
 
 COLUMNS = ("finding_id", "reviewer", "answer", "note", "curation", "seen", "answered_at")
 REQUIRED = ("finding_id", "reviewer", "answer")
@@ -309,3 +312,11 @@ def summarise(reviews: pl.DataFrame, findings: pl.DataFrame) -> ReviewSummary:
     return ReviewSummary(
         _accuracy(location), _accuracy(contour), _accuracy(rejection), reviews.filter("is_stale").height, to_fix
     )
+
+
+def reviewed(home: Home) -> tuple[ReviewsRead, ReviewSummary]:
+    """The answers in a home's folder `reviews`, and what they say of what is curated there now."""
+    lake = Lake(home.lake)
+    findings, localisations = lake.read_table("findings"), lake.read_table("localisations")
+    read = read_reviews(home.reviews, findings, localisations, current_curation(home.root))
+    return read, summarise(read.frame, finding_rows(localisations, findings))
