@@ -188,8 +188,15 @@ def run_query(home: Path, name: str, sql_dir: Path = SQL_DIR, version: str | Non
         try:
             return con.sql(path.read_text()).pl()
         except duckdb.Error as error:
-            remedy = "materialise `catalog` again" if isinstance(error, duckdb.IOException) else f"mend {path}"
-            raise CatalogError(f"query {name}: {str(error).splitlines()[0]}: {remedy}") from error
+            raise CatalogError(f"query {name}: {str(error).splitlines()[0]}: {_remedy(error, path)}") from error
+
+
+def _remedy(error: duckdb.Error, path: Path) -> str:
+    """What to do about a query that failed: its data may be damaged, or the query wrong."""
+    damaged = re.search(r"'([^']+\.parquet)'", str(error))
+    if damaged and not isinstance(error, duckdb.IOException):
+        return f"the file is damaged: delete {damaged[1]}, and the same one in the lake, and curate again (make curate)"
+    return "materialise `catalog` again" if isinstance(error, duckdb.IOException) else f"mend {path}"
 
 
 @dataclass(frozen=True)

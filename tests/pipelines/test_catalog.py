@@ -319,6 +319,13 @@ class TestViewFiles:
 
 
 class TestQueries:
+    def test_of_a_damaged_file_names_the_file_and_not_the_query(self, home: Path) -> None:
+        build_catalog(home)
+        (path,) = (home / "versions").glob("*/lake/localisations/*.parquet")
+        path.write_bytes(path.read_bytes()[:500])
+        with pytest.raises(CatalogError, match=f"the file is damaged: delete {path}, .* curate again"):
+            run_query(home, "lesions_by_organ")
+
     def test_each_begins_with_a_comment(self) -> None:
         assert [name for name, comment in list_queries().items() if len(comment) < 20] == []
 
