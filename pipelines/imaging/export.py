@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import highdicom
 import nibabel
 import numpy as np
 import pydicom
@@ -19,6 +19,9 @@ from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, save_nifti
 from pipelines.outcomes import ExamProblem
 from pipelines.privacy.header import header_identifiers, remove_identity
+
+if TYPE_CHECKING:
+    import highdicom
 
 LOGIC_VERSION = "export-3"
 
@@ -79,6 +82,9 @@ def export_dicom_seg(
     else:
         with_lesions = np.flatnonzero(labels.any(axis=(1, 2, 3) if labels.ndim == 4 else (1, 2)))
         images, labels = [sources[k] for k in with_lesions], labels[with_lesions]
+    # A twentieth of what every run of Dagster imports, for a job of its own: only where it is needed.
+    import highdicom
+
     segmentation = highdicom.seg.Segmentation(
         source_images=images,
         pixel_array=labels,
@@ -153,7 +159,9 @@ def _as_stored(whole: Volume, stored: Volume) -> np.ndarray:
     return np.asarray(nibabel.orientations.apply_orientation(whole.array, orientation))
 
 
-def _description(number: int, lesion: ExportLesion) -> highdicom.seg.SegmentDescription:
+def _description(number: int, lesion: ExportLesion) -> "highdicom.seg.SegmentDescription":
+    import highdicom
+
     return highdicom.seg.SegmentDescription(
         segment_number=number,
         segment_label=lesion.label[:64],
