@@ -149,7 +149,7 @@ def curve_of(
         peaks,
         0.08 * top + 0.3,
         ContourSettings().swallow,
-        scene.suv.voxel_ml,
+        scene.suv.spacing_mm,
     )
     truth = scene.labels == label
     held = basin.hold_suv > 0

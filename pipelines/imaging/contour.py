@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipelines.imaging import basins, sides
-from pipelines.imaging.basins import basin_of
+from pipelines.imaging.basins import basin_of, offsets_within
 from pipelines.imaging.faces import stepped
 from pipelines.imaging.sides import cut_by_sides
 from pipelines.imaging.volume import Box, Volume
 
-LOGIC_VERSION = f"contour-7 {basins.LOGIC_VERSION} {sides.LOGIC_VERSION}"
+LOGIC_VERSION = f"contour-8 {basins.LOGIC_VERSION} {sides.LOGIC_VERSION}"
 
 Ijk = tuple[int, int, int]
 
+APART_LEAST = 0.3
+"""Part of a surface that must lie apart from neighbours for the edge to be read there alone."""
 NOTHING_AROUND = -1.0
 """Background of a region that fills the image."""
 
@@ -59,11 +61,12 @@ class ContourSettings:
     plateau: the plateau is the mean of what lies above this part of the maximum. sharp_level, gradual_level: where
     between background (0) and plateau (1) the contour of a lesion with a sharp and with a gradual edge lies; in
     between by edge_width_mm, the distance over which the uptake falls from 0.7 to 0.2 of the plateau.
-    touching_part: where other lesions were reported near and more than this part of the surface lies against
-    neighbours, touching_level and touching_width_mm stand for the sharp level and the edge width. plateau_cap_suv:
-    the plateau counts up to here for a gradual edge. conglomerate_least, conglomerate_link_mm: a chain of so many
-    reported lesions, each within that distance of the next, is a conglomerate; readers draw its nodes wide, so
-    conglomerate_level and conglomerate_width_mm stand for the gradual level and the edge width. side_mm, warm_side,
+    apart_mm: the width is read where the surface lies farther from neighbours than this, if enough of it does (not in
+    a conglomerate): the flank towards a colder neighbour is no edge. plateau_cap_suv: the plateau counts up to here
+    for a gradual edge. conglomerate_least, conglomerate_link_mm: a chain of so many reported lesions, each within that
+    distance of the next, is a conglomerate; readers draw its nodes wide, so conglomerate_level and
+    conglomerate_width_mm stand for the gradual level and the edge width, and touching_level for the sharp level of
+    those that have more than touching_part of their surface against neighbours. side_mm, warm_side,
     hot_side: where the uptake between these distances beyond the contour exceeds the background by the part warm_side
     of the way to the plateau, that side has a threshold of its own (pipelines/imaging/sides.py; not in a conglomerate).
     organ_ml, organ_variation, organ_beyond_mm: a region from organ_ml up whose core varies by no more than this part
@@ -82,14 +85,14 @@ class ContourSettings:
     sharp_level: float = 0.45
     gradual_level: float = 0.25
     edge_width_mm: tuple[float, float] = (4.3, 4.9)
-    touching_part: float = 0.05
-    touching_level: float = 0.38
-    touching_width_mm: tuple[float, float] = (3.5, 4.8)
+    apart_mm: float = 6.0
     plateau_cap_suv: float = 10.0
     conglomerate_least: int = 3
     conglomerate_link_mm: float = 45.0
     conglomerate_level: float = 0.18
     conglomerate_width_mm: tuple[float, float] = (2.0, 6.0)
+    touching_part: float = 0.05
+    touching_level: float = 0.38
     side_mm: tuple[float, float] = (4.0, 9.0)
     warm_side: float = 0.2
     hot_side: float = 0.8
@@ -172,17 +175,18 @@ def _in_box(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: Contour
     around = float(np.median(values[::2, ::2, ::2]))
     guess = 0.9 * (around + gradual_level * (seen - around))
     for floor in sorted({max(lowest, min(guess, 0.4 * top)), lowest}, reverse=True):
-        basin = basin_of(values, at, inside, floor, settings.swallow, suv.voxel_ml)
-        first = basin.hold_suv >= settings.sharp_level * settings.plateau * top
-        touching = len(inside) > 0 and _cut_part(first, basin.foreign) > settings.touching_part
-        level = settings.touching_level if touching else settings.sharp_level
-        width_mm = settings.touching_width_mm if touching else settings.edge_width_mm
+        basin = basin_of(values, at, inside, floor, settings.swallow, suv.spacing_mm)
+        level, width_mm, apart_mm = settings.sharp_level, settings.edge_width_mm, settings.apart_mm
         if chained:
-            width_mm = settings.conglomerate_width_mm
+            first = basin.hold_suv >= settings.sharp_level * settings.plateau * top
+            if len(inside) > 0 and _cut_part(first, basin.foreign) > settings.touching_part:
+                level = settings.touching_level
+            width_mm, apart_mm = settings.conglomerate_width_mm, 0.0
         threshold, background, plateau, iterations = _edge_threshold(
             values,
             basin.hold_suv,
             basin.foreign,
+            offsets_within(apart_mm, suv.spacing_mm)[0],
             np.array(suv.spacing_mm),
             top,
             settings.plateau,
@@ -346,6 +350,7 @@ def _edge_threshold(
     values,
     hold,
     foreign,
+    near,
     spacing,
     top,
     plateau_part,
@@ -381,7 +386,9 @@ def _edge_threshold(
         if background >= plateau:
             threshold = plateau
             break
-        width = _edge_width_mm(hold, foreign, spacing, background, plateau)
+        width = _edge_width_mm(hold, foreign, near[:0], spacing, background, plateau)
+        if width > sharp_mm and len(near) > 0:
+            width = _edge_width_mm(hold, foreign, near, spacing, background, plateau)
         gradual = min(1.0, max(0.0, (width - sharp_mm) / (gradual_mm - sharp_mm)))
         sharp_t = background + sharp_level * (plateau - background)
         # Reported by eye, a contour hardly rises with the uptake once that is far above the background.
@@ -396,15 +403,19 @@ def _edge_threshold(
 
 
 @numba.njit(cache=True)
-def _edge_width_mm(hold, foreign, spacing, background, plateau):
+def _edge_width_mm(hold, foreign, near, spacing, background, plateau):
     """Mean distance over which the uptake falls from 0.7 to 0.2 of the plateau: the volume between both levels over the
-    surface half way, without the part of it that lies against neighbours."""
+    surface half way, without the part of it that lies against neighbours.
+
+    near (n, 3): offsets within which a neighbour makes a place no edge; all count where less than APART_LEAST of the
+    surface is left.
+    """
     low = background + 0.2 * (plateau - background)
     middle = background + 0.45 * (plateau - background)
     high = background + 0.7 * (plateau - background)
     n_i, n_j, n_k = hold.shape
-    between = 0
-    surface = 0.0
+    between, between_apart = 0, 0
+    surface, surface_apart = 0.0, 0.0
     face = (spacing[1] * spacing[2], spacing[0] * spacing[2], spacing[0] * spacing[1])
     for i in range(n_i):
         for j in range(n_j):
@@ -412,8 +423,16 @@ def _edge_width_mm(hold, foreign, spacing, background, plateau):
                 v = hold[i, j, k]
                 if v < low:
                     continue
+                apart = True
+                for n in range(len(near)):
+                    a, b, c = i + near[n, 0], j + near[n, 1], k + near[n, 2]
+                    inside = a >= 0 and b >= 0 and c >= 0 and a < n_i and b < n_j and c < n_k
+                    if inside and foreign[a, b, c]:
+                        apart = False
+                        break
                 if v < high:
                     between += 1
+                    between_apart += apart
                 if v < middle:
                     continue
                 for axis in range(3):
@@ -425,8 +444,12 @@ def _edge_width_mm(hold, foreign, spacing, background, plateau):
                             continue
                         if hold[a, b, c] < middle and not foreign[a, b, c]:
                             surface += face[axis]
+                            if apart:
+                                surface_apart += face[axis]
     if surface == 0.0:
         return 0.0
+    if surface_apart >= APART_LEAST * surface:
+        between, surface = between_apart, surface_apart
     # The faces of voxels have 3/2 of the area of the smooth surface that they follow.
     return between * spacing[0] * spacing[1] * spacing[2] / (surface * 2.0 / 3.0)
 
