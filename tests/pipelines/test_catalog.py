@@ -334,6 +334,16 @@ class TestQueries:
         build_catalog(tmp_path / "empty")
         assert run_query(tmp_path / "empty", name).columns == run_query(built, name).columns
 
+    def test_what_to_fix_is_what_is_wrong_now_or_was_made_anew_and_not_judged_since(self, home: Path) -> None:
+        said = [("E1:a", "A", "accept", False), ("E1:a", "B", "wrong contour", True), ("E1:b", "A", "accept", True)]
+        said += [("E1:c", "A", "wrong text", False), ("E1:c", "B", "unsure", False)]
+        names = ("finding_id", "reviewer", "answer", "is_stale")
+        rows = schemas.frame("reviews", [dict(zip(names, row, strict=True)) for row in said])
+        assert Lake(home / "lake").write_table("reviews", rows).quarantined == 0
+        build_catalog(home)
+        found = run_query(home, "to_fix").select("todo", "finding_id", "reviewer")
+        assert found.rows() == [("mend", "E1:c", "A"), ("review again", "E1:b", "A")]
+
     @pytest.mark.parametrize("name", list_queries())
     def test_each_gives_the_same_rows_twice(self, name: str, built: Path) -> None:
         assert run_query(built, name).equals(run_query(built, name))
