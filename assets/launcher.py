@@ -1,4 +1,7 @@
-"""Dagster's run launcher, which also tells the daemon when the process of a run is gone.
+"""Dagster's run launcher, which also gives pools their limits and tells the daemon when the process of a run is gone.
+
+A limit of a pool lies in Dagster's storage and not in its settings, which know one default for all. What dagster.yaml
+says here is written there before the first run starts, unless somebody has set that limit in the UI.
 
 A process that is killed leaves its run "started", and the run holds a place of the queue. The command line closes such
 runs of its own (`assets.instance`); those that the daemon launched are closed by Dagster's run monitoring, which asks
@@ -7,16 +10,46 @@ here. Every process of Dagster loads this module, so it imports nothing of the p
 
 import os
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Self
 
-from dagster import DagsterEventType, DagsterRun, DefaultRunLauncher
-from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+from dagster import DagsterEventType, DagsterRun, DefaultRunLauncher, Field
+from dagster._config.config_schema import UserConfigSchema
+from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._serdes import ConfigurableClassData
 
 _STARTED = re.compile(r"Started process for run \(pid: (\d+)\)")
 
 
 class Launcher(DefaultRunLauncher):
-    """What dagster.yaml names; runs are processes of the machine of the daemon."""
+    """What dagster.yaml names; runs are processes of the daemon's machine. `pools`: how many runs may be in one."""
+
+    def __init__(
+        self, inst_data: ConfigurableClassData | None = None, pools: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        super().__init__(inst_data)
+        self._pools = dict(pools)
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        return {"pools": Field({str: int}, is_required=False, default_value={})}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> Self:
+        return cls(inst_data, config_value["pools"])
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Starts a run, after the pools have their limits."""
+        self._limit_pools()
+        super().launch_run(context)
+
+    def _limit_pools(self) -> None:
+        storage = self._instance.event_log_storage
+        chosen = {pool.name for pool in storage.get_pool_limits() if not pool.from_default}
+        for name in self._pools.keys() - chosen:
+            storage.set_concurrency_slots(name, self._pools[name])
 
     @property
     def supports_check_run_worker_health(self) -> bool:

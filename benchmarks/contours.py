@@ -1,6 +1,6 @@
 """Evidence for the default contour: what each contour does on scenes with a known truth. Prints Markdown tables.
 
-usage: python benchmarks/contours.py [--seeds N] [--fwhm MM ...] [--drawn N]
+usage: python benchmarks/contours.py [--seeds N] [--fwhm MM ...] [--drawn N] [--only-drawn-from SEED]
 
 docs/contours.md keeps the figures of the last run.
 """
@@ -233,10 +233,12 @@ PUBLISHED_FACTS = {
 how near a scene must come."""
 
 
-def drawn(n: int, nearest: int = 12) -> None:
-    """Of n drawn exams, those that come nearest to what is published of a real one: what each contour does there."""
+def drawn(n: int, nearest: int = 12, first: int = 0) -> None:
+    """Of n drawn exams (seeds from `first` on), those that come nearest to what is published of a real one: what each
+    contour does there.
+    """
     rows: list[dict[str, float]] = []
-    for seed in range(n):
+    for seed in range(first, first + n):
         made = drawn_nodes(seed)
         if made is None or len(np.unique(made[0].labels)) < 12:
             continue
@@ -289,7 +291,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=4, help="clusters of each kind (default 4)")
     parser.add_argument("--fwhm", type=float, nargs="+", default=[5.0, 6.0, 7.0], help="blur in mm (default 5 6 7)")
     parser.add_argument("--drawn", type=int, default=40, help="exams drawn (default 40)")
+    parser.add_argument("--only-drawn-from", type=int, metavar="SEED", help="the drawn exams alone, from this seed on")
     options = parser.parse_args()
+    if options.only_drawn_from is not None:
+        drawn(options.drawn, first=options.only_drawn_from)
+        return
     spheres(options.fwhm)
     neighbours(options.fwhm)
     clusters(options.fwhm, options.seeds)

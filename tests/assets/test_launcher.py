@@ -11,6 +11,7 @@ from typing import Any, cast
 import dagster as dg
 import pytest
 from dagster._core.events import EngineEventData
+from dagster._core.launcher.base import LaunchRunContext
 from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._core.test_utils import create_run_for_test
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
@@ -38,14 +39,38 @@ def status_after_a_look(instance: dg.DagsterInstance, run_id: str) -> dg.Dagster
     return run.status
 
 
-class TestTheMonitoring:
-    @pytest.fixture
-    def instance(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-        for name in ("DAGSTER_HOME", "PETAR_DAGSTER", "PETAR_POSTGRES_URL"):
-            monkeypatch.setenv(name, "")
-        with dagster_instance(tmp_path) as instance:
-            yield instance
+@pytest.fixture
+def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    for name in ("DAGSTER_HOME", "PETAR_DAGSTER", "PETAR_POSTGRES_URL"):
+        monkeypatch.setenv(name, "")
+    with dagster_instance(tmp_path) as instance:
+        yield instance
 
+
+def limits_after_a_launch(instance: dg.DagsterInstance) -> dict[str, int]:
+    """Limits of the pools after the launcher tried to start a run of no code location."""
+    run = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTING)
+    with pytest.raises(Exception, match="workspace"):
+        instance.run_launcher.launch_run(LaunchRunContext(run, workspace=None))
+    return {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits()}
+
+
+class TestThePools:
+    def test_as_many_runs_as_there_are_places_may_read_reports(self, instance: dg.DagsterInstance) -> None:
+        places = instance.get_concurrency_config().run_queue_config
+        assert places is not None
+        assert limits_after_a_launch(instance)["llm"] == places.max_concurrent_runs == 3
+
+    def test_what_was_set_in_the_ui_stays(self, instance: dg.DagsterInstance) -> None:
+        instance.event_log_storage.set_concurrency_slots("llm", 2)
+        assert limits_after_a_launch(instance)["llm"] == 2
+
+    def test_a_default_that_came_first_gives_way(self, instance: dg.DagsterInstance) -> None:
+        instance.event_log_storage.initialize_concurrency_limit_to_default("llm")
+        assert limits_after_a_launch(instance)["llm"] == 3
+
+
+class TestTheMonitoring:
     def test_closes_a_run_whose_process_was_killed(self, instance: dg.DagsterInstance) -> None:
         process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         run_id = started(instance, process.pid, LAUNCHED)
