@@ -45,8 +45,9 @@ def wait_for(condition: Callable[[], object], what: str) -> object:
 
 
 def press(browser, *keys: str) -> None:
+    # As a keyboard does, to whatever has the focus: a button of a dialog that just closed refuses keys of its own.
     for key in keys:
-        browser.switch_to.active_element.send_keys(key)
+        webdriver.ActionChains(browser).send_keys(key).perform()
 
 
 def saved(browser) -> Path:

@@ -96,7 +96,7 @@ def wait_for(condition: Callable[[], object], what: str) -> object:
 
 def press(browser: "webdriver.Chrome", *keys: str) -> None:
     for key in keys:
-        browser.switch_to.active_element.send_keys(key)
+        webdriver.ActionChains(browser).send_keys(key).perform()
 
 
 def shown_id(browser: "webdriver.Chrome") -> str:
