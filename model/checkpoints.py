@@ -264,6 +264,8 @@ def recover_folder(folder: Path) -> None:
     old = _old_name(folder)
     if old.is_dir() and not folder.exists():
         os.rename(old, folder)
+    # A kill after the second rename leaves both.
+    shutil.rmtree(old, ignore_errors=True)
     if folder.parent.is_dir():
         for partial in folder.parent.glob(f".{folder.name}.*.partial"):
             shutil.rmtree(partial, ignore_errors=True)
