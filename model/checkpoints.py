@@ -262,10 +262,11 @@ def _old_name(folder: Path) -> Path:
 def recover_folder(folder: Path) -> None:
     """Puts the old folder back where a kill came between the two renames, and removes what killed writers left."""
     old = _old_name(folder)
-    if old.is_dir() and not folder.exists():
+    if folder.exists():
+        # A kill after the second rename leaves both.
+        shutil.rmtree(old, ignore_errors=True)
+    elif old.is_dir():
         os.rename(old, folder)
-    # A kill after the second rename leaves both.
-    shutil.rmtree(old, ignore_errors=True)
     if folder.parent.is_dir():
         for partial in folder.parent.glob(f".{folder.name}.*.partial"):
             shutil.rmtree(partial, ignore_errors=True)

@@ -114,6 +114,17 @@ class TestWriteFolderAtomically:
         assert (folder / "a").read_text() == "old"
         assert [p.name for p in tmp_path.iterdir()] == ["c"]
 
+    def test_kill_after_the_second_rename_leaves_nothing_behind(self, tmp_path, monkeypatch):
+        folder = tmp_path / "c"
+        write_folder_atomically(folder, lambda part: (part / "a").write_text("old"))
+        with monkeypatch.context() as killed:
+            killed.setattr(checkpoints.shutil, "rmtree", lambda *_, **__: None)
+            write_folder_atomically(folder, lambda part: (part / "a").write_text("new"))
+        assert checkpoints._old_name(folder).is_dir()
+        checkpoints.recover_folder(folder)
+        assert [p.name for p in tmp_path.iterdir()] == ["c"]
+        assert (folder / "a").read_text() == "new"
+
     def test_kill_between_the_renames_is_mended(self, tmp_path, micro, tokenizer):
         save(tmp_path / "c", micro, tokenizer)
         os.rename(tmp_path / "c", checkpoints._old_name(tmp_path / "c"))
