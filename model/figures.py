@@ -3,13 +3,15 @@ torch.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from model.arms import ARMS, ArmResult
-from pipelines.imaging.pictures import INK, MUTED, SECOND, png_bytes
+from pipelines.imaging.pictures import INK, MUTED, SECOND, new_figure, png_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _PANELS = (
     ("loss", "loss (nats a token)"),
@@ -27,7 +29,7 @@ def training_figure(curve: Sequence[Mapping[str, float]]) -> bytes:
     memory.
     """
     panels = [(name, label) for name, label in _PANELS if any(name in entry for entry in curve)]
-    figure = Figure(figsize=(2.5 * max(len(panels), 1), 2.5), dpi=110, layout="constrained")
+    figure = new_figure(2.5 * max(len(panels), 1), 2.5, layout="constrained")
     for n, (name, label) in enumerate(panels):
         ax = figure.add_subplot(1, len(panels), n + 1)
         found = [(entry["step"], entry[name]) for entry in curve if name in entry]
@@ -44,7 +46,7 @@ def ablation_figure(results: Sequence[ArmResult]) -> bytes:
 
     The dashed line is what saying the most frequent region and side would reach.
     """
-    figure = Figure(figsize=(7.6, 4.2), dpi=110, layout="constrained")
+    figure = new_figure(7.6, 4.2, layout="constrained")
     ax = figure.add_subplot()
     order = [arm.name for arm in ARMS]
     for result in results:
@@ -67,7 +69,7 @@ def _label(result: ArmResult) -> str:
     return f"{result.name}: {100 * result.accuracy:.0f} %"
 
 
-def _plain(ax: Axes, x: str, y: str) -> None:
+def _plain(ax: "Axes", x: str, y: str) -> None:
     ax.set_xlabel(x, fontsize=8)
     ax.set_ylabel(y, fontsize=8)
     ax.tick_params(labelsize=7)

@@ -1,9 +1,8 @@
 """The curve of scores against mask quality. No torch."""
 
 import polars as pl
-from matplotlib.figure import Figure
 
-from pipelines.imaging.pictures import INK, MUTED, SECOND, png_bytes
+from pipelines.imaging.pictures import INK, MUTED, SECOND, new_figure, png_bytes
 
 _STYLES = {"edge": ("edge moved (mm)", SECOND), "shift": ("mask shifted (mm)", "#a86400")}
 _COLUMNS = 4
@@ -17,7 +16,7 @@ def robustness_figure(table: pl.DataFrame) -> bytes:
     metrics = list(dict.fromkeys(table["metric"]))
     panels = max(1, len(metrics))
     rows = -(-panels // _COLUMNS)
-    figure = Figure(figsize=(3.1 * min(panels, _COLUMNS), 2.6 * rows + 0.4), dpi=110, layout="constrained")
+    figure = new_figure(3.1 * min(panels, _COLUMNS), 2.6 * rows + 0.4, layout="constrained")
     for n, metric in enumerate(metrics):
         ax = figure.add_subplot(rows, min(panels, _COLUMNS), n + 1)
         own = table.filter(metric=metric)

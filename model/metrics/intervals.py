@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 
 def patient_weights(patients: Sequence[str], n_resamples: int, seed: int) -> np.ndarray:
@@ -52,7 +52,7 @@ def percentile_interval(
         return None, None
     tail = (1 - level) / 2
     if n_patients is not None and n_patients > 1:
-        tail = float(stats.norm.cdf(np.sqrt(n_patients / (n_patients - 1)) * stats.t.ppf(tail, n_patients - 1)))
+        tail = float(special.ndtr(np.sqrt(n_patients / (n_patients - 1)) * special.stdtrit(n_patients - 1, tail)))
     low, high = np.quantile(there, [tail, 1 - tail])
     bias = 0.0 if centre is None else float(there.mean()) - centre
     return float(low) - bias, float(high) - bias

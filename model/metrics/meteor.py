@@ -5,15 +5,17 @@ import shutil
 import tempfile
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import nltk
 import numpy as np
-from nltk.corpus.reader.wordnet import WordNetCorpusReader
-from nltk.translate.meteor_score import single_meteor_score
 
 from model.metrics.cider import tokenize
 from model.metrics.pairs import Mean, Pairs
 from model.metrics.settings import NotComputableError, ScoreSettings
+
+if TYPE_CHECKING:
+    # nltk is an eighth of what a run's process imports, and few runs score texts.
+    from nltk.corpus.reader.wordnet import WordNetCorpusReader
 
 _NEEDED = (
     "data.noun",
@@ -49,6 +51,8 @@ def find_wordnet(folder: Path | None) -> Path:
     """Folder of WordNet's database files: the given one, nltk's, or Debian's; raises NotComputableError where there is
     none.
     """
+    import nltk
+
     if folder is not None:
         candidates = [folder]
     else:
@@ -66,7 +70,10 @@ def find_wordnet(folder: Path | None) -> Path:
 
 
 @functools.cache
-def _wordnet(folder: Path) -> WordNetCorpusReader:
+def _wordnet(folder: Path) -> "WordNetCorpusReader":
+    import nltk
+    from nltk.corpus.reader.wordnet import WordNetCorpusReader
+
     known = str(folder.parent.parent) in nltk.data.path and folder.parent.name == "corpora"
     if not known or not (folder / "lexnames").is_file():
         folder = _as_nltk_has_it(folder)
@@ -79,6 +86,8 @@ def _wordnet(folder: Path) -> WordNetCorpusReader:
 
 def _as_nltk_has_it(folder: Path) -> Path:
     """A copy of a WordNet folder at the only place that nltk opens, under corpora/wordnet, until the process ends."""
+    import nltk
+
     root = _temporary(folder).name
     made = Path(root) / "corpora" / "wordnet"
     if not (made / "lexnames").exists():
@@ -109,11 +118,15 @@ def _temporary(folder: Path) -> "tempfile.TemporaryDirectory[str]":
 
 def meteor_score(text: str, reference: str, wordnet: Path) -> float:
     """METEOR of a text against a reference, 0..1, nltk's defaults (alpha 0.9, beta 3, gamma 0.5)."""
+    from nltk.translate.meteor_score import single_meteor_score
+
     return float(single_meteor_score(tokenize(reference), tokenize(text), wordnet=_wordnet(wordnet)))
 
 
 def meteor(pairs: Pairs, settings: ScoreSettings) -> Mean:
     """Mean METEOR of the pairs."""
+    import nltk
+
     folder = find_wordnet(settings.wordnet)
     each = [meteor_score(t, r, folder) for t, r in zip(pairs.texts, pairs.references, strict=True)]
     return Mean(

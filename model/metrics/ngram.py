@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 import numpy as np
-from rouge_score.rouge_scorer import RougeScorer
-from sacrebleu.metrics import BLEU
 
 from model.metrics.pairs import Mean, Pairs
 from model.metrics.settings import ScoreSettings
@@ -25,6 +23,8 @@ class Bleu:
 
     def values(self, weights: np.ndarray) -> np.ndarray:
         """BLEU of the corpus under each row of weights (resamples x samples)."""
+        from sacrebleu.metrics import BLEU
+
         sums = np.rint(weights @ self.statistics).astype(int)
         metric = BLEU()
         return np.array([metric._compute_score_from_stats(row.tolist()).score / 100 for row in sums])
@@ -37,6 +37,8 @@ class Bleu:
 
 def bleu_of(texts: Sequence[str], references: Sequence[Sequence[str]]) -> Bleu:
     """BLEU of texts with one or more references each; `references` are streams, as sacrebleu takes them."""
+    from sacrebleu.metrics import BLEU
+
     metric, of_sentences = BLEU(), BLEU(effective_order=True)
     streams = [list(stream) for stream in references]
     statistics = metric._extract_corpus_statistics(list(texts), streams)
@@ -51,12 +53,16 @@ def bleu(pairs: Pairs, settings: ScoreSettings) -> Bleu:
 
 def rouge_l_scores(text: str, reference: str) -> tuple[float, float, float]:
     """(precision, recall, F) of the longest common subsequence of words, stemmed (rouge-score's rougeL)."""
+    from rouge_score.rouge_scorer import RougeScorer
+
     score = RougeScorer(["rougeL"], use_stemmer=True).score(reference, text)["rougeL"]
     return score.precision, score.recall, score.fmeasure
 
 
 def rouge_l(pairs: Pairs, settings: ScoreSettings) -> Mean:
     """Mean F of rouge-score's rougeL with Porter's stemmer."""
+    from rouge_score.rouge_scorer import RougeScorer
+
     scorer = RougeScorer(["rougeL"], use_stemmer=True)
     each = [scorer.score(r, t)["rougeL"].fmeasure for t, r in zip(pairs.texts, pairs.references, strict=True)]
     return Mean(np.array(each, float), f"rouge-score|rougeL|F|stemmer:porter|version:{version('rouge-score')}")

@@ -1,15 +1,16 @@
 """The reader study as a figure: ratings a text's author, preferences, and metrics against the readers."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from model.metrics import METRICS
 from model.reader_study.ratings import CRITERIA
 from model.reader_study.results import ALL
-from pipelines.imaging.pictures import INK, MUTED, SECOND, png_bytes
+from pipelines.imaging.pictures import INK, MUTED, SECOND, new_figure, png_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _COLOURS = (SECOND, "#a86400")
 
@@ -17,7 +18,7 @@ _COLOURS = (SECOND, "#a86400")
 def study_figure(agreement: pl.DataFrame) -> bytes:
     """PNG of the rows of `agreement`: means with intervals, preferences, Spearman; published values are hollow."""
     rows = agreement.filter(pl.col("value").is_not_null())
-    figure = Figure(figsize=(12, 5.2), dpi=110, layout="constrained")
+    figure = new_figure(12, 5.2, layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=(1.0, 0.9, 1.5))
     _means(left, rows.filter(statistic="mean"))
     _preferences(middle, rows.filter(statistic="preference"))
@@ -25,7 +26,7 @@ def study_figure(agreement: pl.DataFrame) -> bytes:
     return png_bytes(figure)
 
 
-def _means(ax: Axes, rows: pl.DataFrame) -> None:
+def _means(ax: "Axes", rows: pl.DataFrame) -> None:
     criteria = [*CRITERIA, ALL]
     authors = sorted(set(rows["subject"]), key=lambda name: name == "report")
     for n, author in enumerate(authors):
@@ -43,7 +44,7 @@ def _means(ax: Axes, rows: pl.DataFrame) -> None:
     _plain(ax, "Ratings, 1 to 5")
 
 
-def _preferences(ax: Axes, rows: pl.DataFrame) -> None:
+def _preferences(ax: "Axes", rows: pl.DataFrame) -> None:
     choices = ("model", "tie", "report")
     for at, choice in enumerate(choices):
         for name in (choice, f"{choice} (paper)"):
@@ -55,7 +56,7 @@ def _preferences(ax: Axes, rows: pl.DataFrame) -> None:
     _plain(ax, "Preference, share of cases")
 
 
-def _spearmans(ax: Axes, rows: pl.DataFrame) -> None:
+def _spearmans(ax: "Axes", rows: pl.DataFrame) -> None:
     names = [name for name in METRICS if name in set(rows["subject"]) or f"{name} (paper)" in set(rows["subject"])]
     for at, name in enumerate(names):
         for subject in (name, f"{name} (paper)"):
@@ -68,14 +69,14 @@ def _spearmans(ax: Axes, rows: pl.DataFrame) -> None:
     _plain(ax, "Spearman with the readers' mean (hollow: published)")
 
 
-def _point(ax: Axes, row: dict[str, Any], y: float, colour: str, label: str = "") -> None:
+def _point(ax: "Axes", row: dict[str, Any], y: float, colour: str, label: str = "") -> None:
     if row["low"] is not None and row["high"] is not None:
         ax.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=1.6)
     face = "white" if row["status"] == "published" else colour
     ax.plot([row["value"]], [y], "o", markersize=5, color=colour, markerfacecolor=face, label=label or None)
 
 
-def _plain(ax: Axes, title: str) -> None:
+def _plain(ax: "Axes", title: str) -> None:
     ax.set_title(title, fontsize=9.5, color=INK, loc="left")
     ax.tick_params(axis="x", labelsize=7.5)
     ax.grid(axis="x", color="#eceef1", linewidth=0.7)

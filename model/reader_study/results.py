@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy import stats
 
 from model.metrics import DEFAULTS, METRICS, NotComputableError, ScoreSettings, pairs_of
 from model.metrics.intervals import effective_patients, patient_weights, percentile_interval
@@ -212,6 +211,8 @@ def spearman(x: np.ndarray, y: np.ndarray) -> float:
     """Spearman's rank correlation, ties at their mean rank; NaN for fewer than three pairs or a constant."""
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
+    from scipy import stats
+
     return float(np.corrcoef(stats.rankdata(x), stats.rankdata(y))[0, 1])
 
 

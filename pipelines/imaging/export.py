@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import nibabel
 import numpy as np
 import pydicom
-from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian
 
 from pipelines import atomic
@@ -161,6 +160,7 @@ def _as_stored(whole: Volume, stored: Volume) -> np.ndarray:
 
 def _description(number: int, lesion: ExportLesion) -> "highdicom.seg.SegmentDescription":
     import highdicom
+    from pydicom.sr.codedict import codes
 
     return highdicom.seg.SegmentDescription(
         segment_number=number,

@@ -9,22 +9,22 @@ import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from matplotlib.path import Path
-from matplotlib.patheffects import AbstractPathEffect, Normal, Stroke
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from pipelines.imaging.volume import Volume, resample_to
+
+if TYPE_CHECKING:
+    # Most runs draw nothing, and matplotlib is a tenth of what a run's process imports.
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.patheffects import AbstractPathEffect
 
 SUV_WINDOW = (0.0, 10.0)
 SOFT_TISSUE_HU = (-160.0, 240.0)
@@ -105,7 +105,7 @@ def mip_figure(suv: Volume, masks: Sequence[Volume] = (), title: str = "") -> by
     mip = mip_of(suv)
     widths = [abs(e[0] - e[1]) for e in (mip.coronal_extent_mm, mip.sagittal_extent_mm)]
     inch_per_mm = min(6.3 / mip.coronal_extent_mm[3], 8.5 / sum(widths))
-    figure = Figure(figsize=(sum(widths) * inch_per_mm + 1.2, mip.coronal_extent_mm[3] * inch_per_mm + 0.55), dpi=110)
+    figure = new_figure(sum(widths) * inch_per_mm + 1.2, mip.coronal_extent_mm[3] * inch_per_mm + 0.55)
     grid = figure.add_gridspec(
         1, 3, width_ratios=[*widths, 0.1 / inch_per_mm], wspace=0.06, left=0.03, right=1 - 0.6 / figure.get_figwidth(),
         bottom=0.03, top=1 - 0.42 / figure.get_figheight(),
@@ -128,7 +128,7 @@ def mip_figure(suv: Volume, masks: Sequence[Volume] = (), title: str = "") -> by
     return png_bytes(figure)
 
 
-def _show(ax: Axes, image: NDArray[Any], extent: Extent, **options: Any) -> Any:
+def _show(ax: "Axes", image: NDArray[Any], extent: Extent, **options: Any) -> Any:
     """An inverted grey PET picture in true proportions without frame; `options` go to imshow."""
     settings: dict[str, Any] = {
         "cmap": "gray_r",
@@ -146,7 +146,7 @@ def _corner(suv: Volume, mask: Volume) -> NDArray[np.intp]:
     return np.rint(suv.to_ijk(mask.affine[:3, 3])).astype(int)
 
 
-def _outline_projection(ax: Axes, suv: Volume, mask: Volume, axis: int, label: str = "") -> None:
+def _outline_projection(ax: "Axes", suv: Volume, mask: Volume, axis: int, label: str = "") -> None:
     """The outline of a mask's shadow along `axis` of the volume, and a number beside it."""
     shadow = np.pad(np.asarray(mask.array).max(axis) > 0, 1)
     if not shadow.any():
@@ -168,7 +168,7 @@ def _outline_projection(ax: Axes, suv: Volume, mask: Volume, axis: int, label: s
         )  # fmt: skip
 
 
-def _letters(ax: Axes, left: str, right: str, top: str, bottom: str, color: str = INK, size: float = 9) -> None:
+def _letters(ax: "Axes", left: str, right: str, top: str, bottom: str, color: str = INK, size: float = 9) -> None:
     """Orientation letters inside the edges of a picture."""
     for letter, x, y, ha, va in (
         (left, 0.015, 0.5, "left", "center"),
@@ -181,12 +181,18 @@ def _letters(ax: Axes, left: str, right: str, top: str, bottom: str, color: str 
         )
 
 
-def _halo(color: str) -> list[AbstractPathEffect]:
+def _halo(color: str) -> "list[AbstractPathEffect]":
     """A thin rim that keeps bright letters readable on bone and dark ones on hot organs."""
-    return [Stroke(linewidth=2.0, foreground="white" if color == INK else "black"), Normal()]
+    return _rim(2.0, color)
 
 
-def _scale_bar(ax: Axes, length_mm: float, color: str = INK) -> None:
+def _rim(width: float, color: str) -> "list[AbstractPathEffect]":
+    from matplotlib.patheffects import Normal, Stroke
+
+    return [Stroke(linewidth=width, foreground="white" if color == INK else "black"), Normal()]
+
+
+def _scale_bar(ax: "Axes", length_mm: float, color: str = INK) -> None:
     """A bar of a known length in the lower left corner of a picture whose axes are in mm, named in cm."""
     (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
     toward_right = np.sign(x1 - x0)
@@ -198,7 +204,7 @@ def _scale_bar(ax: Axes, length_mm: float, color: str = INK) -> None:
         color=color,
         linewidth=2.2,
         solid_capstyle="butt",
-        path_effects=[Stroke(linewidth=3.6, foreground="white" if color == INK else "black"), Normal()],
+        path_effects=_rim(3.6, color),
     )
     middle = start + toward_right * length_mm / 2
     text = ax.text(middle, y + 0.012 * (y1 - y0), f"{length_mm / 10:.0f} cm", color=color, fontsize=7.5, ha="center")
@@ -239,7 +245,7 @@ def lesion_figure(
     widths = [abs(e[0] - e[1]) for e in (mip.coronal_extent_mm, mip.sagittal_extent_mm)]
     inch_per_mm = min(5.1 / mip.coronal_extent_mm[3], 3.8 / sum(widths))
     columns = [*(w * inch_per_mm for w in widths), *[2.6] * len(names)]
-    figure = Figure(figsize=(sum(columns) + 0.08 * len(columns) + 0.2, 6.3 if has_text else 5.6), dpi=100)
+    figure = new_figure(sum(columns) + 0.08 * len(columns) + 0.2, 6.3 if has_text else 5.6, dpi=100)
     grid = figure.add_gridspec(
         rows,
         len(columns),
@@ -301,7 +307,7 @@ def thumbnail(suv: Volume, mask: Volume | None = None, slice_k: int | None = Non
     """PNG of 132 x 132 pixels: 12 cm of the axial PET around a lesion with its contour, a whole slice without one, or
     the coronal MIP where no slice is known either.
     """
-    figure = Figure(figsize=(1.32, 1.32), dpi=100)
+    figure = new_figure(1.32, 1.32, dpi=100)
     ax = figure.add_axes((0, 0, 1, 1))
     if mask is None and slice_k is None:
         mip = mip or mip_of(suv)
@@ -363,7 +369,7 @@ def _on_slice(suv: Volume, mask: Volume, k: int) -> NDArray[np.bool_]:
     return whole
 
 
-def _draw_axial(ax: Axes, name: str, planes: _Planes) -> None:
+def _draw_axial(ax: "Axes", name: str, planes: _Planes) -> None:
     if name == "PET" or planes.ct is None:
         _show(ax, planes.pet, planes.extent)
         return
@@ -375,7 +381,7 @@ def _draw_axial(ax: Axes, name: str, planes: _Planes) -> None:
         _show(ax, planes.pet, planes.extent, cmap="hot", alpha=np.clip(1.3 * share, 0, 0.75))
 
 
-def _outline_slice(ax: Axes, suv: Volume, mask: Volume, k: int, color: str) -> None:
+def _outline_slice(ax: "Axes", suv: Volume, mask: Volume, k: int, color: str) -> None:
     """The contour of a mask on slice k, along the edges of its voxels."""
     spacing = suv.spacing_mm
     padded = np.pad(_on_slice(suv, mask, k), 1)
@@ -391,20 +397,20 @@ def _outline_slice(ax: Axes, suv: Volume, mask: Volume, k: int, color: str) -> N
     ax.plot(xs, ys, color=color, linewidth=1.0, solid_capstyle="round")
 
 
-def _ring(ax: Axes, suv: Volume, ijk: tuple[int, int, int], axes: tuple[int, int]) -> None:
+def _ring(ax: "Axes", suv: Volume, ijk: tuple[int, int, int], axes: tuple[int, int]) -> None:
     """A ring around a voxel on a view along two of the volume's axes."""
     x, y = ((ijk[n] + 0.5) * suv.spacing_mm[n] for n in axes)
     ax.plot([x], [y], "o", markersize=18, markerfacecolor="none", markeredgecolor=OUTLINE, markeredgewidth=1.2)
 
 
-def _zoom(ax: Axes, suv: Volume, peak: tuple[int, int, int]) -> None:
+def _zoom(ax: "Axes", suv: Volume, peak: tuple[int, int, int]) -> None:
     """Limits of 12 cm around the peak, the patient's right still on the left."""
     x, y = ((p + 0.5) * s for p, s in zip(peak[:2], suv.spacing_mm[:2]))
     ax.set_xlim(x + _ZOOM_MM / 2, x - _ZOOM_MM / 2)
     ax.set_ylim(y - _ZOOM_MM / 2, y + _ZOOM_MM / 2)
 
 
-def _caption(figure: Figure, sentence: str, measures: Mapping[str, float | str | None]) -> None:
+def _caption(figure: "Figure", sentence: str, measures: Mapping[str, float | str | None]) -> None:
     """The sentence and the measures under the pictures."""
     characters = int(12.5 * figure.get_figwidth())
     lines = textwrap.wrap(textwrap.shorten(sentence, 3 * characters, placeholder=" ..."), characters)
@@ -438,7 +444,7 @@ def funnel_figure(counts: pl.DataFrame) -> bytes:
     for row in rows:
         unit = _unit(row["what"])
         largest[unit] = max(largest.get(unit, 1), row["n"])
-    figure = Figure(figsize=(8.4, 0.36 * max(len(rows), 3) + 0.7), dpi=110)
+    figure = new_figure(8.4, 0.36 * max(len(rows), 3) + 0.7)
     ax = figure.add_axes((0.36, 0.03, 0.6, 0.9))
     for y, row in enumerate(rows):
         is_step = row["reason"] is None
@@ -479,7 +485,7 @@ def scores_figure(scores: pl.DataFrame) -> bytes:
     columns = min(4, max(1, len(metrics)))
     panel_rows = -(-max(1, len(metrics)) // columns)
     height = 0.24 * max(2, len(lines)) + 0.62
-    figure = Figure(figsize=(2.6 * columns + 2.4, panel_rows * height + 0.2), dpi=110)
+    figure = new_figure(2.6 * columns + 2.4, panel_rows * height + 0.2)
     grid = figure.add_gridspec(
         panel_rows, columns, left=min(0.4, 2.3 / (2.6 * columns + 2.4)), right=0.985, top=1 - 0.3 / (panel_rows *
         height + 0.2),
@@ -545,15 +551,17 @@ def lineage_figure(edges: Sequence[tuple[str, str]]) -> bytes:
         names.sort(key=lambda n: np.mean(heights[n]) if heights[n] else 0.0, reverse=True)
         for r, name in enumerate(names):
             place[name] = (c % _BAND_COLUMNS, middle[c // _BAND_COLUMNS] + (len(names) - 1) / 2 - r)
+    from matplotlib import patches
+
     height = sum(tallest) + 0.6 * (bands - 1)
     width = min(depth, _BAND_COLUMNS)
-    figure = Figure(figsize=(1.55 * width, 0.62 * height + 0.15), dpi=110)
+    figure = new_figure(1.55 * width, 0.62 * height + 0.15)
     ax = figure.add_axes((0, 0, 1, 1))
     for upstream, downstream in _without_shortcuts(edges, column):
         same_band = column[upstream] // _BAND_COLUMNS == column[downstream] // _BAND_COLUMNS
         _arrow(ax, place[upstream], place[downstream], same_band)
     for name, (x, y) in place.items():
-        shape = FancyBboxPatch((x - 0.38, y - 0.24), 0.76, 0.48, boxstyle="round,pad=0.02,rounding_size=0.08")
+        shape = patches.FancyBboxPatch((x - 0.38, y - 0.24), 0.76, 0.48, boxstyle="round,pad=0.02,rounding_size=0.08")
         shape.set(facecolor="#eaf2f7", edgecolor=SECOND, linewidth=0.9, zorder=2)
         ax.add_patch(shape)
         label = textwrap.fill(name.replace("_", " "), 13)
@@ -567,7 +575,10 @@ def lineage_figure(edges: Sequence[tuple[str, str]]) -> bytes:
 _BAND_COLUMNS = 8
 
 
-def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], same_band: bool) -> None:
+def _arrow(ax: "Axes", start: tuple[float, float], end: tuple[float, float], same_band: bool) -> None:
+    from matplotlib.patches import FancyArrowPatch
+    from matplotlib.path import Path
+
     (x0, y0), (x1, y1) = (start[0] + 0.41, start[1]), (end[0] - 0.41, end[1])
     line: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 8, "linewidth": 0.8, "color": MUTED, "zorder": 1}
     if same_band and end[0] - start[0] < 1.5:
@@ -615,8 +626,19 @@ def _require(frame: pl.DataFrame, columns: Sequence[str]) -> None:
         )
 
 
-def png_bytes(figure: Figure) -> bytes:
+def new_figure(
+    width_inch: float, height_inch: float, dpi: int = 110, layout: Literal["constrained"] | None = None
+) -> "Figure":
+    """An empty figure; `png_bytes` makes a picture of it."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width_inch, height_inch), dpi=dpi, layout=layout)
+
+
+def png_bytes(figure: "Figure") -> bytes:
     """The figure as a PNG with a palette, a third of the size at the same look; a noisy one gets fewer pixels."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     canvas = FigureCanvasAgg(figure)
     dpi = figure.get_dpi()
     packed = io.BytesIO()
