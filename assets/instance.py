@@ -27,6 +27,7 @@ PROCESS_TAG = "petar/process"
 """Tag of a run with the name of the process that executes it."""
 
 _UNFINISHED = [DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.STARTED]
+_UNLOCKED = ".new"
 _GONE_MESSAGE = "The process that executed this run is gone; what it finished is kept, the next run goes on from there."
 
 
@@ -61,8 +62,11 @@ def living_process(instance: dg.DagsterInstance, home: Path) -> Iterator[dict[st
     folder.mkdir(parents=True, exist_ok=True)
     close_dead_runs(instance, folder)
     path = folder / secrets.token_hex(8)
-    with path.open("w") as handle:
+    unlocked = path.with_suffix(_UNLOCKED)
+    with unlocked.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
+        # Named once it is locked: whoever finds the name with its lock free knows at once that the process is gone.
+        unlocked.rename(path)
         try:
             yield {PROCESS_TAG: path.name}
         finally:
@@ -88,12 +92,12 @@ def close_dead_runs(instance: dg.DagsterInstance, folder: Path) -> int:
 
 
 def _is_free(path: Path) -> bool:
-    """Whether nobody holds the lock of a process; one that just started may not hold it yet."""
+    """Whether nobody holds the lock of a process; one that is about to take it has some seconds for that."""
     try:
         with path.open() as handle:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Of a file from the future the clock was set back; its age says nothing then.
-            return abs(time.time() - os.fstat(handle.fileno()).st_mtime) > 1
+            return path.suffix != _UNLOCKED or abs(time.time() - os.fstat(handle.fileno()).st_mtime) > 10
     except OSError:
         return False
 

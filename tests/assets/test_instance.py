@@ -26,11 +26,11 @@ def started(instance: dg.DagsterInstance, process: str) -> str:
     return run.run_id
 
 
-def lock_file(folder: Path, name: str) -> Path:
+def lock_file(folder: Path, name: str, age_s: float = 0) -> Path:
     folder.mkdir(exist_ok=True)
     path = folder / name
     path.touch()
-    os.utime(path, (path.stat().st_mtime - A_MINUTE_AGO,) * 2)
+    os.utime(path, (path.stat().st_mtime - age_s,) * 2)
     return path
 
 
@@ -49,6 +49,14 @@ class TestCloseDeadRuns:
         with path.open() as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             assert close_dead_runs(instance, path.parent) == 0
+
+    @pytest.mark.parametrize("age_s", [0, A_MINUTE_AGO])
+    def test_gives_a_process_time_to_lock_its_file(
+        self, instance: dg.DagsterInstance, tmp_path: Path, age_s: float
+    ) -> None:
+        path = lock_file(tmp_path / "processes", "begun.new", age_s)
+        assert close_dead_runs(instance, path.parent) == 0
+        assert path.exists() == (age_s == 0)
 
     def test_leaves_the_runs_of_another_home(self, instance: dg.DagsterInstance, tmp_path: Path) -> None:
         path = lock_file(tmp_path / "processes", "gone")
