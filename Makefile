@@ -100,8 +100,8 @@ lint: $(READY) ## ruff and mypy
 bench: $(READY) ## the figures of benchmarks/, as ratios
 	for f in benchmarks/[a-z]*.py; do echo "== $$f"; $(BIN)/python $$f; done
 
-soak: $(READY) ## KILLS=12 [SEED=1]: kills curation, catalog and training at random moments; reruns must end equal
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.kills --kills $(or $(KILLS),12) --seed $(or $(SEED),1) --only $(or $(KINDS),curation catalog training)
+soak: $(READY) ## KILLS=12 [SEED=1] [KINDS='curation catalog training dagster']: kills at random moments; reruns must end equal
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.kills --kills $(or $(KILLS),12) --seed $(or $(SEED),1) $(if $(KINDS),--only $(KINDS))
 
 lock: $(READY) ## requirements.lock from what is installed now
 	{ echo '# Every package but torch, pinned: pip installs torch first (see Makefile), then this file. Renew with `make lock`.'; \
