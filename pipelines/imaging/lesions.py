@@ -14,12 +14,12 @@ from pipelines.imaging import contour as contours
 from pipelines.imaging import locate, masks
 from pipelines.imaging import measure as measures
 from pipelines.imaging.contour import Contour, ContourSettings, StopReason, contour, in_conglomerate
-from pipelines.imaging.locate import Candidate, Ijk, LocateSettings, Locator, NearestMiss
+from pipelines.imaging.locate import ROUNDING_SUV, Candidate, Ijk, LocateSettings, Locator, NearestMiss
 from pipelines.imaging.measure import Measures, measure
 from pipelines.imaging.volume import SliceConvention, SliceGrid, Volume, slices_of
 from pipelines.outcomes import Outcome
 
-LOGIC_VERSION = f"lesions-4 {locate.LOGIC_VERSION} {contours.LOGIC_VERSION} {measures.LOGIC_VERSION}"
+LOGIC_VERSION = f"lesions-5 {locate.LOGIC_VERSION} {contours.LOGIC_VERSION} {measures.LOGIC_VERSION}"
 
 STOPPED = {
     StopReason.LEAK: Outcome.LEAK,
@@ -208,6 +208,7 @@ def find_lesions(
         return []
     locator = Locator(volume, settings.locate)
     located = _settle([_locate(locator, r, settings, ct_slices) for r in requests], settings.locate)
+    located = _beside(located, locator, settings)
     peaks = [one.candidates[0].peak_ijk if one.outcome is None else None for one in located]
     results = []
     for n, one in enumerate(located):
@@ -274,19 +275,67 @@ def _locate(
     if not 0 <= k < n_slices:
         reason = f"slice {request.slice} of an exam with {n_slices} slices"
         return _Located(request, k, (), Outcome.SLICE_OUTSIDE, reason)
-    found = locator.published(k, request.suvmax_reported)
     side = one_side(request.laterality)
-    if side and found:
-        found = _on_side(found, volume, side, settings.midline_mm, k) or found
-    if not found or (side and not _on_side(found, volume, side, settings.midline_mm, k)):
-        basins = locator.basins(k, request.suvmax_reported)
-        if side and basins:
-            basins = _on_side(basins, volume, side, settings.midline_mm, k) or ([] if found else basins)
-        found = basins or found
+    found = _candidates(locator, k, request.suvmax_reported, side, settings)
+    if not found and is_whole(request.sentence, request.suvmax_reported):
+        rounded = _candidates(locator, k, request.suvmax_reported, side, settings, settings.locate.whole_suv)
+        on_side = _on_side(rounded, volume, side, settings.midline_mm, k) if side else rounded
+        found = [replace(c, rule="whole number") for c in on_side]
     if not found:
         miss = locator.nearest_miss(k, request.suvmax_reported)
         return _Located(request, k, (), Outcome.NOT_IN_IMAGE, "", miss)
     return _Located(request, k, tuple(found), None)
+
+
+def _candidates(
+    locator: Locator,
+    k: int,
+    suvmax: float,
+    side: str | None,
+    settings: LesionSettings,
+    tolerance_suv: float | None = None,
+) -> list[Candidate]:
+    """What the rules find on a slice, those on the named side first; where none is on it, what is on the other."""
+    volume, midline_mm = locator.suv, settings.midline_mm
+    found = locator.published(k, suvmax, tolerance_suv)
+    if side and found:
+        found = _on_side(found, volume, side, midline_mm, k) or found
+    if not found or (side and not _on_side(found, volume, side, midline_mm, k)):
+        basins = locator.basins(k, suvmax, tolerance_suv)
+        if side and basins:
+            basins = _on_side(basins, volume, side, midline_mm, k) or ([] if found else basins)
+        found = basins or found
+    return found
+
+
+def is_whole(sentence: str, suvmax: float) -> bool:
+    """Whether a sentence gives an SUVmax as a whole number, without a decimal."""
+    if not float(suvmax).is_integer():
+        return False
+    return bool(re.search(rf"(?<![\d.,]){suvmax:.0f}(?![.,]?\d)", sentence)) and not re.search(
+        rf"(?<![\d.,]){suvmax:.0f}[.,]\d", sentence
+    )
+
+
+def _beside(located: list[_Located], locator: Locator, settings: LesionSettings) -> list[_Located]:
+    """The same with findings that are not on their slice taken for the one lesion beside it that has their SUVmax, if
+    no other finding means it."""
+    taken = [one.candidates[0].peak_ijk for one in located if one.outcome is None]
+    seen: dict[int, Candidate] = {}
+    for n, one in enumerate(located):
+        if one.outcome is not Outcome.NOT_IN_IMAGE:
+            continue
+        found = locator.beside(one.k, one.request.suvmax_reported)
+        side = one_side(one.request.laterality)
+        if side:
+            found = _on_side(found, locator.suv, side, settings.midline_mm, one.k)
+        if len(found) == 1:
+            seen[n] = found[0]
+    taken += [c.peak_ijk for c in seen.values()]
+    return [
+        replace(one, candidates=(seen[n],), outcome=None) if n in seen and taken.count(seen[n].peak_ijk) == 1 else one
+        for n, one in enumerate(located)
+    ]
 
 
 def one_side(laterality: str | None) -> str | None:
@@ -369,16 +418,26 @@ def _settle(located: list[_Located], settings: LocateSettings) -> list[_Located]
 
 
 def _meant(candidates: list[Candidate], settings: LocateSettings) -> Candidate | None:
-    """The candidate that is meant, or None: the only one, the only one whose peak is on the reported slice unless it is
-    faint, or one that weighs decisively more than the others."""
+    """The candidate that is meant, or None.
+
+    The only one; else, unless it is faint, the only one whose peak is on the reported slice and rounds to the value,
+    or the only one on the slice; else one that weighs decisively more than the others, or the only one that rounds to
+    the value.
+    """
     if len(candidates) == 1:
         return candidates[0]
     ordered = sorted(candidates, key=lambda c: -c.weight(settings.near_slices))
     best, second = (c.weight(settings.near_slices) for c in ordered[:2])
-    on_slice = [c for c in candidates if c.slices_away == 0]
-    if len(on_slice) == 1 and on_slice[0].weight(settings.near_slices) >= settings.faint * best:
-        return on_slice[0]
-    return ordered[0] if best >= settings.decisive * second else None
+    rounds = [c for c in ordered if c.off_suv <= ROUNDING_SUV]
+    on_slice = [c for c in ordered if c.slices_away == 0]
+    for alike in ([c for c in on_slice if c in rounds], on_slice):
+        if len(alike) == 1 and alike[0].weight(settings.near_slices) >= settings.faint * best:
+            return alike[0]
+    if best >= settings.decisive * second:
+        return ordered[0]
+    if len(rounds) == 1 and rounds[0].weight(settings.near_slices) >= settings.faint * best:
+        return rounds[0]
+    return None
 
 
 def _not_found(one: _Located, volume: Volume, settings: LesionSettings, ct_slices: SliceGrid | None) -> LesionResult:
@@ -409,7 +468,9 @@ def _contoured(one: _Located, volume: Volume, others: NDArray[np.int64], setting
     candidate = one.candidates[0]
     made = contour(volume, candidate.peak_ijk, others, settings.contour)
     outcome = STOPPED.get(made.stop_reason, Outcome.LESION)
-    explanation = f"by the {candidate.rule} rule" if outcome is Outcome.LESION else f"contour: {made.stop_reason.value}"
+    explanation = f"contour: {made.stop_reason.value}"
+    if outcome is Outcome.LESION:
+        explanation = f"by the {candidate.rule} rule{_how_far(candidate, one)}"
     measured, mask = None, None
     if made.mask.any():
         measured = measure(volume, made.mask, made.corner)
@@ -438,6 +499,17 @@ def _contoured(one: _Located, volume: Volume, others: NDArray[np.int64], setting
         contour=made,
         place=Place.of(candidate, made, others, _chained(one, volume, others, settings)),
     )
+
+
+def _how_far(candidate: Candidate, one: _Located) -> str:
+    """What a rule that is not to the letter leaves between the report and the image, for its reader."""
+    if candidate.rule == "whole number":
+        return f": the report gives {one.request.suvmax_reported:.0f}, the image {candidate.suvmax:.1f}"
+    if candidate.rule == "near slice":
+        off = candidate.peak_ijk[2] - one.k
+        where = "above" if off > 0 else "below"
+        return f": the SUVmax is {abs(off)} slice{'s' if abs(off) > 1 else ''} {where} the reported one"
+    return ""
 
 
 def _lies_on_other_side(mask: Volume, side: str, middles: Sequence[float], midline_mm: float) -> bool:

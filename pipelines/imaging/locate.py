@@ -1,13 +1,17 @@
 """Where a reported finding is in the image: the peak that has the reported SUVmax and reaches the reported slice.
 
-Two rules, in this order. `published`: a 6-connected component above T0 = 0.617 B + 0.316 SUVmax (B = 1) that has a
+Rules, in this order. `published`: a 6-connected component above T0 = 0.617 B + 0.316 SUVmax (B = 1) that has a
 voxel on the slice and whose maximum is the reported one; found by flooding from the slice's own voxels and abandoned
 at the first voxel that is hotter. It loses a lesion that touches a hotter one, so then `basin`: a local maximum of
 the reported value whose own basin (what is connected to it above the saddle to a hotter peak) reaches the slice and
-stands out.
+stands out. `whole number`: both again within half an SUV, where the report gives no decimal. `near slice`: a peak of
+the reported value one or two slices beside the reported one, of a lesion too thin to reach it.
+
+Where lesions of about one value touch, each has its own part: what lies above the saddle between them.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numba
@@ -17,7 +21,7 @@ from numpy.typing import NDArray
 from pipelines.imaging.faces import stepped
 from pipelines.imaging.volume import Volume
 
-LOGIC_VERSION = "locate-4"
+LOGIC_VERSION = "locate-5"
 
 Ijk = tuple[int, int, int]
 
@@ -30,7 +34,9 @@ class LocateSettings:
     of its value, and by how many SUV, a peak must exceed its saddle. Of several candidates: decisive: one that
     weighs this many times more than the next is meant; near_slices: a peak so far from the reported slice weighs
     half; faint: the only peak on the reported slice itself is meant unless it weighs less than this part of the
-    weightiest.
+    weightiest. apart: a peak that rises by this part of its value above the saddle to another is another lesion and no
+    texture. whole_suv: tolerance for a value given as a whole number. beside_slices: how far from the reported slice
+    the peak of a lesion that does not reach it may lie.
     """
 
     tolerance_suv: float = 0.1
@@ -43,6 +49,9 @@ class LocateSettings:
     decisive: float = 2.0
     near_slices: float = 4.0
     faint: float = 0.25
+    apart: float = 0.25
+    whole_suv: float = 0.5
+    beside_slices: int = 2
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain values, for hashing."""
@@ -100,20 +109,43 @@ class Locator:
         self.settings = settings
         self._state = np.zeros(suv.shape, dtype=np.uint8, order="F")
 
-    def published(self, k: int, suvmax: float) -> list[Candidate]:
-        """Components above T0 on slice k whose maximum is within the tolerance of suvmax."""
-        s = self.settings
-        threshold = s.threshold_suv(suvmax)
-        peaks, values = _flood_slice(
-            self.suv.array, self._state, k, np.float32(threshold), np.float32(suvmax + s.tolerance_suv + _EPSILON)
-        )
-        return [
-            Candidate(_ijk(p), float(v), "published", threshold, abs(int(p[2]) - k), abs(float(v) - suvmax))
-            for p, v in zip(peaks, values)
-            if v >= suvmax - s.tolerance_suv - _EPSILON
-        ]
+    def published(self, k: int, suvmax: float, tolerance_suv: float | None = None) -> list[Candidate]:
+        """Components above T0 on slice k whose maximum is within the tolerance of suvmax (None: the settings').
 
-    def basins(self, k: int, suvmax: float) -> list[Candidate]:
+        Of lesions of about that value that touch, each is a candidate. Where none has its peak on the slice with the
+        value as it rounds, a lesion that does but touches a hotter one is a candidate too.
+        """
+        s = self.settings
+        tolerance = s.tolerance_suv if tolerance_suv is None else tolerance_suv
+        threshold = s.threshold_suv(suvmax)
+        tops, n_peaks, peaks = _flood_slice(
+            self.suv.array,
+            self._state,
+            k,
+            np.float32(threshold),
+            np.float32(suvmax - tolerance - _EPSILON),
+            np.float32(suvmax + tolerance + _EPSILON),
+        )
+        found, first = [], 0
+        for p, count in zip(tops, n_peaks):
+            top = self._candidate(p, suvmax, k, "published", threshold)
+            others = peaks[first : first + count]
+            first += count
+            if top.suvmax < suvmax - tolerance - _EPSILON:
+                continue
+            parts = [top]
+            for other in others:
+                saddle, _, _ = self._basin(other, threshold, [top.peak_ijk])
+                part = self._candidate(other, suvmax, k, "published", saddle)
+                if part.prominence_suv >= s.apart * part.suvmax:
+                    parts.append(part)
+            found += self._told_apart(parts, k, threshold)
+        if found and not any(c.slices_away == 0 and c.off_suv <= ROUNDING_SUV for c in found):
+            seen = {c.peak_ijk for c in found}
+            found += [c for c in self._exact(k, k, suvmax, "basin") if c.peak_ijk not in seen]
+        return found
+
+    def basins(self, k: int, suvmax: float, tolerance_suv: float | None = None) -> list[Candidate]:
         """Local maxima of the value whose own basin reaches slice k and stands out, the weightiest first.
 
         Where there is none, the only maximum on slice k itself that rounds to the value, however little it stands out.
@@ -121,27 +153,68 @@ class Locator:
         s = self.settings
         reach = int(np.ceil(s.reach_mm / self.suv.spacing_mm[2]))
         low, high = max(0, k - reach), min(self.suv.shape[2], k + reach + 1)
-        peaks = self._maxima(low, high, suvmax)
-        floor = np.float32(s.threshold_suv(suvmax))
+        floor = s.threshold_suv(suvmax)
         found, shallow = [], []
-        for p in peaks:
-            ijk = _ijk(p)
-            value = float(self.suv.array[ijk])
-            saddle, k_low, k_high = _basin(self.suv.array, self._state, *ijk, floor)
+        for p in self._maxima(low, high, suvmax, tolerance_suv):
+            saddle, k_low, k_high = self._basin(p, floor)
             if not k_low <= k <= k_high:
                 continue
-            candidate = Candidate(ijk, value, "basin", float(saddle), abs(ijk[2] - k), abs(value - suvmax))
-            if candidate.prominence_suv >= max(s.stand_out * value, s.stand_out_suv):
+            candidate = self._candidate(p, suvmax, k, "basin", saddle)
+            if candidate.prominence_suv >= max(s.stand_out * candidate.suvmax, s.stand_out_suv):
                 found.append(candidate)
             elif candidate.prominence_suv > 0 and candidate.slices_away == 0 and candidate.off_suv <= ROUNDING_SUV:
                 shallow.append(candidate)
         # Alone and right on the slice to a tenth of an SUV, a shoulder of something hotter is meant after all.
         if not found and len(shallow) == 1:
             return shallow
+        found = self._told_apart(found, k, floor)
         return sorted(found, key=lambda c: (-c.weight(s.near_slices), c.peak_ijk))
 
-    def _maxima(self, k_low: int, k_high: int, suvmax: float) -> NDArray[np.int64]:
-        tolerance = self.settings.tolerance_suv + _EPSILON
+    def beside(self, k: int, suvmax: float) -> list[Candidate]:
+        """Peaks that round to the value within a few slices of k and stand out as a lesion does."""
+        reach = self.settings.beside_slices
+        return self._exact(k - reach, k + reach, suvmax, "near slice", k)
+
+    def _exact(self, first: int, last: int, suvmax: float, rule: str, k: int | None = None) -> list[Candidate]:
+        """Peaks on slices first..last that round to the value and stand out as a lesion does."""
+        floor = self.settings.threshold_suv(suvmax)
+        found = []
+        for p in self._maxima(max(0, first), min(self.suv.shape[2], last + 1), suvmax, ROUNDING_SUV):
+            saddle, _, _ = self._basin(p, floor)
+            candidate = self._candidate(p, suvmax, first if k is None else k, rule, saddle)
+            if candidate.prominence_suv >= self.settings.apart * candidate.suvmax:
+                found.append(candidate)
+        return found
+
+    def _candidate(self, p: Any, suvmax: float, k: int, rule: str, saddle_suv: float) -> Candidate:
+        ijk = _ijk(p)
+        value = float(self.suv.array[ijk])
+        low, high = _plateau(self.suv.array, self._state, *ijk)
+        away = max(0, int(low) - k, k - int(high))
+        return Candidate(ijk, value, rule, float(saddle_suv), away, abs(value - suvmax))
+
+    def _basin(self, p: Any, floor: float, rivals: Sequence[Ijk] = ()) -> tuple[float, int, int]:
+        others = np.array(rivals, dtype=np.int64).reshape(-1, 3)
+        saddle, low, high = _basin(self.suv.array, self._state, *_ijk(p), np.float32(floor), others)
+        return float(saddle), int(low), int(high)
+
+    def _told_apart(self, found: list[Candidate], k: int, floor: float) -> list[Candidate]:
+        """The candidates with the saddles between them where several are lesions of their own; of those, the ones whose
+        own part reaches slice k, if any does."""
+        own = [c for c in found if c.prominence_suv >= self.settings.apart * c.suvmax]
+        if len(own) < 2:
+            return found
+        parts, reaching = [], []
+        for c in found:
+            saddle, k_low, k_high = self._basin(c.peak_ijk, floor, [o.peak_ijk for o in own if o is not c])
+            part = replace(c, saddle_suv=max(c.saddle_suv, saddle))
+            parts.append(part)
+            if k_low <= k <= k_high:
+                reaching.append(part)
+        return reaching or parts
+
+    def _maxima(self, k_low: int, k_high: int, suvmax: float, tolerance_suv: float | None = None) -> NDArray[np.int64]:
+        tolerance = (self.settings.tolerance_suv if tolerance_suv is None else tolerance_suv) + _EPSILON
         return _local_maxima(
             self.suv.array, k_low, k_high, np.float32(suvmax - tolerance), np.float32(suvmax + tolerance)
         )
@@ -168,16 +241,18 @@ def _ijk(row: Any) -> Ijk:
 
 
 @numba.njit(cache=True)
-def _flood_slice(array, state, k, threshold, ceiling):
-    """Peaks (n, 3) and their values of the components above `threshold` with a voxel on slice k, none above
-    `ceiling`."""
+def _flood_slice(array, state, k, threshold, low, ceiling):
+    """Of the components above `threshold` with a voxel on slice k, none above `ceiling`: their maxima (n, 3), how many
+    other local maxima from `low` up each has, and those (m, 3), component by component."""
     n_i, n_j, n_k = array.shape
     capacity = 4096
     queue = np.empty((capacity, 3), np.int32)
     end = 0
+    tops = np.empty((64, 3), np.int64)
+    n_peaks = np.zeros(64, np.int64)
     peaks = np.empty((64, 3), np.int64)
-    values = np.empty(64, np.float32)
     n_found = 0
+    n_all = 0
     for j0 in range(n_j):
         for i0 in range(n_i):
             if array[i0, j0, k] <= threshold or state[i0, j0, k] != 0:
@@ -198,7 +273,7 @@ def _flood_slice(array, state, k, threshold, ceiling):
                 if value > ceiling:
                     abandoned = True
                     break
-                if value > best:
+                if value > best or (value == best and _before(i, j, kk, queue[at, 0], queue[at, 1], queue[at, 2])):
                     best = value
                     at = head
                 head += 1
@@ -219,15 +294,24 @@ def _flood_slice(array, state, k, threshold, ceiling):
             if abandoned:
                 for n in range(begin, end):
                     state[queue[n, 0], queue[n, 1], queue[n, 2]] = 2
-            else:
-                if n_found == len(values):
-                    peaks, values = _more(peaks), _more1(values)
-                peaks[n_found, 0], peaks[n_found, 1], peaks[n_found, 2] = queue[at, 0], queue[at, 1], queue[at, 2]
-                values[n_found] = best
-                n_found += 1
+                continue
+            if n_found == len(n_peaks):
+                tops, n_peaks = _more(tops), np.concatenate((n_peaks, np.zeros(len(n_peaks), np.int64)))
+            tops[n_found, 0], tops[n_found, 1], tops[n_found, 2] = queue[at, 0], queue[at, 1], queue[at, 2]
+            if best >= low:
+                for n in range(begin, end):
+                    i, j, kk = queue[n, 0], queue[n, 1], queue[n, 2]
+                    if n == at or array[i, j, kk] < low or not _is_top(array, i, j, kk):
+                        continue
+                    if n_all == len(peaks):
+                        peaks = _more(peaks)
+                    peaks[n_all, 0], peaks[n_all, 1], peaks[n_all, 2] = i, j, kk
+                    n_all += 1
+                    n_peaks[n_found] += 1
+            n_found += 1
     for n in range(end):
         state[queue[n, 0], queue[n, 1], queue[n, 2]] = 0
-    return peaks[:n_found], values[:n_found]
+    return tops[:n_found], n_peaks[:n_found], peaks[:n_all]
 
 
 @numba.njit(cache=True)
@@ -252,39 +336,73 @@ def _more1(rows):
 
 
 @numba.njit(cache=True)
+def _is_top(array, i, j, k):
+    """Whether no neighbour of 26 exceeds a voxel, nor is as high and comes before it."""
+    n_i, n_j, n_k = array.shape
+    value = array[i, j, k]
+    for c in range(max(0, k - 1), min(n_k, k + 2)):
+        for b in range(max(0, j - 1), min(n_j, j + 2)):
+            for a in range(max(0, i - 1), min(n_i, i + 2)):
+                other = array[a, b, c]
+                if other > value or (other == value and _before(a, b, c, i, j, k)):
+                    return False
+    return True
+
+
+@numba.njit(cache=True)
+def _before(a, b, c, i, j, k):
+    """Whether voxel (a, b, c) comes before (i, j, k) in the order of the file."""
+    return c < k or (c == k and (b < j or (b == j and a < i)))
+
+
+@numba.njit(cache=True)
 def _local_maxima(array, k_low, k_high, low, high):
     """Voxels (n, 3) of k_low <= k < k_high within low..high that no neighbour of 26 exceeds; of a plateau, the
     first."""
-    n_i, n_j, n_k = array.shape
+    n_i, n_j, _ = array.shape
     peaks = np.empty((64, 3), np.int64)
     n_found = 0
     for k in range(k_low, k_high):
         for j in range(n_j):
             for i in range(n_i):
                 value = array[i, j, k]
-                if value < low or value > high:
+                if value < low or value > high or not _is_top(array, i, j, k):
                     continue
-                top = True
-                for c in range(max(0, k - 1), min(n_k, k + 2)):
-                    for b in range(max(0, j - 1), min(n_j, j + 2)):
-                        for a in range(max(0, i - 1), min(n_i, i + 2)):
-                            other = array[a, b, c]
-                            if other > value:
-                                top = False
-                                break
-                            if other == value and (c < k or (c == k and (b < j or (b == j and a < i)))):
-                                top = False
-                                break
-                        if not top:
-                            break
-                    if not top:
-                        break
-                if top:
-                    if n_found == len(peaks):
-                        peaks = _more(peaks)
-                    peaks[n_found, 0], peaks[n_found, 1], peaks[n_found, 2] = i, j, k
-                    n_found += 1
+                if n_found == len(peaks):
+                    peaks = _more(peaks)
+                peaks[n_found, 0], peaks[n_found, 1], peaks[n_found, 2] = i, j, k
+                n_found += 1
     return peaks[:n_found]
+
+
+@numba.njit(cache=True)
+def _plateau(array, state, i0, j0, k0):
+    """Slices (lowest, highest) of the voxels as high as a peak that hang together with it."""
+    n_i, n_j, n_k = array.shape
+    value = array[i0, j0, k0]
+    queue = np.empty((16, 3), np.int32)
+    queue[0, 0], queue[0, 1], queue[0, 2] = i0, j0, k0
+    state[i0, j0, k0] = 1
+    low, high = k0, k0
+    head, end = 0, 1
+    while head < end:
+        i, j, k = queue[head, 0], queue[head, 1], queue[head, 2]
+        head += 1
+        low, high = min(low, k), max(high, k)
+        for side in range(6):
+            a, b, c = stepped(i, j, k, side)
+            if a < 0 or b < 0 or c < 0 or a >= n_i or b >= n_j or c >= n_k:
+                continue
+            if array[a, b, c] != value or state[a, b, c] != 0:
+                continue
+            if end == len(queue):
+                queue, _ = _grow(queue)
+            queue[end, 0], queue[end, 1], queue[end, 2] = a, b, c
+            end += 1
+            state[a, b, c] = 1
+    for n in range(end):
+        state[queue[n, 0], queue[n, 1], queue[n, 2]] = 0
+    return low, high
 
 
 @numba.njit(cache=True)
@@ -310,11 +428,12 @@ def _plane_maxima(plane):
 
 
 @numba.njit(cache=True)
-def _basin(array, state, i0, j0, k0, floor):
+def _basin(array, state, i0, j0, k0, floor, rivals):
     """Saddle of a peak and the slices (lowest, highest) of its basin.
 
-    Water is lowered from the peak, the highest neighbour first; the lowest level passed before a hotter voxel turns
-    up is the saddle (`floor` where none does). The basin is what was visited above the saddle.
+    Water is lowered from the peak, the highest neighbour first; the lowest level passed before a hotter voxel or one of
+    `rivals` (n, 3) turns up is the saddle (`floor` where none does). Of voxels as hot the first counts as hotter, so
+    that a plateau has one peak. The basin is what was visited above the saddle.
     """
     n_i, n_j, n_k = array.shape
     peak = array[i0, j0, k0]
@@ -356,11 +475,16 @@ def _basin(array, state, i0, j0, k0, floor):
                 heap_at[child, axis] = heap_at[parent, axis]
                 heap_at[parent, axis] = w
             parent = child
-        if value > peak:
+        if value > peak or (value == peak and _before(i, j, k, i0, j0, k0)):
             hotter = True
             break
         if value < saddle:
             saddle = value
+        for n in range(len(rivals)):
+            if i == rivals[n, 0] and j == rivals[n, 1] and k == rivals[n, 2]:
+                hotter = True
+        if hotter:
+            break
         if value <= floor:
             break
         if n_seen == len(seen_value):

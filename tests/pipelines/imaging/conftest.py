@@ -47,6 +47,22 @@ def spheres() -> Callable[..., Volume]:
     return build
 
 
+@pytest.fixture
+def scaled() -> Callable[..., Volume]:
+    """The volume with the uptake within 9 mm of each point (RAS mm) scaled to a SUVmax of its own."""
+
+    def build(volume: Volume, points: list[tuple[float, float, float]], suvmax: Any) -> Volume:
+        array = volume.array.copy()
+        ijk = np.stack(np.meshgrid(*[np.arange(n) for n in volume.shape], indexing="ij"), axis=-1)
+        for point, value in zip(points, suvmax, strict=True):
+            distance_mm = np.linalg.norm(volume.to_ras_mm(ijk) - np.array(point), axis=-1)
+            factor = value / float(volume.array[distance_mm <= 9.0].max())
+            array *= 1.0 + (factor - 1.0) * np.clip((14.0 - distance_mm) / 5.0, 0.0, 1.0)
+        return Volume(array.astype(np.float32), volume.affine)
+
+    return build
+
+
 def pet_header(**changes: Any) -> Dataset:
     """Attributes of a PET slice that is right in everything; a change to None removes the attribute."""
     item = Dataset()

@@ -1,6 +1,7 @@
 """Findings of one exam, from slice and SUVmax to a measured mask or a reason."""
 
 import json
+from dataclasses import replace
 from itertools import permutations, product
 
 import nibabel
@@ -12,10 +13,12 @@ from pipelines.imaging.lesions import (
     LesionRequest,
     LesionSettings,
     find_lesions,
+    is_whole,
     laterality_in,
     midlines_mm,
     write_mask,
 )
+from pipelines.imaging.locate import LocateSettings, Locator
 from pipelines.imaging.masks import place_mask
 from pipelines.imaging.volume import Volume, load_nifti
 from pipelines.outcomes import Outcome
@@ -111,6 +114,82 @@ class TestFindLesions:
             assert result.outcome is Outcome.LESION
             assert result.measures.centroid_x_mm == pytest.approx(point[0], abs=2.0)
 
+    def alike(self, scaled, spheres, first, second, values) -> tuple[Volume, list[LesionRequest]]:
+        """Two spheres with these SUVmax, and what a report says of each."""
+        volume = scaled(spheres([(first, 9.0, 8.0), (second, 9.0, 8.0)]), [first, second], values)
+        return volume, [request_at(volume, p, finding_id=n) for p, n in ((first, "a"), (second, "b"))]
+
+    def test_of_two_on_one_slice_the_one_that_rounds_to_the_value_is_meant(self, scaled, spheres):
+        volume, asked = self.alike(scaled, spheres, (36.0, 0.0, 0.0), (-36.0, 0.0, 0.0), (8.1, 8.0))
+        for request, sign in zip(asked, (1, -1)):
+            (alone,) = find_lesions(volume, [request])
+            assert alone.outcome is Outcome.LESION
+            assert sign * alone.measures.centroid_x_mm > 0
+        assert [r.outcome for r in find_lesions(volume, asked)] == [Outcome.LESION, Outcome.LESION]
+
+    def test_of_two_alike_that_touch_the_one_on_the_slice_is_meant(self, scaled, spheres):
+        volume, asked = self.alike(scaled, spheres, (0.0, 0.0, 9.0), (0.0, 0.0, -12.0), (8.04, 7.97))
+        for request, z_mm in zip(asked, (9.0, -12.0)):
+            (alone,) = find_lesions(volume, [request])
+            assert alone.measures.peak_z_mm == pytest.approx(z_mm, abs=4.0)
+        a, b = find_lesions(volume, asked)
+        assert a.measures.peak_z_mm > b.measures.peak_z_mm
+        assert a.shares_with == ()
+
+    def test_of_two_alike_that_touch_on_one_slice_none_is_meant_without_a_side(self, scaled, spheres):
+        volume, (request, _) = self.alike(scaled, spheres, (19.5, 0.0, 0.0), (-1.5, 0.0, 0.0), (8.04, 7.97))
+        locator = Locator(volume, LocateSettings())
+        first, second = locator.published(volume.shape[2] - request.slice, request.suvmax_reported)
+        assert first.saddle_suv == second.saddle_suv > LocateSettings().threshold_suv(8.0)
+        assert find_lesions(volume, [request])[0].outcome is Outcome.AMBIGUOUS
+
+    def test_texture_of_one_lesion_is_no_second_one(self, spheres):
+        volume = spheres([((0.0, 0.0, 0.0), 20.0, 8.0)], noise=0.06)
+        top = float(volume.array.max())
+        volume.array[volume.array > 0.985 * top] = top
+        result = find_lesions(volume, [request_at(volume, (0.0, 0.0, 0.0))])[0]
+        assert result.outcome is Outcome.LESION
+
+    def test_one_that_touches_a_hotter_one_is_meant_where_it_alone_fits_to_the_letter(self, scaled, spheres):
+        near, far, hot = (15.0, 0.0, 0.0), (-42.0, 0.0, 4.0), (39.0, 0.0, 0.0)
+        volume = spheres([(near, 9.0, 8.0), (far, 9.0, 8.0), (hot, 11.0, 30.0)], shape=(56, 44, 40))
+        volume = scaled(volume, [near, far], (8.0, 7.92))
+        result = find_lesions(volume, [replace(request_at(volume, near), suvmax_reported=8.0)])[0]
+        assert result.measures.peak_x_mm == pytest.approx(near[0], abs=4.0)
+
+    def test_a_thin_lesion_is_found_beside_its_slice(self, spheres):
+        volume = spheres([(RIGHT, 8.0, 12.0)], shape=(48, 44, 14), spacing_mm=(3.0, 3.0, 10.0))
+        for off, words in ((1, "1 slice above"), (-2, "2 slices below")):
+            result = find_lesions(volume, [request_at(volume, RIGHT, slices_off=off)])[0]
+            assert (result.outcome, result.rule) == (Outcome.LESION, "near slice")
+            assert words in result.explanation
+
+    @pytest.mark.parametrize("change", [{"slices_off": 3}, {"slices_off": 1, "suv_off": 0.1}, {"laterality": "left"}])
+    def test_beside_its_slice_all_else_must_fit(self, spheres, change):
+        volume = spheres([(RIGHT, 8.0, 12.0)], shape=(48, 44, 14), spacing_mm=(3.0, 3.0, 10.0))
+        result = find_lesions(volume, [request_at(volume, RIGHT, **{"slices_off": 1, **change})])[0]
+        assert result.outcome is Outcome.NOT_IN_IMAGE
+
+    def test_beside_its_slice_no_lesion_of_another_finding_is_taken(self, spheres):
+        volume = spheres([(RIGHT, 8.0, 12.0)], shape=(48, 44, 14), spacing_mm=(3.0, 3.0, 10.0))
+        asked = [request_at(volume, RIGHT, finding_id="a"), request_at(volume, RIGHT, finding_id="b", slices_off=1)]
+        assert [r.outcome for r in find_lesions(volume, asked)] == [Outcome.LESION, Outcome.NOT_IN_IMAGE]
+        asked = [replace(asked[1], finding_id=name) for name in "bc"]
+        assert {r.outcome for r in find_lesions(volume, asked)} == {Outcome.NOT_IN_IMAGE}
+
+    @pytest.mark.parametrize(("suvmax", "outcome"), [(13.4, Outcome.LESION), (12.6, Outcome.LESION), (13.8, None)])
+    def test_a_whole_number_holds_within_half_an_suv(self, scaled, spheres, suvmax, outcome):
+        volume = scaled(spheres([(RIGHT, 9.0, 8.0)]), [RIGHT], [suvmax])
+        asked = replace(
+            request_at(volume, RIGHT), suvmax_reported=13.0, sentence="A node with SUV max of 13 (slice 20)."
+        )
+        result = find_lesions(volume, [asked])[0]
+        assert result.outcome is (outcome or Outcome.NOT_IN_IMAGE)
+        if outcome:
+            assert (result.rule, f"the image {suvmax}" in result.explanation) == ("whole number", True)
+        decimal = replace(asked, sentence="A node with SUV max of 13.0 (slice 13).")
+        assert find_lesions(volume, [decimal])[0].outcome is Outcome.NOT_IN_IMAGE
+
     def test_a_lesion_that_touches_a_hotter_one_is_found_by_its_basin(self, spheres):
         volume = spheres([((-12.0, 0.0, 0.0), 11.0, 14.0), ((13.0, 0.0, 0.0), 11.0, 9.0)])
         result = find_lesions(volume, [request_at(volume, (16.0, 0.0, 0.0))])[0]
@@ -197,6 +276,23 @@ class TestMidlines:
     def test_is_the_scanners_in_a_crop(self):
         part = self.body(0.0).crop((slice(40, 80), slice(30, 100), slice(None)))
         assert midlines_mm(part, 10) == (0.0,)
+
+
+class TestIsWhole:
+    @pytest.mark.parametrize(
+        ("sentence", "suvmax", "whole"),
+        [
+            ("SUVmax 13, slice 20", 13.0, True),
+            ("SUVmax of 13.", 13.0, True),
+            ("SUVmax 13.0 (slice 13)", 13.0, False),
+            ("SUVmax 13,0 (slice 13)", 13.0, False),
+            ("SUVmax 113 or 130", 13.0, False),
+            ("SUVmax 13.4", 13.4, False),
+            ("", 13.0, False),
+        ],
+    )
+    def test_reads_the_number_as_it_is_written(self, sentence, suvmax, whole):
+        assert is_whole(sentence, suvmax) is whole
 
 
 class TestLateralityIn:

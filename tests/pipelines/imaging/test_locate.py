@@ -53,6 +53,13 @@ class TestPublished:
         array[9, 5, 5] = 12.0
         assert [c.peak_ijk for c in locator_of(array).published(5, 8.0)] == [(0, 5, 5)]
 
+    def test_a_plateau_lies_on_each_of_its_slices(self):
+        array = np.ones((20, 20, 20))
+        array[8:12, 8:12, 5:15] = 8.0
+        for k in (5, 10, 14):
+            (found,) = locator_of(array).published(k, 8.0)
+            assert found.slices_away == 0
+
     def test_keeps_to_the_formula(self):
         assert SETTINGS.threshold_suv(10.0) == pytest.approx(0.617 + 3.16)
 
@@ -80,6 +87,14 @@ class TestBasins:
     def test_a_value_on_a_slope_is_no_peak(self):
         slope = np.broadcast_to(np.linspace(1, 15, 15)[:, None, None], (15, 9, 9))
         assert locator_of(slope).basins(4, 8.0) == []
+
+    def test_a_plateau_that_bends_is_one_peak(self):
+        array = np.ones((30, 20, 20))
+        array[10:13, 10:20, 10:20] = array[17:20, 10:20, 10:20] = array[13:17, 17:20, 10:20] = 8.0
+        array[20:26, 10:20, 10:20] = 6.0
+        array[26:30, 10:20, 10:20] = 12.0
+        (found,) = locator_of(array).basins(14, 8.0)
+        assert (found.saddle_suv, found.slices_away) == (6.0, 0)
 
 
 class TestNearestMiss:
