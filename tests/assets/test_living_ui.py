@@ -3,7 +3,6 @@ looked at. In a real browser; runs are asked for as the launchpad asks.
 """
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -19,16 +18,14 @@ import pytest
 from pipelines.phantom import PhantomSettings, add_exam, write_cohort
 from pipelines.sharding import shard_name, shard_of
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+pytest.importorskip("selenium", reason="needs selenium")
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.walk,
     pytest.mark.timeout(1200),
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromium-driver"),
 ]
 
 ROOT = Path(__file__).parents[2]
@@ -105,23 +102,16 @@ class Day:
 
 
 @pytest.fixture
-def day(tmp_path: Path, open_ui: Callable[..., AbstractContextManager[Any]]) -> Iterator[Day]:
+def day(browser: Any, tmp_path: Path, open_ui: Callable[..., AbstractContextManager[Any]]) -> Iterator[Day]:
     home = tmp_path / "home"
     write_cohort(home / "cohort", PhantomSettings(n_patients=1, n_exams=1, size="small", with_faults=False))
     # Every shard is there before the day begins: the condition asks for those that never were, too.
     command = [sys.executable, "-W", "ignore", "-m", "assets.run", "curate"]
     subprocess.run([*command, "--cohort", str(home / "cohort"), "--home", str(home)], check=True, cwd=ROOT)
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
+    browser.delete_network_conditions()
+    browser.set_page_load_timeout(PATIENCE_S)
     with open_ui(home) as ask:
-        browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-        browser.set_page_load_timeout(PATIENCE_S)
-        try:
-            yield Day(ask.url, home / "cohort", browser)
-        finally:
-            browser.quit()
+        yield Day(ask.url, home / "cohort", browser)
 
 
 def shard_in(cohort: Path, exam_id: str) -> str:

@@ -5,9 +5,7 @@ and what becomes of answers that are none.
 """
 
 import os
-from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 
@@ -15,7 +13,6 @@ from model.metrics import ScoreSettings, score
 from model.vlm import vlm_texts
 from pipelines import schemas
 from pipelines.evaluation import VlmSettings
-from pipelines.imaging.volume import Volume, save_nifti
 from pipelines.reports.answers import AnswerCache
 from pipelines.reports.vllm_server import ServerPlan, served_models
 
@@ -39,19 +36,6 @@ def model() -> str:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("home")
-    affine = np.diag([5.0, 5.0, 5.0, 1.0])
-    array = np.full((24, 24, 24), 0.6, np.float32)
-    array[8:12, 8:12, 8:12] = 4.2
-    save_nifti(Volume(array, affine), home / "SUV.nii")
-    moved = affine.copy()
-    moved[:3, 3] = 40.0
-    save_nifti(Volume(np.ones((4, 4, 4), np.uint8), moved), home / "mask.nii.gz")
-    return home
-
-
-@pytest.fixture(scope="module")
 def tables() -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     keys = [{"finding_id": f"E{n}:a", "exam_id": f"E{n}", "patient_id": f"P{n}"} for n in range(N)]
     about = {"kind": "finding", "split": "test", "question": "?", "target": "Organ: lung.", "mask_label": 1}
@@ -72,9 +56,9 @@ def vlm(model: str, **changes: object) -> VlmSettings:
 
 
 class TestVlmBaseline:
-    def test_model_without_eyes_describes_by_the_measurements(self, model, home, tables, tmp_path) -> None:
+    def test_model_without_eyes_describes_by_the_measurements(self, model, lesion_images, tables, tmp_path) -> None:
         with AnswerCache(tmp_path / "answers.sqlite") as cache:
-            frame = vlm_texts(*tables, home, vlm(model, images=False, max_tokens=512), cache=cache)
+            frame = vlm_texts(*tables, lesion_images, vlm(model, images=False, max_tokens=512), cache=cache)
             said = frame.filter(pl.col("text").is_not_null())
             # A small model may run on without an end, or say nothing: that is told, the others are texts.
             assert frame.height == N
@@ -82,13 +66,13 @@ class TestVlmBaseline:
             assert all("cut off after" in e or "answered nothing" in e for e in frame["error"].drop_nulls())
             assert len(cache) == len(set(said["finding_id"]))
 
-    def test_refused_pictures_are_rows_with_the_servers_words(self, model, home, tables) -> None:
-        frame = vlm_texts(*tables, home, vlm(model))
+    def test_refused_pictures_are_rows_with_the_servers_words(self, model, lesion_images, tables) -> None:
+        frame = vlm_texts(*tables, lesion_images, vlm(model))
         assert frame["text"].null_count() == N
         assert all("answered 4" in error or "answered 5" in error for error in frame["error"])
 
-    def test_unknown_model_is_named_with_what_is_there(self, model, home, tables) -> None:
-        frame = vlm_texts(*tables, home, vlm("no-such-model", images=False))
+    def test_unknown_model_is_named_with_what_is_there(self, model, lesion_images, tables) -> None:
+        frame = vlm_texts(*tables, lesion_images, vlm("no-such-model", images=False))
         assert all("no-such-model" in error and model in error for error in frame["error"])
 
 

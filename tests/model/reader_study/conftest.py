@@ -1,13 +1,10 @@
 """A study of lesions of one exam with images, and what its readers may say."""
 
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
 
 from model.reader_study.cases import Case, Study
-from pipelines.imaging.volume import Volume, save_nifti
 
 MODEL = "petar-tiny"
 
@@ -26,16 +23,3 @@ def study() -> Study:
     outside = [case(n, is_external=True, report=None, finding_id=f"X{n}:1") for n in (10, 11)]
     cases = tuple([*(case(n) for n in range(10)), *outside])
     return Study("0123456789ab", MODEL, ("Ä. One", "Two", "Three"), 1, cases, {"without a report": 1})
-
-
-@pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("images")
-    affine = np.diag([5.0, 5.0, 5.0, 1.0])
-    array = np.full((24, 24, 24), 0.6, np.float32)
-    array[8:12, 8:12, 8:12] = 4.2
-    save_nifti(Volume(array, affine), home / "SUV.nii")
-    moved = affine.copy()
-    moved[:3, 3] = 40.0
-    save_nifti(Volume(np.ones((4, 4, 4), np.uint8), moved), home / "mask.nii.gz")
-    return home
