@@ -31,6 +31,7 @@ class Launcher(DefaultRunLauncher):
     ) -> None:
         super().__init__(inst_data)
         self._pools = dict(pools)
+        self._are_limited = False
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
@@ -41,8 +42,10 @@ class Launcher(DefaultRunLauncher):
         return cls(inst_data, config_value["pools"])
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Starts a run, after the pools have their limits."""
-        self._limit_pools()
+        """Starts a run; before the first one the pools are given their limits."""
+        if not self._are_limited:
+            self._limit_pools()
+            self._are_limited = True
         super().launch_run(context)
 
     def _limit_pools(self) -> None:

@@ -47,11 +47,15 @@ def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         yield instance
 
 
-def limits_after_a_launch(instance: dg.DagsterInstance) -> dict[str, int]:
-    """Limits of the pools after the launcher tried to start a run of no code location."""
+def launch(instance: dg.DagsterInstance) -> None:
+    """Has the launcher try to start a run of no code location."""
     run = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTING)
     with pytest.raises(Exception, match="workspace"):
         instance.run_launcher.launch_run(LaunchRunContext(run, workspace=None))
+
+
+def limits_after_a_launch(instance: dg.DagsterInstance) -> dict[str, int]:
+    launch(instance)
     return {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits()}
 
 
@@ -64,6 +68,18 @@ class TestThePools:
     def test_what_was_set_in_the_ui_stays(self, instance: dg.DagsterInstance) -> None:
         instance.event_log_storage.set_concurrency_slots("llm", 2)
         assert limits_after_a_launch(instance)["llm"] == 2
+
+    def test_what_is_set_between_two_launches_stays(self, instance: dg.DagsterInstance) -> None:
+        assert limits_after_a_launch(instance)["llm"] == 3
+        instance.event_log_storage.set_concurrency_slots("llm", 1)
+        assert limits_after_a_launch(instance)["llm"] == 1
+
+    def test_are_asked_for_once_a_process(self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+        storage, asked = instance.event_log_storage, []
+        monkeypatch.setattr(storage, "get_pool_limits", lambda: asked.append(1) or [])
+        for _ in range(3):
+            launch(instance)
+        assert len(asked) == 1
 
     def test_a_default_that_came_first_gives_way(self, instance: dg.DagsterInstance) -> None:
         instance.event_log_storage.initialize_concurrency_limit_to_default("llm")
