@@ -21,6 +21,7 @@ from torch import Tensor
 from model.config import IMAGE_TOKEN, NUMBER_TOKEN, QUESTION, ModelConfig
 from model.petar import Petar, language_model
 from model.tokenizer import PetarTokenizer, load_tokenizer
+from pipelines import atomic
 
 FORMAT_VERSION = 1
 WEIGHTS, CONTRACT = "model.safetensors", "model.json"
@@ -235,13 +236,13 @@ def write_folder_atomically(folder: Path, write: Callable[[Path], None]) -> None
         beside.mkdir()
         write(beside)
         for path in [*beside.rglob("*"), beside]:
-            _fsync(path)
+            atomic.flush(path)
         if folder.exists():
             # The last good one is still whole; what an earlier kill left behind is not needed beside it.
             shutil.rmtree(old, ignore_errors=True)
             os.rename(folder, old)
         os.rename(beside, folder)
-        _fsync(folder.parent)
+        atomic.flush(folder.parent)
         shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         recover_folder(folder)
@@ -270,14 +271,6 @@ def recover_folder(folder: Path) -> None:
     if folder.parent.is_dir():
         for partial in folder.parent.glob(f".{folder.name}.*.partial"):
             shutil.rmtree(partial, ignore_errors=True)
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def write_checkpoint(folder: Path, model: Petar, tokenizer: PetarTokenizer, contract: Contract) -> None:

@@ -18,13 +18,12 @@ from model.checkpoints import CheckpointError, Contract, LoadReport, build_model
 from model.config import PRESETS, ModelConfig, preset
 from model.hub import local_path
 from model.tokenizer import TokenizerError, load_tokenizer
-from model.weights import load_public_weights
+from model.weights import DTYPES, load_public_weights
 
 AS_RELEASED: Mapping[str, Any] = {"mask_numbers": False, "inputs": {"focal_crop": "box"}}
 """Where the public releases differ from the presets: numbers are part of the text, and the focal crop is the mask's box
 with a margin.
 """
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def convert(
@@ -45,7 +44,7 @@ def convert(
     """
     paths = [local_path(source) for source in sources]
     words = load_tokenizer(_tokenizer_folder(paths) if tokenizer is None else local_path(tokenizer))
-    with _default_dtype(_DTYPES[dtype]):
+    with _default_dtype(DTYPES[dtype]):
         model = build_model(config, words, max(len(words), config.language.vocab_size))
     loaded: dict[str, None] = {}
     unexpected: dict[str, None] = {}
@@ -109,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tokenizer", help="folder or hub id (default: beside the weights)")
     parser.add_argument("--preset", choices=sorted(PRESETS), default="petar-4b")
     parser.add_argument("--changes", default="{}", help='of the preset, as JSON: {"shared_towers": true}')
-    parser.add_argument("--dtype", choices=sorted(_DTYPES), default="bfloat16")
+    parser.add_argument("--dtype", choices=sorted(DTYPES), default="bfloat16")
     parser.add_argument("--allow-missing", action="store_true", help="parts without weights start untrained")
     options = parser.parse_args(arguments)
     try:

@@ -27,6 +27,7 @@ from model.checkpoints import (
     write_folder_atomically,
 )
 from model.config import ModelConfig
+from pipelines.errors import first_line
 
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _ERRORS = (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, httpx2.HTTPError, OSError)
@@ -47,7 +48,7 @@ def local_path(source: Path | str, *, endpoint: str | None = None, token: str | 
         found = snapshot_download(match["repo"], revision=match["revision"], endpoint=endpoint, token=token)
     except _ERRORS as error:
         raise CheckpointError(
-            f"expected {source} on disk or on the hub, it is not on disk and the hub says: {_first_line(error)}: give "
+            f"expected {source} on disk or on the hub, it is not on disk and the hub says: {first_line(error)}: give "
             "the path of a folder, or a hub id that you may read"
         ) from error
     return Path(found)
@@ -97,7 +98,7 @@ def push_to_hub(
             done = api.upload_folder(repo_id=repo, folder_path=staged, commit_message=message)
     except _ERRORS as error:
         raise CheckpointError(
-            f"expected to upload {folder} to {repo}, failed: {_first_line(error)}: log in with a token that may write "
+            f"expected to upload {folder} to {repo}, failed: {first_line(error)}: log in with a token that may write "
             "there"
         ) from error
     return str(done.commit_url)
@@ -119,10 +120,6 @@ def pull_from_hub(repo: str, folder: Path | str, *, endpoint: str | None = None,
 def _tokenizer_files(folder: Path) -> list[str]:
     known = ("tokenizer", "special_tokens_map", "added_tokens", "chat_template")
     return sorted(p.name for p in folder.iterdir() if p.is_file() and p.name.startswith(known))
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,6 +14,7 @@ import polars as pl
 
 from model.numbers import measured_of, put_in_measured
 from pipelines import schemas
+from pipelines.errors import first_line
 
 SUFFIXES = (".csv", ".parquet", ".jsonl")
 _LESION, _TEXT, _MODEL, _ERROR = "finding_id", "text", "model", "error"
@@ -42,10 +43,9 @@ def read_predictions(path: Path, held_out: pl.DataFrame) -> PredictionFile:
     try:
         raw = _read(path)
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError, ValueError) as error:
-        message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return PredictionFile(
             schemas.empty("predictions"),
-            (f"{path.name}: expected a table of predictions, it cannot be read ({message}): write it again",),
+            (f"{path.name}: expected a table of predictions, it cannot be read ({first_line(error)}): write it again",),
         )
     missing = [c for c in (_LESION, _TEXT) if c not in raw.columns]
     if missing:

@@ -48,7 +48,7 @@ from model.sharding import as_number, put_optimiser, put_weights, shard, whole_o
 from model.stages import TrainingError, freeze_for
 from model.threads import limited_threads, made_ahead
 from model.tokenizer import PetarTokenizer, load_tokenizer, train_tokenizer
-from model.weights import load_public_weights
+from model.weights import DTYPES, load_public_weights
 from pipelines import atomic
 from pipelines.hashing import hash_of
 
@@ -350,16 +350,13 @@ def _spread(samples: pl.DataFrame, limit: int) -> pl.DataFrame:
     return samples if n <= limit else samples[[i * n // limit for i in range(limit)]]
 
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
 def prepare_for_training(model: Petar, settings: TrainingSettings) -> None:
     """Stores trained and frozen weights in the dtypes of the settings, and sets recomputation of activations."""
     if settings.recompute_activations:
         _recompute_activations(model)
     for name, parameter in model.named_parameters():
         kind = settings.weights_dtype if parameter.requires_grad and ".lora_" not in name else settings.frozen_dtype
-        parameter.data = parameter.data.to(torch.float32 if ".lora_" in name else _DTYPES[kind])
+        parameter.data = parameter.data.to(torch.float32 if ".lora_" in name else DTYPES[kind])
 
 
 def _recompute_activations(model: Petar) -> None:

@@ -13,6 +13,9 @@ from torch import Tensor
 from model.checkpoints import CheckpointError, LoadReport, load_weights, read_tensors
 from model.petar import Petar
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""What weights may be stored in, by the names that settings and command lines use."""
+
 
 class Layout(StrEnum):
     """Whose names the tensors of a file carry."""

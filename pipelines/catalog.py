@@ -25,6 +25,7 @@ import polars as pl
 from pipelines import atomic, lineage, schemas
 from pipelines.diff import COLUMNS as DIFF_COLUMNS
 from pipelines.diff import curation_diff
+from pipelines.errors import first_line
 from pipelines.home import lake_of
 from pipelines.lake import Lake, LakeError, ShardMeta, read_meta
 from pipelines.places import Place, read_bytes
@@ -156,7 +157,7 @@ def connect(home: Path, version: str | None = None) -> duckdb.DuckDBPyConnection
     try:
         return duckdb.connect(str(path), read_only=True)
     except duckdb.Error as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         remedy = (
             "close the process that holds it for writing (everybody else opens it read-only)"
             if "lock" in reason.lower()
@@ -188,7 +189,7 @@ def run_query(home: Path, name: str, sql_dir: Path = SQL_DIR, version: str | Non
         try:
             return con.sql(path.read_text()).pl()
         except duckdb.Error as error:
-            raise CatalogError(f"query {name}: {str(error).splitlines()[0]}: {_remedy(error, path)}") from error
+            raise CatalogError(f"query {name}: {first_line(error)}: {_remedy(error, path)}") from error
 
 
 def _remedy(error: duckdb.Error, path: Path) -> str:
@@ -396,7 +397,7 @@ def _create_view(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:
     try:
         con.execute(f"CREATE VIEW {name} AS {sql.strip().rstrip(';')}")
     except duckdb.Error as error:
-        raise CatalogError(f"view {name}: {str(error).splitlines()[0]}: mend sql/views/NN_{name}.sql") from error
+        raise CatalogError(f"view {name}: {first_line(error)}: mend sql/views/NN_{name}.sql") from error
     sources = [t for t in lineage.tables_of_view(name) if t in schemas.TABLES]
     comments = _column_comments(sources) | dict(re.findall(r"^-- @(\w+): (.+)$", sql, re.MULTILINE))
     _comment_on(con, name, _comment(sql), comments)

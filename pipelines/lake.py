@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines import places, schemas
+from pipelines.errors import first_line
 from pipelines.places import Place
 from pipelines.sharding import N_SHARDS, SHARD_NAMES, shard_name, shard_of
 
@@ -286,7 +287,7 @@ def read_meta(path: Place, table: str, shard: str) -> ShardMeta:
     try:
         meta = _footer(path, places.signature(path))
     except (pa.ArrowInvalid, pa.ArrowException, OSError) as error:
-        raise LakeError(_unusable(path, table, shard, f"no whole Parquet file ({_first_line(error)})")) from error
+        raise LakeError(_unusable(path, table, shard, f"no whole Parquet file ({first_line(error)})")) from error
     except (KeyError, ValueError) as error:
         raise LakeError(
             _unusable(path, table, shard, f"a Parquet file that this project did not write ({error})")
@@ -327,7 +328,7 @@ def _rows(path: Place, table: str, shard: str) -> pl.DataFrame:
     try:
         return pl.read_parquet(places.read_bytes(path))
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise LakeError(_unusable(path, table, shard, f"it can not be read ({_first_line(error)})")) from error
+        raise LakeError(_unusable(path, table, shard, f"it can not be read ({first_line(error)})")) from error
 
 
 def _in_columns_of_today(frame: pl.DataFrame, table: str) -> pl.DataFrame:
@@ -357,7 +358,3 @@ def _name(shard: int | str) -> str:
 
 def _words(value: Any) -> str | None:
     return None if value is None else str(value)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -12,6 +12,7 @@ from pathlib import Path
 from upath import UPath
 
 from pipelines import atomic
+from pipelines.errors import first_line
 
 Place = Path | UPath
 """A path of this machine, or one of an object store with the same methods."""
@@ -130,17 +131,13 @@ def _told(place: UPath) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         if "bucket" in str(error).lower():
-            raise PlaceError(f"{place}: {_first_line(error)}: make the bucket, or mend the URL") from error
+            raise PlaceError(f"{place}: {first_line(error)}: make the bucket, or mend the URL") from error
         raise
     except ImportError as error:
-        raise PlaceError(f"{place}: {_first_line(error)}: pip install petar[s3]") from error
+        raise PlaceError(f"{place}: {first_line(error)}: pip install petar[s3]") from error
     except Exception as error:
         raise PlaceError(
             f"{place}: expected an object store that can be read and written, got {type(error).__name__}: "
-            f"{_first_line(error)}: see the credentials and the endpoint (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, "
+            f"{first_line(error)}: see the credentials and the endpoint (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, "
             "AWS_ENDPOINT_URL)"
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -13,6 +13,7 @@ from typing import Any
 import dataframely as dy
 import polars as pl
 
+from pipelines.errors import first_line
 from pipelines.outcomes import ExamProblem, Outcome
 from pipelines.privacy.text import KINDS as IDENTIFIER_KINDS
 from pipelines.sharding import N_SHARDS
@@ -739,7 +740,7 @@ def validate(table: str, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame
         result = schema.filter(full.join(lossy, on=_ROW, how="anti", maintain_order="left").drop(_ROW), cast=True)
         details = result.failure.details()
     except (dy.exc.SchemaError, dy.exc.ValidationError, pl.exceptions.PolarsError) as error:
-        raise ContractError(f"table {table}: columns do not fit its schema: {str(error).splitlines()[0]}") from error
+        raise ContractError(f"table {table}: columns do not fit its schema: {first_line(error)}") from error
     broken = [c for c in details.columns if c not in types]
     bad = details.select(_broken_rules(broken), *types)
     if not lossy.is_empty():

@@ -11,6 +11,7 @@ import numpy as np
 
 from model.metrics.pairs import Mean, Pairs
 from model.metrics.settings import NotComputableError, ScoreSettings
+from pipelines.errors import first_line
 
 if TYPE_CHECKING:
     import torch
@@ -37,9 +38,7 @@ def _load(folder: Path, metric: str, loader: str) -> tuple[Any, Any]:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = getattr(transformers, loader).from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        raise NotComputableError(
-            f"{metric}: the model in {folder} can not be loaded ({str(error).splitlines()[0]})"
-        ) from error
+        raise NotComputableError(f"{metric}: the model in {folder} can not be loaded ({first_line(error)})") from error
     # Some tokenizers are saved without their limit and would let a text through that the model can not hold.
     limit = getattr(model.config, "max_position_embeddings", 512)
     # RoBERTa counts its positions from the padding id + 1 on.

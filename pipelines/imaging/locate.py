@@ -335,6 +335,18 @@ def _more1(rows):
     return bigger
 
 
+@numba.njit(cache=True, inline="always")
+def _swap(values, places, a, b):
+    """Two entries of a heap change places."""
+    value = values[a]
+    values[a] = values[b]
+    values[b] = value
+    for axis in range(3):
+        at = places[a, axis]
+        places[a, axis] = places[b, axis]
+        places[b, axis] = at
+
+
 @numba.njit(cache=True)
 def _is_top(array, i, j, k):
     """Whether no neighbour of 26 exceeds a voxel, nor is as high and comes before it."""
@@ -467,13 +479,7 @@ def _basin(array, state, i0, j0, k0, floor, rivals):
                 child += 1
             if heap_value[child] <= heap_value[parent]:
                 break
-            v = heap_value[child]
-            heap_value[child] = heap_value[parent]
-            heap_value[parent] = v
-            for axis in range(3):
-                w = heap_at[child, axis]
-                heap_at[child, axis] = heap_at[parent, axis]
-                heap_at[parent, axis] = w
+            _swap(heap_value, heap_at, child, parent)
             parent = child
         if value > peak or (value == peak and _before(i, j, k, i0, j0, k0)):
             hotter = True
@@ -515,13 +521,7 @@ def _basin(array, state, i0, j0, k0, floor, rivals):
                 parent = (child - 1) // 2
                 if heap_value[parent] >= heap_value[child]:
                     break
-                v = heap_value[child]
-                heap_value[child] = heap_value[parent]
-                heap_value[parent] = v
-                for axis in range(3):
-                    w = heap_at[child, axis]
-                    heap_at[child, axis] = heap_at[parent, axis]
-                    heap_at[parent, axis] = w
+                _swap(heap_value, heap_at, child, parent)
                 child = parent
     for n in range(n_touched):
         state[touched[n, 0], touched[n, 1], touched[n, 2]] = 0

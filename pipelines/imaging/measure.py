@@ -8,6 +8,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.imaging.faces import stepped
 from pipelines.imaging.volume import Volume
 
 LOGIC_VERSION = "measure-1"
@@ -171,10 +172,7 @@ def _exposed_faces(mask, spacing):
                     if not mask[i, j, k]:
                         continue
                     for side in range(6):
-                        axis, way = side // 2, 2 * (side % 2) - 1
-                        a = i + (way if axis == 0 else 0)
-                        b = j + (way if axis == 1 else 0)
-                        c = k + (way if axis == 2 else 0)
+                        a, b, c = stepped(i, j, k, side)
                         if 0 <= a < n_i and 0 <= b < n_j and 0 <= c < n_k and mask[a, b, c]:
                             continue
                         if fill == 1:

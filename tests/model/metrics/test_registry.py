@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 
@@ -17,7 +16,7 @@ from model.metrics import (
     score,
     with_others,
 )
-from model.metrics.intervals import patient_weights, percentile_interval
+from model.metrics.intervals import patient_weights
 from pipelines import schemas
 
 FAST = ScoreSettings(n_resamples=50)
@@ -160,10 +159,6 @@ class TestPatientWeights:
         assert (weights[:, 0] == weights[:, 2]).all()
         drawn = weights[:, [0, 1, 3]].sum(axis=1)
         assert (drawn == 3).all()
-
-    def test_uncomputable_resamples_do_not_count(self) -> None:
-        assert percentile_interval(np.array([np.nan, 1.0, 1.0])) == (1, 1)
-        assert percentile_interval(np.array([np.nan])) == (None, None)
 
 
 class TestMetricsVersion:

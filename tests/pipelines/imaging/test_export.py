@@ -1,5 +1,8 @@
 """Expert masks read, and lesions exported: a region survives the way through each format."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import nibabel
 import numpy as np
 import pydicom
@@ -93,6 +96,25 @@ class TestExportDicomSeg:
             export_dicom_seg(lesions, tmp_path / "exam", tmp_path / "lesions.dcm")
 
 
+def write_rtstruct(path: Path, roi: str, contours: Sequence[Dataset] = ()) -> None:
+    """An RTSTRUCT file with one region, which nobody has drawn where no contours are given."""
+    region, name = Dataset(), Dataset()
+    region.ReferencedROINumber = name.ROINumber = 1
+    if contours:
+        region.ContourSequence = contours
+    name.ROIName = roi
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.481.3"
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset.SeriesInstanceUID = generate_uid()
+    dataset.Modality = "RTSTRUCT"
+    dataset.StructureSetROISequence = [name]
+    dataset.ROIContourSequence = [region]
+    dataset.save_as(path, enforce_file_format=True)
+
+
 class TestReadExpertMasks:
     def test_reads_nifti_labels(self, tmp_path, pet):
         labels = np.zeros(pet.shape, dtype=np.uint8)
@@ -116,20 +138,7 @@ class TestReadExpertMasks:
                 item.NumberOfContourPoints = 4
                 item.ContourData = square(low, high, k)
                 contours.append(item)
-        region, name = Dataset(), Dataset()
-        region.ReferencedROINumber = name.ROINumber = 1
-        region.ContourSequence = contours
-        name.ROIName = "GTV"
-        dataset = Dataset()
-        dataset.file_meta = FileMetaDataset()
-        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.481.3"
-        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-        dataset.SeriesInstanceUID = generate_uid()
-        dataset.Modality = "RTSTRUCT"
-        dataset.StructureSetROISequence = [name]
-        dataset.ROIContourSequence = [region]
-        dataset.save_as(tmp_path / "rs.dcm", enforce_file_format=True)
+        write_rtstruct(tmp_path / "rs.dcm", "GTV", contours)
         (mask,) = read_expert_masks(tmp_path, pet)
         expected = np.zeros(pet.shape, dtype=bool)
         expected[2:9, 2:9, 5:8] = True
@@ -139,19 +148,7 @@ class TestReadExpertMasks:
 
     def test_tells_regions_without_a_voxel(self, tmp_path, pet):
         save_nifti(Volume(np.zeros(pet.shape, dtype=np.uint8), GRID), tmp_path / "SEG.nii.gz")
-        region, name = Dataset(), Dataset()
-        region.ReferencedROINumber = name.ROINumber = 1
-        name.ROIName = "nothing drawn"
-        dataset = Dataset()
-        dataset.file_meta = FileMetaDataset()
-        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.481.3"
-        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-        dataset.SeriesInstanceUID = generate_uid()
-        dataset.Modality = "RTSTRUCT"
-        dataset.StructureSetROISequence = [name]
-        dataset.ROIContourSequence = [region]
-        dataset.save_as(tmp_path / "rs.dcm", enforce_file_format=True)
+        write_rtstruct(tmp_path / "rs.dcm", "nothing drawn")
         masks = read_expert_masks(tmp_path, pet)
         assert [(m.name, m.source, int(m.mask.sum())) for m in masks] == [
             ("no label", "nifti", 0),
