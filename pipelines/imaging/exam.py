@@ -24,7 +24,7 @@ from pipelines.privacy.header import header_identifiers, scrub_message
 
 __all__ = ["Exam", "ExamError", "ExamFacts", "ExamSettings", "LOGIC_VERSION", "read_exam"]
 
-LOGIC_VERSION = f"exam-4 {VOLUME_VERSION} {dicom.LOGIC_VERSION} {suv.LOGIC_VERSION}"
+LOGIC_VERSION = f"exam-5 {VOLUME_VERSION} {dicom.LOGIC_VERSION} {suv.LOGIC_VERSION}"
 
 SUV_NAMES = ("suv", "pet")
 CT_NAMES = ("ctres", "ct")
@@ -37,6 +37,9 @@ SMALLEST_VOXEL_MM, LARGEST_VOXEL_MM = 0.2, 30.0
 SAMPLES_AN_AXIS = 64
 ACTIVITY_ABOVE = 60.0
 """Median of the positive voxels from which an image can only be activity: no body averages an SUV of 60."""
+HOTTEST_PART, HOTTEST_SUV = 99.0, 1000.0
+"""Where the air around the body is not quite zero it is most of the image; then activity shows in that it is above
+ACTIVITY_ABOVE in the hottest hundredth and above HOTTEST_SUV somewhere."""
 
 
 @dataclass(frozen=True)
@@ -223,12 +226,12 @@ def _read_nifti_pet(path: Path) -> tuple[Volume, ExamFacts]:
     step = tuple(slice(None, None, max(1, n // SAMPLES_AN_AXIS)) for n in array.shape)
     sample = array[step]
     positive = sample[sample > 0]
-    middle = float(np.median(positive)) if positive.size else 0.0
-    if middle > ACTIVITY_ABOVE:
+    middle, high = np.percentile(positive, (50.0, HOTTEST_PART)) if positive.size else (0.0, 0.0)
+    if middle > ACTIVITY_ABOVE or (high > ACTIVITY_ABOVE and float(array.max()) > HOTTEST_SUV):
         raise ExamError(
             ExamProblem.UNSUPPORTED_UNITS,
-            f"{path.name} holds activity (median {middle:.0f}), not SUV, and a NIfTI has no dose: give SUV.nii.gz or"
-            " the DICOM series",
+            f"{path.name} holds activity (median {middle:.0f}, highest {array.max():.0f}), not SUV, and a NIfTI has no"
+            " dose: give SUV.nii.gz or the DICOM series",
         )
     stem = path.name.split(".")[0]
     facts = replace(

@@ -21,7 +21,7 @@ from pipelines import atomic
 from pipelines.imaging.problems import ExamError
 from pipelines.outcomes import ExamProblem
 
-LOGIC_VERSION = "volume-3"
+LOGIC_VERSION = "volume-4"
 
 SPACING_DISAGREES = 0.02
 """Part by which the voxel sizes of a NIfTI's sform and qform may differ: rounding is far below."""
@@ -189,8 +189,9 @@ class SliceConvention:
 
 
 def slices_of(volume: Volume) -> SliceGrid:
-    """The axial slices of a volume in RAS+ order."""
-    return SliceGrid(volume.shape[2], float(volume.affine[2, 3]), float(volume.affine[2, 2]))
+    """The axial slices of a volume in RAS+ order, by the height of their middles: an oblique slice has no other one."""
+    middle = [(volume.shape[0] - 1) / 2, (volume.shape[1] - 1) / 2, 0]
+    return SliceGrid(volume.shape[2], float(volume.to_ras_mm(middle)[2]), float(volume.affine[2, 2]))
 
 
 def load_nifti(path: Path | str) -> Volume:

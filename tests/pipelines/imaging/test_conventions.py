@@ -5,7 +5,7 @@ import pytest
 
 from pipelines.imaging.conventions import CONVENTIONS, ConventionExam, score_conventions
 from pipelines.imaging.lesions import LesionRequest, LesionSettings, find_lesions
-from pipelines.imaging.volume import Origin, SliceConvention, SliceGrid, SliceGridKind, slices_of
+from pipelines.imaging.volume import Origin, SliceConvention, SliceGrid, SliceGridKind, Volume, slices_of
 from pipelines.outcomes import Outcome
 
 CENTRES = [(30.0, 0.0, 24.0), (-30.0, 6.0, -9.0), (-24.0, 0.0, -36.0)]
@@ -53,6 +53,17 @@ class TestFindLesions:
         requests = requests_by(convention, volume)
         found = find_lesions(volume, requests, LesionSettings(convention=convention), CT)
         assert {f.outcome for f in found} == {Outcome.LESION}
+
+    def test_counts_the_ct_where_the_pet_lies_oblique(self, volume):
+        turn = np.radians(10)
+        oblique = np.eye(4)
+        oblique[1:3, 1:3] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+        pet = Volume(volume.array, oblique @ volume.affine)
+        peak = np.unravel_index(int(pet.array.argmax()), pet.shape)
+        slice_ = CT.n_slices - round((pet.to_ras_mm(peak)[2] - CT.first_mm) / CT.step_mm)
+        asked = LesionRequest("E:1", "", slice_, round(float(pet.array.max()), 1))
+        settings = LesionSettings(convention=SliceConvention(grid=SliceGridKind.CT))
+        assert find_lesions(pet, [asked], settings, CT)[0].outcome is Outcome.LESION
 
     def test_says_that_there_is_no_ct_to_count_in(self, volume):
         convention = SliceConvention(grid=SliceGridKind.CT)

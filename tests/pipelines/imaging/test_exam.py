@@ -391,6 +391,19 @@ class TestNifti:
         save_nifti(pet, tmp_path / "PET.nii.gz")
         assert problem_of(tmp_path, "dose") is ExamProblem.UNSUPPORTED_UNITS
 
+    def test_in_activity_with_noise_in_the_air_is_refused(self, tmp_path):
+        array = np.full((80, 80, 60), 12.0, np.float32)
+        array[30:50, 32:48] = 5000.0
+        save_nifti(Volume(array, np.diag([4.0, 4.0, 4.0, 1.0])), tmp_path / "SUV.nii.gz")
+        assert problem_of(tmp_path, "dose") is ExamProblem.UNSUPPORTED_UNITS
+
+    def test_of_a_hot_bladder_is_suv(self, tmp_path):
+        array = np.full((80, 80, 60), 0.02, np.float32)
+        array[30:50, 32:48] = 1.0
+        array[36:44, 36:44, 5:12] = 900.0
+        save_nifti(Volume(array, np.diag([4.0, 4.0, 4.0, 1.0])), tmp_path / "SUV.nii.gz")
+        assert read_exam(tmp_path, "E1").facts.suv_max == 900.0
+
     @pytest.mark.parametrize("value", [np.nan, np.inf, -4.0])
     def test_with_values_that_are_no_suv_is_refused(self, tmp_path, suv, value):
         suv.array[3, 4, 5] = value
