@@ -22,7 +22,7 @@ from pipelines.reports.number_kinds import (
 from pipelines.reports.roles import slice_roles, suv_roles
 from pipelines.reports.values import Expressions, SliceNumber, SuvValue
 
-LOGIC_VERSION = 2
+LOGIC_VERSION = 3
 """Of `number_kinds.py` and `roles.py` too."""
 MAX_SUV = 500.0
 """Above this a number beside "SUV" is a slip (an activity, a slice), not an SUV."""
@@ -40,6 +40,7 @@ _ENDS_OPEN = re.compile(
     r"|now|currently|from|shows|showing|demonstrates|demonstrating|has|had|equals)|[=:~])\s*$"
 )
 _BREAK = re.compile(r"(?<!\bvs)(?<!\bmax)(?<!\bapprox)(?<!\bca)(?<!\bavg)[.!?]\s|;|\n\s*\n")
+_SHORT_CUE = re.compile(r"\bprev\.")
 _OF_SOME = re.compile(r"\s*(?:out\s+)?of\s+(?:the\s+)?\d")
 _MORE_TIGHT = re.compile(
     r"[\s,(\[:]*(?:(?:and|to|-|from|was|were|is|previously|previous|prior|priorly|compared|with|versus|vs\.?|now"
@@ -58,7 +59,7 @@ def find_expressions(text: str) -> Expressions:
         text: one sentence, or neighbouring sentences of one finding.
     """
     dated = DATE.sub(lambda m: "\x00" * (m.end() - m.start()), text)
-    dated = RATIO.sub(spaces, dated)
+    dated = _SHORT_CUE.sub(lambda m: m[0][:-1] + " ", RATIO.sub(spaces, dated))
     words = suv_words(dated)
     numbers, slices = classify(dated)
     suvs = _suv_values(dated, words, numbers, slices)
@@ -93,8 +94,9 @@ def _suv_values(text: str, words: list[SuvWord], numbers: list[Number], slices: 
         if first is None or _TIGHT.fullmatch(blanked[word.end : first.start]) is None:
             ahead = _number_right_before(text, word, numbers, taken)
             if ahead is not None:
-                governed.append((ahead, word))
-                taken.add(ahead.start)
+                compared = _compared_with(text, ahead, numbers, taken)
+                governed += [(n, word) for n in (compared, ahead) if n is not None]
+                taken |= {n.start for n in (compared, ahead) if n is not None}
                 # What follows "a 4.2 SUVmax lesion" is no longer this word's value.
                 first = None
         if first is None or first.start in taken:
@@ -158,6 +160,18 @@ def _number_right_before(text: str, word: SuvWord, numbers: list[Number], taken:
             not number.is_integer or _ENDS_OPEN.search(ahead) or _A_BEFORE.search(ahead)
         ):
             return number
+    return None
+
+
+_THAN_NUMBER = re.compile(r"\s*(?:versus|vs\.?|compared\s+(?:to|with)|as\s+compared\s+(?:to|with)|against)\s+")
+
+
+def _compared_with(text: str, number: Number, numbers: list[Number], taken: set[int]) -> Number | None:
+    """The 4.4 of "now 4.4 versus 9.8 SUVmax"."""
+    for other in numbers:
+        is_free = other.kind == "free" and not other.is_integer and other.start not in taken
+        if is_free and other.end <= number.start and _THAN_NUMBER.fullmatch(text, other.end, number.start):
+            return other
     return None
 
 

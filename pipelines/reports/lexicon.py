@@ -4,9 +4,11 @@ Regions follow the headings of whole-body reports. `LEXICON_VERSION` is part of 
 with any change.
 """
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-LEXICON_VERSION = 2
+LEXICON_VERSION = 3
 
 HEAD_NECK = "head/neck"
 CHEST = "chest"
@@ -57,23 +59,38 @@ TERMS: dict[str, Term] = {
         "corpus callosum",
         "insula | insular = insula",
         "pineal",
+        "hippocampus | hippocampal = hippocampus",
+        "lateral ventricle | third ventricle | fourth ventricle = ventricle",
+        "cavernous sinus",
         "cortical gray matter = cortex",
     ),
     **_terms(HEAD_NECK, "pituitary", "pituitary", "sella", "sellar"),
-    **_terms(HEAD_NECK, "meninges", "meninges", "meningioma", "dural", "falx"),
-    **_terms(HEAD_NECK, "orbit", "orbit", "orbital", "globe", "extraocular muscle", "lacrimal gland", "choroid"),
+    **_terms(HEAD_NECK, "meninges", "meninges", "meningeal", "leptomeningeal", "meningioma", "dura", "dural", "falx"),
+    **_terms(
+        HEAD_NECK,
+        "orbit",
+        "orbit",
+        "orbital",
+        "globe",
+        "extraocular muscle",
+        "lacrimal gland | lacrimal = lacrimal gland",
+        "choroid",
+        "eyelid",
+        "retina",
+    ),
     **_terms(
         HEAD_NECK,
         "paranasal sinus",
         "paranasal sinus",
         "sinus",
-        "maxillary sinus = maxillary sinus",
+        "maxillary sinus | maxillary antrum = maxillary sinus",
         "ethmoid | ethmoid sinus = ethmoid sinus",
         "sphenoid sinus = sphenoid sinus",
         "frontal sinus = frontal sinus",
         "nasal cavity = nasal cavity",
         "nasal septum = nasal cavity",
-        "nasal turbinate = nasal cavity",
+        "nasal turbinate | turbinate = nasal cavity",
+        "nasal | nose = nasal cavity",
     ),
     **_terms(HEAD_NECK, "nasopharynx", "nasopharynx", "nasopharyngeal", "fossa of rosenmuller", "adenoid", "adenoids"),
     **_terms(
@@ -136,12 +153,13 @@ TERMS: dict[str, Term] = {
         "thyroid lobe",
         "thyroid nodule",
         "thyroid isthmus = isthmus",
-        "parathyroid",
         "thyroid bed",
         "thyroidectomy",
+        "thyroglossal",
     ),
+    **_terms(HEAD_NECK, "parathyroid", "parathyroid", "parathyroid gland", "parathyroid adenoma"),
     **_terms(HEAD_NECK, "parotid gland", "parotid", "parotid gland"),
-    **_terms(HEAD_NECK, "submandibular gland", "submandibular gland", "salivary gland", "sublingual gland"),
+    **_terms(HEAD_NECK, "submandibular gland", "submandibular gland", "salivary gland", "sublingual"),
     **_terms(HEAD_NECK, "scalp", "scalp", "ear", "auricle", "external auditory canal"),
     **_terms(
         HEAD_NECK,
@@ -155,7 +173,9 @@ TERMS: dict[str, Term] = {
         "masseter",
         "skull base",
         "petrous apex",
+        "carotid",
         "carotid artery",
+        "temporal artery",
         "carotid bifurcation",
         "posterior triangle",
         "prevertebral",
@@ -166,13 +186,17 @@ TERMS: dict[str, Term] = {
         "cheek",
         "chin",
         "mastoid",
+        "hyoid",
+        "jugular foramen",
+        "infratemporal",
+        "pterygopalatine",
     ),
+    **_terms(HEAD_NECK, "maxilla", "maxilla", "maxillary", "maxillary alveolus = alveolus"),
     **_terms(
         HEAD_NECK,
         "mandible",
         "mandible",
         "mandibular",
-        "maxilla",
         "dental",
         "periodontal",
         "tooth",
@@ -193,6 +217,7 @@ TERMS: dict[str, Term] = {
         "supraclavicular = supraclavicular",
         "retropharyngeal = retropharyngeal",
         "posterior cervical = posterior cervical",
+        "laterocervical = cervical",
         "jugular = jugular chain",
         "parotid node | intraparotid = parotid",
         "occipital node = occipital",
@@ -208,6 +233,7 @@ TERMS: dict[str, Term] = {
         "preauricular = preauricular",
         "postauricular = postauricular",
         "virchow | virchow's node = supraclavicular",
+        "prelaryngeal | delphian = prelaryngeal",
     ),
     **_terms(HEAD_NECK, "neck", "cervical", "submandibular"),
     # Chest
@@ -246,15 +272,13 @@ TERMS: dict[str, Term] = {
     **_terms(
         CHEST,
         "airway",
-        "trachea",
-        "tracheal",
-        "bronchus",
-        "bronchial",
+        "trachea | tracheal = trachea",
+        "bronchus | bronchial = bronchus",
         "endobronchial",
         "carina",
         "mainstem bronchus",
         "tracheostomy",
-        "main bronchus",
+        "main bronchus | main bronchi = bronchus",
     ),
     **_terms(
         CHEST,
@@ -272,9 +296,9 @@ TERMS: dict[str, Term] = {
         "lymph node",
         "mediastinal lymph node | mediastinal node | mediastinal lymphadenopathy "
         "| mediastinal adenopathy = mediastinal",
-        "hilar | hilum | hila = hilar",
-        "paratracheal = paratracheal",
-        "subcarinal = subcarinal",
+        "hilar | hilum | hila | bihilar = hilar",
+        "paratracheal | para tracheal = paratracheal",
+        "subcarinal | sub carinal = subcarinal",
         "prevascular = prevascular",
         "aortopulmonary | aortopulmonary window | ap window | aorto pulmonary window = aortopulmonary window",
         "aorticopulmonary | aorticopulmonary window | aortopulmonic window = aortopulmonary window",
@@ -303,7 +327,7 @@ TERMS: dict[str, Term] = {
         "station 11r | station 11l | 11r | 11l = interlobar",
         "diaphragmatic node = cardiophrenic",
     ),
-    **_terms(CHEST, "mediastinum", "mediastinum", "mediastinal", "thymus", "thymic", "paracardiac"),
+    **_terms(CHEST, "mediastinum", "mediastinum", "mediastinal", "thymus | thymic = thymus", "paracardiac"),
     **_terms(
         CHEST,
         "esophagus",
@@ -332,11 +356,13 @@ TERMS: dict[str, Term] = {
         "right ventricle = right ventricle",
         "atrium",
         "atrial",
-        "pericardium",
-        "pericardial",
+        "pericardium | pericardial = pericardium",
         "atrial appendage",
         "interatrial septum",
         "papillary muscle",
+        "epicardial",
+        "pericardiac",
+        "septal myocardium",
         "coronary",
     ),
     **_terms(
@@ -350,6 +376,9 @@ TERMS: dict[str, Term] = {
         "svc",
         "brachiocephalic",
         "subclavian",
+        "azygos",
+        "axillary vein",
+        "axillary artery",
     ),
     **_terms(
         CHEST,
@@ -405,19 +434,22 @@ TERMS: dict[str, Term] = {
         "falciform ligament",
         "subhepatic",
         "hepatectomy",
+        "porta hepatis | hepatic hilum | liver hilum = porta hepatis",
+        "gallbladder fossa = gallbladder fossa",
+        "ligamentum teres",
+        "falciform",
     ),
+    **_terms(ABDOMEN_PELVIS, "gallbladder", "gallbladder", "cholecystectomy"),
     **_terms(
         ABDOMEN_PELVIS,
-        "gallbladder",
-        "gallbladder",
+        "bile duct",
         "biliary",
         "bile duct",
         "common bile duct",
+        "common hepatic duct",
         "cystic duct",
-        "ampulla = ampulla",
-        "ampulla of vater = ampulla",
-        "cholecystectomy",
-        "porta hepatis",
+        "klatskin",
+        "ampulla | ampulla of vater | ampullary = ampulla",
     ),
     **_terms(
         ABDOMEN_PELVIS,
@@ -430,7 +462,16 @@ TERMS: dict[str, Term] = {
         "uncinate | uncinate process = uncinate process",
         "peripancreatic",
     ),
-    **_terms(ABDOMEN_PELVIS, "spleen", "spleen", "splenic", "splenule", "splenosis", "perisplenic"),
+    **_terms(
+        ABDOMEN_PELVIS,
+        "spleen",
+        "spleen",
+        "splenic",
+        "splenule",
+        "splenosis",
+        "perisplenic",
+        "splenic hilum | splenic hilar = splenic hilum",
+    ),
     **_terms(ABDOMEN_PELVIS, "adrenal gland", "adrenal", "adrenal gland", "suprarenal", "adrenal nodule"),
     **_terms(
         ABDOMEN_PELVIS,
@@ -444,10 +485,25 @@ TERMS: dict[str, Term] = {
         "upper pole = upper pole",
         "lower pole = lower pole",
         "interpolar = interpolar",
+        "renal hilum | renal hilar = renal hilum",
+        "perirenal",
+        "pararenal",
+        "gerota",
+        "gerota's fascia",
         "renal collecting system | collecting system = collecting system",
         "calyx | calyces = calyx",
     ),
-    **_terms(ABDOMEN_PELVIS, "ureter", "ureter", "ureteral", "ureteric", "ureterovesical junction", "uvj"),
+    **_terms(
+        ABDOMEN_PELVIS,
+        "ureter",
+        "ureter",
+        "ureteral",
+        "ureteric",
+        "ureterovesical junction",
+        "uvj",
+        "ureteropelvic junction",
+        "upj",
+    ),
     **_terms(ABDOMEN_PELVIS, "bladder", "bladder", "urinary bladder", "vesical", "urachus", "neobladder", "cystectomy"),
     **_terms(ABDOMEN_PELVIS, "urethra", "urethra", "urethral"),
     **_terms(
@@ -490,6 +546,7 @@ TERMS: dict[str, Term] = {
         "hepatic flexure = hepatic flexure",
         "splenic flexure = splenic flexure",
         "ileocecal | ileocecal valve = ileocecal valve",
+        "ileocolic anastomosis = anastomosis",
         "appendix | appendiceal = appendix",
     ),
     **_terms(
@@ -508,10 +565,8 @@ TERMS: dict[str, Term] = {
         "peritoneum",
         "peritoneum",
         "peritoneal",
-        "omentum",
-        "omental",
-        "mesentery",
-        "mesenteric",
+        "omentum | omental = omentum",
+        "mesentery | mesenteric = mesentery",
         "mesenteric root",
         "ascites",
         "cul-de-sac",
@@ -522,6 +577,11 @@ TERMS: dict[str, Term] = {
         "subphrenic",
         "lesser sac",
         "morison's pouch",
+        "morison pouch",
+        "pouch of morison",
+        "rectovaginal",
+        "rectouterine",
+        "uterosacral",
         "hepatorenal recess",
         "douglas",
     ),
@@ -534,11 +594,16 @@ TERMS: dict[str, Term] = {
         "ivc",
         "abdominal aorta",
         "crus",
+        "iliac artery",
+        "iliac vein",
+        "renal vein",
+        "portal vein",
     ),
     **_terms(
         ABDOMEN_PELVIS,
         "lymph node",
         "para-aortic | paraaortic | periaortic | para aortic = para-aortic",
+        "lumboaortic | lomboaortic = para-aortic",
         "aortocaval = aortocaval",
         "portacaval | portocaval = portacaval",
         "periportal | portal node | porta hepatis node = periportal",
@@ -566,6 +631,8 @@ TERMS: dict[str, Term] = {
         "peripancreatic node = peripancreatic",
         "hypogastric = internal iliac",
         "interaortocaval = aortocaval",
+        "crural node | crural lymph node = retrocrural",
+        "ileocolic node | ileocolic lymph node = ileocolic",
     ),
     **_terms(
         ABDOMEN_PELVIS,
@@ -597,7 +664,16 @@ TERMS: dict[str, Term] = {
         "parametrial",
     ),
     **_terms(ABDOMEN_PELVIS, "ovary", "ovary", "ovarian", "adnexa", "adnexal", "fallopian tube", "corpus luteum"),
-    **_terms(ABDOMEN_PELVIS, "vagina", "vagina", "vaginal", "vaginal cuff = cuff", "vulva", "vulvar", "introitus"),
+    **_terms(
+        ABDOMEN_PELVIS,
+        "vagina",
+        "vagina",
+        "vaginal",
+        "vaginal cuff = cuff",
+        "introitus",
+    ),
+    **_terms(ABDOMEN_PELVIS, "vulva", "vulva", "vulvar", "labium", "labia", "clitoris"),
+    **_terms(ABDOMEN_PELVIS, "penis", "penis", "penile", "glans"),
     **_terms(
         ABDOMEN_PELVIS,
         "testis",
@@ -608,16 +684,13 @@ TERMS: dict[str, Term] = {
         "scrotal",
         "spermatic cord",
         "vas deferens",
-        "penis",
-        "penile",
         "epididymis",
     ),
     **_terms(
         ABDOMEN_PELVIS,
         "abdominal wall",
         "abdominal wall",
-        "umbilical",
-        "umbilicus",
+        "umbilical | umbilicus = umbilicus",
         "rectus",
         "rectus abdominis",
         "abdominal",
@@ -671,7 +744,16 @@ TERMS: dict[str, Term] = {
         "odontoid = dens",
         "atlas = C1",
     ),
-    **_terms(MUSCULOSKELETAL, "sacrum", "sacrum", "sacral", "sacroiliac", "si joint", "sacral ala = ala", "coccyx"),
+    **_terms(
+        MUSCULOSKELETAL,
+        "sacrum",
+        "sacrum",
+        "sacral",
+        "sacroiliac",
+        "si joint",
+        "sacral ala = ala",
+        "coccyx | coccygeal = coccyx",
+    ),
     **_terms(MUSCULOSKELETAL, "rib", "rib", "costal", "costochondral"),
     **_terms(
         MUSCULOSKELETAL,
@@ -693,8 +775,39 @@ TERMS: dict[str, Term] = {
         "acromion = acromion",
         "coracoid = coracoid",
     ),
-    **_terms(MUSCULOSKELETAL, "humerus", "humerus", "humeral", "humeral head = head", "proximal humerus = proximal"),
-    **_terms(MUSCULOSKELETAL, "forearm", "radius", "ulna", "forearm", "elbow", "wrist", "hand", "finger"),
+    **_terms(
+        MUSCULOSKELETAL,
+        "humerus",
+        "humerus",
+        "humeral",
+        "humeral head = head",
+        "proximal humerus = proximal",
+        "greater tuberosity = greater tuberosity",
+        "lesser tuberosity = lesser tuberosity",
+    ),
+    **_terms(
+        MUSCULOSKELETAL,
+        "forearm",
+        "radius = radius",
+        "ulna = ulna",
+        "ulnar = ulna",
+        "olecranon = olecranon",
+        "radial head | radial neck = radial head",
+        "radial shaft",
+        "distal radial",
+        "forearm",
+        "elbow",
+        "wrist",
+        "hand",
+        "finger",
+        "thumb",
+        "carpal",
+        "scaphoid = scaphoid",
+        "metacarpal = metacarpal",
+        "phalanx",
+        "phalanges",
+        "phalangeal",
+    ),
     **_terms(
         MUSCULOSKELETAL,
         "pelvic bone",
@@ -722,8 +835,27 @@ TERMS: dict[str, Term] = {
         "distal femur = distal",
         "intertrochanteric = intertrochanteric",
     ),
-    **_terms(MUSCULOSKELETAL, "tibia", "tibia", "tibial", "fibula", "patella", "tibial plateau = plateau"),
-    **_terms(MUSCULOSKELETAL, "foot", "foot", "ankle", "calcaneus", "talus", "metatarsal", "toe", "heel"),
+    **_terms(MUSCULOSKELETAL, "tibia", "tibia", "tibial", "tibial plateau = plateau"),
+    **_terms(MUSCULOSKELETAL, "fibula", "fibula", "fibular", "fibular head = head", "lateral malleolus"),
+    **_terms(MUSCULOSKELETAL, "patella", "patella", "patellar"),
+    **_terms(
+        MUSCULOSKELETAL,
+        "foot",
+        "foot",
+        "ankle",
+        "calcaneus = calcaneus",
+        "talus = talus",
+        "metatarsal = metatarsal",
+        "toe",
+        "heel",
+        "tarsal",
+        "navicular = navicular",
+        "cuboid = cuboid",
+        "cuneiform",
+        "midfoot",
+        "hindfoot",
+        "forefoot",
+    ),
     **_terms(
         MUSCULOSKELETAL,
         "joint",
@@ -746,8 +878,9 @@ TERMS: dict[str, Term] = {
         "temporal bone = temporal bone",
         "frontal bone = frontal bone",
         "parietal bone = parietal bone",
-        "occipital bone | occiput = occipital bone",
+        "occipital bone | occiput | occipital condyle = occipital bone",
         "sphenoid bone | sphenoid wing = sphenoid",
+        "zygoma | zygomatic = zygoma",
     ),
     **_terms(MUSCULOSKELETAL, "bone marrow", "bone marrow", "marrow"),
     **_terms(
@@ -880,7 +1013,25 @@ def _vertebra_terms() -> dict[str, Term]:
     return out
 
 
+_BRITISH = (("esophag", "oesophag"), ("celiac", "coeliac"), ("cecum", "caecum"), ("cecal", "caecal"))
+_PREFIX = re.compile(
+    r"(?P<prefix>peri|para|pre|retro|sub|infra|supra|inter|intra|epi|latero|lumbo|gastro|aorto|costo|recto)(?P<rest>[a-z]{5,})"
+)
+
+
+def _spellings(phrase: str) -> Iterator[str]:
+    """A phrase in American and British spelling, its first word also parted behind a prefix ("peri-portal")."""
+    for american, british in (("", ""), *_BRITISH):
+        if american in phrase:
+            spelt = phrase.replace(american, british) if american else phrase
+            yield spelt
+            parted = _PREFIX.match(spelt)
+            if parted is not None:
+                yield f"{parted['prefix']} {spelt[parted.start('rest') :]}"
+
+
 TERMS = {**TERMS, **_vertebra_terms()}
+TERMS = {**{spelt: term for phrase, term in TERMS.items() for spelt in _spellings(phrase)}, **TERMS}
 
 _SECTION_NAMES = {
     HEAD_NECK: (

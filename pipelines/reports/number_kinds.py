@@ -48,7 +48,7 @@ DATE = re.compile(
 )
 _SUV = re.compile(
     r"(?<![a-z])(?P<pre>(?:max(?:imum|imal|\.)?|peak|mean|average|avg\.?|minimum|minimal"
-    r"|highest)(?:[\s-]+|(?=suv))(?:fdg[\s-]+)?)?(?:s\.?u\.?v\.?(?:[\s-]?(?:bw|lbm|bsa))?(?:'?s)?|standard(?:i[sz]ed|isation"
+    r"|highest)(?:[\s-]+|(?=suv))(?:fdg[\s-]+)?)?(?:(?:s\.?u\.?v\.?|s\s+u\s+v)(?:[\s-]?(?:bw|lbm|bsa))?(?:'?s)?|standard(?:i[sz]ed|isation"
     r"|ization)?[\s-]+uptake[\s-]+values?(?:\s*\(\s*suvs?\s*\))?)(?P<post>(?:[\s_\-,]{0,2}|\s?[(\[]\s?)(?:max(?:imum"
     r"|imal|ima|\.)?|peak|mean|average|avg|min(?:imum)?)(?![a-z])[)\]]?)?(?![a-z])"
 )
@@ -71,6 +71,7 @@ _GLUED = frozenset(
         "img",
         "imgs",
         "im",
+        "ima",
         "ims",
         "sl",
         "slc",
@@ -99,13 +100,13 @@ _UNIT = re.compile(
 )
 _LETTER_AFTER = re.compile(r"(?!g\s*/)[a-z]{1,2}(?![a-z])")
 _DIMENSION_BEFORE = re.compile(r"\d\s*(?:cm|mm)?\s*(?:x|by)\s*$")
-_SLICE_WORD = r"(?<![a-z])(?:slices?|images?|imgs?|ims?|slc|sl|axials?)"
+_SLICE_WORD = r"(?<![a-z])(?:slices?|images?|imgs?|im[as]?|slc|sl|axials?|sections?|cuts?)"
 _SLICE_FILL = (
     r"[.,]?\s*(?:(?:#s?|nos?\b\.?|numbers?\b|num\b\.?|nr\b\.?|index|location|loc\b\.?|level|position|pos\b\.?"
     r"|:|=|at\b|of\b|is\b|are\b|was\b|-|\(|\[|~)\s*)*$"
 )
 SLICE_BEFORE = re.compile(_SLICE_WORD + _SLICE_FILL)
-_SLICE_HINT = re.compile(r"slice|image|img|\bims?\b|\bslc?\b|axial|series|\bse\b|\bser\b")
+_SLICE_HINT = re.compile(r"slice|image|section|\bcuts?\b|img|\bim[as]?\b|\bslc?\b|axial|series|\bse\b|\bser\b")
 _POSITION_BEFORE = re.compile(
     r"(?:location|loc\.?|position|pos\.?|level|slice|image)\s*(?:of|is|at|:|=|\()?\s*(?:minus|negative|plus|neg\.?"
     r"|-|\+)\s*$"
@@ -113,17 +114,20 @@ _POSITION_BEFORE = re.compile(
 _TABLE_BEFORE = re.compile(
     r"(?:table|bed|couch|z)[\s-]*(?:position|location|pos\.?|loc\.?)?\s*(?:of|is|at|:|=)?\s*(?:minus|negative|-)?\s*$"
 )
-_SERIES, _IMAGE = r"(?:series|ser|se|srs)\.?", r"(?:slice|image|img|im)s?\.?"
+_SERIES, _IMAGE = r"(?:series|ser|se|srs)\.?", r"(?:(?:slice|image|img|im)s?|ima)\.?"
 _NUMBER_FILL = r"\s*(?:#|no\.?|number|:|=|\s)*"
 SERIES_BEFORE = re.compile(rf"(?<![a-z]){_SERIES}\s*(?:(?:#|nos?\b\.?|number|:|=)\s*)*$")
 _SERIES_IMAGE_BEFORE, _IMAGE_SERIES_BEFORE = (
     re.compile(rf"(?<![a-z]){first}\s*[/,]\s*{second}{_NUMBER_FILL}$")
     for first, second in ((_SERIES, _IMAGE), (_IMAGE, _SERIES))
 )
-# "(4/112)", "[605/44; SUVmax 6.1]": series and slice without either word. A second number under 10 is a score
-# ("Deauville (4/5)"), quarters of an hour behind a colon are a time or the hour of a clock ("10:30").
+# "(4/112)", "[605/44; SUVmax 6.1]", "SUVmax 5.6, 4/143.": series and slice without either word. A second number under
+# 10 is a score ("Deauville (4/5)"), quarters of an hour behind a colon are a time or the hour of a clock ("10:30").
+# Outside of parentheses one up to 31 may be the day of a month.
 _BARE_PAIR = re.compile(
-    r"(?<=[(\[])\s*(?P<series>\d{1,3})\s*(?:/|:(?!\s*(?:00|15|30|45)\b))\s*(?P<slice>[1-9]\d{1,3})(?=\s*[)\];,])"
+    r"(?:(?<=[(\[])\s*(?P<series>\d{1,3})\s*(?:/|:(?!\s*(?:00|15|30|45)\b))\s*(?P<slice>[1-9]\d{1,3})(?=\s*[)\];,])"
+    r"|(?:(?<=[,;])|(?<=\bat)|(?<=\bon))\s+(?P<open_series>\d{1,3})/(?P<open_slice>3[2-9]|[4-9]\d|[1-9]\d\d)"
+    r"(?=\s*(?:[)\];,]|\.(?!\d)|$)))"
 )
 _NO_BARE_PAIR_BEFORE = re.compile(
     r"\b(?:suv\w*|max|mean|peak|deauville|scores?|grade|gleason|krenning|nodes?|dated?|of|on|in|since|from)\W*$"
@@ -134,11 +138,14 @@ _LISTED_SLICES_BEFORE = re.compile(rf"(?<![a-z])(?:slices|images|imgs|ims)\s*(?:
 _ENUMERATOR = re.compile(r"\(\d{1,2}\)\s+[a-z]")
 _AFTER_SERIES = re.compile(r"\s*(?:[/:;,\-]|,?\s*#)\s*#?\s*$")
 _TO_SLICE = re.compile(rf"\s*(?:to|through|thru|-)\s*(?:the\s+)?(?:axial\s+)?{_IMAGE}\s*(?:#|no\.?|number)?\s*")
+_AND_SLICE = re.compile(rf"\s*and\s+(?:the\s+)?(?:axial\s+)?(?:{_IMAGE}\s*(?:#|no\.?|number)?\s*)?")
+_BETWEEN_BEFORE = re.compile(rf"\bbetween\s+(?:the\s+)?(?:axial\s+)?{_IMAGE}\s*(?:#|no\.?|number)?\s*\Z")
 _CHAIN = re.compile(
     r"\s*(?:(?P<total>/|of|out of)|(?P<range>-|to|through|thru|--)|(?P<list>,|and|&|,\s*and|or))\s*(?:#|the\s+)?$"
 )
 _PLANE_BEFORE = re.compile(
-    r"(?<![a-z])(?:coronals?|sagittals?|cor|sag|mip|projection|scout)(?![a-z])(?!.*(?<![a-z])(?:trans)?axial)[^();,]*$"
+    r"(?<![a-z])(?:coronals?|sagittals?|cor|sag|mip|projection|scout)(?![a-z])(?!.*(?<![a-z])(?:trans)?axial)[^();,]*"
+    r"(?:\(\s*[^();,]*)?$"
 )
 _PLANE_AFTER = re.compile(
     r"\s*\(?\s*(?:(?:of|on|in)\s+)?(?:the\s+)?(?:coronal|sagittal)(?![a-z])(?!\s+(?:slice|image|img|im)\w*\W*\d"
@@ -147,13 +154,13 @@ _PLANE_AFTER = re.compile(
 OTHER_BEFORE = re.compile(
     r"(?:deauville|scores?|grade|levels?|stations?|segments?|type|stage|rads|gleason|category|ribs?|vertebrae?|zones?"
     r"|aged?|dose|glucose|phase|cycles?|figure|fig|table|item|factor|point|lugano|hounsfield|ki-?67|psa|group|version"
-    r"|window|score\s+of|attenuation|density|ratio|sul(?:[\s_-]?(?:max|peak|mean))?|suvr|tbr|tlr|mtv|tlg|\+/-|±"
+    r"|window|score\s+of|counts?|wbc|crp|cea|afp|ldh|ca\s?19-9|ca\s?125|creatinine|thyroglobulin|tsh|bmi|egfr|chromogranin(?:\s+a)?|h(?:a)?emoglobin|attenuation|density|ratio|sul(?:[\s_-]?(?:max|peak|mean))?|suvr|tbr|tlr|mtv|tlg|\+/-|±"
     r"|(?:increas\w+|decreas\w+|risen|rose|fallen|fell|declined)\s+by)\.?\s*(?:of|:|=|is|was|measures|measuring|approximately|-)?\s*$"
 )
 NOUN_AFTER = re.compile(
     r"\s+(?!on\b|in\b|at\b|ha(?:s|ve|d)\b|show|demonstrat|measur|are\b|each\b|both\b|previous|prior|today|current"
     r"|now\b|from\b|to\b|and\b|compared|versus|vs\b|within|for\b"
-    r"|which|with|seen|respectively|slice|image|img|im\b|series|se\b|units?\b|g/|suv|max|was|were|is\b|of\b|before"
+    r"|which|with|seen|present\b|respectively|slice|image|img|im\b|series|se\b|units?\b|g/|suv|max|was|were|is\b|of\b|before"
     r"|earlier|or\b|but\b|while|whereas|by\b|as\b|then|this|per\b|up\b|down\b|unchanged|stable|increased|decreased"
     r"|similar|axial|pet|ct\b|\()[a-z]"
 )
@@ -215,6 +222,8 @@ def may_have_slice(text: str) -> bool:
 def suv_words(text: str) -> list[SuvWord]:
     """The words for the SUV in a cleaned, lowered text, in reading order."""
     words: list[SuvWord] = []
+    said_peak: list[int] = []
+    says_max = False
     for match in _SUV.finditer(text):
         if words and match.start() < words[-1].end:
             continue
@@ -233,6 +242,12 @@ def suv_words(text: str) -> list[SuvWord]:
         ).match(text, match.end())
         second = pair["second"].replace("average", "mean").replace("avg", "mean") if pair else ""
         words.append(SuvWord(match.start(), pair.end() if pair else match.end(), measure, second))
+        if pre.startswith("peak") and not post:
+            said_peak.append(len(words) - 1)
+        says_max = says_max or "max" in pre or "max" in post
+    if says_max:
+        # Beside a maximum a peak is another measure.
+        words = [replace(w, measure="peak") if i in said_peak else w for i, w in enumerate(words)]
     return words
 
 
@@ -277,7 +292,12 @@ def classify(text: str) -> tuple[list[Number], list[SliceNumber]]:
         elif _POSITION_BEFORE.search(before) or _TABLE_BEFORE.search(before):
             kind = "slice" if is_integer and re.search(r"(?:slice|image)\s*-\s*$", before) else "other"
             now = "slice" if kind == "slice" else ""
-        elif previous == "slice" and is_integer and _TO_SLICE.fullmatch(between):
+        elif (previous == "slice" and is_integer and _TO_SLICE.fullmatch(between)) or (
+            previous == "slice"
+            and is_integer
+            and _AND_SLICE.fullmatch(between)
+            and _BETWEEN_BEFORE.search(text, max(0, slices[-1].start - 40), slices[-1].start)
+        ):
             kind, now, role = "slice", "slice", Role.RANGE
             slices[-1] = replace(slices[-1], role=role)
         elif SLICE_BEFORE.search(before):
@@ -329,12 +349,13 @@ def _bare_pairs(text: str) -> dict[int, str]:
     """Kind of the numbers of "(4/112)" by where they start: the first is the series, the second the slice."""
     kinds = {}
     for match in _BARE_PAIR.finditer(text):
-        series, number = int(match["series"]), int(match["slice"])
+        first, second = ("series", "slice") if match["series"] else ("open_series", "open_slice")
+        series, number = int(match[first]), int(match[second])
         # "(98/263)" may as well be slice 98 of 263.
         is_series = 0 < series <= MAX_SERIES_OF_PAIR or (series >= 100 and number < series)
         if is_series and _NO_BARE_PAIR_BEFORE.search(text[max(0, match.start() - 20) : match.start()]) is None:
-            kinds[match.start("series")] = "other"
-            kinds[match.start("slice")] = "slice"
+            kinds[match.start(first)] = "other"
+            kinds[match.start(second)] = "slice"
     return kinds
 
 

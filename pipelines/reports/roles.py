@@ -14,8 +14,8 @@ _PRIOR_ADJECTIVE = (
     r"|operative))"
 )
 _CUE_PRIOR = (
-    r"(?:previously|priorly|prior|previous|prev|formerly|earlier|baseline|initially|initial|originally|original|before"
-    r"|last|past|old|pre-?treatment|preceding|historical(?:ly)?|outside|comparison)"
+    r"(?:previously|priorly|prior|previous|prev|formerly|formally|earlier|baseline|screening|initially|initial|originally|original|before"
+    r"|last|past|old|pre-?treatment|preceding|historical(?:ly)?|outside|comparison|nadir|c\d+\s?d\d+)"
 )
 # Words that may stand between a cue ("previously") and its number, without and with words for an exam or a lesion.
 _FILL_WORDS = (
@@ -39,19 +39,24 @@ _FILL_ALONE = re.compile(_FILL)
 # "decreased from 8.8".
 _PRIOR_RIGHT_BEFORE = re.compile(
     rf"(?:\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE}|\bcompared\s+(?:to|with)|\bas\s+compared\s+(?:to|with)"
-    rf"|\bin\s+comparison\s+(?:to|with)|\bversus|\bvs\b\.?|\brelative\s+to|\bfrom"
-    rf"|\bhad\s+been|\bused\s+to\s+be)" + _FILL_NARROW
+    rf"|\bin\s+comparison\s+(?:to|with)|\bversus|\bvs\b\.?|\brelative\s+to|\bfrom|\bagainst"
+    rf"|\b(?:had|having)\s+been|\bhaving\s+measured|\bused\s+to\s+be)" + _FILL_NARROW
 )
 _PRIOR_WITH_EXAM_BEFORE = re.compile(rf"(?:\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE})" + _FILL)
 _PRIOR_SIZE_BEFORE = re.compile(rf"\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE}" + _FILL_TO_SIZE)
 _WAS_RIGHT_BEFORE = re.compile(r"(?:^|[(,;\[])\s*(?:which\s+|it\s+|and\s+)?(?:was|were|measured|had)" + _FILL_NARROW)
 _PRIOR_ANYWHERE = re.compile(rf"\b{_CUE_PRIOR}\b{_PRIOR_ADJECTIVE}|\bon\s+\x00+|\bin\s+\x00+|\bfrom\s+\x00+|\x00+")
+_AGO = (
+    r"(?:\d+|an?|one|two|three|four|five|six|seven|eight|nine|ten|several|a\s+few)\s+(?:days?|weeks?|months?|years?)\s+"
+    r"(?:ago|earlier|prior|previously|before)\b"
+)
 _PRIOR_RIGHT_AFTER = re.compile(
     rf"\s*[,)]?\s*(?:(?:g/ml|units?)\s+)?(?:(?:previously|priorly|prev|formerly|earlier|initially|originally|before"
-    rf"|prior|pre-?treatment)\b{_PRIOR_ADJECTIVE}(?!(?:\s+[a-z]+){{0,3}}?\s+\d+(?:\.\d+)?\s*(?:x|cm|mm))|(?:on|in|at|of|from"
+    rf"|prior|pre[-\s]?treatment|pre[-\s]?therapy)\b{_PRIOR_ADJECTIVE}(?!(?:\s+[a-z]+){{0,3}}?\s+\d+(?:\.\d+)?\s*(?:x|cm|mm))|(?:on|in|at|of|from"
     r"|during|by)\s+(?:(?:the|a|an|most|recent|his|her|their"
-    rf"|patient's|immediate)\s+)*(?:pet\s+|outside\s+)?(?:{_CUE_PRIOR})\b{_PRIOR_ADJECTIVE}|(?:\d+|several|a few|two"
-    rf"|three|six)\s+(?:months?|weeks?|years?)\s+(?:ago|earlier|prior))"
+    rf"|patient's|immediate)\s+)*(?:pet\s+|outside\s+)?(?:{_CUE_PRIOR})\b{_PRIOR_ADJECTIVE}"
+    r"|(?:before|prior\s+to)\s+(?:(?:the|his|her|any|starting|start\s+of)\s+)*(?:treatment|therapy|chemo\w*|radi\w+|surgery)\b"
+    rf"|(?:(?:which|that)\s+was\s+)?(?:(?:obtained|measured|recorded|seen|found|noted|reported)\s+)?{_AGO})"
 )
 _DATE_RIGHT_AFTER = re.compile(
     r"\s*[,)]?\s*(?:on|in|at|from|as of|dated|\()?\s*(?:the\s+)?(?:(?:exam|examination|study|scan|pet/?\s?ct"
@@ -78,6 +83,29 @@ _LEADING_PRIOR_EXAM = re.compile(
     r"(?:exam|examination|study|scan|pet/?\s?ct|pet|imaging)\b[^.;,]*"
     r"\b(?:had|was|were|measured|demonstrated|showed|revealed|with)\b[^.;,]*$"
 )
+# "In the preliminary examination a lesion in segment 4a (image 144, SUVmax 7.4) was described": all that follows is
+# that exam's, as long as nothing speaks of the present.
+_ON_PRIOR_EXAM = re.compile(
+    r"(?:|.*[;,])\W*(?:on|in|at|during|by)\s+(?:the\s+|a\s+|his\s+|her\s+|patient's\s+|most\s+recent\s+)*"
+    r"(?:(?:prior|previous|preliminary|preceding|comparison|baseline|last|earlier|outside|initial)\s+(?:pet\s+|outside\s+)?"
+    r"(?:exam|examination|study|scan|pet/?\s?ct|pet|imaging)"
+    rf"|(?:exam|examination|study|scan|pet/?\s?ct|pet)\s+(?:(?:performed|done|obtained|made|of|from)\s+)*{_AGO}"
+    r"|(?:exam|examination|study|scan|pet/?\s?ct|pet)\s+(?:(?:performed|done|obtained|made|of|from|dated|on)\s+)+\x00+"
+    r"(?=.*\b(?:had|was|were|measured|showed|demonstrated)\b)(?<=\x00)"
+    r"|which\s+(?:occasion|exam|examination|study|scan|time)|that\s+(?:occasion|exam|examination|study|scan|time))(?![a-z])"
+    r"(?P<rest>(?:[^.;]|(?<=\bno)\.|\.(?=\d))*)\Z",
+    re.DOTALL,
+)
+_PRIOR_EXAM_SHOWED = re.compile(
+    r"\W*(?:the\s+)?(?:prior|previous|preliminary|preceding|comparison|baseline|last|earlier|outside|initial)\s+(?:pet\s+|outside\s+)?"
+    r"(?:exam|examination|study|scan|pet/?\s?ct|pet)(?:\s+(?:of|from|dated|on)\s+\x00+)?(?:\s*,[^;,]*\b(?:image|slice)\b[^;,]*,)?"
+    r"\s+(?:had\s+)?(?:had|showed|shown|demonstrated|revealed)\b(?P<rest>(?:[^.;]|\.(?=\d))*)\Z"
+)
+_SENTENCE_END = re.compile(r"(?<!\bno)(?<!\bim)(?<!\bimg)(?<!\bser)(?<!\bse)\.\s|[;\n]")
+_PRESENT = re.compile(
+    r"\b(?:now|today|today's|current|currently|present|presently|is|are|has|have|shows?|demonstrates?|measures?|but|whereas"
+    r"|while|compared|versus|vs)\b"
+)
 _LEADING_PRIOR_DATE = re.compile(
     r"^\W*(?:on|in)\s+\x00+,?\s[^.;,]*\b(?:had|was|were|measured|demonstrated|showed)\b[^.;,]*$"
 )
@@ -99,14 +127,20 @@ _SLICE_REFERENCE = re.compile(
 )
 _ARROW = re.compile(r"\s*(?:→|->|=>|-->)\s*$")
 _GONE_AFTER = re.compile(
-    r"\b(?:(?:has|have|had)\s+(?:\w+\s+){0,2}?resolved|no\s+longer|not\s+(?:currently\s+)?(?:seen|present"
+    r"\b(?:(?:has|have|had)\s+(?:\w+\s+){0,4}?(?:resolved|normali[sz]ed|cleared|vanished)|no\s+longer|not\s+(?:currently\s+)?(?:seen|present"
     r"|visuali[sz]ed|identified|evident)"
     r"|(?:complete|interval|metabolic)\s+(?:\w+\s+)?resolution|is\s+(?:now\s+)?resolved|(?:has|have)\s+disappeared"
     r"|is\s+gone|(?:has|have|shows?|with|demonstrat\w+)\s+no\s+(?:\w+\s+)?(?:\w+\s+)?(?:uptake|activity|avidity)"
     r"|there\s+is\s+no\s+(?:residual|remaining|further)\s+(?:\w+\s+)?(?:uptake|activity|avidity)"
-    r"|without\s+(?:\w+\s+)?(?:uptake|activity|avidity))\b"
+    r"|without\s+(?:\w+\s+)?(?:uptake|activity|avidity))\b|[:,;–-]\s*(?:now\s+)?(?:resolved|gone|absent|disappeared)\b"
 )
 _SEEN_BEFORE = re.compile(r"\b(?:previously|prior|previous|formerly|earlier)\b")
+_TREATED_SINCE = re.compile(
+    r"\b(?:has|have)\s+since\s+(?:been\s+(?:ablated|resected|removed|excised|embolized|embolised)|resolved|disappeared)\b"
+)
+_WITHOUT_CHANGE = re.compile(
+    r"\b(?:stable|unchanged|similar|increased|decreased|reduced|improved|worse|progressed|higher|lower|down|up)\s*\Z"
+)
 _RANGE_BEFORE = re.compile(r"\b(?:rang(?:e|es|ed|ing)|var(?:y|ies|ied|ying)|between|anywhere|spanning)\b[^.;]*$")
 _RANGE_JOIN = re.compile(
     r"\s*(?:g/ml\s*)?(?:-|to|through|thru|--)\s*(?:suv\s*(?:max)?\s*)?(?:of\s+)?(?:approximately\s+|about\s+)?$"
@@ -165,7 +199,8 @@ LESION_NOUN = re.compile(
 class _Around:
     """A value that a word governs, and the text around it that can say whose it is.
 
-    `before` reaches back to the number (SUV or slice) before it, `clause` to the last comma or parenthesis in it;
+    `before` reaches back to the number (SUV or slice) before it, which ends at `value_before` where it is an SUV (else
+    the SUV before that does, 0 where there is none); `clause` to the last comma or parenthesis in it;
     `after` reaches to the next number, `own_after` to the end of the value's own clause, `beyond` goes on behind a
     slice that follows the value. `aside` is a parenthesis right behind the value, `outside` what stands before the
     parenthesis that the value is in.
@@ -174,6 +209,7 @@ class _Around:
     number: Number
     word: SuvWord | None
     before: str
+    value_before: int
     clause: str
     after: str
     own_after: str
@@ -206,6 +242,7 @@ def _around(text: str, governed: list[tuple[Number, SuvWord | None]], slices: li
         number=number,
         word=word,
         before=before,
+        value_before=governed[i - 1][0].end if i else 0,
         clause=re.split(ends, before)[-1],
         after=after,
         own_after=_own_after(text[tail:right], before, meets_value),
@@ -322,11 +359,14 @@ def _is_prior(text: str, at: _Around) -> bool:
     outside = at.outside.rstrip("\x00 ")
     if not at.is_first and any(p.search(outside) for p in (_PRIOR_RIGHT_BEFORE, _PRIOR_WITH_EXAM_BEFORE)):
         return True
+    if not at.is_first and _WITHOUT_CHANGE.search(outside) and at.before.rstrip().endswith("("):
+        # "SUVmax 4.9, stable (5.0)"
+        return True
     if not at.is_first and _PRIOR_SLICE_LEADS.search(text, 0, at.number.start):
         return True
     if at.meets_value and _FROM_SIZE_BEFORE.search(at.before) and _TO_SIZE.fullmatch(at.after):
         return True
-    if _has_prior_lead(text, at.number.start, at.number.start - len(at.before)):
+    if _has_prior_lead(text, at.number.start, at.value_before):
         return True
     word = at.word
     leads = word is not None and at.is_first_of_word and at.number.start >= word.end
@@ -373,6 +413,8 @@ def _own_after(after: str, before: str, meets_value: bool) -> str:
 def _is_gone(text: str, number: Number) -> bool:
     """Whether a text tells of a lesion that was there before and is no more, and gives its value in between."""
     before, after = text[: number.start], text[number.end :]
+    if _TREATED_SINCE.search(after.split(". ", maxsplit=1)[0]):
+        return True
     before = before[max(before.rfind(". "), before.rfind(";")) + 1 :]
     after = after.split(". ", maxsplit=1)[0]
     return _SEEN_BEFORE.search(before) is not None and _GONE_AFTER.search(after) is not None
@@ -400,6 +442,10 @@ def _has_prior_lead(text: str, position: int, left_limit: int) -> bool:
     if cut < left_limit - 1 and left_limit > 0:
         return False
     lead = before[cut + 1 :]
+    begin = max([m.end() for m in _SENTENCE_END.finditer(before, left_limit)], default=left_limit)
+    told = _ON_PRIOR_EXAM.match(before, begin) or _PRIOR_EXAM_SHOWED.match(before, begin)
+    if told is not None and not _PRESENT.search(told["rest"]):
+        return True
     return any(p.match(lead) for p in (_LEADING_PRIOR, _LEADING_PRIOR_EXAM, _LEADING_PRIOR_VERB, _LEADING_PRIOR_DATE))
 
 
@@ -407,7 +453,8 @@ _FOR_COMPARISON_AFTER = re.compile(
     r"\s*,?\s*(?:used\s+)?(?:for|as(?:\s+an?)?)\s+(?:internal\s+)?(?:comparison|reference)\b"
 )
 _REGION_RIGHT_BEFORE = re.compile(
-    r"(?:[(,;]\s*(?:and\s+)?|\b(?:adjacent\s+to|next\s+to|near|abutting|beside|to|than|with)\s+)(?:the\s+)?"
+    r"(?:[(,;]\s*(?:and\s+)?|\b(?:adjacent\s+to|next\s+to|near|abutting|beside|to|than|with|against"
+    r"|and(?=\s+(?:the\s+)?(?:liver|mediastin|mbp|aort)))\s+)(?:the\s+)?"
     r"(?:normal\s+|background\s+|mean\s+|urinary\s+|adjacent\s+|nearby\s+)*"
     r"(?:(?P<usual>liver|hepatic|mediastin\w*|mbp|aort\w*)|spleen|splenic|muscle|marrow|bladder|parotids?|kidneys?"
     r"|brain|cerebell\w+|cortex|myocardi\w+|urine)"

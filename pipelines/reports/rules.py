@@ -14,7 +14,7 @@ from pipelines.reports.roles import LESION_NOUN
 from pipelines.reports.text import clean, lower
 from pipelines.reports.values import Expressions, Role, SliceNumber, SuvValue
 
-LOGIC_VERSION = 2
+LOGIC_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,18 @@ _SEVERAL = re.compile(
 )
 _INDEX = re.compile(
     r"\b(?:largest|biggest|most|hottest|index|dominant|representative|reference\s+lesion|greatest|highest|brightest"
-    r"|for\s+example|for\s+instance|example|e\.?g|up\s+to|including|include[sd]?|such\s+as|one\s+of|one\s+in|one\s+at"
-    r"|one\s+with|one\s+being|one\s+on|the\s+one|notabl[ey]|particularly|especially|specifically|as\s+high\s+as"
-    r"|maximally|max(?:imum)?\s+(?:suv|standard)|with\s+the|conglomerate|maximal|reaching|predominant\w*|worst"
+    r"|for\s+example|for\s+instance|example|e\.?g|including|include[sd]?|such\s+as|one\s+of|one\s+in|one\s+at"
+    r"|one\s+with|one\s+being|one\s+on|the\s+one|notabl[ey]|particularly|especially|specifically"
+    r"|maximally|max(?:imum)?\s+(?:suv|standard)|with\s+the|conglomerate|maximal|predominant\w*|worst"
     r"|lead(?:ing)?|target|(?:an?|the)\s+(?:left|right|superior|inferior|upper|lower|medial|lateral|anterior|posterior"
     r"|small|large|enlarged|single|specific|new)\b)"
 )
+_UP_TO_ONE = re.compile(
+    r"\b(?:up\s+to|as\s+high\s+as|reaching)\s+(?:an?\s+)?(?:suv[\s_-]*(?:max\w*)?\s*(?:of\s+)?)?\d+(?:\.\d+)?\s*"
+    r"(?:[(\[,]\s*(?!(?:axial|transaxial|fused|pet|ct|on|at|series|se|ser|slices?|images?|img|im[as]?|sl|slc)\b)[a-z]"
+    r"|(?:in|at|within|of)\s+(?:the\s+|an?\s+)?(?!(?:axial|fused|pet|ct|series|slice|image|im)\b)[a-z])"
+)
+"""Of several with an SUV "up to 10.4 (L2, slice 161)" one is named."""
 _COMPARE_WORD = (
     r"(?:above|than|exceed\w*|below|over|similar\s+to|equal\s+to|compared\s+(?:to|with)|relative\s+to|versus|vs\.?"
     r"|beyond|near|to|with|from)"
@@ -130,7 +136,12 @@ def extract(text: str) -> Extraction:
     suvs = _without_repetitions(suvs)
     slices = _usable_slices(flat, found, suvs)
     last_of_range = max((v.end for v in found.suvs if v.role is Role.RANGE), default=None)
-    if last_of_range is not None:
+    first_of_range = min((v.start for v in found.suvs if v.role is Role.RANGE), default=0)
+    before_range = [s for s in slices if s.end <= first_of_range]
+    if last_of_range is not None and suvs[-1].end <= first_of_range and len(before_range) == len(suvs):
+        # "tumour with SUV 17.1 (slice 38), nodes with SUV 6.0 to 12.5": each value before the range has its slice.
+        slices = before_range
+    elif last_of_range is not None:
         # "nodes with SUV 3 to 9, the hottest in the right axilla with SUV 9 (slice 88)": the range is the others'.
         if len(suvs) > 1 or _INDEX.search(flat, last_of_range, max(last_of_range, suvs[0].start)) is None:
             return none(Outcome.SEVERAL_LESIONS, "one SUV is a value and another is a range", 2)
@@ -345,4 +356,4 @@ def _count(flat: str) -> int:
         return 1
     # "two lesions: segment 7, SUV 7.7": what follows the colon is one of them.
     is_listed = re.match(r"[^.;:]*:\s*\w", flat[several.end() :]) is not None
-    return 1 if is_listed or _INDEX.search(flat) else 2
+    return 1 if is_listed or _INDEX.search(flat) or _UP_TO_ONE.search(flat) else 2

@@ -14,7 +14,7 @@ from pipelines.reports import expressions, structure
 from pipelines.reports.expressions import find_expressions
 from pipelines.reports.lexicon import MUSCULOSKELETAL
 from pipelines.reports.number_kinds import has_suv, may_have_slice
-from pipelines.reports.structure import find_places, section_region
+from pipelines.reports.structure import find_places, organs_of, section_region
 from pipelines.reports.text import clean, lower
 from pipelines.reports.values import Expressions, Role
 
@@ -103,6 +103,7 @@ _REFERS_BACK = re.compile(
     r"|fdg|metabolic|uptake|activity|associated\s+suv|image|images|slice|slices|series|axial|pet|ct|here|and"
     r"|overall|again|average|mean|there\s+is\s+(?:associated|corresponding|intense|mild|moderate|increased)|intense"
     r"|highest|lesion|se|im|img|demonstrates?|shows?|has|is|was)\b"
+    r"|^\W*there\s+(?:is|are)\b[^.]*\b(?:within|in|inside|around|beside|adjacent\s+to|next\s+to)\s+(?:it|this|them)\b"
 )
 _AND = re.compile(r"(?:and|while|whereas)\s+")
 _IT = re.compile(
@@ -466,7 +467,7 @@ def _belongs(head: str, text: str) -> bool:
         return False
     if _REFERENCE_SUBJECT.search(head.split("suv")[0]) and not _LESION.search(head):
         return False
-    mine, theirs = _own_places(head), _own_places(text)
+    mine, theirs = _own_places(head), organs_of(text)
     if any(p.term.region == MUSCULOSKELETAL for p in find_places(head)):
         # "sclerotic" and "lytic" are said of any bone.
         theirs -= {"bone"}
@@ -482,7 +483,7 @@ def _speaks_of_it_first(text: str) -> bool:
     """Whether a sentence takes up the lesion and gives its number before it names a place: "The mass is seen on slice
     78 and abuts the pleura.".
     """
-    if not _IT.match(text):
+    if not _IT.match(text) and not _ONLY_VALUES.match(text):
         return False
     first = find_places(text)[0].start
     found = find_expressions(text)

@@ -13,7 +13,7 @@ from pipelines.reports.lexicon import LEXICON_VERSION, MAX_WORDS, SECTION_REGION
 from pipelines.reports.text import clean, lower, squeeze
 from pipelines.reports.values import Role, SuvValue
 
-LOGIC_VERSION = 2
+LOGIC_VERSION = 3
 
 VERSION = f"{LOGIC_VERSION}.{LEXICON_VERSION}"
 """Version of the rules and the lexicon together, for row keys."""
@@ -77,6 +77,8 @@ _GENERIC = frozenset(
         "arm",
     )
 )
+_PARTS_OF_SEVERAL = frozenset(("upper pole", "lower pole", "interpolar"))
+"""Words of the kidney where no organ is named: the spleen, the thyroid and the testis have poles too."""
 _NOT_PLACES = re.compile(
     r"\bblood[\s-]?pool(?:\s+\w+)?|\bportable\b|\bhead/neck\s*:|\bback\s?ground\b|\bback\s+to\b|\bport\s?able\b"
     r"|\bhead\s+to\b|\bon\s+the\s+other\s+hand\b|\bradius\s+of\b|\bin\s+the\s+face\s+of\b"
@@ -268,6 +270,11 @@ def _fields(text: str, flat: str, place: Place | None, section: str | None) -> F
     return Fields(region, organ, subsite, laterality(flat, place), comparison(flat), without_references(text))
 
 
+def organs_of(flat: str) -> set[str | None]:
+    """Organs that a cleaned, lowered text names; a pole alone is no organ."""
+    return {p.term.organ for p in find_places(flat) if p.phrase not in _PARTS_OF_SEVERAL}
+
+
 def names_anatomy(text: str, section: str | None = None) -> bool:
     """Whether a finding says where it is: by any word of the lexicon, or by the heading that it stands under."""
     return bool(find_places(lower(clean(text)))) or (bool(section) and _of_section(section or "") is not None)
@@ -351,6 +358,8 @@ def _main_place(flat: str, places: Sequence[Place]) -> Place | None:
         points = 0.0
         if place.term.region is None or place.term.organ in _GENERIC:
             points -= 1.5
+        if place.phrase in _PARTS_OF_SEVERAL:
+            points -= 1.5
         if place.term.subsite:
             points += 0.5
         if place.start > first_value:
@@ -391,7 +400,7 @@ def _as_node_or_bone(
     if place.phrase in ("iliac", "common iliac") and not has_node and _BONE.search(flat):
         return "pelvic bone", "musculoskeletal", "ilium"
     beside = _is_beside(flat, place)
-    if has_node and organ != "lymph node" and (organ in _NODE_SITES or beside):
+    if has_node and organ != "lymph node" and (organ in _NODE_SITES or beside or "hil" in place.phrase.split()[-1]):
         return "lymph node", region, subsite or place.phrase
     return organ, region, subsite
 
