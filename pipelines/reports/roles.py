@@ -96,6 +96,12 @@ _ON_PRIOR_EXAM = re.compile(
     r"(?P<rest>(?:[^.;]|(?<=\bno)\.|\.(?=\d))*)\Z",
     re.DOTALL,
 )
+# "the node described on the outside PET/CT (slice 44, SUVmax 6.0)"
+_ON_PRIOR_BEFORE_PAREN = re.compile(
+    r"\b(?:on|in|at|by)\s+(?:(?:the|an?|his|her|their|patient's|most\s+recent)\s+)*"
+    r"(?:prior|previous|preceding|comparison|baseline|last|earlier|outside|initial)"
+    r"(?:\s+(?:pet\s+|outside\s+)?(?:exam|examination|study|scan|pet/?\s?ct|pet|imaging))?(?:\s+(?:of|from|dated)\b)?[\s\x00]*\Z"
+)
 _PRIOR_EXAM_SHOWED = re.compile(
     r"\W*(?:the\s+)?(?:prior|previous|preliminary|preceding|comparison|baseline|last|earlier|outside|initial)\s+(?:pet\s+|outside\s+)?"
     r"(?:exam|examination|study|scan|pet/?\s?ct|pet)(?:\s+(?:of|from|dated|on)\s+\x00+)?(?:\s*,[^;,]*\b(?:image|slice)\b[^;,]*,)?"
@@ -357,6 +363,8 @@ def _is_prior(text: str, at: _Around) -> bool:
     if (at.beyond and _PRIOR_RIGHT_AFTER.match(at.beyond)) or (at.aside and _PRIOR_RIGHT_AFTER.match(at.aside)):
         return True
     outside = at.outside.rstrip("\x00 ")
+    if _ON_PRIOR_BEFORE_PAREN.search(outside):
+        return True
     if not at.is_first and any(p.search(outside) for p in (_PRIOR_RIGHT_BEFORE, _PRIOR_WITH_EXAM_BEFORE)):
         return True
     if not at.is_first and _WITHOUT_CHANGE.search(outside) and at.before.rstrip().endswith("("):

@@ -97,6 +97,13 @@ _REGION_FIRST = re.compile(
     r"|descending\s+aorta)(?:\s+(?:activity|uptake|mean|average))?\s*[:,(\-]?\s*(?:(?:has|had|is|was|with|shows"
     r"|demonstrates|measures)\s+)?(?:(?:homogen\w+|normal|physiologic\w*)\s+(?:fdg\s+|tracer\s+)?(?:uptake|activity)\s+with\s+)?(?:an?\s+)?(?:max(?:imum)?\s+|mean\s+|average\s+)?(?:suv|standardi[sz]ed\s+uptake)"
 )
+_NO_LESION = re.compile(
+    r"\b(?:no|without)\s+(?:(?:any|focal|discrete|suspicious|hypermetabolic|avid|fdg[\s-]avid|evident|definite)\s+)*(?:lesions?|mass(?:es)?"
+    r"|foci|focus|metasta\w+)\b"
+)
+_EVEN_LIVER = re.compile(
+    r"^\W*(?:the\s+)?liver\s+(?:is|shows|demonstrates|appears|has)\s+(?:\w+\s+){0,2}?(?:homogen\w+|normal|unremarkable|uniform)\b"
+)
 _RESPECTIVELY = re.compile(r"\b(?:respective(?:ly)?|resp\.|in\s+(?:that|this|the\s+same)\s+order)")
 _CUT = re.compile(r"\s*(?:;|,?\s*\b(?:and|while|whereas|as\s+well\s+as|along\s+with|plus)\b|\.\s|,|\n)\s*(?:and\s+)?")
 
@@ -190,7 +197,9 @@ def is_template(text: str) -> bool:
     """
     flat = lower(clean(text))
     word = re.search(r"suv|standard\w*\s+uptake", flat)
-    before = flat[: word.start()] if word else flat
+    before = _NO_LESION.sub(" ", flat[: word.start()] if word else flat)
+    if _EVEN_LIVER.match(flat) and not LESION_NOUN.search(before):
+        return True
     if LESION_NOUN.search(before) or _goes_on_to_a_lesion(flat):
         return False
     if _TEMPLATE_LEAD.match(flat) or (_NAMED_REFERENCE.search(flat) and _REFERENCE_ORGAN.search(before)):

@@ -98,7 +98,7 @@ _OPEN_END = re.compile(
 )
 _CONTINUES = re.compile(r"[a-z(\[),;/=&]|\d|SUV\b|SUVmax|FDG[- ]avid|PET\b|CT\b")
 _REFERS_BACK = re.compile(
-    r"^\W*(?:sizes?\b|dimensions?\b|see\b|an?\s+corresponding\b|an?\s+(?:max\w*\s+)?suv|\d+(?:\.\d+)?\s*(?:x\s*\d|cm\b|mm\b))|^\W*(?:the|this|that|these|those|it|its|they|their|both|same|which|with|on|in|at|seen|located|best"
+    r"^\W*(?:sizes?\b|dimensions?\b|(?:please\s+)?(?:see|refer\s+to)\b|an?\s+corresponding\b|an?\s+(?:max\w*\s+)?suv|\d+(?:\.\d+)?\s*(?:x\s*\d|cm\b|mm\b))|^\W*(?:the|this|that|these|those|it|its|they|their|both|same|which|with|on|in|at|seen|located|best"
     r"|corresponding|measur\w+|current\w*|today|now|previous\w*|prior|max\w*|maximal|peak|suv\w*|standard\w*"
     r"|fdg|metabolic|uptake|activity|associated\s+suv|image|images|slice|slices|series|axial|pet|ct|here|and"
     r"|overall|again|average|mean|there\s+is\s+(?:associated|corresponding|intense|mild|moderate|increased)|intense"

@@ -194,10 +194,13 @@ PAIRS = [
         "Plaque along the right diaphragm on slice 146. SUVmax at this site is 2.5, less than the liver (SUVmax 3.4).",
         [(146, 2.5)],
     ),
+    ("Intense uptake of the sigmoid colon. The maximum SUV here is 14.9. Please see slice 231.", [(231, 14.9)]),
     ("Multiple rib lesions with SUV max up to 4.2 (left 5th rib, slice 88).", [(88, 4.2)]),
 ]
 
 REJECTED = [
+    ("The liver is homogeneous without focal lesion, with SUVmax 3.4 on slice 150.", "template"),
+    ("The node described on the outside PET/CT (slice 44, SUVmax 6.0) is small.", "not the current exam"),
     ("Bilateral hilar nodes with SUV max up to 4.2 (slice 88).", "several lesions"),
     ("Numerous hilar nodes show SUVs as high as 4.2 on slice 88.", "several lesions"),
     ("Between image 140 and image 158 there is a retroperitoneal mass with SUVmax of 8.8.", "no slice"),
