@@ -108,9 +108,9 @@ def build_catalog(home: Path, sql_dir: Path = SQL_DIR, keep: int = KEPT_VERSIONS
         previous = history[-1] if history else None
         files = _freeze(metas, folder, version_folder(home, previous) if previous else None)
         write_manifest(home, version, {t: list(zip(files[t], (m for _, m in found))) for t, found in metas.items()})
-        before = frozen_files(home, previous) if previous else {}
         compared = _last_other_curation(home, history, version)
-        diff = curation_diff(frozen_files(home, compared) if compared else {}, files)
+        before = frozen_files(home, compared) if compared else {}
+        diff = curation_diff(before, files)
         diff_file = _write_diff(folder, diff, compared)
         pointing = [
             (table, found[0][1].inputs.get("curation")) for table, found in metas.items() if table in POINTING and found
@@ -360,8 +360,8 @@ def _database(
     compared: str | None,
     pointing: Sequence[tuple[str, str | None]],
 ) -> bytes:
-    """Bytes of a DuckDB file with the views: `lake` (the tables as they are), `previous` (those of the version before)
-    and main.
+    """Bytes of a DuckDB file with the views: `lake` (the tables as they are), `previous` (those of the last
+    version of another curation) and main.
     """
     with tempfile.TemporaryDirectory(prefix=".build-", dir=home / VERSIONS_NAME) as folder:
         path = Path(folder) / CATALOG_NAME

@@ -7,20 +7,22 @@ that curation.
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 
 from pipelines import atomic, schemas
-from pipelines.catalog import SQL_DIR, CatalogError, list_queries, list_views, run_query
+from pipelines.catalog import SQL_DIR, CatalogError, build_catalog, connect, list_queries, list_views, run_query
 
-MAX_ROWS = 12
+MAX_ROWS = 20
 _DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 def dictionary_page() -> str:
     """Every table of the lake with the contract of its columns, and every view of the catalog, as Markdown."""
+    views = _views()
     lines = [
         "# Data dictionary",
         "",
@@ -34,8 +36,16 @@ def dictionary_page() -> str:
         "",
         "| view | what it shows |",
         "| --- | --- |",
-        *(f"| `{name}` | {_cell(comment)} |" for name, comment in list_views().items()),
+        *(f"| `{name}` | {_cell(comment)} |" for name, comment, _ in views),
+        "",
+        "A view has the columns of the table of its name, with paths made absolute; columns that no such table has",
+        "stand here.",
     ]
+    for name, _, columns in views:
+        own = {c.name for c in schemas.describe(name)} if name in schemas.TABLES else set()
+        if added := {column: comment for column, comment in columns.items() if column not in own}:
+            lines += ["", f"### {name}", "", "| column | description |", "| --- | --- |"]
+            lines += [f"| `{column}` | {_cell(comment)} |" for column, comment in added.items()]
     for table in schemas.TABLES:
         lines += ["", f"## {table}", "", schemas.describe_table(table), ""]
         lines += [
@@ -53,6 +63,28 @@ def dictionary_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _views() -> list[tuple[str, str, dict[str, str]]]:
+    """Name and comment of every view of a catalog, and its columns with theirs, in the order of sql/views."""
+    with tempfile.TemporaryDirectory() as folder:
+        build_catalog(Path(folder))
+        with connect(Path(folder)) as con:
+            comments = dict(
+                con.execute(
+                    "SELECT view_name, comment FROM duckdb_views() WHERE schema_name = 'main' AND NOT internal"
+                ).fetchall()
+            )
+            rows = con.execute(
+                "SELECT table_name, column_name, coalesce(comment, '') FROM duckdb_columns() "
+                "WHERE schema_name = 'main' AND NOT internal ORDER BY table_name, column_index"
+            ).fetchall()
+    columns: dict[str, dict[str, str]] = {}
+    for view, column, comment in rows:
+        columns.setdefault(view, {})[column] = comment
+    # What an empty catalog says of its diff is that there was nothing before.
+    comments["curation_diff"] = list_queries()["curation_diff"]
+    return [(name, comments[name], columns[name]) for name in [*list_views(), "curation_diff"]]
+
+
 def queries_page(home: Path | None = None) -> str:
     """Every query of sql/queries with its comment and SQL, and with `home` its first rows on that curation, as
     Markdown.
@@ -61,7 +93,9 @@ def queries_page(home: Path | None = None) -> str:
         "# Queries",
         "",
         "The questions that people ask of a curation, each in `sql/queries/`. `make query NAME=funnel` runs one,",
-        "`make query` lists them; the same SQL runs at any DuckDB prompt on `petar.duckdb`, opened read-only.",
+        "`make query` lists them; the same SQL runs at any DuckDB prompt on `petar.duckdb`, opened read-only. The rows",
+        "below are the first of one run of `make demo`; `(no rows)`: that run had nothing of the kind. Columns are",
+        "explained in [data-dictionary.md](data-dictionary.md).",
     ]
     for name, comment in list_queries().items():
         sql = (SQL_DIR / "queries" / f"{name}.sql").read_text()
@@ -87,7 +121,9 @@ def markdown_table(frame: pl.DataFrame, max_rows: int = MAX_ROWS) -> str:
 def _value(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:.3g}" if isinstance(value, float) else _cell(str(value))
+    if not isinstance(value, float):
+        return _cell(str(value))
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _cell(words: str) -> str:

@@ -218,9 +218,9 @@ class Findings(ShardRow):
     region = string("Region of the body", null=True)
     organ = string("Organ", null=True)
     subsite = string("Part of the organ", null=True)
-    laterality = choice("Side", LATERALITIES, null=True)
+    laterality = choice("Side that the text names", LATERALITIES, null=True)
     comparison = choice("Change since the prior exam", COMPARISONS, null=True)
-    text = string("The finding without its numbers' references, for the target text", null=True, empty=True)
+    text = string("The sentence without its references to slices; stands in the target text", null=True, empty=True)
     corrected = string("What corrections.csv changed, by whom and when; null where nothing", null=True)
     accepted_by = string("Who accepted it in corrections.csv, null where nobody did", null=True)
 
@@ -282,7 +282,7 @@ class Localisations(ShardRow):
     mask_path = string("Mask, under PETAR_HOME: uint8, cropped to its box", null=True)
     nearest_suvmax_on_slice = real("Best maximum on the reported slice, where nothing was found", "SUV", low=0)
     nearest_slice_with_suvmax = integer("Nearest slice where the reported SUVmax occurs", low=0)
-    shares_with = string("Other findings whose contour is the same", null=True, empty=True)
+    shares_with = string("Other findings whose contour has voxels in common with this one", null=True, empty=True)
 
     @dy.rule()
     def lesion_is_measured(cls) -> pl.Expr:  # noqa: N805
@@ -327,7 +327,7 @@ class Samples(dy.Schema):
     region = string("Region of the body", null=True)
     organ = string("Organ", null=True)
     subsite = string("Part of the organ", null=True)
-    laterality = choice("Side", LATERALITIES, null=True)
+    laterality = choice("Side that the text names", LATERALITIES, null=True)
     comparison = choice("Change since the prior exam", COMPARISONS, null=True)
     suvmax = real("Measured SUVmax", "SUV", low=0)
     slice = integer("Axial slice, from the head, 1-based", low=0)
@@ -457,9 +457,9 @@ class Ratings(dy.Schema):
     finding_id = string("Lesion that was described")
     patient_id = string("Patient of the lesion")
     is_external = flag("Whether the case is of the external set, without a report", null=False)
-    anatomy = integer("Place right", low=1, high=5)
-    interpretation = integer("Meaning right", low=1, high=5)
-    utility = integer("Usable in a report", low=1, high=5)
+    anatomy = integer("Place: region, organ, part, side; 1 wrong, 5 right", low=1, high=5)
+    interpretation = integer("What it says of the lesion; 1 wrong, 5 right", low=1, high=5)
+    utility = integer("How far it could stand in a report; 1 not at all, 5 as it is", low=1, high=5)
     preference = choice("Which of the two texts the reader preferred", PREFERENCES, null=True)
     comment = string("What the reader wrote beside it", null=True)
 
@@ -496,7 +496,7 @@ class Removals(ShardRow):
     # Key columns keep their place only where they are declared together; a second departure is told from the first.
     exam_id = string("Exam, as the cohort named it")
     patient_id = string("Patient, as the cohort named it")
-    row_key = string("Its row_key", key=True, empty=True)
+    row_key = string("The row_key that it had", key=True, empty=True)
     table = string("Table that it left", key=True)
     removed_key = string("Its primary key, parts joined by |", key=True)
     removed_at = string("When the cohort was seen without the exam, UTC", key=True)

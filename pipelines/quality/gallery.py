@@ -52,7 +52,7 @@ _FACTS = (
     ("contour", "method"),
     ("stopped", "stop_reason"),
     ("located by", "rule"),
-    ("same contour as", "shares_with"),
+    ("shares voxels with", "shares_with"),
 )
 _SIDE_WORDS = re.compile(r"\b(?:left|right|bilateral(?:ly)?|both)\b", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")

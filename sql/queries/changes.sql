@@ -1,4 +1,4 @@
--- What changed since the version of the curation before: lesions that came, went, or were measured anew, by reason.
+-- What changed since the last other version of the curation: findings by outcome before and now, counted; curation_diff names each and says why.
 WITH now AS (
     SELECT finding_id, outcome, mtv_ml, suvmax FROM lake.localisations
 ),
@@ -20,6 +20,8 @@ SELECT
         WHEN outcome_now = outcome_before THEN 'unchanged'
         WHEN outcome_now = 'lesion' THEN 'came'
         WHEN outcome_before = 'lesion' THEN 'went'
+        WHEN outcome_before = '(no such finding)' THEN 'came, rejected'
+        WHEN outcome_now = '(no such finding)' THEN 'went, was rejected'
         ELSE 'rejected otherwise'
     END AS change,
     outcome_before,

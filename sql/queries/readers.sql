@@ -1,4 +1,4 @@
--- Each reader: sentences read, failures, sentences with both values, and findings that it agrees with.
+-- Each reader: sentences read, failures, sentences with both values, and those that it read as of another exam or of several lesions.
 SELECT
     reader,
     reader_version,

@@ -1,4 +1,4 @@
--- How often two readers took the same slice, the same SUVmax and both from a sentence that both read without error.
+-- How often two readers took the same slice, the same SUVmax and both from a sentence that both read without error; no rows with one reader.
 WITH good AS (
     SELECT sentence_id, reader, slice, suvmax FROM readings WHERE error IS NULL
 ),

@@ -407,6 +407,16 @@ class TestQueries:
         changes = {row["change"]: row["n"] for row in run_query(home, "changes").iter_rows(named=True)}
         assert changes == {"measured anew": 1, "came": 1}
 
+    def test_changes_are_those_of_the_last_other_curation(self, home: Path) -> None:
+        """As curation_diff: scores that are made of a curation change nothing in it."""
+        build_catalog(home)
+        write(Lake(home / "lake"), "localisations", [localisation("E1", "a", suvmax=8.05)])
+        build_catalog(home)
+        score = {"model": "m", "split": "test", "metric": "BLEU", "value": 0.5, "n": 1, "status": "computed"}
+        Lake(home / "lake").write_table("scores", schemas.frame("scores", [score]))
+        build_catalog(home)
+        assert run_query(home, "changes")["change"].to_list() == ["measured anew", "went, was rejected"]
+
     def test_unknown_name_lists_the_known_ones(self, home: Path) -> None:
         with pytest.raises(CatalogError, match="got 'funel'"):
             run_query(home, "funel")

@@ -24,6 +24,11 @@ class TestDictionaryPage:
             assert [c.name for c in schemas.describe(table) if f"| `{c.name}` |" not in section] == []
         assert [view for view in list_views() if f"| `{view}` |" not in page] == []
 
+    def test_holds_columns_of_views_that_no_table_has(self) -> None:
+        page = dictionary.dictionary_page()
+        assert "| `tracer` | Radiopharmaceutical" in page.split("\n### lesions\n")[1].split("\n### ")[0]
+        assert page.split("\n### findings\n")[1].split("\n### ")[0].count("| `") == 2
+
 
 class TestQueriesPage:
     def test_page_in_the_docs_explains_every_query(self) -> None:
@@ -41,7 +46,7 @@ class TestQueriesPage:
 class TestMarkdownTable:
     def test_bars_in_a_cell_are_escaped_and_nulls_are_empty(self) -> None:
         frame = pl.DataFrame({"a": ["x|y", None], "b": [1.23456, 2.0]})
-        assert dictionary.markdown_table(frame).splitlines()[2:] == ["| x\\|y | 1.23 |", "|  | 2 |"]
+        assert dictionary.markdown_table(frame).splitlines()[2:] == ["| x\\|y | 1.235 |", "|  | 2 |"]
 
     def test_says_how_many_more(self) -> None:
         assert dictionary.markdown_table(pl.DataFrame({"a": range(20)}), 5).endswith("... 15 more rows")
