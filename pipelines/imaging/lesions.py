@@ -208,7 +208,6 @@ def find_lesions(
         return []
     locator = Locator(volume, settings.locate)
     located = _settle([_locate(locator, r, settings, ct_slices) for r in requests], settings.locate)
-    located = _beside(located, locator, settings)
     peaks = [one.candidates[0].peak_ijk if one.outcome is None else None for one in located]
     results = []
     for n, one in enumerate(located):
@@ -277,10 +276,6 @@ def _locate(
         return _Located(request, k, (), Outcome.SLICE_OUTSIDE, reason)
     side = one_side(request.laterality)
     found = _candidates(locator, k, request.suvmax_reported, side, settings)
-    if not found and is_whole(request.sentence, request.suvmax_reported):
-        rounded = _candidates(locator, k, request.suvmax_reported, side, settings, settings.locate.whole_suv)
-        on_side = _on_side(rounded, volume, side, settings.midline_mm, k) if side else rounded
-        found = [replace(c, rule="whole number") for c in on_side]
     if not found:
         miss = locator.nearest_miss(k, request.suvmax_reported)
         return _Located(request, k, (), Outcome.NOT_IN_IMAGE, "", miss)
@@ -293,49 +288,18 @@ def _candidates(
     suvmax: float,
     side: str | None,
     settings: LesionSettings,
-    tolerance_suv: float | None = None,
 ) -> list[Candidate]:
     """What the rules find on a slice, those on the named side first; where none is on it, what is on the other."""
     volume, midline_mm = locator.suv, settings.midline_mm
-    found = locator.published(k, suvmax, tolerance_suv)
+    found = locator.published(k, suvmax)
     if side and found:
         found = _on_side(found, volume, side, midline_mm, k) or found
     if not found or (side and not _on_side(found, volume, side, midline_mm, k)):
-        basins = locator.basins(k, suvmax, tolerance_suv)
+        basins = locator.basins(k, suvmax)
         if side and basins:
             basins = _on_side(basins, volume, side, midline_mm, k) or ([] if found else basins)
         found = basins or found
     return found
-
-
-def is_whole(sentence: str, suvmax: float) -> bool:
-    """Whether a sentence gives an SUVmax as a whole number, without a decimal."""
-    if not float(suvmax).is_integer():
-        return False
-    return bool(re.search(rf"(?<![\d.,]){suvmax:.0f}(?![.,]?\d)", sentence)) and not re.search(
-        rf"(?<![\d.,]){suvmax:.0f}[.,]\d", sentence
-    )
-
-
-def _beside(located: list[_Located], locator: Locator, settings: LesionSettings) -> list[_Located]:
-    """The same with findings that are not on their slice taken for the one lesion beside it that has their SUVmax, if
-    no other finding means it."""
-    taken = [one.candidates[0].peak_ijk for one in located if one.outcome is None]
-    seen: dict[int, Candidate] = {}
-    for n, one in enumerate(located):
-        if one.outcome is not Outcome.NOT_IN_IMAGE:
-            continue
-        found = locator.beside(one.k, one.request.suvmax_reported)
-        side = one_side(one.request.laterality)
-        if side:
-            found = _on_side(found, locator.suv, side, settings.midline_mm, one.k)
-        if len(found) == 1:
-            seen[n] = found[0]
-    taken += [c.peak_ijk for c in seen.values()]
-    return [
-        replace(one, candidates=(seen[n],), outcome=None) if n in seen and taken.count(seen[n].peak_ijk) == 1 else one
-        for n, one in enumerate(located)
-    ]
 
 
 def one_side(laterality: str | None) -> str | None:
@@ -470,7 +434,7 @@ def _contoured(one: _Located, volume: Volume, others: NDArray[np.int64], setting
     outcome = STOPPED.get(made.stop_reason, Outcome.LESION)
     explanation = f"contour: {made.stop_reason.value}"
     if outcome is Outcome.LESION:
-        explanation = f"by the {candidate.rule} rule{_how_far(candidate, one)}"
+        explanation = f"by the {candidate.rule} rule"
     measured, mask = None, None
     if made.mask.any():
         measured = measure(volume, made.mask, made.corner)
@@ -499,17 +463,6 @@ def _contoured(one: _Located, volume: Volume, others: NDArray[np.int64], setting
         contour=made,
         place=Place.of(candidate, made, others, _chained(one, volume, others, settings)),
     )
-
-
-def _how_far(candidate: Candidate, one: _Located) -> str:
-    """What a rule that is not to the letter leaves between the report and the image, for its reader."""
-    if candidate.rule == "whole number":
-        return f": the report gives {one.request.suvmax_reported:.0f}, the image {candidate.suvmax:.1f}"
-    if candidate.rule == "near slice":
-        off = candidate.peak_ijk[2] - one.k
-        where = "above" if off > 0 else "below"
-        return f": the SUVmax is {abs(off)} slice{'s' if abs(off) > 1 else ''} {where} the reported one"
-    return ""
 
 
 def _lies_on_other_side(mask: Volume, side: str, middles: Sequence[float], midline_mm: float) -> bool:

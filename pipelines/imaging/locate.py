@@ -1,11 +1,10 @@
 """Where a reported finding is in the image: the peak that has the reported SUVmax and reaches the reported slice.
 
-Rules, in this order. `published`: a 6-connected component above T0 = 0.617 B + 0.316 SUVmax (B = 1) that has a
+Two rules, in this order. `published`: a 6-connected component above T0 = 0.617 B + 0.316 SUVmax (B = 1) that has a
 voxel on the slice and whose maximum is the reported one; found by flooding from the slice's own voxels and abandoned
 at the first voxel that is hotter. It loses a lesion that touches a hotter one, so then `basin`: a local maximum of
 the reported value whose own basin (what is connected to it above the saddle to a hotter peak) reaches the slice and
-stands out. `whole number`: both again within half an SUV, where the report gives no decimal. `near slice`: a peak of
-the reported value one or two slices beside the reported one, of a lesion too thin to reach it.
+stands out.
 
 Where lesions of about one value touch, each has its own part: what lies above the saddle between them.
 """
@@ -35,8 +34,7 @@ class LocateSettings:
     weighs this many times more than the next is meant; near_slices: a peak so far from the reported slice weighs
     half; faint: the only peak on the reported slice itself is meant unless it weighs less than this part of the
     weightiest. apart: a peak that rises by this part of its value above the saddle to another is another lesion and no
-    texture. whole_suv: tolerance for a value given as a whole number. beside_slices: how far from the reported slice
-    the peak of a lesion that does not reach it may lie.
+    texture.
     """
 
     tolerance_suv: float = 0.1
@@ -50,8 +48,6 @@ class LocateSettings:
     near_slices: float = 4.0
     faint: float = 0.25
     apart: float = 0.25
-    whole_suv: float = 0.5
-    beside_slices: int = 2
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain values, for hashing."""
@@ -109,14 +105,14 @@ class Locator:
         self.settings = settings
         self._state = np.zeros(suv.shape, dtype=np.uint8, order="F")
 
-    def published(self, k: int, suvmax: float, tolerance_suv: float | None = None) -> list[Candidate]:
-        """Components above T0 on slice k whose maximum is within the tolerance of suvmax (None: the settings').
+    def published(self, k: int, suvmax: float) -> list[Candidate]:
+        """Components above T0 on slice k whose maximum is within the tolerance of suvmax.
 
         Of lesions of about that value that touch, each is a candidate. Where none has its peak on the slice with the
         value as it rounds, a lesion that does but touches a hotter one is a candidate too.
         """
         s = self.settings
-        tolerance = s.tolerance_suv if tolerance_suv is None else tolerance_suv
+        tolerance = s.tolerance_suv
         threshold = s.threshold_suv(suvmax)
         tops, n_peaks, peaks = _flood_slice(
             self.suv.array,
@@ -142,10 +138,10 @@ class Locator:
             found += self._told_apart(parts, k, threshold)
         if found and not any(c.slices_away == 0 and c.off_suv <= ROUNDING_SUV for c in found):
             seen = {c.peak_ijk for c in found}
-            found += [c for c in self._exact(k, k, suvmax, "basin") if c.peak_ijk not in seen]
+            found += [c for c in self._exact(k, suvmax) if c.peak_ijk not in seen]
         return found
 
-    def basins(self, k: int, suvmax: float, tolerance_suv: float | None = None) -> list[Candidate]:
+    def basins(self, k: int, suvmax: float) -> list[Candidate]:
         """Local maxima of the value whose own basin reaches slice k and stands out, the weightiest first.
 
         Where there is none, the only maximum on slice k itself that rounds to the value, however little it stands out.
@@ -155,7 +151,7 @@ class Locator:
         low, high = max(0, k - reach), min(self.suv.shape[2], k + reach + 1)
         floor = s.threshold_suv(suvmax)
         found, shallow = [], []
-        for p in self._maxima(low, high, suvmax, tolerance_suv):
+        for p in self._maxima(low, high, suvmax):
             saddle, k_low, k_high = self._basin(p, floor)
             if not k_low <= k <= k_high:
                 continue
@@ -170,18 +166,13 @@ class Locator:
         found = self._told_apart(found, k, floor)
         return sorted(found, key=lambda c: (-c.weight(s.near_slices), c.peak_ijk))
 
-    def beside(self, k: int, suvmax: float) -> list[Candidate]:
-        """Peaks that round to the value within a few slices of k and stand out as a lesion does."""
-        reach = self.settings.beside_slices
-        return self._exact(k - reach, k + reach, suvmax, "near slice", k)
-
-    def _exact(self, first: int, last: int, suvmax: float, rule: str, k: int | None = None) -> list[Candidate]:
-        """Peaks on slices first..last that round to the value and stand out as a lesion does."""
+    def _exact(self, k: int, suvmax: float) -> list[Candidate]:
+        """Peaks on slice k that round to the value and stand out as a lesion does."""
         floor = self.settings.threshold_suv(suvmax)
         found = []
-        for p in self._maxima(max(0, first), min(self.suv.shape[2], last + 1), suvmax, ROUNDING_SUV):
+        for p in self._maxima(k, k + 1, suvmax, ROUNDING_SUV):
             saddle, _, _ = self._basin(p, floor)
-            candidate = self._candidate(p, suvmax, first if k is None else k, rule, saddle)
+            candidate = self._candidate(p, suvmax, k, "basin", saddle)
             if candidate.prominence_suv >= self.settings.apart * candidate.suvmax:
                 found.append(candidate)
         return found
