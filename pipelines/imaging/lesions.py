@@ -11,15 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.imaging import contour as contours
-from pipelines.imaging import locate, masks
+from pipelines.imaging import locate, masks, places
 from pipelines.imaging import measure as measures
 from pipelines.imaging.contour import Contour, ContourSettings, StopReason, contour, in_conglomerate
 from pipelines.imaging.locate import ROUNDING_SUV, Candidate, Ijk, LocateSettings, Locator, NearestMiss
 from pipelines.imaging.measure import Measures, measure
+from pipelines.imaging.places import body_extent, width_mm, zone_of
 from pipelines.imaging.volume import SliceConvention, SliceGrid, Volume, slices_of
 from pipelines.outcomes import Outcome
 
-LOGIC_VERSION = f"lesions-5 {locate.LOGIC_VERSION} {contours.LOGIC_VERSION} {measures.LOGIC_VERSION}"
+LOGIC_VERSION = (
+    f"lesions-6 {locate.LOGIC_VERSION} {places.LOGIC_VERSION} {contours.LOGIC_VERSION} {measures.LOGIC_VERSION}"
+)
 
 STOPPED = {
     StopReason.LEAK: Outcome.LEAK,
@@ -207,7 +210,7 @@ def find_lesions(
     if not requests:
         return []
     locator = Locator(volume, settings.locate)
-    located = _settle([_locate(locator, r, settings, ct_slices) for r in requests], settings.locate)
+    located = _settle([_locate(locator, r, settings, ct_slices) for r in requests], volume, settings.locate)
     peaks = [one.candidates[0].peak_ijk if one.outcome is None else None for one in located]
     results = []
     for n, one in enumerate(located):
@@ -323,22 +326,13 @@ def midlines_mm(volume: Volume, k: int) -> tuple[float, ...]:
     The body's is the middle of what takes up tracer around the slice; it is known where the image holds a whole body's
     width. Where it is far from 0, the file's origin is no scanner's and only the body counts.
     """
-    step = max(1, round(3.0 / volume.spacing_mm[0])), max(1, round(3.0 / volume.spacing_mm[1]))
-    reach = max(1, round(BODY_SLAB_MM / volume.spacing_mm[2]))
-    slab = volume.array[:: step[0], :: step[1], max(0, k - reach) : k + reach + 1]
-    columns = np.flatnonzero((slab > BODY_SUV).sum(axis=(1, 2)) > 0.02 * slab.shape[1] * slab.shape[2])
-    if len(columns) == 0 or columns[0] == 0 or columns[-1] == slab.shape[0] - 1:
+    width = width_mm(volume, k)
+    if width is None:
         return (0.0,)
-    ends = [float(volume.to_ras_mm([c * step[0], 0, k])[0]) for c in (columns[0], columns[-1])]
-    body = sum(ends) / 2.0
-    if not ends[1] - ends[0] >= NARROWEST_BODY_MM:
-        return (0.0,)
+    body = sum(width) / 2.0
     return (0.0, body) if abs(body) <= FARTHEST_MIDLINE_MM else (body,)
 
 
-BODY_SUV = 0.15
-BODY_SLAB_MM = 15.0
-NARROWEST_BODY_MM = 220.0
 FARTHEST_MIDLINE_MM = 60.0
 
 
@@ -349,26 +343,42 @@ def _on_side(found: list[Candidate], volume: Volume, side: str, midline_mm: floa
     return [c for c in found if any(sign * (volume.to_ras_mm(c.peak_ijk)[0] - m) > -midline_mm for m in middles)]
 
 
-def _settle(located: list[_Located], settings: LocateSettings) -> list[_Located]:
+def _settle(located: list[_Located], volume: Volume, settings: LocateSettings) -> list[_Located]:
     """The same with several candidates settled where something settles them; the others are ambiguous.
 
-    Peaks that another finding is alone to mean are left to it; this is repeated while it settles any.
+    Peaks that another finding is alone to mean are left to it; this is repeated while it settles any. What a sentence
+    says of the place comes first where it names a peak of that value at the slice, else last.
     """
     settled = list(located)
     open_ = [n for n, one in enumerate(settled) if one.outcome is None and len(one.candidates) > 1]
     taken = {one.candidates[0].peak_ijk for one in settled if one.outcome is None and len(one.candidates) == 1}
-    progress = True
-    while open_ and progress:
-        progress = False
+
+    def settle_by(meant_of: Callable[[list[Candidate], LesionRequest], Candidate | None]) -> bool:
+        before = len(open_)
         for n in list(open_):
             candidates = settled[n].candidates
             rest = [c for c in candidates if c.peak_ijk not in taken] or list(candidates)
-            meant = _meant(rest, settings)
+            meant = meant_of(rest, settled[n].request)
             if meant is not None:
                 settled[n] = replace(settled[n], candidates=(meant,))
                 taken.add(meant.peak_ijk)
                 open_.remove(n)
-                progress = True
+        return len(open_) < before
+
+    def at_its_place(rest: list[Candidate], request: LesionRequest) -> Candidate | None:
+        return _placed(rest, request, volume)
+
+    def at_its_place_and_slice(rest: list[Candidate], request: LesionRequest) -> Candidate | None:
+        meant = at_its_place(rest, request)
+        near = meant is not None and meant.slices_away <= AT_THE_SLICE and meant.off_suv <= ROUNDING_SUV
+        return meant if near else None
+
+    def by_slice_and_value(rest: list[Candidate], _: LesionRequest) -> Candidate | None:
+        return _meant(rest, settings)
+
+    settle_by(at_its_place_and_slice)
+    while settle_by(by_slice_and_value) or settle_by(at_its_place):
+        pass
     for n in open_:
         rest = [c for c in settled[n].candidates if c.peak_ijk not in taken]
         places = "; ".join(str(c.peak_ijk) for c in rest)
@@ -404,6 +414,33 @@ def _meant(candidates: list[Candidate], settings: LocateSettings) -> Candidate |
     return None
 
 
+PLACE = "place"
+"""Rule of a candidate that the words of its sentence told from the others."""
+PLACED = ": of several with that SUVmax the one that lies where the sentence says"
+AT_THE_SLICE = 2
+"""A peak no more slices away is at the reported slice as far as its place is concerned."""
+CLEARLY_OUTSIDE = 0.1
+"""Part of the body's half width or depth by which the other candidates must miss the place."""
+
+
+def _placed(candidates: list[Candidate], request: LesionRequest, volume: Volume) -> Candidate | None:
+    """The only candidate that lies where the sentence says, the others clearly elsewhere; else None."""
+    zone = zone_of(request.sentence)
+    if zone is None:
+        return None
+    outside = []
+    for candidate in candidates:
+        body = body_extent(volume, candidate.peak_ijk[2])
+        if body is None:
+            return None
+        x_mm, y_mm, _ = volume.to_ras_mm(candidate.peak_ijk)
+        outside.append(zone.outside((float(x_mm), float(y_mm)), body))
+    fits = [c for c, off in zip(candidates, outside) if off == 0.0]
+    if len(fits) != 1 or sum(off > CLEARLY_OUTSIDE for off in outside) < len(candidates) - 1:
+        return None
+    return replace(fits[0], rule=PLACE)
+
+
 def _not_found(one: _Located, volume: Volume, settings: LesionSettings, ct_slices: SliceGrid | None) -> LesionResult:
     assert one.outcome is not None
     miss, explanation = one.miss, one.explanation
@@ -434,7 +471,7 @@ def _contoured(one: _Located, volume: Volume, others: NDArray[np.int64], setting
     outcome = STOPPED.get(made.stop_reason, Outcome.LESION)
     explanation = f"contour: {made.stop_reason.value}"
     if outcome is Outcome.LESION:
-        explanation = f"by the {candidate.rule} rule"
+        explanation = f"by the {candidate.rule} rule{PLACED if candidate.rule == PLACE else ''}"
     measured, mask = None, None
     if made.mask.any():
         measured = measure(volume, made.mask, made.corner)
