@@ -1,12 +1,18 @@
 """Evidence for the default contour: what each contour does on scenes with a known truth. Prints Markdown tables.
 
-usage: python benchmarks/contours.py [--seeds N] [--fwhm MM ...] [--drawn N] [--only-drawn-from SEED]
+usage: python benchmarks/contours.py [--seeds N] [--fwhm MM ...] [--drawn N] [--only-drawn-from SEED] [--only-scanned]
 
-docs/contours.md keeps the figures of the last run.
+docs/contours.md keeps the figures of the last run. The last two tables are of scanned images in the folder `shared`
+beside the checkout, or where PETAR_SHARED says, and left out where there is none.
 """
 
 import argparse
+import os
+import tarfile
+import tempfile
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from imaging_scenes import Ball, NodeSettings, Scene, balls, drawn_nodes, nodes, radius_mm, sphere
@@ -14,7 +20,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipelines.imaging.basins import basin_of
-from pipelines.imaging.contour import ContourSettings, StopReason, contour
+from pipelines.imaging.contour import Contour, ContourSettings, StopReason, contour
+from pipelines.imaging.dicom import find_series, read_stack, stack_of
+from pipelines.imaging.exam import read_exam
+from pipelines.imaging.volume import Volume, load_nifti
 
 SPACINGS = ((2.0, 2.0, 2.0), (2.5, 2.5, 2.5), (3.0, 3.0, 3.0), (4.0, 4.0, 4.0), (4.1, 4.1, 3.0))
 METHODS = {"published": ContourSettings(method="published"), "basin": ContourSettings()}
@@ -35,8 +44,12 @@ def mask_at(
     scene: Scene, peak: tuple[int, int, int], others: NDArray[np.int64], settings: ContourSettings
 ) -> NDArray[np.bool_]:
     """The contour around a peak on the scene's grid; empty where it was not accepted."""
-    made = contour(scene.suv, peak, others, settings)
-    mask = np.zeros(scene.labels.shape, dtype=bool)
+    return whole_mask(contour(scene.suv, peak, others, settings), scene.suv)
+
+
+def whole_mask(made: Contour, suv: Volume) -> NDArray[np.bool_]:
+    """A contour on the grid of its image; empty where it was not accepted."""
+    mask = np.zeros(suv.shape, dtype=bool)
     if made.stop_reason is StopReason.CONVERGED:
         mask[tuple(slice(c, c + n) for c, n in zip(made.corner, made.mask.shape))] = made.mask
     return mask
@@ -285,6 +298,72 @@ def drawn(n: int, nearest: int = 12, first: int = 0) -> None:
     )
 
 
+NO_OTHERS = np.empty((0, 3), dtype=np.int64)
+
+
+def hottest(values: NDArray[np.float32], inside: NDArray[np.bool_]) -> tuple[int, int, int]:
+    """The hottest voxel of a region."""
+    i, j, k = np.unravel_index(int(np.where(inside, values, 0).argmax()), values.shape)
+    return int(i), int(j), int(k)
+
+
+def scanned_spheres(shared: Path) -> None:
+    """Volumes of the spheres of the NEMA image-quality phantom, two reconstructions of one scan."""
+    print("### NEMA image-quality phantom: spheres with walls, volume in mL\n")
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(shared / "data" / "nema-iq" / "data.tar.xz") as archive:
+            archive.extractall(folder, filter="data")
+        for title, name in (("first", "pet_recon_1"), ("second", "pet_recon_2")):
+            stack = stack_of(find_series(Path(folder) / "data" / name)[0])
+            activity = read_stack(stack, np.array([float(d.RescaleSlope) for d in stack.datasets]))
+            background = float(np.median(activity.array[activity.array > 0.3 * np.percentile(activity.array, 95)]))
+            image = Volume((activity.array / background).astype(np.float32), activity.affine)
+            labels, count = ndimage.label(ndimage.gaussian_filter(image.array, 1.0) > 2.2)
+            size = np.bincount(labels.ravel())
+            spheres = sorted((n for n in range(1, count + 1) if size[n] >= 8), key=lambda n: -size[n])
+            for method, settings in METHODS.items():
+                masks = [
+                    whole_mask(contour(image, hottest(image.array, labels == n), NO_OTHERS, settings), image)
+                    for n in spheres
+                ]
+                volumes = [f"{m.sum() * image.voxel_ml:.2f}" if m.any() else "lost" for m in masks]
+                rows.append([f"{method}, {title}", *volumes])
+    table(["truth", "26.52", "11.49", "5.58", "2.57", "1.15", "0.52"], sorted(rows))
+
+
+def sarcomas(shared: Path) -> None:
+    """Dice of contours with the gross tumour volume of soft-tissue sarcomas, which was drawn on MR or CT."""
+    print("### Soft-tissue sarcomas: Dice with the gross tumour volume\n")
+    rows = []
+    sharp = replace(METHODS["basin"], edge_width_mm=(1e3, 1e4))
+    for folder in sorted((shared / "cohorts" / "real" / "exams").glob("*")):
+        if not (folder / "SEG.nii.gz").is_file():
+            continue
+        suv = read_exam(folder, folder.name).suv
+        truth = load_nifti(folder / "SEG.nii.gz").array > 0
+        peak = hottest(suv.array, truth)
+        top = float(suv.array[peak])
+        made = [
+            whole_mask(contour(suv, peak, NO_OTHERS, s), suv) for s in (METHODS["published"], sharp, METHODS["basin"])
+        ]
+        values = np.ascontiguousarray(suv.array, dtype=np.float32)
+        basin = basin_of(values, peak, NO_OTHERS, 0.08 * top + 0.3, ContourSettings().swallow, suv.spacing_mm)
+        best = max(dice(basin.hold_suv >= t, truth) for t in np.linspace(0.1 * top + 0.3, 0.8 * top, 100))
+        rows.append([f"{top:.1f}", *(f"{dice(m, truth):.2f}" for m in made), f"{best:.2f}"])
+    table(["SUVmax", "published", "0.45 of the plateau", "basin", "best threshold"], rows)
+
+
+def scanned() -> None:
+    """The tables of scanned images, where they are there."""
+    shared = Path(os.environ.get("PETAR_SHARED") or Path(__file__).resolve().parents[2] / "shared")
+    if not (shared / "data").is_dir():
+        print(f"No folder {shared}: the tables of scanned images are left out.")
+        return
+    scanned_spheres(shared)
+    sarcomas(shared)
+
+
 def main() -> None:
     """Prints all tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -292,7 +371,11 @@ def main() -> None:
     parser.add_argument("--fwhm", type=float, nargs="+", default=[5.0, 6.0, 7.0], help="blur in mm (default 5 6 7)")
     parser.add_argument("--drawn", type=int, default=40, help="exams drawn (default 40)")
     parser.add_argument("--only-drawn-from", type=int, metavar="SEED", help="the drawn exams alone, from this seed on")
+    parser.add_argument("--only-scanned", action="store_true", help="the tables of scanned images alone")
     options = parser.parse_args()
+    if options.only_scanned:
+        scanned()
+        return
     if options.only_drawn_from is not None:
         drawn(options.drawn, first=options.only_drawn_from)
         return
@@ -300,6 +383,7 @@ def main() -> None:
     neighbours(options.fwhm)
     clusters(options.fwhm, options.seeds)
     drawn(options.drawn)
+    scanned()
 
 
 if __name__ == "__main__":
