@@ -22,7 +22,7 @@ from pipelines.reports.number_kinds import (
 from pipelines.reports.roles import slice_roles, suv_roles
 from pipelines.reports.values import Expressions, SliceNumber, SuvValue
 
-LOGIC_VERSION = 3
+LOGIC_VERSION = 4
 """Of `number_kinds.py` and `roles.py` too."""
 MAX_SUV = 500.0
 """Above this a number beside "SUV" is a slip (an activity, a slice), not an SUV."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-LEXICON_VERSION = 3
+LEXICON_VERSION = 4
 
 HEAD_NECK = "head/neck"
 CHEST = "chest"
@@ -595,8 +595,14 @@ TERMS: dict[str, Term] = {
         "abdominal aorta",
         "crus",
         "iliac artery",
+        "hepatic artery",
+        "common hepatic artery",
+        "splenic artery",
         "iliac vein",
         "renal vein",
+        "superior mesenteric artery",
+        "sma",
+        "smv",
         "portal vein",
     ),
     **_terms(
@@ -656,8 +662,7 @@ TERMS: dict[str, Term] = {
         "uterine",
         "endometrium",
         "endometrial",
-        "cervix",
-        "uterine cervix = cervix",
+        "cervix | uterine cervix = cervix",
         "myometrium",
         "fibroid",
         "parametrium",

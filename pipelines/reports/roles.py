@@ -154,7 +154,7 @@ _RANGE_JOIN = re.compile(
 _CHANGE_WORD = re.compile(
     r"\b(?:decreas\w+|increas\w+|chang\w+|declin\w+|reduc\w+|improv\w+|progress\w+|went|gone|drop\w*|fall\w*|fell"
     r"|fallen|rose|risen|rising|down|up|diminish\w+|elevat\w+|lower\w*|resol\w+|regress\w+|worsen\w+|interval"
-    r"|previously|prior|less|more|greater|higher|compared|evol\w+|halv\w+|doubl\w+|tripl\w+|grow\w*|grew|slight\w*|intensif\w+|currently|now)\b"
+    r"|previously|prior|less|more|greater|higher|compared|evol\w+|halv\w+|doubl\w+|tripl\w+|grow\w*|grew|slight\w*|intensif\w+|climb\w*|jump\w*|shrunk|shr[aiu]nk\w*|plung\w+|surg(?:ed|ing)|currently|now)\b"
 )
 _BOUND_BEFORE = re.compile(
     r"(?:(?<![-=])[<>≤≥]=?|\b(?:greater|less|more|higher|lower)\s+than|\b(?:exceeding|exceeds|below|above|under|over"

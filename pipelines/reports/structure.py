@@ -13,7 +13,7 @@ from pipelines.reports.lexicon import LEXICON_VERSION, MAX_WORDS, SECTION_REGION
 from pipelines.reports.text import clean, lower, squeeze
 from pipelines.reports.values import Role, SuvValue
 
-LOGIC_VERSION = 3
+LOGIC_VERSION = 4
 
 VERSION = f"{LOGIC_VERSION}.{LEXICON_VERSION}"
 """Version of the rules and the lexicon together, for row keys."""
@@ -87,6 +87,7 @@ _BESIDE = re.compile(
     r"\b(?:adjacent\s+to|abut\w*|exceed\w*|near|next\s+to|close\s+to|above|below|than|compared\s+(?:to|with)|relative\s+to"
     r"|versus|vs\.?|similar\s+to|anterior\s+to|posterior\s+to|lateral\s+to|medial\s+to|superior\s+to|inferior\s+to"
     r"|deep\s+to|overlying|underlying|invad\w+|involv\w+\s+the\s+adjacent|extending\s+(?:in)?to|consistent\s+with"
+    r"|at\s+the\s+level\s+of|to\s+the\s+level\s+of|encas\w+|compress\w+|obstruct\w+"
     r"|suggesting|known|metastatic\s+from|primary|history\s+of|behind|beneath|between|from)\s+(?:\w+[\s-]+){0,3}$"
 )
 _SIDE = re.compile(
@@ -95,29 +96,45 @@ _SIDE = re.compile(
 )
 _OTHER_SIDE = re.compile(
     r"(?:compared\s+(?:to|with)|in\s+comparison\s+(?:to|with)|versus|vs\.?|than|relative\s+to|contra-?lateral"
-    r"|opposite|as\s+opposed\s+to|unlike|not\s+on|similar\s+to|whereas|while|mirror\w*)[^.;()]{0,45}?$"
+    r"|contrary\s+to|in\s+contrast\s+to|opposite|as\s+opposed\s+to|unlike|not\s+on|similar\s+to|whereas|while|mirror\w*)[^.;()]{0,45}?$"
 )
 _COMPARED_SIDE = re.compile(
-    r"(?:compared\s+(?:to|with)|than|versus|vs\.?|contra-?lateral|opposite)\s+(?:the\s+)?(?:\w+\s+)?$"
+    r"(?:compared\s+(?:to|with)|than|versus|vs\.?|contra-?lateral|opposite|contrary\s+to|in\s+contrast\s+to|unlike)"
+    r"\s+(?:the\s+)?(?:\w+\s+)?$"
 )
 _BOTH_SIDES = re.compile(r"\b(?:left\s+(?:and|&|/)\s*right|right\s+(?:and|&|/)\s*left)\b")
 _NOT_A_SIDE = re.compile(
     r"\s+(?:ventric\w+|atri\w+|heart|hepatic|liver|lobe\s+of\s+(?:the\s+)?liver|portal|bundle|main\s+coronary"
     r"|anterior\s+descending|after|now|behind\s+after)\b"
 )
+_PRIOR_EXAM = (
+    r"(?:(?:the|any|her|his)\s+)?(?:prior|previous|former|earlier|comparison|baseline|last)"
+    r"(?:\s+(?:pet(?:/?\s?ct)?|exam\w*|scan|study|imaging))?"
+)
+_SEEN = (
+    r"(?:seen|present|evident|visible|apparent|identified|visuali[sz]ed|appreciated|demonstrated|shown|there|detected"
+    r"|described|found)"
+)
 _NEW = re.compile(
-    r"\bnew\b(?!\s+(?:york|zealand|england))|\bnewly\s+(?:seen|apparent|hypermetabolic|fdg|avid|appear\w*"
-    r"|develop\w*|identified|noted|visible|enlarged)|\binterval\s+(?:development|appearance)|\bnot\s+(?:seen"
-    r"|present|evident|visible|apparent|identified|visuali[sz]ed)\s+(?:on|in|at|previously)\b|\bdeveloped\s+since\b"
-    r"|\bhas\s+developed\b"
+    r"\bnew\b(?!\s+(?:york|zealand|england|baseline))|\bnewly\s+(?:seen|apparent|hypermetabolic|fdg|avid|appear\w*"
+    r"|develop\w*|identified|noted|visible|enlarged)|\b(?:interval|interim)\s+(?:development|appearance)|\bde\s+novo\b"
+    rf"|\bnot\s+(?:previously\s+{_SEEN}|{_SEEN}\s+(?:(?:on|in|at)\s+(?!this\b|the\s+(?:current|present)\b|ct\b)|previously\b|before\b)"
+    rf"|(?:on|in|at)\s+{_PRIOR_EXAM})|\b(?:has|have)\s+(?:newly\s+)?(?:developed|appeared|arisen|emerged)\b|\bdeveloped\s+since\b"
+    rf"|\bfirst\s+(?:seen|noted|visible)\s+(?:today|now|on\s+(?:this|the\s+current))|\bwhich\s+{_PRIOR_EXAM}\s+did\s+not\s+show\b"
+    rf"|\b(?:absent|nothing|no\s+(?:\w+\s+){{1,3}})\s*(?:here\s+|there\s+|existed\s+)?(?:on|in|from)\s+{_PRIOR_EXAM}"
+    rf"|\babsent\s+(?:on|in|from)\s+the\s+\w+\s+(?:pet|exam\w*|scan|study)|\bpostdates?\s+{_PRIOR_EXAM}"
 )
 _NO_NEW = re.compile(r"\b(?:no|not|without|nor|neither)\s+(?:\w+\s+){0,2}$")
 _STABLE = re.compile(
-    r"\bstable\b|\bunchanged\b|\bno\s+(?:significant\s+|appreciable\s+|interval\s+|substantial\s+|definite\s+"
-    r"|overall\s+)*change\b|\bnot\s+(?:significantly\s+|appreciably\s+|substantially\s+)?changed\b"
+    r"\bstable\b(?!\s+(?:\w+\s+){0,2}?(?:clips?|cysts?|sutures?|hardware|stents?|catheters?|adenomas?|granulomas?|scar\w*"
+    r"|post-?\s?(?:surgical|operative)))|\bunchanged\b|\bunaltered\b|\bno\s+(?:significant\s+|appreciable\s+|interval\s+|substantial\s+"
+    r"|definite\s+|overall\s+|meaningful\s+|relevant\s+|real\s+)*change\b"
+    r"|\bnot\s+(?:significantly\s+|appreciably\s+|substantially\s+)?changed\b"
     r"|\bwithout\s+(?:significant\s+|interval\s+)*change\b|\bsimilar(?:ly)?\s+(?:\w+\s+){0,4}?(?:prior|previous"
-    r"|before|to\s+the\s+last|compared|in\s+size|appear\w*|since)|\bpersistent\s+and\s+unchanged"
+    r"|before|to\s+the\s+last|compared|in\s+size|appear\w*|since)|\bpersistent\s+and\s+unchanged|(?<!than\s)\bas\s+before\b"
+    rf"|\b(?:at\s+the\s+(?:same\s+)?level\s+of|the\s+same\s+as\s+(?:on|in))\s+{_PRIOR_EXAM}|\bof\s+the\s+same\s+(?:intensity|avidity|uptake)\b"
 )
+_OF_SIZE = re.compile(r"\s+in\s+(?:size|extent|dimensions?)\b")
 _UPTAKE_NOUN = (
     r"(?:(?:and|in|focal|focally|mild|mildly|diffuse|diffusely|intense|intensely|abnormal|physiologic|symmetric"
     r"|asymmetric|linear|heterogeneous|moderate|metabolic|radiotracer|tracer|fdg|f-?18|glucose|radiopharmaceutical"
@@ -132,13 +149,15 @@ _UP = re.compile(
     rf"|previous|before)|\brisen\b"
     rf"|\bincreas\w+\s+[^.;]{{0,50}}(?:compared\s+(?:to|with)\s+(?:the\s+)?(?:prior|previous)|since|previously"
     r"|interval)"
-    rf"|\bup\s+from\b|\brose\b|\bgrew\b|\bdoubled\b|\btripled\b"
+    r"|\bclimb\w+\b|\b(?:now\s+)?(?:\w+\s+)?(?:larger|bigger)\s+and\s+(?:hotter|more\s+\w+)\b|\bmore\s+(?:conspicuous|active)(?!\s+than\s+(?:the\s+)?(?:liver|blood|background))\b"
+    r"|\b(?:faintly|barely)\s+(?:\w+\s+)?in\s+retrospect\b|\bin\s+retrospect\s+(?:faintly|barely)\b"
+    r"|\bup\s+from\b|\brose\b|\bgrew\b|\bdoubled\b|\btripled\b"
 )
 _DOWN = re.compile(
     r"\bdecreas\w+(?!\s+(?:attenuation|density))|\binterval\s+(?:decrease|improvement|reduction|regression|response)"
     r"|\bimprov(?:ed|ing|ement)\b|\bregress\w+|\breduced\b|\bsmaller\s+than\b|\bless\s+(?:avid|intense|hypermetabolic"
     r"|prominent|conspicuous)\b|\bdiminish\w+|\bdeclin\w+|\blower\s+than\s+(?:on\s+)?(?:the\s+)?(?:prior|previous"
-    r"|before)|\bdown\s+from\b|\bfallen\b|\bfell\b|\bdropped\b|\bhalved\b|\bresolving\b|\b(?:partial|near[\s-]complete)\s+resolution"
+    r"|before|\d+(?:\.\d+)?\s+(?:\w+\s+)?(?:before|previously|earlier))|\b(?:smaller|less)\s+than\s+before\b|\bdown\s+from\b|\bfallen\b|\bfell\b|\bdropped\b|\bhalved\b|\bresolving\b|\b(?:partial|near[\s-]complete)\s+resolution"
 )
 _REFERENCE_WORDS = (
     r"(?:axial|transaxial|fused|fusion|pet/?ct|pet|ct|ac|nac|coronal|sagittal|series|ser|se|slices?|images?|imgs?|im|sl"
@@ -270,6 +289,10 @@ def _fields(text: str, flat: str, place: Place | None, section: str | None) -> F
     return Fields(region, organ, subsite, laterality(flat, place), comparison(flat), without_references(text))
 
 
+def _is_hilum(place: Place) -> bool:
+    return place.phrase.endswith(("hilum", "hilar")) or place.phrase == "porta hepatis"
+
+
 def organs_of(flat: str) -> set[str | None]:
     """Organs that a cleaned, lowered text names; a pole alone is no organ."""
     return {p.term.organ for p in find_places(flat) if p.phrase not in _PARTS_OF_SEVERAL}
@@ -358,8 +381,13 @@ def _main_place(flat: str, places: Sequence[Place]) -> Place | None:
         points = 0.0
         if place.term.region is None or place.term.organ in _GENERIC:
             points -= 1.5
-        if place.phrase in _PARTS_OF_SEVERAL:
+        if place.phrase in _PARTS_OF_SEVERAL and any(_is_other_organ(p, place) for p in places):
             points -= 1.5
+        if _AT.search(flat, 0, place.start) and any(
+            p.start < place.start and _is_other_organ(p, place) for p in places
+        ):
+            # "para-aortic node at L2"
+            points -= 3
         if place.term.subsite:
             points += 0.5
         if place.start > first_value:
@@ -369,6 +397,13 @@ def _main_place(flat: str, places: Sequence[Place]) -> Place | None:
         return points - place.start / 1000
 
     return max(places, key=score)
+
+
+_AT = re.compile(r"\bat\s+\Z")
+
+
+def _is_other_organ(a: Place, b: Place) -> bool:
+    return a.term.organ is not None and a.term.organ != b.term.organ
 
 
 def _is_of_another_value(flat: str, place: Place, places: Sequence[Place], values: Sequence[SuvValue]) -> bool:
@@ -400,7 +435,7 @@ def _as_node_or_bone(
     if place.phrase in ("iliac", "common iliac") and not has_node and _BONE.search(flat):
         return "pelvic bone", "musculoskeletal", "ilium"
     beside = _is_beside(flat, place)
-    if has_node and organ != "lymph node" and (organ in _NODE_SITES or beside or "hil" in place.phrase.split()[-1]):
+    if has_node and organ != "lymph node" and (organ in _NODE_SITES or beside or _is_hilum(place)):
         return "lymph node", region, subsite or place.phrase
     return organ, region, subsite
 
@@ -465,9 +500,15 @@ def comparison(flat: str) -> str:
     by_numbers = _by_numbers(flat)
     if found:
         names = {name for _, name in found}
-        # "Stable in size but increased in uptake": the numbers decide where the words differ.
+        # "Stable in size but increased in uptake": the numbers decide where the words differ, or speak of the size.
+        if names == {"stable"} and by_numbers and _OF_SIZE.match(flat, stable.end() if stable else 0):
+            return by_numbers
         return by_numbers if len(names) > 1 and by_numbers in names else min(found)[1]
     return by_numbers or "none"
+
+
+SAME_SUV = 0.1
+"""An SUVmax within this part of the prior one is no change: a lesion measured twice in a row differs by more."""
 
 
 def _by_numbers(flat: str) -> str | None:
@@ -476,7 +517,7 @@ def _by_numbers(flat: str) -> str | None:
     prior = [v.value for v in values if v.role is Role.PRIOR]
     if len(current) != 1 or not prior:
         return None
-    if current[0] == prior[0]:
+    if abs(current[0] - prior[0]) <= SAME_SUV * prior[0] + 1e-9:
         return "stable"
     return "increased" if current[0] > prior[0] else "decreased"
 
