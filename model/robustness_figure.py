@@ -4,7 +4,7 @@ import polars as pl
 
 from pipelines.imaging.pictures import INK, MUTED, SECOND, new_figure, png_bytes
 
-_STYLES = {"edge": ("edge moved (mm)", SECOND), "shift": ("mask shifted (mm)", "#a86400")}
+_STYLES = {"edge": ("edge moved in (< 0) or out", SECOND), "shift": ("mask shifted", "#a86400")}
 _COLUMNS = 4
 
 
@@ -36,7 +36,7 @@ def robustness_figure(table: pl.DataFrame) -> bytes:
             there = found.drop_nulls(["low", "high"])
             ax.vlines(there["amount_mm"], there["low"], there["high"], color=colour, linewidth=0.8, alpha=0.6)
         ax.set_title(metric, fontsize=9, color=INK, loc="left")
-        ax.set_xlabel("mm", fontsize=7.5)
+        ax.set_xlabel("moved by (mm)", fontsize=7.5)
         ax.tick_params(labelsize=7)
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(axis="y", color="#eceef1", linewidth=0.7)

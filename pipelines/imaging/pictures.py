@@ -557,36 +557,58 @@ def lineage_figure(edges: Sequence[tuple[str, str]]) -> bytes:
     width = min(depth, _BAND_COLUMNS)
     figure = new_figure(1.55 * width, 0.62 * height + 0.15)
     ax = figure.add_axes((0, 0, 1, 1))
+    gaps = [middle[b] - (tallest[b] - 1) / 2 - 0.8 for b in range(bands)]
+    taken: list[_Lane] = []
     for upstream, downstream in _without_shortcuts(edges, column):
-        same_band = column[upstream] // _BAND_COLUMNS == column[downstream] // _BAND_COLUMNS
-        _arrow(ax, place[upstream], place[downstream], same_band)
+        start, end = place[upstream], place[downstream]
+        band = column[upstream] // _BAND_COLUMNS
+        if column[downstream] // _BAND_COLUMNS != band:
+            _arrow(ax, start, end, free_lane(gaps[band], (-1.0, width), (), taken))
+        elif end[0] - start[0] < 1.5:
+            _arrow(ax, start, end)
+        else:
+            passed = [y for x, y in place.values() if start[0] < x < end[0]]
+            _arrow(ax, start, end, free_lane(start[1], (start[0], end[0]), passed, taken))
     for name, (x, y) in place.items():
         shape = patches.FancyBboxPatch((x - 0.38, y - 0.24), 0.76, 0.48, boxstyle="round,pad=0.02,rounding_size=0.08")
         shape.set(facecolor="#eaf2f7", edgecolor=SECOND, linewidth=0.9, zorder=2)
         ax.add_patch(shape)
         label = textwrap.fill(name.replace("_", " "), 13)
-        ax.text(x, y, label, ha="center", va="center", fontsize=7.5, color=INK, zorder=3)
+        ax.text(x, y, label, ha="center", va="center", fontsize=8.5, color=INK, zorder=3)
     ax.set_xlim(-0.55, width - 0.45)
     ax.set_ylim(-height + 0.4, 0.6)
     ax.set_axis_off()
     return png_bytes(figure)
 
 
-_BAND_COLUMNS = 8
+_BAND_COLUMNS = 9
+_Lane = tuple[float, tuple[float, float]]
 
 
-def _arrow(ax: "Axes", start: tuple[float, float], end: tuple[float, float], same_band: bool) -> None:
+def free_lane(wanted: float, columns: tuple[float, float], boxes: Sequence[float], taken: list[_Lane]) -> float:
+    """The height nearest to the wanted one at which a line meets no box and no line of the same columns; it is taken
+    then.
+    """
+    lines = [y for y, (low, high) in taken if low < columns[1] and columns[0] < high]
+    heights = (wanted + side * step for step in np.arange(0.0, 50.0, 0.1) for side in (1, -1))
+    lane = next(
+        y for y in heights if all(abs(y - b) > 0.34 for b in boxes) and all(abs(y - other) > 0.09 for other in lines)
+    )
+    taken.append((lane, columns))
+    return lane
+
+
+def _arrow(ax: "Axes", start: tuple[float, float], end: tuple[float, float], lane: float | None = None) -> None:
+    """From a box to another, straight, or along a lane between the boxes on the way."""
     from matplotlib.patches import FancyArrowPatch
     from matplotlib.path import Path
 
     (x0, y0), (x1, y1) = (start[0] + 0.41, start[1]), (end[0] - 0.41, end[1])
     line: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 8, "linewidth": 0.8, "color": MUTED, "zorder": 1}
-    if same_band and end[0] - start[0] < 1.5:
+    if lane is None:
         ax.add_patch(FancyArrowPatch((x0, y0), (x1, y1), shrinkA=0, shrinkB=0, **line))
         return
-    # Around the boxes between: along the start's own height, or beside the band, then down just before the end.
-    turn = (y0 if y0 != y1 else y0 + 0.36) if same_band else (y0 + y1) / 2
-    corners = [(x0, y0), (x0 + 0.07, y0), (x0 + 0.07, turn), (x1 - 0.08, turn), (x1 - 0.08, y1), (x1, y1)]
+    corners = [(x0, y0), (x0 + 0.07, y0), (x0 + 0.07, lane), (x1 - 0.08, lane), (x1 - 0.08, y1), (x1, y1)]
     ax.add_patch(FancyArrowPatch(path=Path(corners), **line))
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from pipelines.imaging.pictures import (
     OUTLINE,
+    free_lane,
     funnel_figure,
     lesion_figure,
     lineage_figure,
@@ -263,6 +264,23 @@ class TestLineageFigure:
     def test_a_cycle_is_refused(self):
         with pytest.raises(ValueError, match="without cycles"):
             lineage_figure([("a", "b"), ("b", "a")])
+
+
+class TestFreeLane:
+    """The height of a line of a lineage: rows of boxes lie one apart, a box is half as high."""
+
+    def test_is_the_wanted_one_where_nothing_is_in_the_way(self):
+        assert free_lane(2.0, (0, 3), [0.0, 1.0], []) == 2.0
+
+    def test_lies_between_the_boxes_that_are_passed(self):
+        lane = free_lane(1.0, (0, 3), [0.0, 1.0, 2.0], [])
+        assert min(abs(lane - box) for box in (0.0, 1.0, 2.0)) > 0.25
+
+    def test_two_lines_of_the_same_columns_keep_apart(self):
+        taken = []
+        lanes = [free_lane(1.0, columns, [], taken) for columns in ((0, 3), (1, 4), (4, 6))]
+        assert abs(lanes[0] - lanes[1]) > 0.05
+        assert lanes[2] == lanes[0]
 
 
 class TestRejectedFinding:
