@@ -80,6 +80,12 @@ def opened(
     return curated["findings"]["finding_id"].to_list()
 
 
+def choose(browser: Any, name: str, value: str) -> None:
+    """Chooses a filter's value with the mouse."""
+    browser.find_element(By.ID, name).click()
+    browser.find_element(By.CSS_SELECTOR, f'#{name} option[value="{value}"]').click()
+
+
 def shown_id(browser: Any) -> str:
     return browser.execute_script("return decodeURIComponent(location.hash.slice(1))")
 
@@ -165,7 +171,7 @@ class TestFindingMadeAnew:
         return curated | {"localisations": lesions}
 
     def again(self, browser: Any) -> list[str]:
-        browser.find_element(By.CSS_SELECTOR, '#f-answer option[value="look again"]').click()
+        choose(browser, "f-answer", "look again")
         return [c.get_attribute("data-id") for c in browser.find_elements(By.CSS_SELECTOR, ".card")]
 
     def test_answers_that_still_hold_are_there_and_the_others_are_asked_again(self, browser, opened, write, grown):
@@ -182,7 +188,7 @@ class TestFindingMadeAnew:
         found = read(browser.saved(), grown, "the next")
         assert found.frame.filter("is_stale")["finding_id"].to_list() == ["E1:00"]
         self.again(browser)
-        browser.press(Keys.ESCAPE, "r", "c")
+        browser.press("r", "c")
         stale = read(browser.saved(), grown, "the next").frame
         assert stale.filter(finding_id="E1:00").select("answer", "is_stale").rows() == [("wrong contour", False)]
 
@@ -192,7 +198,7 @@ class TestFindingMadeAnew:
         browser.execute_script("localStorage.clear()")
         browser.get(write(grown, "the next", reviews).index.as_uri())
         assert self.again(browser) == ["E1:00"]
-        browser.press(Keys.ESCAPE, "r")
+        browser.press("r")
         told = browser.wait_for(lambda: browser.find_elements(By.ID, "earlier"), "what was said")[0].text
         assert "CD: wrong contour" in told
 
@@ -206,9 +212,20 @@ class TestPage:
         assert [(m.get_attribute("class"), m.text) for m in marks] == [("side", "left"), ("suv", "4.2"), ("slice", "1")]
 
     def test_a_filter_leaves_what_passes(self, browser, opened):
-        browser.find_element(By.CSS_SELECTOR, '#f-outcome option[value="several lesions"]').click()
+        choose(browser, "f-outcome", "several lesions")
         cards = browser.find_elements(By.CSS_SELECTOR, ".card")
         assert [c.get_attribute("data-id") for c in cards] == [f"E1:{N_LESIONS:02d}"]
+
+    def test_a_filter_chosen_with_the_mouse_gives_the_keys_back(self, browser, opened):
+        choose(browser, "f-region", "chest")
+        browser.press("r")
+        assert browser.wait_for(lambda: shown_id(browser), "a finding") in opened[1::2]
+
+    def test_a_filter_chosen_with_the_keys_keeps_them(self, browser, opened):
+        choices = browser.find_element(By.ID, "f-outcome")
+        choices.send_keys(Keys.ARROW_DOWN)
+        assert choices.get_attribute("value") == "lesion"
+        assert browser.switch_to.active_element == choices
 
     def test_a_rejected_finding_says_why_it_has_no_picture(self, browser, opened):
         browser.execute_script("go(arguments[0])", opened[-1])
