@@ -61,10 +61,11 @@ def scoreboard(workspace: Workspace) -> dg.MaterializeResult:
         data_version=dg.DataVersion(board.version),
         metadata={
             "scoreboard": dg.MetadataValue.md(board.text),
-            "scores": table_sample(board.scores, limit=200),
-            "comparisons": table_sample(board.comparisons, limit=200),
             "figure": picture(scores_figure(board.scores), "Scores with their intervals"),
             "path": dg.MetadataValue.path(str(board.path)),
+            # Long tables last: what stands below them in the UI is not found.
+            "scores": table_sample(board.scores, limit=200),
+            "comparisons": table_sample(board.comparisons, limit=200),
         },
     )
 

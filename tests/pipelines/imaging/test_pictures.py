@@ -243,6 +243,16 @@ class TestScoresFigure:
         assert len(of_colour(pixels(scores_figure(computed)), "#0b6fa4")) > 50
         assert len(of_colour(pixels(scores_figure(missing)), "#0b6fa4")) == 0
 
+    def test_names_are_whole(self):
+        rows = [("a model with a very long name, finetuned", "test of a set", "BLEU", 0.4, 0.3, 0.5, "computed")]
+        assert (pixels(scores_figure(scores(rows)))[:, :3] == 255).all()
+
+    def test_published_models_have_no_line_where_no_metric_was_published(self):
+        ours = [("petar", "test", metric, 0.4, 0.3, 0.5, "computed") for metric in ("organ", "BLEU")]
+        with_paper = [*ours, *((f"paper {n}", "test", "BLEU", 0.5, None, None, "published") for n in range(9))]
+        alone, beside = (pixels(scores_figure(scores(rows))).shape[0] for rows in (ours, with_paper))
+        assert alone * 2 < beside < alone * 4
+
     def test_no_scores_at_all_is_drawn(self):
         assert pixels(scores_figure(scores([]))).shape[2] == 3
 
