@@ -12,7 +12,7 @@ from assets.pictures import picture
 from assets.reports import findings
 from assets.resources import Workspace
 from pipelines.catalog import build_catalog
-from pipelines.conventions_trial import try_conventions
+from pipelines.conventions_trial import better_convention, try_conventions
 from pipelines.curation import curation_version
 from pipelines.imaging.pictures import scores_figure
 from pipelines.lake import Lake
@@ -124,7 +124,10 @@ def slice_conventions(workspace: Workspace) -> dg.MaterializeResult:
     """How many findings each way of counting slices would match: shows at once how an institution counts."""
     home = workspace.paths
     table = try_conventions(home, workspace.settings().curation)
-    return dg.MaterializeResult(metadata={"dagster/row_count": table.height, "rates": table_sample(table, limit=20)})
+    advice = better_convention(table) or "no other convention matches more findings"
+    return dg.MaterializeResult(
+        metadata={"dagster/row_count": table.height, "rates": table_sample(table, limit=20), "advice": advice}
+    )
 
 
 review = dg.define_asset_job(

@@ -47,3 +47,16 @@ def try_conventions(home: Home, settings: CurationSettings) -> pl.DataFrame:
             for s in scores
         ]
     )
+
+
+def better_convention(table: pl.DataFrame) -> str | None:
+    """What to write into petar.toml where another convention puts more findings on their very slice than the one in
+    use; null where none does. table: as `try_conventions` gives it."""
+    in_use = table.filter(pl.col("in_use"))["on_peak"].sum()
+    best = table.sort("on_peak", descending=True, maintain_order=True).row(0, named=True)
+    if best["on_peak"] <= in_use:
+        return None
+    return (
+        f"{best['on_peak']} of {best['n']} findings have their peak on the reported slice, in use {in_use}, with\n"
+        f'[lesions.convention]\norigin = "{best["origin"]}"\nbase = {best["base"]}\ngrid = "{best["grid"]}"'
+    )
