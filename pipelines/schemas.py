@@ -457,9 +457,9 @@ class Ratings(dy.Schema):
     finding_id = string("Lesion that was described")
     patient_id = string("Patient of the lesion")
     is_external = flag("Whether the case is of the external set, without a report", null=False)
-    anatomy = integer("Place: region, organ, part, side; 1 wrong, 5 right", low=1, high=5)
-    interpretation = integer("What it says of the lesion; 1 wrong, 5 right", low=1, high=5)
-    utility = integer("How far it could stand in a report; 1 not at all, 5 as it is", low=1, high=5)
+    anatomy = integer("Place: region, organ, part, side; 1 wrong, 3 right in part, 5 right", low=1, high=5)
+    interpretation = integer("What it says of the lesion; 1 misleading, 5 as the reader would say it", low=1, high=5)
+    utility = integer("Whether it could stand in a report; 1 useless, 3 after editing, 5 as it is", low=1, high=5)
     preference = choice("Which of the two texts the reader preferred", PREFERENCES, null=True)
     comment = string("What the reader wrote beside it", null=True)
 

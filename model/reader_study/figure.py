@@ -53,7 +53,7 @@ def _preferences(ax: "Axes", rows: pl.DataFrame) -> None:
     ax.set_yticks(range(len(choices)), [f"{c} preferred" if c != "tie" else c for c in choices], fontsize=8.5)
     ax.set_ylim(len(choices) - 0.5, -0.5)
     ax.set_xlim(-0.02, 1.02)
-    _plain(ax, "Preference, share of cases")
+    _plain(ax, "Preferred, share of answers (hollow: published)")
 
 
 def _spearmans(ax: "Axes", rows: pl.DataFrame) -> None:

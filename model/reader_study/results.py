@@ -223,12 +223,13 @@ def results_page(agreement: pl.DataFrame, study: Study, notes: Sequence[str]) ->
         f"# Reader study {study.study_id}",
         "",
         f"{study.model}, {len(study.cases)} cases ({n_external} of the external set), readers: "
-        f"{', '.join(study.readers)}. Values in brackets: 95 % interval, bootstrap over patients.",
+        f"{', '.join(study.readers)}. Values in brackets: 95 % interval, bootstrap over patients. Rows "
+        "marked (paper) are published values of other cases.",
         "",
     ]
     titles = {
         "mean": "Ratings, 1 to 5",
-        "preference": "Preferred",
+        "preference": "Preferred text, share of the answers",
         "alpha": "Agreement of readers (Krippendorff's alpha, ordinal)",
         "spearman": "Metrics against the readers (Spearman)",
     }
@@ -243,6 +244,11 @@ def results_page(agreement: pl.DataFrame, study: Study, notes: Sequence[str]) ->
             n = max((n for n in found["n"] if n is not None), default=0)
             lines.append(f"| {subject!s} | {n} | {' | '.join(cells.get(c, '') for c in criteria)} |")
         lines.append("")
+    missing = agreement.filter(pl.col("status") == "not computed").group_by("note", maintain_order=True)
+    lines += [
+        f"- not computed: {', '.join(subjects)} ({note})"
+        for note, subjects in missing.agg(pl.col("subject").unique(maintain_order=True)).rows()
+    ]
     lines += [f"- {note}" for note in notes]
     return "\n".join(lines).rstrip() + "\n"
 

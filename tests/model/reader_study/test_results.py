@@ -117,6 +117,8 @@ class TestStudyResults:
         good, bad = schemas.validate("agreement", results)
         assert bad.is_empty()
         page = results_page(results, study, ["1 files of ratings", "a.csv, line 3: left out"])
+        for note, name in results.filter(status="not computed").select("note", "subject").rows():
+            assert any(name in line and note in line for line in page.splitlines() if "not computed: " in line)
         assert "| report | 30 | 4.00 [4.00, 4.00] |" in page
         assert "- a.csv, line 3: left out" in page
         assert study_figure(good).startswith(b"\x89PNG")
