@@ -239,7 +239,7 @@ class Localisations(ShardRow):
     finding_id = string("Finding that was looked for", key=True)
     outcome = choice("`lesion`, or why it is none", IMAGE_OUTCOMES, null=False)
     explanation = string("What exactly decided", null=True, empty=True)
-    rule = string("Which rule of the localisation found it", null=True)
+    rule = string("Rule that found it: published, basin or place (docs/localisation.md)", null=True)
     sentence = string("Text of the finding as it stands in the report", null=True)
     slice = integer("Reported axial slice", low=0)
     slice_k = integer("The same as index k, from the feet, 0-based; outside 0..shape_k - 1 where the image ends before")
