@@ -21,7 +21,7 @@ export DAGSTER_HOME := $(CURDIR)
 export PETAR_COHORT := $(abspath $(or $(COHORT),$(PETAR_COHORT),$(HOME_DIR)/phantom))
 export PYTHONWARNINGS ?= ignore
 
-.PHONY: help env demo curate rerun accept gallery evaluate ablate study export ui query vllm vllm-stop test test-walk test-vllm lint bench soak lock clean
+.PHONY: help env demo curate rerun accept gallery train evaluate ablate study export ui query vllm vllm-stop test test-walk test-vllm lint bench soak lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -62,6 +62,9 @@ query: $(READY) ## NAME=funnel [VERSION=...]: one of sql/queries as a table (NAM
 
 gallery: $(READY) ## the review pages of what is curated, and the scorecards
 	$(BIN)/python -m assets.run review
+
+train: $(READY) ## COHORT=dir [HOME_DIR=dir]: the six stages of training, then texts and scores
+	$(BIN)/python -m assets.run train
 
 evaluate: $(READY) ## COHORT=dir [HOME_DIR=dir]: texts of all models, scores, comparisons, robustness, the external set
 	$(BIN)/python -m assets.run evaluate
