@@ -257,6 +257,7 @@ TERMS: dict[str, Term] = {
         "basilar segment | basal segment = basilar segment",
         "suprahilar = perihilar",
         "infrahilar = perihilar",
+        "apical scar | apical scarring | apical nodule | apical opacity = apex",
         "lobectomy",
         "pneumonectomy",
         "ground glass opacity",

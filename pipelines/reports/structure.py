@@ -91,7 +91,7 @@ _BESIDE = re.compile(
     r"|suggesting|known|metastatic\s+from|primary|history\s+of|behind|beneath|between|from)\s+(?:\w+[\s-]+){0,3}$"
 )
 _SIDE = re.compile(
-    r"(?<![a-z0-9])(?:(?P<left>left(?:ward)?|lt|lul|lll|[0-9]{1,2}l)|(?P<right>right(?:ward)?|rt|rul|rml|rll"
+    r"(?<![a-z0-9])(?:(?P<left>left(?:ward)?|lt|lul|lll|lingular?|[0-9]{1,2}l)|(?P<right>right(?:ward)?|rt|rul|rml|rll"
     r"|[0-9]{1,2}r)|(?P<both>bilateral(?:ly)?|both\s+sides|b/l)|(?P<mid>midline|mid-line))(?![a-z0-9])"
 )
 _OTHER_SIDE = re.compile(
@@ -119,9 +119,9 @@ _NEW = re.compile(
     r"\bnew\b(?!\s+(?:york|zealand|england|baseline))|\bnewly\s+(?:seen|apparent|hypermetabolic|fdg|avid|appear\w*"
     r"|develop\w*|identified|noted|visible|enlarged)|\b(?:interval|interim)\s+(?:development|appearance)|\bde\s+novo\b"
     rf"|\bnot\s+(?:previously\s+{_SEEN}|{_SEEN}\s+(?:(?:on|in|at)\s+(?!this\b|the\s+(?:current|present)\b|ct\b)|previously\b|before\b)"
-    rf"|(?:on|in|at)\s+{_PRIOR_EXAM})|\b(?:has|have)\s+(?:newly\s+)?(?:developed|appeared|arisen|emerged)\b|\bdeveloped\s+since\b"
+    rf"|(?:on|in|at)\s+{_PRIOR_EXAM})|\b(?:has|have)\s+(?:newly\s+)?(?:developed|appeared|arisen|emerged|come\s+up\s+since)\b|\bappeared\s+in\s+the\s+interval\b|\bdeveloped\s+since\b"
     rf"|\bfirst\s+(?:seen|noted|visible)\s+(?:today|now|on\s+(?:this|the\s+current))|\bwhich\s+{_PRIOR_EXAM}\s+did\s+not\s+show\b"
-    rf"|\b(?:absent|nothing|no\s+(?:\w+\s+){{1,3}})\s*(?:here\s+|there\s+|existed\s+)?(?:on|in|from)\s+{_PRIOR_EXAM}"
+    rf"|\b(?:absent|nothing|no\s+(?:(?!change)\w+\s+){{1,3}})\s*(?:here\s+|there\s+|existed\s+)?(?:on|in)\s+{_PRIOR_EXAM}"
     rf"|\babsent\s+(?:on|in|from)\s+the\s+\w+\s+(?:pet|exam\w*|scan|study)|\bpostdates?\s+{_PRIOR_EXAM}"
 )
 _NO_NEW = re.compile(r"\b(?:no|not|without|nor|neither)\s+(?:\w+\s+){0,2}$")
@@ -149,15 +149,15 @@ _UP = re.compile(
     rf"|previous|before)|\brisen\b"
     rf"|\bincreas\w+\s+[^.;]{{0,50}}(?:compared\s+(?:to|with)\s+(?:the\s+)?(?:prior|previous)|since|previously"
     r"|interval)"
-    r"|\bclimb\w+\b|\b(?:now\s+)?(?:\w+\s+)?(?:larger|bigger)\s+and\s+(?:hotter|more\s+\w+)\b|\bmore\s+(?:conspicuous|active)(?!\s+than\s+(?:the\s+)?(?:liver|blood|background))\b"
+    r"|\bclimb\w+\b|\bhotter\s+than\s+(?:before|on|in)\b|\bmore\s+fdg[\s-]+avid\s+than\s+(?:before|on|in)\b|\b(?:now\s+)?(?:\w+\s+)?(?:larger|bigger)\s+and\s+(?:hotter|more\s+\w+)\b|\bmore\s+(?:conspicuous|active)(?!\s+than\s+(?:the\s+)?(?:liver|blood|background))\b"
     r"|\b(?:faintly|barely)\s+(?:\w+\s+)?in\s+retrospect\b|\bin\s+retrospect\s+(?:faintly|barely)\b"
     r"|\bup\s+from\b|\brose\b|\bgrew\b|\bdoubled\b|\btripled\b"
 )
 _DOWN = re.compile(
-    r"\bdecreas\w+(?!\s+(?:attenuation|density))|\binterval\s+(?:decrease|improvement|reduction|regression|response)"
+    r"\bdecreas\w+\b(?!\s+(?:attenuation|density))|\binterval\s+(?:decrease|improvement|reduction|regression|response)"
     r"|\bimprov(?:ed|ing|ement)\b|\bregress\w+|\breduced\b|\bsmaller\s+than\b|\bless\s+(?:avid|intense|hypermetabolic"
     r"|prominent|conspicuous)\b|\bdiminish\w+|\bdeclin\w+|\blower\s+than\s+(?:on\s+)?(?:the\s+)?(?:prior|previous"
-    r"|before|\d+(?:\.\d+)?\s+(?:\w+\s+)?(?:before|previously|earlier))|\b(?:smaller|less)\s+than\s+before\b|\bdown\s+from\b|\bfallen\b|\bfell\b|\bdropped\b|\bhalved\b|\bresolving\b|\b(?:partial|near[\s-]complete)\s+resolution"
+    r"|before|\d+(?:\.\d+)?\s+(?:\w+\s+)?(?:before|previously|earlier))|\b(?:smaller|less)\s+than\s+before\b|\bless\s+(?:uptake|activity)\s+than\s+(?:before|on|in)\b|\bdown\s+from\b|\bfallen\b|\bfell\b|\bdropped\b|\bhalved\b|\bresolving\b|\b(?:partial|near[\s-]complete)\s+resolution"
 )
 _REFERENCE_WORDS = (
     r"(?:axial|transaxial|fused|fusion|pet/?ct|pet|ct|ac|nac|coronal|sagittal|series|ser|se|slices?|images?|imgs?|im|sl"

@@ -83,7 +83,7 @@ class TestMerge:
         assert "no side" in refused[0]
 
     def test_change_in_words_that_the_rules_do_not_know_is_taken(self):
-        text = "Right hilar node with SUV max of 4.2 (slice 88), now hotter than before."
+        text = "Right hilar node with SUV max of 4.2 (slice 88), now brighter than in spring."
         assert structure(text).comparison == "none"
         assert merged(text, comparison="increased", findings="Right hilar node.")[0].comparison == "increased"
 

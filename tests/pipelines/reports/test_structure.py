@@ -183,6 +183,9 @@ class TestComparison:
             ("Left node, SUV 2.9, lower than the 5.4 recorded before.", "decreased"),
             ("Left node, SUV 4, no meaningful interval change.", "stable"),
             ("Left node, SUV 4, unaltered.", "stable"),
+            ("Left node, SUV 4, shows no meaningful change from the prior SUV of 4.2.", "stable"),
+            ("Left node of decreased attenuation, SUV 4.", "none"),
+            ("Left node, SUV 4, hotter than before.", "increased"),
             ("Stable surgical clips; the left node has SUV 4.", "none"),
         ],
     )
