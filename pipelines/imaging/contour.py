@@ -21,7 +21,7 @@ from pipelines.imaging.faces import stepped
 from pipelines.imaging.sides import cut_by_sides
 from pipelines.imaging.volume import Box, Volume
 
-LOGIC_VERSION = f"contour-8 {basins.LOGIC_VERSION} {sides.LOGIC_VERSION}"
+LOGIC_VERSION = f"contour-9 {basins.LOGIC_VERSION} {sides.LOGIC_VERSION}"
 
 Ijk = tuple[int, int, int]
 
@@ -70,10 +70,11 @@ class ContourSettings:
     hot_side: where the uptake between these distances beyond the contour exceeds the background by the part warm_side
     of the way to the plateau, that side has a threshold of its own (pipelines/imaging/sides.py; not in a conglomerate).
     organ_ml, organ_variation, organ_beyond_mm: a region from organ_ml up whose core varies by no more than this part
-    of itself, and whose peak lies so far outside of its main body, has run into an organ. swallow: a maximum that
-    rises by less than this part of itself above its saddle is texture of its neighbour. shell_mm: the background is
-    read between these distances from the
-    contour. fewest_voxels: fewer are no region. flattest: a threshold above this part of the maximum is no contour.
+    of itself, and whose peak lies so far outside of its main body, has run into an organ. organ_rise: so has one whose
+    peak is higher than its even middle by this part and by six times its noise; the organ is then the background.
+    swallow: a maximum that rises by less than this part of itself above its saddle is texture of its neighbour.
+    shell_mm: the background is read between these distances from the contour. fewest_voxels: fewer are no region.
+    flattest: a threshold above this part of the maximum is no contour.
     most_cut, most_border: the part of a surface that may be cut off at neighbours, and by the border of the image.
     first_box_mm, largest_mm: half the side of the first and the largest box looked at. leak_ml, leak_jumps: a region
     of leak_ml that came about by a jump within a tenth of the maximum (from at least so many mL, to so many times as
@@ -99,6 +100,7 @@ class ContourSettings:
     organ_ml: float = 60.0
     organ_variation: float = 0.12
     organ_beyond_mm: float = 3.0
+    organ_rise: float = 0.25
     swallow: float = 0.4
     shell_mm: tuple[float, float] = (5.0, 12.0)
     converged: float = 0.01
@@ -222,7 +224,20 @@ def _in_box(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: Contour
             settings.warm_side,
             settings.hot_side,
         )
-    if retreat > settings.flattest * top:
+    organ_suv = 0.0
+    # In a box that is too small for it the region is not what it will be; a larger one comes.
+    if not chained and not _reaches_inner_border(mask, box, suv.shape):
+        organ_suv = _organ_around(values, mask, top, np.array(suv.spacing_mm), settings)
+    if organ_suv > 0.0:
+        # The lesion lies in an organ that was taken with it: the organ is its background.
+        plateau = float(basin.hold_suv[basin.hold_suv >= 0.5 * (organ_suv + top)].mean())
+        threshold, background = organ_suv + settings.sharp_level * (plateau - organ_suv), organ_suv
+        inside_organ = basin.hold_suv >= threshold
+        if 2 * int(inside_organ.sum()) < int(mask.sum()):
+            mask = inside_organ
+        else:
+            stop = StopReason.LEAK
+    if retreat > settings.flattest * top or stop is StopReason.LEAK:
         stop = StopReason.LEAK
     elif threshold > settings.flattest * top:
         stop = StopReason.FLAT
@@ -254,6 +269,25 @@ def in_conglomerate(
             return False
         found, rest = np.concatenate([found, rest[near]]), rest[~near]
     return len(found) >= settings.conglomerate_least
+
+
+def _organ_around(
+    values: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    top: float,
+    spacing_mm: NDArray[np.float64],
+    settings: ContourSettings,
+) -> float:
+    """The uptake of a large even body that was taken for the lesion though the peak stands far out of its noise; 0
+    where the region is none."""
+    if int(mask.sum()) * float(spacing_mm.prod()) / 1000.0 < settings.organ_ml:
+        return 0.0
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing_mm)[1:-1, 1:-1, 1:-1]
+    core = values[depth >= 0.25 * float(depth.max())]
+    middle = float(np.median(core))
+    spread = 1.4826 * float(np.median(np.abs(core - middle)))
+    even = spread <= settings.organ_variation * middle
+    return middle if even and top > middle * (1.0 + settings.organ_rise) and top > middle + 6.0 * spread else 0.0
 
 
 def _hangs_on_an_organ(

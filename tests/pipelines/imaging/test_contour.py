@@ -148,6 +148,22 @@ class TestNeighbours:
         scene = scenes.sphere(150, (4.0, 4.0, 4.0), 8, fwhm_mm=6.0, noise=0.08)
         assert contour_of(scene, 1)[0].stop_reason is StopReason.CONVERGED
 
+    @pytest.mark.parametrize("spacing", [(2.5, 2.5, 2.5), (4.0, 4.0, 4.0)])
+    @pytest.mark.parametrize(("ml", "suv"), [(2.5, 16), (7, 12), (7, 16)])
+    def test_in_a_kidney_is_contoured_without_it(self, spacing, ml, suv):
+        items = [Ball((45, 45, 45), scenes.radius_mm(90), 8), Ball((50, 45, 45), scenes.radius_mm(ml), suv)]
+        scene = scenes.balls(items, spacing, size_mm=(90.0, 90.0, 90.0), noise=0.03)
+        made, mask = contour_of(scene, 2)
+        assert made.stop_reason is StopReason.CONVERGED
+        assert dice(mask, scene.labels == 2) >= 0.75
+
+    def test_of_a_large_lesion_with_texture_a_hot_spot_is_not_all(self):
+        items = [Ball((45, 45, 45), scenes.radius_mm(90), 8), Ball((50, 45, 45), scenes.radius_mm(7), 11)]
+        scene = scenes.balls(items, (4.0, 4.0, 4.0), size_mm=(90.0, 90.0, 90.0), noise=0.2)
+        made, mask = contour_of(scene, 2)
+        assert made.stop_reason is StopReason.CONVERGED
+        assert dice(mask, scene.labels > 0) >= 0.85
+
     def test_a_necrotic_centre_does_not_lose_the_lesion(self):
         radius = scenes.radius_mm(30)
         scene = scenes.balls([Ball((60, 45, 45), radius, 8, 0.5 * radius, 1.5)], (3.0,) * 3)
