@@ -224,17 +224,17 @@ def _in_box(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: Contour
             settings.warm_side,
             settings.hot_side,
         )
-    organ_suv = 0.0
+    organ_suv, body = 0.0, _large_body(values, mask, suv.spacing_mm, settings)
     # In a box that is too small for it the region is not what it will be; a larger one comes.
-    if not chained and not _reaches_inner_border(mask, box, suv.shape):
-        organ_suv = _organ_around(values, mask, top, np.array(suv.spacing_mm), settings)
+    if body is not None and not chained and not _reaches_inner_border(mask, box, suv.shape):
+        organ_suv = _organ_around(body, top, settings)
     if organ_suv > 0.0:
         # The lesion lies in an organ that was taken with it: the organ is its background.
         plateau = float(basin.hold_suv[basin.hold_suv >= 0.5 * (organ_suv + top)].mean())
         threshold, background = organ_suv + settings.sharp_level * (plateau - organ_suv), organ_suv
         inside_organ = basin.hold_suv >= threshold
         if 2 * int(inside_organ.sum()) < int(mask.sum()):
-            mask = inside_organ
+            mask, body = inside_organ, _large_body(values, inside_organ, suv.spacing_mm, settings)
         else:
             stop = StopReason.LEAK
     if retreat > settings.flattest * top or stop is StopReason.LEAK:
@@ -247,7 +247,7 @@ def _in_box(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: Contour
         background == NOTHING_AROUND
         # Hemmed in by lesions that were reported, it is one of them and no shoulder of something else.
         or (_cut_part(mask, basin.foreign) > settings.most_cut and not chained)
-        or _hangs_on_an_organ(values, mask, at, np.array(suv.spacing_mm), settings)
+        or (body is not None and _hangs_on_an_organ(body, at, settings))
     ):
         stop = StopReason.LEAK
     elif _border_part(mask, box, suv.shape) > settings.most_border:
@@ -271,46 +271,56 @@ def in_conglomerate(
     return len(found) >= settings.conglomerate_least
 
 
-def _organ_around(
+@dataclass(frozen=True, eq=False)
+class _Body:
+    """A region in its own box: its values, and how deep in it each voxel lies (mm; a rim of one voxel of 0 around)."""
+
+    values: NDArray[np.float32]
+    depth_mm: NDArray[np.float64]
+    corner: Ijk
+    spacing_mm: tuple[float, float, float]
+
+    def core(self, part: float) -> NDArray[np.float32]:
+        """Values of the voxels that lie deeper than this part of the depth of the deepest."""
+        return self.values[self.depth_mm[1:-1, 1:-1, 1:-1] >= part * float(self.depth_mm.max())]
+
+
+def _large_body(
     values: NDArray[np.float32],
     mask: NDArray[np.bool_],
-    top: float,
-    spacing_mm: NDArray[np.float64],
+    spacing_mm: tuple[float, float, float],
     settings: ContourSettings,
-) -> float:
+) -> _Body | None:
+    """The region as a body where it is as large as an organ, else None."""
+    if int(mask.sum()) * float(np.prod(spacing_mm)) / 1000.0 < settings.organ_ml:
+        return None
+    inside = np.argwhere(mask)
+    low, high = inside.min(axis=0), inside.max(axis=0)
+    box: Any = tuple(slice(int(a), int(b) + 1) for a, b in zip(low, high))
+    depth_mm = ndimage.distance_transform_edt(np.pad(mask[box], 1), sampling=spacing_mm)
+    return _Body(values[box], depth_mm, (int(low[0]), int(low[1]), int(low[2])), spacing_mm)
+
+
+def _organ_around(body: _Body, top: float, settings: ContourSettings) -> float:
     """The uptake of a large even body that was taken for the lesion though the peak stands far out of its noise; 0
     where the region is none."""
-    if int(mask.sum()) * float(spacing_mm.prod()) / 1000.0 < settings.organ_ml:
-        return 0.0
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing_mm)[1:-1, 1:-1, 1:-1]
-    core = values[depth >= 0.25 * float(depth.max())]
+    core = body.core(0.25)
     middle = float(np.median(core))
     spread = 1.4826 * float(np.median(np.abs(core - middle)))
     even = spread <= settings.organ_variation * middle
     return middle if even and top > middle * (1.0 + settings.organ_rise) and top > middle + 6.0 * spread else 0.0
 
 
-def _hangs_on_an_organ(
-    values: NDArray[np.float32],
-    mask: NDArray[np.bool_],
-    peak: Ijk,
-    spacing_mm: NDArray[np.float64],
-    settings: ContourSettings,
-) -> bool:
+def _hangs_on_an_organ(body: _Body, peak: Ijk, settings: ContourSettings) -> bool:
     """Whether a large region of even uptake is a body that the peak's part hangs on to: a lesion ran into an organ of
     its own uptake, where no level shows a jump."""
-    if int(mask.sum()) * float(spacing_mm.prod()) / 1000.0 < settings.organ_ml:
-        return False
-    inside = np.argwhere(mask)
-    box: Any = tuple(slice(int(a), int(b) + 1) for a, b in zip(inside.min(axis=0), inside.max(axis=0)))
-    region, at = np.pad(mask[box], 1), tuple(p - b.start + 1 for p, b in zip(peak, box))
-    depth = ndimage.distance_transform_edt(region, sampling=spacing_mm)
-    deepest = float(depth.max())
-    core = values[box][depth[1:-1, 1:-1, 1:-1] >= 0.5 * deepest]
+    core = body.core(0.5)
     if float(core.std()) > settings.organ_variation * float(core.mean()):
         return False
-    away = ndimage.distance_transform_edt(depth < 0.5 * deepest, sampling=spacing_mm)
-    return float(away[at]) > 0.5 * deepest + max(settings.organ_beyond_mm, float(spacing_mm.max()))
+    deepest = float(body.depth_mm.max())
+    away = ndimage.distance_transform_edt(body.depth_mm < 0.5 * deepest, sampling=body.spacing_mm)
+    at = tuple(p - c + 1 for p, c in zip(peak, body.corner))
+    return float(away[at]) > 0.5 * deepest + max(settings.organ_beyond_mm, max(body.spacing_mm))
 
 
 def _border_part(mask: NDArray[np.bool_], box: Box, shape: tuple[int, int, int]) -> float:
