@@ -156,6 +156,14 @@ class TestReviewByKeyboard:
         time.sleep(0.4)
         assert shown_id(browser) == first
 
+    def test_a_key_that_follows_at_once_meets_the_finding(self, browser, opened):
+        browser.execute_script(
+            "for (const key of ['r', 'n'])"
+            " document.body.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }))"
+        )
+        time.sleep(0.2)  # What the browser tells later must not take the note away again.
+        assert browser.switch_to.active_element.get_attribute("id") == "note"
+
     def test_letters_in_a_note_are_no_answers(self, browser, opened):
         browser.press("r", "n")
         browser.find_element(By.ID, "note").send_keys("a clear lump")
