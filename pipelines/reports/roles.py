@@ -77,20 +77,22 @@ _LEADING_PRIOR_VERB = re.compile(
     rf"^\W*(?:previously|formerly|initially)\b{_PRIOR_ADJECTIVE}[^.;,]*\b(?:had|was|were|measured|demonstrated"
     r"|showed)\b[^.;,]*$"
 )
+_EXAM = r"exam|examination|study|scan|pet/?\s?ct|pet"
+_OF_BEFORE = r"prior|previous|preliminary|preceding|comparison|baseline|last|earlier|outside|initial"
 _LEADING_PRIOR_EXAM = re.compile(
     r"^\W*(?:(?:on|in|at|during|by)\s+)?(?:the\s+)?(?:time\s+of\s+)?(?:the\s+|a\s+|most\s+recent\s+|patient's\s+)*"
     r"(?:prior|previous|comparison|baseline|last|earlier|outside|initial)\s+(?:pet\s+|outside\s+)?"
-    r"(?:exam|examination|study|scan|pet/?\s?ct|pet|imaging)\b[^.;,]*"
+    rf"(?:{_EXAM}|imaging)\b[^.;,]*"
     r"\b(?:had|was|were|measured|demonstrated|showed|revealed|with)\b[^.;,]*$"
 )
 # "In the preliminary examination a lesion in segment 4a (image 144, SUVmax 7.4) was described": all that follows is
 # that exam's, as long as nothing speaks of the present.
 _ON_PRIOR_EXAM = re.compile(
     r"(?:|.*[;,])\W*(?:on|in|at|during|by)\s+(?:the\s+|a\s+|his\s+|her\s+|patient's\s+|most\s+recent\s+)*"
-    r"(?:(?:prior|previous|preliminary|preceding|comparison|baseline|last|earlier|outside|initial)\s+(?:pet\s+|outside\s+)?"
-    r"(?:exam|examination|study|scan|pet/?\s?ct|pet|imaging)"
-    rf"|(?:exam|examination|study|scan|pet/?\s?ct|pet)\s+(?:(?:performed|done|obtained|made|of|from)\s+)*{_AGO}"
-    r"|(?:exam|examination|study|scan|pet/?\s?ct|pet)\s+(?:(?:performed|done|obtained|made|of|from|dated|on)\s+)+\x00+"
+    rf"(?:(?:{_OF_BEFORE})\s+(?:pet\s+|outside\s+)?"
+    rf"(?:{_EXAM}|imaging)"
+    rf"|(?:{_EXAM})\s+(?:(?:performed|done|obtained|made|of|from)\s+)*{_AGO}"
+    rf"|(?:{_EXAM})\s+(?:(?:performed|done|obtained|made|of|from|dated|on)\s+)+\x00+"
     r"(?=.*\b(?:had|was|were|measured|showed|demonstrated)\b)(?<=\x00)"
     r"|which\s+(?:occasion|exam|examination|study|scan|time)|that\s+(?:occasion|exam|examination|study|scan|time))(?![a-z])"
     r"(?P<rest>(?:[^.;]|(?<=\bno)\.|\.(?=\d))*)\Z",
@@ -100,11 +102,11 @@ _ON_PRIOR_EXAM = re.compile(
 _ON_PRIOR_BEFORE_PAREN = re.compile(
     r"\b(?:on|in|at|by)\s+(?:(?:the|an?|his|her|their|patient's|most\s+recent)\s+)*"
     r"(?:prior|previous|preceding|comparison|baseline|last|earlier|outside|initial)"
-    r"(?:\s+(?:pet\s+|outside\s+)?(?:exam|examination|study|scan|pet/?\s?ct|pet|imaging))?(?:\s+(?:of|from|dated)\b)?[\s\x00]*\Z"
+    rf"(?:\s+(?:pet\s+|outside\s+)?(?:{_EXAM}|imaging))?(?:\s+(?:of|from|dated)\b)?[\s\x00]*\Z"
 )
 _PRIOR_EXAM_SHOWED = re.compile(
-    r"\W*(?:the\s+)?(?:prior|previous|preliminary|preceding|comparison|baseline|last|earlier|outside|initial)\s+(?:pet\s+|outside\s+)?"
-    r"(?:exam|examination|study|scan|pet/?\s?ct|pet)(?:\s+(?:of|from|dated|on)\s+\x00+)?(?:\s*,[^;,]*\b(?:image|slice)\b[^;,]*,)?"
+    rf"\W*(?:the\s+)?(?:{_OF_BEFORE})\s+(?:pet\s+|outside\s+)?"
+    rf"(?:{_EXAM})(?:\s+(?:of|from|dated|on)\s+\x00+)?(?:\s*,[^;,]*\b(?:image|slice)\b[^;,]*,)?"
     r"\s+(?:had\s+)?(?:had|showed|shown|demonstrated|revealed)\b(?P<rest>(?:[^.;]|\.(?=\d))*)\Z"
 )
 _SENTENCE_END = re.compile(r"(?<!\bno)(?<!\bim)(?<!\bimg)(?<!\bser)(?<!\bse)\.\s|[;\n]")
