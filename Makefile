@@ -48,7 +48,7 @@ curate: $(READY) ## COHORT=dir [HOME_DIR=dir]: everything up to the catalog
 
 rerun: $(READY) ## ASSET=lesions [EXAM=id] [SHARD=07] [SET='midline_mm = 5']: one asset again, then the diff
 	$(BIN)/python -m assets.run rerun --asset $(ASSET) $(if $(EXAM),--exam $(EXAM)) $(if $(SHARD),--shard $(SHARD)) $(if $(SET),--set '$(SET)')
-	@$(BIN)/python -m pipelines.query curation_diff --home $(PETAR_HOME)
+	@$(BIN)/python -m pipelines.catalog.query curation_diff --home $(PETAR_HOME)
 
 accept: $(READY) ## NAME=2026-01 WHO='Dr A' [NOTE=...]: keeps what is published now under a name, for ever
 	$(BIN)/python -m assets.run accept --name '$(NAME)' --who '$(WHO)' --note '$(NOTE)'
@@ -58,7 +58,7 @@ ui: $(READY) ## the Dagster UI on 127.0.0.1:3000
 	$(BIN)/dg dev --host 127.0.0.1 --port $(or $(PORT),3000)
 
 query: $(READY) ## NAME=funnel [VERSION=...]: one of sql/queries as a table (NAME empty: their list)
-	@$(BIN)/python -m pipelines.query $(or $(NAME),--list) --home $(PETAR_HOME) $(if $(VERSION),--version $(VERSION))
+	@$(BIN)/python -m pipelines.catalog.query $(or $(NAME),--list) --home $(PETAR_HOME) $(if $(VERSION),--version $(VERSION))
 
 gallery: $(READY) ## the review pages of what is curated, and the scorecards
 	$(BIN)/python -m assets.run review
@@ -79,10 +79,10 @@ export: $(READY) ## COHORT=dir [HOME_DIR=dir]: the lesions as NIfTI label maps a
 	$(BIN)/python -m assets.run export
 
 vllm: $(READY) ## a vLLM server in an environment of its own, ready when this returns (CPU: SmolLM2; GPU: the configured models)
-	$(BIN)/python -m pipelines.reports.vllm_server start
+	$(BIN)/python -m pipelines.reports.llm.vllm_server start
 
 vllm-stop: $(READY) ## stops that server
-	$(BIN)/python -m pipelines.reports.vllm_server stop
+	$(BIN)/python -m pipelines.reports.llm.vllm_server stop
 
 # One thread a worker: two workers already use both cores.
 test: $(READY) ## all tests but those of the two targets below

@@ -7,8 +7,8 @@ from assets.partitions import MODEL_OWNERS, table_metadata, table_sample
 from assets.pictures import picture
 from assets.resources import Workspace
 from assets.training import samples
-from model.arms import ARMS, Point, arms_table, read_arms
-from model.figures import ablation_figure
+from model.evaluation.ablation_arms import ARMS, Point, arms_table, read_arms
+from model.evaluation.figures import ablation_figure
 
 ARM_PARTITIONS = dg.StaticPartitionsDefinition([arm.folder_name for arm in ARMS])
 CORNERS = (ARMS[0].folder_name, ARMS[-1].folder_name)
@@ -36,8 +36,8 @@ class AblationConfig(dg.Config):
 def ablation(context: dg.AssetExecutionContext, config: AblationConfig, workspace: Workspace) -> dg.MaterializeResult:
     """What the model learns with and without mask, CT, focal crop and anatomy pretraining: the paper's eight rows."""
     # Not at module level: loading the definitions must not cost the import of torch.
-    from model.ablation_texts import arm_of_folder, update_ablation
-    from model.stages import TrainingError
+    from model.evaluation.ablation_texts import arm_of_folder, update_ablation
+    from model.training.stages import TrainingError
 
     home, settings = workspace.paths, workspace.settings()
     name = arm_of_folder(context.partition_key)

@@ -7,10 +7,10 @@ from assets.exams import corrections, exam_manifest, exams
 from assets.lesions import lesions
 from assets.reports import findings, identifiers, readings, sentences
 from assets.resources import Workspace
-from pipelines.cohort import CohortError, cohort_state, observe_cohort
-from pipelines.curation import stale_shards
-from pipelines.privacy.gate import PrivacyError
-from pipelines.sharding import shard_name
+from pipelines.cohort.manifest import CohortError, cohort_state, observe_cohort
+from pipelines.cohort.privacy.gate import PrivacyError
+from pipelines.curation.run import stale_shards
+from pipelines.tables.shards import shard_name
 
 ALONE = "petar/alone"
 """Tag of the runs of which there is one at a time; the queue (dagster.yaml) holds the others back."""

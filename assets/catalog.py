@@ -9,13 +9,13 @@ from assets.partitions import CURATION_OWNERS, changed, table_sample
 from assets.pictures import picture
 from assets.reports import findings, identifiers, readings, sentences
 from assets.resources import Workspace
-from pipelines.catalog import CatalogError, build_catalog, published_diff, run_query
-from pipelines.collect import collect_files
-from pipelines.curation import curation_version
+from pipelines.catalog.build import CatalogError, build_catalog, published_diff, run_query
+from pipelines.catalog.versions import VersionError, accept, read_manifest, version_folder
+from pipelines.curation.run import curation_version
+from pipelines.curation.unreferenced_files import collect_files
 from pipelines.imaging.pictures import funnel_figure
-from pipelines.quality.card import write_card
-from pipelines.quality.checks import run_checks
-from pipelines.versions import VersionError, accept, read_manifest, version_folder
+from pipelines.review.checks import run_checks
+from pipelines.review.dataset_card import write_card
 
 
 @dg.asset(

@@ -6,9 +6,9 @@ from assets.partitions import MODEL_OWNERS, table_metadata, table_sample, update
 from assets.pictures import picture
 from assets.resources import Workspace
 from assets.texts import SOURCES, predictions
-from model.evaluation import update_comparisons, update_scores
-from model.predictions import TableReport
-from model.scoreboard import write_scoreboard
+from model.evaluation.predictions import TableReport
+from model.evaluation.scoreboard import write_scoreboard
+from model.evaluation.scores import update_comparisons, update_scores
 from pipelines.imaging.pictures import scores_figure
 
 

@@ -5,10 +5,10 @@ import dagster as dg
 from assets.faults import RETRY, permanent
 from assets.partitions import CURATION_OWNERS, SHARDS, changed, run_shard, stage_metadata, table_metadata
 from assets.resources import Workspace
-from pipelines.cohort import observe_cohort, observe_corrections
-from pipelines.corrections import read_observed
-from pipelines.imaging import exam as exam_module
-from pipelines.sharding import shard_name
+from pipelines.cohort.corrections import read_observed
+from pipelines.cohort.manifest import observe_cohort, observe_corrections
+from pipelines.imaging.reading import exam as exam_module
+from pipelines.tables.shards import shard_name
 
 
 class ShardConfig(dg.Config):

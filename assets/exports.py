@@ -5,10 +5,10 @@ import dagster as dg
 from assets.catalog import catalog
 from assets.partitions import CURATION_OWNERS
 from assets.resources import Workspace
-from pipelines import exports as exports_module
-from pipelines.curation import curation_version
-from pipelines.exports import export_lesions
-from pipelines.hashing import hash_of
+from pipelines.curation.run import curation_version
+from pipelines.exports import viewer_files as exports_module
+from pipelines.exports.viewer_files import export_lesions
+from pipelines.tables.hashing import hash_of
 
 
 @dg.asset(

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from pipelines.cohort import CohortError
-from pipelines.home import HomeError
-from pipelines.lake import LakeError
-from pipelines.privacy.gate import PrivacyError
-from pipelines.reports.config import ReadersError
+from pipelines.catalog.versions import VersionError
+from pipelines.cohort.manifest import CohortError
+from pipelines.cohort.privacy.gate import PrivacyError
+from pipelines.reports.llm.readers_file import ReadersError
 from pipelines.settings import SettingsError
-from pipelines.versions import VersionError
+from pipelines.tables.home import HomeError
+from pipelines.tables.lake import LakeError
 
 RETRY = dg.RetryPolicy(max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """For what can pass: a full disk, a file system or a server that is away for a moment. At most 2 + 4 + 8 s, half more

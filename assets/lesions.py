@@ -8,8 +8,8 @@ from assets.partitions import CURATION_OWNERS, SHARDS, changed, overridden, run_
 from assets.pictures import picture
 from assets.reports import findings
 from assets.resources import Workspace
-from pipelines.imaging import lesions as lesions_module
-from pipelines.quality.pictures import exam_picture
+from pipelines.imaging.lesions import find_lesions as lesions_module
+from pipelines.review.exam_picture import exam_picture
 
 
 class LesionsConfig(ShardConfig):

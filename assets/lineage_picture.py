@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from assets.definitions import build_defs
-from pipelines import atomic
 from pipelines.imaging.pictures import lineage_figure
+from pipelines.tables import atomic
 
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "images" / "lineage.png"
 ASIDE = {

@@ -10,10 +10,11 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from assets.faults import PermanentFailure, permanent
 from assets.resources import Workspace
-from pipelines import lineage, schemas
-from pipelines.curation import StageReport, is_empty, run_stage
+from pipelines.catalog import column_lineage as lineage
+from pipelines.curation.run import StageReport, is_empty, run_stage
 from pipelines.settings import ProjectSettings, merge, parse
-from pipelines.sharding import SHARD_NAMES, shard_name
+from pipelines.tables import schemas
+from pipelines.tables.shards import SHARD_NAMES, shard_name
 
 SHARDS = dg.StaticPartitionsDefinition(list(SHARD_NAMES))
 

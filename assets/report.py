@@ -7,9 +7,9 @@ import duckdb
 import polars as pl
 
 from assets.resources import Workspace
-from model.training_log import stage_line, stage_results
-from pipelines.catalog import connect
-from pipelines.quality.reviews import reviewed
+from model.training.stage_log import stage_line, stage_results
+from pipelines.catalog.build import connect
+from pipelines.review.reviews import reviewed
 
 if TYPE_CHECKING:
     from assets.run import Done

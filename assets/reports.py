@@ -16,8 +16,8 @@ from assets.partitions import (
     table_sample,
 )
 from assets.resources import Workspace
-from pipelines.curation import StageReport
-from pipelines.privacy.table import update_identifiers
+from pipelines.cohort.identifiers import update_identifiers
+from pipelines.curation.run import StageReport
 from pipelines.reports import consensus as consensus_module
 from pipelines.reports import sentences as sentences_module
 

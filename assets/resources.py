@@ -6,15 +6,15 @@ from pathlib import Path
 
 import dagster as dg
 
+from pipelines.cohort.privacy.gate import Gate, Pseudonyms, read_key
 from pipelines.evaluation import EvaluationSettings, absolute
-from pipelines.home import Home, use_lake
-from pipelines.places import is_url
-from pipelines.privacy.gate import Gate, Pseudonyms, read_key
-from pipelines.reports.answers import AnswerCache
-from pipelines.reports.config import ReadersConfig, load_readers
+from pipelines.reports.llm.answers import AnswerCache
+from pipelines.reports.llm.readers_file import ReadersConfig, load_readers
 from pipelines.reports.readers import RulesReader
 from pipelines.reports.scorecard import Labelled, load_labelled
 from pipelines.settings import ProjectSettings, load_settings
+from pipelines.tables.home import Home, use_lake
+from pipelines.tables.storage_paths import is_url
 
 COHORT_SETTINGS_NAME = "petar.toml"
 

@@ -11,15 +11,15 @@ from assets.partitions import CURATION_OWNERS, table_metadata, table_sample
 from assets.pictures import picture
 from assets.reports import findings
 from assets.resources import Workspace
-from pipelines.catalog import build_catalog
-from pipelines.conventions_trial import better_convention, try_conventions
-from pipelines.curation import curation_version
+from pipelines.catalog.build import build_catalog
+from pipelines.curation.convention_trial import better_convention, try_conventions
+from pipelines.curation.run import curation_version
 from pipelines.imaging.pictures import scores_figure
-from pipelines.lake import Lake
-from pipelines.quality.checks import run_checks
-from pipelines.quality.gallery import GallerySettings, flags_of, write_gallery
-from pipelines.quality.reviews import read_reviews, reviewed
 from pipelines.reports.scorecard import by_topic, not_right, rows_of_figure, score, table_of_scores
+from pipelines.review.checks import run_checks
+from pipelines.review.gallery import GallerySettings, flags_of, write_gallery
+from pipelines.review.reviews import read_reviews, reviewed
+from pipelines.tables.lake import Lake
 
 _PUBLISHED_LOCATION = 0.98
 

@@ -28,15 +28,15 @@ from assets.instance import DatabaseError, dagster_instance, living_process, wai
 from assets.partitions import range_tags, together
 from assets.resources import COHORT_SETTINGS_NAME, Workspace, workspace_from
 from assets.storage import StorageError
-from pipelines.cohort import CohortError, check_cohort, read_whole_manifest
-from pipelines.curation import is_current, is_empty, stale_shards
-from pipelines.home import HomeError
-from pipelines.lake import LakeError
+from pipelines.cohort.manifest import CohortError, check_cohort, read_whole_manifest
+from pipelines.curation.run import is_current, is_empty, stale_shards
 from pipelines.phantom import PhantomSettings, write_cohort
-from pipelines.places import PlaceError
-from pipelines.reports.config import ReadersError
+from pipelines.reports.llm.readers_file import ReadersError
 from pipelines.settings import SettingsError
-from pipelines.sharding import N_SHARDS, SHARD_NAMES, shard_name
+from pipelines.tables.home import HomeError
+from pipelines.tables.lake import LakeError
+from pipelines.tables.shards import N_SHARDS, SHARD_NAMES, shard_name
+from pipelines.tables.storage_paths import PlaceError
 
 _DEMO_SETTINGS = """\
 # Sixteen patients: with the usual 80/10/10 hardly one would be held out. Few organs, so that two cores train in

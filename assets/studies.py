@@ -10,15 +10,15 @@ from assets.pictures import picture
 from assets.resources import Workspace
 from assets.texts import predictions
 from assets.training import STAGE_ASSETS, samples
-from model.config import STAGES
-from model.external import update_external
-from model.reader_study.cases import StudyError
-from model.reader_study.figure import study_figure
-from model.reader_study.study import update_results, update_sheets
-from model.robustness import update_robustness
-from model.robustness_figure import robustness_figure
-from pipelines import atomic
-from pipelines.catalog import build_catalog
+from model.evaluation.external import update_external
+from model.evaluation.reader_study.cases import StudyError
+from model.evaluation.reader_study.figure import study_figure
+from model.evaluation.reader_study.study import update_results, update_sheets
+from model.evaluation.robustness import update_robustness
+from model.evaluation.robustness_figure import robustness_figure
+from model.petar.config import STAGES
+from pipelines.catalog.build import build_catalog
+from pipelines.tables import atomic
 
 
 def _trained(workspace: Workspace) -> tuple[Path, str]:

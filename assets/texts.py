@@ -9,15 +9,15 @@ from assets.faults import permanent
 from assets.partitions import MODEL_OWNERS, table_metadata, table_sample, update_metadata
 from assets.resources import Workspace
 from assets.training import STAGE_ASSETS, samples
-from model.config import STAGES
-from model.predictions import TableReport, collect_predictions
-from model.sources import (
+from model.evaluation.predictions import TableReport, collect_predictions
+from model.evaluation.text_sources import (
     update_baseline_texts,
     update_checkpoint_texts,
     update_file_texts,
     update_other_checkpoints,
     update_vlm_texts,
 )
+from model.petar.config import STAGES
 from pipelines.evaluation import CheckpointSettings
 
 _METADATA = table_metadata("predictions")

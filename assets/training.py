@@ -14,16 +14,16 @@ from assets.faults import permanent
 from assets.partitions import MODEL_OWNERS, changed, table_metadata, table_sample
 from assets.pictures import picture
 from assets.resources import Workspace
-from model.config import STAGES, Stage, preset, training_settings
-from model.figures import training_figure
-from model.predictions import checkpoint_version
-from model.provenance import check_provenance
-from model.samples import build_samples, found_label_maps
-from pipelines.anatomy import update_anatomy
-from pipelines.cohort import read_whole_manifest
-from pipelines.lake import Lake
-from pipelines.totalsegmentator import TotalSegmentatorError
-from pipelines.versions import pin_current
+from model.evaluation.figures import training_figure
+from model.evaluation.predictions import checkpoint_version
+from model.inputs.sample_table import build_samples, found_label_maps
+from model.petar.config import STAGES, Stage, preset, training_settings
+from model.training.provenance import check_provenance
+from pipelines.catalog.versions import pin_current
+from pipelines.cohort.manifest import read_whole_manifest
+from pipelines.dataset.organ_maps import update_anatomy
+from pipelines.dataset.totalsegmentator import TotalSegmentatorError
+from pipelines.tables.lake import Lake
 
 _LOG_EVERY_STEPS = 20
 _PLOT_EVERY_S = 2.0
@@ -126,8 +126,8 @@ def _stage_asset(stage: Stage, previous: dg.AssetsDefinition) -> dg.AssetsDefini
     )
     def train(context: dg.AssetExecutionContext, config: StageConfig, workspace: Workspace) -> dg.MaterializeResult:
         # Not at module level: loading the definitions must not cost the import of torch.
-        from model.checkpoints import CheckpointError
-        from model.training import TrainingError, train_stage
+        from model.petar.checkpoints import CheckpointError
+        from model.training.stage_training import TrainingError, train_stage
 
         home = workspace.paths
         defaults = workspace.settings().model

@@ -19,10 +19,10 @@ from imaging_scenes import Ball, NodeSettings, Scene, balls, drawn_nodes, nodes,
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipelines.imaging.basins import basin_of
-from pipelines.imaging.contour import Contour, ContourSettings, StopReason, contour
-from pipelines.imaging.dicom import find_series, read_stack, stack_of
-from pipelines.imaging.exam import read_exam
+from pipelines.imaging.lesions.basins import basin_of
+from pipelines.imaging.lesions.contour import Contour, ContourSettings, StopReason, contour
+from pipelines.imaging.reading.dicom import find_series, read_stack, stack_of
+from pipelines.imaging.reading.exam import read_exam
 from pipelines.imaging.volume import Volume, load_nifti
 
 SPACINGS = ((2.0, 2.0, 2.0), (2.5, 2.5, 2.5), (3.0, 3.0, 3.0), (4.0, 4.0, 4.0), (4.1, 4.1, 3.0))

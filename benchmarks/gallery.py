@@ -19,7 +19,7 @@ import polars as pl
 
 from pipelines.imaging.volume import Volume, load_nifti, save_nifti
 from pipelines.phantom import PhantomSettings, write_cohort
-from pipelines.quality.gallery import GallerySettings, write_gallery
+from pipelines.review.gallery import GallerySettings, write_gallery
 
 GOAL_OPEN_S = 2.0
 

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import torch
 
-from model.config import ModelConfig, TrainingSettings, preset, training_settings
-from model.flops import peak_flops, training_flops
-from model.inputs import LABEL_IGNORED, Batch
-from model.lora import add_lora
-from model.petar import Petar, language_model
-from model.plan import memory_plan, presets_that_fit
-from model.stages import freeze_for
-from model.training import make_optimiser, pick_device, prepare_for_training
+from model.inputs.tensors import LABEL_IGNORED, Batch
+from model.petar.architecture import Petar, language_model
+from model.petar.config import ModelConfig, TrainingSettings, preset, training_settings
+from model.petar.lora import add_lora
+from model.training.flops import peak_flops, training_flops
+from model.training.plan import memory_plan, presets_that_fit
+from model.training.stage_training import make_optimiser, pick_device, prepare_for_training
+from model.training.stages import freeze_for
 
 ANSWER_TOKENS = 64
 LORA_RANK = 16

@@ -23,14 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipelines.imaging.exam import read_exam
-from pipelines.imaging.lesions import LesionRequest, LesionResult, find_lesions, write_mask
+from pipelines.imaging.lesions.find_lesions import LesionRequest, LesionResult, find_lesions, write_mask
+from pipelines.imaging.reading.exam import read_exam
 from pipelines.imaging.volume import SliceConvention, Volume, load_nifti, save_nifti
 
 CHILD = """
 import sys
-from pipelines.imaging.exam import read_exam
-from pipelines.imaging.lesions import LesionRequest, find_lesions
+from pipelines.imaging.reading.exam import read_exam
+from pipelines.imaging.lesions.find_lesions import LesionRequest, find_lesions
 exam = read_exam(sys.argv[1], "BENCH")
 find_lesions(exam.suv, [LesionRequest("a", "", 100, 8.0), LesionRequest("b", "", 300, 12.0)])
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))  # ru_maxrss is the parent's

@@ -27,12 +27,12 @@ import dagster as dg
 import polars as pl
 
 from assets.instance import dagster_instance
-from pipelines.cohort import observe_cohort
-from pipelines.curation import CurationSettings, run_stage
-from pipelines.home import Home
-from pipelines.reports.config import load_readers
-from pipelines.rows import Counts
-from pipelines.sharding import SHARD_NAMES, shard_name, shard_of
+from pipelines.cohort.manifest import observe_cohort
+from pipelines.curation.run import CurationSettings, run_stage
+from pipelines.curation.stages.incremental import Counts
+from pipelines.reports.llm.readers_file import load_readers
+from pipelines.tables.home import Home
+from pipelines.tables.shards import SHARD_NAMES, shard_name, shard_of
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARDS = dg.StaticPartitionsDefinition(list(SHARD_NAMES))

@@ -30,17 +30,17 @@ import polars as pl
 
 import assets.run
 from assets.instance import dagster_instance
-from model.config import InputsConfig, LanguageConfig, ModelConfig, TrainingSettings, VisionConfig
-from model.training import train_stage
-from pipelines import cohort as cohort_module
-from pipelines.catalog import build_catalog, connect, list_views
-from pipelines.cohort import observe_cohort
-from pipelines.collect import collect_files
-from pipelines.curation import TABLES, CurationSettings, run_stage, stale_shards
-from pipelines.home import Home
-from pipelines.lake import Lake
+from model.petar.config import InputsConfig, LanguageConfig, ModelConfig, TrainingSettings, VisionConfig
+from model.training.stage_training import train_stage
+from pipelines.catalog.build import build_catalog, connect, list_views
+from pipelines.cohort import manifest as cohort_module
+from pipelines.cohort.manifest import observe_cohort
+from pipelines.curation.run import TABLES, CurationSettings, run_stage, stale_shards
+from pipelines.curation.unreferenced_files import collect_files
 from pipelines.phantom import PhantomSettings, add_exam, write_cohort
-from pipelines.reports.config import load_readers
+from pipelines.reports.llm.readers_file import load_readers
+from pipelines.tables.home import Home
+from pipelines.tables.lake import Lake
 
 KINDS = ("curation", "catalog", "training", "dagster")
 _TURNS = ("curation", "catalog", "training", "curation", "catalog", "training", "curation", "dagster")

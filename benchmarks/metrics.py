@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from model.metrics import METRICS, ScoreSettings, score
-from pipelines import schemas
-from pipelines.samples import compose
+from model.evaluation.metrics import METRICS, ScoreSettings, score
+from pipelines.dataset.samples import compose
+from pipelines.tables import schemas
 
 GOAL_S = 60.0
 _ORGANS = {"lung": "chest", "liver": "abdomen", "lymph node": "chest", "bone": "pelvis", "thyroid": "head and neck"}

@@ -19,14 +19,14 @@ import numpy as np
 import polars as pl
 import torch
 
-from model.checkpoints import build_model
-from model.config import ModelConfig, preset, training_settings
-from model.inputs import LesionDataset, LesionImages, collate
-from model.threads import limited_threads
-from model.tokenizer import train_tokenizer
-from model.training import train_stage
+from model.inputs.tensors import LesionDataset, LesionImages, collate
+from model.inputs.threads import limited_threads
+from model.petar.checkpoints import build_model
+from model.petar.config import ModelConfig, preset, training_settings
+from model.petar.tokenizer import train_tokenizer
+from model.training.stage_training import train_stage
 from pipelines.imaging.volume import Volume, save_nifti
-from pipelines.schemas import frame
+from pipelines.tables.schemas import frame
 
 BATCH, WARM_STEPS = 16, 10
 SHAPE, SPACING_MM = (200, 200, 335), (3.65, 3.65, 3.27)

@@ -15,15 +15,15 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipelines.reports.chat import ServerSettings
 from pipelines.reports.consensus import decide_exam
-from pipelines.reports.llm import LlmReader
-from pipelines.reports.prompting import load_prompt
+from pipelines.reports.llm.chat import ServerSettings
+from pipelines.reports.llm.llm_reader import LlmReader
+from pipelines.reports.llm.prompting import load_prompt
 from pipelines.reports.readers import RulesReader
 from pipelines.reports.scorecard import load_labelled, sentences_of
 from pipelines.reports.sentences import Sentence, split_report
 
-STUB = Path(__file__).parents[1] / "tests" / "pipelines" / "reports" / "stub_server.py"
+STUB = Path(__file__).parents[1] / "tests" / "pipelines" / "reports" / "llm" / "stub_server.py"
 
 _PLACES = (
     "right axilla",

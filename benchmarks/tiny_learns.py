@@ -14,20 +14,20 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from model.ablation import ablation_settings, balanced, run_arm, with_short_targets
-from model.anatomy import anatomy_samples
-from model.arms import ARMS, Arm, Point, arms_table
-from model.config import preset
-from model.figures import ablation_figure
-from pipelines import atomic
-from pipelines.imaging.exam import read_exam
+from model.evaluation.ablation import ablation_settings, balanced, run_arm, with_short_targets
+from model.evaluation.ablation_arms import ARMS, Arm, Point, arms_table
+from model.evaluation.figures import ablation_figure
+from model.inputs.anatomy_questions import anatomy_samples
+from model.petar.config import preset
+from pipelines.dataset.samples import QUESTION
+from pipelines.dataset.splits import SplitSettings, split_of
+from pipelines.imaging.reading.exam import read_exam
 from pipelines.imaging.volume import Volume, load_nifti, resample_to, save_nifti
 from pipelines.phantom import PhantomSettings, write_cohort
 from pipelines.phantom.sites import REGIONS as PHANTOM_REGIONS
-from pipelines.reports.lexicon import REGIONS
-from pipelines.samples import QUESTION
-from pipelines.schemas import frame
-from pipelines.splits import SplitSettings, split_of
+from pipelines.reports.vocabulary.lexicon import REGIONS
+from pipelines.tables import atomic
+from pipelines.tables.schemas import frame
 
 SPLITS = SplitSettings(val=0.05, test=0.15)
 CORNERS = {

@@ -20,11 +20,11 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from pipelines.catalog import SQL_DIR, build_catalog, connect, list_queries
-from pipelines.hashing import hash_of
-from pipelines.lake import Lake
-from pipelines.outcomes import ExamProblem, Outcome
-from pipelines.sharding import N_SHARDS, shard_of
+from pipelines.catalog.build import SQL_DIR, build_catalog, connect, list_queries
+from pipelines.tables.hashing import hash_of
+from pipelines.tables.lake import Lake
+from pipelines.tables.outcomes import ExamProblem, Outcome
+from pipelines.tables.shards import N_SHARDS, shard_of
 
 GOAL_QUERY_S = 1.0
 GOAL_SWAP_S = 5.0

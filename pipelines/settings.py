@@ -9,16 +9,16 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from pipelines.curation import CurationSettings
+from pipelines.cohort.privacy.gate import PrivacySettings
+from pipelines.curation.run import CurationSettings
+from pipelines.dataset.samples import SampleSettings
+from pipelines.dataset.totalsegmentator import AnatomySettings
 from pipelines.evaluation import EvaluationSettings
-from pipelines.exports import ExportSettings
-from pipelines.imaging.exam import ExamSettings
-from pipelines.imaging.lesions import LesionSettings
-from pipelines.privacy.gate import PrivacySettings
-from pipelines.quality.settings import QualitySettings
+from pipelines.exports.viewer_files import ExportSettings
+from pipelines.imaging.lesions.find_lesions import LesionSettings
+from pipelines.imaging.reading.exam import ExamSettings
 from pipelines.reports.consensus import ConsensusSettings
-from pipelines.samples import SampleSettings
-from pipelines.totalsegmentator import AnatomySettings
+from pipelines.review.settings import QualitySettings
 
 T = TypeVar("T")
 

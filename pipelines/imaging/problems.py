@@ -1,6 +1,6 @@
 """The one error of the imaging storey: an exam (or a part of it) that cannot be used, with its reason."""
 
-from pipelines.outcomes import ExamProblem
+from pipelines.tables.outcomes import ExamProblem
 
 
 class ExamError(Exception):

@@ -17,9 +17,9 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
-from pipelines import atomic
 from pipelines.imaging.problems import ExamError
-from pipelines.outcomes import ExamProblem
+from pipelines.tables import atomic
+from pipelines.tables.outcomes import ExamProblem
 
 LOGIC_VERSION = "volume-4"
 

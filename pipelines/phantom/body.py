@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.organs import LABELS
+from pipelines.imaging.organ_labels import LABELS
 
 Floats = NDArray[np.float32]
 Point = tuple[float, float, float]

@@ -14,7 +14,6 @@ from typing import Literal
 import numpy as np
 import pydicom
 
-from pipelines import atomic
 from pipelines.phantom.acquisition import Frame, acquisition_of, beside
 from pipelines.phantom.body import Floats, draw_patient, paint
 from pipelines.phantom.exam import DECOYS, Imaged, PhantomExam, make_exam, organ_at, study_date_of
@@ -28,6 +27,7 @@ from pipelines.phantom.storage import (
     write_pet_dicom,
 )
 from pipelines.phantom.tumours import shape_on
+from pipelines.tables import atomic
 
 MARKER = "phantom.json"
 REPORT_COLUMNS = ("exam_id", "patient_id", "findings", "impression", "study_date", "tracer")

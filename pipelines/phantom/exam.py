@@ -7,8 +7,7 @@ from datetime import date, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.organs import CLASSES
-from pipelines.outcomes import Outcome
+from pipelines.imaging.organ_labels import CLASSES
 from pipelines.phantom import wording
 from pipelines.phantom.acquisition import Acquisition, Frame, frame_for
 from pipelines.phantom.body import UPTAKE, Ellipsoid, Floats, Painted, Patient, Point, paint, part_mask
@@ -31,6 +30,7 @@ from pipelines.phantom.tumours import (
     resize,
     shape_on,
 )
+from pipelines.tables.outcomes import Outcome
 
 MAX_LESIONS = 6
 _MIN_SUVMAX = 2.8

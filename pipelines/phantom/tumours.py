@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipelines.organs import LABELS
+from pipelines.imaging.organ_labels import LABELS
 from pipelines.phantom.body import Floats, Grid, Point
 from pipelines.phantom.sites import Site
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.outcomes import Outcome
 from pipelines.phantom.sites import ABDOMEN, BONES, CHEST, HEAD_NECK, REGIONS, Site
+from pipelines.tables.outcomes import Outcome
 
 Rng = np.random.Generator
 

@@ -5,15 +5,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pipelines.outcomes import Outcome
-from pipelines.reports import expressions, rules
-from pipelines.reports.expressions import MAX_SUV, find_expressions
 from pipelines.reports.readers import Reading
-from pipelines.reports.rules import Extraction, extract
+from pipelines.reports.rules import expressions
+from pipelines.reports.rules import pairs as rules
+from pipelines.reports.rules.expressions import MAX_SUV, find_expressions
+from pipelines.reports.rules.pairs import Extraction, extract
+from pipelines.reports.rules.values import Role
 from pipelines.reports.sentences import Sentence
 from pipelines.reports.structure import Fields, names_anatomy, structure, structure_parts
-from pipelines.reports.text import clean, lower
-from pipelines.reports.values import Role
+from pipelines.reports.vocabulary.text import clean, lower
+from pipelines.tables.outcomes import Outcome
 
 LOGIC_VERSION = f"2.{expressions.LOGIC_VERSION}.{rules.LOGIC_VERSION}"
 """With the versions of what grounds and splits here."""

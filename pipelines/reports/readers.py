@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from pipelines.reports import expressions, rules
-from pipelines.reports.rules import extract
+from pipelines.reports.rules import expressions
+from pipelines.reports.rules import pairs as rules
+from pipelines.reports.rules.pairs import extract
 from pipelines.reports.sentences import Sentence
 
 LOGIC_VERSION = 1

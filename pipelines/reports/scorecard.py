@@ -7,11 +7,11 @@ from pathlib import Path
 
 import polars as pl
 
-from pipelines.outcomes import Outcome
-from pipelines.quality.reviews import wilson_interval
 from pipelines.reports.consensus import ConsensusSettings, TextFinding, decide_exam
 from pipelines.reports.readers import Progress, Reader, Reading
 from pipelines.reports.sentences import Sentence, split_report
+from pipelines.review.reviews import wilson_interval
+from pipelines.tables.outcomes import Outcome
 
 LOGIC_VERSION = 2
 

@@ -10,13 +10,14 @@ from collections import deque
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from pipelines.reports import expressions, structure
-from pipelines.reports.expressions import find_expressions
-from pipelines.reports.lexicon import MUSCULOSKELETAL
-from pipelines.reports.number_kinds import has_suv, may_have_slice
+from pipelines.reports import structure
+from pipelines.reports.rules import expressions
+from pipelines.reports.rules.expressions import find_expressions
+from pipelines.reports.rules.number_kinds import has_suv, may_have_slice
+from pipelines.reports.rules.values import Expressions, Role
 from pipelines.reports.structure import find_places, organs_of, section_region
-from pipelines.reports.text import clean, lower
-from pipelines.reports.values import Expressions, Role
+from pipelines.reports.vocabulary.lexicon import MUSCULOSKELETAL
+from pipelines.reports.vocabulary.text import clean, lower
 
 LOGIC_VERSION = f"2.{expressions.LOGIC_VERSION}.{structure.VERSION}"
 """With the versions of what says which sentences belong together."""

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
-from pipelines.reports.expressions import find_expressions
-from pipelines.reports.lexicon import LEXICON_VERSION, MAX_WORDS, SECTION_REGIONS, TERMS, Term
-from pipelines.reports.text import clean, lower, squeeze
-from pipelines.reports.values import Role, SuvValue
+from pipelines.reports.rules.expressions import find_expressions
+from pipelines.reports.rules.values import Role, SuvValue
+from pipelines.reports.vocabulary.lexicon import LEXICON_VERSION, MAX_WORDS, SECTION_REGIONS, TERMS, Term
+from pipelines.reports.vocabulary.text import clean, lower, squeeze
 
 LOGIC_VERSION = 4
 

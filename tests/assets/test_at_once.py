@@ -15,13 +15,13 @@ import pytest
 
 from assets.definitions import build_defs
 from assets.resources import Workspace
-from pipelines.cohort import observe_cohort
-from pipelines.curation import TABLES, CurationSettings, run_stage, stale_shards
-from pipelines.home import Home
-from pipelines.lake import Lake
+from pipelines.cohort.manifest import observe_cohort
+from pipelines.curation.run import TABLES, CurationSettings, run_stage, stale_shards
 from pipelines.phantom import PhantomSettings, add_exam, write_cohort
-from pipelines.reports.config import load_readers
-from pipelines.sharding import shard_name, shard_of
+from pipelines.reports.llm.readers_file import load_readers
+from pipelines.tables.home import Home
+from pipelines.tables.lake import Lake
+from pipelines.tables.shards import shard_name, shard_of
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,8 +7,8 @@ import pytest
 
 from assets.definitions import build_defs
 from assets.resources import Workspace
-from pipelines.quality.checks import CHECKS
-from pipelines.sharding import SHARD_NAMES
+from pipelines.review.checks import CHECKS
+from pipelines.tables.shards import SHARD_NAMES
 
 SHARDED = {"exam_manifest", "corrections", "exams", "sentences", "readings", "findings", "lesions"}
 LINEAGE = {

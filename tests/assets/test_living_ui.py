@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 from pipelines.phantom import PhantomSettings, add_exam, write_cohort
-from pipelines.sharding import shard_name, shard_of
+from pipelines.tables.shards import shard_name, shard_of
 
 pytest.importorskip("selenium", reason="needs selenium")
 from selenium.webdriver.common.by import By

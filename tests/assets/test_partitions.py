@@ -8,10 +8,10 @@ import pytest
 from assets.definitions import build_defs
 from assets.partitions import overridden, range_tags, together
 from assets.resources import COHORT_SETTINGS_NAME, Workspace
-from pipelines.cohort import observe_cohort
-from pipelines.curation import TABLES, is_empty
-from pipelines.lake import Lake
-from pipelines.sharding import N_SHARDS, shard_name, shard_of
+from pipelines.cohort.manifest import observe_cohort
+from pipelines.curation.run import TABLES, is_empty
+from pipelines.tables.lake import Lake
+from pipelines.tables.shards import N_SHARDS, shard_name, shard_of
 
 
 @pytest.fixture

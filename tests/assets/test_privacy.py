@@ -17,9 +17,9 @@ import pytest
 
 from assets.definitions import build_defs
 from assets.resources import COHORT_SETTINGS_NAME, Workspace
-from pipelines.catalog import connect
-from pipelines.privacy.gate import Pseudonyms
-from pipelines.sharding import shard_name, shard_of
+from pipelines.catalog.build import connect
+from pipelines.cohort.privacy.gate import Pseudonyms
+from pipelines.tables.shards import shard_name, shard_of
 
 KEY = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 HEADER = {

@@ -14,14 +14,14 @@ import pytest
 
 from assets.resources import Workspace
 from assets.run import RerunError, Runner
-from pipelines.catalog import build_catalog, run_query
-from pipelines.cohort import observe_cohort
-from pipelines.curation import TABLES, CurationSettings, run_stage, stale_shards
-from pipelines.home import Home
-from pipelines.lake import Lake
+from pipelines.catalog.build import build_catalog, run_query
+from pipelines.cohort.manifest import observe_cohort
+from pipelines.curation.run import TABLES, CurationSettings, run_stage, stale_shards
 from pipelines.phantom import PhantomSettings, write_cohort
-from pipelines.reports.config import load_readers
-from pipelines.sharding import shard_name
+from pipelines.reports.llm.readers_file import load_readers
+from pipelines.tables.home import Home
+from pipelines.tables.lake import Lake
+from pipelines.tables.shards import shard_name
 
 ROOT = Path(__file__).parents[2]
 

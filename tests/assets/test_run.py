@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from assets.resources import COHORT_SETTINGS_NAME
-from model.config import STAGES
-from pipelines.catalog import connect
+from model.petar.config import STAGES
+from pipelines.catalog.build import connect
 from pipelines.phantom import add_exam
 
 ROOT = Path(__file__).parents[2]

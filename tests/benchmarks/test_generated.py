@@ -9,11 +9,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from pipelines import schemas
-from pipelines.curation import TABLES
-from pipelines.sharding import shard_of
+from pipelines.curation.run import TABLES
+from pipelines.tables import schemas
+from pipelines.tables.shards import shard_of
 
-FOLDER = Path(schemas.__file__).resolve().parents[1] / "benchmarks"
+FOLDER = Path(schemas.__file__).resolve().parents[2] / "benchmarks"
 
 
 def load(name: str) -> ModuleType:

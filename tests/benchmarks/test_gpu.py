@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks.gpu import main, measure
-from model.config import preset, training_settings
+from model.petar.config import preset, training_settings
 
 
 class TestMeasure:

@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 import torch
 
-from model.config import InputsConfig, LanguageConfig, ModelConfig, TrainingSettings, VisionConfig
-from model.petar import Petar
-from model.tokenizer import PetarTokenizer, train_tokenizer
+from model.petar.architecture import Petar
+from model.petar.config import InputsConfig, LanguageConfig, ModelConfig, TrainingSettings, VisionConfig
+from model.petar.tokenizer import PetarTokenizer, train_tokenizer
 from pipelines.imaging.volume import Volume, save_nifti
-from pipelines.schemas import frame
+from pipelines.tables.schemas import frame
 
 torch.set_num_threads(1)
 

@@ -9,12 +9,12 @@ import os
 import polars as pl
 import pytest
 
-from model.metrics import ScoreSettings, score
-from model.vlm import vlm_texts
-from pipelines import schemas
+from model.evaluation.metrics import ScoreSettings, score
+from model.evaluation.vlm import vlm_texts
 from pipelines.evaluation import VlmSettings
-from pipelines.reports.answers import AnswerCache
-from pipelines.reports.vllm_server import ServerPlan, served_models
+from pipelines.reports.llm.answers import AnswerCache
+from pipelines.reports.llm.vllm_server import ServerPlan, served_models
+from pipelines.tables import schemas
 
 URL = os.environ.get("PETAR_VLLM_URL", "").rstrip("/").removesuffix("/v1")
 

@@ -11,15 +11,15 @@ import pytest
 from pydicom.dataset import Dataset
 from scipy import ndimage
 
-from pipelines.imaging.contour import ContourSettings, StopReason, contour
-from pipelines.imaging.dicom import find_series, read_stack, stack_of
-from pipelines.imaging.exam import read_exam
-from pipelines.imaging.lesions import LesionRequest, LesionSettings, find_lesions
-from pipelines.imaging.measure import energy, global_peak, local_peak, measure, mesh_volume_ml
+from pipelines.imaging.lesions.contour import ContourSettings, StopReason, contour
+from pipelines.imaging.lesions.find_lesions import LesionRequest, LesionSettings, find_lesions
+from pipelines.imaging.lesions.measures import energy, global_peak, local_peak, measure, mesh_volume_ml
 from pipelines.imaging.problems import ExamError
-from pipelines.imaging.suv import suv_scale
+from pipelines.imaging.reading.dicom import find_series, read_stack, stack_of
+from pipelines.imaging.reading.exam import read_exam
+from pipelines.imaging.reading.suv import suv_scale
 from pipelines.imaging.volume import Volume, load_nifti
-from pipelines.outcomes import ExamProblem, Outcome
+from pipelines.tables.outcomes import ExamProblem, Outcome
 
 SHARED = Path(os.environ.get("PETAR_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 pytestmark = [pytest.mark.real, pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="no folder shared")]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.outcomes import Outcome
+from pipelines.cohort.report_files import read_reports
 from pipelines.reports.consensus import decide_exam
 from pipelines.reports.readers import RulesReader
 from pipelines.reports.sentences import split_report
-from pipelines.reports.sources import read_reports
+from pipelines.tables.outcomes import Outcome
 
 SHARED = Path(os.environ.get("PETAR_SHARED", Path(__file__).parents[3] / "shared"))
 COHORT = SHARED / "cohorts" / "real"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Origin, SliceConvention, Volume, load_nifti, resample_to, save_nifti
-from pipelines.outcomes import ExamProblem
+from pipelines.tables.outcomes import ExamProblem
 
 ORIENTATIONS = [(axes, signs) for axes in permutations(range(3)) for signs in product((1, -1), repeat=3)]
 

@@ -2,7 +2,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.reports.lexicon import REGIONS, TERMS
 from pipelines.reports.structure import (
     comparison,
     find_places,
@@ -12,7 +11,8 @@ from pipelines.reports.structure import (
     structure_parts,
     without_references,
 )
-from pipelines.reports.text import clean, lower
+from pipelines.reports.vocabulary.lexicon import REGIONS, TERMS
+from pipelines.reports.vocabulary.text import clean, lower
 
 
 class TestPlace:

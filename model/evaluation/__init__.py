@@ -1,0 +1,1 @@
+"""Texts, metrics, comparison, ablation, robustness, reader study."""

@@ -1,0 +1,193 @@
+"""Metrics of generated texts: one registry, scores per split with intervals over patients, and scores per sample.
+
+A metric that can not be computed (weights, packages or data missing) is reported as `not computed` with what is
+missing.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+
+from model.evaluation.metrics import cider, judges, lesion, meteor, neural, ngram
+from model.evaluation.metrics.intervals import effective_patients, patient_weights, percentile_interval
+from model.evaluation.metrics.pairs import Mean, Pairs, pairs_of, with_others
+from model.evaluation.metrics.published import published_scores
+from model.evaluation.metrics.settings import NotComputableError, ScoreSettings
+from pipelines.tables import schemas
+from pipelines.tables.hashing import hash_of
+
+__all__ = [
+    "LOGIC_VERSION",
+    "METRICS",
+    "Mean",
+    "Metric",
+    "NotComputableError",
+    "Pairs",
+    "ScoreSettings",
+    "pairs_of",
+    "metrics_version",
+    "per_sample_scores",
+    "published_scores",
+    "score",
+    "with_others",
+]
+
+
+LOGIC_VERSION = 4
+"""Raised when a metric of this package changes what it gives."""
+
+
+class Computed(Protocol):
+    """A metric on some pairs: its score per sample (NaN where there is none) and its value under weights of the
+    samples.
+    """
+
+    @property
+    def per_sample(self) -> np.ndarray: ...
+
+    @property
+    def signature(self) -> str: ...
+
+    @property
+    def n(self) -> int: ...
+
+    def values(self, weights: np.ndarray) -> np.ndarray:
+        """Value under each row of weights (resamples x samples)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A named metric; `compute` raises NotComputableError where something is missing."""
+
+    name: str
+    compute: Callable[[Pairs, ScoreSettings], Computed]
+    description: str
+    is_of_corpus: bool = False
+    """A pair's score depends on the other pairs of the corpus, so that it is computed anew for every corpus."""
+
+
+_ALL = (
+    Metric("BLEU", ngram.bleu, "Words and phrases in common, corpus level (sacrebleu)", True),
+    Metric("ROUGE-L", ngram.rouge_l, "Longest common subsequence of words, F (rouge-score)"),
+    Metric("METEOR", meteor.meteor, "Words in common by form, stem and synonym"),
+    Metric("CIDEr", cider.cider, "Phrases in common, weighted by how rare they are in the references", True),
+    Metric("BERTScore", neural.bertscore, "Words alike in context"),
+    Metric("BARTScore", neural.bartscore, "Likelihood of the reference given the text"),
+    Metric("RaTEScore", judges.ratescore, "Entities alike"),
+    Metric("GREEN", judges.green, "Errors counted by a judge, trained on chest X-ray"),
+    Metric("region", lesion.accuracy("region"), "Region of the body as in the reference"),
+    Metric("organ", lesion.accuracy("organ"), "Organ as in the reference"),
+    Metric("laterality", lesion.accuracy("laterality"), "Side as in the reference"),
+    Metric("comparison", lesion.accuracy("comparison"), "Change since the prior exam as in the reference"),
+    Metric("numbers", lesion.accuracy("numbers"), "SUVmax within 0.1 and slice as in the reference"),
+    Metric("numbers as generated", lesion.generated_numbers, "The same before measured numbers were put in"),
+    Metric("grounding", lesion.grounding, "Place fits the masked lesion better than the nearest other one"),
+    Metric("grounding among all", lesion.grounding_among_all, "The same, better than any other lesion of the exam"),
+    Metric("hallucinated", lesion.hallucinated, "Texts that name an organ which the reference has not; less is better"),
+)
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+
+
+DEFAULTS = ScoreSettings()
+
+
+def metrics_version(settings: ScoreSettings = DEFAULTS) -> str:
+    """Hash of all that scores depend on but the texts: logic, packages, settings, and which weights and data are there
+    now.
+    """
+    packages = {name: version(name) for name in ("sacrebleu", "rouge-score", "nltk")}
+    try:
+        wordnet = str(meteor.find_wordnet(settings.wordnet))
+    except NotComputableError:
+        wordnet = ""
+    weights = [settings.bertscore_model, settings.bartscore_model, settings.ratescore_python]
+    there = [path is not None and path.exists() for path in weights]
+    return hash_of(LOGIC_VERSION, lesion.STRUCTURE_VERSION, packages, sorted(METRICS), settings, wordnet, there)
+
+
+def score(
+    predictions: pl.DataFrame, names: Sequence[str] | None = None, settings: ScoreSettings = DEFAULTS
+) -> pl.DataFrame:
+    """Rows of `scores`: every metric of every model and split of `predictions`, with intervals over patients.
+
+    `names` are keys of METRICS, all by default. What gives no pair (two predictions for a lesion, an empty text or
+    reference) is named in the note; a metric that can not be computed has status `not computed` and no value.
+    """
+    chosen = [_metric(name) for name in (METRICS if names is None else names)]
+    rows = []
+    for model, split, pairs in _groups(predictions, settings):
+        weights = patient_weights(pairs.patients, settings.n_resamples, settings.seed) if len(pairs) else None
+        rows += [{"model": model, "split": split} | _score_row(metric, pairs, weights, settings) for metric in chosen]
+    return schemas.frame("scores", rows)
+
+
+def per_sample_scores(
+    predictions: pl.DataFrame, names: Sequence[str] | None = None, settings: ScoreSettings = DEFAULTS
+) -> pl.DataFrame:
+    """model, split, finding_id, patient_id, metric, value: one row a pair and metric that has a score for it."""
+    chosen = [_metric(name) for name in (METRICS if names is None else names)]
+    types = {"model": pl.String, "split": pl.String, "finding_id": pl.String, "patient_id": pl.String}
+    frames = [pl.DataFrame(schema=types | {"metric": pl.String, "value": pl.Float64})]
+    for model, split, pairs in _groups(predictions, settings):
+        for metric in chosen if len(pairs) else ():
+            try:
+                values = metric.compute(pairs, settings).per_sample
+            except NotComputableError:
+                continue
+            columns = {"finding_id": list(pairs.finding_ids), "patient_id": list(pairs.patients), "value": values}
+            frames.append(
+                pl.DataFrame(columns)
+                .filter(pl.col("value").is_not_nan())
+                .select(pl.lit(model).alias("model"), pl.lit(split).alias("split"), "finding_id", "patient_id",
+                        pl.lit(metric.name).alias("metric"), "value")
+            )  # fmt: skip
+    return pl.concat(frames)
+
+
+def _metric(name: str) -> Metric:
+    if name not in METRICS:
+        raise ValueError(f"expected a metric ({', '.join(METRICS)}), got {name!r}")
+    return METRICS[name]
+
+
+def _groups(predictions: pl.DataFrame, settings: ScoreSettings) -> Iterator[tuple[str, str, Pairs]]:
+    for (model, split), part in sorted(predictions.group_by("model", "split"), key=lambda group: str(group[0])):
+        yield str(model), str(split), pairs_of(part, settings.text_column)
+
+
+def _score_row(metric: Metric, pairs: Pairs, weights: np.ndarray | None, settings: ScoreSettings) -> dict[str, object]:
+    row: dict[str, object] = {"metric": metric.name, "note": pairs.note, "n_left_out": pairs.n_left_out}
+    if weights is None:
+        return row | {"status": "not computed", "n": 0, "note": _join("no text has a reference", pairs.note)}
+    try:
+        computed = metric.compute(pairs, settings)
+    except NotComputableError as error:
+        return row | {"status": "not computed", "note": str(error)}
+    value = float(computed.values(np.ones((1, len(pairs))))[0])
+    if not np.isfinite(value):
+        return row | {"status": "not computed", "n": 0, "note": _join("no reference says it", pairs.note)}
+    centre = None if isinstance(computed, Mean) else value
+    n_patients = effective_patients(pairs.patients)
+    low, high = percentile_interval(computed.values(weights), settings.level, n_patients, centre)
+    if len(set(pairs.patients)) < 2:
+        low = high = None
+        row["note"] = _join("no interval: one patient", pairs.note)
+    row["note"] = _join(row["note"], getattr(computed, "note", None)) or None
+    signature = f"{computed.signature}|text:{settings.text_column}"
+    return row | {
+        "status": "computed",
+        "value": value,
+        "low": low,
+        "high": high,
+        "n": computed.n,
+        "signature": signature,
+    }
+
+
+def _join(*parts: object) -> str:
+    return "; ".join(str(part) for part in parts if part)

@@ -1,0 +1,191 @@
+"""Clinical accuracy of a lesion's text, which no count of words says: place, side, change and numbers, field by
+field.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from model.evaluation.metrics.pairs import Mean, Pairs
+from model.evaluation.metrics.settings import ScoreSettings
+from pipelines.dataset import samples
+from pipelines.reports.structure import VERSION as STRUCTURE_VERSION
+from pipelines.reports.structure import find_places, structure
+from pipelines.reports.vocabulary.text import clean, lower
+
+SUV_TOLERANCE = 0.1
+"""SUV; what rounding to one digit and the search for the lesion allow."""
+
+_SUVMAX = re.compile(
+    r"\bSUV(?:bw)?[\s_-]*max\w*\b\D{0,15}(\d+(?:\.\d+)?)|\bmax\w*[\s_-]*SUV\b\D{0,15}(\d+(?:\.\d+)?)", re.I
+)
+_SUV = re.compile(r"\bSUV(?![\s_-]*(?:mean|peak))\w*\b\D{0,15}(\d+(?:\.\d+)?)", re.I)
+_SLICE = re.compile(r"\b(?:slices?|images?)\b\D{0,8}(\d+)", re.I)
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+@dataclass(frozen=True)
+class TextFields:
+    """What a text says of a lesion; null where it does not say."""
+
+    region: str | None
+    organ: str | None
+    subsite: str | None
+    laterality: str | None
+    comparison: str
+    suvmax: float | None
+    slice: int | None
+
+
+@lru_cache(maxsize=65_536)
+def fields_of(text: str) -> TextFields:
+    """Fields of a text: those that it states by label ("Organ: lung."), the others from its words by the report's
+    rules.
+
+    A text with labels is read in its findings only, so that a field that it leaves out is not taken from another
+    field's label.
+    """
+    stated = samples.parse(text)
+    words = stated.get("findings", "" if stated else text)
+    free = structure(words)
+    suvmax = stated.get("suvmax") or _first(_SUVMAX, words) or _first(_SUV, words)
+    slice_number = stated.get("slice") or _first(_SLICE, words)
+    return TextFields(
+        _plain(stated.get("region") or free.region),
+        _plain(stated.get("organ") or free.organ),
+        _plain(stated.get("subsite") or free.subsite),
+        _plain(stated.get("laterality") or free.laterality),
+        _plain(stated.get("comparison") or free.comparison) or "none",
+        _number(suvmax),
+        None if (value := _number(slice_number)) is None else round(value),
+    )
+
+
+def _first(pattern: re.Pattern[str], text: str) -> str | None:
+    match = pattern.search(text)
+    return next((group for group in match.groups() if group), None) if match else None
+
+
+def _number(words: str | None) -> float | None:
+    match = _NUMBER.search(words or "")
+    return float(match[0]) if match else None
+
+
+def _plain(words: str | None) -> str | None:
+    return " ".join(words.lower().split()) if words and words.strip() else None
+
+
+def _equal(name: str) -> Callable[[TextFields, TextFields], float]:
+    def compare(text: TextFields, reference: TextFields) -> float:
+        expected = getattr(reference, name)
+        return float("nan") if expected is None else float(getattr(text, name) == expected)
+
+    return compare
+
+
+def _same_suvmax(text: TextFields, reference: TextFields) -> float:
+    if reference.suvmax is None:
+        return float("nan")
+    return float(text.suvmax is not None and abs(text.suvmax - reference.suvmax) <= SUV_TOLERANCE + 1e-9)
+
+
+def _same_numbers(text: TextFields, reference: TextFields) -> float:
+    """SUVmax within tolerance and slice equal, as far as the reference gives them."""
+    checks = [_same_suvmax(text, reference), _equal("slice")(text, reference)]
+    there = [c for c in checks if not np.isnan(c)]
+    return float(all(there)) if there else float("nan")
+
+
+_COMPARE: Mapping[str, Callable[[TextFields, TextFields], float]] = {
+    "region": _equal("region"),
+    "organ": _equal("organ"),
+    "laterality": _equal("laterality"),
+    "comparison": _equal("comparison"),
+    "numbers": _same_numbers,
+}
+
+
+def accuracy(field: str) -> Callable[[Pairs, ScoreSettings], Mean]:
+    """The metric: share of texts whose field equals the reference's; a reference without the field does not count."""
+    compare = _COMPARE[field]
+
+    def metric(pairs: Pairs, settings: ScoreSettings) -> Mean:
+        each = [compare(fields_of(t), fields_of(r)) for t, r in zip(pairs.texts, pairs.references, strict=True)]
+        return Mean(np.array(each, float), f"petar|{field} accuracy|rules:{STRUCTURE_VERSION}")
+
+    return metric
+
+
+def generated_numbers(pairs: Pairs, settings: ScoreSettings) -> Mean:
+    """Share of texts whose numbers were right as the model wrote them, before measured ones were put in."""
+    texts = pairs.generated or pairs.texts
+    each = [_same_numbers(fields_of(t), fields_of(r)) for t, r in zip(texts, pairs.references, strict=True)]
+    return Mean(np.array(each, float), f"petar|numbers as generated|rules:{STRUCTURE_VERSION}")
+
+
+_PLACE_FIELDS = ("region", "organ", "subsite", "laterality")
+
+
+def _fit(text: TextFields, reference: TextFields) -> int:
+    """How well a text's place fits a reference: one up for every equal field, one down for every contradiction."""
+    said = [(getattr(text, name), getattr(reference, name)) for name in _PLACE_FIELDS]
+    return sum((1 if a == b else -1) for a, b in said if a is not None and b is not None)
+
+
+def grounding(pairs: Pairs, settings: ScoreSettings) -> Mean:
+    """Whether a text's place fits its own lesion better than the nearest other one of the exam; one half for a tie.
+
+    The nearest is the nearest whose place differs: no text could tell apart two lesions of one place, and lesions
+    without such a neighbour do not count. Numbers play no part, for measured ones would give the lesion away.
+    """
+    return _grounding(pairs, 1, "the nearest other lesion")
+
+
+def grounding_among_all(pairs: Pairs, settings: ScoreSettings) -> Mean:
+    """The same against all other lesions of the exam at once: the text must fit its own better than any of them."""
+    return _grounding(pairs, None, "all lesions of the exam")
+
+
+def _grounding(pairs: Pairs, n_others: int | None, against: str) -> Mean:
+    each = []
+    references = [fields_of(r) for r in pairs.references]
+    for text, own, known in zip(pairs.texts, references, _others(pairs), strict=True):
+        fields_of_others = (fields_of(o) for o in known)
+        others = [o for o in fields_of_others if any(getattr(o, n) != getattr(own, n) for n in _PLACE_FIELDS)]
+        if not others:
+            each.append(float("nan"))
+            continue
+        fields = fields_of(text)
+        best, fit = max(_fit(fields, o) for o in others[:n_others]), _fit(fields, own)
+        each.append(0.5 if fit == best else float(fit > best))
+    return Mean(np.array(each, float), f"petar|grounding|place against {against}|rules:{STRUCTURE_VERSION}")
+
+
+def _others(pairs: Pairs) -> Sequence[Sequence[str]]:
+    """References of the exam's other lesions of every pair: the nearest first where places are known, else as they
+    come.
+    """
+    if pairs.others:
+        return pairs.others
+    exams: dict[str, list[int]] = {}
+    for i, exam in enumerate(pairs.exam_ids):
+        exams.setdefault(exam, []).append(i)
+    return [[pairs.references[j] for j in exams[exam] if j != i] for i, exam in enumerate(pairs.exam_ids)]
+
+
+@lru_cache(maxsize=65_536)
+def _organs(text: str) -> frozenset[str]:
+    """Organs that a text names anywhere, by label or in words."""
+    named = {place.term.organ for place in find_places(lower(clean(text)))}
+    return frozenset(words for organ in (*named, fields_of(text).organ) if (words := _plain(organ)))
+
+
+def hallucinated(pairs: Pairs, settings: ScoreSettings) -> Mean:
+    """Share of texts that name an organ which the reference names nowhere: a lesion that nobody reported. Less is
+    better.
+    """
+    each = [float(bool(_organs(t) - _organs(r))) for t, r in zip(pairs.texts, pairs.references, strict=True)]
+    return Mean(np.array(each, float), f"petar|organs that the reference has not|rules:{STRUCTURE_VERSION}")

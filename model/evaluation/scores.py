@@ -1,0 +1,77 @@
+"""Scores of the predictions and comparisons of models, kept while neither the texts nor the metrics changed."""
+
+import itertools
+from collections.abc import Iterable
+
+import polars as pl
+
+from model.evaluation.metrics import ScoreSettings, metrics_version, published_scores, score, with_others
+from model.evaluation.metrics.comparison import compare_all
+from model.evaluation.predictions import TableReport
+from pipelines.curation.run import curation_version
+from pipelines.tables.home import Home
+from pipelines.tables.lake import Lake
+
+ARM_PREFIX = "ablation: "
+"""What the models of the ablation are called, followed by the arm."""
+FULL_ARM = f"{ARM_PREFIX}all"
+
+
+def update_scores(home: Home, settings: ScoreSettings = ScoreSettings(), cohort: str | None = None) -> TableReport:
+    """Every metric of every model and split of the predictions, the published rows beside them, in the lake.
+
+    `cohort` is the name that the rows carry. Where a judge did not answer for every pair the next call asks again.
+    """
+    lake = Lake(home.lake)
+    made_from = {
+        "predictions": lake.shard_version("predictions") or "",
+        "logic": metrics_version(settings),
+        "cohort": cohort,
+        "data": curation_version(home),
+    }
+    meta = lake.shard_meta("scores")
+    if meta is not None and meta.inputs.get("made_from") == made_from and not meta.inputs.get("incomplete"):
+        return TableReport(lake.read_table("scores"), meta.rows_digest, 0, meta.n_rows)
+    frame = score(_with_places(lake), settings=settings).with_columns(
+        cohort=pl.lit(cohort), data_version=pl.lit(made_from["data"])
+    )
+    judged = frame.filter(pl.col("metric") == "GREEN", pl.lit(settings.green_url is not None))
+    incomplete = judged.filter((pl.col("status") == "not computed") | pl.col("note").str.contains("not judged")).height
+    curation = (lake.shard_inputs("predictions") or {}).get("curation")
+    inputs = {"made_from": made_from, "incomplete": bool(incomplete), "curation": curation}
+    written = lake.write_table("scores", pl.concat([frame, published_scores()]), inputs)
+    return TableReport(lake.read_table("scores"), written.rows_digest, written.n_rows, 0)
+
+
+def _with_places(lake: Lake) -> pl.DataFrame:
+    return with_others(*(lake.read_table(name) for name in ("predictions", "samples", "localisations")))
+
+
+def update_comparisons(home: Home, settings: ScoreSettings = ScoreSettings()) -> TableReport:
+    """Every couple of models that described the same lesions, by metric and split, in the lake."""
+    lake = Lake(home.lake)
+    # A judge's scores are compared by the answers that are kept; asking anew is for the scores.
+    made_from = {
+        "predictions": lake.shard_version("predictions") or "",
+        "logic": metrics_version(settings),
+        "scores": lake.shard_version("scores") or "",
+    }
+    meta = lake.shard_meta("comparisons")
+    if meta is not None and meta.inputs.get("made_from") == made_from:
+        return TableReport(lake.read_table("comparisons"), meta.rows_digest, 0, meta.n_rows)
+    predictions = _with_places(lake)
+    frame = compare_all(predictions, couples_of(predictions["model"].unique()), settings=settings)
+    written = lake.write_table("comparisons", frame, {"made_from": made_from})
+    return TableReport(lake.read_table("comparisons"), written.rows_digest, written.n_rows, 0)
+
+
+def couples_of(models: Iterable[str]) -> list[tuple[str, str]]:
+    """Which models are compared: all with all, and the ablation's arms with the one that has everything.
+
+    The paper's ablation asks what each part adds; every arm against every baseline would be tests that nobody asks
+    for. PETAR's own model comes first in a couple, then the other models, the baselines last.
+    """
+    names = sorted(models, key=lambda name: (name.startswith("baseline"), not name.startswith("petar"), name))
+    arms = [name for name in names if name.startswith(ARM_PREFIX) and name != FULL_ARM]
+    others = [name for name in names if not name.startswith(ARM_PREFIX)]
+    return [*itertools.combinations(others, 2), *((FULL_ARM, arm) for arm in arms if FULL_ARM in names)]

@@ -1,0 +1,1 @@
+"""From a row of samples to tensors."""

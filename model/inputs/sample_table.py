@@ -1,0 +1,75 @@
+"""The table `samples`: what is asked about which mask, with its answer; lesions and organs together. No torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from model.inputs.anatomy_questions import ANSWERS_VERSION, anatomy_samples
+from pipelines.catalog.versions import VersionError
+from pipelines.curation.run import curation_version
+from pipelines.dataset import samples as samples_module
+from pipelines.dataset.organ_maps import TARGET_NAME
+from pipelines.dataset.samples import SampleSettings, finding_samples
+from pipelines.imaging.organ_labels import LABELS_VERSION
+from pipelines.tables.hashing import hash_of
+from pipelines.tables.home import Home, exam_of
+from pipelines.tables.lake import Lake
+
+
+@dataclass(frozen=True)
+class SamplesReport:
+    """The samples, their version, how many were made anew, and what was wrong with exams that gave none."""
+
+    frame: pl.DataFrame
+    version: str
+    recomputed: int
+    reused: int
+    problems: Mapping[str, str]
+
+
+def build_samples(home: Home, label_maps: Mapping[str, str], settings: SampleSettings) -> SamplesReport:
+    """The samples of what is curated now, written to the lake; made anew only where something below them changed.
+
+    `label_maps`: exam id -> label map of organs, as a path under PETAR_HOME.
+    """
+    lake = Lake(home.lake)
+    made_from = {
+        "curation": curation_version(home),
+        "label_maps": hash_of(label_maps, [_state(home.root / p) for p in label_maps.values()]),
+        "logic": hash_of(samples_module.LOGIC_VERSION, ANSWERS_VERSION, LABELS_VERSION, settings),
+    }
+    meta = lake.shard_meta("samples")
+    if meta is not None and meta.inputs.get("made_from") == made_from:
+        return SamplesReport(
+            lake.read_table("samples"), meta.rows_digest, 0, meta.n_rows, meta.inputs.get("problems", {})
+        )
+    exams, findings, localisations = (lake.read_table(name) for name in ("exams", "findings", "localisations"))
+    if curation_version(home) != made_from["curation"]:
+        raise VersionError("expected one curation while samples are made of it, it changed meanwhile: make them again")
+    lesions = localisations.filter(pl.col("outcome") == "lesion")
+    organs, problems = anatomy_samples(
+        exams, {exam: home.root / path for exam, path in label_maps.items()}, home.root, splits=settings
+    )
+    if settings.anatomy_per_exam:
+        order = pl.col("sample_id").map_elements(lambda sample_id: hash_of(sample_id), return_dtype=pl.String)
+        organs = organs.filter(order.rank().over("exam_id") <= settings.anatomy_per_exam)
+    # Paths in the lake are relative to the home, so that it can be moved.
+    organs = organs.with_columns(pl.col("mask_path").str.strip_prefix(f"{home.root}/"))
+    frame = pl.concat([finding_samples(lesions, findings, exams, settings), organs])
+    inputs = {"made_from": made_from, "problems": problems, "curation": made_from["curation"]}
+    written = lake.write_table("samples", frame, inputs)
+    return SamplesReport(lake.read_table("samples"), written.rows_digest, written.n_rows, 0, problems)
+
+
+def found_label_maps(home: Home) -> dict[str, str]:
+    """Label maps that the asset `anatomy` left beside the volumes: exam id -> path under PETAR_HOME."""
+    return {
+        exam_of(p.parent.name): str(p.relative_to(home.root)) for p in sorted(home.volumes.glob(f"*/{TARGET_NAME}"))
+    }
+
+
+def _state(path: Path) -> tuple[int, int]:
+    state = path.stat()
+    return state.st_size, state.st_mtime_ns

@@ -1,0 +1,1 @@
+"""PETAR-4B: architecture, weights, checkpoints."""

@@ -1,0 +1,338 @@
+"""What a PETAR model is and how a stage trains it: frozen configurations, presets, and hashes that stay the same across
+processes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal, Self, get_args, get_type_hints
+
+from pipelines.tables.hashing import hash_of
+
+Stage = Literal[
+    "anatomy_projector", "anatomy_mask", "anatomy_full", "findings_projector", "findings_mask", "findings_full"
+]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+"""The order of training: twice projector, mask embedding, everything; first on organs, then on findings."""
+
+QUESTION = "Please describe the region highlighted in the PET image."
+"""The paper's prompt for a finding."""
+
+IMAGE_TOKEN = "<im_patch>"
+SPECIAL_TOKENS = (IMAGE_TOKEN, "<bx_start>", "<bx_end>", "[SEG]")
+"""Tokens that the public release adds to the language model's vocabulary, in its order."""
+
+NUMBER_TOKEN = "[#]"
+"""Stands for a measured number in a target: the model does not guess numbers, they are put in from the mask."""
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _jsonable(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(v) for v in value]
+    return value
+
+
+class _Config:
+    """Dict, hash and strict reading back for frozen dataclasses, nested ones too."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as JSON-ready dicts and lists."""
+        return _jsonable(asdict(self))  # type: ignore[call-overload]  # every subclass is a dataclass
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that change when any setting changes."""
+        return hash_of(self.to_dict())[:16]
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The configuration written by `to_dict`. A key that is not a setting is an error: a typo would pass for a
+        default.
+        """
+        hints = get_type_hints(cls)
+        names = [f.name for f in fields(cls)]  # type: ignore[arg-type]  # every subclass is a dataclass
+        unknown = sorted(set(data) - set(names))
+        if unknown:
+            raise ValueError(f"expected settings of {cls.__name__} among {names}, got {unknown}")
+        values: dict[str, Any] = {}
+        for name, value in data.items():
+            kind = hints[name]
+            if isinstance(kind, type) and issubclass(kind, _Config) and isinstance(value, Mapping):
+                value = kind.from_dict(value)
+            elif isinstance(value, list):
+                value = tuple(value)
+            values[name] = value
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class VisionConfig(_Config):
+    """One 3D ViT tower. The defaults are M3D-CLIP's."""
+
+    image_shape: tuple[int, int, int] = (32, 256, 256)
+    """Input of the tower in voxels (z, y, x)."""
+    patch_shape: tuple[int, int, int] = (4, 16, 16)
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+    mlp_width: int = 3072
+    attention: Literal["sdpa", "plain"] = "sdpa"
+    """`sdpa` is torch's fused attention; `plain` is MONAI's own, which holds the whole attention matrix."""
+
+    def __post_init__(self) -> None:
+        if any(n % p for n, p in zip(self.image_shape, self.patch_shape)):
+            raise ValueError(
+                f"expected image_shape {self.image_shape} to be a multiple of patch_shape {self.patch_shape}"
+            )
+        if self.width % self.heads:
+            raise ValueError(f"expected width {self.width} to be a multiple of heads {self.heads}")
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Patches along (z, y, x)."""
+        z, y, x = (n // p for n, p in zip(self.image_shape, self.patch_shape))
+        return z, y, x
+
+
+@dataclass(frozen=True)
+class LanguageConfig(_Config):
+    """The Phi-3 decoder. The defaults are Phi-3-mini-4k-instruct's."""
+
+    vocab_size: int = 32064
+    """Upper bound; a tokenizer trained on little text may need fewer, Phi-3's own 32,011 and four more tokens fit."""
+    width: int = 3072
+    layers: int = 32
+    heads: int = 32
+    mlp_width: int = 8192
+    max_positions: int = 4096
+
+
+@dataclass(frozen=True)
+class InputsConfig(_Config):
+    """How an exam becomes the arrays that the towers see: the preprocessing contract saved with every checkpoint."""
+
+    pet_window_suv: tuple[float, float] = (0.0, 12.0)
+    ct_window_hu: tuple[float, float] = (-300.0, 400.0)
+    spacing_mm: float = 3.0
+    """The grid on which crops are counted, before they are resized to the tower's input."""
+    global_crop: Literal["whole", "around"] = "around"
+    """`whole`: `field_voxels` from the head down (paper). `around`: `slices_around` above and below the lesion
+    (release).
+    """
+    field_voxels: tuple[int, int, int] = (352, 192, 192)
+    """(z, y, x) on the 3 mm grid; `around` takes only y and x from it."""
+    slices_around: int = 80
+    focal_crop: Literal["cube", "box"] = "cube"
+    """`cube`: a cube around the mask, jittered in training (paper). `box`: the mask's box plus a margin (release)."""
+    focal_margin_voxels: int = 20
+    focal_jitter: float = 0.2
+    """Centre and side of the training cube move by U(-jitter, jitter) of the side; the mask always stays inside."""
+    global_jitter_voxels: int = 0
+    """In training the global crop is moved by up to so many of the tower's voxels in the axial plane: patients do not
+    lie in the middle of the table.
+    """
+    resize: Literal["area", "linear"] = "area"
+    """From the 3 mm crop to the tower's input: `area` averages what a voxel covers, `linear` picks between two."""
+
+
+@dataclass(frozen=True)
+class ModelConfig(_Config):
+    """A whole PETAR model with the paper's ablation as switches."""
+
+    name: str = "petar-4b"
+    vision: VisionConfig = field(default_factory=VisionConfig)
+    language: LanguageConfig = field(default_factory=LanguageConfig)
+    inputs: InputsConfig = field(default_factory=InputsConfig)
+    use_mask: bool = True
+    use_ct: bool = True
+    use_focal: bool = True
+    use_anatomy_pretraining: bool = True
+    shared_towers: bool = False
+    """True: one tower for PET and CT (paper). False: one each (release)."""
+    pool: int = 2
+    """Patches averaged along each axis before the projector."""
+    mask_numbers: bool = True
+    """Targets carry `[#]` in place of measured numbers."""
+    max_length: int = 768
+    """Tokens of one sample, image tokens included."""
+
+    def __post_init__(self) -> None:
+        if any(n % self.pool for n in self.vision.grid):
+            raise ValueError(f"expected the patch grid {self.vision.grid} to be a multiple of pool {self.pool}")
+        if self.max_length > self.language.max_positions:
+            raise ValueError(
+                f"expected max_length <= {self.language.max_positions} positions of the language model, got "
+                f"{self.max_length}"
+            )
+
+    @property
+    def n_visual_tokens(self) -> int:
+        """Image tokens that one lesion takes in the language model's input."""
+        z, y, x = (n // self.pool for n in self.vision.grid)
+        return z * y * x
+
+    @property
+    def vision_channels(self) -> int:
+        """Width of the tokens that enter the projector: PET alone, or PET and CT side by side."""
+        return self.vision.width * (2 if self.use_ct else 1)
+
+
+PRESETS: dict[str, ModelConfig] = {
+    # Seconds on a CPU: the same code, 0.6 M parameters.
+    "tiny": ModelConfig(
+        name="tiny",
+        vision=VisionConfig(
+            image_shape=(16, 48, 48), patch_shape=(4, 12, 12), width=64, layers=2, heads=2, mlp_width=128
+        ),
+        language=LanguageConfig(vocab_size=768, width=96, layers=3, heads=4, mlp_width=256, max_positions=512),
+        inputs=InputsConfig(global_crop="whole", global_jitter_voxels=1),
+        shared_towers=True,
+        max_length=256,
+    ),
+    # One consumer GPU: M3D's input and a tower of half the depth, a language model of the size of a 160 M one.
+    "small": ModelConfig(
+        name="small",
+        vision=VisionConfig(width=384, layers=6, heads=6, mlp_width=1536),
+        language=LanguageConfig(vocab_size=8192, width=768, layers=12, heads=12, mlp_width=2048, max_positions=2048),
+        shared_towers=True,
+    ),
+    "petar-4b": ModelConfig(
+        inputs=InputsConfig(field_voxels=(350, 200, 200)),
+    ),
+}
+
+
+def preset(name: str, **changes: Any) -> ModelConfig:
+    """The preset `tiny`, `small` or `petar-4b`, with any setting of `ModelConfig` changed by keyword."""
+    if name not in PRESETS:
+        raise ValueError(f"expected a preset among {sorted(PRESETS)}, got {name!r}")
+    return replace(PRESETS[name], **changes)
+
+
+@dataclass(frozen=True)
+class TrainingSettings(_Config):
+    """How one stage is trained. Rates and schedule follow M3D's public recipe unless a preset says otherwise."""
+
+    epochs: int = 10
+    batch_size: int = 8
+    accumulation: int = 1
+    """Batches a step of the optimiser; the step's loss is the mean over all their answer tokens."""
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.0
+    beta2: float = 0.999
+    """Of AdamW; lower forgets faster, which short runs need."""
+    warmup_fraction: float = 0.03
+    clip_norm: float = 1.0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 is autocast: the weights and the optimiser stay float32."""
+    seed: int = 0
+    workers: int = 0
+    """Processes that make inputs; 0: a thread beside the training makes them."""
+    threads: int = 0
+    """Threads that torch computes with on a CPU; 0: as many as it likes."""
+    cpu_parts: int = 1
+    """Parts of a batch that a CPU computes side by side, each on one thread: a tiny model's operations are too short to
+    be shared out themselves. Gradients are added up in a fixed order, so that equal runs stay equal to the bit.
+    """
+    save_every_steps: int = 200
+    """How often the state from which a killed stage goes on is saved."""
+    samples_per_epoch: int = 0
+    """An epoch sees so many of the samples, others each time; 0: all of them."""
+    validation_samples: int = 256
+    """At most so many samples are scored at the end of each epoch."""
+    early_stop_epochs: int = 0
+    """Stop when the validation loss has not fallen for so many epochs; 0 never stops early."""
+    without_ct: Literal["refuse", "air"] = "refuse"
+    """A sample whose exam has no CT, where the model reads one: `refuse` it before training, or let it see `air`."""
+    optimiser: Literal["adamw", "adamw8bit"] = "adamw"
+    """`adamw8bit` keeps the optimiser's state in bytes; it needs bitsandbytes and a GPU."""
+    lora_rank: int = 0
+    """Above 0 the language model is trained by LoRA of this rank in the full stages (M3D: 16), and merged at the
+    end.
+    """
+    lora_alpha: float = 32.0
+    recompute_activations: bool = False
+    """Gradient checkpointing: a quarter more time for a fraction of the activations' memory."""
+    sharding: Literal["none", "full"] = "none"
+    """Over several processes: `none`, each holds the whole model (DDP); `full`, weights, gradients and optimiser's
+    state are shared out (FSDP).
+    """
+    weights_dtype: Literal["float32", "bfloat16"] = "float32"
+    """What trained weights are stored in."""
+    frozen_dtype: Literal["float32", "bfloat16"] = "float32"
+    """What weights are stored in that the stage freezes."""
+    language_rate: float = 1.0
+    """The language model's share of the learning rate: below 1 where it knows its language and the rest knows
+    nothing.
+    """
+    mask_rate: float = 1.0
+    """The mask embedding's share of the learning rate: above 1 where it has to grow from zero in few steps."""
+    language_steps: int = 0
+    """Steps of teaching that a language model without weights gets before the first stage; 0 for pretrained ones."""
+    tokenizer: str = ""
+    """Folder or hub id of a tokenizer (Phi-3's); empty: a small BPE one is trained on the texts."""
+    language_weights: str = ""
+    """Folder or hub id of the language model's weights (Phi-3's); empty: it starts random."""
+    model_weights: str = ""
+    """File, folder or hub id of a whole public release (PETAR, M3D-LaMed, M3D-RAD); empty: none."""
+    vision_weights: str = ""
+    """File, folder or hub id of an M3D-CLIP tower (`pretrained_ViT.bin`); empty: it starts random."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulation", "save_every_steps", "cpu_parts"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"expected {name} >= 1, got {getattr(self, name)}")
+        if "bfloat16" in (self.weights_dtype, self.frozen_dtype) and self.precision != "bfloat16":
+            raise ValueError(f"expected precision bfloat16 for weights stored so, got {self.precision}")
+        for name in (
+            "samples_per_epoch",
+            "validation_samples",
+            "early_stop_epochs",
+            "language_steps",
+            "workers",
+            "threads",
+        ):
+            if getattr(self, name) < 0:
+                raise ValueError(f"expected {name} >= 0, got {getattr(self, name)}")
+
+
+def training_settings(preset_name: str, stage: Stage, **changes: Any) -> TrainingSettings:
+    """The preset's settings for a stage, with any setting changed by keyword."""
+    if stage not in STAGES:
+        raise ValueError(f"expected a stage among {STAGES}, got {stage!r}")
+    part = stage.rpartition("_")[2]
+    if preset_name == "tiny":
+        epochs = {
+            "anatomy_projector": 2, "anatomy_mask": 2, "anatomy_full": 14,
+            "findings_projector": 4, "findings_mask": 4, "findings_full": 40,
+        }[stage]  # fmt: skip
+        rate = {"projector": 2e-3, "mask": 5e-3, "full": 1.5e-3}[part]
+        settings = TrainingSettings(
+            epochs=epochs,
+            batch_size=16,
+            learning_rate=rate,
+            weight_decay=0.03 if stage.startswith("anatomy") else 0.05,
+            beta2=0.99,
+            warmup_fraction=0.05,
+            samples_per_epoch=320,
+            validation_samples=64,
+            language_rate=0.3,
+            mask_rate=4.0,
+            threads=1,
+            without_ct="air",
+            cpu_parts=2,
+            language_steps=150,
+        )
+    else:
+        rate = {"projector": 1e-4, "mask": 1e-4, "full": 5e-5}[part]
+        settings = TrainingSettings(
+            batch_size=8 if preset_name == "small" else 1,
+            accumulation=1 if preset_name == "small" else 16,
+            learning_rate=rate,
+            precision="bfloat16",
+            frozen_dtype="bfloat16",
+            recompute_activations=True,
+            workers=4,
+        )
+    return replace(settings, **changes)

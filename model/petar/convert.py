@@ -1,0 +1,137 @@
+"""A public release as a checkpoint folder, which the command line, the server and the training stages take.
+
+python -m model.petar.convert --weights RELEASE --to FOLDER [--weights MORE ...] [--tokenizer DIR] [--preset petar-4b]
+[--changes '{"shared_towers": true}'] [--dtype bfloat16]
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.petar.checkpoints import CheckpointError, Contract, LoadReport, build_model, save_checkpoint, versions
+from model.petar.config import PRESETS, ModelConfig, preset
+from model.petar.hub import local_path
+from model.petar.tokenizer import TokenizerError, load_tokenizer
+from model.petar.weights import DTYPES, load_public_weights
+
+AS_RELEASED: Mapping[str, Any] = {"mask_numbers": False, "inputs": {"focal_crop": "box"}}
+"""Where the public releases differ from the presets: numbers are part of the text, and the focal crop is the mask's box
+with a margin.
+"""
+
+
+def convert(
+    sources: Sequence[Path | str],
+    folder: Path,
+    config: ModelConfig,
+    *,
+    tokenizer: Path | str | None = None,
+    allow_missing: bool = False,
+    dtype: str = "bfloat16",
+) -> LoadReport:
+    """Writes a checkpoint with the weights of releases, put in one after the other, and reports every tensor.
+
+    A source is a file, a folder or a hub id; so is `tokenizer`, without which the first source with a tokenizer is
+    taken. Tensors of a source that no part of PETAR takes are reported as `unexpected`. Parts that no source holds are
+    an error unless `allow_missing` lets them start untrained. Raises CheckpointError, with nothing written, also where
+    shapes differ.
+    """
+    paths = [local_path(source) for source in sources]
+    words = load_tokenizer(_tokenizer_folder(paths) if tokenizer is None else local_path(tokenizer))
+    with _default_dtype(DTYPES[dtype]):
+        model = build_model(config, words, max(len(words), config.language.vocab_size))
+    loaded: dict[str, None] = {}
+    unexpected: dict[str, None] = {}
+    for path in paths:
+        # What one source lacks another may bring; what none does is told below.
+        report = load_public_weights(model, path, allow_missing=True, allow_unexpected=True)
+        loaded |= dict.fromkeys(report.loaded)
+        unexpected |= dict.fromkeys(report.unexpected)
+    missing = tuple(name for name in model.state_dict() if name not in loaded)
+    if missing and not allow_missing:
+        raise CheckpointError(
+            f"expected weights for all of {config.name}, {', '.join(map(str, sources))} lack {len(missing)} tensors "
+            f"({', '.join(missing[:5])}): add a source that has them, change the configuration, or let them start "
+            "untrained (--allow-missing)"
+        )
+    save_checkpoint(folder, model, words, Contract(config, (), versions()))
+    return LoadReport(tuple(loaded), missing, tuple(unexpected))
+
+
+def _tokenizer_folder(paths: Sequence[Path]) -> Path:
+    for path in paths:
+        folder = path if path.is_dir() else path.parent
+        if (folder / "tokenizer_config.json").is_file():
+            return folder
+    raise CheckpointError(
+        f"expected a tokenizer (tokenizer_config.json) beside the weights in {', '.join(map(str, paths))}, found none: "
+        "give it with --tokenizer"
+    )
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """What is built inside has weights of this dtype: at 4 B parameters float32 would take twice the memory."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _changed(config: ModelConfig, *changes: Mapping[str, Any]) -> ModelConfig:
+    """The configuration with settings changed by name, nested ones too."""
+    merged = config.to_dict()
+    for change in changes:
+        for name, value in change.items():
+            if isinstance(value, Mapping) and isinstance(merged.get(name), dict):
+                merged[name] = {**merged[name], **value}
+            else:
+                merged[name] = value
+    return ModelConfig.from_dict(merged)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0 with the report and the folder on standard output, 1 with the reason on standard error."""
+    parser = argparse.ArgumentParser(
+        "python -m model.petar.convert", description="A public release as a checkpoint folder."
+    )
+    parser.add_argument(
+        "--weights", action="append", required=True, help="file, folder or hub id; may be given more than once"
+    )
+    parser.add_argument("--to", type=Path, required=True, help="folder to write")
+    parser.add_argument("--tokenizer", help="folder or hub id (default: beside the weights)")
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="petar-4b")
+    parser.add_argument("--changes", default="{}", help='of the preset, as JSON: {"shared_towers": true}')
+    parser.add_argument("--dtype", choices=sorted(DTYPES), default="bfloat16")
+    parser.add_argument("--allow-missing", action="store_true", help="parts without weights start untrained")
+    options = parser.parse_args(arguments)
+    try:
+        config = _changed(preset(options.preset), AS_RELEASED, json.loads(options.changes))
+        report = convert(
+            options.weights,
+            options.to,
+            config,
+            tokenizer=options.tokenizer,
+            allow_missing=options.allow_missing,
+            dtype=options.dtype,
+        )
+    except (CheckpointError, TokenizerError, ValueError, TypeError) as error:
+        print(f"cannot convert {', '.join(options.weights)}: {error}", file=sys.stderr)
+        return 1
+    print(f"{report.summary()}: {options.to}")
+    for kind in ("missing", "unexpected"):
+        if names := getattr(report, kind):
+            print(f"{kind}: {', '.join(names)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""Checkpoints on a hub.
+
+    python -m model.petar.hub push --checkpoint DIR --repo USER/NAME
+    python -m model.petar.hub pull --repo USER/NAME --to DIR
+
+A source of weights is a folder, a file or a hub id, `user/name` or `user/name@revision`. Where the hub is and who asks
+is as everywhere with Hugging Face: HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_OFFLINE.
+"""
+
+import argparse
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx2
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from model.petar.checkpoints import (
+    CONTRACT,
+    WEIGHTS,
+    Checkpoint,
+    CheckpointError,
+    load_checkpoint,
+    read_contract,
+    write_folder_atomically,
+)
+from model.petar.config import ModelConfig
+from pipelines.tables.errors import first_line
+
+_HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+_ERRORS = (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, httpx2.HTTPError, OSError)
+
+
+def local_path(source: Path | str, *, endpoint: str | None = None, token: str | None = None) -> Path:
+    """The folder or file of a source; a hub id is downloaded into Hugging Face's cache, once a revision.
+
+    Raises CheckpointError where it is neither on disk nor to be had from the hub.
+    """
+    path = Path(source)
+    if path.exists():
+        return path
+    match = _HUB_ID.fullmatch(str(source))
+    if match is None:
+        raise CheckpointError(f"expected a folder, a file or a hub id (user/name), {source} is not there")
+    try:
+        found = snapshot_download(match["repo"], revision=match["revision"], endpoint=endpoint, token=token)
+    except _ERRORS as error:
+        raise CheckpointError(
+            f"expected {source} on disk or on the hub, it is not on disk and the hub says: {first_line(error)}: give "
+            "the path of a folder, or a hub id that you may read"
+        ) from error
+    return Path(found)
+
+
+def from_pretrained(
+    source: Path | str,
+    *,
+    expected: ModelConfig | None = None,
+    endpoint: str | None = None,
+    token: str | None = None,
+) -> Checkpoint:
+    """The checkpoint in a folder or of a hub id, as `load_checkpoint` gives it.
+
+    Raises CheckpointError where it is not there, or is none.
+    """
+    return load_checkpoint(local_path(source, endpoint=endpoint, token=token), expected=expected)
+
+
+def push_to_hub(
+    folder: Path | str,
+    repo: str,
+    *,
+    private: bool = True,
+    message: str = "Upload PETAR checkpoint",
+    endpoint: str | None = None,
+    token: str | None = None,
+) -> str:
+    """Uploads a checkpoint's files with a model card and returns the commit's address; the repository is made where it
+    is missing.
+
+    Only what belongs to a checkpoint is sent: no data, no optimiser's state. Raises CheckpointError where the folder is
+    no checkpoint or the hub refuses.
+    """
+    folder = Path(folder)
+    contract = read_contract(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise CheckpointError(f"expected {WEIGHTS} in {folder}, it is not there: train the stage again")
+    api = HfApi(endpoint=endpoint, token=token)
+    try:
+        api.create_repo(repo, private=private, exist_ok=True)
+        with tempfile.TemporaryDirectory() as beside:
+            staged = Path(beside)
+            for name in (WEIGHTS, CONTRACT, *_tokenizer_files(folder)):
+                (staged / name).symlink_to((folder / name).absolute())
+            (staged / "README.md").write_text(contract.card())
+            done = api.upload_folder(repo_id=repo, folder_path=staged, commit_message=message)
+    except _ERRORS as error:
+        raise CheckpointError(
+            f"expected to upload {folder} to {repo}, failed: {first_line(error)}: log in with a token that may write "
+            "there"
+        ) from error
+    return str(done.commit_url)
+
+
+def pull_from_hub(repo: str, folder: Path | str, *, endpoint: str | None = None, token: str | None = None) -> Path:
+    """Copies a checkpoint of the hub into a folder, whole or not at all, and returns it."""
+    folder = Path(folder)
+    source = local_path(repo, endpoint=endpoint, token=token)
+    read_contract(source)
+
+    def copy(part: Path) -> None:
+        shutil.copytree(source, part, dirs_exist_ok=True)
+
+    write_folder_atomically(folder, copy)
+    return folder
+
+
+def _tokenizer_files(folder: Path) -> list[str]:
+    known = ("tokenizer", "special_tokens_map", "added_tokens", "chat_template")
+    return sorted(p.name for p in folder.iterdir() if p.is_file() and p.name.startswith(known))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0 with where it lies now, 1 with the reason on standard error."""
+    parser = argparse.ArgumentParser(
+        "python -m model.petar.hub", description="Push a checkpoint to a hub, or pull one."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    push = commands.add_parser("push")
+    push.add_argument("--checkpoint", type=Path, required=True, help="folder of a trained checkpoint")
+    push.add_argument("--repo", required=True, help="user/name")
+    push.add_argument("--public", action="store_true", help="anybody may read it; without, only you")
+    pull = commands.add_parser("pull")
+    pull.add_argument("--repo", required=True, help="user/name or user/name@revision")
+    pull.add_argument("--to", type=Path, required=True, help="folder to write")
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "push":
+            print(push_to_hub(options.checkpoint, options.repo, private=not options.public))
+        else:
+            print(pull_from_hub(options.repo, options.to))
+    except CheckpointError as error:
+        print(f"cannot {options.command}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

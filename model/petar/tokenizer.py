@@ -1,0 +1,126 @@
+"""Words to token ids: a small BPE tokenizer trained on the cohort's texts, or Phi-3's, with PETAR's special tokens in
+both.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from model.petar.config import IMAGE_TOKEN, NUMBER_TOKEN, QUESTION, SPECIAL_TOKENS, ModelConfig
+
+BOS, EOS, PAD = "<s>", "</s>", "<pad>"
+
+
+class TokenizerError(ValueError):
+    """A tokenizer that cannot serve this model."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One sample as token ids: the prompt (image tokens included) and the answer with its end token."""
+
+    prompt: list[int]
+    answer: list[int]
+
+
+class PetarTokenizer:
+    """A tokenizer of transformers that knows the image token, and how prompt and answer stand in a row."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        self.image_id = self._single_id(IMAGE_TOKEN)
+        eos = tokenizer.eos_token_id
+        if not isinstance(eos, int):
+            raise TokenizerError("expected a tokenizer with an end-of-text token, got one without")
+        self.eos_id = eos
+        # Phi-3 pads with its end token in some releases; the attention mask tells them apart.
+        self.pad_id = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else eos
+        self.bos_id = tokenizer.bos_token_id if isinstance(tokenizer.bos_token_id, int) else None
+
+    def _single_id(self, token: str) -> int:
+        ids = self.tokenizer.encode(token, add_special_tokens=False)
+        if len(ids) != 1:
+            raise TokenizerError(f"expected {token!r} to be one token, got ids {ids}: add PETAR's special tokens first")
+        return ids[0]
+
+    def __len__(self) -> int:
+        return len(self.tokenizer)
+
+    def encode(self, config: ModelConfig, question: str, answer: str | None) -> Encoded:
+        """Token ids of a sample: [BOS] image tokens question | answer [EOS]; the answer is empty where there is none.
+
+        The two sides are encoded apart, so that a prompt has the same ids in training and in generation.
+        """
+        start = [] if self.bos_id is None else [self.bos_id]
+        prompt = [*start, *[self.image_id] * config.n_visual_tokens, *self._text_ids(question)]
+        return Encoded(prompt, [] if answer is None else [*self._text_ids(" " + answer.strip()), self.eos_id])
+
+    def _text_ids(self, text: str) -> list[int]:
+        ids = self.tokenizer.encode(text, add_special_tokens=False)
+        # A text that spells the image token would take a place meant for a visual token.
+        return [i for i in ids if i != self.image_id]
+
+    def text_ids(self, text: str) -> list[int]:
+        """Token ids of a text alone, between [BOS] and [EOS]."""
+        return [*([] if self.bos_id is None else [self.bos_id]), *self._text_ids(text), self.eos_id]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text up to the first end token, without special tokens."""
+        ids = list(ids)
+        if self.eos_id in ids:
+            ids = ids[: ids.index(self.eos_id)]
+        drop = {self.pad_id, self.bos_id, self.image_id}
+        return str(self.tokenizer.decode([i for i in ids if i not in drop], skip_special_tokens=True)).strip()
+
+    def save(self, folder: Path) -> None:
+        """Writes the tokenizer's files into a folder, as transformers reads them."""
+        self.tokenizer.save_pretrained(folder)
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PetarTokenizer:
+    """A byte-level BPE tokenizer of at most `vocab_size` tokens, trained on the texts; it can spell any text."""
+    tokenizer = Tokenizer(models.BPE())
+    # Digits one by one: a number is then spelled, not one token of many that were seen once.
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - len(SPECIAL_TOKENS) - 1,
+        special_tokens=[PAD, BOS, EOS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        min_frequency=2,
+        show_progress=False,
+    )
+    unique = sorted({QUESTION, *texts})
+    # Both forms, for an answer is encoded with a space before it.
+    tokenizer.train_from_iterator([form for text in unique for form in (text, " " + text)], trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, pad_token=PAD)
+    return PetarTokenizer(add_petar_tokens(fast))
+
+
+def add_petar_tokens(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The tokenizer with the release's special tokens and `[#]` as one token each; those it knows already stay as they
+    are.
+    """
+    known = tokenizer.get_vocab()
+    new = [AddedToken(t, normalized=False, special=True) for t in SPECIAL_TOKENS if t not in known]
+    tokenizer.add_tokens(new, special_tokens=True)
+    # Not special: a special token vanishes when an answer is decoded.
+    tokenizer.add_tokens([AddedToken(NUMBER_TOKEN, normalized=False, special=False)])
+    return tokenizer
+
+
+def load_tokenizer(folder: Path) -> PetarTokenizer:
+    """The tokenizer of a checkpoint, or Phi-3's own from its folder, with PETAR's tokens added where they are
+    missing.
+    """
+    if not folder.is_dir():
+        raise TokenizerError(
+            f"expected a folder with a tokenizer (tokenizer.json, tokenizer_config.json), got {folder}"
+        )
+    return PetarTokenizer(add_petar_tokens(AutoTokenizer.from_pretrained(str(folder), local_files_only=True)))

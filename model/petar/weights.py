@@ -1,0 +1,211 @@
+"""Public weights into PETAR: M3D-CLIP, M3D-LaMed and M3D-RAD, the PETAR release, and Phi-3, by the names of their
+tensors.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from model.petar.architecture import Petar
+from model.petar.checkpoints import CheckpointError, LoadReport, load_weights, read_tensors
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""What weights may be stored in, by the names that settings and command lines use."""
+
+
+class Layout(StrEnum):
+    """Whose names the tensors of a file carry."""
+
+    OWN = "own"
+    PETAR = "petar"
+    """`model.vision_tower.vision_tower.*`, `...ct_tower.*`, `...patch_embedding_mask.*`,
+    `model.mm_projector.projector.*`.
+    """
+    M3D = "m3d"
+    """M3D-LaMed and M3D-RAD: the same with one tower and no mask."""
+    M3D_CLIP = "m3d-clip"
+    """`pretrained_ViT.bin`: one tower, bare or under `vision_encoder.`."""
+    PHI3 = "phi3"
+    """`model.layers.*`, `lm_head.weight`."""
+
+
+_TOWER_PREFIXES = ("vision_encoder.", "vision_tower.", "")
+_FIRST_OF_A_TOWER = ("patch_embedding.", "blocks.", "norm.", "cls_token")
+_RELEASE_TOWERS = "model.vision_tower."
+_RELEASE_PROJECTOR = "model.mm_projector."
+# What M3D's models hold beside what PETAR is made of: a segmentation head, and CLIP's text side.
+_FOREIGN = ("model.seg_", "seg_", "language_encoder.", "mm_language_proj.", "mm_vision_proj.", "logit_scale")
+
+
+def detect_layout(names: Iterable[str]) -> Layout:
+    """The layout that a file's tensor names are of. Raises CheckpointError where they are of none."""
+    names = list(names)
+    if any(n.startswith("vision.pet_tower.") for n in names):
+        return Layout.OWN
+    if any(n.startswith(_RELEASE_TOWERS) for n in names):
+        release = any(".ct_tower." in n or ".patch_embedding_mask." in n for n in names)
+        return Layout.PETAR if release else Layout.M3D
+    if any(n.startswith("model.layers.") for n in names):
+        return Layout.PHI3
+    if any(_tower_name(n) for n in names):
+        return Layout.M3D_CLIP
+    raise CheckpointError(
+        f"expected tensors of {', '.join(Layout)}, got names like {', '.join(names[:3]) or 'none'}: give another file"
+    )
+
+
+def _tower_name(name: str) -> str | None:
+    """The name within a ViT tower, or None for a tensor of no tower."""
+    for prefix in _TOWER_PREFIXES:
+        if name.startswith(prefix) and name[len(prefix) :].startswith(_FIRST_OF_A_TOWER):
+            return name[len(prefix) :]
+    return None
+
+
+def _own_names(name: str, layout: Layout, two_towers: bool) -> list[str]:
+    """Names in PETAR of one tensor of a file; several where one tower serves as two; none for what PETAR has no part
+    of.
+    """
+    if layout is Layout.OWN:
+        return [name]
+    if layout is Layout.M3D_CLIP:
+        inner = _tower_name(name)
+        return [] if inner is None else _towers(inner, two_towers)
+    if name.startswith(_RELEASE_TOWERS):
+        inner = name[len(_RELEASE_TOWERS) :]
+        if ".patch_embedding_mask." in f".{inner}":
+            return ["vision.mask_embedding." + inner.partition("patch_embedding_mask.")[2]]
+        part, _, rest = inner.partition(".")
+        if layout is Layout.M3D:
+            return _towers(rest, two_towers)
+        return [f"vision.{'ct' if part == 'ct_tower' else 'pet'}_tower.{rest}"]
+    if name.startswith(_RELEASE_PROJECTOR):
+        return ["projector." + name[len(_RELEASE_PROJECTOR) :]]
+    if name.startswith(("model.", "lm_head.")) and not name.startswith(_FOREIGN):
+        return ["language." + name]
+    return []
+
+
+def _towers(inner: str, two_towers: bool) -> list[str]:
+    return [f"vision.pet_tower.{inner}", *([f"vision.ct_tower.{inner}"] if two_towers else [])]
+
+
+def own_tensors(
+    tensors: Mapping[str, Tensor], model: Petar, layout: Layout | None = None
+) -> tuple[dict[str, Tensor], list[str]]:
+    """(tensors under PETAR's names, names in the file that PETAR has no part of).
+
+    The embedding and output rows of a language model with another vocabulary are cut or, where the model has more, kept
+    from the model: added tokens keep their start.
+    """
+    layout = layout or detect_layout(tensors)
+    two_towers = hasattr(model.vision, "ct_tower")
+    found: dict[str, Tensor] = {}
+    foreign = []
+    wanted = dict(model.named_parameters(remove_duplicate=False))
+    for name, tensor in tensors.items():
+        names = _own_names(name, layout, two_towers)
+        if not names:
+            foreign.append(name)
+        for own in names:
+            found[own] = _fit_vocabulary(own, tensor, wanted)
+    return found, foreign
+
+
+_VOCABULARY = ("language.model.embed_tokens.weight", "language.lm_head.weight")
+
+
+def _fit_vocabulary(name: str, tensor: Tensor, wanted: Mapping[str, Tensor]) -> Tensor:
+    if name not in _VOCABULARY or name not in wanted or tensor.shape[1:] != wanted[name].shape[1:]:
+        return tensor
+    rows = wanted[name].shape[0]
+    if tensor.shape[0] >= rows:
+        return tensor[:rows]
+    return torch.cat((tensor.to(wanted[name].dtype), wanted[name].detach()[tensor.shape[0] :]))
+
+
+def load_public_weights(
+    model: Petar,
+    source: Path | Mapping[str, Tensor],
+    *,
+    layout: Layout | None = None,
+    allow_missing: bool | None = None,
+    allow_unexpected: bool = False,
+) -> LoadReport:
+    """Loads a public release into a model and reports every tensor; `unexpected` are those that no part of PETAR takes.
+
+    `source` is a file (.safetensors, .bin, .pt), a folder of shards, or tensors by name. What a layout never holds may
+    be missing: all but the towers for M3D-CLIP, all but the language model for Phi-3, the mask embedding and the second
+    half of the projector for M3D; `allow_missing` overrides that. M3D's segmentation head and CLIP's text side count as
+    unexpected.
+    """
+    tensors = read_weights(source) if isinstance(source, Path | str) else source
+    layout = layout or detect_layout(tensors)
+    found, foreign = own_tensors(tensors, model, layout)
+    label = str(source) if isinstance(source, Path | str) else f"the {layout} tensors"
+    own = dict(model.named_parameters(remove_duplicate=False))
+    if layout is Layout.M3D:
+        # Its projector reads one tower; ours reads PET and CT side by side and starts anew where that differs.
+        narrow = [n for n in found if n.startswith("projector.") and n in own and own[n].shape != found[n].shape]
+        if narrow:
+            found = {n: t for n, t in found.items() if not n.startswith("projector.")}
+    if foreign and not allow_unexpected:
+        raise CheckpointError(
+            f"expected only tensors that PETAR has a part for, {label} has {len(foreign)} others "
+            f"({', '.join(foreign[:5])}): "
+            "allow_unexpected drops them"
+        )
+    partial = layout in (Layout.M3D, Layout.M3D_CLIP, Layout.PHI3)
+    report = load_weights(
+        model,
+        found,
+        allow_missing=partial if allow_missing is None else allow_missing,
+        allow_unexpected=allow_unexpected,
+        source=label,
+    )
+    if not report.loaded:
+        raise CheckpointError(
+            f"expected weights for this model in {label}, none of its {len(tensors)} tensors fits a part"
+        )
+    return LoadReport(report.loaded, report.missing, (*report.unexpected, *foreign), report.mismatched)
+
+
+def read_weights(path: Path | str) -> dict[str, Tensor]:
+    """All tensors of a weights file, or of a folder with one or with shards, on the CPU."""
+    path = Path(path)
+    if path.is_dir():
+        return {name: tensor for file in _files_in(path) for name, tensor in read_weights(file).items()}
+    if not path.is_file():
+        raise CheckpointError(
+            f"expected a weights file or folder at {path}, it is not there: give the path of the download"
+        )
+    if path.suffix == ".safetensors":
+        return read_tensors(path)
+    try:
+        # Tensors only: a pickle from elsewhere must not run code.
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(
+            f"expected a file of tensors at {path}, cannot read it ({error}): download it again"
+        ) from error
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
+    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
+        raise CheckpointError(f"expected tensors by name in {path}, got {type(state).__name__}: give a state dict")
+    return state
+
+
+def _files_in(folder: Path) -> list[Path]:
+    for index_name in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
+        index = folder / index_name
+        if index.is_file():
+            return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+    for pattern in ("*.safetensors", "*.bin"):
+        if files := sorted(folder.glob(pattern)):
+            return files
+    raise CheckpointError(
+        f"expected weights (*.safetensors or *.bin) in {folder}, found none: give the folder of the download"
+    )

@@ -1,0 +1,46 @@
+"""Whether a checkpoint was made for the samples that it meets."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+
+from pipelines.catalog.versions import ProvenanceError
+
+_KINDS: Mapping[str, str] = {"anatomy": "anatomy", "findings": "finding"}
+
+
+def check_provenance(checkpoint: Path, samples: pl.DataFrame, home: Path, *, allow: bool = False) -> list[str]:
+    """What of a checkpoint's training does not fit the samples as they are now, in words; nothing where all of it does.
+
+    Every stage of its lineage must have seen exactly the training split of these samples, by content and not by name:
+    else held-out lesions may have been trained on, and a stage would go on from another curation than its own. A
+    checkpoint without lineage (public weights) fits everything.
+
+    Raises:
+        ProvenanceError: it does not fit, and `allow` is false.
+        CheckpointError: there is no checkpoint, or it can not be read.
+    """
+    # Not at module level: with them comes torch.
+    from model.petar.checkpoints import read_contract
+    from model.training.stage_training import data_hash
+
+    lineage = read_contract(checkpoint).lineage
+    train = samples.filter(pl.col("split") == "train")
+    hashes: dict[str, str] = {}
+    found = []
+    for record in lineage:
+        kind = _KINDS[record.stage.partition("_")[0]]
+        if kind not in hashes:
+            hashes[kind] = data_hash(train.filter(pl.col("kind") == kind), home)
+        if hashes[kind] != record.data:
+            of = f" of curation {record.curation[:12]}" if record.curation else ""
+            found.append(f"{record.stage} saw {record.n_samples} training samples{of} (data {record.data})")
+    if found and not allow:
+        now = ", ".join(f"{kind} {value}" for kind, value in hashes.items())
+        raise ProvenanceError(
+            f"expected a checkpoint made for the samples as they are now (data {now}), got {checkpoint}, of which "
+            f"{'; '.join(found)}: train its stages again (make train), or allow other samples "
+            "(allow_other_samples = true) where you mean it"
+        )
+    return found

@@ -1,0 +1,1 @@
+"""DuckDB over the tables: build, versions, diff, query, data dictionary."""

@@ -1,0 +1,194 @@
+"""Where every column of every table and view comes from: the one place that says it, for the UI and for whoever asks.
+
+A rule gives columns (words; `*` is all that no earlier rule names) and what they are made from (`table.column`,
+words; `cohort` is the cohort as observed, `cohort.corrections` its file of corrections). Keys that only join rows are
+not told.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from pipelines.tables import schemas
+
+Rules = Sequence[tuple[str, str]]
+
+COHORT = "cohort"
+"""Stands for the observed cohort folder; its columns are the fields of `pipelines.cohort.manifest.ExamEntry`."""
+
+_IMAGE = "exams.suv_path exams.spacing_i_mm exams.spacing_j_mm exams.spacing_k_mm"
+_ASKED = "findings.slice findings.suvmax_reported findings.laterality findings.sentence"
+_READ = "readings.slice readings.suvmax readings.n_lesions readings.is_current readings.error readings.reader"
+_WORDS = "findings.sentence findings.text"
+
+TABLES: Mapping[str, Rules] = {
+    "exams": (
+        ("exam_id", "cohort.exam_id"),
+        ("patient_id", "cohort.patient_id"),
+        ("shard", "cohort.patient_id"),
+        ("report_message", "cohort.report_problem"),
+        ("tracer", "cohort.tracer cohort.folder"),
+        ("image_fingerprint", "cohort.image_fingerprint"),
+        ("status problem message", "cohort.folder cohort.has_report"),
+        ("row_key", "cohort.image_fingerprint cohort.has_report cohort.tracer"),
+        ("*", "cohort.folder"),
+    ),
+    "sentences": (
+        ("exam_id sentence_id", "cohort.exam_id cohort.report"),
+        ("patient_id", "cohort.patient_id"),
+        ("row_key", "cohort.report_fingerprint"),
+        ("*", "cohort.report"),
+    ),
+    "readings": (
+        ("exam_id", "sentences.exam_id"),
+        ("patient_id", "sentences.patient_id"),
+        ("sentence_id", "sentences.sentence_id"),
+        ("sentence", "sentences.sentence"),
+        ("row_key", "sentences.sentence_id sentences.sentence"),
+        ("reader reader_version", ""),
+        ("*", "sentences.sentence"),
+    ),
+    "findings": (
+        ("exam_id", "sentences.exam_id"),
+        ("patient_id", "sentences.patient_id"),
+        ("sentence_id", "sentences.sentence_id"),
+        ("finding_id sentence start end", "sentences.sentence_id sentences.sentence sentences.start"),
+        (
+            "slice suvmax_reported outcome explanation votes readers agreement",
+            f"sentences.sentence {_READ} cohort.corrections",
+        ),
+        ("region", "sentences.sentence sentences.section cohort.corrections"),
+        ("organ subsite laterality comparison text", "sentences.sentence cohort.corrections"),
+        ("corrected accepted_by", "cohort.corrections"),
+        ("row_key", f"sentences.sentence {_READ}"),
+    ),
+    "localisations": (
+        ("exam_id", "exams.exam_id"),
+        ("patient_id", "exams.patient_id"),
+        ("finding_id", "findings.finding_id"),
+        ("sentence", "findings.sentence"),
+        ("slice", "findings.slice"),
+        ("suvmax_reported", "findings.suvmax_reported"),
+        ("slice_k", "findings.slice exams.ct_n_slices exams.ct_first_mm exams.ct_step_mm exams.suv_path"),
+        ("voxel_ml spacing_i_mm spacing_j_mm spacing_k_mm", "exams.suv_path"),
+        ("row_key", f"exams.row_key exams.status {_ASKED}"),
+        ("*", f"{_IMAGE} {_ASKED} exams.ct_first_mm exams.ct_step_mm exams.status exams.problem exams.message"),
+    ),
+    "samples": (
+        ("sample_id", "localisations.finding_id exams.exam_id"),
+        ("kind question mask_label", ""),
+        ("finding_id", "localisations.finding_id"),
+        ("exam_id", "localisations.exam_id exams.exam_id"),
+        ("patient_id split", "localisations.patient_id exams.patient_id"),
+        ("suv_path", "exams.suv_path"),
+        ("ct_path", "exams.ct_path"),
+        ("mask_path", "localisations.mask_path"),
+        ("region", "findings.region"),
+        ("organ", "findings.organ"),
+        ("subsite", "findings.subsite"),
+        ("laterality", "findings.laterality"),
+        ("comparison", "findings.comparison"),
+        ("suvmax", "localisations.suvmax"),
+        ("slice", "localisations.slice"),
+        (
+            "target",
+            f"{_WORDS} findings.region findings.organ findings.subsite findings.laterality findings.comparison "
+            "localisations.suvmax_reported localisations.slice",
+        ),
+    ),
+    "predictions": (
+        ("finding_id", "samples.finding_id"),
+        ("exam_id", "samples.exam_id"),
+        ("patient_id", "samples.patient_id"),
+        ("split", "samples.split"),
+        ("reference", "samples.target"),
+        ("model checkpoint", ""),
+        ("text_measured", "samples.suv_path samples.ct_path samples.mask_path samples.question samples.suvmax"),
+        ("*", "samples.suv_path samples.ct_path samples.mask_path samples.question"),
+    ),
+    "scores": (
+        ("model", "predictions.model"),
+        ("split", "predictions.split"),
+        ("metric signature status note cohort", ""),
+        ("*", "predictions.text_measured predictions.reference predictions.patient_id"),
+    ),
+    "comparisons": (
+        ("model other", "predictions.model"),
+        ("split", "predictions.split"),
+        ("metric note", ""),
+        ("*", "predictions.text_measured predictions.reference predictions.patient_id"),
+    ),
+    "identifiers": (
+        ("exam_id", "cohort.exam_id"),
+        ("patient_id", "cohort.patient_id"),
+        ("is_masked", ""),
+        ("*", "cohort.identifiers"),
+    ),
+    "robustness": (
+        ("split", "samples.split"),
+        ("model variant change amount_mm metric note", ""),
+        ("*", "samples.suv_path samples.ct_path samples.mask_path samples.target samples.patient_id"),
+    ),
+    "agreement": (
+        ("statistic criterion status note", ""),
+        ("*", "predictions.text_measured predictions.reference predictions.patient_id"),
+    ),
+    "external": (("*", ""),),
+    "ratings": (("*", ""),),
+    "reviews": (("*", ""),),
+    "corrections": (("exam_id", "cohort.exam_id"), ("patient_id", "cohort.patient_id"), ("*", "cohort.corrections")),
+    "removals": (("*", "cohort.exam_id"),),
+    "quarantine": (("*", ""),),
+}
+"""Rules of every table that an asset holds. No source: it comes from the settings, the code or people."""
+
+VIEWS: Mapping[str, Rules] = {
+    "findings": (
+        ("outcome", "findings.outcome localisations.outcome"),
+        ("explanation", "findings.outcome findings.explanation localisations.explanation"),
+        ("text_outcome", "findings.outcome"),
+        ("image_outcome", "findings.outcome localisations.outcome"),
+    ),
+    "lesions": (
+        ("sentence", "localisations.sentence findings.sentence"),
+        ("sentence_id votes readers agreement region organ subsite laterality comparison text corrected", "findings.*"),
+        ("tracer has_ct", "exams.*"),
+        ("*", "localisations.*"),
+    ),
+}
+"""Views that are more than one table: what differs from it. `table.*` is the column of the same name."""
+
+
+def sources_of(table: str) -> dict[str, tuple[tuple[str, str], ...]]:
+    """(table, column) that every column of a table is made from, in the table's order.
+
+    Raises:
+        KeyError: a table without rules, or a column that no rule names.
+    """
+    return _apply(table, list(schemas.types_of(table)), TABLES[table])
+
+
+def view_sources(view: str, columns: Sequence[str]) -> dict[str, tuple[tuple[str, str], ...]]:
+    """(table, column) that every column of a view of the catalog shows."""
+    return _apply(view, columns, (*VIEWS.get(view, ()), ("*", f"{view}.*")))
+
+
+def tables_of_view(view: str) -> list[str]:
+    """Tables that a view of the catalog shows, the one that gives it its rows first."""
+    named = [source.split(".")[0] for _, sources in VIEWS.get(view, ()) for source in sources.split()]
+    return list(dict.fromkeys(named or [view]))
+
+
+def _apply(name: str, columns: Sequence[str], rules: Rules) -> dict[str, tuple[tuple[str, str], ...]]:
+    by_column: dict[str, str] = {}
+    for words, sources in rules:
+        for column in columns if words == "*" else words.split():
+            by_column.setdefault(column, sources)
+    missing = [column for column in columns if column not in by_column]
+    if missing:
+        raise KeyError(
+            f"{name}: expected a rule for every column, got none for {', '.join(missing)}: add it to {__name__}"
+        )
+    found = {}
+    for column in columns:
+        pairs = [source.split(".") for source in by_column[column].split()]
+        found[column] = tuple((table, column if source == "*" else source) for table, source in pairs)
+    return found

@@ -1,0 +1,313 @@
+"""`corrections.csv` of a cohort: what a physician says of a finding, over readers and review, for every curation.
+
+A line is `finding, field, value, who, when`. Of several lines for one field of a finding the one of the latest `when`
+counts, the lower one in the file where they are of one time. A line that can not be taken is kept with its reason and
+changes nothing; the others are taken.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipelines.reports.consensus import TextFinding
+from pipelines.reports.vocabulary.lexicon import REGIONS
+from pipelines.tables import atomic
+from pipelines.tables.hashing import hash_of
+from pipelines.tables.outcomes import Outcome
+from pipelines.tables.schemas import COMPARISONS, LATERALITIES
+from pipelines.tables.shards import N_SHARDS, shard_name, shard_of
+
+FILE_NAME = "corrections.csv"
+LOGIC_VERSION = "corrections-1"
+COLUMNS = ("finding", "field", "value", "who", "when")
+FIELDS = ("outcome", "slice", "suvmax_reported", "region", "organ", "subsite", "laterality", "comparison", "text")
+NOT_NAMED = "(no exam named)"
+"""Exam of a line whose finding names none, so that the line is not lost."""
+
+_ALIASES = {"finding_id": "finding", "corrected_by": "who", "corrected_at": "when"}
+_ACCEPT, _REJECT = ("accept", "accepted"), ("reject", "rejected")
+_UNKNOWN_VALUES = (
+    Outcome.READERS_DISAGREE,
+    Outcome.NO_SLICE,
+    Outcome.NO_SUVMAX,
+    Outcome.NOT_GROUNDED,
+    Outcome.READER_FAILED,
+    Outcome.SUV_TOO_LOW,
+)
+"""Reasons that say no more than that a value is not known, or too low: a corrected value decides anew."""
+
+
+class CorrectionsError(ValueError):
+    """The file of corrections can not be read at all. Curation stops then: without it, corrections would be undone."""
+
+
+@dataclass(frozen=True)
+class Correction:
+    """One line of corrections.csv. `problem` says why it can not be taken, null where it can."""
+
+    finding_id: str
+    field: str
+    value: str
+    who: str
+    when: str
+    problem: str | None = None
+    superseded: bool = False
+
+    @property
+    def exam_id(self) -> str:
+        """Exam of the finding, as its id names it."""
+        return self.finding_id.rsplit(":", 1)[0] if ":" in self.finding_id else NOT_NAMED
+
+
+def read_corrections(path: Path) -> list[Correction]:
+    """Every line of a file of corrections, in its order; none where there is no such file.
+
+    Raises:
+        CorrectionsError: the file is no text, or lacks a column.
+    """
+    if not path.is_file():
+        return []
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (UnicodeDecodeError, OSError) as error:
+        raise CorrectionsError(f"expected a readable {path} in UTF-8, got {error}: save it as CSV UTF-8") from error
+    header = text.split("\n", 1)[0]
+    rows = csv.reader(io.StringIO(text), delimiter=";" if header.count(";") > header.count(",") else ",")
+    names = [_ALIASES.get(name.strip().lower(), name.strip().lower()) for name in next(rows, [])]
+    missing = [name for name in COLUMNS if name not in names]
+    if missing:
+        raise CorrectionsError(
+            f"expected the columns {', '.join(COLUMNS)} in {path}, got {', '.join(names) or 'none'}: add "
+            f"{', '.join(missing)}; until then nothing is curated, so that no correction is undone"
+        )
+    found = [_correction(dict(zip(names, row)), len(row) - len(names), rows.line_num) for row in rows if any(row)]
+    return _with_superseded(found)
+
+
+def _correction(row: Mapping[str, str], n_more: int, line: int) -> Correction:
+    values = {name: (row.get(name) or "").strip() for name in COLUMNS}
+    made = Correction(values["finding"], values["field"].lower(), values["value"], values["who"], values["when"])
+    problem = (
+        f"expected {len(COLUMNS)} cells, got {n_more} more: quote a value that holds a comma" if n_more > 0 else ""
+    )
+    problem = problem or _problem(made) or ""
+    return replace(made, problem=f"line {line}: {problem}") if problem else made
+
+
+def _problem(one: Correction) -> str | None:
+    if one.exam_id == NOT_NAMED:
+        return f"expected a finding (<exam>:<8 hex>), got {one.finding_id!r}: copy finding_id of the view findings"
+    if one.field not in FIELDS:
+        return f"unknown field {one.field!r}: expected one of {', '.join(FIELDS)}"
+    if not one.who:
+        return "expected who corrects, got nothing: name the person"
+    try:
+        datetime.fromisoformat(one.when)
+    except ValueError:
+        return f"expected when as 2026-01-31 or 2026-01-31T12:00, got {one.when!r}"
+    try:
+        parse_value(one.field, one.value)
+    except ValueError as error:
+        return f"bad value: {error}"
+    return None
+
+
+def parse_value(field: str, text: str) -> Any:
+    """The value of a field that a correction's text means; an empty text is an unknown value where a field may be one.
+
+    Raises:
+        ValueError: the text is no value of that field; the message says what was expected.
+    """
+    match field:
+        case "outcome":
+            if text.lower() in _ACCEPT:
+                return Outcome.ACCEPTED
+            if text.lower() in _REJECT:
+                return Outcome.CORRECTED
+            raise ValueError(f"expected accept or reject, got {text!r}")
+        case "slice":
+            if not text.isascii() or not text.isdigit():
+                raise ValueError(f"expected a whole number as slice, got {text!r}")
+            return int(text)
+        case "suvmax_reported":
+            try:
+                number = float(text)
+            except ValueError:
+                number = math.nan
+            if not (math.isfinite(number) and number >= 0):
+                raise ValueError(f"expected a number of at least 0 as SUVmax, got {text!r}")
+            return number
+        case "laterality":
+            return _one_of(LATERALITIES, text) if text else None
+        case "comparison":
+            return _one_of(COMPARISONS, text) if text else "none"
+        case "region":
+            return _one_of(REGIONS, text) if text else None
+        case "text":
+            return text
+    return text or None
+
+
+def _one_of(options: Sequence[str], text: str) -> str:
+    if text.lower() not in options:
+        raise ValueError(f"expected one of {', '.join(options)}, got {text!r}")
+    return text.lower()
+
+
+def _when(one: Correction) -> datetime:
+    at = datetime.fromisoformat(one.when)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _with_superseded(found: Sequence[Correction]) -> list[Correction]:
+    last: dict[tuple[str, str], int] = {}
+    for n, one in enumerate(found):
+        key = (one.finding_id, one.field)
+        if one.problem is None and (key not in last or _when(one) >= _when(found[last[key]])):
+            last[key] = n
+    return [
+        replace(one, superseded=one.problem is None and last[one.finding_id, one.field] != n)
+        for n, one in enumerate(found)
+    ]
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """A finding after its corrections: what they changed in words, and who accepted it where somebody did."""
+
+    finding: TextFinding
+    corrected: str | None = None
+    accepted_by: str | None = None
+
+
+def apply_corrections(
+    finding: TextFinding, corrections: Iterable[Correction], min_suvmax: float | None = None
+) -> Corrected:
+    """A finding with the corrections that count for it.
+
+    A corrected slice or SUVmax decides anew where the finding was rejected for want of it, or for a low one; a
+    corrected outcome stands above that. A finding without slice or SUVmax can not be accepted: it stays as it is, and
+    the words say so.
+    """
+    own = [c for c in corrections if c.finding_id == finding.finding_id and c.problem is None and not c.superseded]
+    if not own:
+        return Corrected(finding)
+    by_field = {c.field: c for c in own}
+    values = {c.field: parse_value(c.field, c.value) for c in own if c.field != "outcome"}
+    made = replace(finding, **values)
+    known = made.slice is not None and made.suvmax_reported is not None
+    if {"slice", "suvmax_reported"} & set(values) and finding.outcome in (*_UNKNOWN_VALUES, Outcome.ACCEPTED) and known:
+        low = min_suvmax is not None and made.suvmax_reported is not None and made.suvmax_reported < min_suvmax
+        made = replace(made, outcome=Outcome.SUV_TOO_LOW if low else Outcome.ACCEPTED)
+    accepted_by = None
+    notes = []
+    if (verdict := by_field.get("outcome")) is not None:
+        wanted = parse_value("outcome", verdict.value)
+        if wanted is Outcome.ACCEPTED and not known:
+            del by_field["outcome"]
+            notes.append(f"outcome: accept of {verdict.who} needs a slice and a SUVmax, correct these too")
+        else:
+            made = replace(made, outcome=wanted)
+            accepted_by = verdict.who if wanted is Outcome.ACCEPTED else None
+    for field in FIELDS:
+        before, now = getattr(finding, field), getattr(made, field)
+        if before != now:
+            by = by_field.get(field) or by_field.get("suvmax_reported") or by_field["slice"]
+            notes.append(f"{field}: {_words(before)} -> {_words(now)} ({by.who}, {by.when})")
+        elif field in by_field:
+            by = by_field[field]
+            notes.append(f"{field}: {_words(now)} confirmed ({by.who}, {by.when})")
+    corrected = "; ".join(notes)
+    if made.outcome is not finding.outcome:
+        made = replace(made, explanation=f"Corrected. {finding.explanation}".strip())
+    return Corrected(made, corrected, accepted_by)
+
+
+def _words(value: object) -> str:
+    return "unknown" if value is None or value == "" else str(value)
+
+
+# --- the observed corrections ---
+
+
+def observe_corrections(cohort_folder: Path, manifest_folder: Path, patients: Mapping[str, str]) -> dict[int, str]:
+    """Reads corrections.csv, writes what concerns each shard beside the manifest, and gives each shard's version.
+
+    `patients`: exam -> patient. A line of an exam that is not there goes where an exam of that name would.
+
+    Raises:
+        CorrectionsError: see `read_corrections`.
+    """
+    shards: list[list[Correction]] = [[] for _ in range(N_SHARDS)]
+    for one in read_corrections(cohort_folder / FILE_NAME):
+        shards[shard_of(patients.get(one.exam_id, one.exam_id))].append(one)
+    versions = {}
+    for shard, own in enumerate(shards):
+        versions[shard] = corrections_version(own)
+        path = _shard_path(manifest_folder, shard)
+        if own:
+            atomic.write_bytes(path, json.dumps([asdict(c) for c in own]).encode())
+        else:
+            path.unlink(missing_ok=True)
+    return versions
+
+
+def corrections_version(corrections: Iterable[Correction]) -> str:
+    """Data version of the corrections of a shard; where a line stands in the file does not count."""
+    return hash_of(sorted(hash_of(c) for c in corrections))
+
+
+def read_observed(manifest_folder: Path, shard: int) -> list[Correction]:
+    """The corrections that concern a shard, as last observed."""
+    path = _shard_path(manifest_folder, shard)
+    return [Correction(**row) for row in json.loads(path.read_text())] if path.exists() else []
+
+
+def _shard_path(manifest_folder: Path, shard: int) -> Path:
+    return manifest_folder / "corrections" / f"{shard_name(shard)}.json"
+
+
+def correction_rows(
+    corrections: Sequence[Correction], finding_ids: Iterable[str], patients: Mapping[str, str]
+) -> list[dict[str, object]]:
+    """Rows of the table `corrections`: every line that concerns a shard, with what became of it."""
+    known = set(finding_ids)
+    seen: dict[str, int] = {}
+    rows: list[dict[str, object]] = []
+    for one in corrections:
+        content = hash_of(one.finding_id, one.field, one.value, one.who, one.when)[:12]
+        seen[content] = seen.get(content, 0) + 1
+        if one.problem is not None:
+            status, message = "not applied", one.problem
+        elif one.finding_id not in known:
+            status = "unknown finding"
+            message = (
+                f"no finding {one.finding_id} is curated: its sentence has changed or its exam is not there; look up "
+                "its id in the view findings"
+            )
+        elif one.superseded:
+            status, message = "superseded", "a later correction of this field counts"
+        else:
+            status, message = "applied", None
+        rows.append(
+            {
+                "exam_id": one.exam_id,
+                "patient_id": patients.get(one.exam_id, one.exam_id),
+                "row_key": hash_of(LOGIC_VERSION, one, status),
+                "correction_id": content if seen[content] == 1 else f"{content}#{seen[content]}",
+                "finding_id": one.finding_id,
+                "field": one.field,
+                "value": one.value,
+                "corrected_by": one.who,
+                "corrected_at": one.when,
+                "status": status,
+                "message": message,
+            }
+        )
+    return rows

@@ -1,0 +1,447 @@
+"""The input folder: which exams and reports are there, and their fingerprints.
+
+A cohort is a folder with `reports.csv` (or `.parquet`) and `exams/<exam_id>/`; README.md has the contract.
+"""
+
+import contextlib
+import fcntl
+import functools
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipelines.cohort.corrections import CorrectionsError
+from pipelines.cohort.corrections import observe_corrections as _observe_corrections
+from pipelines.cohort.privacy import text as privacy_text
+from pipelines.cohort.privacy.gate import OPEN, Gate
+from pipelines.cohort.privacy.header import names_in_folder
+from pipelines.cohort.report_files import find_reports, read_reports
+from pipelines.tables import atomic
+from pipelines.tables.hashing import hash_of, hash_of_files
+from pipelines.tables.shards import N_SHARDS, shard_of
+
+_HASHING_THREADS = 4
+
+
+class CohortError(ValueError):
+    """The folder is no cohort; the message says what was expected and what to do."""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What is known of an exam folder's files: `state` (names, sizes, times) to notice, `content` to decide."""
+
+    state: str
+    content: str
+
+
+@dataclass(frozen=True)
+class ExamEntry:
+    """One exam of the cohort.
+
+    `folder` is null where no images are there; `has_report` is false where no report names the exam. An exam without
+    a report belongs to a
+    patient of its own, named as the exam is, so that it has a shard.
+    """
+
+    exam_id: str
+    patient_id: str
+    folder: str | None
+    image_fingerprint: str
+    has_report: bool
+    report: str
+    tracer: str | None
+    report_problem: str | None
+    report_fingerprint: str
+    identifiers: Mapping[str, int] = field(default_factory=dict)
+    """How many identifiers of each kind were found in the report, masked or not."""
+
+    @property
+    def shard(self) -> int:
+        """Shard (0..63) that holds this exam."""
+        return shard_of(self.patient_id)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Everything that a cohort folder holds, sorted by exam id."""
+
+    folder: Path
+    entries: tuple[ExamEntry, ...]
+    fingerprints: Mapping[str, Fingerprint]
+    newest_s: float | None
+    """When the newest file of the exams or the reports was last changed (seconds since 1970)."""
+
+    def by_shard(self) -> list[tuple[ExamEntry, ...]]:
+        """Entries of each of the 64 shards, in shard order."""
+        shards: list[list[ExamEntry]] = [[] for _ in range(N_SHARDS)]
+        for entry in self.entries:
+            shards[entry.shard].append(entry)
+        return [tuple(entries) for entries in shards]
+
+
+_SHOWN = "+"
+"""Stands in a report's fingerprint before that of the text as it went on, where the images had a say in it."""
+
+
+def manifest_version(entries: Iterable[ExamEntry]) -> str:
+    """Data version of one shard of the manifest: the hash of its sorted (exam id, fingerprints)."""
+    return hash_of(sorted((e.exam_id, e.patient_id, e.image_fingerprint, e.report_fingerprint) for e in entries))
+
+
+def check_cohort(folder: Path) -> Path:
+    """Where the table of reports of a cohort lies.
+
+    Raises:
+        CohortError: the folder is not there, or holds no table of reports.
+    """
+    if not folder.is_dir():
+        raise CohortError(
+            f"expected a cohort folder, got {folder}, which is not there: set PETAR_COHORT (or COHORT=) to it"
+        )
+    reports_path = find_reports(folder)
+    if reports_path is None:
+        raise CohortError(
+            f"expected reports.csv or reports.parquet in the cohort folder, got none in {folder}: "
+            "add the table (exam_id, patient_id, findings), see 'Bring your own cohort' in README.md"
+        )
+    return reports_path
+
+
+def scan_cohort(
+    folder: Path,
+    known: Mapping[str, Fingerprint] | None = None,
+    gate: Gate = OPEN,
+    before: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Cohort:
+    """The cohort in a folder, as the gate lets it through (ids, report texts).
+
+    Only exams whose files' names, sizes or times differ from `known` are read to be hashed, and only reports that
+    differ from `before` (entries as an earlier manifest holds them, by exam) are scanned for identifiers.
+
+    Raises:
+        CohortError: the folder is not there, holds no table of reports, or the table cannot be read at all.
+    """
+    known, before = known or {}, before or {}
+    reports_path = check_cohort(folder)
+    try:
+        reports = read_reports(reports_path)
+    except ValueError as error:
+        raise CohortError(str(error)) from error
+
+    exams_folder = folder / "exams"
+    folders = {p.name: p for p in sorted(exams_folder.iterdir()) if p.is_dir()} if exams_folder.is_dir() else {}
+    fingerprints, newest = _fingerprints({gate.exam(name): path for name, path in folders.items()}, known)
+    gate.keep_links(folders)
+
+    entries: list[ExamEntry] = []
+    for row in reports.iter_rows(named=True):
+        exam_id, exam_folder = gate.exam(row["exam_id"]), folders.pop(row["exam_id"], None)
+        fingerprint = gate.report_fingerprint(row["findings"], row["tracer"], row["problem"])
+        image_fingerprint = fingerprints[exam_id].content if exam_folder else ""
+        earlier = before.get(exam_id)
+        if (
+            earlier is not None
+            and earlier["report_fingerprint"].split(_SHOWN)[0] == fingerprint
+            and earlier["image_fingerprint"] == image_fingerprint
+        ):
+            fingerprint = earlier["report_fingerprint"]
+            report, identifiers = earlier["report"], earlier["identifiers"]
+        else:
+            text, ids = row["findings"] or "", (row["exam_id"], row["patient_id"] or "")
+            names = names_in_folder(exam_folder) if text and exam_folder else frozenset()
+            report, identifiers = gate.report(text, ids, names)
+            if names and report != gate.report(text, ids)[0]:
+                # Names that the images gave are masked: other images, another text.
+                fingerprint += f"{_SHOWN}{gate.report_fingerprint(report)}"
+        entries.append(
+            ExamEntry(
+                exam_id=exam_id,
+                patient_id=gate.patient(row["patient_id"] or row["exam_id"]),
+                folder=str(gate.folder(row["exam_id"], exam_folder)) if exam_folder else None,
+                image_fingerprint=image_fingerprint,
+                has_report=True,
+                report=report,
+                tracer=row["tracer"],
+                report_problem=row["problem"],
+                report_fingerprint=fingerprint,
+                identifiers=identifiers,
+            )
+        )
+    entries += [
+        ExamEntry(
+            exam_id=gate.exam(name),
+            patient_id=gate.patient(name),
+            folder=str(gate.folder(name, path)),
+            image_fingerprint=fingerprints[gate.exam(name)].content,
+            has_report=False,
+            report="",
+            tracer=None,
+            report_problem=None,
+            report_fingerprint="",
+        )
+        for name, path in folders.items()
+    ]
+    files = [reports_path, *reports_path.rglob("*")] if reports_path.is_dir() else [reports_path]
+    newest_s = max([*newest.values(), *(path.stat().st_mtime for path in files)])
+    return Cohort(folder, tuple(sorted(entries, key=lambda e: e.exam_id)), fingerprints, newest_s)
+
+
+def cohort_state(folder: Path) -> str:
+    """Hash of the names, sizes and times of all files of a cohort: cheap, for a sensor that asks whether to look
+    closer.
+
+    Raises:
+        CohortError: the folder is not there.
+    """
+    if not folder.is_dir():
+        raise CohortError(f"expected a cohort folder, got {folder}, which is not there: set PETAR_COHORT to it")
+    return _state(_files(folder))
+
+
+class _File(NamedTuple):
+    """A file of a folder: its name from there, and what is cheap to see of it."""
+
+    name: str
+    path: Path
+    size: int
+    mtime_ns: int
+
+
+def _files(folder: Path) -> list[_File]:
+    """All files below a folder, by name; folders that are links, or may not be read, are left out."""
+    found: list[_File] = []
+    # One look a file: `Path.rglob` asks four times, and a cohort may hold millions of slices.
+    places = [(str(folder), "")]
+    while places:
+        place, prefix = places.pop()
+        with contextlib.suppress(PermissionError), os.scandir(place) as entries:
+            for entry in entries:
+                name = prefix + entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    places.append((entry.path, f"{name}{os.sep}"))
+                elif entry.is_file():
+                    status = entry.stat()
+                    found.append(_File(name, Path(entry.path), status.st_size, status.st_mtime_ns))
+    return sorted(found)
+
+
+def _state(files: Iterable[_File]) -> str:
+    return hash_of([(file.name, file.size, file.mtime_ns) for file in files])
+
+
+def _fingerprints(
+    folders: Mapping[str, Path], known: Mapping[str, Fingerprint]
+) -> tuple[dict[str, Fingerprint], dict[str, float]]:
+    """(fingerprint, time of the newest file) of every folder by its exam; a folder without files has no time."""
+    newest: dict[str, float] = {}
+
+    def of(name: str) -> Fingerprint:
+        files = _files(folders[name])
+        if files:
+            newest[name] = max(file.mtime_ns for file in files) / 1e9
+        state = _state(files)
+        before = known.get(name)
+        if before is not None and before.state == state:
+            return before
+        return Fingerprint(state, hash_of_files((file.name, file.path) for file in files))
+
+    # Hashing releases the interpreter lock, so threads read several exams at once.
+    with ThreadPoolExecutor(_HASHING_THREADS) as pool:
+        return dict(zip(folders, pool.map(of, folders), strict=True)), newest
+
+
+# --- the observed manifest ---
+
+
+@dataclass(frozen=True)
+class Observation:
+    """When the cohort was last looked at, and when its newest file was changed (both UTC)."""
+
+    observed_at: datetime
+    newest_file_at: datetime | None
+    n_exams: int
+
+
+def observe_cohort(cohort_folder: Path, manifest_folder: Path, gate: Gate = OPEN) -> dict[int, str]:
+    """Scans a cohort, writes the manifest of each shard that changed, and gives the data version of every shard.
+
+    The stages read the manifest written here and never the folder's listing, so one shard's run costs nothing of the
+    others. Corrections are observed too, and when an exam was first missed is noted.
+
+    Raises:
+        CohortError: see `scan_cohort`; or corrections.csv can not be read.
+        PrivacyError: the manifest that is there was made with other ids.
+    """
+    with _observing(manifest_folder):
+        gate.check_manifest(manifest_folder)
+        return _observe(cohort_folder, manifest_folder, gate)
+
+
+@contextlib.contextmanager
+def _observing(manifest_folder: Path) -> Iterator[None]:
+    """One observer at a time; a second one waits."""
+    manifest_folder.mkdir(parents=True, exist_ok=True)
+    with (manifest_folder / ".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _observe(cohort_folder: Path, manifest_folder: Path, gate: Gate) -> dict[int, str]:
+    fingerprints_path = manifest_folder / "fingerprints.json"
+    before = [_read_payload(_shard_path(manifest_folder, shard)) for shard in range(N_SHARDS)]
+    cohort = scan_cohort(cohort_folder, _read_fingerprints(fingerprints_path), gate, _scanned_before(before))
+    _corrections_by_shard(cohort_folder, manifest_folder, {e.exam_id: e.patient_id for e in cohort.entries})
+    shards = cohort.by_shard()
+    _note_departures(manifest_folder, shards, before)
+    gate.note_manifest(manifest_folder)
+    versions: dict[int, str] = {}
+    for shard, entries in enumerate(shards):
+        versions[shard] = manifest_version(entries)
+        payload = {
+            "version": versions[shard],
+            "scanned": privacy_text.VERSION,
+            "entries": [vars(e) for e in entries],
+        }
+        if payload != before[shard]:
+            atomic.write_bytes(_shard_path(manifest_folder, shard), json.dumps(payload).encode())
+    atomic.write_bytes(fingerprints_path, json.dumps({k: vars(v) for k, v in cohort.fingerprints.items()}).encode())
+    observed = {
+        "observed_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "newest_file_at": _utc(cohort.newest_s),
+        "n_exams": len(cohort.entries),
+    }
+    atomic.write_bytes(manifest_folder / _OBSERVED_NAME, json.dumps(observed).encode())
+    return versions
+
+
+def _read_payload(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+_OBSERVED_NAME = "observed.json"
+
+
+def _utc(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def read_observation(manifest_folder: Path) -> Observation | None:
+    """When the cohort was last observed; None where it never was."""
+    path = manifest_folder / _OBSERVED_NAME
+    if not path.exists():
+        return None
+    payload = json.loads(path.read_text())
+    newest = payload["newest_file_at"]
+    return Observation(
+        datetime.fromisoformat(payload["observed_at"]),
+        datetime.fromisoformat(newest) if newest else None,
+        payload["n_exams"],
+    )
+
+
+def _scanned_before(payloads: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Entries of the last observation whose reports were scanned by the rules of today, by exam."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for payload in payloads:
+        if payload.get("scanned") == privacy_text.VERSION:
+            found |= {entry["exam_id"]: entry for entry in payload["entries"]}
+    return found
+
+
+def observe_corrections(cohort_folder: Path, manifest_folder: Path, gate: Gate = OPEN) -> dict[int, str]:
+    """Reads corrections.csv of a cohort for the shards that it concerns, and gives each shard's version of it.
+
+    Raises:
+        CohortError: the folder is no cohort, or corrections.csv can not be read.
+    """
+    try:
+        reports = read_reports(check_cohort(cohort_folder))
+    except ValueError as error:
+        raise CohortError(str(error)) from error
+    patients = {
+        gate.exam(row["exam_id"]): gate.patient(row["patient_id"] or row["exam_id"])
+        for row in reports.iter_rows(named=True)
+    }
+    with _observing(manifest_folder):
+        return _corrections_by_shard(cohort_folder, manifest_folder, patients)
+
+
+def _corrections_by_shard(cohort_folder: Path, manifest_folder: Path, patients: Mapping[str, str]) -> dict[int, str]:
+    try:
+        return _observe_corrections(cohort_folder, manifest_folder, patients)
+    except CorrectionsError as error:
+        raise CohortError(str(error)) from error
+
+
+def _note_departures(
+    manifest_folder: Path, shards: Sequence[Sequence[ExamEntry]], before: Sequence[Mapping[str, Any]]
+) -> None:
+    """Notes of every exam that a shard lost since the last observation when that was seen, and where it went."""
+    now = {entry.exam_id: entry for entries in shards for entry in entries}
+    noted = read_departures(manifest_folder)
+    found = dict(noted)
+    for shard, (entries, payload) in enumerate(zip(shards, before, strict=True)):
+        here = {entry.exam_id for entry in entries}
+        for exam_id in (entry["exam_id"] for entry in payload.get("entries", ())):
+            if exam_id not in here:
+                moved = now.get(exam_id)
+                reason = "the cohort holds it no longer" if moved is None else f"it is now patient {moved.patient_id}'s"
+                found[f"{shard:02d}/{exam_id}"] = {
+                    "at": datetime.now(UTC).isoformat(timespec="seconds"),
+                    "reason": reason,
+                }
+    if found != noted:
+        atomic.write_bytes(manifest_folder / "departures.json", json.dumps(found, indent=1).encode())
+
+
+def read_departures(manifest_folder: Path) -> dict[str, dict[str, str]]:
+    """When (`at`, UTC) each exam was first missed in a shard, and why (`reason`), by `<shard>/<exam>`."""
+    path = manifest_folder / "departures.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def read_manifest(manifest_folder: Path, shard: int) -> tuple[str, tuple[ExamEntry, ...]]:
+    """Data version and entries of one shard as last observed.
+
+    Raises:
+        CohortError: the cohort was never observed.
+    """
+    path = _shard_path(manifest_folder, shard)
+    if not path.exists():
+        raise CohortError(
+            f"expected the manifest of shard {shard:02d}, got none in {manifest_folder}: observe exam_manifest first"
+        )
+    status = path.stat()
+    return _manifest(path, (status.st_mtime_ns, status.st_size, status.st_ino))
+
+
+@functools.lru_cache(maxsize=N_SHARDS)
+def _manifest(path: Path, signature: tuple[int, ...]) -> tuple[str, tuple[ExamEntry, ...]]:
+    """What a shard's manifest holds, remembered until it is replaced: every stage of a shard reads it."""
+    payload = json.loads(path.read_text())
+    return payload["version"], tuple(ExamEntry(**entry) for entry in payload["entries"])
+
+
+def read_whole_manifest(manifest_folder: Path) -> tuple[ExamEntry, ...]:
+    """Entries of all shards as last observed, sorted by exam id."""
+    found: dict[str, ExamEntry] = {}
+    for shard in range(N_SHARDS):
+        for entry in read_manifest(manifest_folder, shard)[1]:
+            found[entry.exam_id] = entry
+    return tuple(found[k] for k in sorted(found))
+
+
+def _shard_path(manifest_folder: Path, shard: int) -> Path:
+    return manifest_folder / f"{shard:02d}.json"
+
+
+def _read_fingerprints(path: Path) -> dict[str, Fingerprint]:
+    if not path.exists():
+        return {}
+    return {name: Fingerprint(**value) for name, value in json.loads(path.read_text()).items()}

@@ -1,0 +1,183 @@
+"""The gate of a cohort: what of its ids and report texts goes on to the manifest, and from there to every table.
+
+Both switches are off by default (`[privacy]` of petar.toml): ids are the cohort's own and texts are as they were
+written; identifiers in texts are counted all the same. Behind the gate nobody knows the originals.
+"""
+
+import hmac
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipelines.cohort.privacy import text as text_rules
+from pipelines.cohort.privacy.text import counts_of, mask, scan
+from pipelines.tables import atomic
+from pipelines.tables.hashing import hash_of
+
+KEY_VARIABLE = "PETAR_ID_KEY"
+KEY_FILE_VARIABLE = "PETAR_ID_KEY_FILE"
+SHORTEST_KEY = 16
+"""Characters; a shorter key could be found by trying."""
+_MAKE_A_KEY = "make one with `openssl rand -hex 32`, keep it outside PETAR_HOME, and set PETAR_ID_KEY_FILE to it"
+
+
+class PrivacyError(ValueError):
+    """The switches of privacy can not be followed; the message says what to do. Nothing was written then."""
+
+
+@dataclass(frozen=True)
+class PrivacySettings:
+    """What is kept out of the lake."""
+
+    mask_reports: bool = False
+    """Hide the identifiers that are found in report texts; masks have the length of what they hide."""
+    hash_ids: bool = False
+    """Exams and patients under keyed hashes of their ids, everywhere, paths too. Needs a key (PETAR_ID_KEY_FILE)."""
+
+
+@dataclass(frozen=True)
+class Pseudonyms:
+    """Keyed hashes (HMAC-SHA256, 80 bits) of ids: equal for equal ids under one key, and of no use without it."""
+
+    key: bytes = field(repr=False)
+
+    def exam(self, exam_id: str) -> str:
+        """Name of an exam: E and 20 hex digits."""
+        return "E" + self._digest("exam", exam_id)
+
+    def patient(self, patient_id: str) -> str:
+        """Name of a patient: P and 20 hex digits. The shard and the split follow from it, so they never move."""
+        return "P" + self._digest("patient", patient_id)
+
+    @property
+    def check(self) -> str:
+        """Tells one key from another, and nothing about either."""
+        return self._digest("check", "")
+
+    def fingerprint(self, text: str) -> str:
+        """Keyed hash of a text, so that nobody without the key can try texts against it."""
+        return self._digest("text", text)
+
+    def _digest(self, kind: str, value: str) -> str:
+        return hmac.new(self.key, f"{kind}\0{value}".encode("utf-8", "surrogatepass"), "sha256").hexdigest()[:20]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a cohort passes on its way to the manifest. `links` is where hashed names of exam folders lead to them."""
+
+    settings: PrivacySettings = PrivacySettings()
+    pseudonyms: Pseudonyms | None = None
+    links: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.settings.hash_ids and (self.pseudonyms is None or self.links is None):
+            raise PrivacyError(f"expected a key, for hash_ids is on ([privacy] of petar.toml), got none: {_MAKE_A_KEY}")
+
+    def exam(self, exam_id: str) -> str:
+        """Name of an exam behind the gate."""
+        return self.pseudonyms.exam(exam_id) if self._hashes and self.pseudonyms else exam_id
+
+    def patient(self, patient_id: str) -> str:
+        """Name of a patient behind the gate."""
+        return self.pseudonyms.patient(patient_id) if self._hashes and self.pseudonyms else patient_id
+
+    def report(self, text: str, ids: Iterable[str], names: Iterable[str] = ()) -> tuple[str, dict[str, int]]:
+        """(text as it goes on, identifiers found in it by kind); `ids` are those of the exam and the patient, `names`
+        those of people in the headers of its images.
+        """
+        found = scan(text, ids, names)
+        hidden = [i for i in found if self.settings.mask_reports or (self._hashes and i.kind == "record id")]
+        return mask(text, hidden), counts_of(found)
+
+    def report_fingerprint(self, *parts: str | None) -> str:
+        """Hash of what a report says and of how it is masked: an unchanged one need not be scanned again."""
+        if self.settings == PrivacySettings():
+            return hash_of(*parts)
+        whole = hash_of(*parts, self.settings.mask_reports, self.settings.hash_ids, text_rules.VERSION)
+        return self.pseudonyms.fingerprint(whole) if self.pseudonyms else whole
+
+    def folder(self, exam_id: str, folder: Path) -> Path:
+        """Where an exam's images are found behind the gate: the folder itself, or a link with the exam's hashed
+        name.
+        """
+        if not self._hashes or self.links is None:
+            return folder
+        self.links.mkdir(mode=0o700, parents=True, exist_ok=True)
+        link = self.links / self.exam(exam_id)
+        if not link.is_symlink() or os.readlink(link) != str(folder.absolute()):
+            link.unlink(missing_ok=True)
+            link.symlink_to(folder.absolute(), target_is_directory=True)
+        return link
+
+    def keep_links(self, exam_ids: Iterable[str]) -> None:
+        """Removes the links of exams that left the cohort."""
+        if self._hashes and self.links is not None and self.links.is_dir():
+            wanted = {self.exam(e) for e in exam_ids}
+            for link in self.links.iterdir():
+                if link.is_symlink() and link.name not in wanted:
+                    link.unlink()
+
+    @property
+    def _hashes(self) -> bool:
+        return self.settings.hash_ids
+
+    def check_manifest(self, manifest_folder: Path) -> None:
+        """Nothing where a manifest was made with these ids, or is new.
+
+        Raises:
+            PrivacyError: it holds ids of another kind, or of another key: both would lie side by side in the lake.
+        """
+        path = manifest_folder / _STATE_NAME
+        before = json.loads(path.read_text()) if path.exists() else {"hash_ids": False, "key": None}
+        if not path.exists() and not any(manifest_folder.glob("[0-9][0-9].json")):
+            return
+        if before["hash_ids"] != self._hashes:
+            were, now = ("hashed", "plain") if before["hash_ids"] else ("plain", "hashed")
+            raise PrivacyError(
+                f"expected {were} ids, as everything in {manifest_folder.parent} has, got hash_ids = "
+                f"{str(self._hashes).lower()}: curate with {now} ids into a new PETAR_HOME"
+            )
+        if self._hashes and self.pseudonyms is not None and before["key"] != self.pseudonyms.check:
+            raise PrivacyError(
+                f"expected the key that {manifest_folder.parent} was curated with, got another one: set "
+                f"{KEY_FILE_VARIABLE} to that key, or curate into a new PETAR_HOME"
+            )
+
+    def note_manifest(self, manifest_folder: Path) -> None:
+        """Writes down which kind of ids a manifest holds; of the key only what tells it from another."""
+        key = self.pseudonyms.check if self._hashes and self.pseudonyms else None
+        state = {"hash_ids": self._hashes, "key": key}
+        atomic.write_bytes(manifest_folder / _STATE_NAME, json.dumps(state).encode())
+
+
+_STATE_NAME = "privacy.json"
+OPEN = Gate()
+"""Lets everything through as it is, and counts."""
+
+
+def read_key(environment: Mapping[str, str], home: Path) -> bytes | None:
+    """The key that PETAR_ID_KEY holds or PETAR_ID_KEY_FILE names; None where neither is set.
+
+    Raises:
+        PrivacyError: the file can not be read or lies in the home, or the key is too short.
+    """
+    name = environment.get(KEY_FILE_VARIABLE, "")
+    key = environment.get(KEY_VARIABLE, "").strip().encode()
+    if not key and name:
+        path = Path(name).absolute()
+        if path.resolve().is_relative_to(home.resolve()):
+            raise PrivacyError(f"expected a key file outside of {home}, got {path}: {_MAKE_A_KEY}")
+        try:
+            key = path.read_bytes().strip()
+        except OSError as error:
+            raise PrivacyError(
+                f"expected a key in {path} ({KEY_FILE_VARIABLE}), got {error.strerror}: {_MAKE_A_KEY}"
+            ) from error
+    elif not key:
+        return None
+    if len(key) < SHORTEST_KEY:
+        raise PrivacyError(f"expected a key of at least {SHORTEST_KEY} characters, got {len(key)}: {_MAKE_A_KEY}")
+    return key

@@ -1,0 +1,1 @@
+"""The five sharded stages, and what runs them."""

@@ -1,0 +1,344 @@
+"""The five sharded stages of a curation, each a function of one shard: read the tables below, update the rows whose
+key changed, write.
+
+exams -> sentences -> readings -> findings -> localisations. A stage (`pipelines/stages`) knows the lake and the
+manifest, and nothing of who calls it.
+"""
+
+import contextlib
+import fcntl
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import polars as pl
+
+from pipelines.catalog.versions import CURATED, current_curation
+from pipelines.cohort import corrections as corrections_module
+from pipelines.cohort.manifest import read_departures, read_manifest, read_whole_manifest
+from pipelines.curation.stages.exam_stage import exams_stage
+from pipelines.curation.stages.incremental import Counts, update_exams
+from pipelines.curation.stages.lesion_stage import localisations_stage
+from pipelines.curation.stages.report_stages import findings_stage, readings_stage, sentences_stage
+from pipelines.curation.stages.stage import CurationSettings, Maker, Stage, StageContext
+from pipelines.imaging.lesions import find_lesions as lesions_module
+from pipelines.imaging.reading import exam as exam_module
+from pipelines.reports import consensus as consensus_module
+from pipelines.reports import sentences as sentences_module
+from pipelines.reports import structure as structure_module
+from pipelines.reports.llm.readers_file import ReadersConfig
+from pipelines.tables import schemas
+from pipelines.tables.hashing import hash_of, plain
+from pipelines.tables.home import Home
+from pipelines.tables.lake import Lake, inputs_hash
+from pipelines.tables.shards import N_SHARDS, shard_name
+
+__all__ = [
+    "TABLES",
+    "CurationSettings",
+    "StageReport",
+    "curation_version",
+    "is_current",
+    "is_empty",
+    "maker_of",
+    "run_stage",
+    "shard_lock",
+    "stage_inputs",
+    "stale_shards",
+]
+
+TABLES = CURATED
+"""The sharded tables in the order in which they are made."""
+
+_SAVE_AFTER_S = 5.0
+"""Between two saves of a shard that is being made: writing it costs as much as hundreds of easy exams."""
+
+_UPSTREAM = {
+    "exams": (),
+    "sentences": (),
+    "readings": ("sentences",),
+    "findings": ("sentences", "readings"),
+    "localisations": ("exams", "findings"),
+}
+
+_STAGES: Mapping[str, Callable[[StageContext], Stage]] = {
+    "exams": exams_stage,
+    "sentences": sentences_stage,
+    "readings": readings_stage,
+    "findings": findings_stage,
+    "localisations": localisations_stage,
+}
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """What a stage did to one shard: counts in exams and in rows, the rows it left, and their content's version."""
+
+    table: str
+    shard: int
+    counts: Counts
+    frame: pl.DataFrame
+    version: str
+    quarantined: int
+    rows_recomputed: int
+    """Rows that were not there before with this key, or of exams that were forced."""
+    rows_reused: int
+
+
+def maker_of(table: str, settings: CurationSettings, readers: ReadersConfig) -> Maker:
+    """The logic's version and the parameters of a table. Equal makers and equal inputs give equal rows."""
+    match table:
+        case "exams":
+            return Maker(exam_module.LOGIC_VERSION, plain(settings.exam))
+        case "sentences":
+            return Maker(str(sentences_module.LOGIC_VERSION), {})
+        case "readings":
+            return Maker("", {"readers": {reader.name: reader.version for reader in readers.readers}})
+        case "findings":
+            return Maker(
+                f"{consensus_module.LOGIC_VERSION} {structure_module.VERSION} {corrections_module.LOGIC_VERSION}",
+                plain(
+                    {
+                        **asdict(settings.consensus),
+                        "reader_weights": readers.weights,
+                        "structurer": readers.structurer.version if readers.structurer else None,
+                    }
+                ),
+            )
+        case "localisations":
+            return Maker(lesions_module.LOGIC_VERSION, plain(settings.lesions))
+    raise KeyError(table)
+
+
+def stage_inputs(
+    home: Home, table: str, shard: int, settings: CurationSettings, readers: ReadersConfig
+) -> dict[str, str]:
+    """What a shard of a table is made from: manifest version, logic and settings, versions of the tables below.
+
+    Stored with the shard; where it differs from what is stored, the shard is stale.
+    """
+    inputs = {"logic": hash_of(maker_of(table, settings, readers))}
+    if table in ("exams", "sentences"):
+        inputs["manifest"] = read_manifest(home.manifest, shard)[0]
+    if table == "findings":
+        observed = corrections_module.read_observed(home.manifest, shard)
+        inputs["corrections"] = corrections_module.corrections_version(observed)
+    lake = Lake(home.lake)
+    for upstream in _UPSTREAM[table]:
+        meta = lake.shard_meta(upstream, shard)
+        inputs[upstream] = meta.rows_digest if meta else ""
+    return inputs
+
+
+def is_current(home: Home, shard: int, settings: CurationSettings, readers: ReadersConfig) -> bool:
+    """Whether every table of a shard was made from what lies below it now and no exam failed in it."""
+    lake = Lake(home.lake)
+    for table in TABLES:
+        meta = lake.shard_meta(table, shard)
+        if meta is None or meta.inputs.get("failed"):
+            return False
+        if meta.inputs.get("inputs") != stage_inputs(home, table, shard, settings, readers):
+            return False
+    return True
+
+
+def stale_shards(home: Home, settings: CurationSettings, readers: ReadersConfig) -> list[int]:
+    """Shards that are not current, in order."""
+    return [shard for shard in range(N_SHARDS) if not is_current(home, shard, settings, readers)]
+
+
+def is_empty(home: Home, shard: int) -> bool:
+    """Whether a shard holds no exam, and its tables no row of one that left."""
+    if read_manifest(home.manifest, shard)[1]:
+        return False
+    lake = Lake(home.lake)
+    return all((meta := lake.shard_meta(table, shard)) is None or not meta.n_rows for table in TABLES)
+
+
+@contextlib.contextmanager
+def shard_lock(home: Home, shard: int) -> Iterator[None]:
+    """One writer of a shard at a time: a second one waits, and then finds what the first has done.
+
+    The lock goes with the process that holds it, however that ends.
+    """
+    folder = home.root / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / shard_name(shard)).open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def run_stage(
+    home: Home,
+    table: str,
+    shard: int,
+    settings: CurationSettings,
+    readers: ReadersConfig,
+    *,
+    only: Sequence[str] = (),
+    log: logging.Logger | None = None,
+) -> StageReport:
+    """Brings one shard of one table up to date and says what that took.
+
+    `only` computes exactly the exams that it names. A killed call loses at most the last 25 exams, or five seconds of
+    work: the next one goes on where it stopped. Another writer of the shard is waited for.
+
+    Raises:
+        KeyError: `table` is not one of `TABLES`.
+        CohortError: the cohort was never observed.
+        ValueError: `only` names an exam that is not in this shard.
+    """
+    make = _STAGES[table]
+    with shard_lock(home, shard):
+        return _run_stage(make, home, table, shard, settings, readers, only, log or logging.getLogger(__name__))
+
+
+def _run_stage(
+    make: Callable[[StageContext], Stage],
+    home: Home,
+    table: str,
+    shard: int,
+    settings: CurationSettings,
+    readers: ReadersConfig,
+    only: Sequence[str],
+    log: logging.Logger,
+) -> StageReport:
+    lake = Lake(home.lake)
+    previous, before = lake.read_for_reuse(table, shard)
+    previous_keys: dict[str, str] = dict(before.get("keys", {}))
+    maker = maker_of(table, settings, readers)
+    inputs = stage_inputs(home, table, shard, settings, readers)
+    stage = make(
+        StageContext(
+            home,
+            lake,
+            shard,
+            settings,
+            readers,
+            log,
+            hash_of(maker),
+            previous,
+            frozenset(only),
+            before.get("notes", {}),
+        )
+    )
+    touched: set[str] = set()
+
+    def compute(exam_id: str) -> Any:
+        touched.add(exam_id)
+        return stage.compute(exam_id)
+
+    def stored(keys: Mapping[str, str]) -> dict[str, Any]:
+        made = {
+            "keys": dict(keys),
+            "makers": _makers(maker, touched, stage.keys, before.get("makers", {})),
+            "notes": {exam_id: stage.notes[exam_id] for exam_id in sorted(stage.notes) if exam_id in stage.keys},
+        }
+        return {name: value for name, value in made.items() if value or name == "keys"}
+
+    def save(frame: pl.DataFrame, keys: dict[str, str]) -> None:
+        # Without "inputs" the shard stays stale, whatever it holds so far.
+        lake.write_shard(table, shard, frame, stored(keys))
+
+    update = update_exams(
+        stage.keys,
+        previous,
+        previous_keys,
+        compute,
+        only=only,
+        prepare=stage.prepare,
+        save=save,
+        save_after_s=_SAVE_AFTER_S,
+    )
+    _keep_removed(home, lake, table, shard, previous, update.removed)
+    if update.removed:
+        # An exam whose patient was renamed has moved to another shard, and its files stay.
+        everywhere = {entry.exam_id for entry in read_whole_manifest(home.manifest)}
+        for exam_id in update.removed:
+            if exam_id not in everywhere:
+                stage.forget(exam_id)
+    stage.finish(update.frame)
+    failed = sorted(set(stage.keys) - set(update.keys))
+    # Rows of exams that `only` left out may be older than the inputs; then the shard must stay stale.
+    whole = all(update.keys.get(exam) == key for exam, key in stage.keys.items() if exam not in failed)
+    made_from = {**stored(update.keys), "failed": failed, "inputs": inputs if whole else None}
+    meta = lake.shard_meta(table, shard) if before and not touched and not update.removed else None
+    if meta and meta.inputs_hash == inputs_hash(made_from):
+        # The file holds these rows and says so: checking and writing them again would cost more than all else.
+        return StageReport(
+            table, shard, update.counts, previous, meta.rows_digest, meta.n_quarantined, 0, previous.height
+        )
+    written = lake.write_shard(table, shard, update.frame, made_from)
+    frame = lake.read_shard(table, shard)
+    reused = _rows_reused(table, previous, frame, only)
+    return StageReport(
+        table,
+        shard,
+        update.counts,
+        frame,
+        written.rows_digest,
+        written.quarantined,
+        frame.height - reused,
+        reused,
+    )
+
+
+def _rows_reused(table: str, previous: pl.DataFrame, frame: pl.DataFrame, forced: Sequence[str]) -> int:
+    if previous.is_empty():
+        return 0
+    keys = [*schemas.key_of(table), "row_key"]
+    kept = frame.filter(~pl.col("exam_id").is_in(list(forced)))
+    return kept.join(previous.select(keys), on=keys, how="semi").height
+
+
+def _makers(maker: Maker, touched: set[str], exam_ids: Mapping[str, str], before: Mapping[str, Any]) -> dict[str, Any]:
+    """What made the rows of each exam: `by_id`, and `of`, exam -> id, for those that the `default` did not make.
+
+    A run with parameters of its own for one exam leaves a shard whose exams had several makers.
+    """
+    now = hash_of(maker)[:8]
+    by_id: dict[str, Any] = {**before.get("by_id", {}), now: asdict(maker)}
+    of: dict[str, str] = {}
+    for exam_id in exam_ids:
+        earlier = before.get("of", {}).get(exam_id, before.get("default", now))
+        if exam_id not in touched and earlier != now:
+            of[exam_id] = earlier
+    used = {now, *of.values()}
+    return {"default": now, "of": of, "by_id": {k: by_id[k] for k in sorted(used) if k in by_id}}
+
+
+def _keep_removed(
+    home: Home, lake: Lake, table: str, shard: int, previous: pl.DataFrame, exam_ids: Sequence[str]
+) -> None:
+    """Puts the rows of exams that left a shard into `removals`, before they leave: a crash may do it twice, to the same
+    effect, and loses none.
+    """
+    gone = previous.filter(pl.col("exam_id").is_in(list(exam_ids)))
+    if gone.is_empty():
+        return
+    departures = read_departures(home.manifest)
+    rows = []
+    for row in gone.iter_rows(named=True):
+        departure = departures.get(f"{shard:02d}/{row['exam_id']}", {})
+        rows.append(
+            {
+                "exam_id": row["exam_id"],
+                "patient_id": row["patient_id"],
+                "row_key": row["row_key"],
+                "table": table,
+                "removed_key": "|".join(str(row[name]) for name in schemas.key_of(table)),
+                "removed_at": departure.get("at", "unknown"),
+                "reason": departure.get("reason", "the cohort holds it no longer"),
+                "row_json": json.dumps(row, default=str, ensure_ascii=False),
+            }
+        )
+    kept, _ = lake.read_for_reuse("removals", shard)
+    both = pl.concat([kept, schemas.frame("removals", rows)])
+    lake.write_shard("removals", shard, both.unique(schemas.key_of("removals"), keep="first", maintain_order=True), {})
+
+
+def curation_version(home: Home) -> str:
+    """Version of what is curated now: the hash of the rows of all sharded tables."""
+    return current_curation(home.root)

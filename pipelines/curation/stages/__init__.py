@@ -1,0 +1,1 @@
+"""The sharded stages, an exam at a time."""

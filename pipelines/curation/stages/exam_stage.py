@@ -1,0 +1,92 @@
+"""Exams: each read to an SUV volume with its CT on the PET's grid, or a row that says why there is none."""
+
+import shutil
+from pathlib import Path
+
+from pipelines.cohort.manifest import ExamEntry, read_manifest
+from pipelines.curation.stages.incremental import Rows
+from pipelines.curation.stages.stage import CurationSettings, Stage, StageContext
+from pipelines.imaging.reading.exam import ExamError, read_exam
+from pipelines.imaging.volume import save_nifti
+from pipelines.tables.hashing import hash_of
+from pipelines.tables.home import Home
+from pipelines.tables.outcomes import ExamProblem
+
+
+def exams_stage(context: StageContext) -> Stage:
+    """One row an exam of the shard."""
+    home, settings, log = context.home, context.settings, context.log
+    entries = {e.exam_id: e for e in read_manifest(home.manifest, context.shard)[1]}
+    keys = {
+        e.exam_id: hash_of(
+            context.logic, e.image_fingerprint, e.folder is None, e.has_report, e.tracer, e.report_problem
+        )
+        for e in entries.values()
+    }
+
+    def compute(exam_id: str) -> tuple[Rows, bool]:
+        entry = entries[exam_id]
+        try:
+            return [_exam_row(entry, home, settings)], False
+        except ExamError as error:
+            return [_problem_row(entry, error.problem, str(error))], False
+        except Exception as error:
+            log.exception("exam %s failed", exam_id)
+            message = f"{type(error).__name__}: {error}; the next run tries again"
+            return [_problem_row(entry, ExamProblem.FAILED, message)], True
+
+    def forget(exam_id: str) -> None:
+        shutil.rmtree(home.volume_folder(exam_id), ignore_errors=True)
+
+    return Stage(keys, compute, forget)
+
+
+def _exam_row(entry: ExamEntry, home: Home, settings: CurationSettings) -> dict[str, object]:
+    if entry.folder is None:
+        raise ExamError(
+            ExamProblem.NO_FOLDER,
+            f"expected a folder exams/{entry.exam_id} for the report of exam {entry.exam_id}, got none: "
+            "add its images or remove the report",
+        )
+    if not entry.has_report:
+        raise ExamError(
+            ExamProblem.NO_REPORT,
+            f"expected a row of reports for exam {entry.exam_id}, got none: add its report, or remove the folder",
+        )
+    exam = read_exam(Path(entry.folder), entry.exam_id, settings.exam)
+    folder = home.volume_folder(entry.exam_id)
+    suv_path, ct_path = folder / "SUV.nii", folder / "CT.nii"
+    save_nifti(exam.suv, suv_path)
+    if exam.ct is not None:
+        save_nifti(exam.ct, ct_path)
+    else:
+        ct_path.unlink(missing_ok=True)
+    return {
+        **exam.facts.to_row(),
+        "exam_id": entry.exam_id,
+        "patient_id": entry.patient_id,
+        "shard": entry.shard,
+        "status": "ok",
+        "tracer": entry.tracer or exam.facts.tracer,
+        "suv_path": str(suv_path.relative_to(home.root)),
+        "ct_path": str(ct_path.relative_to(home.root)) if exam.ct is not None else None,
+        "report_message": entry.report_problem,
+        "ct_n_slices": exam.ct_slices.n_slices if exam.ct_slices else None,
+        "ct_first_mm": exam.ct_slices.first_mm if exam.ct_slices else None,
+        "ct_step_mm": exam.ct_slices.step_mm if exam.ct_slices else None,
+        "image_fingerprint": entry.image_fingerprint,
+    }
+
+
+def _problem_row(entry: ExamEntry, problem: ExamProblem, message: str) -> dict[str, object]:
+    return {
+        "exam_id": entry.exam_id,
+        "patient_id": entry.patient_id,
+        "shard": entry.shard,
+        "status": "problem",
+        "problem": problem.value,
+        "message": message,
+        "report_message": entry.report_problem,
+        "tracer": entry.tracer,
+        "image_fingerprint": entry.image_fingerprint or None,
+    }

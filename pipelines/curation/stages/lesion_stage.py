@@ -1,0 +1,181 @@
+"""Localisations: each accepted finding located in its exam, contoured, measured and saved as a mask."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.curation.stages.incremental import Rows
+from pipelines.curation.stages.stage import Stage, StageContext
+from pipelines.imaging.lesions.find_lesions import (
+    KnownLesion,
+    LesionRequest,
+    LesionResult,
+    Place,
+    find_lesions,
+    write_mask,
+)
+from pipelines.imaging.masks import load_mask
+from pipelines.imaging.volume import SliceGrid, load_nifti
+from pipelines.tables.hashing import hash_of
+from pipelines.tables.home import Home
+from pipelines.tables.outcomes import Outcome
+
+ASKED = ("finding_id", "sentence", "slice", "suvmax_reported", "laterality")
+"""What of a finding the images are asked for."""
+
+
+def localisations_stage(context: StageContext) -> Stage:
+    """One row an accepted finding. An exam whose findings changed is opened, all its findings are settled together, and
+    only those whose text, place or neighbours changed are contoured again.
+    """
+    home, lake, shard, log = context.home, context.lake, context.shard, context.log
+    exams = {row["exam_id"]: row for row in lake.read_shard("exams", shard).iter_rows(named=True)}
+    accepted: dict[str, list[dict[str, Any]]] = {exam_id: [] for exam_id in exams}
+    for row in lake.read_shard("findings", shard).iter_rows(named=True):
+        if row["outcome"] == Outcome.ACCEPTED and row["exam_id"] in accepted:
+            accepted[row["exam_id"]].append(row)
+    keys = {
+        exam_id: hash_of(
+            context.logic,
+            row["row_key"],
+            row["status"],
+            [[f[k] for k in (*ASKED, "accepted_by")] for f in accepted[exam_id]],
+        )
+        for exam_id, row in exams.items()
+    }
+    before = {row["finding_id"]: row for rows in context.rows_before().values() for row in rows}
+    notes: dict[str, Any] = {exam_id: noted for exam_id, noted in context.notes.items() if exam_id in exams}
+
+    def key_of(finding: Mapping[str, Any]) -> str:
+        """Of all that a finding depends on but its rivals in the exam."""
+        exam = exams[finding["exam_id"]]
+        return hash_of(context.logic, exam["row_key"], exam["status"], [finding[k] for k in (*ASKED, "accepted_by")])
+
+    def compute(exam_id: str) -> tuple[Rows, bool]:
+        exam, findings = exams[exam_id], {f["finding_id"]: f for f in accepted[exam_id]}
+        noted = notes.pop(exam_id, {})
+        requests = [LesionRequest(**{k: f[k] for k in ASKED}) for f in findings.values()]
+
+        def unlocated(explanation: str) -> Rows:
+            return [
+                _unlocated_row(r, findings[r.finding_id], key_of(findings[r.finding_id]), explanation) for r in requests
+            ]
+
+        if exam["status"] != "ok":
+            _remove_masks(home, exam_id, keep=())
+            return unlocated(f"{exam['problem']}: {exam['message']}"), False
+        if not requests:
+            _remove_masks(home, exam_id, keep=())
+            return [], False
+        try:
+            known = {}
+            for finding_id, finding in findings.items():
+                note, row = noted.get(finding_id), before.get(finding_id)
+                if note and row and note["key"] == key_of(finding) and _is_kept(home, row):
+                    known[finding_id] = _known(home, note, row)
+            suv = load_nifti(home.root / exam["suv_path"])
+            results = find_lesions(suv, requests, context.settings.lesions, ct_slices(exam), known)
+            rows: list[dict[str, object]] = []
+            paths: list[Path] = []
+            for result in results:
+                finding = findings[result.request.finding_id]
+                if result.known is not None:
+                    row = {**before[finding["finding_id"]], "shares_with": ", ".join(result.shares_with) or None}
+                    if row["mask_path"]:
+                        paths.append(home.root / str(row["mask_path"]))
+                else:
+                    row, path = _made_row(home, exam_id, result, finding["accepted_by"])
+                    paths += [path] if path else []
+                key = key_of(finding)
+                place = asdict(result.place) if result.place else None
+                row["row_key"] = hash_of(key, place, row["outcome"], row["explanation"], row["shares_with"])
+                rows.append({**row, "exam_id": exam_id, "patient_id": exam["patient_id"]})
+                if place:
+                    note = {"key": key, "place": place, "outcome": result.outcome, "explanation": result.explanation}
+                    notes.setdefault(exam_id, {})[finding["finding_id"]] = note
+            _remove_masks(home, exam_id, keep=paths)
+            return rows, False
+        except Exception as error:
+            log.exception("lesions of exam %s failed", exam_id)
+            return unlocated(f"{type(error).__name__}: {error}; the next run tries again"), True
+
+    def forget(exam_id: str) -> None:
+        shutil.rmtree(home.mask_folder(exam_id), ignore_errors=True)
+
+    return Stage(keys, compute, forget, notes=notes)
+
+
+def ct_slices(exam: Mapping[str, Any]) -> SliceGrid | None:
+    """Slices of an exam's CT as it was stored, from its row in `exams`; null where it has none."""
+    if exam["ct_n_slices"] is None:
+        return None
+    return SliceGrid(exam["ct_n_slices"], exam["ct_first_mm"], exam["ct_step_mm"])
+
+
+def _made_row(
+    home: Home, exam_id: str, result: LesionResult, accepted_by: str | None
+) -> tuple[dict[str, Any], Path | None]:
+    if accepted_by and result.mask is not None and result.outcome is not Outcome.LESION:
+        explanation = f"accepted by {accepted_by}; else {result.outcome.value}: {result.explanation}"
+        result = replace(result, outcome=Outcome.LESION, explanation=explanation)
+    row = result.to_row()
+    if result.outcome is Outcome.SLICE_OUTSIDE:
+        row["slice_k"] = None  # No slice of this image has that index.
+    if result.outcome is not Outcome.LESION:
+        return {**row, "mask_path": None}, None
+    path = write_mask(result, home.mask_folder(exam_id))
+    return {**row, "mask_path": str(path.relative_to(home.root))}, path
+
+
+def _is_kept(home: Home, row: Mapping[str, Any]) -> bool:
+    """Whether an earlier result can stand for a new one: the mask that it names is there."""
+    return row["mask_path"] is None or (home.root / row["mask_path"]).is_file()
+
+
+def _known(home: Home, note: Mapping[str, Any], row: Mapping[str, Any]) -> KnownLesion:
+    at = note["place"]
+    place = Place(
+        tuple(at["peak_ijk"]),
+        at["rule"],
+        tuple(at["box_low"]),
+        tuple(at["box_high"]),
+        tuple(tuple(p) for p in at["neighbours"]),
+        bool(at["in_conglomerate"]),
+    )
+    low, high = (tuple(row[f"box_{axis}{end}"] for axis in "ijk") for end in "01")
+
+    def mask() -> tuple[tuple[int, ...], NDArray[np.bool_]]:
+        return low, load_mask(home.root / row["mask_path"]).array > 0
+
+    return KnownLesion(
+        place,
+        Outcome(note["outcome"]),
+        note["explanation"],
+        mask if row["mask_path"] else None,
+        (low, high) if row["n_voxels"] is not None else None,
+    )
+
+
+def _unlocated_row(request: LesionRequest, finding: Mapping[str, Any], key: str, explanation: str) -> dict[str, object]:
+    return {
+        "exam_id": finding["exam_id"],
+        "patient_id": finding["patient_id"],
+        "row_key": hash_of(key, explanation),
+        "finding_id": request.finding_id,
+        "sentence": request.sentence,
+        "slice": request.slice,
+        "suvmax_reported": request.suvmax_reported,
+        "outcome": Outcome.EXAM_PROBLEM.value,
+        "explanation": explanation,
+    }
+
+
+def _remove_masks(home: Home, exam_id: str, keep: Sequence[Path]) -> None:
+    for path in home.mask_folder(exam_id).glob("*.nii.gz"):
+        if path not in keep:
+            path.unlink()

@@ -1,0 +1,79 @@
+"""What the sharded stages share: their parameters, what they are given, and what they give back."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from pipelines.curation.stages.incremental import Rows
+from pipelines.imaging.lesions.find_lesions import LesionSettings
+from pipelines.imaging.reading.exam import ExamSettings
+from pipelines.reports.consensus import ConsensusSettings
+from pipelines.reports.llm.readers_file import ReadersConfig
+from pipelines.tables.home import Home
+from pipelines.tables.lake import Lake
+
+
+@dataclass(frozen=True)
+class CurationSettings:
+    """Every parameter of a curation. Equal settings and equal inputs give equal tables."""
+
+    exam: ExamSettings = field(default_factory=ExamSettings)
+    consensus: ConsensusSettings = field(default_factory=ConsensusSettings)
+    lesions: LesionSettings = field(default_factory=LesionSettings)
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What made an exam's rows of a table besides their inputs: the version of the logic, and the parameters."""
+
+    logic: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What a stage works on: one shard of one table, its last rows, and the parameters."""
+
+    home: Home
+    lake: Lake
+    shard: int
+    settings: CurationSettings
+    readers: ReadersConfig
+    log: logging.Logger
+    logic: str
+    """Hash of the logic and the parameters of this table; part of every key."""
+    previous: pl.DataFrame
+    """Rows of the last update."""
+    forced: frozenset[str] = frozenset()
+    """Exams named by `only_exams`: nothing of them is reused."""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """What the last update noted of each exam."""
+
+    def rows_before(self) -> dict[str, list[dict[str, Any]]]:
+        """Rows of the last update by exam, without those of exams that are forced."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for row in self.previous.iter_rows(named=True):
+            if row["exam_id"] not in self.forced:
+                found.setdefault(row["exam_id"], []).append(row)
+        return found
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How the rows of a shard are made, an exam at a time.
+
+    `keys`: exam -> hash of everything that its rows depend on. `compute`: exam -> (rows, whether it failed); a row may
+    bring a `row_key` of its own. `forget`: takes the files of an exam that left the cohort away. `prepare`: see
+    `rows.update_exams`. `notes`: what to keep of the exams beside their rows, filled by `compute`. `finish`: called
+    with the rows before they are written.
+    """
+
+    keys: Mapping[str, str]
+    compute: Callable[[str], tuple[Rows, bool]]
+    forget: Callable[[str], None] = lambda exam_id: None
+    prepare: Callable[[Sequence[str]], None] | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    finish: Callable[[pl.DataFrame], None] = lambda frame: None

@@ -1,0 +1,46 @@
+"""Files that no table names any more, left by a process that died between two writes: found and taken away."""
+
+import shutil
+from pathlib import Path
+
+from pipelines.cohort.manifest import read_manifest
+from pipelines.curation.run import shard_lock
+from pipelines.tables import atomic
+from pipelines.tables.home import Home, exam_of
+from pipelines.tables.lake import Lake
+from pipelines.tables.shards import N_SHARDS
+
+
+def collect_files(home: Home) -> int:
+    """How many masks, and folders of volumes, masks and exports, were taken away as no table names them.
+
+    What a shard's writer works on is left alone: each shard is looked at while nobody writes it, and an exam that the
+    cohort holds keeps its folders although its rows may not be there yet. Pinned versions hold their own links.
+    """
+    lake = Lake(home.lake)
+    known: set[str] = set()
+    n = 0
+    for shard in range(N_SHARDS):
+        with shard_lock(home, shard):
+            own = {entry.exam_id for entry in read_manifest(home.manifest, shard)[1]}
+            exams = set(lake.read_shard("exams", shard)["exam_id"])
+            known |= own | exams
+            named = {home.root / p for p in lake.read_shard("localisations", shard)["mask_path"].drop_nulls()}
+            for exam_id in exams:
+                folder = home.mask_folder(exam_id)
+                for path in folder.glob("*.nii.gz"):
+                    if path not in named:
+                        path.unlink(missing_ok=True)
+                        n += 1
+                for place in (folder, home.volume_folder(exam_id)):
+                    n += atomic.clean_partials(place) if place.is_dir() else 0
+    for parent in (home.volumes, home.masks, home.exports):
+        for folder in _folders(parent):
+            if exam_of(folder.name) not in known:
+                shutil.rmtree(folder, ignore_errors=True)
+                n += 1
+    return n
+
+
+def _folders(parent: Path) -> list[Path]:
+    return [p for p in parent.iterdir() if p.is_dir() and not p.name.startswith(".")] if parent.is_dir() else []

@@ -1,0 +1,1 @@
+"""Organ maps, splits, targets, samples, the external set."""

@@ -1,0 +1,131 @@
+"""Label maps of organs beside the volumes: read where the cohort has them, else made by TotalSegmentator where it is
+installed; brought to the PET's grid, kept while nothing changed.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from pipelines.cohort.manifest import ExamEntry
+from pipelines.curation.stages.incremental import Counts
+from pipelines.dataset.totalsegmentator import AnatomySettings, TotalSegmentator, TotalSegmentatorError
+from pipelines.imaging.reading.exam import ExamError, ExamSettings, read_exam
+from pipelines.imaging.volume import Volume, load_nifti, resample_to, save_nifti
+from pipelines.tables import atomic
+from pipelines.tables.hashing import hash_of
+from pipelines.tables.home import Home
+
+LOGIC_VERSION = "1"
+
+SOURCE_NAMES = ("TOTALSEG.nii.gz", "TOTALSEG.nii", "totalsegmentator.nii.gz", "segmentations.nii.gz")
+"""Names under which an exam's folder may hold a multi-label map of TotalSegmentator's `total` task."""
+
+TARGET_NAME = "ANATOMY.nii"
+_MAX_LABEL = 255
+_MOST_FAILURES = 3
+
+
+@dataclass(frozen=True)
+class AnatomyReport:
+    """Which exams have a label map, as paths under PETAR_HOME, what that took, and what was wrong with the others."""
+
+    paths: dict[str, str]
+    counts: Counts
+    problems: dict[str, str]
+    version: str
+
+
+def update_anatomy(
+    home: Home,
+    entries: Sequence[ExamEntry],
+    exams: pl.DataFrame,
+    log: logging.Logger | None = None,
+    settings: AnatomySettings = AnatomySettings(),
+    exam_settings: ExamSettings = ExamSettings(),
+) -> AnatomyReport:
+    """Label map of every usable exam that has one, uint8 on the PET's grid in RAS+, at volumes/<exam_id>/ANATOMY.nii.
+
+    A map in the exam's folder comes first; without one TotalSegmentator makes it of the exam's CT, where the settings
+    name its command. Labels are resampled by nearest neighbour where the grids differ. An exam without a map is left
+    out; one whose map cannot be read or made, or does not fit, is named in `problems`, the others are done. After some
+    failures of TotalSegmentator in a row it is not asked again: what is missing, weights or a GPU, is missing for all.
+
+    Raises:
+        TotalSegmentatorError: the settings name a command that is not there or too old; nothing was begun.
+    """
+    log = log or logging.getLogger(__name__)
+    program = TotalSegmentator(settings) if settings.command else None
+    usable: dict[str, dict[str, Any]] = {
+        row["exam_id"]: row for row in exams.filter(pl.col("status") == "ok").iter_rows(named=True)
+    }
+    paths: dict[str, str] = {}
+    problems: dict[str, str] = {}
+    keys: dict[str, str] = {}
+    recomputed = reused = failures = 0
+    for entry in entries:
+        row = usable.get(entry.exam_id)
+        source = _source(entry)
+        if row is None or (source is None and (program is None or not row["has_ct"])):
+            continue
+        how = [] if source is not None or program is None else [program.how]
+        target = home.volume_folder(entry.exam_id) / TARGET_NAME
+        key = hash_of(LOGIC_VERSION, row["row_key"], *how)
+        key_path = target.with_suffix(".json")
+        if target.exists() and key_path.exists() and json.loads(key_path.read_text()) == {"key": key}:
+            reused += 1
+        else:
+            try:
+                if source is not None:
+                    labels = _labels(load_nifti(source), source.name, entry.exam_id)
+                elif failures >= _MOST_FAILURES:
+                    problems[entry.exam_id] = f"not asked after {failures} failures in a row"
+                    continue
+                else:
+                    assert program is not None
+                    labels = _segmented(program, entry, exam_settings)
+                    failures = 0
+                save_nifti(resample_to(labels, load_nifti(home.root / row["suv_path"]), order=0, fill=0), target)
+                atomic.write_bytes(key_path, json.dumps({"key": key}).encode())
+            except (ExamError, ValueError, TotalSegmentatorError) as error:
+                failures += isinstance(error, TotalSegmentatorError)
+                problems[entry.exam_id] = str(error)
+                log.warning("exam %s: label map left out: %s", entry.exam_id, error)
+                continue
+            recomputed += 1
+        paths[entry.exam_id] = str(target.relative_to(home.root))
+        keys[entry.exam_id] = key
+    return AnatomyReport(
+        paths, Counts(recomputed=recomputed, reused=reused, failed=len(problems)), problems, hash_of(keys)
+    )
+
+
+def _segmented(program: TotalSegmentator, entry: ExamEntry, settings: ExamSettings) -> Volume:
+    """TotalSegmentator's labels of an exam's own CT, which is finer than the one kept on the PET's grid."""
+    assert entry.folder is not None
+    ct = read_exam(entry.folder, entry.exam_id, settings).ct
+    if ct is None:
+        raise ValueError(f"expected a CT in exam {entry.exam_id}, it has none: copy the exam again")
+    return _labels(program.segment(ct), program.how, entry.exam_id)
+
+
+def _source(entry: ExamEntry) -> Path | None:
+    if entry.folder is None:
+        return None
+    return next((p for name in SOURCE_NAMES if (p := Path(entry.folder) / name).is_file()), None)
+
+
+def _labels(volume: Volume, name: str, exam_id: str) -> Volume:
+    array = np.asarray(volume.array)
+    whole = np.rint(array)
+    if not np.array_equal(whole, array) or whole.min() < 0 or whole.max() > _MAX_LABEL:
+        raise ValueError(
+            f"expected whole labels 0..{_MAX_LABEL} in {name} of exam {exam_id}, "
+            f"got {array.min()}..{array.max()}: save the map of TotalSegmentator's task `total` with ml=True"
+        )
+    return Volume(whole.astype(np.uint8), volume.affine)

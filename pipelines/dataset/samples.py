@@ -1,0 +1,136 @@
+"""Lesions as questions with answers: the structured fields of each finding written as one text."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from pipelines.dataset.splits import SplitSettings, split_of
+from pipelines.tables import schemas
+
+LOGIC_VERSION = 1
+
+QUESTION = "Please describe the region highlighted in the PET image."
+NUMBER_TOKEN = "[#]"
+
+_FIELDS = (
+    ("Region", "region"),
+    ("Organ", "organ"),
+    ("Sub-site", "subsite"),
+    ("Laterality", "laterality"),
+    ("SUVmax", "suvmax"),
+    ("Slice", "slice"),
+    ("Comparison", "comparison"),
+    ("Findings", "findings"),
+)
+_LABELS = re.compile(rf"(?:^|(?<=\s))({'|'.join(label for label, _ in _FIELDS)}):\s*", re.IGNORECASE)
+_BY_LABEL = {label.lower(): name for label, name in _FIELDS}
+# Numbers that measure: after SUV and slice words, before units of size. Those that name anatomy (L5, segment 7) stay.
+_MEASURED = re.compile(
+    r"(?P<before>\bSUV\W?(?:max|mean|peak|bw)?\b[^\d.;]{0,20}|\b(?:slices?|images?)\W{0,3})\d+(?:\.\d+)?"
+    r"|\d+(?:\.\d+)?(?=\s*(?:x\s*\d+(?:\.\d+)?\s*)*(?:mm|cm|mL|cc)\b)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class SampleSettings(SplitSettings):
+    """How samples are made: shares of the splits, the question, and whether the answers carry numbers."""
+
+    question: str = QUESTION
+    anatomy_per_exam: int = 0
+    """At most so many organs of an exam, chosen by hash; 0: all that are there (about a hundred)."""
+    mask_numbers: bool = False
+    """Write `[#]` in the answers for SUVs, slices and sizes; they are measured, so a model need not learn to guess
+    them.
+    """
+
+
+def compose(fields: Mapping[str, Any]) -> str:
+    """A finding's fields as text: "Region: chest. Organ: lung. ... Findings: ..."; fields that are null are left out.
+
+    Keys: region, organ, subsite, laterality, suvmax (SUV), slice, comparison, findings. "none" is no comparison.
+    `parse` is the inverse.
+    """
+    parts = []
+    for label, name in _FIELDS:
+        value = fields.get(name)
+        if value is None or value == "" or (name == "comparison" and value == "none"):
+            continue
+        words = f"{value:.1f}" if isinstance(value, float) else str(value).strip()
+        parts.append(f"{label}: {words}" if words.endswith((".", "!", "?")) else f"{label}: {words}.")
+    return " ".join(parts)
+
+
+def parse(text: str) -> dict[str, str]:
+    """Fields of a text that `compose` wrote, or that a model wrote in its manner; a field that it lacks is not a key.
+
+    Everything after "Findings:" is the findings, whatever labels it holds. The first of a repeated field counts.
+    """
+    fields: dict[str, str] = {}
+    matches = list(_LABELS.finditer(text))
+    ends = [match.start() for match in matches[1:]] + [len(text)]
+    for match, end in zip(matches, ends, strict=False):
+        name = _BY_LABEL[match[1].lower()]
+        if name == "findings":
+            fields.setdefault(name, text[match.end() :].strip())
+            break
+        value = text[match.end() : end].strip().removesuffix(".").strip()
+        if value:
+            fields.setdefault(name, value)
+    return fields
+
+
+def mask_numbers(text: str) -> str:
+    """The text with `[#]` for every SUV, slice and size."""
+    return _MEASURED.sub(lambda match: (match["before"] or "") + NUMBER_TOKEN, text)
+
+
+def finding_samples(
+    lesions: pl.DataFrame, findings: pl.DataFrame, exams: pl.DataFrame, settings: SampleSettings = SampleSettings()
+) -> pl.DataFrame:
+    """A row of `samples` for every lesion whose finding and exam are known, sorted by finding.
+
+    `lesions` are rows of `localisations` (those that are no lesion are passed over), `findings` and `exams` those of
+    the tables of these names. The answer carries the reported SUVmax and slice, the column `suvmax` the measured one.
+    """
+    joined = (
+        lesions.filter(pl.col("outcome") == "lesion" if "outcome" in lesions.columns else pl.lit(True))
+        .select("finding_id", "exam_id", "patient_id", "mask_path", "suvmax", "slice", "suvmax_reported", "sentence")
+        .join(
+            findings.select("finding_id", "region", "organ", "subsite", "laterality", "comparison", "text"),
+            on="finding_id",
+        )
+        .join(exams.filter(pl.col("status") == "ok").select("exam_id", "suv_path", "ct_path"), on="exam_id")
+        .sort("finding_id")
+    )
+    return schemas.frame("samples", [_sample(row, settings) for row in joined.iter_rows(named=True)])
+
+
+def _sample(row: Mapping[str, Any], settings: SampleSettings) -> dict[str, Any]:
+    fields = {name: row[name] for name in ("region", "organ", "subsite", "laterality", "comparison")}
+    values = {"suvmax": row["suvmax_reported"], "slice": row["slice"], "findings": row["text"] or row["sentence"]}
+    if settings.mask_numbers:
+        values = {
+            "suvmax": NUMBER_TOKEN,
+            "slice": NUMBER_TOKEN,
+            "findings": mask_numbers(values["findings"]) if values["findings"] else None,
+        }
+    return fields | {
+        "sample_id": row["finding_id"],
+        "kind": "finding",
+        "finding_id": row["finding_id"],
+        "exam_id": row["exam_id"],
+        "patient_id": row["patient_id"],
+        "split": split_of(row["patient_id"], settings),
+        "question": settings.question,
+        "target": compose(fields | values),
+        "suv_path": row["suv_path"],
+        "ct_path": row["ct_path"],
+        "mask_path": row["mask_path"],
+        "mask_label": 1,
+        "suvmax": row["suvmax"],
+        "slice": row["slice"],
+    }

@@ -1,0 +1,1 @@
+"""Lesions for others: label maps, DICOM SEG."""

@@ -1,0 +1,183 @@
+"""Lesions for the viewers people use: one label map as NIfTI, or a DICOM SEG that refers to the PET series."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nibabel
+import numpy as np
+import pydicom
+from pydicom.uid import ExplicitVRLittleEndian
+
+from pipelines.cohort.privacy.header import header_identifiers, remove_identity
+from pipelines.imaging.masks import load_mask, place_mask
+from pipelines.imaging.problems import ExamError
+from pipelines.imaging.reading.dicom import find_series, pick_pet, stack_of
+from pipelines.imaging.volume import Volume, save_nifti
+from pipelines.tables import atomic
+from pipelines.tables.outcomes import ExamProblem
+
+if TYPE_CHECKING:
+    import highdicom
+
+LOGIC_VERSION = "export-3"
+
+
+@dataclass(frozen=True)
+class ExportLesion:
+    """A lesion to export: its finding, what a viewer shows as its name, and the mask that the lineage wrote."""
+
+    finding_id: str
+    label: str
+    mask_path: Path
+
+
+def export_nifti(lesions: Sequence[ExportLesion], grid: Volume, path: Path) -> Path:
+    """The path of a label map (uint16) on the whole grid of the PET: lesion n of the list has label n, of two that
+    overlap the later wins. Raises ValueError where there is no lesion."""
+    if not lesions:
+        raise ValueError("expected lesions to export, got none")
+    labels = np.zeros(grid.shape, dtype=np.uint16, order="F")
+    for n, lesion in enumerate(lesions, 1):
+        labels[place_mask(load_mask(lesion.mask_path), grid)] = n
+    return save_nifti(Volume(labels, grid.affine), path)
+
+
+def export_dicom_seg(
+    lesions: Sequence[ExportLesion], exam_folder: Path, path: Path, *, keep_identity: bool = False
+) -> Path:
+    """The path of a DICOM SEG with a segment a lesion, on the slices of the exam's PET series, which it refers to.
+
+    It says nothing of who the patient is (only the series' UIDs tie it to it) unless `keep_identity`: an archive files
+    a SEG under its patient.
+
+    Raises ValueError where there is no lesion, ExamError(NO_PET) where the exam is no DICOM: a SEG needs the series.
+    """
+    if not lesions:
+        raise ValueError("expected lesions to export, got none")
+    # What is damaged is told where the exam is read; here only the PET that was read counts.
+    series = find_series(exam_folder, damaged=[])
+    if not any(s.modality == "PT" for s in series):
+        raise ExamError(ExamProblem.NO_PET, f"{exam_folder.name} has no DICOM PET to refer to: export NIfTI")
+    stack = stack_of(pick_pet(series).series)
+    sources = [pydicom.dcmread(p) for p in dict.fromkeys(stack.paths)]
+    identifiers = header_identifiers([sources])
+    for source in sources:
+        if not keep_identity:
+            remove_identity(source, identifiers)
+        _complete(source)
+    rows, columns = int(sources[0].Rows), int(sources[0].Columns)
+    # Masks are in RAS+, the slices of the series as they are stored: the affine says which voxel is which.
+    stored = Volume(np.broadcast_to(np.uint8(0), (columns, rows, len(stack.paths))), stack.affine)
+    labels = _labels(lesions, stored)
+    if any(frame is not None for frame in stack.frames):
+        if len(sources) > 1:
+            raise ExamError(ExamProblem.BAD_GEOMETRY, f"the PET lies in {len(sources)} multi-frame files: export NIfTI")
+        # A SEG of one multi-frame file takes the frames in the order of the file.
+        labels = labels[np.argsort([int(frame or 0) for frame in stack.frames])]
+        images = sources
+    else:
+        with_lesions = np.flatnonzero(labels.any(axis=(1, 2, 3) if labels.ndim == 4 else (1, 2)))
+        images, labels = [sources[k] for k in with_lesions], labels[with_lesions]
+    # A twentieth of what every run of Dagster imports, for a job of its own: only where it is needed.
+    import highdicom
+
+    segmentation = highdicom.seg.Segmentation(
+        source_images=images,
+        pixel_array=labels,
+        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[_description(n, lesion) for n, lesion in enumerate(lesions, 1)],
+        series_instance_uid=highdicom.UID(),
+        series_number=900,
+        sop_instance_uid=highdicom.UID(),
+        instance_number=1,
+        manufacturer="petar",
+        manufacturer_model_name="petar",
+        software_versions=_version(),
+        device_serial_number="1",
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        series_description="PET lesions",
+        content_label="LESIONS",
+    )
+    # Slices without a lesion are left out, so the distance of two frames says nothing: viewers need the spacing.
+    measures = segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    measures.SpacingBetweenSlices = round(stored.spacing_mm[2], 6)
+    with atomic.replacing(path) as temp:
+        segmentation.save_as(temp)
+    return path
+
+
+def _labels(lesions: Sequence[ExportLesion], stored: Volume) -> np.ndarray:
+    """Lesion numbers on the stored slices (slice, row, column); with a last axis, a lesion each, where two overlap."""
+    grid = stored.canonical()
+    numbers = np.zeros((stored.shape[2], stored.shape[1], stored.shape[0]), dtype=np.uint16)
+    masks = []
+    for n, lesion in enumerate(lesions, 1):
+        whole = Volume(place_mask(load_mask(lesion.mask_path), grid), grid.affine)
+        mask = _as_stored(whole, stored).transpose(2, 1, 0)
+        at = np.nonzero(mask)
+        if len(at[0]) == 0:
+            raise ValueError(f"expected a mask with voxels for finding {lesion.finding_id}, got an empty one")
+        masks.append(at)
+        numbers[at] = n
+    if sum(len(at[0]) for at in masks) == np.count_nonzero(numbers):
+        return numbers
+    apart = np.zeros((*numbers.shape, len(lesions)), dtype=np.uint8)
+    for n, at in enumerate(masks):
+        apart[..., n][at] = 1
+    return apart
+
+
+MAY_BE_EMPTY = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
+
+
+def _complete(dataset: pydicom.FileDataset) -> None:
+    """Gives the dataset, empty, the attributes that a SEG repeats and that de-identification may have removed."""
+    for keyword in MAY_BE_EMPTY:
+        if keyword not in dataset:
+            setattr(dataset, keyword, "")
+
+
+def _as_stored(whole: Volume, stored: Volume) -> np.ndarray:
+    """A RAS+ array back in the axis order and direction of the stored grid."""
+    orientation = nibabel.orientations.ornt_transform(
+        nibabel.orientations.io_orientation(whole.affine), nibabel.orientations.io_orientation(stored.affine)
+    )
+    return np.asarray(nibabel.orientations.apply_orientation(whole.array, orientation))
+
+
+def _description(number: int, lesion: ExportLesion) -> "highdicom.seg.SegmentDescription":
+    import highdicom
+    from pydicom.sr.codedict import codes
+
+    return highdicom.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=lesion.label[:64],
+        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
+        segmented_property_type=codes.SCT.Lesion,
+        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
+            name="petar contour", version=_version(), family=codes.DCM.ArtificialIntelligence
+        ),
+        tracking_uid=highdicom.UID(),
+        tracking_id=lesion.finding_id[:64],
+    )
+
+
+def _version() -> str:
+    try:
+        return version("petar")
+    except PackageNotFoundError:
+        return "0"

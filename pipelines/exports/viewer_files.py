@@ -1,0 +1,170 @@
+"""Every lesion as files for the viewers people use: a folder an exam, made anew only where its lesions changed.
+
+`PETAR_HOME/exports/<exam>/` holds `lesions.csv` (which label is which finding, with its measures), `lesions.nii.gz`
+(a label map on the PET's grid) and, for an exam that came as DICOM, `lesions.dcm` (a DICOM SEG that refers to its
+series).
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pipelines.exports import segmentation as export
+from pipelines.exports.segmentation import ExportLesion, export_dicom_seg, export_nifti
+from pipelines.imaging.volume import load_nifti
+from pipelines.tables import atomic
+from pipelines.tables.hashing import hash_of
+from pipelines.tables.home import Home, folder_name
+from pipelines.tables.lake import Lake
+from pipelines.tables.outcomes import Outcome
+
+LOGIC_VERSION = f"exports-1 {export.LOGIC_VERSION}"
+
+_CSV, _NIFTI, _SEG, _STAMP = "lesions.csv", "lesions.nii.gz", "lesions.dcm", ".export.json"
+_COLUMNS = (
+    "finding_id",
+    "sentence",
+    "slice",
+    "suvmax_reported",
+    "organ",
+    "subsite",
+    "laterality",
+    "suvmax",
+    "suvmean",
+    "suvpeak",
+    "mtv_ml",
+    "tlg",
+    "peak_x_mm",
+    "peak_y_mm",
+    "peak_z_mm",
+    "threshold_suv",
+    "method",
+)
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """Which formats are written. A DICOM SEG is made of exams that came as DICOM; the others get the NIfTI alone."""
+
+    nifti: bool = True
+    dicom_seg: bool = True
+    keep_identity: bool = False
+    """Whether a SEG names the patient as its series does, for an archive to file it; else only the series' UIDs tie
+    it to them.
+    """
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain values, for hashing."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ExportSummary:
+    """What a call did, in exams; `failed` has the reason by exam."""
+
+    folder: Path
+    exported: int
+    reused: int
+    removed: int
+    lesions: int
+    segs: int
+    failed: Mapping[str, str]
+
+
+def export_lesions(
+    home: Home, exams_folder: Path, settings: ExportSettings, log: logging.Logger | None = None
+) -> ExportSummary:
+    """Brings `home.exports` up to the curated lesions: changed exams are written anew, those without lesions removed.
+
+    exams_folder: the cohort's exams, whose DICOM series a SEG refers to. An exam that cannot be exported is named with
+    its reason and tried again by the next call; its earlier export is removed, since it shows other lesions.
+    """
+    log = log or logging.getLogger(__name__)
+    lake = Lake(home.lake)
+    exams = {row["exam_id"]: row for row in lake.read_table("exams").iter_rows(named=True)}
+    names = ["finding_id", "organ", "subsite", "laterality"]
+    lesions = (
+        lake.read_table("localisations")
+        .filter(pl.col("outcome") == Outcome.LESION.value)
+        .join(lake.read_table("findings").select(names), on="finding_id", how="left")
+        .sort("exam_id", "slice", "finding_id")
+    )
+    by_exam = {str(exam_id): own for (exam_id,), own in lesions.group_by("exam_id", maintain_order=True)}
+    removed = _remove_others(home.exports, {folder_name(exam_id) for exam_id in by_exam})
+    exported = reused = segs = 0
+    failed: dict[str, str] = {}
+    for exam_id, own in by_exam.items():
+        folder, exam = home.exports / folder_name(exam_id), exams[exam_id]
+        with_seg = settings.dicom_seg and exam["source"] == "dicom"
+        segs += with_seg
+        wanted = [_CSV] + [_NIFTI] * settings.nifti + [_SEG] * with_seg
+        key = hash_of(LOGIC_VERSION, wanted, settings.keep_identity, exam["row_key"], own.to_dicts())
+        if _stamped(folder) == key and all((folder / name).is_file() for name in wanted):
+            reused += 1
+            continue
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            _write(home, exams_folder / exam_id, exam, own, folder, wanted, settings.keep_identity)
+            atomic.write_bytes(folder / _STAMP, json.dumps({"key": key}).encode())
+            exported += 1
+        except Exception as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            failed[exam_id] = f"{type(error).__name__}: {error}"
+            log.warning("exam %s is not exported: %s; the next call tries again", exam_id, failed[exam_id])
+    return ExportSummary(home.exports, exported, reused, removed, lesions.height, segs, failed)
+
+
+def _write(
+    home: Home,
+    exam_folder: Path,
+    exam: Mapping[str, Any],
+    own: pl.DataFrame,
+    folder: Path,
+    wanted: list[str],
+    keep_identity: bool,
+) -> None:
+    rows = own.to_dicts()
+    items = [
+        ExportLesion(row["finding_id"], lesion_name(n, row), home.root / row["mask_path"])
+        for n, row in enumerate(rows, 1)
+    ]
+    if _NIFTI in wanted:
+        export_nifti(items, load_nifti(home.root / exam["suv_path"]), folder / _NIFTI)
+    if _SEG in wanted:
+        export_dicom_seg(items, exam_folder, folder / _SEG, keep_identity=keep_identity)
+    table = own.select(_COLUMNS).with_columns(
+        label=pl.int_range(1, own.height + 1), name=pl.Series([item.label for item in items], dtype=pl.String)
+    )
+    atomic.write_bytes(folder / _CSV, table.select("label", "name", *_COLUMNS).write_csv().encode())
+
+
+def lesion_name(number: int, row: Mapping[str, Any]) -> str:
+    """What a viewer shows for a lesion: its number, where it is as far as the text says, SUVmax and slice."""
+    words = [row["laterality"], row["organ"], row["subsite"]]
+    place = " ".join(word for word in words if word) or "lesion"
+    return f"{number} {place}, SUVmax {row['suvmax_reported']:g}, slice {row['slice']}"
+
+
+def _stamped(folder: Path) -> str | None:
+    """Key of what a folder holds; None where it was not finished."""
+    try:
+        key = json.loads((folder / _STAMP).read_bytes()).get("key")
+        return key if isinstance(key, str) else None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _remove_others(folder: Path, keep: set[str]) -> int:
+    """How many exports of exams that have no lesion any more were removed; folders of others' making stay."""
+    removed = 0
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name not in keep and (path / _STAMP).is_file():
+            shutil.rmtree(path)
+            removed += 1
+    return removed

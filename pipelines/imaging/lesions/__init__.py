@@ -1,0 +1,1 @@
+"""From findings and a volume to lesions: location, contour, measures."""

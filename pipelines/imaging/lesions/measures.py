@@ -1,0 +1,216 @@
+"""What is measured on a mask: volume, uptake, peak, position and extent, in the conventions of IBSI where it has
+one."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.imaging.lesions.faces import stepped
+from pipelines.imaging.volume import Volume
+
+LOGIC_VERSION = "measure-1"
+
+PEAK_RADIUS_MM = (3000.0 / (4.0 * np.pi)) ** (1.0 / 3.0)
+"""Radius of a sphere of 1 mL: 6.2035 mm."""
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Measures of one lesion, named as the columns of `localisations`. Boxes are half-open, positions voxel or RAS
+    mm."""
+
+    peak_i: int
+    peak_j: int
+    peak_k: int
+    peak_x_mm: float
+    peak_y_mm: float
+    peak_z_mm: float
+    centroid_i: float
+    centroid_j: float
+    centroid_k: float
+    centroid_x_mm: float
+    centroid_y_mm: float
+    centroid_z_mm: float
+    box_i0: int
+    box_j0: int
+    box_k0: int
+    box_i1: int
+    box_j1: int
+    box_k1: int
+    n_voxels: int
+    voxel_ml: float
+    spacing_i_mm: float
+    spacing_j_mm: float
+    spacing_k_mm: float
+    suvmax: float
+    suvmean: float
+    suvpeak: float
+    mtv_ml: float
+    tlg: float
+    diameter_mm: float
+    touches_border: bool
+
+    def to_row(self) -> dict[str, Any]:
+        """The measures by column name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+def measure(suv: Volume, mask: NDArray[np.bool_], corner: tuple[int, int, int]) -> Measures:
+    """The measures of a mask (i, j, k), a box of the volume whose first voxel is at `corner`.
+
+    suvpeak is the greatest mean over a sphere of 1 mL around a voxel of the mask (IBSI's global peak); the sphere
+    counts the voxels whose centre lies inside, of the image and not only of the mask. Raises ValueError for an empty
+    mask.
+    """
+    inside = np.argwhere(mask)
+    if len(inside) == 0:
+        raise ValueError("expected a mask with voxels, got an empty one: do not measure what was not contoured")
+    low, high = inside.min(axis=0), inside.max(axis=0) + 1
+    ijk = inside + np.array(corner)
+    box_low, box_high = low + np.array(corner), high + np.array(corner)
+    values = suv.array[ijk[:, 0], ijk[:, 1], ijk[:, 2]].astype(np.float64)
+    peak = ijk[int(values.argmax())]
+    centroid = ijk.mean(axis=0)
+    voxel_ml = suv.voxel_ml
+    mean = float(values.mean())
+    peak_mm, centroid_mm = suv.to_ras_mm(peak), suv.to_ras_mm(centroid)
+    return Measures(
+        peak_i=int(peak[0]),
+        peak_j=int(peak[1]),
+        peak_k=int(peak[2]),
+        peak_x_mm=float(peak_mm[0]),
+        peak_y_mm=float(peak_mm[1]),
+        peak_z_mm=float(peak_mm[2]),
+        centroid_i=float(centroid[0]),
+        centroid_j=float(centroid[1]),
+        centroid_k=float(centroid[2]),
+        centroid_x_mm=float(centroid_mm[0]),
+        centroid_y_mm=float(centroid_mm[1]),
+        centroid_z_mm=float(centroid_mm[2]),
+        box_i0=int(box_low[0]),
+        box_j0=int(box_low[1]),
+        box_k0=int(box_low[2]),
+        box_i1=int(box_high[0]),
+        box_j1=int(box_high[1]),
+        box_k1=int(box_high[2]),
+        n_voxels=len(ijk),
+        voxel_ml=voxel_ml,
+        spacing_i_mm=suv.spacing_mm[0],
+        spacing_j_mm=suv.spacing_mm[1],
+        spacing_k_mm=suv.spacing_mm[2],
+        suvmax=float(values.max()),
+        suvmean=mean,
+        suvpeak=global_peak(suv, ijk),
+        mtv_ml=len(ijk) * voxel_ml,
+        tlg=mean * len(ijk) * voxel_ml,
+        diameter_mm=largest_diameter_mm(mask[tuple(slice(a, b) for a, b in zip(low, high))], suv.spacing_mm),
+        touches_border=bool((box_low == 0).any() or (box_high == np.array(suv.shape)).any()),
+    )
+
+
+def _sphere(spacing_mm: tuple[float, float, float]) -> NDArray[np.int64]:
+    """Offsets (n, 3) of the voxels whose centre lies within the sphere of 1 mL around a voxel."""
+    reach = [int(PEAK_RADIUS_MM / s) for s in spacing_mm]
+    grid = np.stack(np.meshgrid(*[np.arange(-r, r + 1) for r in reach], indexing="ij"), axis=-1).reshape(-1, 3)
+    return grid[((grid * np.array(spacing_mm)) ** 2).sum(axis=1) <= PEAK_RADIUS_MM**2]
+
+
+def global_peak(suv: Volume, ijk: NDArray[np.int64]) -> float:
+    """The greatest mean over a sphere of 1 mL around any of the voxels ijk (n, 3); voxels outside the image do not
+    count."""
+    return float(_peak_means(suv.array, ijk, _sphere(suv.spacing_mm)).max())
+
+
+def local_peak(suv: Volume, ijk: NDArray[np.int64]) -> float:
+    """The mean over a sphere of 1 mL around the hottest of the voxels ijk (n, 3); of several as hot, the greatest
+    mean."""
+    values = suv.array[ijk[:, 0], ijk[:, 1], ijk[:, 2]]
+    return float(_peak_means(suv.array, ijk[values == values.max()], _sphere(suv.spacing_mm)).max())
+
+
+@numba.njit(cache=True)
+def _peak_means(array, ijk, offsets):
+    n_i, n_j, n_k = array.shape
+    means = np.empty(len(ijk), np.float64)
+    for n in range(len(ijk)):
+        total, count = 0.0, 0
+        for m in range(len(offsets)):
+            i, j, k = ijk[n, 0] + offsets[m, 0], ijk[n, 1] + offsets[m, 1], ijk[n, 2] + offsets[m, 2]
+            if 0 <= i < n_i and 0 <= j < n_j and 0 <= k < n_k:
+                total += array[i, j, k]
+                count += 1
+        means[n] = total / count
+    return means
+
+
+def largest_diameter_mm(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> float:
+    """The largest distance between two points of the mask's surface in mm (IBSI's maximum 3D diameter).
+
+    The vertices of the iso-surface of a binary mask at one half are the middles of its exposed faces, so no mesh is
+    built.
+    """
+    faces = _exposed_faces(np.ascontiguousarray(mask), np.array(spacing_mm))
+    distance = np.linalg.norm(faces - faces.mean(axis=0), axis=1)
+    order = np.argsort(-distance)
+    return float(_farthest(faces[order], distance[order]))
+
+
+@numba.njit(cache=True)
+def _exposed_faces(mask, spacing):
+    n_i, n_j, n_k = mask.shape
+    count = 0
+    for fill in range(2):
+        if fill == 1:
+            faces = np.empty((count, 3), np.float64)
+        count = 0
+        for i in range(n_i):
+            for j in range(n_j):
+                for k in range(n_k):
+                    if not mask[i, j, k]:
+                        continue
+                    for side in range(6):
+                        a, b, c = stepped(i, j, k, side)
+                        if 0 <= a < n_i and 0 <= b < n_j and 0 <= c < n_k and mask[a, b, c]:
+                            continue
+                        if fill == 1:
+                            faces[count, 0] = 0.5 * (i + a) * spacing[0]
+                            faces[count, 1] = 0.5 * (j + b) * spacing[1]
+                            faces[count, 2] = 0.5 * (k + c) * spacing[2]
+                        count += 1
+    return faces
+
+
+@numba.njit(cache=True)
+def _farthest(points, distance):
+    """Largest distance of two points, sorted by `distance` from their middle downwards: pairs that cannot win are
+    skipped."""
+    best = 0.0
+    for a in range(len(points)):
+        if 2.0 * distance[a] <= best:
+            break
+        for b in range(a + 1, len(points)):
+            if distance[a] + distance[b] <= best:
+                break
+            x = points[a, 0] - points[b, 0]
+            y = points[a, 1] - points[b, 1]
+            z = points[a, 2] - points[b, 2]
+            best = max(best, np.sqrt(x * x + y * y + z * z))
+    return best
+
+
+def mesh_volume_ml(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> float:
+    """Volume in mL inside the triangle mesh of the mask's surface (marching cubes at one half; IBSI's mesh volume)."""
+    from skimage.measure import marching_cubes
+
+    padded = np.pad(mask, 1).astype(np.float32)
+    vertices, faces, _, _ = marching_cubes(padded, 0.5, spacing=spacing_mm)
+    a, b, c = (vertices[faces[:, n]].astype(np.float64) for n in range(3))
+    return float(abs(np.einsum("ij,ij->i", a, np.cross(b, c)).sum()) / 6.0 / 1000.0)
+
+
+def energy(values: NDArray[np.float64]) -> float:
+    """Sum of the squared values of a mask's voxels (IBSI's energy)."""
+    return float(np.square(np.asarray(values, dtype=np.float64)).sum())

@@ -1,0 +1,1 @@
+"""From files to an SUV volume: DICOM, NIfTI, SUV, expert masks."""

@@ -1,1 +1,0 @@
-"""Checks as functions of tables and volumes."""

@@ -1,0 +1,1 @@
+"""Language models as readers: server, prompts, answers, parsing."""

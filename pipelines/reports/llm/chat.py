@@ -1,0 +1,411 @@
+"""Many questions to one model on an OpenAI-compatible server: bounded in flight, retried where it helps, cached, and
+none ever lost.
+"""
+
+import asyncio
+import json
+import logging
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pipelines.reports.llm.answers import AnswerCache, CacheError, answer_key
+from pipelines.reports.vocabulary.text import squeeze
+
+if TYPE_CHECKING:
+    # It takes a second to import, which a process without language models need not wait for.
+    import openai
+
+LOGIC_VERSION = 1
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+Check = Callable[[str], str | None]
+"""Says what is wrong with an answer's text, null where nothing is."""
+
+
+class Question(Protocol):
+    """How a text becomes a request: a `Prompt`, or what a judge or a vision-language model is asked."""
+
+    @property
+    def version(self) -> str:
+        """What answers are cached by, beside model and text."""
+        ...
+
+    @property
+    def schema_text(self) -> str:
+        """The schema of the answer as text, for keys; empty where the answer is free."""
+        ...
+
+    def messages(self, text: str) -> list[dict[str, Any]]:
+        """The chat that asks about one text."""
+        ...
+
+    def response_format(self) -> dict[str, Any] | None:
+        """What makes the server answer by a schema; None where the answer is free."""
+        ...
+
+
+_LOG_EVERY_S = 10.0
+_RETRIED_STATUS = frozenset((408, 409, 425, 429, 500, 502, 503, 504))
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Where a model is and how it is asked.
+
+    `concurrency` questions are in flight at once. A question is tried `max_retries` times more where it may help, after
+    waits that double from `backoff_s` up to `backoff_max_s`. After `give_up_after` questions in a row have failed for
+    good the server is taken to be down, and what is left fails at once with the same reason, so that a run against a
+    dead server ends. `extra` goes into the body of every request.
+    """
+
+    model: str
+    base_url: str = "http://127.0.0.1:8000/v1"
+    api_key: str = field(default="EMPTY", repr=False)
+    concurrency: int = 16
+    timeout_s: float = 120.0
+    max_retries: int = 5
+    backoff_s: float = 0.5
+    backoff_max_s: float = 15.0
+    max_tokens: int = 160
+    give_up_after: int = 8
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of one question: the answer's text or, where there is none that can be used, the reason. `raw` is what
+    came, word for word.
+    """
+
+    text: str | None
+    error: str | None
+    raw: str | None
+    from_cache: bool
+
+
+@dataclass(frozen=True)
+class Asker:
+    """A prompt put to a model under a name: what readers and the structurer share."""
+
+    name: str
+    server: ServerSettings
+    prompt: Question
+    cache: AnswerCache | None = None
+
+    def version_with(self, logic: str) -> str:
+        """Model, prompt version and the logic around them, `logic` being the caller's own."""
+        return f"{self.server.model}/{self.prompt.version}/{logic}.{LOGIC_VERSION}"
+
+    def ask(self, texts: Sequence[str], check: Check, progress: Progress | None = None) -> list[Answer]:
+        """One answer a text, in the order of the texts (see `ask_all`)."""
+        return ask_all(self.server, self.prompt, texts, self.cache, check, name=self.name, progress=progress)
+
+
+def object_problem(answer: str, keys: Sequence[str]) -> str | None:
+    """What keeps an answer from being a JSON object with these keys, null where nothing does."""
+    try:
+        values = json.loads(answer)
+    except ValueError:
+        return f"expected JSON, the model answered {short(answer)!r}"
+    if not isinstance(values, Mapping):
+        return f"expected a JSON object, the model answered {short(answer)!r}"
+    missing = [key for key in keys if key not in values]
+    if missing:
+        return f"expected {', '.join(missing)} in the answer, the model answered {short(answer)!r}"
+    return None
+
+
+class _PermanentError(Exception):
+    """A failure that no retry changes. `stops_all` where every other question would meet it too."""
+
+    def __init__(self, message: str, *, stops_all: bool, raw: str | None = None) -> None:
+        super().__init__(message)
+        self.stops_all = stops_all
+        self.raw = raw
+
+
+class _TransientError(Exception):
+    """A failure that a retry may mend; `wait_s` where the server said how long to wait."""
+
+    def __init__(self, message: str, wait_s: float | None = None) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+def ask_all(
+    server: ServerSettings,
+    prompt: Question,
+    texts: Sequence[str],
+    cache: AnswerCache | None,
+    check: Check,
+    *,
+    name: str,
+    progress: Progress | None = None,
+) -> list[Answer]:
+    """One answer a text, in the order of the texts. Equal texts are asked once; answers that pass `check` are kept in
+    the cache at once.
+
+    Args:
+        name: who asks, for the log and in errors.
+        progress: called as (done, all) every few seconds and at the end.
+
+    Never raises for what the server does: that becomes the answer's `error`.
+    """
+    if not texts:
+        return []
+    counts = Counter(squeeze(t) for t in texts)
+    keys = {text: answer_key(server.model, prompt.version, prompt.schema_text, text) for text in counts}
+    kept = cache.get(list(keys.values())) if cache is not None else {}
+    found: dict[str, Answer] = {}
+    for text, key in keys.items():
+        # A kept answer that a newer check refuses is asked again.
+        if key in kept and check(kept[key]) is None:
+            found[text] = Answer(kept[key], None, kept[key], True)
+    missing = [text for text in counts if text not in found]
+    run = _Run(server, prompt, cache, check, name, keys, counts, sum(counts[t] for t in found), progress)
+    if missing:
+        found.update(_run_async(run, missing))
+    run.report(is_last=True)
+    return [found[squeeze(t)] for t in texts]
+
+
+def _run_async(run: "_Run", texts: Sequence[str]) -> dict[str, Answer]:
+    """Runs the questions in an event loop of their own, also where the caller's thread has a running one."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(run.ask(texts))
+    result: dict[str, Answer] = {}
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            result.update(asyncio.run(run.ask(texts)))
+        except BaseException as error:  # handed to the caller's thread below
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return result
+
+
+class _Run:
+    """The questions of one call of `ask_all`."""
+
+    def __init__(
+        self,
+        server: ServerSettings,
+        prompt: Question,
+        cache: AnswerCache | None,
+        check: Check,
+        name: str,
+        keys: Mapping[str, str],
+        counts: Mapping[str, int],
+        done: int,
+        progress: Progress | None,
+    ) -> None:
+        self._server = server
+        self._prompt = prompt
+        self._cache = cache
+        self._check = check
+        self._name = name
+        self._keys = keys
+        self._counts = counts
+        self._total = sum(counts.values())
+        self._cached = done
+        self._done = done
+        self._failed = 0
+        self._progress = progress
+        self._format = prompt.response_format()
+        self._stopped: str | None = None
+        self._failures_in_a_row = 0
+        self._began = self._logged = time.monotonic()
+
+    async def ask(self, texts: Sequence[str]) -> dict[str, Answer]:
+        """One answer a text."""
+        import openai
+
+        found: dict[str, Answer] = {}
+        queue = iter(texts)
+        n_workers = max(1, min(self._server.concurrency, len(texts)))
+        timeout = openai.Timeout(self._server.timeout_s, connect=min(10.0, self._server.timeout_s))
+        async with openai.AsyncOpenAI(
+            base_url=self._server.base_url,
+            api_key=self._server.api_key,
+            timeout=timeout,
+            # Retries are counted, logged and bounded here, for all failures in the same way.
+            max_retries=0,
+        ) as client:
+            await asyncio.gather(*(self._work(client, queue, found) for _ in range(n_workers)))
+        return found
+
+    async def _work(self, client: "openai.AsyncOpenAI", queue: Iterator[str], found: dict[str, Answer]) -> None:
+        for text in queue:
+            found[text] = answer = await self._answer(client, text)
+            self._done += self._counts[text]
+            self._failed += 0 if answer.error is None else self._counts[text]
+            self.report()
+
+    async def _answer(self, client: "openai.AsyncOpenAI", text: str) -> Answer:
+        if self._stopped is not None:
+            return Answer(None, self._stopped, None, False)
+        raw: str | None = None
+        try:
+            raw = await self._with_retries(client, text)
+        except _PermanentError as error:
+            if error.stops_all:
+                self._stop(str(error))
+            return Answer(None, str(error), error.raw, False)
+        except _TransientError as error:
+            message = f"{error} (tried {self._server.max_retries + 1} times)"
+            self._failures_in_a_row += 1
+            if self._failures_in_a_row >= self._server.give_up_after:
+                self._stop(message)
+            return Answer(None, message, None, False)
+        except Exception as error:  # one question's surprise must not lose the others
+            log.exception("reader %s: unexpected failure", self._name)
+            return Answer(None, f"unexpected {type(error).__name__}: {error}", raw, False)
+        self._failures_in_a_row = 0
+        if self._cache is not None:
+            try:
+                self._cache.put(self._keys[text], self._server.model, self._prompt.version, text, raw)
+            except CacheError as error:
+                # The answer is good; only a rerun will have to ask for it again.
+                log.error("reader %s: %s", self._name, error)
+        return Answer(raw, None, raw, False)
+
+    def _stop(self, message: str) -> None:
+        if self._stopped is None:
+            self._stopped = message
+            log.error("reader %s: %s; what is left is not asked", self._name, message)
+
+    async def _with_retries(self, client: "openai.AsyncOpenAI", text: str) -> str:
+        for attempt in range(self._server.max_retries + 1):
+            try:
+                return await self._once(client, text)
+            except _TransientError as error:
+                if attempt == self._server.max_retries or self._stopped is not None:
+                    raise
+                wait_s = error.wait_s if error.wait_s is not None else self._server.backoff_s * 2**attempt
+                # Jitter, so that the questions in flight do not come back all at once.
+                wait_s = min(wait_s, self._server.backoff_max_s) * random.uniform(0.75, 1.25)
+                log.warning("reader %s: %s; again in %.1f s (%d)", self._name, error, wait_s, attempt + 1)
+                await asyncio.sleep(wait_s)
+        raise AssertionError("the loop returns or raises")
+
+    async def _once(self, client: "openai.AsyncOpenAI", text: str) -> str:
+        import openai
+        from openai.types.chat import ChatCompletion
+
+        where = f"server {self._server.base_url}"
+        try:
+            # Posted as it is: the client's own walk over typed messages costs more than all the rest of a question.
+            completion = await client.post("/chat/completions", cast_to=ChatCompletion, body=self._body(text))
+        except openai.APITimeoutError as error:
+            raise _TransientError(f"{where} gave no answer within {self._server.timeout_s:g} s") from error
+        except openai.APIConnectionError as error:
+            reason = str(error.__cause__ or error) or type(error).__name__
+            raise _TransientError(
+                f"{where} cannot be reached ({reason}): start it (`make vllm`) or correct base_url"
+            ) from error
+        except openai.APIStatusError as error:
+            raise await self._of_status(client, error, where) from error
+        except (openai.APIError, ValueError) as error:
+            raise _TransientError(f"{where} sent no answer that can be read ({error})") from error
+        return self._content(completion, where)
+
+    def _body(self, text: str) -> dict[str, Any]:
+        return {
+            "model": self._server.model,
+            "messages": self._prompt.messages(text),
+            **({} if self._format is None else {"response_format": self._format}),
+            "temperature": 0.0,
+            "max_tokens": self._server.max_tokens,
+            **self._server.extra,
+        }
+
+    def _content(self, completion: Any, where: str) -> str:
+        choices = getattr(completion, "choices", None)
+        if not choices or getattr(choices[0], "message", None) is None:
+            raise _PermanentError(
+                f"{where} sent an answer without choices: is it OpenAI-compatible?",
+                stops_all=False,
+                raw=str(completion)[:500],
+            )
+        content = choices[0].message.content or ""
+        if choices[0].finish_reason == "length":
+            raise _PermanentError(
+                f"answer cut off after {self._server.max_tokens} tokens: {short(content)}",
+                stops_all=False,
+                raw=content,
+            )
+        problem = self._check(content)
+        if problem is not None:
+            raise _PermanentError(problem, stops_all=False, raw=content)
+        return content
+
+    async def _of_status(self, client: "openai.AsyncOpenAI", error: "openai.APIStatusError", where: str) -> Exception:
+        message = f"{where} answered {error.status_code}: {short(_message_of(error))}"
+        if error.status_code in _RETRIED_STATUS or error.status_code >= 500:
+            return _TransientError(message, _retry_after(error.response.headers))
+        if error.status_code == 404:
+            return _PermanentError(f"{message}; {await self._models(client)}", stops_all=True)
+        if error.status_code in (401, 403):
+            return _PermanentError(f"{message}: set the environment variable that api_key_env names", stops_all=True)
+        return _PermanentError(message, stops_all=False)
+
+    async def _models(self, client: "openai.AsyncOpenAI") -> str:
+        try:
+            names = [m.id async for m in client.models.list()]
+        except Exception:  # only a help in an error that is raised anyway
+            return f"model {self._server.model!r} is not there"
+        has = ", ".join(names) or "none"
+        return f"model {self._server.model!r} is not there, the server has {has}: correct model in the readers' file"
+
+    def report(self, *, is_last: bool = False) -> None:
+        """Logs and passes on how far the run is, not more often than a log can be read."""
+        now = time.monotonic()
+        if not is_last and now - self._logged < _LOG_EVERY_S:
+            return
+        self._logged = now
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+        log.info(
+            "reader %s: %d of %d sentences, %d of them from the cache, %d failed, %.1f asked a second",
+            self._name,
+            self._done,
+            self._total,
+            self._cached,
+            self._failed,
+            (self._done - self._cached) / max(now - self._began, 1e-9),
+        )
+
+
+def _message_of(error: "openai.APIStatusError") -> str:
+    body = error.body
+    if isinstance(body, Mapping):
+        body = body.get("message") or body.get("error") or body.get("detail") or body
+    return str(body or error.response.text or error)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    try:
+        return max(0.0, float(headers["retry-after"]))
+    except (KeyError, ValueError):
+        return None
+
+
+def short(text: str, length: int = 200) -> str:
+    """Text on one line, cut off with an ellipsis where it is longer."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= length else flat[: length - 1] + "…"

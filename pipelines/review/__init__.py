@@ -1,0 +1,1 @@
+"""Quality checks, drift, review pages, reviewers' answers, dataset card."""

@@ -1,0 +1,577 @@
+"""Checks of a curation: each a pure function of tables (and of the files that they name) that counts what is wrong
+and shows some of it.
+
+Errors are what must not be, warnings what somebody should look at. Every check can fail: tests/pipelines/quality
+holds a case for each.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import cc3d
+import numpy as np
+import polars as pl
+
+from pipelines.catalog.versions import read_accepted, read_history, version_folder
+from pipelines.cohort.manifest import read_observation
+from pipelines.imaging.masks import load_mask
+from pipelines.imaging.problems import ExamError
+from pipelines.imaging.volume import Volume, load_nifti
+from pipelines.review.check_cache import Item, Looks
+from pipelines.review.check_result import CheckResult, Severity, result_of
+from pipelines.review.drift import check_reject_drift, check_yield_drift, outcomes
+from pipelines.review.freshness import check_freshness
+from pipelines.review.settings import QualitySettings
+from pipelines.tables.home import lake_of
+from pipelines.tables.lake import Lake, LakeError
+from pipelines.tables.outcomes import ExamProblem
+
+SUV_TOLERANCE = 0.1
+"""SUV; the published tolerance between the reported and the measured maximum."""
+MIDLINE_MM = 10.0
+"""A lesion this close to x = 0 belongs to no side."""
+
+
+def lesions_of(localisations: pl.DataFrame) -> pl.DataFrame:
+    """The localisations that are lesions."""
+    return localisations.filter(pl.col("outcome") == "lesion")
+
+
+# Exams
+
+
+def check_failed_exams(exams: pl.DataFrame) -> CheckResult:
+    """No exam is left failed: a failure is no property of the exam, a rerun must mend it."""
+    bad = exams.filter(pl.col("problem") == ExamProblem.FAILED.value).select("exam_id", "message")
+    return result_of(
+        "failed_exams", "error", "Exams whose processing failed and that a rerun must mend", bad, exams.height
+    )
+
+
+def check_usable_exams(exams: pl.DataFrame, most_unusable: float = 0.5) -> CheckResult:
+    """Not more than a share of the exams is without a volume: beyond it, the cohort or its reading is wrong."""
+    bad = exams.filter(pl.col("status") != "ok").select("exam_id", "problem", "message")
+    result = result_of(
+        "usable_exams", "warning", f"Exams without volume, at most {most_unusable:.0%}", bad, exams.height
+    )
+    within = bad.height <= most_unusable * exams.height
+    return replace(result, passed=within)
+
+
+def check_reports(exams: pl.DataFrame) -> CheckResult:
+    """Every exam has one report that can be read: not missing, empty, twice, or with letters lost."""
+    bad = exams.filter(pl.col("report_message").is_not_null()).select("exam_id", "report_message")
+    return result_of("reports", "warning", "Exams whose report was odd", bad, exams.height)
+
+
+def check_geometry(exams: pl.DataFrame, smallest_mm: float = 0.5, largest_mm: float = 12.0) -> CheckResult:
+    """Spacings are those of PET scanners, and the voxel's volume is their product."""
+    spacing = [pl.col(f"spacing_{axis}_mm") for axis in "ijk"]
+    usable = exams.filter(pl.col("status") == "ok")
+    product = spacing[0] * spacing[1] * spacing[2] / 1000
+    reasons = {
+        f"spacing outside {smallest_mm}..{largest_mm} mm": pl.any_horizontal(
+            ~s.is_between(smallest_mm, largest_mm) for s in spacing
+        ),
+        "voxel volume is not the product of the spacings": (pl.col("voxel_ml") - product).abs() > 0.01 * product,
+        "fewer than 2 slices": pl.col("n_slices") < 2,
+    }
+    return _reasons("geometry", "error", "Spacing, voxel volume and slices of the PET", usable, reasons, ["exam_id"])
+
+
+def check_suv_range(exams: pl.DataFrame, lowest: float = 5.0, highest: float = 1000.0) -> CheckResult:
+    """The hottest voxel of an exam is plausible as SUV: under 5 nothing filled the bladder, over 1000 no units are
+    right.
+    """
+    usable = exams.filter(pl.col("status") == "ok")
+    reasons = {
+        f"largest SUV under {lowest:g}": pl.col("suv_max") < lowest,
+        f"largest SUV over {highest:g}": pl.col("suv_max") > highest,
+    }
+    columns = ["exam_id", "suv_max", "units", "suv_rule"]
+    return _reasons("suv_range", "warning", "Largest SUV of an exam", usable, reasons, columns)
+
+
+def check_ct_grid(exams: pl.DataFrame, home: Path, looks: Looks = Looks()) -> CheckResult:
+    """CT and PET of an exam are on one grid: same shape, same affine."""
+    usable = exams.filter((pl.col("status") == "ok") & pl.col("ct_path").is_not_null())
+
+    def item(exam: str, suv_path: Path, ct_path: Path) -> Item:
+        return Item(exam, None, (suv_path, ct_path), lambda: _grid_fault(suv_path, ct_path))
+
+    rows = usable.select("exam_id", "suv_path", "ct_path").iter_rows()
+    return _looked_at(
+        "ct_grid", "PET and CT on one grid", [item(e, home / suv, home / ct) for e, suv, ct in rows], looks
+    )
+
+
+def _grid_fault(suv_path: Path, ct_path: Path) -> str | None:
+    try:
+        suv, ct = load_nifti(suv_path), load_nifti(ct_path)
+    except (ExamError, OSError) as error:
+        return f"can not be read: {error}"
+    if suv.shape != ct.shape:
+        return f"PET has shape {suv.shape}, CT {ct.shape}"
+    return None if suv.same_grid(ct) else "PET and CT have different affines"
+
+
+def check_suv_values(exams: pl.DataFrame, home: Path, looks: Looks = Looks()) -> CheckResult:
+    """Volumes are finite and not negative, and as large as their row says."""
+    usable = exams.filter(pl.col("status") == "ok")
+
+    def item(exam: str, path: Path, suv_max: float | None) -> Item:
+        return Item(exam, suv_max, (path,), lambda: _values_fault(path, suv_max))
+
+    rows = usable.select("exam_id", "suv_path", "suv_max").iter_rows()
+    return _looked_at("suv_values", "SUV finite and not negative", [item(e, home / p, m) for e, p, m in rows], looks)
+
+
+def _values_fault(path: Path, suv_max: float | None) -> str | None:
+    try:
+        data = load_nifti(path).array
+    except (ExamError, OSError) as error:
+        return f"can not be read: {error}"
+    lowest, highest = float(data.min()), float(data.max())  # NaN comes through both.
+    if not np.isfinite([lowest, highest]).all():
+        return "SUV that is no finite number"
+    if lowest < 0:
+        return f"negative SUV {lowest:.3g}"
+    if suv_max is not None and abs(highest - suv_max) > 1e-3 * max(1.0, suv_max):
+        return f"largest SUV {highest:.3f}, row says {suv_max:.3f}"
+    return None
+
+
+def _looked_at(name: str, description: str, items: Sequence[Item], looks: Looks) -> CheckResult:
+    """The result of looking at one item an exam."""
+    wrong, n_opened = looks.at(name, items)
+    bad = _frame([{"exam_id": item.name, "reason": reason} for item, reason in wrong], "exam_id")
+    return replace(result_of(name, "error", description, bad, len(items)), n_opened=n_opened)
+
+
+def check_files(exams: pl.DataFrame, localisations: pl.DataFrame, home: Path) -> CheckResult:
+    """Every file that a row names is there and not empty."""
+    named = pl.concat(
+        [exams.filter(pl.col("status") == "ok").select("exam_id", path=pl.col(c)) for c in ("suv_path", "ct_path")]
+        + [lesions_of(localisations).select("exam_id", path=pl.col("mask_path"))]
+    ).drop_nulls("path")
+    missing = [not (p := home / path).is_file() or p.stat().st_size == 0 for path in named["path"]]
+    bad = named.filter(pl.Series(missing, dtype=pl.Boolean))
+    return result_of("files", "error", "Files that are named but not there", bad, named.height)
+
+
+# Reports
+
+
+def check_every_candidate(sentences: pl.DataFrame, findings: pl.DataFrame) -> CheckResult:
+    """Every candidate sentence ended in a finding: accepted or with a reason. Nothing disappears."""
+    candidates = sentences.filter(pl.col("is_candidate"))
+    bad = candidates.join(findings, on="sentence_id", how="anti").select("exam_id", "sentence_id", "sentence")
+    return result_of("every_candidate", "error", "Candidate sentences without an outcome", bad, candidates.height)
+
+
+def check_duplicates(findings: pl.DataFrame) -> CheckResult:
+    """No accepted sentence of an exam is there twice."""
+    accepted = findings.filter(pl.col("outcome") == "accepted")
+    same = ["exam_id", pl.col("sentence").str.to_lowercase().str.replace_all(r"\s+", " "), "slice", "suvmax_reported"]
+    bad = accepted.filter(pl.struct(same).is_duplicated()).select("exam_id", "finding_id", "sentence")
+    return result_of("duplicates", "error", "Accepted findings that say the same", bad, accepted.height)
+
+
+def check_reader_errors(readings: pl.DataFrame, most_failed: float = 0.05) -> CheckResult:
+    """Not more than a share of a reader's answers failed."""
+    share = readings.group_by("reader").agg(
+        n=pl.len(), n_failed=pl.col("error").is_not_null().sum(), example=pl.col("error").drop_nulls().first()
+    )
+    bad = share.filter(pl.col("n_failed") > most_failed * pl.col("n"))
+    return result_of(
+        "reader_errors", "warning", f"Readers of whose answers over {most_failed:.0%} failed", bad, share.height
+    )
+
+
+def check_all_localised(findings: pl.DataFrame, localisations: pl.DataFrame) -> CheckResult:
+    """Every accepted finding was looked for, and nothing else was."""
+    accepted = findings.filter(pl.col("outcome") == "accepted")
+    lost = accepted.join(localisations, on="finding_id", how="anti")
+    stray = localisations.join(accepted, on="finding_id", how="anti")
+    bad = pl.concat(
+        [
+            lost.select("exam_id", "finding_id", reason=pl.lit("accepted and never looked for")),
+            stray.select("exam_id", "finding_id", reason=pl.lit("looked for and not accepted")),
+        ]
+    )
+    return result_of("all_localised", "error", "Accepted findings and localisations match", bad, accepted.height)
+
+
+# Lesions
+
+
+def check_suvmax(localisations: pl.DataFrame, tolerance: float = SUV_TOLERANCE) -> CheckResult:
+    """The measured SUVmax is the reported one within what rounding and the search allow."""
+    lesions = lesions_of(localisations)
+    # One more hundredth, for a report of one digit stands for a value half a tenth away.
+    bad = lesions.filter((pl.col("suvmax") - pl.col("suvmax_reported")).abs() > tolerance + 0.01)
+    shown = bad.select("exam_id", "finding_id", "suvmax_reported", "suvmax")
+    return result_of("suvmax", "error", "Measured SUVmax against the report", shown, lesions.height)
+
+
+def check_slice(localisations: pl.DataFrame) -> CheckResult:
+    """The mask reaches the reported slice, and its peak lies in its box."""
+    lesions = lesions_of(localisations)
+    reasons: dict[str, pl.Expr] = {
+        "mask does not reach the reported slice": ~pl.col("slice_k").is_between(
+            pl.col("box_k0"), pl.col("box_k1"), closed="left"
+        )
+    }
+    for axis in "ijk":
+        inside = pl.col(f"peak_{axis}").is_between(pl.col(f"box_{axis}0"), pl.col(f"box_{axis}1"), closed="left")
+        reasons[f"peak outside the box along {axis}"] = ~inside
+    columns = ["exam_id", "finding_id", "slice_k", "box_k0", "box_k1"]
+    return _reasons("slice", "error", "Mask and peak against the reported slice", lesions, reasons, columns)
+
+
+def check_sides(localisations: pl.DataFrame, findings: pl.DataFrame, midline_mm: float = MIDLINE_MM) -> CheckResult:
+    """A finding that says left lies on the left (x < 0 in RAS), and one that says right on the right."""
+    sided = lesions_of(localisations).join(
+        findings.filter(pl.col("laterality").is_in(["left", "right"])).select("finding_id", "laterality"),
+        on="finding_id",
+    )
+    wrong = pl.when(pl.col("laterality") == "left").then(pl.col("centroid_x_mm") > midline_mm)
+    bad = sided.filter(wrong.otherwise(pl.col("centroid_x_mm") < -midline_mm))
+    shown = bad.select("exam_id", "finding_id", "laterality", "centroid_x_mm", "sentence")
+    return result_of("sides", "error", "Side of the sentence against the affine", shown, sided.height)
+
+
+def check_ranges(
+    localisations: pl.DataFrame, largest_ml: float = 2000.0, ratio: tuple[float, float] = (0.1, 0.95)
+) -> CheckResult:
+    """Volume, threshold over maximum, and background are those of a contour that worked."""
+    lesions = lesions_of(localisations)
+    threshold = pl.col("threshold_suv") / pl.col("suvmax")
+    reasons = {
+        f"volume over {largest_ml:g} mL": pl.col("mtv_ml") > largest_ml,
+        f"threshold outside {ratio[0]:g}..{ratio[1]:g} of the maximum": ~threshold.is_between(*ratio),
+        "background over the threshold": pl.col("background_suv") > pl.col("threshold_suv"),
+        "contour did not converge": pl.col("stop_reason") != "converged",
+    }
+    columns = ["exam_id", "finding_id", "mtv_ml", "suvmax", "threshold_suv", "background_suv", "stop_reason"]
+    return _reasons("ranges", "warning", "Volume, threshold and background of the contours", lesions, reasons, columns)
+
+
+def check_border(localisations: pl.DataFrame) -> CheckResult:
+    """No lesion is cut by the border of the image: its volume would be too small."""
+    lesions = lesions_of(localisations)
+    bad = lesions.filter(pl.col("touches_border")).select("exam_id", "finding_id", "mtv_ml")
+    return result_of("border", "warning", "Lesions that touch the border of the image", bad, lesions.height)
+
+
+def check_shared_peaks(localisations: pl.DataFrame) -> CheckResult:
+    """Two findings of an exam with one peak say so in `shares_with`."""
+    lesions = lesions_of(localisations)
+    twice = pl.struct("exam_id", "peak_i", "peak_j", "peak_k").is_duplicated() & pl.col("peak_i").is_not_null()
+    bad = lesions.filter(twice & (pl.col("shares_with").fill_null("") == ""))
+    shown = bad.select("exam_id", "finding_id", "peak_i", "peak_j", "peak_k")
+    return result_of("shared_peaks", "error", "Findings that share a peak and do not say so", shown, lesions.height)
+
+
+_ASKED_OF_A_MASK = ("mask_path", "n_voxels", "peak_i", "peak_j", "peak_k", "suvmax")
+
+
+def check_masks(localisations: pl.DataFrame, exams: pl.DataFrame, home: Path, looks: Looks = Looks()) -> CheckResult:
+    """Every mask is not empty, one 6-connected component, holds the peak, and its hottest voxel is the measured
+    SUVmax.
+    """
+    lesions = lesions_of(localisations)
+    volumes = dict(exams.select("exam_id", "suv_path").iter_rows())
+
+    @lru_cache(maxsize=1)
+    def volume(exam: str) -> Volume | None:
+        # Findings come exam by exam: one volume at a time is enough, and none where nothing is to be looked at.
+        return _volume(home, volumes.get(exam))
+
+    def item(row: Mapping[str, Any]) -> Item:
+        suv_path = volumes.get(row["exam_id"])
+        files = (home / row["mask_path"], home / suv_path if suv_path else None)
+        facts = [row[name] for name in _ASKED_OF_A_MASK]
+        return Item(row["finding_id"], facts, files, lambda: _mask_fault(row, volume(row["exam_id"]), home))
+
+    needed = lesions.sort("exam_id", "finding_id").select("exam_id", "finding_id", *_ASKED_OF_A_MASK)
+    rows = {row["finding_id"]: row for row in needed.iter_rows(named=True)}
+    wrong, n_opened = looks.at("masks", [item(row) for row in rows.values()])
+    bad = [{"exam_id": rows[i.name]["exam_id"], "finding_id": i.name, "reason": reason} for i, reason in wrong]
+    result = result_of(
+        "masks", "error", "Masks against their rows and volumes", _frame(bad, "exam_id", "finding_id"), lesions.height
+    )
+    return replace(result, n_opened=n_opened)
+
+
+def _volume(home: Path, path: str | None) -> Volume | None:
+    try:
+        return load_nifti(home / path) if path else None
+    except (ExamError, OSError):
+        return None
+
+
+def _mask_fault(row: Mapping[str, Any], suv: Volume | None, home: Path) -> str | None:
+    try:
+        mask = load_mask(home / row["mask_path"])
+    except (ExamError, OSError) as error:
+        return f"mask can not be read: {error}"
+    inside = np.asarray(mask.array) > 0
+    n_voxels = int(inside.sum())
+    if n_voxels == 0:
+        return "mask is empty"
+    if n_voxels != row["n_voxels"]:
+        return f"mask has {n_voxels} voxels, row says {row['n_voxels']}"
+    parts = int(cc3d.connected_components(inside, connectivity=6).max())
+    if parts != 1:
+        return f"mask has {parts} components"
+    if suv is None:
+        return "the exam's volume can not be read"
+    offset = np.linalg.solve(suv.affine, mask.affine)[:3]
+    corner = np.rint(offset[:, 3]).astype(int)
+    if np.abs(offset[:, 3] - corner).max() > 0.05 or not np.allclose(offset[:, :3], np.eye(3), atol=1e-3):
+        return "mask is not on the PET's grid"
+    if (corner < 0).any() or (corner + inside.shape > suv.shape).any():
+        return "mask lies outside the volume"
+    peak = np.array([row["peak_i"], row["peak_j"], row["peak_k"]]) - corner
+    if (peak < 0).any() or (peak >= inside.shape).any() or not inside[tuple(peak)]:
+        return "mask does not hold the peak"
+    i, j, k = (slice(c, c + n) for c, n in zip(corner, inside.shape, strict=True))
+    hottest = float(np.asarray(suv.array[i, j, k])[inside].max())
+    if abs(hottest - row["suvmax"]) > 0.01 + 1e-3 * row["suvmax"]:
+        return f"hottest voxel of the mask has {hottest:.2f} SUV, row says {row['suvmax']:.2f}"
+    return None
+
+
+def check_overlaps(localisations: pl.DataFrame, home: Path, looks: Looks = Looks()) -> CheckResult:
+    """No two lesions of an exam have voxels in common, unless one says that it shares its contour with the other."""
+
+    def look(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
+        try:
+            n = _common_voxels(load_mask(home / a["mask_path"]), load_mask(home / b["mask_path"]))
+        except (ExamError, OSError):
+            return None  # check_masks names it.
+        return str(n) if n else None
+
+    n_pairs, pairs, items = 0, {}, []
+    for a, b in _pairs(lesions_of(localisations)):
+        n_pairs += 1
+        if b["finding_id"] in (a["shares_with"] or "") or a["finding_id"] in (b["shares_with"] or ""):
+            continue
+        name = f"{a['finding_id']} {b['finding_id']}"
+        pairs[name] = a, b
+        items.append(Item(name, None, (home / a["mask_path"], home / b["mask_path"]), partial(look, a, b)))
+    wrong, n_opened = looks.at("overlaps", items)
+    rows = [
+        {"exam_id": a["exam_id"], "finding_id": a["finding_id"], "other": b["finding_id"], "n_voxels": int(n)}
+        for (a, b), n in ((pairs[item.name], reason) for item, reason in wrong)
+    ]
+    frame = _frame(rows, "exam_id", "finding_id", "other", n_voxels=pl.Int64)
+    result = result_of("overlaps", "error", "Lesions with voxels in common that do not say so", frame, n_pairs)
+    return replace(result, n_opened=n_opened)
+
+
+def _pairs(lesions: pl.DataFrame) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Pairs of lesions of an exam whose boxes meet."""
+    for _, part in lesions.sort("exam_id", "finding_id").group_by("exam_id", maintain_order=True):
+        rows = part.to_dicts()
+        for n, a in enumerate(rows):
+            for b in rows[n + 1 :]:
+                if all(
+                    (a[f"box_{x}0"] or 0) < (b[f"box_{x}1"] or 0) and (b[f"box_{x}0"] or 0) < (a[f"box_{x}1"] or 0)
+                    for x in "ijk"
+                ):
+                    yield a, b
+
+
+def _common_voxels(a: Volume, b: Volume) -> int:
+    shift = np.rint(np.linalg.solve(b.affine, a.affine)[:3, 3]).astype(int)
+    at = np.argwhere(np.asarray(a.array) > 0) + shift
+    at = at[((at >= 0) & (at < b.shape)).all(axis=1)]
+    return int((np.asarray(b.array)[tuple(at.T)] > 0).sum())
+
+
+# Samples
+
+
+def check_splits(samples: pl.DataFrame) -> CheckResult:
+    """No patient is in two splits."""
+    splits = samples.group_by("patient_id").agg(
+        splits=pl.col("split").unique().sort().str.join(", "), n=pl.col("split").n_unique()
+    )
+    bad = splits.filter(pl.col("n") > 1).select("patient_id", "splits")
+    return result_of("splits", "error", "Patients in more than one split", bad, splits.height)
+
+
+def check_samples(samples: pl.DataFrame, localisations: pl.DataFrame) -> CheckResult:
+    """Every sample of a finding is a lesion of the curation as it is now."""
+    of_findings = samples.filter(pl.col("kind") == "finding")
+    bad = of_findings.join(lesions_of(localisations), on="finding_id", how="anti").select("exam_id", "finding_id")
+    return result_of("samples", "error", "Samples whose lesion is gone", bad, of_findings.height)
+
+
+# Privacy
+
+
+def check_identifiers(identifiers: pl.DataFrame, most: int = 0) -> CheckResult:
+    """No report holds a name, a number or a date of somebody that is not masked."""
+    open_ones = identifiers.filter(~pl.col("is_masked"))
+    words = "Identifiers in reports: set mask_reports under [privacy] in petar.toml to hide them"
+    result = result_of("identifiers", "warning", words, open_ones.select("exam_id", "kind", "n"), identifiers.height)
+    return replace(result, passed=int(open_ones["n"].sum()) <= most)
+
+
+# Lake
+
+
+def check_quarantine(quarantine: pl.DataFrame) -> CheckResult:
+    """No row broke the contract of its table."""
+    bad = quarantine.select("table", "shard", "rules", "exam_id", "row_json")
+    return result_of("quarantine", "error", "Rows that broke their table's contract", bad, quarantine.height)
+
+
+def _reasons(
+    name: str,
+    severity: Severity,
+    description: str,
+    rows: pl.DataFrame,
+    reasons: Mapping[str, pl.Expr],
+    columns: list[str],
+) -> CheckResult:
+    """Rows for which any of the expressions holds, with all that hold as `reason`; null is no fault."""
+    words = [pl.when(wrong.fill_null(False)).then(pl.lit(reason)) for reason, wrong in reasons.items()]
+    bad = rows.select(*columns, pl.concat_str(words, separator="; ", ignore_nulls=True).alias("reason"))
+    return result_of(name, severity, description, bad.filter(pl.col("reason") != ""), rows.height)
+
+
+def _frame(rows: list[dict[str, Any]], *columns: str, **types: Any) -> pl.DataFrame:
+    schema = dict.fromkeys(columns, pl.String) | (types or {"reason": pl.String})
+    return pl.DataFrame(rows, schema=schema)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check by name, the table (as the assets are called) that it is about, and how it is run over a home."""
+
+    name: str
+    table: str
+    severity: Severity
+    run: Callable[[Path, QualitySettings], CheckResult]
+    description: str
+
+
+def _named(
+    function: Callable[..., CheckResult],
+    table: str,
+    severity: Severity,
+    run: Callable[[Path, QualitySettings], CheckResult],
+) -> Check:
+    name = function.__name__.removeprefix("check_")
+    return Check(name, table, severity, run, (function.__doc__ or "").splitlines()[0])
+
+
+def _bind(function: Callable[..., CheckResult], table: str, severity: Severity, *tables: str) -> Check:
+    """A check of tables alone."""
+
+    def run(home: Path, settings: QualitySettings) -> CheckResult:
+        return function(*(Lake(lake_of(home)).read_table(name) for name in tables))
+
+    return _named(function, table, severity, run)
+
+
+def _bind_files(function: Callable[..., CheckResult], table: str, severity: Severity, *tables: str) -> Check:
+    """A check that opens the files that tables name."""
+
+    def run(home: Path, settings: QualitySettings) -> CheckResult:
+        lake = Lake(lake_of(home))
+        looks = Looks(home / "checked", settings.reopen_all)
+        return function(*(lake.read_table(name) for name in tables), home, looks)
+
+    return _named(function, table, severity, run)
+
+
+def _bind_drift(function: Callable[..., CheckResult]) -> Check:
+    """A check of the curation as it is now against the one that was last accepted, or where none was the version
+    before; nothing to compare with passes.
+    """
+
+    def run(home: Path, settings: QualitySettings) -> CheckResult:
+        tables = ("exams", "findings", "localisations")
+        now = outcomes(*(Lake(lake_of(home)).read_table(name) for name in tables))
+        version, words = _to_compare_with(home)
+        try:
+            before = None if version is None else Lake(version_folder(home, version) / "lake")
+            then = now.clear() if before is None else outcomes(*(before.read_table(name) for name in tables))
+        except LakeError:
+            then = now.clear()  # A version of an older schema: its columns mean something else.
+        result = function(then, now)
+        return replace(result, description=f"{result.description} since {words}" if version else result.description)
+
+    return _named(function, "catalog", "warning", run)
+
+
+def _to_compare_with(home: Path) -> tuple[str | None, str]:
+    """(version, what it is called): the last one that somebody accepted, else the one before the current; None where
+    there is none.
+    """
+    accepted = sorted(read_accepted(home).values(), key=lambda one: one.when)
+    if accepted:
+        return accepted[-1].version, f"the accepted version {accepted[-1].name}"
+    kept = read_history(home)
+    return (kept[-2], "the version before") if len(kept) > 1 else (None, "")
+
+
+def _run_freshness(home: Path, settings: QualitySettings) -> CheckResult:
+    return check_freshness(read_observation(home / "manifest"), datetime.now(UTC), settings)
+
+
+def _run_identifiers(home: Path, settings: QualitySettings) -> CheckResult:
+    return check_identifiers(Lake(lake_of(home)).read_table("identifiers"), settings.most_identifiers)
+
+
+def _run_files(home: Path, settings: QualitySettings) -> CheckResult:
+    lake = Lake(lake_of(home))
+    return check_files(lake.read_table("exams"), lake.read_table("localisations"), home)
+
+
+CHECKS: tuple[Check, ...] = (
+    _named(check_freshness, "exam_manifest", "warning", _run_freshness),
+    _bind(check_failed_exams, "exams", "error", "exams"),
+    _bind(check_usable_exams, "exams", "warning", "exams"),
+    _bind(check_reports, "exams", "warning", "exams"),
+    _bind(check_geometry, "exams", "error", "exams"),
+    _bind(check_suv_range, "exams", "warning", "exams"),
+    _bind_files(check_ct_grid, "exams", "error", "exams"),
+    _bind_files(check_suv_values, "exams", "error", "exams"),
+    _bind(check_reader_errors, "readings", "warning", "readings"),
+    _bind(check_every_candidate, "findings", "error", "sentences", "findings"),
+    _bind(check_duplicates, "findings", "error", "findings"),
+    _bind(check_all_localised, "localisations", "error", "findings", "localisations"),
+    _named(check_files, "localisations", "error", _run_files),
+    _bind(check_suvmax, "localisations", "error", "localisations"),
+    _bind(check_slice, "localisations", "error", "localisations"),
+    _bind(check_sides, "localisations", "error", "localisations", "findings"),
+    _bind(check_ranges, "localisations", "warning", "localisations"),
+    _bind(check_border, "localisations", "warning", "localisations"),
+    _bind(check_shared_peaks, "localisations", "error", "localisations"),
+    _bind_files(check_masks, "localisations", "error", "localisations", "exams"),
+    _bind_files(check_overlaps, "localisations", "error", "localisations"),
+    _named(check_identifiers, "identifiers", "warning", _run_identifiers),
+    _bind(check_quarantine, "catalog", "error", "quarantine"),
+    _bind_drift(check_yield_drift),
+    _bind_drift(check_reject_drift),
+    _bind(check_splits, "samples", "error", "samples"),
+    _bind(check_samples, "samples", "error", "samples", "localisations"),
+)
+"""Every check of the tables, in the order of the lineage."""
+
+
+def run_checks(
+    home: Path, table: str | None = None, settings: QualitySettings = QualitySettings()
+) -> list[CheckResult]:
+    """Results of all checks over a home, or of those about one table."""
+    return [check.run(home, settings) for check in CHECKS if table is None or check.table == table]

@@ -1,0 +1,401 @@
+"""The review gallery: a folder of static HTML that opens from disk, with a page for every finding that was drawn
+for review.
+
+Nothing in it needs a server or a network. Answers live in the browser's storage until the reviewer saves them as a
+CSV, which
+`pipelines/review/reviews.py` reads back.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import polars as pl
+
+from pipelines.imaging.pictures import Mip, lesion_figure, mip_figure, mip_of, thumbnail
+from pipelines.imaging.problems import ExamError
+from pipelines.imaging.volume import Volume, load_nifti
+from pipelines.review import page
+from pipelines.review.checks import CheckResult
+from pipelines.review.judged import finding_rows, seen_of
+from pipelines.review.reviews import to_review_again
+from pipelines.tables import atomic, schemas
+from pipelines.tables.outcomes import Outcome
+
+PICTURE_VERSION = "2"
+SIZE_CLASSES_ML = (2.0, 10.0)
+"""Upper ends of the small and the medium class of lesions, by MTV."""
+
+_TEMPLATE = Path(__file__).with_name("gallery.html")
+_MEASURES = (
+    ("SUVmax measured", "suvmax", "SUV"),
+    ("SUVmax reported", "suvmax_reported", "SUV"),
+    ("SUVmean", "suvmean", "SUV"),
+    ("SUVpeak", "suvpeak", "SUV"),
+    ("MTV", "mtv_ml", "mL"),
+    ("TLG", "tlg", "SUV mL"),
+    ("diameter", "diameter_mm", "mm"),
+    ("threshold", "threshold_suv", "SUV"),
+    ("background", "background_suv", "SUV"),
+)
+_FACTS = (
+    ("region", "region"),
+    ("organ", "organ"),
+    ("sub-site", "subsite"),
+    ("side", "laterality"),
+    ("comparison", "comparison"),
+    ("contour", "method"),
+    ("stopped", "stop_reason"),
+    ("located by", "rule"),
+    ("shares voxels with", "shares_with"),
+)
+_SIDE_WORDS = re.compile(r"\b(?:left|right|bilateral(?:ly)?|both)\b", re.IGNORECASE)
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+@dataclass(frozen=True)
+class GallerySettings:
+    """What is drawn for review. `home` is where relative paths of volumes and masks start."""
+
+    home: Path
+    curation: str
+    """Version of the curation; answers name it, and the browser keeps those of different curations apart."""
+    n_lesions: int = 200
+    n_rejected: int = 100
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class GallerySummary:
+    """What a gallery holds. `without_picture` says why, by finding."""
+
+    index: Path
+    n_lesions: int
+    n_rejected: int
+    n_drawn: int
+    """Pictures drawn now; the others were there from an earlier call."""
+    n_reused: int
+    n_removed: int
+    without_picture: Mapping[str, str]
+
+
+def draw_sample(frame: pl.DataFrame, strata: Sequence[str], n: int, seed: int) -> list[str]:
+    """`n` finding ids out of a frame (all where it has no more), in the shares of its strata, at least one of each.
+
+    The draw depends on the ids and the seed alone, not on the order of rows: a finding that comes in or leaves
+    changes little else.
+    """
+    if n >= frame.height:
+        return sorted(frame["finding_id"])
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for row in frame.iter_rows(named=True):
+        groups.setdefault(tuple(str(row[s]) for s in strata), []).append(row["finding_id"])
+    quotas = _quotas({key: len(members) for key, members in groups.items()}, n)
+    chosen: list[str] = []
+    for key, members in groups.items():
+        members.sort(key=lambda i: hashlib.blake2b(f"{seed}:{i}".encode(), digest_size=8).digest())
+        chosen += members[: quotas[key]]
+    return sorted(chosen)
+
+
+def _quotas(sizes: Mapping[tuple[str, ...], int], n: int) -> dict[tuple[str, ...], int]:
+    """Shares of `n` by the largest remainder, every stratum with one at least while `n` allows it."""
+    largest_first = sorted(sizes, key=lambda k: (-sizes[k], k))
+    quotas = {k: 1 if place < n else 0 for place, k in enumerate(largest_first)}
+    total, left = sum(sizes.values()), n - sum(quotas.values())
+    while left > 0:
+        # The stratum that lies farthest under its share gets the next place.
+        key = max(
+            (k for k in largest_first if quotas[k] < sizes[k]),
+            key=lambda k: (n * sizes[k] / total - quotas[k], sizes[k], k),
+        )
+        quotas[key] += 1
+        left -= 1
+    return quotas
+
+
+def size_class(mtv_ml: float | None) -> str:
+    """small, medium or large by metabolic volume; unknown where there is none."""
+    if mtv_ml is None:
+        return "unknown"
+    small, medium = SIZE_CLASSES_ML
+    return "small" if mtv_ml < small else "medium" if mtv_ml < medium else "large"
+
+
+def flags_of(results: Iterable[CheckResult]) -> pl.DataFrame:
+    """The rows that checks showed (finding_id or exam_id, check, severity, reason), for `write_gallery`.
+
+    A check shows its first wrong rows only, so a finding without a flag was not necessarily found right by a check
+    that failed.
+    """
+    rows = []
+    for result in results:
+        for row in result.sample.iter_rows(named=True):
+            if row.get("finding_id") is None and row.get("exam_id") is None:
+                continue
+            reason = row.get("reason") or ", ".join(
+                f"{k} {v}" for k, v in row.items() if k not in ("finding_id", "exam_id")
+            )
+            rows.append(
+                {
+                    "finding_id": row.get("finding_id"),
+                    "exam_id": None if row.get("finding_id") else row.get("exam_id"),
+                    "check": result.name,
+                    "severity": result.severity,
+                    "reason": str(reason),
+                }
+            )
+    return pl.DataFrame(rows, schema=dict.fromkeys(("finding_id", "exam_id", "check", "severity", "reason"), pl.String))
+
+
+def write_gallery(
+    folder: Path,
+    localisations: pl.DataFrame,
+    findings: pl.DataFrame,
+    readings: pl.DataFrame,
+    exams: pl.DataFrame,
+    flags: pl.DataFrame | None,
+    settings: GallerySettings,
+    reviews: pl.DataFrame | None = None,
+) -> GallerySummary:
+    """Writes the gallery of a curation to `folder` (`index.html`, `data.js`, `pictures/`) and says what is in it.
+
+    `localisations` as the table (or the view `lesions`, which lacks the near misses); `findings`, `readings`,
+    `exams` as the tables or
+    views; `flags` as `flags_of` gives them; `reviews` as the table: findings that were made anew since they were judged
+    are in it beside the sample, with what was said. Pictures that did not change are kept; those of findings that left
+    are removed. A picture that cannot be drawn is replaced by the reason.
+    """
+    rows = _rows(localisations, findings)
+    earlier = to_review_again(reviews) if reviews is not None else {}
+    chosen = {*_choose(rows, settings), *earlier}
+    rows = rows.filter(pl.col("finding_id").is_in(list(chosen))).sort(
+        "is_lesion", "region", "exam_id", "finding_id", descending=[True, False, False, False]
+    )
+    pictures = folder / "pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    drawn, reused, missing = _draw_all(rows, exams, pictures, settings)
+    wanted = {f"{_picture_name(r)}{s}.png" for r in rows.iter_rows(named=True) for s in ("", "-thumb")}
+    removed = 0
+    for path in pictures.glob("*.png"):
+        if path.name not in wanted:
+            path.unlink()
+            removed += 1
+    entries = list(_entries(rows, readings, exams, flags, missing, earlier))
+    data = {
+        "curation": settings.curation,
+        "answers": list(schemas.REVIEW_ANSWERS),
+        "entries": entries,
+    }
+    atomic.write_bytes(
+        folder / "data.js", f"const GALLERY = {json.dumps(data, ensure_ascii=True, separators=(',', ':'))};\n".encode()
+    )
+    # The page comes last: whoever opens it while it is made again sees the old data or the new.
+    atomic.write_bytes(folder / "index.html", page.render(_TEMPLATE))
+    n_lesions = int(rows["is_lesion"].sum())
+    return GallerySummary(folder / "index.html", n_lesions, rows.height - n_lesions, drawn, reused, removed, missing)
+
+
+def _rows(localisations: pl.DataFrame, findings: pl.DataFrame) -> pl.DataFrame:
+    """One row a finding, with what the sample is drawn by."""
+    return finding_rows(localisations, findings).with_columns(
+        region=pl.col("region").fill_null("no region"),
+        size=pl.col("mtv_ml").cast(pl.Float64).map_elements(size_class, return_dtype=pl.String, skip_nulls=False),
+    )
+
+
+def _choose(rows: pl.DataFrame, settings: GallerySettings) -> list[str]:
+    """The lesions by region and size, the rejected findings by reason."""
+    lesions, rejected = rows.filter("is_lesion"), rows.filter(~pl.col("is_lesion"))
+    return [
+        *draw_sample(lesions, ("region", "size"), settings.n_lesions, settings.seed),
+        *draw_sample(rejected, ("outcome",), settings.n_rejected, settings.seed),
+    ]
+
+
+def _picture_name(row: Mapping[str, Any]) -> str:
+    """File name of a finding's picture: it changes when the finding is made anew, so a kept file is never outdated."""
+    facts = [
+        row.get(c)
+        for c in ("finding_id", "row_key", "suvmax", "mtv_ml", "slice_k", "peak_i", "peak_j", "peak_k", "threshold_suv")
+    ]
+    return hashlib.blake2b(json.dumps([PICTURE_VERSION, *facts]).encode(), digest_size=10).hexdigest()
+
+
+def _needs_picture(row: Mapping[str, Any]) -> bool:
+    """Whether the image stage looked at a finding: then there is something to see, a mask or the empty slice."""
+    return row.get("image_said") is not None and row["image_said"] != Outcome.EXAM_PROBLEM.value
+
+
+def _draw_all(
+    rows: pl.DataFrame, exams: pl.DataFrame, pictures: Path, settings: GallerySettings
+) -> tuple[int, int, dict[str, str]]:
+    """Draws what is not there yet, exam by exam so that a volume is read once: (drawn, reused, reasons of what is
+    missing).
+    """
+    volumes = {e["exam_id"]: e for e in exams.iter_rows(named=True)}
+    drawn = reused = 0
+    missing: dict[str, str] = {}
+    for exam_id in rows["exam_id"].unique(maintain_order=True):
+        todo = []
+        for row in rows.filter(pl.col("exam_id") == exam_id).iter_rows(named=True):
+            if not _needs_picture(row):
+                continue
+            name = _picture_name(row)
+            if (pictures / f"{name}.png").exists() and (pictures / f"{name}-thumb.png").exists():
+                reused += 1
+            else:
+                todo.append(row)
+        if not todo:
+            continue
+        try:
+            suv, ct = _load_exam(volumes.get(exam_id), settings.home)
+        except (ExamError, OSError, ValueError) as error:
+            missing |= {row["finding_id"]: f"the volume of exam {exam_id} cannot be read: {error}" for row in todo}
+            continue
+        mip = mip_of(suv)
+        for row in todo:
+            try:
+                _draw(row, suv, ct, mip, pictures, settings.home)
+                drawn += 1
+            except (ExamError, OSError, ValueError, nibabel.filebasedimages.ImageFileError) as error:
+                missing[row["finding_id"]] = f"the picture cannot be drawn: {error}"
+    return drawn, reused, missing
+
+
+def _load_exam(exam: Mapping[str, Any] | None, home: Path) -> tuple[Volume, Volume | None]:
+    if exam is None or exam.get("suv_path") is None:
+        raise ValueError("expected a SUV volume, the table exams names none: curate the exam again")
+    ct_path = exam.get("ct_path")
+    return load_nifti(home / exam["suv_path"]), load_nifti(home / ct_path) if ct_path else None
+
+
+def _draw(row: Mapping[str, Any], suv: Volume, ct: Volume | None, mip: Mip, pictures: Path, home: Path) -> None:
+    mask = load_nifti(home / row["mask_path"]) if row.get("mask_path") else None
+    slice_k = row.get("slice_k")
+    name = _picture_name(row)
+    if mask is None and slice_k is None:
+        # The report's slice is not in the image: any slice shown would be taken for it.
+        picture = mip_figure(suv)
+    else:
+        # What was found and rejected all the same, for its side say, has a peak and no mask.
+        is_marked = mask is None and row.get("peak_i") is not None
+        mark = (row["peak_i"], row["peak_j"], row["peak_k"]) if is_marked else None
+        picture = lesion_figure(suv, ct, mask, slice_k=slice_k, mip=mip, near_k=_near_k(row, suv), mark_ijk=mark)
+    atomic.write_bytes(pictures / f"{name}.png", picture)
+    atomic.write_bytes(pictures / f"{name}-thumb.png", thumbnail(suv, mask, slice_k, mip))
+
+
+def _near_k(row: Mapping[str, Any], suv: Volume) -> int | None:
+    """Index of the nearest slice with the reported SUVmax, which the table names as the report counts; None without.
+
+    Reports count from the head or from the feet: of the two slices that lie as far off, the one that holds the value.
+    """
+    reported = row.get("suvmax_reported")
+    if row.get("nearest_slice_with_suvmax") is None or row.get("slice_k") is None or reported is None:
+        return None
+    off = row["nearest_slice_with_suvmax"] - row["slice"]
+    found = [k for k in (row["slice_k"] - off, row["slice_k"] + off) if 0 <= k < suv.shape[2]]
+    return min(found, key=lambda k: float(np.abs(suv.array[:, :, k] - reported).min()), default=None)
+
+
+def marked_sentence(sentence: str, slice_number: int | None, suvmax: float | None) -> list[tuple[str, str]]:
+    """The sentence in pieces (text, mark), the mark being "suv", "slice", "side" or empty; the texts join to the
+    sentence.
+    """
+    marks: list[tuple[int, int, str]] = []
+    for match in _NUMBER.finditer(sentence):
+        value = float(match.group())
+        if suvmax is not None and value == suvmax and not ("." not in match.group() and slice_number == value):
+            marks.append((match.start(), match.end(), "suv"))
+        elif slice_number is not None and value == slice_number and "." not in match.group():
+            marks.append((match.start(), match.end(), "slice"))
+    marks += [(m.start(), m.end(), "side") for m in _SIDE_WORDS.finditer(sentence)]
+    pieces: list[tuple[str, str]] = []
+    at = 0
+    for start, end, mark in sorted(marks):
+        if start > at:
+            pieces.append((sentence[at:start], ""))
+        pieces.append((sentence[start:end], mark))
+        at = end
+    if at < len(sentence):
+        pieces.append((sentence[at:], ""))
+    return pieces
+
+
+def _entries(
+    rows: pl.DataFrame,
+    readings: pl.DataFrame,
+    exams: pl.DataFrame,
+    flags: pl.DataFrame | None,
+    missing: Mapping[str, str],
+    earlier: Mapping[str, Sequence[Mapping[str, str | None]]],
+) -> Iterator[dict[str, Any]]:
+    """What the page shows of each finding, as plain JSON values."""
+    by_sentence: dict[str, list[dict[str, Any]]] = {}
+    for reading in readings.iter_rows(named=True):
+        by_sentence.setdefault(reading["sentence_id"], []).append(reading)
+    tracers = {e["exam_id"]: e.get("tracer") for e in exams.iter_rows(named=True)}
+    by_finding: dict[str, list[dict[str, str]]] = {}
+    by_exam: dict[str, list[dict[str, str]]] = {}
+    for flag in flags.iter_rows(named=True) if flags is not None else ():
+        shown = {k: flag[k] for k in ("check", "severity", "reason")}
+        target = by_finding if flag["finding_id"] else by_exam
+        target.setdefault(flag["finding_id"] or flag["exam_id"], []).append(shown)
+    for row in rows.iter_rows(named=True):
+        finding_id, exam_id = row["finding_id"], row["exam_id"]
+        has_picture = _needs_picture(row) and finding_id not in missing
+        yield {
+            "id": finding_id,
+            "seen": seen_of(row),
+            "earlier": list(earlier.get(finding_id, ())),
+            "exam": exam_id,
+            "tracer": tracers.get(exam_id),
+            "outcome": row["outcome"],
+            "explanation": row.get("explanation"),
+            "region": row["region"],
+            "size": row["size"] if row["is_lesion"] else None,
+            "slice": row.get("slice"),
+            "sentence": marked_sentence(row["sentence"] or "", row.get("slice"), row.get("suvmax_reported")),
+            "picture": f"pictures/{_picture_name(row)}" if has_picture else None,
+            "no_picture": missing.get(finding_id),
+            "measures": [[name, _plain(row[c]), unit] for name, c, unit in _MEASURES if row.get(c) is not None],
+            "facts": [[name, str(row[c])] for name, c in _FACTS if row.get(c) is not None],
+            "near": _near_misses(row),
+            "votes": [_vote(r) for r in by_sentence.get(row.get("sentence_id") or "", [])],
+            "flags": [*by_finding.get(finding_id, []), *by_exam.get(exam_id, [])],
+        }
+
+
+def _vote(reading: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "reader": reading["reader"],
+        "slice": reading.get("slice"),
+        "suvmax": _plain(reading.get("suvmax")),
+        "lesions": reading.get("n_lesions"),
+        "current": reading.get("is_current"),
+        "error": reading.get("error"),
+    }
+
+
+def _near_misses(row: Mapping[str, Any]) -> list[str]:
+    """What came nearest, for a finding that is not in the image."""
+    near = []
+    if row.get("nearest_suvmax_on_slice") is not None:
+        near.append(f"nearest maximum on slice {row['slice']}: SUV {row['nearest_suvmax_on_slice']:.1f}")
+    if row.get("nearest_slice_with_suvmax") is not None:
+        near.append(f"nearest slice with SUVmax {row['suvmax_reported']:.1f}: {row['nearest_slice_with_suvmax']}")
+    return near
+
+
+def _plain(value: Any) -> float | None:
+    """A number as JSON takes it, rounded for reading; None for null and for what is not finite."""
+    if value is None or not np.isfinite(value):
+        return None
+    return round(float(value), 3)

@@ -1,0 +1,322 @@
+"""Reviews: what physicians answered in the gallery, read back from its files, and the accuracy that follows.
+
+A review file is the CSV that the gallery saves: `finding_id, reviewer, answer, note, curation, seen, answered_at`.
+Files come twice, are edited by hand and name findings of older curations; every line is either taken or named as a
+problem with its file and line, and no file is ever changed. An answer belongs to the finding as it was seen: where it
+was made anew since, the answer is kept, marked as stale and not counted.
+"""
+
+import csv
+import io
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from pipelines.catalog.versions import current_curation
+from pipelines.review.judged import finding_rows, is_of, seen_of
+from pipelines.tables import schemas
+from pipelines.tables.home import Home
+from pipelines.tables.lake import Lake
+
+COLUMNS = ("finding_id", "reviewer", "answer", "note", "curation", "seen", "answered_at")
+REQUIRED = ("finding_id", "reviewer", "answer")
+LOCATED = ("accept", "wrong contour")
+"""Answers that say: the contour is on the lesion that the sentence means. A misread sentence means another one."""
+
+
+@dataclass(frozen=True)
+class ReviewProblem:
+    """A line of a review file that could not be taken, and what to do about it."""
+
+    file: str
+    line: int
+    """Line of the file, the header being 1; 0 for the file as a whole."""
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.line}: {self.message}" if self.line else f"{self.file}: {self.message}"
+
+
+@dataclass(frozen=True)
+class ReviewsRead:
+    """The reviews that were taken (table `reviews`), how many lines were repetitions, and what could not be taken."""
+
+    frame: pl.DataFrame
+    n_files: int
+    n_repeated: int
+    n_outdated: int
+    """Answers of a reviewer that a later answer of the same reviewer replaced."""
+    problems: tuple[ReviewProblem, ...]
+
+
+@dataclass(frozen=True)
+class _Answer:
+    file: str
+    line: int
+    finding_id: str
+    reviewer: str
+    answer: str
+    note: str
+    curation: str
+    seen: str
+    answered_at: str
+
+    @property
+    def content(self) -> tuple[str, str]:
+        return self.answer, self.note
+
+
+def read_reviews(
+    source: Path | Iterable[Path], findings: pl.DataFrame, localisations: pl.DataFrame, curation: str = ""
+) -> ReviewsRead:
+    """The answers in review files (a folder's *.csv, or the files given), one row a finding and reviewer.
+
+    `findings` and `localisations` as the tables, `curation` the version that they are of. The same line twice counts
+    once. Of several answers of one reviewer the later `answered_at` stands; one to the finding as it is now goes before
+    one to the finding as it was. What cannot be taken (unknown finding, unknown answer, no reviewer, two answers of one
+    time, an unreadable file) is a problem, and the rest is taken.
+    """
+    if isinstance(source, Path):
+        # A folder that nobody saved an answer to yet is not there, and holds no files.
+        files = [source] if source.suffix.lower() == ".csv" else sorted(source.glob("*.csv"))
+    else:
+        files = sorted(source)
+    known = set(findings["finding_id"])
+    problems: list[ReviewProblem] = []
+    answers: list[_Answer] = []
+    for path in files:
+        found, wrong = _read_file(path, known)
+        answers += found
+        problems += wrong
+    named = pl.col("finding_id").is_in(sorted({a.finding_id for a in answers}))
+    judged = finding_rows(localisations.filter(named), findings.filter(named))
+    now = {row["finding_id"]: seen_of(row) for row in judged.iter_rows(named=True)}
+
+    def is_stale(answer: _Answer) -> bool:
+        if not answer.seen:  # Written by hand: of today, unless it names another curation.
+            return answer.curation not in ("", curation)
+        return not is_of(answer.answer, answer.seen, now[answer.finding_id])
+
+    kept: dict[tuple[str, str], _Answer] = {}
+    clashes: set[tuple[str, str]] = set()
+    n_repeated = n_outdated = 0
+    for answer in sorted(answers, key=lambda a: (not is_stale(a), a.answered_at, a.file, a.line)):
+        key = (answer.finding_id, answer.reviewer)
+        earlier = kept.get(key)
+        if earlier is None:
+            kept[key] = answer
+        elif earlier.content == answer.content:
+            n_repeated += 1
+            kept[key] = answer
+        elif is_stale(earlier) != is_stale(answer) or earlier.answered_at != answer.answered_at:
+            n_outdated += 1
+            clashes.discard(key)
+            kept[key] = answer
+        else:
+            clashes.add(key)
+            problems.append(
+                ReviewProblem(
+                    answer.file,
+                    answer.line,
+                    f"reviewer {answer.reviewer} says {answer.answer!r} of {answer.finding_id}, but "
+                    f"{earlier.answer!r} in {earlier.file}, "
+                    f"line {earlier.line}, with nothing to tell which came later: delete one of the two lines",
+                )
+            )
+    rows = [
+        {
+            "finding_id": a.finding_id,
+            "reviewer": a.reviewer,
+            "answer": a.answer,
+            "note": a.note or None,
+            "curation": a.curation or None,
+            "seen": a.seen or None,
+            "is_stale": is_stale(a),
+        }
+        for key, a in sorted(kept.items())
+        if key not in clashes
+    ]
+    return ReviewsRead(schemas.frame("reviews", rows), len(files), n_repeated, n_outdated, tuple(problems))
+
+
+def _read_file(path: Path, known: set[str]) -> tuple[list[_Answer], list[ReviewProblem]]:
+    """The lines of one file that make sense, and a problem for each other one."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return [], [
+            ReviewProblem(
+                path.name, 0, f"expected UTF-8, got byte {error.start} of another encoding: save it as CSV UTF-8"
+            )
+        ]
+    except OSError as error:
+        return [], [ReviewProblem(path.name, 0, f"it cannot be read ({error.strerror}): copy it again")]
+    header = text.split("\n", 1)[0]
+    # Spreadsheets of some countries save a CSV with semicolons.
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restkey="more")
+    names = [(n or "").strip().lower() for n in reader.fieldnames or []]
+    missing = [c for c in REQUIRED if c not in names]
+    if missing:
+        message = (
+            f"expected the columns {', '.join(COLUMNS)}, got {', '.join(names) or 'none'}: {', '.join(missing)} "
+            "missing; save it from the gallery again"
+        )
+        return [], [ReviewProblem(path.name, 0, message)]
+    reader.fieldnames = names
+    answers: list[_Answer] = []
+    problems: list[ReviewProblem] = []
+    for row in reader:
+        line = reader.line_num
+        value = {c: (row.get(c) or "").strip() for c in COLUMNS}
+        value["answer"] = " ".join(value["answer"].lower().split())
+        if not any(value.values()):
+            continue
+        reason = _wrong(value, known, extra="more" in row)
+        if reason:
+            problems.append(ReviewProblem(path.name, line, reason))
+        else:
+            answers.append(_Answer(path.name, line, **value))
+    return answers, problems
+
+
+def _wrong(value: dict[str, str], known: set[str], extra: bool) -> str | None:
+    """Why a line cannot be taken, and what to do."""
+    if extra:
+        return "it has more values than the header: put notes that hold a comma into quotes"
+    if value["answer"] not in schemas.REVIEW_ANSWERS:
+        known_answers = ", ".join(schemas.REVIEW_ANSWERS)
+        return f"expected an answer of {known_answers}, got {value['answer']!r}: mend or delete the line"
+    if not value["reviewer"]:
+        return "expected a reviewer, got none: write a name or initials"
+    if value["finding_id"] not in known:
+        return (
+            f"expected a finding of this curation, got {value['finding_id']!r}: keep the file for the curation that "
+            f"it was made with "
+            f"({value['curation'] or 'not named'}), or delete the line"
+        )
+    return None
+
+
+def wilson_interval(n_right: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
+    """Ends of the Wilson score interval of a share (Wilson 1927), 95 % by default; (0, 1) where nothing was counted."""
+    if not 0 <= n_right <= n:
+        raise ValueError(f"expected a count within 0..{n}, got {n_right}")
+    if n == 0:
+        return 0.0, 1.0
+    share = n_right / n
+    scale = 1 + z**2 / n
+    middle = (share + z**2 / (2 * n)) / scale
+    half = z / scale * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A share with its 95 % Wilson interval. `share` is None where nothing was judged."""
+
+    n_right: int
+    n: int
+    share: float | None
+    low: float
+    high: float
+    n_unsure: int
+    n_split: int
+    """Findings on which as many reviewers said right as wrong; they are not in `n`."""
+
+    def __str__(self) -> str:
+        if self.share is None:
+            return "not judged yet"
+        return f"{self.share:.1%} ({self.n_right} of {self.n}; 95 % interval {self.low:.1%} to {self.high:.1%})"
+
+
+def _accuracy(votes: dict[str, list[bool | None]]) -> Accuracy:
+    """One judgement a finding: the majority of its reviewers, those who were unsure left out."""
+    n_right = n = n_unsure = n_split = 0
+    for said in votes.values():
+        sure = Counter(v for v in said if v is not None)
+        if not sure:
+            n_unsure += 1
+        elif sure[True] == sure[False]:
+            n_split += 1
+        else:
+            n += 1
+            n_right += sure[True] > sure[False]
+    low, high = wilson_interval(n_right, n)
+    return Accuracy(n_right, n, n_right / n if n else None, low, high, n_unsure, n_split)
+
+
+@dataclass(frozen=True)
+class ReviewSummary:
+    """What a review says: is the contour on the right lesion, was it right to reject, and what is to be mended."""
+
+    location: Accuracy
+    """Of the reviewed lesions, those whose contour is on the lesion that the sentence means (published: 98 %)."""
+    contour: Accuracy
+    """Of the lesions with the contour on the right one, those whose contour was accepted too."""
+    rejection: Accuracy
+    """Of the reviewed rejections, those that were right."""
+    n_stale: int
+    """Answers to findings that were made anew since: they are in none of the three."""
+    to_fix: pl.DataFrame
+    """finding_id, exam_id, outcome, todo, reviewer, answer, note: `mend` for every answer that is neither `accept` nor
+    `unsure`; `review again` for every stale one of a finding that nobody has judged as it is now.
+    """
+
+
+def to_review_again(reviews: pl.DataFrame) -> dict[str, list[dict[str, str | None]]]:
+    """Finding -> the answers (reviewer, answer, note) to it as it was, for findings that were made anew since and that
+    nobody has judged as they are now. `reviews` as the table.
+    """
+    found: dict[str, list[dict[str, str | None]]] = {}
+    for row in _again(reviews).sort("finding_id", "reviewer").iter_rows(named=True):
+        found.setdefault(row["finding_id"], []).append({name: row[name] for name in ("reviewer", "answer", "note")})
+    return found
+
+
+def _again(reviews: pl.DataFrame) -> pl.DataFrame:
+    return reviews.filter("is_stale").join(reviews.filter(~pl.col("is_stale")), on="finding_id", how="anti")
+
+
+def summarise(reviews: pl.DataFrame, findings: pl.DataFrame) -> ReviewSummary:
+    """The accuracies of a curation by its reviews, and the list of what to mend.
+
+    `reviews` as the table; `findings` with finding_id, exam_id and outcome (`lesion`, or why it is none). Of a
+    lesion, `accept` and `wrong contour` mean that it was found; of a rejection, `accept` means that it was right.
+    Stale answers are not counted.
+    """
+    about = findings.select("finding_id", "exam_id", "outcome")
+    joined = reviews.filter(~pl.col("is_stale")).join(about, on="finding_id", how="inner")
+    location: dict[str, list[bool | None]] = {}
+    contour: dict[str, list[bool | None]] = {}
+    rejection: dict[str, list[bool | None]] = {}
+    for row in joined.sort("finding_id", "reviewer").iter_rows(named=True):
+        unsure, answer = row["answer"] == "unsure", row["answer"]
+        if row["outcome"] != "lesion":
+            rejection.setdefault(row["finding_id"], []).append(None if unsure else answer == "accept")
+            continue
+        location.setdefault(row["finding_id"], []).append(None if unsure else answer in LOCATED)
+        if answer in LOCATED:
+            contour.setdefault(row["finding_id"], []).append(answer == "accept")
+    mend = joined.filter(~pl.col("answer").is_in(["accept", "unsure"])).with_columns(todo=pl.lit("mend"))
+    again = _again(reviews).join(about, on="finding_id", how="inner").with_columns(todo=pl.lit("review again"))
+    to_fix = (
+        pl.concat([mend, again])
+        .select("finding_id", "exam_id", "outcome", "todo", "reviewer", "answer", "note")
+        .sort("todo", "answer", "finding_id", "reviewer")
+    )
+    return ReviewSummary(
+        _accuracy(location), _accuracy(contour), _accuracy(rejection), reviews.filter("is_stale").height, to_fix
+    )
+
+
+def reviewed(home: Home) -> tuple[ReviewsRead, ReviewSummary]:
+    """The answers in a home's folder `reviews`, and what they say of what is curated there now."""
+    lake = Lake(home.lake)
+    findings, localisations = lake.read_table("findings"), lake.read_table("localisations")
+    read = read_reviews(home.reviews, findings, localisations, current_curation(home.root))
+    return read, summarise(read.frame, finding_rows(localisations, findings))

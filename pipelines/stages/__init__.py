@@ -1,1 +1,0 @@
-"""The sharded stages, a module a part: `exams`, `reports` (sentences, readings, findings), `localisations`."""

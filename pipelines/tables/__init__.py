@@ -1,0 +1,1 @@
+"""Ground: schemas, lake, home, outcomes, hashes, atomic files, shards."""

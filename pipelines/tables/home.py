@@ -1,0 +1,162 @@
+"""Where everything that is written lies: the folders below PETAR_HOME."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from pipelines.tables import atomic
+from pipelines.tables.storage_paths import Place, is_url, place_of
+
+_NO_FILE_NAME = re.compile(r'[\x00-\x1f/\\%:*?"<>|\x7f]')
+
+
+def folder_name(exam_id: str) -> str:
+    """Name of an exam's folder: its id, with what no file system takes, or what would lead out of the folder above, as
+    %XX.
+    """
+    if not exam_id.strip("."):
+        return exam_id.replace(".", "%2E")
+    return _NO_FILE_NAME.sub(lambda match: f"%{ord(match[0]):02X}", exam_id)
+
+
+def exam_of(name: str) -> str:
+    """Exam whose folder has this name."""
+    return unquote(name)
+
+
+_LAKE_NAME, _LAKE_POINTER = "lake", "lake.url"
+
+
+class HomeError(ValueError):
+    """A PETAR_HOME that can not be used as asked; the message says what to do."""
+
+
+def lake_of(home: Path) -> Place:
+    """Where the tables of a home lie: its folder `lake`, or the place that its file `lake.url` names."""
+    pointer = home / _LAKE_POINTER
+    return place_of(pointer.read_text().strip()) if pointer.exists() else home / _LAKE_NAME
+
+
+def use_lake(home: Path, place: str) -> None:
+    """Has a home keep its tables at a URL or in another folder, from its first write on; the home remembers it.
+
+    Raises:
+        HomeError: the home has tables elsewhere already. Silently taking another lake would mix two curations.
+    """
+    wanted = place.rstrip("/") if is_url(place) else str(Path(place).absolute())
+    pointer = home / _LAKE_POINTER
+    if pointer.exists():
+        if (known := pointer.read_text().strip()) != wanted:
+            raise HomeError(
+                f"{home}: expected its tables at {known} (as {_LAKE_POINTER} says), PETAR_LAKE names {wanted}: unset "
+                f"PETAR_LAKE, use another PETAR_HOME, or copy the lake there and write the new place into {pointer}"
+            )
+        return
+    own = home / _LAKE_NAME
+    if wanted == str(own):
+        return
+    if own.exists():
+        raise HomeError(
+            f"{home}: expected no tables yet, got some in {own}, PETAR_LAKE names {wanted}: unset PETAR_LAKE, use "
+            f"another PETAR_HOME, or move {own} there"
+        )
+    place_of(wanted)
+    atomic.write_bytes(pointer, f"{wanted}\n".encode())
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folders below PETAR_HOME. Nothing is made until it is written to."""
+
+    root: Path
+
+    @property
+    def lake(self) -> Place:
+        """Parquet tables, one folder a table: in the home, or at the place that PETAR_LAKE named first."""
+        return lake_of(self.root)
+
+    @property
+    def volumes(self) -> Path:
+        """One folder an exam: SUV.nii and CT.nii, RAS+, uncompressed."""
+        return self.root / "volumes"
+
+    @property
+    def masks(self) -> Path:
+        """One folder an exam: a cropped mask per lesion."""
+        return self.root / "masks"
+
+    @property
+    def manifest(self) -> Path:
+        """The last observation of the cohort and the fingerprints by file state."""
+        return self.root / "manifest"
+
+    @property
+    def links(self) -> Path:
+        """Beside the home, where exams go by hashed ids: links of these names to the exams' folders. Not to be handed
+        out with the home.
+        """
+        return self.root.with_name(f"{self.root.name}.links")
+
+    @property
+    def checkpoints(self) -> Path:
+        """One folder a training stage."""
+        return self.root / "checkpoints"
+
+    @property
+    def exports(self) -> Path:
+        """One folder an exam: its lesions for viewers."""
+        return self.root / "exports"
+
+    @property
+    def gallery(self) -> Path:
+        """The review pages, which open from disk."""
+        return self.root / "gallery"
+
+    @property
+    def reviews(self) -> Path:
+        """Files of answers that reviewers saved."""
+        return self.root / "reviews"
+
+    @property
+    def texts(self) -> Path:
+        """What each model said of held-out lesions, a file a source."""
+        return self.root / "texts"
+
+    @property
+    def predictions(self) -> Path:
+        """Predictions of other models, brought as files."""
+        return self.root / "predictions"
+
+    @property
+    def external(self) -> Path:
+        """The external set: volumes, masks and its review pages."""
+        return self.root / "external"
+
+    @property
+    def robustness(self) -> Path:
+        """Changed masks and the curve of scores against them."""
+        return self.root / "robustness"
+
+    @property
+    def reader_study(self) -> Path:
+        """The reader study: sheets, key, ratings, results."""
+        return self.root / "reader_study"
+
+    @property
+    def answers(self) -> Path:
+        """What language models answered, kept so that nothing is asked twice."""
+        return self.root / "answers.sqlite"
+
+    @property
+    def catalog(self) -> Path:
+        """The DuckDB file that people query."""
+        return self.root / "petar.duckdb"
+
+    def volume_folder(self, exam_id: str) -> Path:
+        """Folder of one exam's volumes."""
+        return self.volumes / folder_name(exam_id)
+
+    def mask_folder(self, exam_id: str) -> Path:
+        """Folder of one exam's masks."""
+        return self.masks / folder_name(exam_id)

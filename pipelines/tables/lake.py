@@ -1,0 +1,361 @@
+"""The Parquet lake: tables with contracts, in shards by patient or whole, each file replaced at once or not at all.
+
+It lies in a folder or in an object store (`places`).
+`lake/<table>/<shard>.parquet` holds a sharded table, `lake/<table>/all.parquet` a whole one,
+`lake/quarantine/<table>-<shard>.parquet` the rows that broke a contract. Equal rows give equal bytes: rows are sorted
+by their key and nothing in a file tells the time.
+"""
+
+import functools
+import hashlib
+import io
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.tables import schemas
+from pipelines.tables import storage_paths as places
+from pipelines.tables.errors import first_line
+from pipelines.tables.shards import N_SHARDS, SHARD_NAMES, shard_name, shard_of
+from pipelines.tables.storage_paths import Place
+
+log = logging.getLogger(__name__)
+
+WHOLE = "all"
+"""Shard name of a table that is not in shards."""
+
+_ROW_GROUP_ROWS = 131_072
+_META = "petar."
+
+
+class LakeError(RuntimeError):
+    """A file of the lake that can not be used as it is; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class ShardMeta:
+    """What a file of the lake says about itself."""
+
+    table: str
+    shard: str
+    n_rows: int
+    n_quarantined: int
+    n_shards: int
+    schema_version: int
+    inputs: Mapping[str, Any]
+    inputs_hash: str
+    rows_digest: str
+    """Hash of the rows alone: equal rows of equal schema have an equal digest, whatever their inputs were."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a write did."""
+
+    path: Place
+    n_rows: int
+    quarantined: int
+    broken_rules: Mapping[str, int]
+    rows_digest: str
+    changed: bool
+    """False where the file already held exactly these bytes and was left alone."""
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The tables under a folder (PETAR_HOME/lake) or a URL."""
+
+    root: Place
+
+    def path(self, table: str, shard: int | str = WHOLE) -> Place:
+        """Where a shard of a table lies."""
+        schemas.schema_of(table)
+        return self.root / table / f"{_name(shard)}.parquet"
+
+    def write_shard(self, table: str, shard: int | str, frame: pl.DataFrame, inputs: Mapping[str, Any]) -> Written:
+        """Replace a shard by the rows of `frame` that keep the table's contract; the others go to its quarantine.
+
+        `inputs` (fingerprints, logic versions, parameters; anything JSON takes) is stored in the file. A frame of
+        another shape than the table's, or with a patient of another shard, raises a ContractError and writes nothing.
+        """
+        name = _name(shard)
+        _check_place(table, name, sharded=True)
+        strangers = [p for p in frame.get_column("patient_id").unique().drop_nulls() if shard_name(shard_of(p)) != name]
+        if strangers:
+            raise schemas.ContractError(
+                f"table {table}, shard {name}: expected patients of this shard, got {sorted(strangers)[:3]} "
+                f"(patient {min(strangers)} belongs to shard {shard_name(shard_of(min(strangers)))})"
+            )
+        return self._write(table, name, frame, inputs)
+
+    def write_table(self, table: str, frame: pl.DataFrame, inputs: Mapping[str, Any] | None = None) -> Written:
+        """Replace a whole (not sharded) table; see `write_shard`."""
+        _check_place(table, WHOLE, sharded=False)
+        return self._write(table, WHOLE, frame, inputs or {})
+
+    def _write(self, table: str, shard: str, frame: pl.DataFrame, inputs: Mapping[str, Any]) -> Written:
+        good, bad = schemas.validate(table, frame)
+        # The quarantine goes first: a crash between the two may show a row twice, but never loses one.
+        self._write_quarantine(table, shard, bad, inputs)
+        data, digest = encode(table, shard, good, inputs, n_quarantined=bad.height)
+        path = self.path(table, shard)
+        changed = places.replace_bytes(path, data)
+        broken = bad.get_column("broken").str.split("; ").explode().value_counts().sort("broken")
+        return Written(path, good.height, bad.height, dict(broken.iter_rows()), digest, changed)
+
+    def _write_quarantine(self, table: str, shard: str, bad: pl.DataFrame, inputs: Mapping[str, Any]) -> None:
+        path = self.quarantine_path(table, shard)
+        if bad.is_empty():
+            places.remove(path)
+            return
+        rows = [
+            {
+                "table": table,
+                "shard": shard,
+                "rules": row["broken"],
+                "exam_id": _words(row.get("exam_id")),
+                "patient_id": _words(row.get("patient_id")),
+                "row_json": json.dumps(
+                    {k: v for k, v in row.items() if k != "broken"}, default=str, ensure_ascii=False
+                ),
+            }
+            for row in bad.iter_rows(named=True)
+        ]
+        kept, broken = schemas.validate("quarantine", schemas.frame("quarantine", rows))
+        if not broken.is_empty():
+            raise LakeError(
+                f"table {table}, shard {shard}: rows could not be quarantined: {broken['broken'].to_list()[:3]}"
+            )
+        places.replace_bytes(path, encode("quarantine", f"{table}-{shard}", kept, inputs)[0])
+
+    def quarantine_path(self, table: str, shard: int | str = WHOLE) -> Place:
+        """Where the rows lie that broke the contract in a shard; no file where none did."""
+        return self.root / "quarantine" / f"{table}-{_name(shard)}.parquet"
+
+    def shard_meta(self, table: str, shard: int | str = WHOLE) -> ShardMeta | None:
+        """What a shard says about itself, None where there is no such file; an unusable file raises a LakeError.
+
+        A file of an older schema counts as not there, so that its asset makes it anew.
+        """
+        path = self.path(table, shard)
+        return _meta_of_today(path, table, _name(shard)) if places.exists(path) else None
+
+    def has_shard(self, table: str, shard: int | str = WHOLE) -> bool:
+        """Whether a shard of a table was ever written."""
+        return places.exists(self.path(table, shard))
+
+    def shard_inputs(self, table: str, shard: int | str = WHOLE) -> dict[str, Any] | None:
+        """The inputs that a shard was written with, None where it was never written."""
+        meta = self.shard_meta(table, shard)
+        return None if meta is None else dict(meta.inputs)
+
+    def shard_version(self, table: str, shard: int | str = WHOLE) -> str | None:
+        """Digest of a shard's rows, None where it was never written: equal rows, equal version."""
+        meta = self.shard_meta(table, shard)
+        return None if meta is None else meta.rows_digest
+
+    def read_shard(self, table: str, shard: int | str) -> pl.DataFrame:
+        """Rows of a shard, none where it was never written; an unusable file raises a LakeError that says what to
+        do.
+        """
+        name = _name(shard)
+        _check_place(table, name, sharded=True)
+        path = self.path(table, name)
+        if not places.exists(path) or _meta_of_today(path, table, name) is None:
+            return schemas.empty(table)
+        return _rows(path, table, name)
+
+    def read_for_reuse(self, table: str, shard: int | str) -> tuple[pl.DataFrame, dict[str, Any]]:
+        """(rows, inputs) that a shard was last written with, for whoever writes it next; none where it never was.
+
+        Rows of an older schema come in the columns of today, new ones null: a schema alone makes no exam be read
+        again. Where such rows break today's contract, the shard counts as never written.
+        """
+        name = _name(shard)
+        _check_place(table, name, sharded=True)
+        path = self.path(table, name)
+        if not places.exists(path):
+            return schemas.empty(table), {}
+        meta, frame = read_meta(path, table, name), _rows(path, table, name)
+        if meta.schema_version < schemas.SCHEMA_VERSION:
+            frame, broken = schemas.validate(table, _in_columns_of_today(frame, table))
+            if not broken.is_empty():
+                return schemas.empty(table), {}
+        return frame, dict(meta.inputs)
+
+    def read_table(self, table: str) -> pl.DataFrame:
+        """Rows of a whole table, or of all shards of a sharded one (and all of the quarantine), in the order of the
+        shards.
+        """
+        return self.scan_table(table).collect()
+
+    def scan_table(self, table: str) -> pl.LazyFrame:
+        """The same lazily; every file's contract is checked before anything is read."""
+        files = self.files(table)
+        local = [path for path in files if isinstance(path, Path)]
+        if len(local) < len(files):
+            return pl.concat([pl.read_parquet(places.read_bytes(path)) for path in files]).lazy()
+        return pl.scan_parquet(local, glob=False) if local else schemas.empty(table).lazy()
+
+    def files(self, table: str) -> list[Place]:
+        """Files of a table, in the order of their shards, each of the schema of today; an unusable one raises a
+        LakeError.
+        """
+        schemas.schema_of(table)
+        folder = self.root / table
+        found = places.parquet_files(folder)
+        known = SHARD_NAMES if table in schemas.SHARDED else (WHOLE,)
+        foreign = [] if table == "quarantine" else [p.name for p in found if p.stem not in known]
+        if foreign:
+            raise LakeError(
+                f"{folder}: expected {f'shards 00..{SHARD_NAMES[-1]}' if table in schemas.SHARDED else 'all.parquet'}, "
+                f"got {foreign[:3]}: move foreign files out of the lake"
+            )
+        return [path for path in found if _meta_of_today(path, table, path.stem) is not None]
+
+
+def encode(
+    table: str, shard: str, frame: pl.DataFrame, inputs: Mapping[str, Any], n_quarantined: int = 0
+) -> tuple[bytes, str]:
+    """(bytes, digest) of a Parquet file of a validated frame: rows sorted by key, metadata in the footer, no time
+    anywhere.
+    """
+    ordered = frame.sort(schemas.key_of(table), maintain_order=True, nulls_last=True)
+    sink = io.BytesIO()
+    arrow = ordered.to_arrow()
+    with pq.ParquetWriter(sink, arrow.schema, compression="zstd") as writer:
+        writer.write_table(arrow, row_group_size=_ROW_GROUP_ROWS)
+        # Up to here the sink holds pages only; their hash can still go into the footer.
+        digest = hashlib.sha256(sink.getbuffer()).hexdigest()
+        digest = hashlib.sha256(f"{table} {schemas.SCHEMA_VERSION} {ordered.height} {digest}".encode()).hexdigest()[:32]
+        inputs_json = _inputs_json(inputs)
+        meta = {
+            "table": table,
+            "shard": shard,
+            "n_rows": ordered.height,
+            "n_quarantined": n_quarantined,
+            "n_shards": N_SHARDS,
+            "schema_version": schemas.SCHEMA_VERSION,
+            "inputs": inputs_json,
+            "inputs_hash": inputs_hash(inputs),
+            "rows_digest": digest,
+        }
+        writer.add_key_value_metadata({_META + key: str(value) for key, value in meta.items()})
+    return sink.getvalue(), digest
+
+
+def inputs_hash(inputs: Mapping[str, Any]) -> str:
+    """What `ShardMeta.inputs_hash` is of a shard written with these inputs."""
+    return hashlib.sha256(_inputs_json(inputs).encode()).hexdigest()[:32]
+
+
+def _inputs_json(inputs: Mapping[str, Any]) -> str:
+    return json.dumps(dict(inputs), sort_keys=True, default=str)
+
+
+@functools.lru_cache(maxsize=1024)
+def _footer(path: Place, signature: tuple[object, ...] | None) -> ShardMeta:
+    """What a file says of itself, remembered for as long as its signature stays: a pass over the lake asks for each
+    shard's footer many times.
+    """
+    source = path if isinstance(path, Path) else io.BytesIO(places.read_bytes(path))
+    footer = pq.read_metadata(source)
+    raw = {k.decode(): v.decode() for k, v in (footer.metadata or {}).items() if k.startswith(_META.encode())}
+    return ShardMeta(
+        table=raw[_META + "table"],
+        shard=raw[_META + "shard"],
+        n_rows=int(raw[_META + "n_rows"]),
+        n_quarantined=int(raw[_META + "n_quarantined"]),
+        n_shards=int(raw[_META + "n_shards"]),
+        schema_version=int(raw[_META + "schema_version"]),
+        inputs=json.loads(raw[_META + "inputs"]),
+        inputs_hash=raw[_META + "inputs_hash"],
+        rows_digest=raw[_META + "rows_digest"],
+    )
+
+
+def read_meta(path: Place, table: str, shard: str) -> ShardMeta:
+    """Metadata of a file that must be this shard of this table, of this number of shards and no newer schema; else a
+    LakeError.
+    """
+    try:
+        meta = _footer(path, places.signature(path))
+    except (pa.ArrowInvalid, pa.ArrowException, OSError) as error:
+        raise LakeError(_unusable(path, table, shard, f"no whole Parquet file ({first_line(error)})")) from error
+    except (KeyError, ValueError) as error:
+        raise LakeError(
+            _unusable(path, table, shard, f"a Parquet file that this project did not write ({error})")
+        ) from error
+    if (meta.table, meta.shard) != (table, shard):
+        raise LakeError(_unusable(path, table, shard, f"shard {meta.shard} of table {meta.table}"))
+    if meta.n_shards != N_SHARDS:
+        raise LakeError(
+            f"{path}: expected a lake of {N_SHARDS} shards, got one of {meta.n_shards}: curate into a new PETAR_HOME, "
+            "or use the version of the code that wrote it"
+        )
+    if meta.schema_version > schemas.SCHEMA_VERSION:
+        raise LakeError(
+            f"{path}: expected schema version {schemas.SCHEMA_VERSION} of table {table}, got a newer one, "
+            f"{meta.schema_version}: use the newer version of the code that wrote it"
+        )
+    return meta
+
+
+def _meta_of_today(path: Place, table: str, shard: str) -> ShardMeta | None:
+    """Metadata of a file; None, and a line in the log, where its schema is an older one."""
+    meta = read_meta(path, table, shard)
+    if meta.schema_version == schemas.SCHEMA_VERSION:
+        return meta
+    log.warning(
+        "%s: expected schema version %d of table %s, got an older one, %d: it counts as not there until `%s` is "
+        "materialised again",
+        path,
+        schemas.SCHEMA_VERSION,
+        table,
+        meta.schema_version,
+        table,
+    )
+    return None
+
+
+def _rows(path: Place, table: str, shard: str) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(places.read_bytes(path))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise LakeError(_unusable(path, table, shard, f"it can not be read ({first_line(error)})")) from error
+
+
+def _in_columns_of_today(frame: pl.DataFrame, table: str) -> pl.DataFrame:
+    types = schemas.types_of(table)
+    columns = [pl.col(c).cast(t) if c in frame.columns else pl.lit(None, t).alias(c) for c, t in types.items()]
+    return frame.select(columns)
+
+
+def _unusable(path: Place, table: str, shard: str, got: str) -> str:
+    what = f"table {table}" if shard == WHOLE else f"shard {shard} of table {table}"
+    return f"{path}: expected {what}, got {got}: delete the file and materialise {what} again"
+
+
+def _check_place(table: str, shard: str, *, sharded: bool) -> None:
+    schemas.schema_of(table)
+    if sharded and (table not in schemas.SHARDED or shard not in SHARD_NAMES):
+        raise LakeError(
+            f"expected a shard 00..{SHARD_NAMES[-1]} of {', '.join(schemas.SHARDED)}, got shard {shard} of {table}"
+        )
+    if not sharded and table in schemas.SHARDED:
+        raise LakeError(f"expected a whole table, got {table}, which is in shards: use write_shard")
+
+
+def _name(shard: int | str) -> str:
+    return shard_name(shard) if isinstance(shard, int) else shard
+
+
+def _words(value: Any) -> str | None:
+    return None if value is None else str(value)

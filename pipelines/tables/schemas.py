@@ -1,0 +1,776 @@
+"""The contract of every table of the lake: column, type, unit, nullability, range and a line of description.
+
+The schemas are the one source for what is validated on write (`validate`), what an empty table looks like (`empty`),
+the column schema in the UI and the comments of the DuckDB catalog (`describe`), and the data dictionary page.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import PurePath
+from typing import Any
+
+import dataframely as dy
+import polars as pl
+
+from pipelines.cohort.privacy.text import KINDS as IDENTIFIER_KINDS
+from pipelines.tables.errors import first_line
+from pipelines.tables.outcomes import ExamProblem, Outcome
+from pipelines.tables.shards import N_SHARDS
+
+SCHEMA_VERSION = 3
+"""Raised when a table changes in a way that older files do not satisfy; stored in every file and compared on
+reading.
+"""
+
+SPLITS = ("train", "val", "test")
+COMPARISONS = ("new", "increased", "decreased", "stable", "none")
+LATERALITIES = ("left", "right", "bilateral", "midline")
+STOP_REASONS = ("converged", "leak", "border", "flat", "too small", "iterations")
+SCORE_STATUSES = ("computed", "not computed", "published")
+CORRECTION_STATUSES = ("applied", "superseded", "unknown finding", "not applied")
+MASK_CHANGES = ("none", "edge", "shift", "another lesion")
+PREFERENCES = ("model", "tie", "report")
+REVIEW_ANSWERS = ("accept", "wrong lesion", "wrong contour", "wrong text", "unsure")
+IMAGE_OUTCOMES = (
+    Outcome.LESION,
+    Outcome.EXAM_PROBLEM,
+    Outcome.SLICE_OUTSIDE,
+    Outcome.NOT_IN_IMAGE,
+    Outcome.AMBIGUOUS,
+    Outcome.WRONG_SIDE,
+    Outcome.LEAK,
+    Outcome.FLAT,
+    Outcome.TOO_SMALL,
+    Outcome.BORDER,
+)
+TEXT_OUTCOMES = tuple(o for o in Outcome if o not in IMAGE_OUTCOMES)
+
+
+def _meta(unit: str | None, choices: Iterable[str] | None = None) -> dict[str, Any]:
+    return {
+        key: value for key, value in (("unit", unit), ("choices", None if choices is None else tuple(choices))) if value
+    }
+
+
+def string(description: str, *, null: bool = False, key: bool = False, empty: bool = False) -> dy.String:
+    """A column of text; empty strings break the contract unless `empty`, for an unknown text is null."""
+    return dy.String(nullable=null, primary_key=key, min_length=None if empty else 1, description=description)
+
+
+def choice(description: str, values: Iterable[str], *, null: bool = False) -> dy.String:
+    """A column of text with a closed set of values. Stored as text, so that a new value is no new type of file."""
+    values = tuple(str(v) for v in values)
+    return dy.String(
+        nullable=null,
+        check={"choices": lambda c: c.is_in(list(values))},
+        description=description,
+        metadata=_meta(None, values),
+    )
+
+
+def integer(
+    description: str, *, null: bool = True, low: int | None = None, high: int | None = None, unit: str | None = None
+) -> dy.Int64:
+    """A column of whole numbers in low..high, both included."""
+    return dy.Int64(nullable=null, min=low, max=high, description=description, metadata=_meta(unit))
+
+
+def real(
+    description: str,
+    unit: str | None = None,
+    *,
+    null: bool = True,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+) -> dy.Float64:
+    """A column of finite real numbers, at least `low` or strictly above `above`, at most `high`."""
+    return dy.Float64(
+        nullable=null, min=low, min_exclusive=above, max=high, description=description, metadata=_meta(unit)
+    )
+
+
+def flag(description: str, *, null: bool = True) -> dy.Bool:
+    """A column of true or false."""
+    return dy.Bool(nullable=null, description=description)
+
+
+def _present_when(condition: pl.Expr, *columns: str) -> pl.Expr:
+    """True where the condition does not hold or all columns are there; a null condition counts as not holding."""
+    return ~condition.fill_null(False) | pl.all_horizontal(pl.col(c).is_not_null() for c in columns)
+
+
+# The rules below take the class, as dataframely calls them; the linter sees methods (hence N805).
+
+
+class ShardRow(dy.Schema):
+    """What every row of a sharded table begins with."""
+
+    exam_id = string("Exam, as the cohort names it")
+    patient_id = string("Patient, as the cohort names it; decides the shard and the split")
+    row_key = string("Hash of the row's inputs, logic version and parameters; a row with an equal key is reused")
+
+
+class Exams(ShardRow):
+    """One row an exam of the cohort, usable or not."""
+
+    # All three again, for the key keeps its place only among columns that are declared together.
+    exam_id = string("Exam, as the cohort names it", key=True)
+    patient_id = string("Patient, as the cohort names it; decides the shard and the split")
+    row_key = string("Hash of the row's inputs, logic version and parameters; a row with an equal key is reused")
+    shard = integer("Shard of the patient", null=False, low=0, high=N_SHARDS - 1)
+    status = choice("Whether the exam gave a volume", ("ok", "problem"), null=False)
+    problem = choice("Why it gave none, or what is wrong with it", ExamProblem, null=True)
+    message = string("What was expected, what came, what to do", null=True, empty=True)
+    source = choice("How the PET was stored", ("dicom", "nifti"), null=True)
+    tracer = string("Radiopharmaceutical, FDG, DOTATATE and so on; null where unknown", null=True)
+    series_description = string("Description of the PET series that was picked", null=True, empty=True)
+    units = string("Units of the stored PET: BQML, GML, CNTS, SUV", null=True)
+    suv_rule = string("How SUV was made: which tags, which decay", null=True)
+    decay_correction = string("DecayCorrection of the series: START, ADMIN, NONE", null=True)
+    injected_dose_bq = real("Injected activity", "Bq", above=0)
+    half_life_s = real("Half-life of the radionuclide", "s", above=0)
+    weight_kg = real("Weight of the patient", "kg", above=0, high=1000)
+    uptake_s = real("Time from injection to scan", "s", low=0)
+    n_slices = integer("Axial slices of the PET", low=1)
+    shape_i = integer("Voxels to the patient's right", low=1)
+    shape_j = integer("Voxels to the front", low=1)
+    shape_k = integer("Voxels from the feet to the head", low=1)
+    spacing_i_mm = real("Voxel size along i", "mm", above=0, high=100)
+    spacing_j_mm = real("Voxel size along j", "mm", above=0, high=100)
+    spacing_k_mm = real("Voxel size along k", "mm", above=0, high=100)
+    voxel_ml = real("Volume of a voxel", "mL", above=0)
+    suv_max = real("Largest SUV of the exam", "SUV", low=0)
+    has_ct = flag("Whether a CT is there on the PET's grid")
+    ct_message = string("Why there is no CT", null=True, empty=True)
+    report_message = string("What was wrong with the exam's report", null=True)
+    ct_n_slices = integer("Axial slices of the CT as it was stored", low=1)
+    ct_first_mm = real("Lowest of them (RAS z)", "mm")
+    ct_step_mm = real("From each of them to the next, feet to head", "mm", above=0)
+    suv_path = string("SUV volume, under PETAR_HOME", null=True)
+    ct_path = string("CT volume on the PET's grid, under PETAR_HOME", null=True)
+    image_fingerprint = string("Hash of the image files", null=True)
+
+    @dy.rule()
+    def ok_has_volume(cls) -> pl.Expr:  # noqa: N805
+        return _present_when(
+            pl.col("status") == "ok", "n_slices", "spacing_i_mm", "spacing_j_mm", "spacing_k_mm", "suv_path"
+        )
+
+    @dy.rule()
+    def problem_has_reason(cls) -> pl.Expr:  # noqa: N805
+        return _present_when(pl.col("status") == "problem", "problem", "message")
+
+    @dy.rule()
+    def slices_are_shape_k(cls) -> pl.Expr:  # noqa: N805
+        return pl.col("n_slices") == pl.col("shape_k")
+
+
+class Sentences(ShardRow):
+    """One row a sentence of a report, candidate or not."""
+
+    sentence_id = string("<exam_id>:<8 hex of the text>, #2 for a repetition", key=True)
+    sentence = string("The sentence as it stands in the report")
+    start = integer("First character in the report", null=False, low=0, unit="characters")
+    end = integer("One past its last character", null=False, low=0, unit="characters")
+    section = string("Section or heading that it stands under", null=True, empty=True)
+    is_candidate = flag("Whether it may name a lesion: an SUV and a slice", null=False)
+    candidate_reason = string("Why it is a candidate or is not", null=True, empty=True)
+
+    @dy.rule()
+    def span_in_order(cls) -> pl.Expr:  # noqa: N805
+        return pl.col("start") < pl.col("end")
+
+
+class Readings(ShardRow):
+    """One row a candidate sentence and reader, also for exams without images."""
+
+    sentence_id = string("Sentence that was read", key=True)
+    reader = string("Name of the reader", key=True)
+    sentence = string("The sentence as it was read")
+    reader_version = string("Version of the reader: its rules, or its model and prompt")
+    slice = integer("Axial slice that it read, as the report counts", low=0)
+    suvmax = real("SUVmax that it read", "SUV", low=0)
+    n_lesions = integer("How many lesions the sentence names", low=0)
+    is_current = flag("Whether the values belong to the current exam")
+    error = string("Why the reader failed, null where it did not", null=True)
+    answer = string("What the reader said, word for word", null=True, empty=True)
+
+
+class Findings(ShardRow):
+    """One row a finding of a report, or a candidate sentence that gave none, with the reason."""
+
+    finding_id = string("<exam_id>:<8 hex of the text>, #2 for a repetition", key=True)
+    sentence_id = string("Sentence that it comes from")
+    sentence = string("Text of the finding as it stands in the report")
+    start = integer("First character in the report", low=0, unit="characters")
+    end = integer("One past its last character", low=0, unit="characters")
+    slice = integer("Reported axial slice, from the head, 1-based by default", low=0)
+    suvmax_reported = real("Reported SUVmax", "SUV", low=0)
+    outcome = choice("`accepted`, or why the text stage rejected it", TEXT_OUTCOMES, null=False)
+    explanation = string("What exactly decided", null=True, empty=True)
+    votes = integer("Readers that agree on the accepted values", low=0)
+    readers = string("Names of the readers that agree", null=True, empty=True)
+    agreement = real(
+        "Share of the readers that did not fail which agree; null where nothing was voted on", low=0, high=1
+    )
+    region = string("Region of the body", null=True)
+    organ = string("Organ", null=True)
+    subsite = string("Part of the organ", null=True)
+    laterality = choice("Side that the text names", LATERALITIES, null=True)
+    comparison = choice("Change since the prior exam", COMPARISONS, null=True)
+    text = string("The sentence without its references to slices; stands in the target text", null=True, empty=True)
+    corrected = string("What corrections.csv changed, by whom and when; null where nothing", null=True)
+    accepted_by = string("Who accepted it in corrections.csv, null where nobody did", null=True)
+
+    @dy.rule()
+    def accepted_has_values(cls) -> pl.Expr:  # noqa: N805
+        return _present_when(pl.col("outcome") == Outcome.ACCEPTED.value, "slice", "suvmax_reported")
+
+    @dy.rule()
+    def span_in_order(cls) -> pl.Expr:  # noqa: N805
+        return pl.col("start") < pl.col("end")
+
+
+class Localisations(ShardRow):
+    """One row an accepted finding: where it lies in the image and how large it is, or why it is not there."""
+
+    finding_id = string("Finding that was looked for", key=True)
+    outcome = choice("`lesion`, or why it is none", IMAGE_OUTCOMES, null=False)
+    explanation = string("What exactly decided", null=True, empty=True)
+    rule = string("Rule that found it: published, basin or place (docs/localisation.md)", null=True)
+    sentence = string("Text of the finding as it stands in the report", null=True)
+    slice = integer("Reported axial slice", low=0)
+    slice_k = integer("The same as index k, from the feet, 0-based; outside 0..shape_k - 1 where the image ends before")
+    suvmax_reported = real("Reported SUVmax", "SUV", low=0)
+    peak_i = integer("Hottest voxel, index i", low=0)
+    peak_j = integer("Hottest voxel, index j", low=0)
+    peak_k = integer("Hottest voxel, index k", low=0)
+    peak_x_mm = real("Hottest voxel, to the patient's right (RAS)", "mm")
+    peak_y_mm = real("Hottest voxel, to the front (RAS)", "mm")
+    peak_z_mm = real("Hottest voxel, to the head (RAS)", "mm")
+    centroid_i = real("Centroid of the mask, index i", low=0)
+    centroid_j = real("Centroid of the mask, index j", low=0)
+    centroid_k = real("Centroid of the mask, index k", low=0)
+    centroid_x_mm = real("Centroid of the mask, to the patient's right (RAS)", "mm")
+    centroid_y_mm = real("Centroid of the mask, to the front (RAS)", "mm")
+    centroid_z_mm = real("Centroid of the mask, to the head (RAS)", "mm")
+    box_i0 = integer("Box of the mask, first i", low=0)
+    box_j0 = integer("Box of the mask, first j", low=0)
+    box_k0 = integer("Box of the mask, first k", low=0)
+    box_i1 = integer("Box of the mask, one past the last i", low=1)
+    box_j1 = integer("Box of the mask, one past the last j", low=1)
+    box_k1 = integer("Box of the mask, one past the last k", low=1)
+    n_voxels = integer("Voxels of the mask", low=1)
+    voxel_ml = real("Volume of a voxel", "mL", above=0)
+    spacing_i_mm = real("Voxel size along i", "mm", above=0, high=100)
+    spacing_j_mm = real("Voxel size along j", "mm", above=0, high=100)
+    spacing_k_mm = real("Voxel size along k", "mm", above=0, high=100)
+    suvmax = real("Measured SUVmax", "SUV", low=0)
+    suvmean = real("Mean SUV of the mask", "SUV", low=0)
+    suvpeak = real("Largest mean SUV of a 1 mL sphere (IBSI)", "SUV", low=0)
+    mtv_ml = real("Metabolic tumour volume", "mL", above=0)
+    tlg = real("Total lesion glycolysis, suvmean * mtv_ml", "SUV mL", low=0)
+    diameter_mm = real("Largest 3D diameter", "mm", low=0)
+    threshold_suv = real("Threshold at which the contour stopped", "SUV", low=0)
+    background_suv = real("Mean SUV of the shell around the contour", "SUV", low=0)
+    iterations = integer("Steps of the contour", low=0)
+    stop_reason = choice("Why the contour stopped", STOP_REASONS, null=True)
+    touches_border = flag("Whether the mask touches the border of the image")
+    method = string("Name of the contour method", null=True)
+    mask_path = string("Mask, under PETAR_HOME: uint8, cropped to its box", null=True)
+    nearest_suvmax_on_slice = real("Best maximum on the reported slice, where nothing was found", "SUV", low=0)
+    nearest_slice_with_suvmax = integer("Nearest slice where the reported SUVmax occurs", low=0)
+    shares_with = string("Other findings whose contour has voxels in common with this one", null=True, empty=True)
+
+    @dy.rule()
+    def lesion_is_measured(cls) -> pl.Expr:  # noqa: N805
+        return _present_when(
+            pl.col("outcome") == Outcome.LESION.value,
+            *("suvmax", "suvmean", "mtv_ml", "n_voxels", "mask_path", "peak_x_mm", "peak_y_mm", "peak_z_mm"),
+            *("centroid_x_mm", "centroid_y_mm", "centroid_z_mm"),
+        )
+
+    @dy.rule()
+    def mean_under_max(cls) -> pl.Expr:  # noqa: N805
+        return pl.col("suvmean") <= pl.col("suvmax") * (1 + 1e-5)
+
+    @dy.rule()
+    def volume_is_voxels(cls) -> pl.Expr:  # noqa: N805
+        return (pl.col("mtv_ml") - pl.col("n_voxels") * pl.col("voxel_ml")).abs() <= 0.01 * pl.col("mtv_ml")
+
+    @dy.rule()
+    def tlg_is_product(cls) -> pl.Expr:  # noqa: N805
+        return (pl.col("tlg") - pl.col("suvmean") * pl.col("mtv_ml")).abs() <= 0.01 * pl.col("tlg") + 1e-9
+
+    @dy.rule()
+    def box_in_order(cls) -> pl.Expr:  # noqa: N805
+        return pl.all_horizontal(pl.col(f"box_{a}0") < pl.col(f"box_{a}1") for a in "ijk")
+
+
+class Samples(dy.Schema):
+    """One row a question with its answer, for training and evaluation."""
+
+    sample_id = string("Finding, or exam and structure", key=True)
+    kind = choice("What the mask shows", ("finding", "anatomy"), null=False)
+    finding_id = string("Finding, null for anatomy", null=True)
+    exam_id = string("Exam, as the cohort names it")
+    patient_id = string("Patient, as the cohort names it")
+    split = choice("By a hash of the patient, so a patient never moves", SPLITS, null=False)
+    question = string("What the model is asked")
+    target = string("What it should answer")
+    suv_path = string("SUV volume, under PETAR_HOME")
+    ct_path = string("CT volume on the PET's grid, null where there is none", null=True)
+    mask_path = string("Mask, under PETAR_HOME")
+    mask_label = integer("Value of the structure in the mask", null=False, low=1)
+    region = string("Region of the body", null=True)
+    organ = string("Organ", null=True)
+    subsite = string("Part of the organ", null=True)
+    laterality = choice("Side that the text names", LATERALITIES, null=True)
+    comparison = choice("Change since the prior exam", COMPARISONS, null=True)
+    suvmax = real("Measured SUVmax", "SUV", low=0)
+    slice = integer("Axial slice, from the head, 1-based", low=0)
+
+    @dy.rule()
+    def finding_has_id(cls) -> pl.Expr:  # noqa: N805
+        return _present_when(pl.col("kind") == "finding", "finding_id")
+
+
+class Predictions(dy.Schema):
+    """One row a lesion and model: the text that the model gave."""
+
+    finding_id = string("Finding that was described", key=True)
+    model = string("Model, or baseline", key=True)
+    exam_id = string("Exam, as the cohort names it")
+    patient_id = string("Patient, as the cohort names it")
+    split = choice("Split of the patient", SPLITS, null=False)
+    text = string("What the model generated, as it came", null=True, empty=True)
+    text_measured = string("The same with measured numbers put in place of generated ones", null=True, empty=True)
+    reference = string("The target text", null=True, empty=True)
+    checkpoint = string("Checkpoint or source of the text", null=True)
+    error = string("Why there is no text: what was expected, what came", null=True)
+
+
+class Scores(dy.Schema):
+    """One row a model, split and metric."""
+
+    model = string("Model, or baseline", key=True)
+    split = string("Split, or the published test set", key=True)
+    metric = string("Name of the metric", key=True)
+    value = real("Score over the whole split, null where it was not computed")
+    low = real("Lower end of the 95 % interval, bootstrap over patients")
+    high = real("Upper end of the same")
+    n = integer("Predictions that the value rests on", low=0)
+    signature = string("Package, version, variant and reference version", null=True)
+    status = choice("Where the value comes from", SCORE_STATUSES, null=False)
+    note = string("What is missing, what was left out", null=True, empty=True)
+    n_left_out = integer("Predictions that could not count: empty, failed, without reference, two of a lesion", low=0)
+    cohort = string("Cohort whose lesions were described", null=True)
+    data_version = string("Version of the curation that the references come from", null=True)
+
+    @dy.rule()
+    def computed_has_value(cls) -> pl.Expr:  # noqa: N805
+        return _present_when(pl.col("status") == "computed", "value", "n", "signature")
+
+    @dy.rule()
+    def not_computed_has_note_and_no_value(cls) -> pl.Expr:  # noqa: N805
+        missing = pl.col("status") == "not computed"
+        return ~missing | (pl.col("value").is_null() & pl.col("note").is_not_null())
+
+    @dy.rule()
+    def interval_in_order(cls) -> pl.Expr:  # noqa: N805
+        return pl.col("low") <= pl.col("high")
+
+
+class Comparisons(dy.Schema):
+    """One row two models, split and metric: how much better the first is on the lesions that both described."""
+
+    model = string("Model, or baseline", key=True)
+    other = string("Model that it is compared with", key=True)
+    split = string("Split of the patients", key=True)
+    metric = string("Name of the metric", key=True)
+    difference = real("Score of `model` less that of `other`, null where it was not computed")
+    low = real("Lower end of the 95 % interval, bootstrap over patients")
+    high = real("Upper end of the same")
+    p = real("Two-sided, by swapping the models' texts patient by patient", low=0, high=1)
+    p_holm = real("The same after Holm over the metrics of the two models", low=0, high=1)
+    n = integer("Lesions that both described and that the metric has a score for", low=0)
+    note = string("What is missing", null=True)
+
+    @dy.rule()
+    def without_difference_has_note(cls) -> pl.Expr:  # noqa: N805
+        return _present_when(pl.col("difference").is_null(), "note")
+
+
+class Robustness(dy.Schema):
+    """One row a model, change of the masks and metric: what the texts lose by it."""
+
+    model = string("Model that described the lesions", key=True)
+    split = string("Split of the patients", key=True)
+    variant = string("What was done to the masks, with its amount", key=True)
+    change = choice("The same without the amount", MASK_CHANGES, null=False)
+    amount_mm = real("How far the edge or the mask was moved; 0 where nothing was or another lesion's was taken", "mm")
+    metric = string("Name of the metric", key=True)
+    dice = real("Mean Dice of the changed masks with the lesions' own", low=0, high=1)
+    value = real("Score over the lesions, null where it was not computed")
+    low = real("Lower end of the 95 % interval, bootstrap over patients")
+    high = real("Upper end of the same")
+    n = integer("Lesions that the value rests on", low=0)
+    n_left_out = integer("Lesions without such a mask: eroded away, moved out of the image, alone in their exam", low=0)
+    note = string("What was left out, and why", null=True)
+
+
+class External(dy.Schema):
+    """One row a lesion of the external set: where it lies, what was measured, and what the model says of it."""
+
+    lesion_id = string("<exam_id>:<number of the component, largest first>", key=True)
+    exam_id = string("Exam: its folder under the external set's, joined by -")
+    patient_id = string("First folder under the external set's")
+    model = string("Model that described it")
+    text = string("What the model generated, as it came", null=True, empty=True)
+    text_measured = string("The same with measured numbers put in place of generated ones", null=True, empty=True)
+    error = string("Why there is no text", null=True)
+    slice = integer("Axial slice of the hottest voxel, from the head, 1-based", low=1)
+    slice_k = integer("The same as index k, from the feet, 0-based", low=0)
+    suvmax = real("Measured SUVmax", "SUV", low=0)
+    suvmean = real("Mean SUV of the mask", "SUV", low=0)
+    suvpeak = real("Largest mean SUV of a 1 mL sphere (IBSI)", "SUV", low=0)
+    mtv_ml = real("Metabolic tumour volume", "mL", above=0)
+    tlg = real("Total lesion glycolysis, suvmean * mtv_ml", "SUV mL", low=0)
+    diameter_mm = real("Largest 3D diameter", "mm", low=0)
+    n_voxels = integer("Voxels of the mask", low=1)
+    centroid_x_mm = real("Centroid of the mask, to the patient's right (RAS)", "mm")
+    centroid_y_mm = real("Centroid of the mask, to the front (RAS)", "mm")
+    centroid_z_mm = real("Centroid of the mask, to the head (RAS)", "mm")
+    suv_path = string("SUV volume, under PETAR_HOME")
+    ct_path = string("CT volume on the PET's grid, null where there is none", null=True)
+    mask_path = string("Mask, under PETAR_HOME: uint8, cropped to its box")
+
+
+class Ratings(dy.Schema):
+    """One row a case, reader and text: what a physician gave it, blind to who wrote it."""
+
+    case_id = string("Case, as the sheets name it", key=True)
+    reader = string("Who rated", key=True)
+    author = string("Who wrote the text: a model, or `report`", key=True)
+    finding_id = string("Lesion that was described")
+    patient_id = string("Patient of the lesion")
+    is_external = flag("Whether the case is of the external set, without a report", null=False)
+    anatomy = integer("Place: region, organ, part, side; 1 wrong, 3 right in part, 5 right", low=1, high=5)
+    interpretation = integer("What it says of the lesion; 1 misleading, 5 as the reader would say it", low=1, high=5)
+    utility = integer("Whether it could stand in a report; 1 useless, 3 after editing, 5 as it is", low=1, high=5)
+    preference = choice("Which of the two texts the reader preferred", PREFERENCES, null=True)
+    comment = string("What the reader wrote beside it", null=True)
+
+
+class Agreement(dy.Schema):
+    """One row a figure of the reader study: means, preferences, agreement of readers, metrics against readers."""
+
+    statistic = string("What was computed: mean, preference, alpha (Krippendorff's, ordinal), spearman", key=True)
+    subject = string("Of what: author, choice, criterion or metric", key=True)
+    criterion = string("Criterion that was rated; `all`: the mean of the three", key=True)
+    value = real("The figure, null where it could not be computed")
+    low = real("Lower end of the 95 % interval, bootstrap over patients")
+    high = real("Upper end of the same")
+    n = integer("Ratings or cases that it rests on", low=0)
+    status = choice("Where the value comes from", SCORE_STATUSES, null=False)
+    note = string("What is missing", null=True)
+
+
+class Reviews(dy.Schema):
+    """One row a finding and reviewer: what a physician said of it."""
+
+    finding_id = string("Finding that was reviewed", key=True)
+    reviewer = string("Who answered", key=True)
+    answer = choice("What was answered", REVIEW_ANSWERS, null=False)
+    note = string("What the reviewer wrote beside it", null=True, empty=True)
+    curation = string("Version of the curation that was reviewed", null=True)
+    seen = string("Fingerprint of the finding as it was seen: contour, and fields", null=True)
+    is_stale = flag("The finding was made anew since: not counted, to be reviewed again", null=False)
+
+
+class Removals(ShardRow):
+    """One row a row that left the lake with its exam."""
+
+    # Key columns keep their place only where they are declared together; a second departure is told from the first.
+    exam_id = string("Exam, as the cohort named it")
+    patient_id = string("Patient, as the cohort named it")
+    row_key = string("The row_key that it had", key=True, empty=True)
+    table = string("Table that it left", key=True)
+    removed_key = string("Its primary key, parts joined by |", key=True)
+    removed_at = string("When the cohort was seen without the exam, UTC", key=True)
+    reason = string("Why it left")
+    row_json = string("The row as JSON")
+
+
+class Corrections(ShardRow):
+    """One row a line of corrections.csv, with what became of it."""
+
+    correction_id = string("Hash of the line, #2 for a repetition", key=True)
+    finding_id = string("Finding that is corrected, as the line names it", null=True, empty=True)
+    field = string("Field of it", null=True, empty=True)
+    value = string("What it is to be; empty: unknown", null=True, empty=True)
+    corrected_by = string("Who corrects", null=True, empty=True)
+    corrected_at = string("When, as the line says", null=True, empty=True)
+    status = choice("Whether it counts", CORRECTION_STATUSES, null=False)
+    message = string("Why it does not count, and what to do", null=True)
+
+    @dy.rule()
+    def message_where_not_applied(cls) -> pl.Expr:  # noqa: N805
+        return (pl.col("status") == "applied") | pl.col("message").is_not_null()
+
+
+class Identifiers(dy.Schema):
+    """One row an exam and kind of identifier in its report: how many there are, never what they say."""
+
+    exam_id = string("Exam, as the cohort names it", key=True)
+    kind = dy.String(
+        primary_key=True,
+        check={"choices": lambda c: c.is_in(list(IDENTIFIER_KINDS))},
+        description="What was found: names, numbers of patients and exams, dates and so on",
+        metadata=_meta(None, IDENTIFIER_KINDS),
+    )
+    patient_id = string("Patient, as the cohort names it")
+    n = integer("How many", null=False, low=1)
+    is_masked = flag("Whether they are hidden in every text of the lake", null=False)
+
+
+class Quarantine(dy.Schema):
+    """One row a row that broke the contract of its table and was kept out of it."""
+
+    table = string("Table that it was meant for")
+    shard = string("Shard of that table, `all` for a whole one")
+    rules = string("Rules that it broke, joined by ;")
+    exam_id = string("Exam, null where the row has none", null=True, empty=True)
+    patient_id = string("Patient, null where the row has none", null=True, empty=True)
+    row_json = string("The row as JSON")
+
+
+TABLES: Mapping[str, type[dy.Schema]] = {
+    "exams": Exams,
+    "sentences": Sentences,
+    "readings": Readings,
+    "findings": Findings,
+    "localisations": Localisations,
+    "samples": Samples,
+    "predictions": Predictions,
+    "scores": Scores,
+    "comparisons": Comparisons,
+    "robustness": Robustness,
+    "external": External,
+    "ratings": Ratings,
+    "agreement": Agreement,
+    "reviews": Reviews,
+    "removals": Removals,
+    "corrections": Corrections,
+    "identifiers": Identifiers,
+    "quarantine": Quarantine,
+}
+SHARDED = ("exams", "sentences", "readings", "findings", "localisations", "removals", "corrections")
+
+
+class ContractError(ValueError):
+    """A frame that is not of its table's shape at all: what no row of it could mend."""
+
+
+@dataclass(frozen=True)
+class ColumnContract:
+    """What a column promises, in words for the UI, the catalog and the data dictionary."""
+
+    name: str
+    type: str
+    description: str
+    unit: str | None
+    nullable: bool
+    constraints: tuple[str, ...]
+
+
+def schema_of(table: str) -> type[dy.Schema]:
+    """Schema of a table; an unknown name raises a ContractError that lists the known ones."""
+    try:
+        return TABLES[table]
+    except KeyError:
+        raise ContractError(f"expected a table of the lake ({', '.join(TABLES)}), got {table!r}") from None
+
+
+def describe(table: str) -> list[ColumnContract]:
+    """Contract of every column of a table, in order."""
+    schema = schema_of(table)
+    return [_contract(name, column) for name, column in schema.columns().items()]
+
+
+def _contract(name: str, column: dy.Column) -> ColumnContract:
+    metadata = column.metadata or {}
+    limits = [
+        (">= ", getattr(column, "min", None)),
+        ("> ", getattr(column, "min_exclusive", None)),
+        ("<= ", getattr(column, "max", None)),
+        ("< ", getattr(column, "max_exclusive", None)),
+    ]
+    constraints = ["primary key"] if column.primary_key else []
+    constraints += [f"{sign}{limit:g}" for sign, limit in limits if limit is not None]
+    constraints += ["not empty"] if getattr(column, "min_length", None) else []
+    constraints += [f"one of: {', '.join(metadata['choices'])}"] if "choices" in metadata else []
+    return ColumnContract(
+        name,
+        _TYPE_NAMES[type(column)],
+        column.description or "",
+        metadata.get("unit"),
+        column.nullable,
+        tuple(constraints),
+    )
+
+
+_TYPE_NAMES: Mapping[type[dy.Column], str] = {
+    dy.String: "text",
+    dy.Int64: "integer",
+    dy.Float64: "real",
+    dy.Bool: "boolean",
+}
+
+
+def describe_table(table: str) -> str:
+    """One line that says what a row of the table is."""
+    return (schema_of(table).__doc__ or "").strip().splitlines()[0]
+
+
+def rules_of(table: str) -> tuple[str, ...]:
+    """Names of the rules that span several columns of a table."""
+    return tuple(sorted(schema_of(table)._schema_validation_rules()))
+
+
+def key_of(table: str) -> tuple[str, ...]:
+    """Primary key of a table, or all of its columns where it has none: what its rows are sorted by."""
+    schema = schema_of(table)
+    return tuple(schema.primary_key() or schema.column_names())
+
+
+def types_of(table: str) -> dict[str, pl.DataType]:
+    """Polars type of every column, in order."""
+    return {name: column.dtype for name, column in schema_of(table).columns().items()}
+
+
+def empty(table: str) -> pl.DataFrame:
+    """The table with no rows, fully typed."""
+    return pl.DataFrame(schema=types_of(table))
+
+
+def frame(table: str, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """The rows as a frame of the table's columns and types; what a row lacks is null.
+
+    Enums and paths become text, sequences text joined by ", ". Values are only converted, not validated (`validate`
+    does that). An unknown column or a value of another type raises a ContractError that names it.
+    """
+    types = types_of(table)
+    unknown = sorted({name for row in rows for name in row} - set(types))
+    if unknown:
+        raise ContractError(
+            f"table {table}: expected columns of its schema, got {', '.join(unknown)}: add them to tables/schemas.py"
+        )
+    columns = {}
+    for name, dtype in types.items():
+        values = [_plain(row.get(name)) for row in rows]
+        try:
+            columns[name] = pl.Series(name, values, dtype=dtype, strict=True)
+        except (TypeError, pl.exceptions.PolarsError):
+            columns[name] = _lenient_series(table, name, values, dtype)
+    return pl.DataFrame(columns)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, list | tuple | set | frozenset):
+        return ", ".join(str(_plain(v)) for v in (sorted(value) if isinstance(value, set | frozenset) else value))
+    return value.item() if hasattr(value, "item") else value
+
+
+def _lenient_series(table: str, name: str, values: list[Any], dtype: pl.DataType) -> pl.Series:
+    """A series of mixed but lossless values (1 among reals, 2.0 among integers); a lossy one raises and is named."""
+    numeric: type[int] | type[float] | None = int if dtype == pl.Int64 else float if dtype == pl.Float64 else None
+    out: list[Any] = []
+    for value in values:
+        right = value is None or (
+            numeric is not None and isinstance(value, int | float) and not isinstance(value, bool)
+        )
+        if not right or (numeric is int and value is not None and value != int(value)):
+            raise ContractError(
+                f"table {table}, column {name}: expected {dtype}, got {value!r} ({type(value).__name__})"
+            )
+        out.append(value if value is None or numeric is None else numeric(value))
+    return pl.Series(name, out, dtype=dtype)
+
+
+def validate(table: str, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(good, bad): rows that keep the contract, in the table's columns and types, and the others with `broken` in
+    front.
+
+    `broken` names what was broken, joined by "; " ("suvmax|min", "lesion_is_measured", "primary_key"). Nullable
+    columns that the frame lacks are filled with nulls. A missing required column, an unknown one, or one whose type
+    can not become the schema's raises a ContractError: no row could mend that.
+    """
+    schema, types = schema_of(table), types_of(table)
+    unknown = [c for c in rows.columns if c not in types]
+    if unknown:
+        raise ContractError(
+            f"table {table}: expected the columns of its schema, got {', '.join(unknown)} too: "
+            "drop them or add them to pipelines/tables/schemas.py"
+        )
+    missing = [c for c in types if c not in rows.columns]
+    required = [c for c in missing if not schema.columns()[c].nullable]
+    if required:
+        raise ContractError(f"table {table}: required columns are missing: {', '.join(required)}")
+    full = (
+        rows.with_columns(pl.lit(None, dtype=types[c]).alias(c) for c in missing)
+        .select(list(types))
+        .with_row_index(_ROW)
+    )
+    if full.schema == {_ROW: full.schema[_ROW], **types}:
+        # Rows that have the types already are the usual case, and casting costs more than all rules together.
+        if full.is_empty():
+            return full.drop(_ROW), _nothing_broken(types)
+        result = schema.filter(full.drop(_ROW))
+        if not len(result.failure):
+            return result.result, _nothing_broken(types)
+    lossy = _fractions_in_integers(full, types)
+    try:
+        result = schema.filter(full.join(lossy, on=_ROW, how="anti", maintain_order="left").drop(_ROW), cast=True)
+        details = result.failure.details()
+    except (dy.exc.SchemaError, dy.exc.ValidationError, pl.exceptions.PolarsError) as error:
+        raise ContractError(f"table {table}: columns do not fit its schema: {first_line(error)}") from error
+    broken = [c for c in details.columns if c not in types]
+    bad = details.select(_broken_rules(broken), *types)
+    if not lossy.is_empty():
+        bad = pl.concat(
+            [bad, full.join(lossy, on=_ROW, maintain_order="left").select("broken", *types)], how="vertical_relaxed"
+        )
+    return result.result, bad
+
+
+def _nothing_broken(types: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    return pl.DataFrame(schema={"broken": pl.String(), **types})
+
+
+_ROW = "__row"
+
+
+def _broken_rules(rules: Sequence[str]) -> pl.Expr:
+    if not rules:
+        return pl.lit("", dtype=pl.String).alias("broken")
+    names = [pl.when(pl.col(rule) == "invalid").then(pl.lit(rule)) for rule in sorted(rules)]
+    return pl.concat_str(names, separator="; ", ignore_nulls=True).alias("broken")
+
+
+def _fractions_in_integers(full: pl.DataFrame, types: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Rows where an integer came as a real with a fraction (or no finite number): a cast would cut it off unseen."""
+    suspects = [c for c, dtype in types.items() if dtype == pl.Int64 and full.schema[c].is_float()]
+    if not suspects:
+        return pl.DataFrame(schema={_ROW: full.schema[_ROW], "broken": pl.String})
+    wrong = {c: (pl.col(c) != pl.col(c).floor()) | ~pl.col(c).is_finite() for c in suspects}
+    named = [pl.when(expr.fill_null(False)).then(pl.lit(f"{c}|whole")) for c, expr in wrong.items()]
+    return full.select(_ROW, pl.concat_str(named, separator="; ", ignore_nulls=True).alias("broken")).filter(
+        pl.col("broken") != ""
+    )

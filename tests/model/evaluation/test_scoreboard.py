@@ -1,0 +1,65 @@
+"""The scoreboard: every value with its interval and count, gaps named, published rows marked, models compared."""
+
+import polars as pl
+import pytest
+
+from model.evaluation.metrics import ScoreSettings, published_scores, score
+from model.evaluation.metrics.comparison import compare_all
+from model.evaluation.scoreboard import scoreboard_page
+from model.evaluation.scores import couples_of
+from pipelines.tables import schemas
+
+FAST = ScoreSettings(n_resamples=50)
+TEXT = "Region: chest. Organ: lung. Laterality: left. Findings: Avid nodule."
+
+
+def predictions() -> pl.DataFrame:
+    def row(model: str, n: int, text: str | None) -> dict[str, object]:
+        keys = {"finding_id": f"E{n}:a", "exam_id": f"E{n}", "patient_id": f"P{n}", "split": "test", "model": model}
+        return keys | {"text": text, "reference": TEXT, "error": None if text else "server gave no answer within 120 s"}
+
+    good = [row("petar-tiny", n, TEXT) for n in range(20)]
+    poor = [row("baseline: template", n, TEXT.replace("left", "right") if n else None) for n in range(20)]
+    return schemas.frame("predictions", good + poor)
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    names = ["BLEU", "laterality", "BARTScore"]
+    scores = score(predictions(), names, FAST).with_columns(cohort=pl.lit("ours"), data_version=pl.lit("v1"))
+    compared = compare_all(predictions(), [("petar-tiny", "baseline: template")], names, FAST)
+    return scoreboard_page(pl.concat([scores, published_scores()]), compared)
+
+
+class TestScoreboardPage:
+    def test_has_values_with_their_interval_and_count(self, page: str) -> None:
+        assert "| petar-tiny | test | 20 | 1.000 [1.000, 1.000] |" in page
+        assert (
+            "| baseline: template | test | 19 (1 left out) | 0.828 [0.828, 0.828] |  |  |  |  | not computed |" in page
+        )
+
+    def test_says_how_many_were_left_out_and_why(self, page: str) -> None:
+        assert "| baseline: template | test | 19 (1 left out) |" in page
+        assert "1 failed predictions (E0:a)" in page
+
+    def test_marks_the_published_rows(self, page: str) -> None:
+        assert "| PETAR-4B (paper) | PETARSeg-11K test | 1175 | 0.535 |" in page
+
+    def test_names_cohort_data_and_what_is_not_computed(self, page: str) -> None:
+        assert "Cohort ours, data version v1." in page
+        assert "- not computed: BARTScore (BARTScore needs the weights" in page
+
+    def test_compares_models_on_what_both_described(self, page: str) -> None:
+        assert "### petar-tiny against baseline: template (test)" in page
+        assert "| laterality | **+1.000 [1.000, 1.000]** | 0.020 | 0.039 | 19 |" in page
+
+
+class TestCouplesOf:
+    def test_compares_all_models_and_arms_with_the_full_one(self) -> None:
+        models = ["baseline: template", "ablation: all", "petar-tiny", "ablation: none", "medgemma"]
+        assert couples_of(models) == [
+            ("petar-tiny", "medgemma"),
+            ("petar-tiny", "baseline: template"),
+            ("medgemma", "baseline: template"),
+            ("ablation: all", "ablation: none"),
+        ]

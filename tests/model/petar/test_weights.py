@@ -1,0 +1,150 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from monai.networks.nets import ViT
+from safetensors.torch import save_file
+
+from model.petar.checkpoints import CheckpointError, build_model
+from model.petar.config import VisionConfig
+from model.petar.vision import Tower
+from model.petar.weights import Layout, detect_layout, load_public_weights, read_weights
+
+
+def make(config, tokenizer, seed=0):
+    torch.manual_seed(seed)
+    return build_model(config, tokenizer)
+
+
+def plain_vit(config, seed=5):
+    """MONAI's own ViT as M3D-CLIP configures it, without what the checkpoint lacks."""
+    torch.manual_seed(seed)
+    vit = ViT(
+        in_channels=1, img_size=config.image_shape, patch_size=config.patch_shape, hidden_size=config.width,
+        mlp_dim=config.mlp_width,
+        num_layers=config.layers, num_heads=config.heads, proj_type="perceptron", classification=True,
+    )  # fmt: skip
+    state = {n: t for n, t in vit.state_dict().items() if "norm_cross_attn" not in n and "classification_head" not in n}
+    return vit, state
+
+
+class TestM3dClip:
+    def test_138_of_138_load_at_full_size(self):
+        with torch.device("meta"):
+            tower = Tower(VisionConfig())
+            _, state = plain_vit(VisionConfig())
+        assert len(state) == 138
+        assert set(state) == set(tower.state_dict())
+        assert all(tower.state_dict()[n].shape == t.shape for n, t in state.items())
+
+    @pytest.mark.parametrize("prefix", ["", "vision_encoder."])
+    def test_towers_give_what_the_reference_gives(self, micro, tokenizer, prefix):
+        reference, state = plain_vit(micro.vision)
+        model = make(micro, tokenizer)
+        report = load_public_weights(model, {prefix + n: t for n, t in state.items()})
+        assert len(report.loaded) == 2 * len(state)
+        image = torch.rand(2, 1, *micro.vision.image_shape)
+        # The reference's own forward ends in its classifier; its features are the normed last state.
+        expected = reference.norm(reference(image)[1][-1])[:, 1:]
+        for tower in (model.vision.pet_tower, model.vision.ct_tower):
+            assert torch.allclose(tower(image), expected, atol=1e-5)
+
+    def test_text_side_of_clip_is_unexpected(self, micro, tokenizer):
+        _, state = plain_vit(micro.vision)
+        tensors = {**{f"vision_encoder.{n}": t for n, t in state.items()}, "language_encoder.x": torch.zeros(1)}
+        with pytest.raises(CheckpointError, match=r"language_encoder\.x"):
+            load_public_weights(make(micro, tokenizer), tensors)
+        report = load_public_weights(make(micro, tokenizer), tensors, allow_unexpected=True)
+        assert report.unexpected == ("language_encoder.x",)
+
+    def test_tower_of_another_depth_is_an_error(self, micro, tokenizer):
+        _, state = plain_vit(replace(micro.vision, layers=2))
+        with pytest.raises(CheckpointError, match=r"blocks\.1\."):
+            load_public_weights(make(micro, tokenizer), state)
+
+
+class TestPetarRelease:
+    @pytest.mark.parametrize("shared", [False, True])
+    def test_round_trip_through_its_names(self, micro, tokenizer, shared, release_of):
+        config = replace(micro, shared_towers=shared)
+        source, target = make(config, tokenizer, 1), make(config, tokenizer, 2)
+        torch.nn.init.normal_(source.vision.mask_embedding.position_embeddings)
+        report = load_public_weights(target, release_of(source), layout=Layout.PETAR)
+        assert report.missing == report.unexpected == ()
+        theirs = target.state_dict()
+        assert all(torch.equal(t, theirs[n]) for n, t in source.state_dict().items())
+
+    def test_missing_ct_tower_is_an_error(self, micro, tokenizer, release_of):
+        tensors = {n: t for n, t in release_of(make(micro, tokenizer)).items() if "ct_tower" not in n}
+        with pytest.raises(CheckpointError, match=r"lacks vision\.ct_tower"):
+            load_public_weights(make(micro, tokenizer), tensors, layout=Layout.PETAR)
+
+
+class TestM3dLamed:
+    def tensors(self, config, tokenizer, release_of):
+        one = replace(config, use_ct=False, use_mask=False)
+        return release_of(make(one, tokenizer, 3))
+
+    def test_one_tower_serves_both_and_the_projector_starts_anew(self, micro, tokenizer, release_of):
+        model = make(micro, tokenizer)
+        projector = model.projector.projector[0].weight.clone()
+        report = load_public_weights(model, self.tensors(micro, tokenizer, release_of))
+        pet, ct = model.vision.pet_tower.state_dict(), model.vision.ct_tower.state_dict()
+        assert all(torch.equal(pet[n], ct[n]) for n in pet)
+        assert torch.equal(model.projector.projector[0].weight, projector)
+        assert "projector.projector.0.weight" in report.missing
+
+    def test_projector_loads_where_there_is_no_ct(self, micro, tokenizer, release_of):
+        model = make(replace(micro, use_ct=False), tokenizer)
+        report = load_public_weights(model, self.tensors(micro, tokenizer, release_of))
+        assert "projector.projector.0.weight" in report.loaded
+
+    def test_segmentation_head_is_dropped_only_where_allowed(self, micro, tokenizer, release_of):
+        tensors = {**self.tensors(micro, tokenizer, release_of), "model.seg_module.x": torch.zeros(1)}
+        with pytest.raises(CheckpointError, match="seg_module"):
+            load_public_weights(make(micro, tokenizer), tensors)
+        report = load_public_weights(make(micro, tokenizer), tensors, allow_unexpected=True)
+        assert "model.seg_module.x" in report.unexpected
+
+
+class TestPhi3:
+    def test_added_tokens_keep_their_start(self, micro, tokenizer):
+        source, target = make(micro, tokenizer, 1), make(micro, tokenizer, 2)
+        tensors = {n.removeprefix("language."): t for n, t in source.state_dict().items() if n.startswith("language.")}
+        for name in ("model.embed_tokens.weight", "lm_head.weight"):
+            tensors[name] = tensors[name][:-5]
+        kept = target.language.lm_head.weight[-5:].clone()
+        report = load_public_weights(target, tensors)
+        assert torch.equal(target.language.lm_head.weight[:-5], source.language.lm_head.weight[:-5])
+        assert torch.equal(target.language.lm_head.weight[-5:], kept)
+        assert all(not n.startswith("language.") for n in report.missing)
+
+
+class TestReadWeights:
+    def test_reads_shards_of_a_folder(self, tmp_path):
+        save_file({"a": torch.ones(1)}, tmp_path / "m-1.safetensors")
+        save_file({"b": torch.zeros(1)}, tmp_path / "m-2.safetensors")
+        (tmp_path / "model.safetensors.index.json").write_text(
+            '{"weight_map": {"a": "m-1.safetensors", "b": "m-2.safetensors"}}'
+        )
+        assert set(read_weights(tmp_path)) == {"a", "b"}
+
+    def test_reads_a_bin(self, tmp_path):
+        torch.save({"a": torch.ones(2)}, tmp_path / "w.bin")
+        assert read_weights(tmp_path / "w.bin")["a"].sum() == 2
+
+    @pytest.mark.parametrize("content", [b"no tensors", b""])
+    def test_damaged_file_is_a_clear_error(self, tmp_path, content):
+        (tmp_path / "w.bin").write_bytes(content)
+        with pytest.raises(CheckpointError, match="cannot read"):
+            read_weights(tmp_path / "w.bin")
+
+    def test_empty_folder_and_missing_file_are_clear_errors(self, tmp_path):
+        with pytest.raises(CheckpointError, match="found none"):
+            read_weights(tmp_path)
+        with pytest.raises(CheckpointError, match="not there"):
+            read_weights(tmp_path / "w.bin")
+
+    def test_names_of_no_layout_are_refused(self):
+        with pytest.raises(CheckpointError, match="names like foo"):
+            detect_layout(["foo.weight"])

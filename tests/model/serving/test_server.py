@@ -1,0 +1,147 @@
+import base64
+import http.client
+import json
+import threading
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+import torch
+from openai.types.chat import ChatCompletion
+
+from model.petar.checkpoints import Contract, build_model, load_checkpoint, save_checkpoint
+from model.serving.generation import describe
+from model.serving.server import Service, main, make_server
+from pipelines.imaging.volume import load_nifti
+
+
+@pytest.fixture
+def checkpoint(micro, tokenizer, tmp_path):
+    torch.manual_seed(3)
+    save_checkpoint(tmp_path / "checkpoint", build_model(micro, tokenizer), tokenizer, Contract(micro))
+    return load_checkpoint(tmp_path / "checkpoint")
+
+
+@pytest.fixture
+def server(checkpoint, lake):
+    server = make_server(Service(checkpoint, "petar", lake.home), port=0)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join(timeout=10)
+
+
+PATHS = {
+    "pet": {"path": "volumes/E0/SUV.nii"},
+    "ct": {"path": "volumes/E0/CT.nii"},
+    "mask": {"path": "masks/E0/1.nii.gz"},
+}
+MESSAGES = [{"role": "user", "content": "Which structure is highlighted?"}]
+
+
+def post(server, body, path="/v1/chat/completions"):
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+    connection.request("POST", path, body if isinstance(body, bytes) else json.dumps(body))
+    response = connection.getresponse()
+    return response.status, json.loads(response.read())
+
+
+class TestChat:
+    def expected(self, lake, checkpoint):
+        files = {name: load_nifti(lake.home / given["path"]) for name, given in PATHS.items()}
+        question = MESSAGES[0]["content"]
+        return describe(files["pet"], files["ct"], files["mask"], checkpoint, question=question, max_new_tokens=8)
+
+    def client(self, server):
+        return openai.OpenAI(base_url=f"http://127.0.0.1:{server.server_port}/v1", api_key="none", max_retries=0)
+
+    def test_openai_client_gets_what_describe_says(self, server, lake, checkpoint):
+        answer = self.client(server).chat.completions.create(
+            model="petar", messages=MESSAGES, max_tokens=8, extra_body=PATHS
+        )
+        said = self.expected(lake, checkpoint)
+        assert answer.choices[0].message.content == said.text_measured
+        assert answer.model_extra["petar"]["measured"]["suvmax"] == said.measured.suvmax == 7.0
+
+    def test_upload_gives_the_same(self, server, lake, checkpoint):
+        data = {n: {"data": base64.b64encode((lake.home / g["path"]).read_bytes()).decode()} for n, g in PATHS.items()}
+        status, body = post(server, {"messages": MESSAGES, "max_tokens": 8, **data})
+        assert status == 200
+        assert body["petar"]["text"] == self.expected(lake, checkpoint).text
+
+    def test_a_form_of_files_gives_the_same(self, server, lake, checkpoint):
+        files = [(n, (Path(g["path"]).name, (lake.home / g["path"]).read_bytes())) for n, g in PATHS.items()]
+        answer = self.client(server).post(
+            "/chat/completions",
+            cast_to=ChatCompletion,
+            body={"model": "petar", "messages": json.dumps(MESSAGES), "max_tokens": 8},
+            files=files,
+            options={"headers": {"Content-Type": "multipart/form-data"}},
+        )
+        said = self.expected(lake, checkpoint)
+        assert answer.choices[0].message.content == said.text_measured
+        assert answer.model_extra["petar"]["text"] == said.text
+
+    def test_a_form_of_paths_asks_the_papers_question(self, server, lake, checkpoint):
+        form = {name: (None, given["path"]) for name, given in PATHS.items()} | {"max_tokens": (None, "8")}
+        url = f"http://127.0.0.1:{server.server_port}/v1/chat/completions"
+        body = httpx.post(url, files=form, timeout=60).json()
+        files = {name: load_nifti(lake.home / given["path"]) for name, given in PATHS.items()}
+        said = describe(files["pet"], files["ct"], files["mask"], checkpoint, max_new_tokens=8)
+        assert body["petar"]["text"] == said.text
+
+    def test_a_form_that_is_cut_short_is_told(self, server):
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+        headers = {"Content-Type": "multipart/form-data; boundary=x"}
+        connection.request(
+            "POST", "/v1/chat/completions", b'--x\r\nContent-Disposition: form-data; name="pet"', headers
+        )
+        response = connection.getresponse()
+        assert response.status == 400
+        assert "cut short" in json.loads(response.read())["error"]["message"]
+
+    def test_streams(self, server, lake, checkpoint):
+        stream = self.client(server).chat.completions.create(
+            model="petar", messages=MESSAGES, max_tokens=8, extra_body=PATHS, stream=True
+        )
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
+        assert text == self.expected(lake, checkpoint).text_measured
+
+    def test_names_its_model(self, server):
+        assert [m.id for m in self.client(server).models.list()] == ["petar"]
+
+    @pytest.mark.parametrize(
+        ("change", "status", "words"),
+        [
+            ({"mask": None}, 400, "mask"),
+            ({"messages": []}, 400, "messages"),
+            ({"model": "gpt"}, 404, "expected model 'petar'"),
+            ({"pet": {"path": "../../../etc/passwd"}}, 403, "below"),
+            ({"pet": {"path": "volumes/none.nii"}}, 404, "pet:"),
+            ({"pet": {"data": "%%%"}}, 400, "base64"),
+            ({"pet": {"data": base64.b64encode(b"no image").decode()}}, 400, "pet:"),
+            ({"max_tokens": 0.5}, 400, "max_tokens"),
+        ],
+    )
+    def test_bad_request_is_told_in_openais_form(self, server, change, status, words):
+        got, body = post(server, {"messages": MESSAGES, **PATHS, **change})
+        assert got == status
+        assert words in body["error"]["message"]
+
+    def test_no_json_is_told_and_the_server_goes_on(self, server):
+        assert post(server, b"{")[0] == 400
+        assert post(server, {"messages": MESSAGES, "max_tokens": 2, **PATHS})[0] == 200
+
+    def test_paths_are_refused_without_a_folder(self, checkpoint):
+        service = Service(checkpoint, "petar")
+        with pytest.raises(ValueError, match="--files"):
+            service.chat({"messages": MESSAGES, **PATHS})
+
+
+class TestMain:
+    def test_missing_checkpoint_is_told(self, tmp_path, capsys):
+        assert main(["--checkpoint", str(tmp_path / "none"), "--port", "0"]) == 1
+        assert "hub id" in capsys.readouterr().err

@@ -1,0 +1,143 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+
+from model.petar.checkpoints import read_tensors
+from model.petar.config import TrainingSettings
+from model.training.launch import main
+from model.training.parallel import World
+from model.training.stage_training import train_stage
+from pipelines.tables.lake import Lake
+
+ROOT = Path(__file__).parents[3]
+
+SCRIPT = """
+import json, os, sys
+from pathlib import Path
+import polars as pl
+import torch
+from model.petar.config import ModelConfig, TrainingSettings
+from model.training.parallel import joined
+from model.training.stage_training import train_stage
+torch.set_num_threads(1)
+told = json.loads(sys.argv[1])
+samples = pl.read_parquet(told["samples"])
+parts = [samples.filter(pl.col("split") == s) for s in ("train", "val")]
+
+def killed(entry):
+    if entry["step"] == told["dies_after"]:
+        os._exit(9)
+
+with joined("cpu") as device:
+    train_stage(
+        "findings_full", *parts, ModelConfig.from_dict(told["config"]), TrainingSettings.from_dict(told["settings"]),
+        Path(told["home"]), Path(told["out"]), on_step=killed, device=device,
+    )
+"""
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class TestWorld:
+    @pytest.mark.parametrize("size", [1, 2, 3, 5])
+    def test_shares_are_the_batch(self, size):
+        items = list(range(4))
+        shares = [World(rank, size).share(items) for rank in range(size)]
+        assert sorted(i for share in shares for i in share) == items
+
+    def test_alone_sums_nothing(self):
+        assert World().summed(3.0, torch.device("cpu")) == 3.0
+
+
+class TestTwoProcesses:
+    # 9 samples in batches of 4: the last batch has one sample, so one process has none.
+    SETTINGS = TrainingSettings(
+        epochs=2, batch_size=4, learning_rate=3e-3, validation_samples=3, without_ct="air", save_every_steps=2
+    )
+
+    def start(self, lake, micro, settings, tmp_path, dies_after=None):
+        lake.samples.write_parquet(tmp_path / "samples.parquet")
+        told = json.dumps(
+            {
+                "samples": str(tmp_path / "samples.parquet"), "config": micro.to_dict(), "settings": settings.to_dict(),
+                "home": str(lake.home), "out": str(tmp_path / "two"), "dies_after": dies_after,
+            }
+        )  # fmt: skip
+        shared = {
+            "WORLD_SIZE": "2",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(free_port()),
+            "PYTHONPATH": str(ROOT),
+        }
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", SCRIPT, told],
+                env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                stderr=subprocess.PIPE,
+            )
+            for rank in range(2)
+        ]
+        for process in processes:
+            _, errors = process.communicate(timeout=240)
+            assert (process.returncode == 0) == (dies_after is None), errors.decode()
+        return [json.loads(line) for line in (tmp_path / "two/log.jsonl").read_text().splitlines()]
+
+    @pytest.mark.parametrize("sharding", ["none", "full"])
+    def test_train_what_one_trains(self, lake, micro, tmp_path, sharding):
+        settings = replace(self.SETTINGS, sharding=sharding)
+        alone = train_stage("findings_full", lake.train, lake.val, micro, settings, lake.home, tmp_path / "alone")
+        lines = self.start(lake, micro, settings, tmp_path)
+        for name in ("loss", "grad_norm"):
+            assert [e[name] for e in lines] == pytest.approx([e[name] for e in alone.curve], rel=1e-3)
+        one, two = (read_tensors(tmp_path / name / "checkpoint/model.safetensors") for name in ("alone", "two"))
+        assert all(torch.allclose(one[n], two[n], atol=1e-3) for n in one)
+        assert set(one) == set(two)
+
+    @pytest.mark.parametrize("sharding", ["none", "full"])
+    def test_go_on_after_a_kill(self, lake, micro, tmp_path, sharding):
+        settings = replace(self.SETTINGS, sharding=sharding)
+        whole = train_stage("findings_full", lake.train, lake.val, micro, settings, lake.home, tmp_path / "alone")
+        # States are saved after steps 2 and 4 of 6.
+        self.start(lake, micro, settings, tmp_path, dies_after=5)
+        again = self.start(lake, micro, settings, tmp_path)
+        assert json.loads((tmp_path / "two/result.json").read_text())["resumed_from_step"] == 4
+        assert [e["loss"] for e in again] == pytest.approx([e["loss"] for e in whole.curve], rel=1e-3)
+
+
+class TestTrainCommand:
+    def write(self, lake, tmp_path):
+        samples = lake.samples
+        for name in ("suv_path", "ct_path", "mask_path"):
+            samples = samples.with_columns((pl.lit(f"{lake.home}/") + pl.col(name)).alias(name))
+        Lake(tmp_path / "lake").write_table("samples", samples)
+
+    def test_trains_from_the_lake(self, lake, tmp_path, capsys):
+        self.write(lake, tmp_path)
+        changes = '{"epochs": 1, "language_steps": 0, "validation_samples": 2}'
+        arguments = ["--home", str(tmp_path), "--stage", "findings_full", "--settings", changes, "--device", "cpu"]
+        assert main(arguments) == 0
+        assert json.loads(capsys.readouterr().out)["steps"] == 1
+        assert (tmp_path / "checkpoints/findings_full/checkpoint/model.safetensors").is_file()
+
+    def test_prints_the_plan_without_a_lake(self, tmp_path, capsys):
+        assert main(["--home", str(tmp_path), "--stage", "findings_full", "--preset", "petar-4b", "--plan"]) == 0
+        assert "4,012.38 M" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("changes", "words"), [("{}", "curate the cohort"), ('{"epoch": 1}', "epoch"), ("[", "JSON")]
+    )
+    def test_says_what_is_wrong(self, tmp_path, capsys, changes, words):
+        assert main(["--home", str(tmp_path), "--stage", "findings_full", "--settings", changes]) == 1
+        assert words in capsys.readouterr().err

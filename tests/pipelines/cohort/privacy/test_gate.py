@@ -1,0 +1,159 @@
+"""The gate: what goes on of ids and texts, with which key, and what it refuses."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from pipelines.cohort import manifest as cohort_module
+from pipelines.cohort.manifest import observe_cohort, read_whole_manifest
+from pipelines.cohort.privacy.gate import OPEN, Gate, PrivacyError, PrivacySettings, Pseudonyms, read_key
+from pipelines.dataset.splits import split_of
+
+KEY = b"0123456789abcdef0123456789abcdef"
+REPORT = "Dr. Jane Roe saw exam ACC-0042. Left node, SUVmax 8.0, slice 13, was 6.1 on 03/14/2023."
+
+
+def hashing(tmp_path: Path, key: bytes = KEY, **settings: bool) -> Gate:
+    return Gate(PrivacySettings(hash_ids=True, **settings), Pseudonyms(key), tmp_path / "home.links")
+
+
+def write_cohort(folder: Path, report: str = REPORT) -> Path:
+    (folder / "exams" / "ACC-0042").mkdir(parents=True)
+    (folder / "exams" / "ACC-0042" / "SUV.nii.gz").write_bytes(b"image")
+    with (folder / "reports.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerows([["exam_id", "patient_id", "findings"], ["ACC-0042", "MRN-77", report]])
+        rows.writerow(["ACC-0043", "MRN-77", "Nothing."])
+    return folder
+
+
+class TestPseudonyms:
+    def test_are_equal_for_equal_ids_and_differ_by_key_and_kind(self) -> None:
+        one, other = Pseudonyms(KEY), Pseudonyms(KEY[::-1])
+        assert one.patient("P1") == one.patient("P1")
+        assert len({one.patient("P1"), one.patient("P2"), other.patient("P1"), one.exam("P1")}) == 4
+
+    def test_do_not_show_the_key(self) -> None:
+        assert KEY.decode() not in repr(Pseudonyms(KEY))
+
+
+class TestObservation:
+    def test_lets_ids_and_texts_through_and_counts_by_default(self, tmp_path: Path) -> None:
+        observe_cohort(write_cohort(tmp_path / "cohort"), tmp_path / "home" / "manifest")
+        entry = read_whole_manifest(tmp_path / "home" / "manifest")[0]
+        assert (entry.exam_id, entry.patient_id, entry.report) == ("ACC-0042", "MRN-77", REPORT)
+        assert entry.identifiers == {"date": 1, "name": 1, "record id": 1}
+
+    def test_masks_without_moving_a_character(self, tmp_path: Path) -> None:
+        manifest = tmp_path / "home" / "manifest"
+        observe_cohort(write_cohort(tmp_path / "cohort"), manifest, Gate(PrivacySettings(mask_reports=True)))
+        report = read_whole_manifest(manifest)[0].report
+        assert report == "Dr. Xxxx Xxx saw exam XXX-0000. Left node, SUVmax 8.0, slice 13, was 6.1 on 00/00/2023."
+        assert len(report) == len(REPORT)
+
+    def test_masks_the_names_that_the_exams_own_images_give(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Other images with another name are another text, and a new look at the report that did not change."""
+        cohort = write_cohort(tmp_path / "cohort", "Uptake of Roe is stable. Turing is well.")
+        manifest, gate = tmp_path / "home" / "manifest", Gate(PrivacySettings(mask_reports=True))
+        seen = []
+        for name in ("Roe", "Turing", "Turing"):
+            monkeypatch.setattr(cohort_module, "names_in_folder", lambda _, name=name: frozenset({name}))
+            (cohort / "exams" / "ACC-0042" / "SUV.nii.gz").write_bytes(name.encode())
+            observe_cohort(cohort, manifest, gate)
+            entry = read_whole_manifest(manifest)[0]
+            assert entry.identifiers == {"name": 1}
+            seen.append((entry.report, entry.report_fingerprint))
+        assert [report for report, _ in seen[:2]] == [
+            "Uptake of Xxx is stable. Turing is well.",
+            "Uptake of Roe is stable. Xxxxxx is well.",
+        ]
+        assert seen[0][1] != seen[1][1]
+        assert seen[1] == seen[2]
+        assert "Turing" not in "".join(p.read_text() for p in manifest.glob("*.json")).replace("Turing is well", "")
+
+    def test_hashes_ids_everywhere_and_links_to_the_folders(self, tmp_path: Path) -> None:
+        manifest = tmp_path / "home" / "manifest"
+        observe_cohort(write_cohort(tmp_path / "cohort"), manifest, hashing(tmp_path))
+        first, second = sorted(read_whole_manifest(manifest), key=lambda e: e.folder is None)
+        assert first.patient_id == second.patient_id
+        assert first.folder == str(tmp_path / "home.links" / first.exam_id)
+        assert (Path(first.folder) / "SUV.nii.gz").read_bytes() == b"image"
+        written = b"".join(p.read_bytes() for p in (tmp_path / "home").rglob("*") if p.is_file())
+        assert [word for word in (b"ACC-0042", b"MRN-77", KEY) if word in written] == []
+
+    def test_leaves_shard_and_split_of_a_patient_where_they_are(self, tmp_path: Path) -> None:
+        cohort, manifest = write_cohort(tmp_path / "cohort"), tmp_path / "home" / "manifest"
+        observe_cohort(cohort, manifest, hashing(tmp_path))
+        before = {(e.exam_id, e.patient_id, e.shard, split_of(e.patient_id)) for e in read_whole_manifest(manifest)}
+        with (cohort / "reports.csv").open("a") as file:
+            file.write("ACC-0044,MRN-78,None.\n")
+        observe_cohort(cohort, manifest, hashing(tmp_path))
+        assert before < {
+            (e.exam_id, e.patient_id, e.shard, split_of(e.patient_id)) for e in read_whole_manifest(manifest)
+        }
+
+    def test_removes_the_link_of_an_exam_that_left(self, tmp_path: Path) -> None:
+        cohort, manifest = write_cohort(tmp_path / "cohort"), tmp_path / "home" / "manifest"
+        observe_cohort(cohort, manifest, hashing(tmp_path))
+        (cohort / "exams" / "ACC-0042" / "SUV.nii.gz").unlink()
+        (cohort / "exams" / "ACC-0042").rmdir()
+        observe_cohort(cohort, manifest, hashing(tmp_path))
+        assert list((tmp_path / "home.links").iterdir()) == []
+
+    def test_scans_a_report_again_only_when_it_changed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        cohort, manifest = write_cohort(tmp_path / "cohort"), tmp_path / "home" / "manifest"
+        scanned: list[str] = []
+        report = Gate.report
+        monkeypatch.setattr(Gate, "report", lambda self, text, *a: (scanned.append(text), report(self, text, *a))[1])
+        observe_cohort(cohort, manifest)
+        observe_cohort(cohort, manifest)
+        assert scanned == [REPORT, "Nothing."]
+        observe_cohort(cohort, manifest, Gate(PrivacySettings(mask_reports=True)))
+        assert len(scanned) == 4
+
+
+class TestRefusals:
+    def test_hashed_ids_without_a_key(self) -> None:
+        with pytest.raises(PrivacyError, match=r"expected a key, for hash_ids is on.*PETAR_ID_KEY_FILE"):
+            Gate(PrivacySettings(hash_ids=True))
+
+    def test_another_key_than_the_home_was_curated_with(self, tmp_path: Path) -> None:
+        cohort, manifest = write_cohort(tmp_path / "cohort"), tmp_path / "home" / "manifest"
+        observe_cohort(cohort, manifest, hashing(tmp_path))
+        before = {p: p.read_bytes() for p in manifest.iterdir()}
+        with pytest.raises(PrivacyError, match="expected the key that"):
+            observe_cohort(cohort, manifest, hashing(tmp_path, KEY[::-1]))
+        assert {p: p.read_bytes() for p in manifest.iterdir()} == before
+
+    @pytest.mark.parametrize("hashed_first", [True, False])
+    def test_plain_beside_hashed_ids(self, tmp_path: Path, hashed_first: bool) -> None:
+        cohort, manifest = write_cohort(tmp_path / "cohort"), tmp_path / "home" / "manifest"
+        first, second = (hashing(tmp_path), OPEN) if hashed_first else (OPEN, hashing(tmp_path))
+        observe_cohort(cohort, manifest, first)
+        with pytest.raises(PrivacyError, match="into a new PETAR_HOME"):
+            observe_cohort(cohort, manifest, second)
+
+
+class TestKey:
+    def test_comes_from_a_variable_or_a_file(self, tmp_path: Path) -> None:
+        (tmp_path / "key").write_bytes(KEY + b"\n")
+        home = tmp_path / "home"
+        assert read_key({"PETAR_ID_KEY_FILE": str(tmp_path / "key")}, home) == KEY
+        assert read_key({"PETAR_ID_KEY": KEY.decode()}, home) == KEY
+        assert read_key({}, home) is None
+
+    def test_too_short(self, tmp_path: Path) -> None:
+        with pytest.raises(PrivacyError, match="at least 16 characters, got 6"):
+            read_key({"PETAR_ID_KEY": "secret"}, tmp_path)
+
+    def test_file_that_is_not_there(self, tmp_path: Path) -> None:
+        with pytest.raises(PrivacyError, match="No such file"):
+            read_key({"PETAR_ID_KEY_FILE": str(tmp_path / "none")}, tmp_path / "home")
+
+    def test_file_inside_the_home(self, tmp_path: Path) -> None:
+        (tmp_path / "key").write_bytes(KEY)
+        with pytest.raises(PrivacyError, match="outside of"):
+            read_key({"PETAR_ID_KEY_FILE": str(tmp_path / "key")}, tmp_path)

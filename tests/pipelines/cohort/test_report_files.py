@@ -1,0 +1,162 @@
+import base64
+import json
+
+import polars as pl
+import pytest
+
+from pipelines.cohort.report_files import COLUMNS, ReportsError, find_reports, read_reports
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name, data):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data if isinstance(data, bytes) else data.encode())
+        return path
+
+    return write
+
+
+class TestCsv:
+    def test_reads_all_columns(self, write):
+        frame = read_reports(
+            write(
+                "r.csv",
+                'exam_id,patient_id,findings,impression,study_date,tracer\nE1,P1,"A, b.\nC.",I,2020-01-02,FDG\n',
+            )
+        )
+        assert frame.rows() == [("E1", "P1", "A, b.\nC.", "I", "2020-01-02", "FDG", None)]
+        assert tuple(frame.columns) == COLUMNS
+
+    def test_byte_order_mark_and_semicolons(self, write):
+        frame = read_reports(write("r.csv", "\ufeffexam_id;patient_id;findings\nE1;P1;Text, with comma.\n"))
+        assert frame["findings"].to_list() == ["Text, with comma."]
+
+    @pytest.mark.parametrize(("encoding", "name"), [("cp1252", "Windows-1252"), ("utf-16", "UTF-16")])
+    def test_other_encodings_are_read_and_named(self, write, encoding, name):
+        frame = read_reports(write("r.csv", "exam_id,patient_id,findings\nE1,P1,Größe 4 cm.\n".encode(encoding)))
+        assert frame["findings"].item() == "Größe 4 cm."
+        assert name in frame["problem"].item()
+
+    def test_duplicate_exam_keeps_the_first_and_says_so(self, write):
+        frame = read_reports(write("r.csv", "exam_id,patient_id,findings\nE1,P1,One.\nE2,P2,Two.\nE1,P1,Other.\n"))
+        assert frame["findings"].to_list() == ["One.", "Two."]
+        assert "2 times with different reports" in frame["problem"][0]
+
+    def test_empty_report_is_a_row_with_its_problem(self, write):
+        frame = read_reports(write("r.csv", "exam_id,patient_id,findings\nE1,P1,\nE2,P2,Two.\n"))
+        assert frame["findings"].to_list() == [None, "Two."]
+        assert "empty report" in frame["problem"][0]
+        assert frame["problem"][1] is None
+
+    def test_long_report_is_read_and_named(self, write):
+        frame = read_reports(write("r.csv", "exam_id,patient_id,findings\nE1,P1," + "word " * 210_000 + "\n"))
+        assert len(frame["findings"].item()) > 1_000_000
+        assert "very long report" in frame["problem"].item()
+
+    def test_row_with_too_few_fields_is_named(self, write):
+        frame = read_reports(write("r.csv", "exam_id,patient_id,findings\nE1,P1\nE2,P2,Two.\n"))
+        assert "row 2 has 2 fields instead of 3" in frame["problem"][0]
+
+    def test_missing_column_names_it(self, write):
+        with pytest.raises(ReportsError, match="add findings"):
+            read_reports(write("r.csv", "exam_id,patient_id\nE1,P1\n"))
+
+    def test_binary_file_is_refused(self, write):
+        with pytest.raises(ReportsError, match="binary"):
+            read_reports(write("r.csv", b"PK\x03\x04\x00\x00\x00"))
+
+
+class TestParquet:
+    def test_reads_numbers_as_text(self, tmp_path):
+        pl.DataFrame({"exam_id": [7], "patient_id": [1], "findings": ["A."]}).write_parquet(tmp_path / "r.parquet")
+        assert read_reports(tmp_path / "r.parquet").row(0)[:3] == ("7", "1", "A.")
+
+    def test_damaged_file_is_refused(self, write):
+        with pytest.raises(ReportsError, match="cannot be read"):
+            read_reports(write("r.parquet", b"PAR1 no"))
+
+
+class TestTextFolder:
+    def test_file_is_the_exam_and_folder_the_patient(self, write, tmp_path):
+        write("reports/P1/E1.txt", "One.")
+        write("reports/E2.txt", "Two.")
+        frame = read_reports(tmp_path / "reports")
+        assert sorted(frame.select("exam_id", "patient_id", "findings").rows()) == [
+            ("E1", "P1", "One."),
+            ("E2", None, "Two."),
+        ]
+
+    def test_empty_folder_is_refused(self, tmp_path):
+        with pytest.raises(ReportsError, match="got none"):
+            read_reports(tmp_path)
+
+
+def diagnostic_report(**extra):
+    return {"resourceType": "DiagnosticReport", "id": "r1", "subject": {"reference": "Patient/P9"}, **extra}
+
+
+class TestFhir:
+    def test_presented_form(self, write):
+        data = base64.b64encode(b"Left node SUV 4.2 (slice 8).").decode()
+        resource = diagnostic_report(
+            identifier=[{"value": "ACC1", "type": {"coding": [{"code": "ACSN"}]}}],
+            presentedForm=[{"contentType": "text/plain", "data": data}],
+            conclusion="Node.",
+            effectiveDateTime="2020-02-03T10:00:00Z",
+        )
+        frame = read_reports(write("r.json", json.dumps(resource)))
+        assert frame.row(0) == ("ACC1", "P9", "Left node SUV 4.2 (slice 8).", "Node.", "2020-02-03", None, None)
+
+    def test_bundle_and_narrative(self, write):
+        bundle = {
+            "resourceType": "Bundle",
+            "entry": [
+                {"resource": diagnostic_report(text={"div": "<div><p>One &amp; two.</p><p>Three.</p></div>"})},
+                {"resource": {"resourceType": "Patient", "id": "P9"}},
+            ],
+        }
+        frame = read_reports(write("r.json", json.dumps(bundle)))
+        assert frame["findings"].to_list() == ["One & two.\nThree."]
+
+    def test_result_observations(self, write):
+        resource = diagnostic_report(
+            contained=[{"resourceType": "Observation", "id": "o", "valueString": "Node."}], result=[{"reference": "#o"}]
+        )
+        assert read_reports(write("r.json", json.dumps(resource)))["findings"].item() == "Node."
+
+    @pytest.mark.parametrize("status", ["entered-in-error", "cancelled"])
+    def test_report_that_was_taken_back_is_not_read(self, write, status):
+        resource = diagnostic_report(status=status, text={"div": "<div>Left node SUV 4.2 (slice 8).</div>"})
+        row = read_reports(write("r.json", json.dumps(resource))).row(0, named=True)
+        assert row["findings"] is None
+        assert status in row["problem"]
+
+    def test_pdf_alone_is_named(self, write):
+        resource = diagnostic_report(presentedForm=[{"contentType": "application/pdf", "data": "JVBERg=="}])
+        assert "application/pdf" in read_reports(write("r.json", json.dumps(resource)))["problem"].item()
+
+    def test_other_resource_is_refused(self, write):
+        with pytest.raises(ReportsError, match="DiagnosticReport"):
+            read_reports(write("r.json", '{"resourceType": "Patient"}'))
+
+    def test_damaged_file_in_a_folder_stops_nobody(self, write, tmp_path):
+        write("reports/a.json", "{broken")
+        write("reports/b.txt", "Two.")
+        frame = read_reports(tmp_path / "reports")
+        assert frame.filter(pl.col("exam_id") == "b")["findings"].item() == "Two."
+        assert "no JSON" in frame.filter(pl.col("exam_id") == "a")["problem"].item()
+
+
+class TestFinding:
+    def test_cohort_without_reports_gives_none(self, tmp_path):
+        assert find_reports(tmp_path) is None
+
+    def test_csv_is_found(self, write, tmp_path):
+        path = write("reports.csv", "exam_id,findings\n")
+        assert find_reports(tmp_path) == path
+
+    def test_path_that_is_not_there(self, tmp_path):
+        with pytest.raises(ReportsError, match="not there"):
+            read_reports(tmp_path / "none.csv")

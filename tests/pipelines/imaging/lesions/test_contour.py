@@ -1,0 +1,279 @@
+"""The contours on scenes with a known truth: spheres, pairs that touch, necrotic centres, hot organs, clusters of
+nodes."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from pipelines.imaging.lesions.contour import Contour, ContourSettings, StopReason, _squared_distance, contour
+
+_PATH = Path(__file__).resolve().parents[4] / "benchmarks" / "imaging_scenes.py"
+_SPEC = importlib.util.spec_from_file_location("imaging_scenes", _PATH)
+assert _SPEC is not None
+assert _SPEC.loader is not None
+scenes = importlib.util.module_from_spec(_SPEC)
+sys.modules["imaging_scenes"] = scenes
+_SPEC.loader.exec_module(scenes)
+
+Ball = scenes.Ball
+SPACINGS = [(2.0, 2.0, 2.0), (2.5, 2.5, 2.5), (3.0, 3.0, 3.0), (4.0, 4.0, 4.0), (4.1, 4.1, 3.0)]
+NONE = np.empty((0, 3), dtype=np.int64)
+SETTINGS = ContourSettings()
+
+
+def contour_of(scene, label, others=(), settings=SETTINGS) -> tuple[Contour, np.ndarray]:
+    """The contour of a lesion of a scene, and its mask on the scene's grid; others: labels that were reported too."""
+    peaks = np.array([scene.peak(o) for o in others], dtype=np.int64).reshape(-1, 3)
+    made = contour(scene.suv, scene.peak(label), peaks, settings)
+    mask = np.zeros(scene.labels.shape, dtype=bool)
+    mask[tuple(slice(c, c + n) for c, n in zip(made.corner, made.mask.shape))] = made.mask
+    return made, mask
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return float(2 * (a & b).sum() / (a.sum() + b.sum()))
+
+
+class TestSphere:
+    @pytest.mark.parametrize("spacing", SPACINGS)
+    @pytest.mark.parametrize(
+        ("volume_ml", "suv", "tolerance"), [(10, 4, 0.10), (30, 16, 0.10), (2.5, 8, 0.25), (5, 16, 0.25)]
+    )
+    def test_has_its_volume(self, spacing, volume_ml, suv, tolerance):
+        scene = scenes.sphere(volume_ml, spacing, suv, fwhm_mm=6.0)
+        made, mask = contour_of(scene, 1)
+        assert made.stop_reason is StopReason.CONVERGED
+        assert mask.sum() * scene.suv.voxel_ml == pytest.approx(volume_ml, rel=tolerance)
+
+    def test_of_a_hundred_ml_is_not_lost(self):
+        scene = scenes.sphere(100, (4.0, 4.0, 4.0), 16, fwhm_mm=6.0)
+        made, mask = contour_of(scene, 1)
+        assert made.stop_reason is StopReason.CONVERGED
+        assert mask.sum() * scene.suv.voxel_ml == pytest.approx(100, rel=0.1)
+
+    @pytest.mark.parametrize("fwhm_mm", [5.0, 7.0])
+    def test_has_its_volume_whatever_the_blur(self, fwhm_mm):
+        scene = scenes.sphere(12, (3.0, 3.0, 3.0), 8, fwhm_mm=fwhm_mm)
+        _, mask = contour_of(scene, 1)
+        assert mask.sum() * scene.suv.voxel_ml == pytest.approx(12, rel=0.1)
+
+    @pytest.mark.parametrize("volume_ml", [6, 20])
+    def test_is_the_same_on_every_grid(self, volume_ml):
+        volumes = []
+        for spacing in SPACINGS:
+            scene = scenes.sphere(volume_ml, spacing, 8, fwhm_mm=6.0)
+            volumes.append(contour_of(scene, 1)[1].sum() * scene.suv.voxel_ml)
+        assert max(volumes) / min(volumes) < 1.10
+
+    @pytest.mark.parametrize(("part", "reason"), [(0.36, StopReason.CONVERGED), (0.5, StopReason.BORDER)])
+    def test_cut_by_the_border_of_the_image_is_told(self, part, reason):
+        whole = scenes.sphere(20, (3.0, 3.0, 3.0), 8, fwhm_mm=6.0)
+        first = int(part * whole.suv.shape[2])
+        cut = whole.suv.crop((slice(None), slice(None), slice(first, None)))
+        top = tuple(int(n) for n in np.unravel_index(int(cut.array.argmax()), cut.shape))
+        assert contour(cut, top, NONE, SETTINGS).stop_reason is reason
+
+
+def pair(ml, suv, gap_mm, spacing, fwhm_mm=6.0):
+    a, b = (scenes.radius_mm(v) for v in ml)
+    half = (a + b + gap_mm) / 2
+    return scenes.balls(
+        [Ball((60 - half, 45, 45), a, suv[0]), Ball((60 + half, 45, 45), b, suv[1])],
+        spacing,
+        fwhm_mm=fwhm_mm,
+    )
+
+
+class TestNeighbours:
+    @pytest.mark.parametrize("spacing", [(2.0, 2.0, 2.0), (4.0, 4.0, 4.0), (4.1, 4.1, 3.0)])
+    @pytest.mark.parametrize(
+        ("ml", "suv", "gap_mm"),
+        [((10, 10), (10, 8), 0), ((20, 5), (8, 8), -2), ((30, 10), (6, 14), 0), ((10, 10), (10, 10), 2)],
+    )
+    @pytest.mark.parametrize("fwhm_mm", [6.0, 7.0])
+    def test_that_touch_are_kept_apart(self, spacing, ml, suv, gap_mm, fwhm_mm):
+        scene = pair(ml, suv, gap_mm, spacing, fwhm_mm)
+        first, second = contour_of(scene, 1, (2,))[1], contour_of(scene, 2, (1,))[1]
+        assert not (first & second).any()
+        assert dice(first, scene.labels == 1) >= 0.75
+        assert dice(second, scene.labels == 2) >= 0.75
+
+    def test_a_bladder_is_not_entered(self):
+        radius = scenes.radius_mm(10)
+        scene = scenes.balls([Ball((36, 45, 45), 32, 40), Ball((36 + 32 + radius + 3, 45, 45), radius, 8)], (3.0,) * 3)
+        _, mask = contour_of(scene, 2)
+        assert not (mask & (scene.labels == 1)).any()
+        assert dice(mask, scene.labels == 2) >= 0.85
+
+    def test_a_brain_that_is_colder_is_not_swallowed(self):
+        radius = scenes.radius_mm(20)
+        scene = scenes.balls([Ball((36, 45, 45), 32, 9), Ball((36 + 32 + radius, 45, 45), radius, 14)], (3.0,) * 3)
+        made, mask = contour_of(scene, 2)
+        assert made.stop_reason is StopReason.LEAK or dice(mask, scene.labels == 2) >= 0.75
+
+    @pytest.mark.parametrize(("ml", "suv", "organ_suv"), [(10, 12, 6), (20, 14, 9)])
+    def test_an_organ_half_as_hot_is_left_where_it_begins(self, ml, suv, organ_suv):
+        radius = scenes.radius_mm(ml)
+        items = [Ball((36, 45, 45), 32, organ_suv), Ball((36 + 32 + radius, 45, 45), radius, suv)]
+        scene = scenes.balls(items, (4.0, 4.0, 4.0), fwhm_mm=7.0)
+        made, mask = contour_of(scene, 2)
+        assert made.stop_reason is StopReason.CONVERGED
+        assert abs(mask.sum() / (scene.labels == 2).sum() - 1) <= 0.10
+
+    @pytest.mark.parametrize("spacing", [(3.0, 3.0, 3.0), (4.1, 4.1, 3.0)])
+    @pytest.mark.parametrize(("ml", "suv"), [((20, 20), (16, 6)), ((5, 5), (15, 7)), ((30, 10), (6, 14))])
+    def test_two_of_unequal_uptake_share_their_flank_half_way(self, spacing, ml, suv):
+        radii = [scenes.radius_mm(v) for v in ml]
+        items = [Ball((60 - radii[0], 45, 45), radii[0], suv[0]), Ball((60 + radii[1], 45, 45), radii[1], suv[1])]
+        scene = scenes.balls(items, spacing, fwhm_mm=7.0)
+        for label in (1, 2):
+            _, mask = contour_of(scene, label, [3 - label])
+            assert abs(mask.sum() / (scene.labels == label).sum() - 1) <= 0.15
+            assert dice(mask, scene.labels == label) >= 0.88
+
+    def test_an_organ_as_hot_that_swallows_the_lesion_is_a_leak(self):
+        radius = scenes.radius_mm(5)
+        items = [Ball((36, 45, 45), 32, 9), Ball((36 + 32 + radius, 45, 45), radius, 10)]
+        for seed in range(2):
+            for spacing in ((2.0, 2.0, 2.0), (4.0, 4.0, 4.0), (4.1, 4.1, 3.0)):
+                scene = scenes.balls(items, spacing, fwhm_mm=7.0, seed=seed)
+                made, mask = contour_of(scene, 2)
+                assert made.stop_reason is StopReason.LEAK or mask.sum() < 4 * (scene.labels == 2).sum()
+
+    def test_a_large_lesion_of_even_uptake_is_no_leak(self):
+        scene = scenes.sphere(150, (4.0, 4.0, 4.0), 8, fwhm_mm=6.0, noise=0.08)
+        assert contour_of(scene, 1)[0].stop_reason is StopReason.CONVERGED
+
+    @pytest.mark.parametrize("spacing", [(2.5, 2.5, 2.5), (4.0, 4.0, 4.0)])
+    @pytest.mark.parametrize(("ml", "suv"), [(2.5, 16), (7, 12), (7, 16)])
+    def test_in_a_kidney_is_contoured_without_it(self, spacing, ml, suv):
+        items = [Ball((45, 45, 45), scenes.radius_mm(90), 8), Ball((50, 45, 45), scenes.radius_mm(ml), suv)]
+        scene = scenes.balls(items, spacing, size_mm=(90.0, 90.0, 90.0), noise=0.03)
+        made, mask = contour_of(scene, 2)
+        assert made.stop_reason is StopReason.CONVERGED
+        assert dice(mask, scene.labels == 2) >= 0.75
+
+    def test_of_a_large_lesion_with_texture_a_hot_spot_is_not_all(self):
+        items = [Ball((45, 45, 45), scenes.radius_mm(90), 8), Ball((50, 45, 45), scenes.radius_mm(7), 11)]
+        scene = scenes.balls(items, (4.0, 4.0, 4.0), size_mm=(90.0, 90.0, 90.0), noise=0.2)
+        made, mask = contour_of(scene, 2)
+        assert made.stop_reason is StopReason.CONVERGED
+        assert dice(mask, scene.labels > 0) >= 0.85
+
+    def test_a_necrotic_centre_does_not_lose_the_lesion(self):
+        radius = scenes.radius_mm(30)
+        scene = scenes.balls([Ball((60, 45, 45), radius, 8, 0.5 * radius, 1.5)], (3.0,) * 3)
+        _, mask = contour_of(scene, 1)
+        assert dice(mask, scene.labels == 1) >= 0.85
+
+
+class TestNodes:
+    @pytest.mark.parametrize("rim_suv", [3.5, 5.0])
+    def test_of_a_cluster_are_contoured_one_by_one(self, rim_suv):
+        scene = scenes.nodes(scenes.NodeSettings(rim_suv=rim_suv), seed=2)
+        labels = range(1, int(scene.labels.max()) + 1)
+        scores, regions = [], []
+        for label in labels:
+            made, mask = contour_of(scene, label, [other for other in labels if other != label])
+            assert made.stop_reason is StopReason.CONVERGED
+            scores.append(dice(mask, scene.labels == label))
+            regions.append(mask)
+        assert np.median(scores) >= 0.80
+        assert np.sum(regions, axis=0).max() == 1, "two lesions share a voxel"
+
+
+class TestAConglomerate:
+    def test_is_contoured_lower_than_the_same_lesion_beside_one_other(self):
+        radius = scenes.radius_mm(8)
+        items = [Ball((30.0 + 2 * radius * n, 45, 45), radius, 14) for n in range(3)]
+        scene = scenes.balls(items, (3.0, 3.0, 3.0))
+        one = contour_of(scene, 1, (2,))[0].threshold_suv
+        assert contour_of(scene, 1, (2, 3))[0].threshold_suv < 0.85 * one
+
+    def test_is_none_where_the_lesions_lie_apart(self):
+        items = [Ball((25.0 + 60 * n, 45, 45), scenes.radius_mm(8), 14) for n in range(3)]
+        scene = scenes.balls(items, (3.0, 3.0, 3.0), size_mm=(170.0, 90.0, 90.0))
+        alone = contour_of(scene, 1)[0].threshold_suv
+        assert contour_of(scene, 1, (2, 3))[0].threshold_suv == pytest.approx(alone, rel=0.01)
+
+    def test_as_readers_draw_it_loses_none_and_has_most_of_each(self):
+        drawn, own = scenes.drawn_nodes(3)
+        peaks = [own.peak(label) for label in range(1, 12)]
+        scores = []
+        for n, peak in enumerate(peaks):
+            made = contour(drawn.suv, peak, np.array(peaks[:n] + peaks[n + 1 :]), SETTINGS)
+            mask = np.zeros(drawn.labels.shape, dtype=bool)
+            mask[tuple(slice(c, c + s) for c, s in zip(made.corner, made.mask.shape))] = made.mask
+            assert made.stop_reason is StopReason.CONVERGED
+            scores.append(dice(mask, drawn.labels == n + 1))
+        assert np.median(scores) >= 0.75
+
+
+class TestGradualEdge:
+    def test_is_followed_farther_out_than_a_sharp_one(self):
+        """A lesion whose uptake falls slowly towards its rim is contoured at a lower part of its maximum."""
+        spacing = np.array([3.0, 3.0, 3.0])
+        x = (np.arange(32) - 15.5) * 3.0
+        distance = np.sqrt(x[:, None, None] ** 2 + x[None, :, None] ** 2 + x[None, None, :] ** 2)
+        cone = 1.0 + 9.0 * np.clip(1 - distance / 28.0, 0, 1)
+        disc = np.where(distance <= 16, 10.0, 1.0)
+        levels = []
+        for image in (cone, disc):
+            array = ndimage.gaussian_filter(image, 6.0 / 2.355 / spacing).astype(np.float32)
+            volume = scenes.Volume(array, np.diag([3.0, 3.0, 3.0, 1.0]))
+            peak = tuple(int(n) for n in np.unravel_index(int(array.argmax()), array.shape))
+            made = contour(volume, peak, NONE, SETTINGS)
+            levels.append(made.threshold_suv / float(array.max()))
+        assert levels[0] < 0.40 < levels[1]
+
+
+class TestStopReason:
+    def test_is_too_small_for_a_single_voxel(self):
+        array = np.ones((20, 20, 20), dtype=np.float32)
+        array[10, 10, 10] = 8.0
+        volume = scenes.Volume(array, np.diag([4.0, 4.0, 4.0, 1.0]))
+        assert contour(volume, (10, 10, 10), NONE, SETTINGS).stop_reason is StopReason.TOO_SMALL
+
+    def test_is_no_lesion_where_nothing_stands_out(self):
+        array = np.full((30, 30, 30), 4.0, dtype=np.float32)
+        array[15, 15, 15] = 4.05
+        volume = scenes.Volume(array, np.diag([4.0, 4.0, 4.0, 1.0]))
+        assert contour(volume, (15, 15, 15), NONE, SETTINGS).stop_reason is StopReason.LEAK
+
+    def test_is_leak_on_the_flank_of_a_hotter_organ(self):
+        x = np.arange(40) * 3.0
+        distance = np.sqrt((x[:, None, None] - 60) ** 2 + (x[None, :, None] - 60) ** 2 + (x[None, None, :] - 60) ** 2)
+        array = (40.0 * np.exp(-((distance / 30.0) ** 2)) + 1.0).astype(np.float32)
+        flank = (30, 20, 20)
+        array[flank] += 0.2
+        volume = scenes.Volume(array, np.diag([3.0, 3.0, 3.0, 1.0]))
+        made = contour(volume, flank, NONE, SETTINGS)
+        assert made.stop_reason is not StopReason.CONVERGED
+
+
+class TestPublished:
+    def test_is_the_formula_at_its_own_threshold(self):
+        scene = scenes.sphere(12, (4.0, 4.0, 4.0), 8, fwhm_mm=6.0)
+        made, mask = contour_of(scene, 1, settings=ContourSettings(method="published"))
+        s = min(float(scene.suv.array[scene.peak(1)]), 10.0)
+        volume_ml = mask.sum() * scene.suv.voxel_ml
+        expected = s * (0.078 / volume_ml + 0.316) + 0.617 * made.background_suv
+        assert made.threshold_suv == pytest.approx(expected, rel=0.05)
+
+    def test_loses_a_hot_hundred_ml_as_the_paper_does(self):
+        scene = scenes.sphere(100, (4.0, 4.0, 4.0), 16, fwhm_mm=6.0)
+        assert contour_of(scene, 1, settings=ContourSettings(method="published"))[0].stop_reason is StopReason.FLAT
+
+
+class TestSquaredDistance:
+    def test_is_that_of_scipy(self):
+        rng = np.random.default_rng(0)
+        hold = (rng.random((14, 19, 11)) < 0.03).astype(np.float32)
+        hold[0, 0, 0] = 1
+        spacing = np.array([2.0, 3.1, 4.2])
+        expected = ndimage.distance_transform_edt(hold < 0.5, sampling=spacing) ** 2
+        np.testing.assert_allclose(_squared_distance(hold, np.float32(0.5), spacing), expected, atol=1e-9)

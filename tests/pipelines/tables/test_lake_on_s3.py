@@ -1,0 +1,225 @@
+"""The lake in an object store: moto's S3 server on loopback, spoken to over HTTP as any other."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipelines.catalog.build import build_catalog, connect
+from pipelines.cohort.manifest import observe_cohort
+from pipelines.curation.run import TABLES, CurationSettings, curation_version, is_current, run_stage
+from pipelines.reports.llm.readers_file import load_readers
+from pipelines.tables import schemas
+from pipelines.tables.home import Home, HomeError, use_lake
+from pipelines.tables.lake import Lake, LakeError
+from pipelines.tables.shards import shard_name, shard_of
+from pipelines.tables.storage_paths import PlaceError, place_of
+
+pytest.importorskip("s3fs")
+moto_server = pytest.importorskip("moto.server")
+
+SHARD = shard_of("P1")
+
+
+@dataclass
+class Store:
+    """A running server with one bucket."""
+
+    server: object
+    bucket: str = "petar"
+
+    def url(self, prefix: str) -> str:
+        """A place in the bucket."""
+        return f"s3://{self.bucket}/{prefix}"
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[Store]:
+    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "petar")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "petar")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        place_of("s3://petar").fs.mkdir("petar")  # type: ignore[union-attr]
+        yield Store(server)
+    server.stop()
+
+
+@pytest.fixture
+def lake(store: Store, request: pytest.FixtureRequest) -> Lake:
+    """An empty lake of the test's own."""
+    return Lake(place_of(store.url(f"lakes/{request.node.name}")))
+
+
+def sentences(words: str = "Focus.") -> schemas.pl.DataFrame:
+    rows = [
+        {
+            "exam_id": "E1",
+            "patient_id": "P1",
+            "row_key": "k",
+            "sentence_id": f"E1:{n}",
+            "sentence": words,
+            "start": n * 10,
+            "end": n * 10 + 9,
+            "is_candidate": True,
+        }
+        for n in range(3)
+    ]
+    return schemas.frame("sentences", rows)
+
+
+class TestALakeOnS3:
+    def test_gives_back_what_was_written_with_what_it_was_made_from(self, lake: Lake) -> None:
+        lake.write_shard("sentences", SHARD, sentences(), {"keys": {"E1": "k"}})
+        assert lake.read_shard("sentences", SHARD)["sentence_id"].to_list() == ["E1:0", "E1:1", "E1:2"]
+        assert lake.shard_inputs("sentences", SHARD) == {"keys": {"E1": "k"}}
+
+    def test_has_nothing_where_nothing_was_written(self, lake: Lake) -> None:
+        assert (lake.has_shard("sentences", SHARD), lake.shard_meta("sentences", SHARD)) == (False, None)
+        assert lake.read_table("sentences").is_empty()
+
+    def test_holds_the_bytes_that_a_folder_would(self, lake: Lake, tmp_path: Path) -> None:
+        there = lake.write_shard("sentences", SHARD, sentences(), {"a": 1})
+        here = Lake(tmp_path).write_shard("sentences", SHARD, sentences(), {"a": 1})
+        assert there.path.read_bytes() == here.path.read_bytes()
+
+    def test_leaves_an_equal_file_alone(self, lake: Lake) -> None:
+        assert lake.write_shard("sentences", SHARD, sentences(), {}).changed
+        assert not lake.write_shard("sentences", SHARD, sentences(), {}).changed
+
+    def test_sees_at_once_what_another_wrote(self, lake: Lake, tmp_path: Path) -> None:
+        import boto3
+
+        lake.write_shard("sentences", SHARD, sentences(), {"by": "me"})
+        other = Lake(tmp_path).write_shard("sentences", SHARD, sentences("Another focus."), {"by": "another"})
+        key = str(lake.path("sentences", SHARD)).removeprefix("s3://petar/")
+        boto3.client("s3").put_object(Bucket="petar", Key=key, Body=other.path.read_bytes())
+        assert lake.shard_inputs("sentences", SHARD) == {"by": "another"}
+        assert lake.read_shard("sentences", SHARD)["sentence"].unique().to_list() == ["Another focus."]
+
+    def test_reads_all_shards_of_a_table(self, lake: Lake) -> None:
+        lake.write_shard("sentences", SHARD, sentences(), {})
+        other = sentences().with_columns(patient_id=schemas.pl.lit("P2"))
+        lake.write_shard("sentences", shard_of("P2"), other, {})
+        assert lake.read_table("sentences").height == 6
+
+    def test_tells_foreign_files_and_broken_ones(self, lake: Lake) -> None:
+        path = lake.write_shard("sentences", SHARD, sentences(), {}).path
+        path.write_bytes(path.read_bytes()[:100])
+        with pytest.raises(LakeError, match=f"no whole Parquet file.*materialise shard {shard_name(SHARD)}"):
+            lake.read_shard("sentences", SHARD)
+
+    def test_keeps_broken_rows_in_quarantine_until_they_are_mended(self, lake: Lake) -> None:
+        broken = sentences().with_columns(end=schemas.pl.lit(-1, schemas.pl.Int64))
+        assert lake.write_shard("sentences", SHARD, broken, {}).quarantined == 3
+        assert lake.read_table("quarantine").height == 3
+        lake.write_shard("sentences", SHARD, sentences(), {})
+        assert lake.read_table("quarantine").is_empty()
+
+
+class TestAStoreThatCannotBeUsed:
+    def test_names_the_bucket_that_is_not_there(self, store: Store) -> None:
+        with pytest.raises(PlaceError, match=r"s3://nobucket/lake.*make the bucket"):
+            Lake(place_of("s3://nobucket/lake")).write_shard("sentences", SHARD, sentences(), {})
+
+    def test_names_a_kind_of_url_that_nothing_serves(self) -> None:
+        with pytest.raises(PlaceError, match=r"expected a path or a URL like s3://bucket/prefix, got 'nokind://x'"):
+            place_of("nokind://x")
+
+
+class TestAHome:
+    def test_remembers_its_lake(self, store: Store, tmp_path: Path) -> None:
+        use_lake(tmp_path, store.url("remembered/"))
+        assert str(Home(tmp_path).lake) == store.url("remembered")
+
+    def test_refuses_another_lake(self, store: Store, tmp_path: Path) -> None:
+        use_lake(tmp_path, store.url("one"))
+        with pytest.raises(HomeError, match=r"expected its tables at .*/one .* names .*/two"):
+            use_lake(tmp_path, store.url("two"))
+
+    def test_refuses_to_leave_tables_behind(self, store: Store, tmp_path: Path) -> None:
+        Lake(tmp_path / "lake").write_shard("sentences", SHARD, sentences(), {})
+        with pytest.raises(HomeError, match="expected no tables yet"):
+            use_lake(tmp_path, store.url("two"))
+
+    def test_may_name_the_folder_that_it_has_anyway(self, tmp_path: Path) -> None:
+        use_lake(tmp_path, str(tmp_path / "lake"))
+        assert Home(tmp_path).lake == tmp_path / "lake"
+
+
+REPORT = '"Nodule in the left upper lobe, SUVmax 5.2 (slice 40). Node in the right axilla, SUVmax 3.1 (slice 12)."'
+
+
+def curate(home: Home, cohort: Path) -> int:
+    """Exams computed by bringing the shards of two patients up to date."""
+    settings, readers = CurationSettings(), load_readers()
+    observe_cohort(cohort, home.manifest)
+    n = 0
+    for shard in (shard_of("P1"), shard_of("P2")):
+        if not is_current(home, shard, settings, readers):
+            n += sum(run_stage(home, table, shard, settings, readers).counts.recomputed for table in TABLES)
+    return n
+
+
+class TestACurationOnS3:
+    @pytest.fixture(scope="class")
+    def cohort(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        folder = tmp_path_factory.mktemp("cohort")
+        (folder / "reports.csv").write_text(f"exam_id,patient_id,findings\nE1,P1,{REPORT}\nE2,P2,No focus.\n")
+        return folder
+
+    @pytest.fixture(scope="class")
+    def curated(self, store: Store, cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
+        root = tmp_path_factory.mktemp("home")
+        use_lake(root, store.url("curated"))
+        home = Home(root)
+        assert curate(home, cohort) == 2 * len(TABLES)
+        return home
+
+    def test_is_the_one_in_a_folder(self, curated: Home, cohort: Path, tmp_path: Path) -> None:
+        local = Home(tmp_path)
+        curate(local, cohort)
+        assert curation_version(curated) == curation_version(local)
+        assert not (curated.root / "lake").exists()
+
+    def test_computes_nothing_twice(self, curated: Home, cohort: Path) -> None:
+        assert curate(curated, cohort) == 0
+
+    def test_is_read_through_a_catalog_that_needs_no_store(
+        self, curated: Home, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        build_catalog(curated.root)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        with connect(curated.root) as con:
+            assert con.sql("select count(*) from findings").fetchall() == [(2,)]
+
+    def test_downloads_for_a_version_what_the_one_before_has_not(
+        self, curated: Home, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from pipelines.catalog import build as catalog
+
+        first = build_catalog(curated.root).version
+        lake = Lake(curated.lake)
+        shard = shard_of("P2")
+        row = lake.read_shard("exams", shard).with_columns(tracer=schemas.pl.lit("FDG"))
+        lake.write_shard("exams", shard, row, {})
+        downloaded: list[str] = []
+        read = catalog.read_bytes
+        monkeypatch.setattr(catalog, "read_bytes", lambda place: downloaded.append(str(place)) or read(place))
+        assert build_catalog(curated.root).version != first
+        assert downloaded == [str(lake.path("exams", shard))]
+
+
+class TestTheCommandLine:
+    def test_takes_the_place_from_the_environment(self, store: Store, tmp_path: Path) -> None:
+        from assets.resources import workspace_from
+
+        environment = {"PETAR_HOME": str(tmp_path), "PETAR_LAKE": store.url("team")}
+        workspace = workspace_from(environment)
+        assert str(workspace.paths.lake) == store.url("team")
+        assert os.environ.get("PETAR_LAKE") is None
