@@ -13,9 +13,9 @@ from pipelines.catalog.build import CatalogError, build_catalog, published_diff,
 from pipelines.catalog.versions import VersionError, accept, read_manifest, version_folder
 from pipelines.curation.run import curation_version
 from pipelines.curation.unreferenced_files import collect_files
-from pipelines.imaging.pictures import funnel_figure
 from pipelines.review.checks import run_checks
 from pipelines.review.dataset_card import write_card
+from pipelines.review.funnel_figure import funnel_figure
 
 
 @dg.asset(

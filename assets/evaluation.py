@@ -9,7 +9,7 @@ from assets.texts import SOURCES, predictions
 from model.evaluation.predictions import TableReport
 from model.evaluation.scoreboard import write_scoreboard
 from model.evaluation.scores import update_comparisons, update_scores
-from pipelines.imaging.pictures import scores_figure
+from model.evaluation.scores_figure import scores_figure
 
 
 def _result(report: TableReport, name: str, limit: int) -> dg.MaterializeResult:

@@ -11,10 +11,10 @@ from assets.partitions import CURATION_OWNERS, table_metadata, table_sample
 from assets.pictures import picture
 from assets.reports import findings
 from assets.resources import Workspace
+from model.evaluation.scores_figure import scores_figure
 from pipelines.catalog.build import build_catalog
 from pipelines.curation.convention_trial import better_convention, try_conventions
 from pipelines.curation.run import curation_version
-from pipelines.imaging.pictures import scores_figure
 from pipelines.reports.scorecard import by_topic, not_right, rows_of_figure, score, table_of_scores
 from pipelines.review.checks import run_checks
 from pipelines.review.gallery import GallerySettings, flags_of, write_gallery

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from model.evaluation.ablation_arms import ARMS, ArmResult
-from pipelines.imaging.pictures import INK, MUTED, SECOND, new_figure, png_bytes
+from pipelines.imaging.figure_base import INK, MUTED, SECOND, new_figure, png_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from pipelines.imaging.pictures import INK, MUTED, SECOND, new_figure, png_bytes
+from pipelines.imaging.figure_base import INK, MUTED, SECOND, new_figure, png_bytes
 
 _STYLES = {"edge": ("edge moved in (< 0) or out", SECOND), "shift": ("mask shifted", "#a86400")}
 _COLUMNS = 4

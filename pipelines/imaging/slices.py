@@ -1,6 +1,6 @@
 """Three slices through a lesion as PNG, for models that see pictures: sagittal, coronal and axial, the lesion outlined.
 
-The conventions are those of `pictures`: PET in inverted grey from SUV 0 to 10, CT in a soft tissue window, the
+The conventions are those of `lesion_figures`: PET in inverted grey from SUV 0 to 10, CT in a soft tissue window, the
 patient's left on the right, the front of a sagittal view on its left, the head up, true proportions.
 """
 
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from pipelines.imaging.figure_base import OUTLINE, rgb
+from pipelines.imaging.lesion_figures import SOFT_TISSUE_HU, SUV_WINDOW
 from pipelines.imaging.masks import place_mask
-from pipelines.imaging.pictures import OUTLINE, SOFT_TISSUE_HU, SUV_WINDOW
 from pipelines.imaging.volume import Volume
 
 LOGIC_VERSION = "slices-1"
@@ -77,7 +78,7 @@ def _panel(
     lesion = np.asarray(shape.resize((width, height), Image.Resampling.NEAREST)) > 0
     edge = ndimage.binary_dilation(lesion) & ~lesion
     pixels = np.array(picture)
-    pixels[edge] = [int(OUTLINE[n : n + 2], 16) for n in (1, 3, 5)]
+    pixels[edge] = rgb(OUTLINE)
     picture = Image.fromarray(pixels)
     draw = ImageDraw.Draw(picture)
     for letter, x in zip(_LETTERS[name], (4, width - 10), strict=True):

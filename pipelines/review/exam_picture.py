@@ -2,8 +2,8 @@
 
 import polars as pl
 
+from pipelines.imaging.lesion_figures import mip_figure
 from pipelines.imaging.masks import load_mask
-from pipelines.imaging.pictures import mip_figure
 from pipelines.imaging.volume import load_nifti
 from pipelines.tables.home import Home
 

@@ -18,8 +18,9 @@ import nibabel
 import numpy as np
 import polars as pl
 
-from pipelines.imaging.pictures import Mip, lesion_figure, mip_figure, mip_of, thumbnail
+from pipelines.imaging.lesion_figures import lesion_figure, mip_figure, thumbnail
 from pipelines.imaging.problems import ExamError
+from pipelines.imaging.projections import Mip, mip_of
 from pipelines.imaging.volume import Volume, load_nifti
 from pipelines.review import page
 from pipelines.review.checks import CheckResult

@@ -7,7 +7,7 @@ import polars as pl
 from model.evaluation.metrics import METRICS
 from model.evaluation.reader_study.ratings import CRITERIA
 from model.evaluation.reader_study.results import ALL
-from pipelines.imaging.pictures import INK, MUTED, SECOND, new_figure, png_bytes
+from pipelines.imaging.figure_base import INK, MUTED, SECOND, new_figure, png_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

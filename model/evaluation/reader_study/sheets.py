@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.evaluation.reader_study.cases import KEY_NAME, Study, key_text
-from pipelines.imaging.pictures import lesion_figure, mip_of
+from pipelines.imaging.lesion_figures import lesion_figure
 from pipelines.imaging.problems import ExamError
+from pipelines.imaging.projections import mip_of
 from pipelines.imaging.volume import load_nifti
 from pipelines.review import page
 from pipelines.tables import atomic

@@ -1,0 +1,36 @@
+"""The figure of the attrition, by its pixels."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pipelines.review.funnel_figure import funnel_figure
+from tests.support.png import of_colour, pixels
+
+FUNNEL = pl.DataFrame(
+    [
+        ("exams", None, 24),
+        ("exams with volume", None, 12),
+        ("findings", None, 100),
+        ("rejected", "several lesions", 50),
+        ("lesions", None, 50),
+    ],
+    schema=["what", "reason", "n"],
+    orient="row",
+)
+
+
+class TestFunnelFigure:
+    def test_half_as_many_is_a_bar_half_as_long(self):
+        image = pixels(funnel_figure(FUNNEL))
+        blue = of_colour(image, "#0b6fa4")
+        lengths = [np.ptp(blue[blue[:, 0] == row][:, 1]) + 1 for row in np.unique(blue[:, 0])]
+        # Exams, exams with volume, findings and lesions: two full bars and two of half their length.
+        assert max(lengths) == pytest.approx(2 * min(n for n in lengths if n > 20), abs=6)
+
+    def test_a_missing_column_is_named(self):
+        with pytest.raises(ValueError, match="reason"):
+            funnel_figure(FUNNEL.drop("reason"))
+
+    def test_a_cohort_of_nothing_is_drawn(self):
+        assert pixels(funnel_figure(FUNNEL.with_columns(n=pl.lit(0)))).shape[2] == 3
