@@ -6,7 +6,6 @@ the runs whose lock is free.
 """
 
 import contextlib
-import fcntl
 import os
 import secrets
 import time
@@ -20,6 +19,7 @@ from dagster import DagsterRunStatus, RunsFilter
 from sqlalchemy.exc import DBAPIError
 
 from assets.storage import POSTGRES_URL
+from pipelines.tables.locks import lock_descriptor
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ def living_process(instance: dg.DagsterInstance, home: Path) -> Iterator[dict[st
     path = folder / secrets.token_hex(8)
     unlocked = path.with_suffix(_UNLOCKED)
     with unlocked.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        lock_descriptor(handle.fileno())
         # Named once it is locked: whoever finds the name with its lock free knows at once that the process is gone.
         unlocked.rename(path)
         try:
@@ -95,9 +95,9 @@ def _is_free(path: Path) -> bool:
     """Whether nobody holds the lock of a process; one that is about to take it has some seconds for that."""
     try:
         with path.open() as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Of a file from the future the clock was set back; its age says nothing then.
-            return path.suffix != _UNLOCKED or abs(time.time() - os.fstat(handle.fileno()).st_mtime) > 10
+            free = lock_descriptor(handle.fileno(), blocking=False)
+            return free and (path.suffix != _UNLOCKED or abs(time.time() - os.fstat(handle.fileno()).st_mtime) > 10)
     except OSError:
         return False
 

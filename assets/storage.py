@@ -1,11 +1,10 @@
 """Where Dagster keeps runs and events: SQLite below PETAR_DAGSTER, or PostgreSQL where PETAR_POSTGRES_URL names one.
 
 dagster.yaml names `Storage` here, because a static file cannot choose. Every process of Dagster loads this module, so
-it imports nothing of the project.
+of the project it imports the locks alone.
 """
 
 import contextlib
-import fcntl
 import os
 import sqlite3
 import threading
@@ -26,6 +25,8 @@ from dagster._serdes import ConfigurableClass, ConfigurableClassData
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import QueuePool, StaticPool
+
+from pipelines.tables.locks import lock
 
 POSTGRES_URL = "PETAR_POSTGRES_URL"
 """The variable that names a PostgreSQL database, as postgresql://user:password@host:5432/database."""
@@ -229,15 +230,10 @@ def _sqlite(folder: str) -> DagsterSqliteStorage:
 @contextlib.contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
     """Whoever else opens the storage waits: two that made the tables of a new home at once would hinder each other."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = (folder / "opening.lock").open("w")
-    except OSError:
+    with contextlib.ExitStack() as stack:
         # A disk that is full or read-only; the storage itself says so if it matters.
-        yield
-        return
-    with handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):
+            stack.enter_context(lock(folder / "opening.lock"))
         yield
 
 

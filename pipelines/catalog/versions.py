@@ -7,13 +7,12 @@ versions stay, and every one that something points to: a name that it was accept
 links: no copy while they are current), so that its folder is a home of its own: `Home(version_folder(home, version))`.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Set
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -27,6 +26,7 @@ from pipelines.tables import atomic, schemas
 from pipelines.tables.hashing import hash_of, hash_of_files
 from pipelines.tables.home import Home, lake_of
 from pipelines.tables.lake import Lake, LakeError, ShardMeta
+from pipelines.tables.locks import lock
 
 VERSIONS_NAME = "versions"
 CURATED = ("exams", "sentences", "readings", "findings", "localisations")
@@ -73,14 +73,9 @@ def write_history(home: Path, versions: Iterable[str]) -> None:
     atomic.write_bytes(home / VERSIONS_NAME / _HISTORY, "".join(f"{v}\n" for v in versions).encode())
 
 
-@contextlib.contextmanager
-def versions_lock(home: Path) -> Iterator[None]:
+def versions_lock(home: Path) -> AbstractContextManager[None]:
     """One writer of versions at a time; a second one waits."""
-    folder = home / VERSIONS_NAME
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    return lock(home / VERSIONS_NAME / ".lock")
 
 
 def curation_of(metas: Iterable[ShardMeta]) -> str:
@@ -172,9 +167,9 @@ def file_sha256(path: Path) -> str:
 def code_version() -> dict[str, str]:
     """Version of the package, hash of its sources, and the commit where the sources are a checkout."""
     found = {"sources": hash_of_files([(str(p.relative_to(_ROOT)), p) for p in (_ROOT / "pipelines").rglob("*.py")])}
-    with contextlib.suppress(metadata.PackageNotFoundError):
+    with suppress(metadata.PackageNotFoundError):
         found["package"] = metadata.version("petar")
-    with contextlib.suppress(OSError, StopIteration):
+    with suppress(OSError, StopIteration):
         found["commit"] = _commit(_ROOT / ".git")
     return found
 
@@ -267,13 +262,13 @@ def _pointed_curations(home: Path) -> Iterator[tuple[str, str]]:
     """(curation, what points to it)."""
     lake = Lake(lake_of(home))
     for table in POINTING:
-        with contextlib.suppress(LakeError):
+        with suppress(LakeError):
             meta = lake.shard_meta(table)
             if meta is not None and (curation := meta.inputs.get("curation")):
                 yield curation, f"table {table}"
     checkpoints = Home(home).checkpoints
     for path in sorted(checkpoints.rglob("model.json")) if checkpoints.is_dir() else ():
-        with contextlib.suppress(ValueError):
+        with suppress(ValueError):
             for record in json.loads(path.read_text()).get("lineage", ()):
                 if curation := record.get("curation"):
                     yield curation, f"checkpoint {path.parent.relative_to(checkpoints)}"

@@ -3,13 +3,12 @@
 A cohort is a folder with `reports.csv` (or `.parquet`) and `exams/<exam_id>/`; README.md has the contract.
 """
 
-import contextlib
-import fcntl
 import functools
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +22,7 @@ from pipelines.cohort.privacy.header import names_in_folder
 from pipelines.cohort.report_files import find_reports, read_reports
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of, hash_of_files
+from pipelines.tables.locks import lock
 from pipelines.tables.shards import N_SHARDS, shard_of
 
 _HASHING_THREADS = 4
@@ -220,7 +220,7 @@ def _files(folder: Path) -> list[_File]:
     places = [(str(folder), "")]
     while places:
         place, prefix = places.pop()
-        with contextlib.suppress(PermissionError), os.scandir(place) as entries:
+        with suppress(PermissionError), os.scandir(place) as entries:
             for entry in entries:
                 name = prefix + entry.name
                 if entry.is_dir(follow_symlinks=False):
@@ -283,13 +283,9 @@ def observe_cohort(cohort_folder: Path, manifest_folder: Path, gate: Gate = OPEN
         return _observe(cohort_folder, manifest_folder, gate)
 
 
-@contextlib.contextmanager
-def _observing(manifest_folder: Path) -> Iterator[None]:
+def _observing(manifest_folder: Path) -> AbstractContextManager[None]:
     """One observer at a time; a second one waits."""
-    manifest_folder.mkdir(parents=True, exist_ok=True)
-    with (manifest_folder / ".lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    return lock(manifest_folder / ".lock")
 
 
 def _observe(cohort_folder: Path, manifest_folder: Path, gate: Gate) -> dict[int, str]:

@@ -5,11 +5,10 @@ exams -> sentences -> readings -> findings -> localisations. A stage (`pipelines
 manifest, and nothing of who calls it.
 """
 
-import contextlib
-import fcntl
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -33,6 +32,7 @@ from pipelines.tables import schemas
 from pipelines.tables.hashing import hash_of, plain
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake, inputs_hash
+from pipelines.tables.locks import lock
 from pipelines.tables.shards import N_SHARDS, shard_name
 
 __all__ = [
@@ -157,17 +157,12 @@ def is_empty(home: Home, shard: int) -> bool:
     return all((meta := lake.shard_meta(table, shard)) is None or not meta.n_rows for table in TABLES)
 
 
-@contextlib.contextmanager
-def shard_lock(home: Home, shard: int) -> Iterator[None]:
+def shard_lock(home: Home, shard: int) -> AbstractContextManager[None]:
     """One writer of a shard at a time: a second one waits, and then finds what the first has done.
 
     The lock goes with the process that holds it, however that ends.
     """
-    folder = home.root / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / shard_name(shard)).open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    return lock(home.root / "locks" / shard_name(shard))
 
 
 def run_stage(

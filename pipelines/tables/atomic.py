@@ -1,11 +1,12 @@
 """Files that are either the old one or the new one, whole: written beside, flushed to disk, renamed."""
 
 import contextlib
-import fcntl
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+
+from pipelines.tables.locks import lock_descriptor
 
 _TEMP_SUFFIX = ".partial"
 
@@ -60,7 +61,7 @@ def _locked_temp(path: Path) -> tuple[Path, int]:
     while True:
         temp = path.parent / f".{path.name}.{secrets.token_hex(6)}{_TEMP_SUFFIX}"
         lock = os.open(temp, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock_descriptor(lock)
         # Between creation and lock another writer may have taken the file for a dead one's and deleted it.
         if temp.exists():
             return temp, lock
@@ -76,9 +77,9 @@ def clean_partials(folder: Path) -> int:
         except OSError:
             continue
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            temp.unlink(missing_ok=True)
-            deleted += 1
+            if lock_descriptor(handle, blocking=False):
+                temp.unlink(missing_ok=True)
+                deleted += 1
         except OSError:
             continue
         finally:

@@ -1,6 +1,5 @@
 """Runs of a command line whose process died."""
 
-import fcntl
 import os
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from dagster import DagsterRunStatus
 from dagster._core.test_utils import create_run_for_test
 
 from assets.instance import PROCESS_TAG, close_dead_runs, living_process
+from pipelines.tables.locks import lock_descriptor
 
 A_MINUTE_AGO = 60
 
@@ -47,7 +47,7 @@ class TestCloseDeadRuns:
         path = lock_file(tmp_path / "processes", "alive")
         started(instance, "alive")
         with path.open() as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            lock_descriptor(handle.fileno())
             assert close_dead_runs(instance, path.parent) == 0
 
     @pytest.mark.parametrize("age_s", [0, A_MINUTE_AGO])

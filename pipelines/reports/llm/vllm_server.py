@@ -10,7 +10,6 @@ is `vllm` with any model by name or path. Every step that is done is not done ag
 """
 
 import argparse
-import fcntl
 import json
 import os
 import shutil
@@ -20,10 +19,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from pipelines.tables.locks import lock
 
 LOGIC_VERSION = 1
 
@@ -111,7 +112,8 @@ def start(plan: ServerPlan) -> None:
     """
     folder = plan.state.parent
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder / "lock"):
+    # One command at a time makes the environment or starts a server.
+    with lock(folder / "lock"):
         if is_healthy(plan):
             served = served_models(plan)
             if plan.name not in served:
@@ -340,14 +342,6 @@ def _tail(path: Path, lines: int = 30) -> str:
         return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
     except OSError:
         return ""
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Lets one command at a time make the environment or start a server."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _say(message: str) -> None:

@@ -218,7 +218,7 @@ class TestAtomicWrites:
     def test_partial_file_of_a_killed_writer_is_cleaned(self, tmp_path: Path) -> None:
         code = f"""
             import os, pathlib, signal
-            from pipelines import atomic
+            from pipelines.tables import atomic
             with atomic.replacing(pathlib.Path({str(tmp_path)!r}) / "a.bin") as temp:
                 temp.write_bytes(b"half")
                 os.kill(os.getpid(), signal.SIGKILL)
