@@ -11,11 +11,11 @@ from assets.reports import findings, identifiers, readings, sentences
 from assets.resources import Workspace
 from pipelines.catalog.build import CatalogError, build_catalog, published_diff, run_query
 from pipelines.catalog.versions import VersionError, accept, read_manifest, version_folder
-from pipelines.curation.run import curation_version
 from pipelines.curation.unreferenced_files import collect_files
 from pipelines.review.checks import run_checks
 from pipelines.review.dataset_card import write_card
 from pipelines.review.funnel_figure import funnel_figure
+from pipelines.tables.curation_version import curation_version
 
 
 @dg.asset(

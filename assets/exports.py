@@ -5,9 +5,9 @@ import dagster as dg
 from assets.catalog import catalog
 from assets.partitions import CURATION_OWNERS
 from assets.resources import Workspace
-from pipelines.curation.run import curation_version
 from pipelines.exports import viewer_files as exports_module
 from pipelines.exports.viewer_files import export_lesions
+from pipelines.tables.curation_version import curation_version
 from pipelines.tables.hashing import hash_of
 
 

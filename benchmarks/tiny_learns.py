@@ -25,9 +25,8 @@ from pipelines.imaging.reading.exam import read_exam
 from pipelines.imaging.volume import Volume, load_nifti, resample_to, save_nifti
 from pipelines.phantom import PhantomSettings, write_cohort
 from pipelines.phantom.sites import REGIONS as PHANTOM_REGIONS
-from pipelines.reports.vocabulary.lexicon import REGIONS
 from pipelines.tables import atomic
-from pipelines.tables.schemas import frame
+from pipelines.tables.schemas import REGIONS, frame
 
 SPLITS = SplitSettings(val=0.05, test=0.15)
 CORNERS = {

@@ -14,9 +14,8 @@ from pipelines.dataset.splits import SplitSettings, split_of
 from pipelines.imaging.organ_labels import CLASSES, LABELS_VERSION
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti, resample_to
-from pipelines.reports.vocabulary.lexicon import REGIONS
 from pipelines.tables.hashing import hash_of
-from pipelines.tables.schemas import frame
+from pipelines.tables.schemas import REGIONS, frame
 
 DEFAULT_SPLITS = SplitSettings()
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.catalog.versions import CURATED, makers_by_exam
+from pipelines.catalog.versions import makers_by_exam
 from pipelines.tables import schemas
+from pipelines.tables.curation_version import CURATED
 from pipelines.tables.lake import ShardMeta, read_meta
 from pipelines.tables.outcomes import Outcome
 

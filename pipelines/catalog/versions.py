@@ -23,14 +23,13 @@ import duckdb
 import polars as pl
 
 from pipelines.tables import atomic, schemas
+from pipelines.tables.curation_version import curation_version, version_of_rows
 from pipelines.tables.hashing import hash_of, hash_of_files
 from pipelines.tables.home import Home, lake_of
 from pipelines.tables.lake import Lake, LakeError, ShardMeta
 from pipelines.tables.locks import lock
 
 VERSIONS_NAME = "versions"
-CURATED = ("exams", "sentences", "readings", "findings", "localisations")
-"""Tables that make a curation; the others are made of it."""
 POINTING = ("samples", "predictions", "scores")
 """Whole tables that say which curation they were made of, in their inputs under `curation`."""
 
@@ -78,19 +77,6 @@ def versions_lock(home: Path) -> AbstractContextManager[None]:
     return lock(home / VERSIONS_NAME / ".lock")
 
 
-def curation_of(metas: Iterable[ShardMeta]) -> str:
-    """Version of what is curated: the hash of the rows of all curated shards."""
-    # An empty shard counts as one that was never written.
-    return hash_of({f"{m.table}/{m.shard}": m.rows_digest for m in metas if m.table in CURATED and m.n_rows})
-
-
-def current_curation(home: Path) -> str:
-    """Version of what the lake holds now."""
-    lake = Lake(lake_of(home))
-    found = [lake.shard_meta(table, path.stem) for table in CURATED for path in lake.files(table)]
-    return curation_of(meta for meta in found if meta is not None)
-
-
 # --- what a version was made of ---
 
 
@@ -115,7 +101,7 @@ def write_manifest(home: Path, version: str, files: Mapping[str, Iterable[tuple[
                 counted["exams"] += n
     manifest = {
         "version": version,
-        "curation": curation_of(metas),
+        "curation": version_of_rows(metas),
         "created_at": known.get("created_at") or datetime.now(UTC).isoformat(timespec="seconds"),
         "code": code_version(),
         "makers": makers,
@@ -307,7 +293,7 @@ def pin_current(home: Path) -> str:
 
 
 def _check_is_current(home: Path, version: str) -> None:
-    if read_manifest(home, version).get("curation") != current_curation(home):
+    if read_manifest(home, version).get("curation") != curation_version(Home(home)):
         raise VersionError(
             f"expected version {version} to be what is curated now, the lake has moved on since: publish it "
             "(materialise `catalog`, make curate), then try again"

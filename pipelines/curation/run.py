@@ -14,7 +14,6 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.catalog.versions import CURATED, current_curation
 from pipelines.cohort import corrections as corrections_module
 from pipelines.cohort.manifest import read_departures, read_manifest, read_whole_manifest
 from pipelines.curation.stages.exam_stage import exams_stage
@@ -29,6 +28,7 @@ from pipelines.reports import sentences as sentences_module
 from pipelines.reports import structure as structure_module
 from pipelines.reports.llm.readers_file import ReadersConfig
 from pipelines.tables import schemas
+from pipelines.tables.curation_version import CURATED
 from pipelines.tables.hashing import hash_of, plain
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake, inputs_hash
@@ -39,7 +39,6 @@ __all__ = [
     "TABLES",
     "CurationSettings",
     "StageReport",
-    "curation_version",
     "is_current",
     "is_empty",
     "maker_of",
@@ -332,8 +331,3 @@ def _keep_removed(
     kept, _ = lake.read_for_reuse("removals", shard)
     both = pl.concat([kept, schemas.frame("removals", rows)])
     lake.write_shard("removals", shard, both.unique(schemas.key_of("removals"), keep="first", maintain_order=True), {})
-
-
-def curation_version(home: Home) -> str:
-    """Version of what is curated now: the hash of the rows of all sharded tables."""
-    return current_curation(home.root)

@@ -10,8 +10,8 @@ import polars as pl
 from pipelines.reports.consensus import ConsensusSettings, TextFinding, decide_exam
 from pipelines.reports.readers import Progress, Reader, Reading
 from pipelines.reports.sentences import Sentence, split_report
-from pipelines.review.reviews import wilson_interval
 from pipelines.tables.outcomes import Outcome
+from pipelines.tables.statistics import wilson_interval
 
 LOGIC_VERSION = 2
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.catalog.build import run_query
-from pipelines.catalog.versions import code_version, current_curation, read_accepted, read_history
+from pipelines.catalog.versions import code_version, read_accepted, read_history
 from pipelines.curation.run import CurationSettings
 from pipelines.dataset.splits import SplitSettings, split_of
 from pipelines.tables import atomic
+from pipelines.tables.curation_version import curation_version
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
 from pipelines.tables.schemas import SCHEMA_VERSION
@@ -84,7 +85,7 @@ def split_table(patients: pl.DataFrame, settings: SplitSettings) -> pl.DataFrame
 def _versions(home: Home) -> list[str]:
     """What of the code and of the data this is, a line each."""
     history, accepted = read_history(home.root), read_accepted(home.root).values()
-    lines = [f"- Curation: `{current_curation(home.root)}` (hash of all curated rows)."]
+    lines = [f"- Curation: `{curation_version(home)}` (hash of all curated rows)."]
     if history:
         names = [one.name for one in accepted if one.version == history[-1]]
         lines.append(f"- Catalog: `{history[-1]}`" + (f", accepted as {', '.join(names)}." if names else "."))

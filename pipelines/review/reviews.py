@@ -8,7 +8,6 @@ was made anew since, the answer is kept, marked as stale and not counted.
 
 import csv
 import io
-import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,11 +15,12 @@ from pathlib import Path
 
 import polars as pl
 
-from pipelines.catalog.versions import current_curation
 from pipelines.review.judged import finding_rows, is_of, seen_of
 from pipelines.tables import schemas
+from pipelines.tables.curation_version import curation_version
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
+from pipelines.tables.statistics import wilson_interval
 
 COLUMNS = ("finding_id", "reviewer", "answer", "note", "curation", "seen", "answered_at")
 REQUIRED = ("finding_id", "reviewer", "answer")
@@ -202,19 +202,6 @@ def _wrong(value: dict[str, str], known: set[str], extra: bool) -> str | None:
     return None
 
 
-def wilson_interval(n_right: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """Ends of the Wilson score interval of a share (Wilson 1927), 95 % by default; (0, 1) where nothing was counted."""
-    if not 0 <= n_right <= n:
-        raise ValueError(f"expected a count within 0..{n}, got {n_right}")
-    if n == 0:
-        return 0.0, 1.0
-    share = n_right / n
-    scale = 1 + z**2 / n
-    middle = (share + z**2 / (2 * n)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
 @dataclass(frozen=True)
 class Accuracy:
     """A share with its 95 % Wilson interval. `share` is None where nothing was judged."""
@@ -318,5 +305,5 @@ def reviewed(home: Home) -> tuple[ReviewsRead, ReviewSummary]:
     """The answers in a home's folder `reviews`, and what they say of what is curated there now."""
     lake = Lake(home.lake)
     findings, localisations = lake.read_table("findings"), lake.read_table("localisations")
-    read = read_reviews(home.reviews, findings, localisations, current_curation(home.root))
+    read = read_reviews(home.reviews, findings, localisations, curation_version(home))
     return read, summarise(read.frame, finding_rows(localisations, findings))

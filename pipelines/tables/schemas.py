@@ -13,7 +13,6 @@ from typing import Any
 import dataframely as dy
 import polars as pl
 
-from pipelines.cohort.privacy.text import KINDS as IDENTIFIER_KINDS
 from pipelines.tables.errors import first_line
 from pipelines.tables.outcomes import ExamProblem, Outcome
 from pipelines.tables.shards import N_SHARDS
@@ -26,6 +25,22 @@ reading.
 SPLITS = ("train", "val", "test")
 COMPARISONS = ("new", "increased", "decreased", "stable", "none")
 LATERALITIES = ("left", "right", "bilateral", "midline")
+REGIONS = ("head/neck", "chest", "abdomen/pelvis", "musculoskeletal")
+IDENTIFIER_KINDS = (
+    "name",
+    "mrn",
+    "accession",
+    "ssn",
+    "phone",
+    "email",
+    "url",
+    "address",
+    "date",
+    "age",
+    "uid",
+    "record id",
+)
+"""Kinds of identifiers in reports, after the HIPAA safe harbor list."""
 STOP_REASONS = ("converged", "leak", "border", "flat", "too small", "iterations")
 SCORE_STATUSES = ("computed", "not computed", "published")
 CORRECTION_STATUSES = ("applied", "superseded", "unknown finding", "not applied")

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.tables.schemas import IDENTIFIER_KINDS
+
 VERSION = 2
 """Raised when the rules find something else; reports are scanned again then."""
-
-KINDS = ("name", "mrn", "accession", "ssn", "phone", "email", "url", "address", "date", "age", "uid", "record id")
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ def clean(text: str, known: Iterable[str] = ()) -> str:
 def _apart(found: Iterable[Identifier]) -> tuple[Identifier, ...]:
     """Without overlaps: of two that meet the longer stays, and takes in what the other has beyond it."""
     out: list[Identifier] = []
-    for item in sorted(found, key=lambda i: (i.start, -i.end, KINDS.index(i.kind))):
+    for item in sorted(found, key=lambda i: (i.start, -i.end, IDENTIFIER_KINDS.index(i.kind))):
         if out and item.start < out[-1].end:
             last = out[-1]
             longer = last if last.end - last.start >= item.end - item.start else item

@@ -6,10 +6,11 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.cohort.corrections import Corrected, Correction, apply_corrections, correction_rows, read_observed
+from pipelines.cohort.corrections import Correction, correction_rows, read_observed
 from pipelines.cohort.manifest import read_manifest
 from pipelines.curation.stages.incremental import Rows
 from pipelines.curation.stages.stage import Stage, StageContext
+from pipelines.reports.apply_corrections import Corrected, apply_corrections
 from pipelines.reports.consensus import TextFinding, decide_exam
 from pipelines.reports.llm.llm_structurer import FAILED_NOTE
 from pipelines.reports.readers import Reading

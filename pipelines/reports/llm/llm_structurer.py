@@ -12,9 +12,9 @@ from pipelines.reports.consensus import TextFinding
 from pipelines.reports.llm.chat import Asker, object_problem
 from pipelines.reports.readers import Progress
 from pipelines.reports.structure import Fields, find_places, laterality
-from pipelines.reports.vocabulary.lexicon import REGIONS
 from pipelines.reports.vocabulary.text import clean, lower, squeeze
 from pipelines.tables.outcomes import Outcome
+from pipelines.tables.schemas import REGIONS
 
 LOGIC_VERSION = 1
 

@@ -8,13 +8,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pipelines.tables.schemas import REGIONS
+
 LEXICON_VERSION = 4
 
-HEAD_NECK = "head/neck"
-CHEST = "chest"
-ABDOMEN_PELVIS = "abdomen/pelvis"
-MUSCULOSKELETAL = "musculoskeletal"
-REGIONS = (HEAD_NECK, CHEST, ABDOMEN_PELVIS, MUSCULOSKELETAL)
+HEAD_NECK, CHEST, ABDOMEN_PELVIS, MUSCULOSKELETAL = REGIONS
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.catalog import diff
-from pipelines.catalog.versions import CURATED
 from pipelines.tables import schemas
+from pipelines.tables.curation_version import CURATED
 from pipelines.tables.lake import encode
 from pipelines.tables.outcomes import Outcome
 from pipelines.tables.shards import shard_name, shard_of

@@ -1,49 +1,20 @@
-"""corrections.csv: what its lines do to a finding, and what is said of those that can not be taken."""
+"""corrections.csv: reading its lines, and the reasons of those that can not be applied."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipelines.cohort.corrections import (
     CorrectionsError,
-    apply_corrections,
     correction_rows,
     corrections_version,
     observe_corrections,
     read_corrections,
     read_observed,
 )
-from pipelines.reports.consensus import TextFinding
-from pipelines.tables.outcomes import Outcome
 from pipelines.tables.shards import shard_of
 
-FINDING = TextFinding(
-    finding_id="E1:0000abcd",
-    sentence_id="E1:0000abcd",
-    exam_id="E1",
-    sentence="Nodule, SUV 8.0, slice 10.",
-    start=0,
-    end=26,
-    slice=10,
-    suvmax_reported=8.0,
-    outcome=Outcome.ACCEPTED,
-    explanation="Two votes.",
-    votes=2,
-    readers="a, b",
-    region="chest",
-    organ="lung",
-    subsite=None,
-    laterality="left",
-    comparison="none",
-    text="Nodule.",
-)
 HEADER = "finding,field,value,who,when\n"
-
-
-def corrected(tmp_path: Path, lines: str, finding: TextFinding = FINDING):  # type: ignore[no-untyped-def]
-    (tmp_path / "c.csv").write_text(HEADER + lines)
-    return apply_corrections(finding, read_corrections(tmp_path / "c.csv"), 2.5)
 
 
 class TestReadCorrections:
@@ -88,51 +59,6 @@ class TestReadCorrections:
         assert why in bad.problem
 
 
-class TestApplyCorrections:
-    def test_changes_the_field_and_says_who_did(self, tmp_path: Path) -> None:
-        made = corrected(tmp_path, "E1:0000abcd,organ,liver,Dr A,2026-01-02\n")
-        assert (made.finding.organ, made.corrected) == ("liver", "organ: lung -> liver (Dr A, 2026-01-02)")
-
-    def test_leaves_other_findings_alone(self, tmp_path: Path) -> None:
-        made = corrected(tmp_path, "E1:ffffffff,organ,liver,Dr A,2026-01-02\n")
-        assert (made.finding, made.corrected) == (FINDING, None)
-
-    def test_empty_value_is_unknown(self, tmp_path: Path) -> None:
-        assert corrected(tmp_path, "E1:0000abcd,laterality,,Dr A,2026-01-02\n").finding.laterality is None
-
-    def test_latest_of_a_field_counts(self, tmp_path: Path) -> None:
-        lines = "E1:0000abcd,organ,liver,Dr A,2026-03-02\nE1:0000abcd,organ,spleen,Dr B,2026-01-02\n"
-        assert corrected(tmp_path, lines).finding.organ == "liver"
-
-    def test_lower_line_counts_of_two_of_one_time(self, tmp_path: Path) -> None:
-        lines = "E1:0000abcd,organ,liver,Dr A,2026-01-02\nE1:0000abcd,organ,spleen,Dr B,2026-01-02\n"
-        assert corrected(tmp_path, lines).finding.organ == "spleen"
-
-    def test_rejects(self, tmp_path: Path) -> None:
-        made = corrected(tmp_path, "E1:0000abcd,outcome,reject,Dr A,2026-01-02\n")
-        assert made.finding.outcome is Outcome.CORRECTED
-
-    def test_accepts_over_the_readers_and_says_who(self, tmp_path: Path) -> None:
-        rejected = replace(FINDING, outcome=Outcome.SEVERAL_LESIONS)
-        made = corrected(tmp_path, "E1:0000abcd,outcome,accept,Dr A,2026-01-02\n", rejected)
-        assert (made.finding.outcome, made.accepted_by) == (Outcome.ACCEPTED, "Dr A")
-
-    def test_does_not_accept_what_has_no_slice_and_says_so(self, tmp_path: Path) -> None:
-        rejected = replace(FINDING, outcome=Outcome.NO_SLICE, slice=None)
-        made = corrected(tmp_path, "E1:0000abcd,outcome,accept,Dr A,2026-01-02\n", rejected)
-        assert made.finding.outcome is Outcome.NO_SLICE
-        assert "needs a slice" in (made.corrected or "")
-
-    def test_known_values_accept_what_was_rejected_for_want_of_them(self, tmp_path: Path) -> None:
-        rejected = replace(FINDING, outcome=Outcome.READERS_DISAGREE, slice=None)
-        made = corrected(tmp_path, "E1:0000abcd,slice,12,Dr A,2026-01-02\n", rejected)
-        assert (made.finding.slice, made.finding.outcome) == (12, Outcome.ACCEPTED)
-
-    def test_low_suvmax_rejects(self, tmp_path: Path) -> None:
-        made = corrected(tmp_path, "E1:0000abcd,suvmax_reported,1.2,Dr A,2026-01-02\n")
-        assert made.finding.outcome is Outcome.SUV_TOO_LOW
-
-
 class TestObserveCorrections:
     def test_concerns_the_shard_of_the_patient_alone(self, tmp_path: Path) -> None:
         before = observe_corrections(tmp_path, tmp_path / "manifest", {"E1": "P1"})
@@ -154,6 +80,6 @@ class TestCorrectionRows:
     def test_loses_no_line(self, tmp_path: Path) -> None:
         lines = "E1:0000abcd,organ,liver,Dr A,2026-01-02\n" * 2 + ",,,,\nE9:1,organ,liver,Dr A,2026-01-02\nx\n"
         (tmp_path / "c.csv").write_text(HEADER + lines)
-        rows = correction_rows(read_corrections(tmp_path / "c.csv"), [FINDING.finding_id], {"E1": "P1"})
+        rows = correction_rows(read_corrections(tmp_path / "c.csv"), ["E1:0000abcd"], {"E1": "P1"})
         assert [row["status"] for row in rows] == ["superseded", "applied", "unknown finding", "not applied"]
         assert len({row["correction_id"] for row in rows}) == 4

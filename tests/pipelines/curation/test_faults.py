@@ -13,9 +13,10 @@ import pytest
 
 from pipelines.catalog.build import build_catalog, connect
 from pipelines.cohort.manifest import observe_cohort, read_manifest, scan_cohort
-from pipelines.curation.run import CurationSettings, curation_version, run_stage
+from pipelines.curation.run import CurationSettings, run_stage
 from pipelines.reports.llm.readers_file import load_readers
 from pipelines.tables import schemas
+from pipelines.tables.curation_version import curation_version
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 from pipelines.tables.shards import shard_of

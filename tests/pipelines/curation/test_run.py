@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from pipelines.cohort.manifest import observe_cohort
-from pipelines.curation.run import TABLES, CurationSettings, curation_version, is_current, run_stage, stale_shards
+from pipelines.curation.run import TABLES, CurationSettings, is_current, run_stage, stale_shards
 from pipelines.curation.stages import exam_stage as exams_stage
 from pipelines.curation.stages import lesion_stage as localisations_stage
 from pipelines.curation.stages.incremental import Counts
@@ -19,6 +19,7 @@ from pipelines.reports.consensus import ConsensusSettings, TextFinding
 from pipelines.reports.llm.llm_structurer import FAILED_NOTE, LlmStructurer
 from pipelines.reports.llm.readers_file import ReadersConfig, load_readers
 from pipelines.reports.readers import RulesReader
+from pipelines.tables.curation_version import curation_version
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 from pipelines.tables.shards import N_SHARDS, shard_of

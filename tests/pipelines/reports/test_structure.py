@@ -11,8 +11,9 @@ from pipelines.reports.structure import (
     structure_parts,
     without_references,
 )
-from pipelines.reports.vocabulary.lexicon import REGIONS, TERMS
+from pipelines.reports.vocabulary.lexicon import TERMS
 from pipelines.reports.vocabulary.text import clean, lower
+from pipelines.tables.schemas import REGIONS
 
 
 class TestPlace:

@@ -9,9 +9,10 @@ import pytest
 
 from pipelines.catalog.build import build_catalog, connect
 from pipelines.cohort.manifest import observe_cohort
-from pipelines.curation.run import TABLES, CurationSettings, curation_version, is_current, run_stage
+from pipelines.curation.run import TABLES, CurationSettings, is_current, run_stage
 from pipelines.reports.llm.readers_file import load_readers
 from pipelines.tables import schemas
+from pipelines.tables.curation_version import curation_version
 from pipelines.tables.home import Home, HomeError, use_lake
 from pipelines.tables.lake import Lake, LakeError
 from pipelines.tables.shards import shard_name, shard_of
