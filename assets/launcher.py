@@ -5,7 +5,7 @@ says here is written there before the first run starts, unless somebody has set 
 
 A process that is killed leaves its run "started", and the run holds a place of the queue. The command line closes such
 runs of its own (`assets.instance`); those that the daemon launched are closed by Dagster's run monitoring, which asks
-here. Every process of Dagster loads this module, so it imports nothing of the project.
+here. Every process of Dagster loads this module, so it imports nothing else of the project.
 """
 
 import os
@@ -15,10 +15,14 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from dagster import DagsterEventType, DagsterRun, DefaultRunLauncher, Field
-from dagster._config.config_schema import UserConfigSchema
-from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
-from dagster._core.storage.tags import GRPC_INFO_TAG
-from dagster._serdes import ConfigurableClassData
+
+from assets.dagster_internals import (
+    GRPC_INFO_TAG,
+    CheckRunHealthResult,
+    ConfigurableClassData,
+    LaunchRunContext,
+    WorkerStatus,
+)
 
 _STARTED = re.compile(r"Started process for run \(pid: (\d+)\)")
 
@@ -34,7 +38,7 @@ class Launcher(DefaultRunLauncher):
         self._are_limited = False
 
     @classmethod
-    def config_type(cls) -> UserConfigSchema:
+    def config_type(cls) -> dict[str, Any]:
         return {"pools": Field({str: int}, is_required=False, default_value={})}
 
     @classmethod

@@ -1,13 +1,12 @@
 """The 64 shards, the condition that asks for exactly the changed ones, and what every asset says of itself."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import dagster as dg
 import polars as pl
-from dagster._core.definitions.metadata import RawMetadataValue
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from assets.dagster_internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from assets.faults import PermanentFailure, permanent
 from assets.resources import Workspace
 from pipelines.catalog import column_lineage as lineage
@@ -75,7 +74,7 @@ def column_lineage(sources: Mapping[str, Sequence[tuple[str, str]]]) -> dg.Table
     )
 
 
-def table_metadata(table: str) -> dict[str, RawMetadataValue]:
+def table_metadata(table: str) -> dict[str, Any]:
     """What the definition of a table's asset tells: its columns with their contract, and where each comes from."""
     return {
         "dagster/column_schema": column_schema(table),
@@ -96,7 +95,7 @@ class Updated(Protocol):
     def reused(self) -> int: ...
 
 
-def update_metadata(report: Updated) -> dict[str, RawMetadataValue]:
+def update_metadata(report: Updated) -> dict[str, Any]:
     """What an asset of a whole table reports: its rows, those made anew and those kept."""
     return {
         "dagster/row_count": report.frame.height,

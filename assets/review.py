@@ -1,9 +1,9 @@
 """Review: the gallery that opens from disk, the answers read back, and how well readers and slice conventions do."""
 
 from dataclasses import replace
+from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.metadata import RawMetadataValue
 
 from assets.catalog import catalog
 from assets.exams import exams
@@ -103,7 +103,7 @@ def reader_scorecard(workspace: Workspace) -> dg.MaterializeResult:
     consensus = workspace.settings().consensus
     consensus = replace(consensus, weights={**config.weights, **consensus.weights})
     card = score(workspace.labelled(), config.readers, consensus)
-    metadata: dict[str, RawMetadataValue] = {
+    metadata: dict[str, Any] = {
         "figure": picture(
             scores_figure(rows_of_figure(card)), "What each reader reads, with 95 % intervals over the texts"
         ),

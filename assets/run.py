@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
-from dagster._core.execution.plan.objects import StepFailureData
 
 from assets import report
 from assets.ablation import ARM_PARTITIONS, CORNERS
@@ -153,7 +152,7 @@ class Runner:
             self.done.failed.append(label)
             for event in result.all_events:
                 if event.is_step_failure and event.step_failure_data.error is not None:
-                    print(f"{label}, {event.step_key}: {_cause(event.step_failure_data)}", file=sys.stderr)
+                    print(f"{label}, {event.step_key}: {_cause(event)}", file=sys.stderr)
         return result.success
 
     def curate(self) -> None:
@@ -209,8 +208,9 @@ class Runner:
             self.job("ablate", arm)
 
 
-def _cause(data: StepFailureData) -> str:
+def _cause(event: dg.DagsterEvent) -> str:
     """The innermost message of a failed step, without the stack."""
+    data = event.step_failure_data
     if data.user_failure_data is not None and data.user_failure_data.description:
         return data.user_failure_data.description
     error = data.error

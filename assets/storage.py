@@ -14,18 +14,20 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from dagster import StringSource
-from dagster._config.config_schema import UserConfigSchema
-from dagster._core.instance.utils import RUNLESS_RUN_ID
-from dagster._core.storage.base_storage import DagsterStorage
-from dagster._core.storage.event_log import SqliteEventLogStorage
-from dagster._core.storage.runs import SqliteRunStorage
-from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
-from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
-from dagster._serdes import ConfigurableClass, ConfigurableClassData
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import QueuePool, StaticPool
 
+from assets.dagster_internals import (
+    RUNLESS_RUN_ID,
+    SQLITE_BUSY_TIMEOUT_SECONDS,
+    ConfigurableClass,
+    ConfigurableClassData,
+    DagsterSqliteStorage,
+    DagsterStorage,
+    SqliteEventLogStorage,
+    SqliteRunStorage,
+)
 from pipelines.tables.locks import lock
 
 POSTGRES_URL = "PETAR_POSTGRES_URL"
@@ -46,7 +48,7 @@ class Storage(DagsterStorage, ConfigurableClass):
     """What dagster.yaml names; loading it gives Dagster's own storage of the kind that the environment asks for."""
 
     @classmethod
-    def config_type(cls) -> UserConfigSchema:
+    def config_type(cls) -> dict[str, Any]:
         """The folder of SQLite."""
         return {"sqlite_dir": StringSource}
 

@@ -3,10 +3,10 @@
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import dagster as dg
 import polars as pl
-from dagster._core.definitions.metadata import RawMetadataValue
 
 from assets.catalog import catalog
 from assets.exams import exam_manifest, exams
@@ -170,7 +170,7 @@ def _stage_asset(stage: Stage, previous: dg.AssetsDefinition) -> dg.AssetsDefini
                 reuse=not config.retrain,
                 curation=(Lake(home.lake).shard_inputs("samples") or {}).get("curation", ""),
             )
-        metadata: dict[str, RawMetadataValue] = {
+        metadata: dict[str, Any] = {
             "recomputed": int(not result.reused),
             "reused": int(result.reused),
             "samples": result.n_samples,
@@ -200,7 +200,7 @@ def _stage_asset(stage: Stage, previous: dg.AssetsDefinition) -> dg.AssetsDefini
 _PLOTTED = ("loss", "learning_rate", "grad_norm", "samples_per_s", "gpu_memory_gb", "val_loss")
 
 
-def _plotted(entry: Mapping[str, float]) -> dict[str, RawMetadataValue]:
+def _plotted(entry: Mapping[str, float]) -> dict[str, Any]:
     """The numbers of a step that the UI draws over time."""
     return {name.replace("_", " "): float(entry[name]) for name in _PLOTTED if name in entry}
 

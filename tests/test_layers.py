@@ -1,6 +1,7 @@
 """Import rules between all packages: layers import downwards only (docs/architecture.md)."""
 
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
@@ -110,3 +111,11 @@ def test_definitions_load_no_library_that_only_some_runs_need() -> None:
     loaded = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "dagster" in loaded.stdout.split()
     assert heavy & set(loaded.stdout.split()) == set()
+
+
+def test_private_modules_of_dagster_are_imported_in_one_module() -> None:
+    allowed = {Path("assets/dagster_internals.py"), Path("tests/assets/test_dagster_internals.py")}
+    folders = ("assets", "benchmarks", "model", "pipelines", "tests")
+    private = re.compile(r"^\s*(?:from|import) dagster\w*(?:\.\w+)*\._", re.MULTILINE)
+    modules = {path.relative_to(ROOT) for folder in folders for path in (ROOT / folder).rglob("*.py")}
+    assert {path for path in modules if private.search((ROOT / path).read_text())} <= allowed

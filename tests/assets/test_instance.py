@@ -6,7 +6,6 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
-from dagster._core.test_utils import create_run_for_test
 
 from assets.instance import PROCESS_TAG, close_dead_runs, living_process
 from pipelines.tables.locks import lock_descriptor
@@ -20,9 +19,14 @@ def instance(tmp_path: Path) -> dg.DagsterInstance:
     return dg.DagsterInstance.local_temp(str(tmp_path / "dagster"))
 
 
+@dg.job
+def nothing() -> None:
+    """A job of no step."""
+
+
 def started(instance: dg.DagsterInstance, process: str) -> str:
     """Id of a run that a process has begun."""
-    run = create_run_for_test(instance, status=DagsterRunStatus.STARTED, tags={PROCESS_TAG: process})
+    run = instance.create_run_for_job(nothing, status=DagsterRunStatus.STARTED, tags={PROCESS_TAG: process})
     return run.run_id
 
 
