@@ -21,8 +21,10 @@ understood.
 import argparse
 import base64
 import binascii
+import contextlib
 import json
 import logging
+import socket
 import sys
 import tempfile
 import threading
@@ -31,20 +33,26 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+import uvicorn
+from python_multipart.multipart import parse_options_header
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from model.inputs.tensors import SampleError
 from model.petar.checkpoints import Checkpoint, CheckpointError
 from model.petar.config import QUESTION
 from model.petar.hub import from_pretrained
-from model.serving.forms import FormError, form_parts
 from model.serving.generation import Description, describe
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti
-
-log = logging.getLogger(__name__)
 
 _GZIP_MAGIC = b"\x1f\x8b"
 MAX_BODY_BYTES = 1 << 30
@@ -162,26 +170,31 @@ def _uploaded(data: Any) -> Volume:
 _IMAGES = ("pet", "ct", "mask")
 
 
-def _from_form(content: bytes, content_type: str) -> dict[str, Any]:
+async def _from_form(request: Request, content: bytes) -> dict[str, Any]:
     """The request of a form, as the JSON body would be; uploads are bytes."""
+    boundary = parse_options_header(request.headers["content-type"])[1].get(b"boundary")
+    # Without its end a form may lack its last files, and the CT is optional.
+    if boundary and b"--" + boundary + b"--" not in content:
+        raise RequestError("expected a form that ends with its boundary, got one that is cut short")
+    found: dict[str, Any] = {}
+    async with request.form(max_part_size=MAX_BODY_BYTES) as form:
+        for name, value in form.multi_items():
+            sent = await value.read() if isinstance(value, UploadFile) else value.strip()
+            if name in _IMAGES:
+                found[name] = {"data" if isinstance(sent, bytes) else "path": sent} if sent else None
+            else:
+                found[name] = _plain(sent if isinstance(sent, str) else sent.decode("utf-8", "replace"))
+    if "messages" not in found:
+        found["messages"] = [{"role": "user", "content": str(found.pop("question", ""))}]
+    return found
+
+
+def _plain(text: str) -> Any:
+    """What a field of a form says in JSON, else its text."""
     try:
-        parts = form_parts(content, content_type)
-    except FormError as error:
-        raise RequestError(str(error)) from error
-    request: dict[str, Any] = {}
-    for part in parts:
-        if part.name in _IMAGES:
-            text = None if part.filename is not None else part.content.decode("utf-8", "replace").strip()
-            request[part.name] = {"data": part.content} if text is None else {"path": text} if text else None
-            continue
-        text = part.content.decode("utf-8", "replace")
-        try:
-            request[part.name] = json.loads(text)
-        except ValueError:
-            request[part.name] = text
-    if "messages" not in request:
-        request["messages"] = [{"role": "user", "content": str(request.pop("question", ""))}]
-    return request
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def completion(model_name: str, question: str, said: Description, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -218,85 +231,88 @@ def _stream(body: Mapping[str, Any]) -> bytes:
     return "".join(f"data: {json.dumps(c)}\n\n" for c in chunks).encode() + b"data: [DONE]\n\n"
 
 
-def make_server(service: Service, host: str = "127.0.0.1", port: int = 8000) -> ThreadingHTTPServer:
-    """A server that is bound and not yet running; port 0 takes a free one."""
+async def _read(request: Request) -> dict[str, Any]:
+    """The JSON object or the form of a request."""
+    length = request.headers.get("content-length", "")
+    if not length.isdigit():
+        raise RequestError("expected a body with Content-Length, got none", HTTPStatus.LENGTH_REQUIRED)
+    if int(length) > MAX_BODY_BYTES:
+        raise RequestError(
+            f"expected at most {MAX_BODY_BYTES} bytes, got {length}: give paths", HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        )
+    content = await request.body()
+    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        return await _from_form(request, content)
+    try:
+        found = await run_in_threadpool(json.loads, content)
+    except ValueError as error:
+        raise RequestError(f"expected JSON, cannot read the body ({error})") from error
+    if not isinstance(found, dict):
+        raise RequestError(f"expected a JSON object, got {type(found).__name__}")
+    return found
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:
-            if self.path in ("/health", "/v1/health"):
-                self._json(HTTPStatus.OK, {"status": "ok", "model": service.model_name})
-            elif self.path == "/v1/models":
-                self._json(HTTPStatus.OK, service.models())
-            else:
-                known = "/v1/chat/completions, /v1/models or /health"
-                self._error(RequestError(f"expected {known}, got {self.path}", HTTPStatus.NOT_FOUND))
+def _refused(message: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    """An error in OpenAI's form."""
+    kind = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
+    error = {"message": message, "type": kind, "param": None, "code": int(status)}
+    return JSONResponse({"error": error}, status, headers)
 
-        def do_POST(self) -> None:
-            try:
-                request = self._request()
-                question, said = service.chat(request)
-                body = completion(service.model_name, question, said, service.checkpoint)
-            except RequestError as error:
-                self._error(error)
-                return
-            except Exception:
-                # One bad request must not take the server down, nor tell a stranger what is inside.
-                log.exception("request failed")
-                why = "the server failed on this request; its log says why"
-                self._error(RequestError(why, HTTPStatus.INTERNAL_SERVER_ERROR))
-                return
-            if request.get("stream"):
-                self._send(HTTPStatus.OK, _stream(body), "text/event-stream")
-            else:
-                self._json(HTTPStatus.OK, body)
 
-        def _request(self) -> dict[str, Any]:
-            # What is not read of a body would be taken for the next request.
-            self.close_connection = True
-            if self.path != "/v1/chat/completions":
-                raise RequestError(f"expected POST to /v1/chat/completions, got {self.path}", HTTPStatus.NOT_FOUND)
-            length = self.headers.get("Content-Length", "")
-            if not length.isdigit():
-                raise RequestError("expected a body with Content-Length, got none", HTTPStatus.LENGTH_REQUIRED)
-            if int(length) > MAX_BODY_BYTES:
-                raise RequestError(
-                    f"expected at most {MAX_BODY_BYTES} bytes, got {length}: give paths",
-                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                )
-            content = self.rfile.read(int(length))
-            self.close_connection = False
-            kind = self.headers.get("Content-Type", "")
-            if kind.lower().startswith("multipart/form-data"):
-                return _from_form(content, kind)
-            try:
-                request = json.loads(content)
-            except ValueError as error:
-                raise RequestError(f"expected JSON, cannot read the body ({error})") from error
-            if not isinstance(request, dict):
-                raise RequestError(f"expected a JSON object, got {type(request).__name__}")
-            return request
+def _request_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)
+    # What is not read of a body would be taken for the next request.
+    unread = error.status in (HTTPStatus.LENGTH_REQUIRED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    return _refused(str(error), error.status, {"connection": "close"} if unread else None)
 
-        def _error(self, error: RequestError) -> None:
-            kind = "server_error" if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
-            told = {"message": str(error), "type": kind, "param": None, "code": int(error.status)}
-            self._json(error.status, {"error": told})
 
-        def _json(self, status: HTTPStatus, body: Mapping[str, Any]) -> None:
-            self._send(status, json.dumps(body).encode(), "application/json")
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
+        known = "POST /v1/chat/completions, GET /v1/models or GET /health"
+        return _refused(f"expected {known}, got {request.method} {request.url.path}", error.status_code)
+    return _refused(error.detail, error.status_code)
 
-        def _send(self, status: HTTPStatus, content: bytes, kind: str) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
 
-        def log_message(self, format: str, *args: Any) -> None:
-            log.info("%s %s", self.address_string(), format % args)
+def _own_error(request: Request, error: Exception) -> Response:
+    # One bad request must not take the server down, nor tell a stranger what is inside.
+    return _refused("the server failed on this request; its log says why", HTTPStatus.INTERNAL_SERVER_ERROR)
 
-    return ThreadingHTTPServer((host, port), Handler)
+
+def make_app(service: Service) -> Starlette:
+    """The endpoints of a service, as an ASGI application."""
+
+    async def health(request: Request) -> Response:
+        return JSONResponse({"status": "ok", "model": service.model_name})
+
+    async def models(request: Request) -> Response:
+        return JSONResponse(service.models())
+
+    async def chat(request: Request) -> Response:
+        asked = await _read(request)
+        question, said = await run_in_threadpool(service.chat, asked)
+        body = completion(service.model_name, question, said, service.checkpoint)
+        if asked.get("stream"):
+            return Response(_stream(body), media_type="text/event-stream")
+        return JSONResponse(body)
+
+    return Starlette(
+        routes=[
+            Route("/health", health),
+            Route("/v1/health", health),
+            Route("/v1/models", models),
+            Route("/v1/chat/completions", chat, methods=["POST"]),
+        ],
+        exception_handlers={RequestError: _request_error, HTTPException: _http_error, Exception: _own_error},
+    )
+
+
+def make_server(service: Service, host: str, port: int) -> tuple[uvicorn.Server, socket.socket]:
+    """A server to run and the socket to run it on, where connections wait from now on; port 0 takes a free one."""
+    config = uvicorn.Config(make_app(service), host, port, log_config=None)
+    bound = config.bind_socket()
+    bound.listen()
+    return uvicorn.Server(config), bound
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -317,13 +333,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CheckpointError as error:
         print(f"cannot serve: {error}", file=sys.stderr)
         return 1
-    server = make_server(service, options.host, options.port)
-    address = f"http://{options.host}:{server.server_port}/v1"
+    server, bound = make_server(service, options.host, options.port)
+    address = f"http://{options.host}:{bound.getsockname()[1]}/v1"
     print(f"serving {options.checkpoint} as {options.name!r} on {address}", flush=True)
-    try:
-        server.serve_forever()
-    except KeyboardInterrupt:
-        server.server_close()
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[bound])
     return 0
 
 

@@ -12,7 +12,7 @@ from openai.types.chat import ChatCompletion
 
 from model.petar.checkpoints import Contract, build_model, load_checkpoint, save_checkpoint
 from model.serving.generation import describe
-from model.serving.server import Service, main, make_server
+from model.serving.server import MAX_BODY_BYTES, Service, main, make_server
 from pipelines.imaging.volume import load_nifti
 
 
@@ -25,13 +25,14 @@ def checkpoint(micro, tokenizer, tmp_path):
 
 @pytest.fixture
 def server(checkpoint, lake):
-    server = make_server(Service(checkpoint, "petar", lake.home), port=0)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    """Port of a running server."""
+    running, bound = make_server(Service(checkpoint, "petar", lake.home), "127.0.0.1", 0)
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    yield bound.getsockname()[1]
+    running.should_exit = True
     thread.join(timeout=10)
+    bound.close()
 
 
 PATHS = {
@@ -42,9 +43,9 @@ PATHS = {
 MESSAGES = [{"role": "user", "content": "Which structure is highlighted?"}]
 
 
-def post(server, body, path="/v1/chat/completions"):
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
-    connection.request("POST", path, body if isinstance(body, bytes) else json.dumps(body))
+def post(server, body, path="/v1/chat/completions", headers=None):
+    connection = http.client.HTTPConnection("127.0.0.1", server, timeout=30)
+    connection.request("POST", path, body if isinstance(body, bytes) else json.dumps(body), headers or {})
     response = connection.getresponse()
     return response.status, json.loads(response.read())
 
@@ -56,7 +57,7 @@ class TestChat:
         return describe(files["pet"], files["ct"], files["mask"], checkpoint, question=question, max_new_tokens=8)
 
     def client(self, server):
-        return openai.OpenAI(base_url=f"http://127.0.0.1:{server.server_port}/v1", api_key="none", max_retries=0)
+        return openai.OpenAI(base_url=f"http://127.0.0.1:{server}/v1", api_key="none", max_retries=0)
 
     def test_openai_client_gets_what_describe_says(self, server, lake, checkpoint):
         answer = self.client(server).chat.completions.create(
@@ -87,21 +88,46 @@ class TestChat:
 
     def test_a_form_of_paths_asks_the_papers_question(self, server, lake, checkpoint):
         form = {name: (None, given["path"]) for name, given in PATHS.items()} | {"max_tokens": (None, "8")}
-        url = f"http://127.0.0.1:{server.server_port}/v1/chat/completions"
+        url = f"http://127.0.0.1:{server}/v1/chat/completions"
         body = httpx.post(url, files=form, timeout=60).json()
         files = {name: load_nifti(lake.home / given["path"]) for name, given in PATHS.items()}
         said = describe(files["pet"], files["ct"], files["mask"], checkpoint, max_new_tokens=8)
         assert body["petar"]["text"] == said.text
 
-    def test_a_form_that_is_cut_short_is_told(self, server):
-        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
-        headers = {"Content-Type": "multipart/form-data; boundary=x"}
-        connection.request(
-            "POST", "/v1/chat/completions", b'--x\r\nContent-Disposition: form-data; name="pet"', headers
-        )
-        response = connection.getresponse()
-        assert response.status == 400
-        assert "cut short" in json.loads(response.read())["error"]["message"]
+    @pytest.mark.parametrize(
+        ("body", "kind", "words"),
+        [
+            (b'--x\r\nContent-Disposition: form-data; name="pet"', "multipart/form-data; boundary=x", "cut short"),
+            (b"", "multipart/form-data; boundary=x", "cut short"),
+            (b"--x--", "multipart/form-data", "boundary"),
+            (
+                b"--x\r\nContent-Disposition: form-data\r\n\r\nx\r\n--x--\r\n",
+                "multipart/form-data; boundary=x",
+                "name",
+            ),
+            (b"--x\r\nno headers--x\r\n--x--\r\n", "multipart/form-data; boundary=x", ""),
+        ],
+    )
+    def test_a_body_that_is_no_form_is_told(self, server, body, kind, words):
+        status, answer = post(server, body, headers={"Content-Type": kind})
+        assert status == 400
+        assert words in answer["error"]["message"]
+
+    def test_a_body_that_is_too_long_is_refused_unread(self, server):
+        status, answer = post(server, b"", headers={"Content-Length": str(MAX_BODY_BYTES + 1)})
+        assert status == 413
+        assert "give paths" in answer["error"]["message"]
+
+    def test_an_unknown_address_is_told(self, server):
+        status, answer = post(server, {}, "/v1/completions")
+        assert status == 404
+        assert "POST /v1/chat/completions" in answer["error"]["message"]
+
+    def test_an_error_of_our_own_tells_nothing_of_the_inside(self, server, monkeypatch):
+        monkeypatch.setattr("model.serving.server.describe", lambda *a, **k: 1 / 0)
+        status, answer = post(server, {"messages": MESSAGES, **PATHS})
+        assert (status, answer["error"]["type"]) == (500, "server_error")
+        assert "division" not in answer["error"]["message"]
 
     def test_streams(self, server, lake, checkpoint):
         stream = self.client(server).chat.completions.create(
