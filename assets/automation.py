@@ -94,7 +94,7 @@ def nightly_recuration(
         versions = observe_cohort(workspace.cohort_folder, workspace.paths.manifest, workspace.gate())
     except (CohortError, PrivacyError) as error:
         return dg.SkipReason(str(error))
-    stale = stale_shards(workspace.paths, workspace.settings().curation, workspace.readers())
+    stale = stale_shards(workspace.curation())
     if not stale:
         return dg.SkipReason("no shard changed")
     waiting = context.instance.get_runs(dg.RunsFilter(job_name=curate.name, statuses=NOT_FINISHED))

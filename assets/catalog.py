@@ -32,9 +32,9 @@ def catalog(workspace: Workspace) -> dg.MaterializeResult:
     """
     home = workspace.paths
     with permanent(CatalogError):
-        summary = build_catalog(home.root)
+        summary = build_catalog(home)
         collected = collect_files(home)
-    funnel = run_query(home.root, "funnel")
+    funnel = run_query(home, "funnel")
     return dg.MaterializeResult(
         data_version=dg.DataVersion(curation_version(home)),
         metadata={
@@ -65,7 +65,7 @@ def curation_diff(config: DiffConfig, workspace: Workspace) -> dg.MaterializeRes
     corrections, readers, logic, parameters, neighbours.
     """
     with permanent(CatalogError):
-        found = published_diff(workspace.paths.root, config.against)
+        found = published_diff(workspace.paths, config.against)
     by = found.rows.group_by("change", "why").len("lesions").sort("change", "why")
     counts = dict(found.rows.group_by("change").len().iter_rows())
     return dg.MaterializeResult(
@@ -101,14 +101,14 @@ def accepted_curation(config: AcceptConfig, workspace: Workspace) -> dg.Material
     """A version that somebody says is good to use: kept for ever under a name, with its masks and volumes."""
     home = workspace.paths
     with permanent():
-        failed = [r.name for r in run_checks(home.root) if r.severity == "error" and not r.passed]
+        failed = [r.name for r in run_checks(home) if r.severity == "error" and not r.passed]
         if failed and not config.despite_failed_checks:
             raise VersionError(
                 f"expected a curation whose checks pass, got {', '.join(failed)}: mend what they name, or accept it "
                 "with despite_failed_checks = true"
             )
-        made = accept(home.root, config.name, config.who, config.note, config.version)
-    manifest = read_manifest(home.root, made.version)
+        made = accept(home, config.name, config.who, config.note, config.version)
+    manifest = read_manifest(home, made.version)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(f"{made.name}-{made.version}"),
         metadata={
@@ -119,7 +119,7 @@ def accepted_curation(config: AcceptConfig, workspace: Workspace) -> dg.Material
             "failed checks": dg.MetadataValue.json(failed),
             "code": dg.MetadataValue.json(manifest.get("code", {})),
             "parameters": dg.MetadataValue.json(manifest.get("makers", {})),
-            "path": dg.MetadataValue.path(str(version_folder(home.root, made.version))),
+            "path": dg.MetadataValue.path(str(version_folder(home, made.version))),
         },
     )
 

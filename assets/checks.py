@@ -40,7 +40,7 @@ def _asset_checks(name: str, checks: Sequence[Check]) -> dg.AssetChecksDefinitio
         settings = workspace.settings().quality
         for check in checks:
             if check.name in wanted:
-                result = check.run(workspace.paths.root, settings)
+                result = check.run(workspace.paths, settings)
                 metadata: dict[str, Any] = {"wrong": result.n_bad, "checked": result.n_checked}
                 if result.n_opened is not None:
                     metadata["opened"] = result.n_opened

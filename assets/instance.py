@@ -19,6 +19,7 @@ from dagster import DagsterRunStatus, RunsFilter
 from sqlalchemy.exc import DBAPIError
 
 from assets.storage import POSTGRES_URL
+from pipelines.tables.home import Home
 from pipelines.tables.locks import lock_descriptor
 
 T = TypeVar("T")
@@ -36,15 +37,15 @@ class DatabaseError(RuntimeError):
 
 
 @contextlib.contextmanager
-def dagster_instance(home: Path) -> Iterator[dg.DagsterInstance]:
+def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
     """Dagster's instance over the project's dagster.yaml, storing below `home` or in PostgreSQL.
 
     Raises:
         DatabaseError: PostgreSQL did not answer for some seconds.
     """
     os.environ["DAGSTER_HOME"] = str(Path(__file__).parent.parent)
-    os.environ["PETAR_DAGSTER"] = str(home / "dagster")
-    (home / "dagster").mkdir(parents=True, exist_ok=True)
+    os.environ["PETAR_DAGSTER"] = str(home.root / "dagster")
+    (home.root / "dagster").mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         try:
             instance = stack.enter_context(dg.DagsterInstance.get())
@@ -56,9 +57,9 @@ def dagster_instance(home: Path) -> Iterator[dg.DagsterInstance]:
 
 
 @contextlib.contextmanager
-def living_process(instance: dg.DagsterInstance, home: Path) -> Iterator[dict[str, str]]:
+def living_process(instance: dg.DagsterInstance, home: Home) -> Iterator[dict[str, str]]:
     """Tags for the runs of this process, held alive until it ends; runs of processes that died are closed first."""
-    folder = home / "dagster" / "processes"
+    folder = home.root / "dagster" / "processes"
     folder.mkdir(parents=True, exist_ok=True)
     close_dead_runs(instance, folder)
     path = folder / secrets.token_hex(8)

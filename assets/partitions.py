@@ -1,6 +1,7 @@
 """The 64 shards, the condition that asks for exactly the changed ones, and what every asset says of itself."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import dagster as dg
@@ -169,9 +170,12 @@ def run_shard(
 
     A run of several shards is one of empty ones (`together`).
     """
+    curation = workspace.curation()
+    if settings is not None:
+        curation = replace(curation, settings=settings.curation)
     shards = [int(key) for key in context.partition_keys]
     for shard in shards if len(shards) > 1 else ():
-        if not is_empty(workspace.paths, shard):
+        if not is_empty(curation, shard):
             # One data version and one metadata stand for all shards of a run.
             raise PermanentFailure(
                 f"expected shards without exams in a run of several, got exams in shard {shard_name(shard)}: "
@@ -179,18 +183,7 @@ def run_shard(
             )
     # ValueError: an exam named that is not of this shard.
     with permanent(ValueError):
-        reports = [
-            run_stage(
-                workspace.paths,
-                table,
-                shard,
-                (settings or workspace.settings()).curation,
-                workspace.readers(),
-                only=only_exams,
-                log=context.log,
-            )
-            for shard in shards
-        ]
+        reports = [run_stage(curation, table, shard, only=only_exams, log=context.log) for shard in shards]
     return reports[-1]
 
 

@@ -25,7 +25,7 @@ def text(workspace: Workspace, done: "Done", *, whole: bool) -> str:
     home = workspace.paths
     lines = [""]
     if home.catalog.exists():
-        with connect(home.root) as con:
+        with connect(home) as con:
             lines += _curation(con)
             if whole:
                 lines += _model(con, workspace)

@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from pipelines.cohort.privacy.gate import Gate, Pseudonyms, read_key
+from pipelines.curation.stages.curation import Curation, open_curation
 from pipelines.evaluation import EvaluationSettings, absolute
 from pipelines.reports.llm.answers import AnswerCache
 from pipelines.reports.llm.readers_file import ReadersConfig, load_readers
@@ -32,9 +33,10 @@ class Workspace(dg.ConfigurableResource):
     @property
     def paths(self) -> Home:
         """The folders below PETAR_HOME; from the first call on the home remembers a lake of its own."""
+        home = Home(Path(self.home))
         if self.lake:
-            use_lake(Path(self.home), self.lake)
-        return Home(Path(self.home))
+            use_lake(home, self.lake)
+        return home
 
     @property
     def cohort_folder(self) -> Path:
@@ -77,8 +79,12 @@ class Workspace(dg.ConfigurableResource):
             PrivacyError: the ids are to be hashed and there is no usable key.
         """
         switches = self.settings().privacy
-        key = read_key(os.environ, self.paths.root) if switches.hash_ids or switches.mask_reports else None
+        key = read_key(os.environ, self.paths) if switches.hash_ids or switches.mask_reports else None
         return Gate(switches, Pseudonyms(key) if key else None, self.paths.links)
+
+    def curation(self) -> Curation:
+        """What a run of the curation works with."""
+        return open_curation(self.paths, self.settings().curation, self.readers())
 
     def readers(self) -> ReadersConfig:
         """The readers that vote and the structurer, as the settings' file of readers names them."""

@@ -40,7 +40,7 @@ def gallery(config: GalleryConfig, workspace: Workspace) -> dg.MaterializeResult
     version = curation_version(home)
     found, located = lake.read_table("findings"), lake.read_table("localisations")
     settings = GallerySettings(
-        home=home.root, curation=version, n_lesions=config.n_lesions, n_rejected=config.n_rejected, seed=config.seed
+        home=home, curation=version, n_lesions=config.n_lesions, n_rejected=config.n_rejected, seed=config.seed
     )
     summary = write_gallery(
         home.gallery,
@@ -48,7 +48,7 @@ def gallery(config: GalleryConfig, workspace: Workspace) -> dg.MaterializeResult
         findings=found,
         readings=lake.read_table("readings"),
         exams=lake.read_table("exams"),
-        flags=flags_of(run_checks(home.root, settings=workspace.settings().quality)),
+        flags=flags_of(run_checks(home, settings=workspace.settings().quality)),
         settings=settings,
         reviews=read_reviews(home.reviews, found, located, version).frame,
     )
@@ -80,7 +80,7 @@ def reviews(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Mater
     for problem in read.problems:
         context.log.warning("%s", problem)
     written = Lake(home.lake).write_table("reviews", read.frame)
-    build_catalog(home.root)
+    build_catalog(home)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(written.rows_digest),
         metadata={
@@ -122,8 +122,7 @@ def reader_scorecard(workspace: Workspace) -> dg.MaterializeResult:
 @dg.asset(deps=[exams, findings], group_name="review", owners=CURATION_OWNERS, kinds={"nifti"})
 def slice_conventions(workspace: Workspace) -> dg.MaterializeResult:
     """How many findings each way of counting slices would match: shows at once how an institution counts."""
-    home = workspace.paths
-    table = try_conventions(home, workspace.settings().curation)
+    table = try_conventions(workspace.curation())
     advice = better_convention(table) or "no other convention matches more findings"
     return dg.MaterializeResult(
         metadata={"dagster/row_count": table.height, "rates": table_sample(table, limit=20), "advice": advice}

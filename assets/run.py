@@ -159,12 +159,12 @@ class Runner:
         """Observes the cohort, curates the shards that are not current, and publishes the catalog."""
         if not self.job("observe"):
             return
-        home, settings, readers = self.workspace.paths, self.workspace.settings().curation, self.workspace.readers()
-        stale = stale_shards(home, settings, readers)
+        curation = self.workspace.curation()
+        stale = stale_shards(curation)
         print(f"curate: {len(stale)} of {N_SHARDS} shards to do", flush=True)
-        for shards in together(stale, lambda shard: is_empty(home, shard)):
+        for shards in together(stale, lambda shard: is_empty(curation, shard)):
             # Another process may have done it while this one did the shards before.
-            if not all(is_current(home, shard, settings, readers) for shard in shards):
+            if not all(is_current(curation, shard) for shard in shards):
                 self.shards("curate", shards)
         self.job("publish")
 
@@ -252,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not settings.exists():
                 settings.write_text(_DEMO_SETTINGS)
         check_cohort(workspace.cohort_folder)
-        home = workspace.paths.root
+        home = workspace.paths
         with dagster_instance(home) as instance, living_process(instance, home) as tags:
             runner = Runner(workspace, instance, tags)
             if options.command == "accept":

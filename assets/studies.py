@@ -43,7 +43,7 @@ def robustness(workspace: Workspace) -> dg.MaterializeResult:
     figure = robustness_figure(report.frame)
     path = home.robustness / "robustness.png"
     atomic.write_bytes(path, figure)
-    build_catalog(home.root)
+    build_catalog(home)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(report.version),
         metadata={
@@ -75,7 +75,7 @@ def external(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Mate
         report = update_external(home, settings.external, *_trained(workspace), settings.external_min_ml)
     for problem in report.problems:
         context.log.warning("%s", problem)
-    build_catalog(home.root)
+    build_catalog(home)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(report.version),
         metadata={
@@ -131,7 +131,7 @@ def reader_study_results(
         report = update_results(home, config.study, workspace.evaluation().scores)
     for problem in report.read.problems:
         context.log.warning("%s", problem)
-    build_catalog(home.root)
+    build_catalog(home)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(report.version),
         metadata={

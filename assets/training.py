@@ -80,7 +80,7 @@ def samples(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Mater
     home = workspace.paths
     with permanent():
         # What is trained on must stay to be seen, whatever the lake holds by then.
-        version = pin_current(home.root)
+        version = pin_current(home)
         report = build_samples(home, found_label_maps(home), workspace.settings().samples)
     for exam_id, problem in report.problems.items():
         context.log.warning("exam %s: %s", exam_id, problem)
@@ -152,7 +152,7 @@ def _stage_asset(stage: Stage, previous: dg.AssetsDefinition) -> dg.AssetsDefini
 
         with permanent(TrainingError, CheckpointError):
             if init is not None:
-                misfits = check_provenance(init, table, home.root, allow=config.allow_other_samples)
+                misfits = check_provenance(init, table, home, allow=config.allow_other_samples)
                 for misfit in misfits:
                     context.log.warning("goes on from other samples, as allowed: %s", misfit)
             result = train_stage(
@@ -161,7 +161,7 @@ def _stage_asset(stage: Stage, previous: dg.AssetsDefinition) -> dg.AssetsDefini
                 own.filter(own["split"] == "val"),
                 preset(name),
                 chosen,
-                home.root,
+                home,
                 home.checkpoints / stage,
                 init,
                 log_step,

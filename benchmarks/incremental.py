@@ -28,9 +28,8 @@ import polars as pl
 
 from assets.instance import dagster_instance
 from pipelines.cohort.manifest import observe_cohort
-from pipelines.curation.run import CurationSettings, run_stage
+from pipelines.curation.run import open_curation, run_stage
 from pipelines.curation.stages.incremental import Counts
-from pipelines.reports.llm.readers_file import load_readers
 from pipelines.tables.home import Home
 from pipelines.tables.shards import SHARD_NAMES, shard_name, shard_of
 
@@ -78,7 +77,7 @@ def exams_of(n: int) -> list[tuple[str, str, str]]:
 
 def assets_over(cohort: Path, home: Home, counts: list[Counts]) -> list[dg.AssetsDefinition | dg.SourceAsset]:
     """The observed manifest and one sharded asset whose runs may take many shards at once."""
-    settings, readers = CurationSettings(), load_readers()
+    curation = open_curation(home)
 
     @dg.observable_source_asset(partitions_def=SHARDS)
     def manifest() -> dg.DataVersionsByPartition:
@@ -92,7 +91,7 @@ def assets_over(cohort: Path, home: Home, counts: list[Counts]) -> list[dg.Asset
     def work(context: dg.AssetExecutionContext, config: Config) -> None:
         total = Counts()
         for key in context.partition_keys:
-            total += run_stage(home, TABLE, int(key), settings, readers, only=config.only_exams).counts
+            total += run_stage(curation, TABLE, int(key), only=config.only_exams).counts
         context.add_output_metadata(vars(total))
         counts.append(total)
 
@@ -112,7 +111,7 @@ def measure_passes(cohort: Path, home: Home, n_exams: int) -> list[Figure]:
         "dagster/asset_partition_range_end": SHARD_NAMES[-1],
     }
 
-    with dagster_instance(home.root) as instance:
+    with dagster_instance(home) as instance:
 
         def run(name: str, **arguments: object) -> None:
             assert defs.resolve_job_def(name).execute_in_process(instance=instance, **arguments).success  # type: ignore[arg-type]

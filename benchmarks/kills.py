@@ -35,10 +35,9 @@ from model.training.stage_training import train_stage
 from pipelines.catalog.build import build_catalog, connect, list_views
 from pipelines.cohort import manifest as cohort_module
 from pipelines.cohort.manifest import observe_cohort
-from pipelines.curation.run import TABLES, CurationSettings, run_stage, stale_shards
+from pipelines.curation.run import TABLES, open_curation, run_stage, stale_shards
 from pipelines.curation.unreferenced_files import collect_files
 from pipelines.phantom import PhantomSettings, add_exam, write_cohort
-from pipelines.reports.llm.readers_file import load_readers
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 
@@ -63,16 +62,16 @@ class _Clock(datetime):
 def curate(cohort: Path, home: Home) -> None:
     """Observes, curates what is stale, publishes, collects."""
     cohort_module.datetime = _Clock  # type: ignore[misc,assignment]
-    settings, readers = CurationSettings(), load_readers()
     observe_cohort(cohort, home.manifest)
-    for shard in stale_shards(home, settings, readers):
+    curation = open_curation(home)
+    for shard in stale_shards(curation):
         for table in TABLES:
-            run_stage(home, table, shard, settings, readers)
+            run_stage(curation, table, shard)
 
 
 def publish(home: Home) -> None:
     """Builds and swaps the catalog, and collects files that no table names."""
-    build_catalog(home.root)
+    build_catalog(home)
     collect_files(home)
 
 
@@ -119,9 +118,7 @@ def train(home: Home) -> None:
         for row in lake.read_table("localisations").filter(pl.col("outcome") == "lesion").iter_rows(named=True)
     ]
     samples = pl.DataFrame(rows[:12])
-    train_stage(
-        "findings_full", samples[:-2], samples[-2:], config, settings, home.root, home.checkpoints / "findings_full"
-    )
+    train_stage("findings_full", samples[:-2], samples[-2:], config, settings, home, home.checkpoints / "findings_full")
 
 
 def change(cohort: Path) -> None:
@@ -137,7 +134,7 @@ def change(cohort: Path) -> None:
 def look(home: Home, out: Path) -> None:
     """Writes what the catalog shows: a hash of the rows of every view; and how many runs stand as started."""
     shown = {}
-    with connect(home.root) as con:
+    with connect(home) as con:
         for view in list_views():
             frame = con.sql(f"select * from {view}").pl()
             frame = frame.select(sorted(frame.columns)).sort(pl.all(), nulls_last=True)
@@ -146,7 +143,7 @@ def look(home: Home, out: Path) -> None:
     if (home.root / "dagster").is_dir():
         from dagster import DagsterRunStatus, RunsFilter
 
-        with dagster_instance(home.root) as instance:
+        with dagster_instance(home) as instance:
             runs = instance.get_runs_count(RunsFilter(statuses=[DagsterRunStatus.STARTED]))
     out.write_text(json.dumps({"views": shown, "started": runs}))
 

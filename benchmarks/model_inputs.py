@@ -26,6 +26,7 @@ from model.petar.config import ModelConfig, preset, training_settings
 from model.petar.tokenizer import train_tokenizer
 from model.training.stage_training import train_stage
 from pipelines.imaging.volume import Volume, save_nifti
+from pipelines.tables.home import Home
 from pipelines.tables.schemas import frame
 
 BATCH, WARM_STEPS = 16, 10
@@ -78,7 +79,7 @@ def cpu_seconds(run: Callable[[], object], times: int) -> float:
 
 def input_rate(samples: pl.DataFrame, config: ModelConfig, home: Path) -> float:
     """Samples a second of one core."""
-    images, rng = LesionImages(home, config), np.random.default_rng(0)
+    images, rng = LesionImages(Home(home), config), np.random.default_rng(0)
     rows = samples.to_dicts()
     return len(rows) / cpu_seconds(lambda: [images.tensors(row, rng) for row in rows], 3)
 
@@ -92,7 +93,7 @@ def stage_rate(samples: pl.DataFrame, home: Path, steps: int) -> float:
         save_every_steps=10_000,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as out:
-        result = train_stage("findings_full", samples, samples.clear(), preset("tiny"), settings, home, Path(out))
+        result = train_stage("findings_full", samples, samples.clear(), preset("tiny"), settings, Home(home), Path(out))
     curve = result.curve
     return BATCH * (len(curve) - WARM_STEPS) / (curve[-1]["seconds"] - curve[WARM_STEPS - 1]["seconds"])
 
@@ -102,7 +103,7 @@ def plain_rate(samples: pl.DataFrame, home: Path, steps: int, threads: int) -> f
     config = preset("tiny")
     config = replace(config, vision=replace(config.vision, attention="plain"))
     tokenizer = train_tokenizer(samples["target"].to_list(), config.language.vocab_size)
-    data = LesionDataset(samples, config, tokenizer, home, seed=0)
+    data = LesionDataset(samples, config, tokenizer, Home(home), seed=0)
     torch.manual_seed(0)
     model = build_model(config, tokenizer)
     optimiser = torch.optim.AdamW(model.parameters())

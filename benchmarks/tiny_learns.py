@@ -26,6 +26,7 @@ from pipelines.imaging.volume import Volume, load_nifti, resample_to, save_nifti
 from pipelines.phantom import PhantomSettings, write_cohort
 from pipelines.phantom.sites import REGIONS as PHANTOM_REGIONS
 from pipelines.tables import atomic
+from pipelines.tables.home import Home
 from pipelines.tables.schemas import REGIONS, frame
 
 SPLITS = SplitSettings(val=0.05, test=0.15)
@@ -69,7 +70,7 @@ def phantom_samples(cohort: Path, home: Path) -> tuple[pl.DataFrame, pl.DataFram
             }
         )
     maps = {exam_id: cohort / "exams" / exam_id / "TOTALSEG.nii.gz" for exam_id in exams}
-    anatomy, problems = anatomy_samples(pl.DataFrame(list(exams.values())), maps, home, splits=SPLITS)
+    anatomy, problems = anatomy_samples(pl.DataFrame(list(exams.values())), maps, Home(home), splits=SPLITS)
     if problems:
         raise ValueError(f"expected label maps without fault, got {problems}")
     findings = balanced(with_short_targets(frame("samples", rows)))
@@ -126,7 +127,7 @@ def main() -> None:
             anatomy,
             preset("tiny"),
             second,
-            home,
+            Home(home),
             options.folder / "runs" / arm.folder_name,
             anatomy_settings=first,
             measure_epochs=max(1, second.epochs // 6),

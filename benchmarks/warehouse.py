@@ -22,6 +22,7 @@ import polars as pl
 
 from pipelines.catalog.build import SQL_DIR, build_catalog, connect, list_queries
 from pipelines.tables.hashing import hash_of
+from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 from pipelines.tables.outcomes import ExamProblem, Outcome
 from pipelines.tables.shards import N_SHARDS, shard_of
@@ -207,7 +208,7 @@ def measure_queries(home: Path, threads: int, repeats: int = 3) -> dict[str, flo
         sql = (SQL_DIR / "queries" / f"{name}.sql").read_text()
         times = []
         for _ in range(repeats):
-            with connect(home) as con:
+            with connect(Home(home)) as con:
                 con.execute(f"SET threads = {threads}")
                 start = time.perf_counter()
                 con.sql(sql).pl()
@@ -234,14 +235,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ("generated and written", time.perf_counter() - start, "s", None)
         ]
         start = time.perf_counter()
-        summary = build_catalog(home)
+        summary = build_catalog(Home(home))
         figures.append(("catalog swapped", time.perf_counter() - start, "s", GOAL_SWAP_S))
         figures += [
             (f"query {name}", s, "s", GOAL_QUERY_S) for name, s in measure_queries(home, options.threads).items()
         ]
         change(home)
         start = time.perf_counter()
-        changed = build_catalog(home)
+        changed = build_catalog(Home(home))
         figures.append((f"swapped, {changed.diff.height} changed", time.perf_counter() - start, "s", GOAL_SWAP_S))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     figures.append(("peak memory", peak, "GiB", GOAL_MEMORY_GIB))

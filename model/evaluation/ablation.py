@@ -122,7 +122,7 @@ def update_arm(
         anatomy,
         preset(preset_name),
         second,
-        home.root,
+        home,
         ablation_folder(home) / arm.folder_name,
         anatomy_settings=first if n_anatomy else None,
         measure_epochs=max(1, second.epochs // 6),
@@ -137,7 +137,7 @@ def run_arm(
     anatomy: pl.DataFrame,
     config: ModelConfig,
     settings: TrainingSettings,
-    home: Path,
+    home: Home,
     out_dir: Path,
     *,
     anatomy_settings: TrainingSettings | None = None,
@@ -218,7 +218,7 @@ def run_arm(
     return arm_result
 
 
-def measured(test: pl.DataFrame, checkpoint: Path | Checkpoint, home: Path, epoch: int, minutes: float) -> Point:
+def measured(test: pl.DataFrame, checkpoint: Path | Checkpoint, home: Home, epoch: int, minutes: float) -> Point:
     """How many of some lesions a model says right, after so many epochs and minutes."""
     said = generate(test, checkpoint, home, batch_size=32, max_new_tokens=64)
     pairs = said.select("text", "reference").rows()

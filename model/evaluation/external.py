@@ -60,7 +60,7 @@ def update_external(
             rows += known.filter(exam_id=exam_id).to_dicts()
             told[exam_id] = before["problems"].get(exam_id, [])
             continue
-        exam = read_external(exam_id, folder, root, home.root, home.external, min_ml)
+        exam = read_external(exam_id, folder, root, home, home.external, min_ml)
         rows += [{**row, "model": model_name} for row in exam.rows]
         told[exam_id] = list(exam.problems)
         read += 1
@@ -102,7 +102,7 @@ def _described(frame: pl.DataFrame, checkpoint: Path, home: Home, model_name: st
     )
     errors: dict[str, str] = {}
     said = generate(
-        samples, checkpoint, home.root, model_name=model_name, on_problem=lambda i, message: errors.update({i: message})
+        samples, checkpoint, home, model_name=model_name, on_problem=lambda i, message: errors.update({i: message})
     )
     texts = said.select(lesion_id="finding_id", text="text", text_measured="text_measured")
     return (
@@ -131,7 +131,7 @@ def _gallery(home: Home, frame: pl.DataFrame, n_shown: int) -> GallerySummary | 
         },
     )
     exams = pl.DataFrame(tables["exams"], infer_schema_length=None).with_columns(tracer=pl.lit(None, pl.String))
-    settings = GallerySettings(home.root, hash_of(frame["text_measured"].to_list())[:12], n_lesions=n_shown)
+    settings = GallerySettings(home, hash_of(frame["text_measured"].to_list())[:12], n_lesions=n_shown)
     return write_gallery(
         home.external / "gallery",
         pl.DataFrame(tables["localisations"], infer_schema_length=None),

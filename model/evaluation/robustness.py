@@ -112,7 +112,7 @@ class Changed:
     left_out: Mapping[str, list[str]]
 
 
-def changed_samples(samples: pl.DataFrame, every: pl.DataFrame, variant: Variant, home: Path, folder: Path) -> Changed:
+def changed_samples(samples: pl.DataFrame, every: pl.DataFrame, variant: Variant, home: Home, folder: Path) -> Changed:
     """Samples of one variant: `mask_path` is the changed mask's (written to `folder`), SUVmax and slice those under it.
 
     `every` are all findings' samples, out of which the nearest other lesion of an exam is taken.
@@ -123,7 +123,7 @@ def changed_samples(samples: pl.DataFrame, every: pl.DataFrame, variant: Variant
 
     def placed(row: Mapping[str, Any]) -> tuple[Volume, Box]:
         if row["mask_path"] not in boxes:
-            suv, mask = load_nifti(home / row["suv_path"]), load_nifti(home / row["mask_path"])
+            suv, mask = load_nifti(home.root / row["suv_path"]), load_nifti(home.root / row["mask_path"])
             i, j, k = (int(n) for n in np.rint(suv.to_ijk(mask.affine[:3, 3])))
             boxes[row["mask_path"]] = suv, Box(np.asarray(mask.array) > 0, (i, j, k))
         return boxes[row["mask_path"]]
@@ -164,7 +164,7 @@ def _nearest(own: Box, others: Sequence[Box], spacing_mm: Sequence[float]) -> Bo
 
 
 def _measured(
-    row: Mapping[str, Any], suv: Volume, own: Box, made: Box, folder: Path, home: Path, variant: Variant
+    row: Mapping[str, Any], suv: Volume, own: Box, made: Box, folder: Path, home: Home, variant: Variant
 ) -> dict[str, Any]:
     """What of a sample is another one under a changed mask: its path, SUVmax and slice."""
     if variant.change == "none":
@@ -175,7 +175,7 @@ def _measured(
     before, now = (_peak(suv, box) for box in (own, made))
     # How slices are counted is the report's convention: what moved to another one is not known by it.
     slice_number = row["slice"] if before[1] == now[1] else None
-    return {"mask_path": str(path.relative_to(home)), "suvmax": now[0], "slice": slice_number}
+    return {"mask_path": str(path.relative_to(home.root)), "suvmax": now[0], "slice": slice_number}
 
 
 def _peak(suv: Volume, box: Box) -> tuple[float, int]:
@@ -225,7 +225,7 @@ def update_robustness(
     rows = []
     for variant in variants_of(settings):
         folder = home.robustness / "masks" / variant.name.replace(" ", "_")
-        changed = changed_samples(asked, every, variant, home.root, folder)
+        changed = changed_samples(asked, every, variant, home, folder)
         n_left_out = sum(len(found) for found in changed.left_out.values())
         about = {
             **{"model": model_name, "split": settings.split, "variant": variant.name, "change": variant.change},
@@ -236,7 +236,7 @@ def update_robustness(
         if changed.samples.is_empty():
             rows += [about | {"metric": metric, "n": 0} for metric in METRICS_SHOWN]
             continue
-        said = generate(changed.samples, loaded, home.root, model_name=model_name)
+        said = generate(changed.samples, loaded, home, model_name=model_name)
         scores = score(with_others(said, every, lesions), METRICS_SHOWN, scoring)
         rows += [
             about | {name: row[name] for name in ("metric", "value", "low", "high", "n")} for row in scores.to_dicts()

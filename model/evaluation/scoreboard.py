@@ -46,7 +46,7 @@ def write_scoreboard(home: Home) -> Scoreboard:
     text = scoreboard_page(scores, comparisons)
     path = home.root / "scoreboard.md"
     atomic.write_bytes(path, text.encode())
-    build_catalog(home.root)
+    build_catalog(home)
     return Scoreboard(text, path, hash_of(text), scores, comparisons)
 
 

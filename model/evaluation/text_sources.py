@@ -48,10 +48,10 @@ def update_checkpoint_texts(
         # Not at module level: where nothing changed, torch is not needed.
         from model.serving.generation import generate
 
-        check_provenance(folder, Lake(home.lake).read_table("samples"), home.root, allow=allow_other_samples)
+        check_provenance(folder, Lake(home.lake).read_table("samples"), home, allow=allow_other_samples)
         problems: dict[str, str] = {}
         frame = generate(
-            held_out, folder, home.root, model_name=chosen.name, on_problem=lambda i, m: problems.update({i: m})
+            held_out, folder, home, model_name=chosen.name, on_problem=lambda i, m: problems.update({i: m})
         )
         reasons = [problems.get(i) for i in held_out["sample_id"]]
         return frame.with_columns(error=pl.Series(reasons, dtype=pl.String))
@@ -105,7 +105,7 @@ def update_vlm_texts(home: Home, vlms: Sequence[VlmSettings], api_keys: Mapping[
             tables = lake.read_table("localisations"), lake.read_table("exams")
             key = (api_keys or {}).get(vlm.api_key_env) or "EMPTY"
             with AnswerCache(home.answers) as cache:
-                frame = vlm_texts(held_out, *tables, home.root, vlm, api_key=key, cache=cache)
+                frame = vlm_texts(held_out, *tables, home, vlm, api_key=key, cache=cache)
             failed = frame.filter(pl.col("error").is_not_null())
             problems = [
                 f"{vlm.label}: {n} of {frame.height} lesions: {error}"

@@ -21,6 +21,7 @@ from pipelines.reports.llm.answers import AnswerCache
 from pipelines.reports.llm.chat import Progress, ServerSettings, ask_all
 from pipelines.tables import schemas
 from pipelines.tables.hashing import hash_of
+from pipelines.tables.home import Home
 
 _PROMPTS = Path(__file__).with_name("prompts")
 
@@ -39,7 +40,7 @@ class LesionQuestion:
 
     rows: Mapping[str, Mapping[str, Any]]
     """Text of a question -> row of `samples` with the lesion's measures."""
-    home: Path
+    home: Home
     images: bool = True
     schema_text: str = field(default="", init=False)
 
@@ -75,8 +76,8 @@ class LesionQuestion:
 
     def _pictures(self, row: Mapping[str, Any]) -> dict[str, bytes]:
         try:
-            suv, mask = load_nifti(self.home / row["suv_path"]), load_nifti(self.home / row["mask_path"])
-            ct = load_nifti(self.home / row["ct_path"]) if row.get("ct_path") else None
+            suv, mask = load_nifti(self.home.root / row["suv_path"]), load_nifti(self.home.root / row["mask_path"])
+            ct = load_nifti(self.home.root / row["ct_path"]) if row.get("ct_path") else None
             return lesion_slices(suv, mask, ct)
         except (ExamError, OSError, ValueError) as error:
             raise PictureError(f"exam {row['exam_id']}: the slices cannot be drawn: {error}") from error
@@ -103,7 +104,7 @@ def vlm_texts(
     held_out: pl.DataFrame,
     lesions: pl.DataFrame,
     exams: pl.DataFrame,
-    home: Path,
+    home: Home,
     vlm: VlmSettings,
     *,
     api_key: str = "EMPTY",

@@ -15,6 +15,7 @@ from pipelines.imaging.organ_labels import CLASSES, LABELS_VERSION
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti, resample_to
 from pipelines.tables.hashing import hash_of
+from pipelines.tables.home import Home
 from pipelines.tables.schemas import REGIONS, frame
 
 DEFAULT_SPLITS = SplitSettings()
@@ -149,7 +150,7 @@ class AnatomyError(ValueError):
 def anatomy_samples(
     exams: pl.DataFrame,
     label_maps: Mapping[str, Path],
-    home: Path,
+    home: Home,
     *,
     splits: SplitSettings = DEFAULT_SPLITS,
     min_ml: float = 0.5,
@@ -169,7 +170,7 @@ def anatomy_samples(
         if path is None or exam.get("status", "ok") != "ok":
             continue
         try:
-            present, unknown = _labels_of(Path(path), load_nifti(Path(home) / exam["suv_path"]), min_ml)
+            present, unknown = _labels_of(Path(path), load_nifti(home.root / exam["suv_path"]), min_ml)
         except (AnatomyError, ExamError, OSError) as error:
             problems[exam["exam_id"]] = f"exam {exam['exam_id']}: {error}"
             continue

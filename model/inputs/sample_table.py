@@ -50,7 +50,7 @@ def build_samples(home: Home, label_maps: Mapping[str, str], settings: SampleSet
         raise VersionError("expected one curation while samples are made of it, it changed meanwhile: make them again")
     lesions = localisations.filter(pl.col("outcome") == "lesion")
     organs, problems = anatomy_samples(
-        exams, {exam: home.root / path for exam, path in label_maps.items()}, home.root, splits=settings
+        exams, {exam: home.root / path for exam, path in label_maps.items()}, home, splits=settings
     )
     if settings.anatomy_per_exam:
         order = pl.col("sample_id").map_elements(lambda sample_id: hash_of(sample_id), return_dtype=pl.String)

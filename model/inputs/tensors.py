@@ -24,6 +24,7 @@ from model.inputs.numbers import mask_measured_numbers
 from model.petar.config import ModelConfig
 from model.petar.tokenizer import Encoded, PetarTokenizer
 from pipelines.imaging.volume import Volume, load_nifti, resample_to
+from pipelines.tables.home import Home
 
 NEEDED_COLUMNS = ("sample_id", "exam_id", "question", "target", "suv_path", "ct_path", "mask_path", "mask_label")
 LABEL_IGNORED = -100
@@ -138,8 +139,8 @@ class LesionImages:
     empty.
     """
 
-    def __init__(self, home: Path, config: ModelConfig, cache_mb: int = 512) -> None:
-        self.home, self.config = Path(home), config
+    def __init__(self, home: Home, config: ModelConfig, cache_mb: int = 512) -> None:
+        self.home, self.config = home, config
         self._exams: _Cache[ExamImages] = _Cache(_open_exams(), lambda _: 1)
         self._globals: _Cache[NDArray[np.float32]] = _Cache(cache_mb << 20, lambda a: a.nbytes)
         self._masks: _Cache[MaskBox] = _Cache(128 << 20, lambda m: m.array.nbytes + 200)
@@ -150,7 +151,7 @@ class LesionImages:
         self._ct_window = unit_window(*config.inputs.ct_window_hu)
 
     def _path(self, name: str) -> Path:
-        path = self.home / name
+        path = self.home.root / name
         if not path.is_file():
             raise SampleError(f"expected the file {path}, it is not there: run the curation of this exam again")
         return path
@@ -328,7 +329,7 @@ class LesionDataset(Dataset[Item]):
         samples: pl.DataFrame,
         config: ModelConfig,
         tokenizer: PetarTokenizer,
-        home: Path,
+        home: Home,
         *,
         seed: int | None = None,
         answers: bool = True,

@@ -22,6 +22,7 @@ from model.inputs.threads import limited_threads
 from model.petar.checkpoints import Checkpoint, load_checkpoint
 from model.petar.config import QUESTION
 from pipelines.imaging.volume import Volume, resample_to
+from pipelines.tables.home import Home
 from pipelines.tables.schemas import frame
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def answer(
 def generate(
     samples: pl.DataFrame,
     checkpoint: Path | Checkpoint,
-    home: Path,
+    home: Home,
     batch_size: int = 16,
     *,
     model_name: str | None = None,
@@ -170,7 +171,7 @@ class _OneLesion(LesionImages):
     """Images of a lesion that is in memory already."""
 
     def __init__(self, config: Any, exam: ExamImages, box: MaskBox) -> None:
-        super().__init__(Path(), config)
+        super().__init__(Home(Path()), config)
         self._exam, self._box = exam, box
 
     def exam(self, row: Mapping[str, Any]) -> ExamImages:

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with joined(options.device) as device:
             train, val = (samples.filter(pl.col("split") == split) for split in ("train", "val"))
             out = home.checkpoints / options.stage
-            result = train_stage(options.stage, train, val, config, settings, home.root, out, init, device=device)
+            result = train_stage(options.stage, train, val, config, settings, home, out, init, device=device)
             if current_world().leads:
                 told = {k: v for k, v in vars(result).items() if k != "curve"}
                 print(json.dumps(told, default=str, indent=1))

@@ -6,11 +6,12 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.catalog.versions import ProvenanceError
+from pipelines.tables.home import Home
 
 _KINDS: Mapping[str, str] = {"anatomy": "anatomy", "findings": "finding"}
 
 
-def check_provenance(checkpoint: Path, samples: pl.DataFrame, home: Path, *, allow: bool = False) -> list[str]:
+def check_provenance(checkpoint: Path, samples: pl.DataFrame, home: Home, *, allow: bool = False) -> list[str]:
     """What of a checkpoint's training does not fit the samples as they are now, in words; nothing where all of it does.
 
     Every stage of its lineage must have seen exactly the training split of these samples, by content and not by name:

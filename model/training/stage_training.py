@@ -60,6 +60,7 @@ from model.training.sharding import as_number, put_optimiser, put_weights, shard
 from model.training.stages import TrainingError, freeze_for
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of
+from pipelines.tables.home import Home
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class StageResult:
     note: str = ""
 
 
-def data_hash(samples: pl.DataFrame, home: Path) -> str:
+def data_hash(samples: pl.DataFrame, home: Home) -> str:
     """Hash of what a stage sees: the samples' rows in order, and its files by size and, under 1 MiB, by content."""
     columns = [c for c in NEEDED_COLUMNS if c in samples.columns]
     rows = samples.select(columns).rows()
@@ -116,7 +117,7 @@ def data_hash(samples: pl.DataFrame, home: Path) -> str:
     )
     files = []
     for name in names:
-        path = Path(home) / name
+        path = home.root / name
         size = path.stat().st_size if path.is_file() else -1
         content = blake2b(path.read_bytes(), digest_size=8).hexdigest() if 0 <= size <= _SMALL_FILE_BYTES else ""
         files.append([name, size, content])
@@ -166,7 +167,7 @@ def train_stage(
     val: pl.DataFrame,
     config: ModelConfig,
     settings: TrainingSettings,
-    home: Path,
+    home: Home,
     out_dir: Path,
     init: Path | None = None,
     on_step: OnStep | None = None,
@@ -197,7 +198,7 @@ def train_stage(
             val,
             config,
             settings,
-            Path(home),
+            home,
             Path(out_dir),
             init,
             on_step,
@@ -215,7 +216,7 @@ def _train_stage(
     val: pl.DataFrame,
     config: ModelConfig,
     settings: TrainingSettings,
-    home: Path,
+    home: Home,
     out_dir: Path,
     init: Path | None,
     on_step: OnStep | None,

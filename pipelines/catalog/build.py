@@ -27,7 +27,6 @@ from pipelines.catalog.diff import COLUMNS as DIFF_COLUMNS
 from pipelines.catalog.diff import curation_diff
 from pipelines.catalog.versions import (
     POINTING,
-    VERSIONS_NAME,
     VersionError,
     file_sha256,
     frozen_files,
@@ -44,7 +43,7 @@ from pipelines.catalog.versions import (
 )
 from pipelines.tables import atomic, schemas
 from pipelines.tables.errors import first_line
-from pipelines.tables.home import lake_of
+from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake, LakeError, ShardMeta, read_meta
 from pipelines.tables.storage_paths import Place, read_bytes
 
@@ -89,22 +88,22 @@ class CatalogSummary:
         return tuple(self.rows)
 
 
-def build_catalog(home: Path, sql_dir: Path = SQL_DIR, keep: int = KEPT_VERSIONS) -> CatalogSummary:
+def build_catalog(home: Home, sql_dir: Path = SQL_DIR, keep: int = KEPT_VERSIONS) -> CatalogSummary:
     """Build PETAR_HOME/petar.duckdb over the lake as it is now, swap it in, and say what is in it.
 
     `sql_dir`/views/NN_name.sql hold one SELECT each, in the order of their numbers. A table with no files is an empty
     typed relation. An unusable file of the lake raises a LakeError, a view that does not run a CatalogError; the old
     catalog stays then.
     """
-    home = home.resolve()
+    home = home.resolved()
     views = _view_files(sql_dir)
-    lake = Lake(lake_of(home))
+    lake = Lake(home.lake)
     with versions_lock(home):
         metas = {
             table: [(path, read_meta(path, table, path.stem)) for path in lake.files(table)] for table in schemas.TABLES
         }
         version = _version(home, metas, views)
-        folder = home / VERSIONS_NAME / version
+        folder = home.versions / version
         history = [v for v in read_history(home) if v != version]
         previous = history[-1] if history else None
         files = _freeze(metas, folder, version_folder(home, previous) if previous else None)
@@ -119,13 +118,13 @@ def build_catalog(home: Path, sql_dir: Path = SQL_DIR, keep: int = KEPT_VERSIONS
         data = _database(home, files, before, views, _catalog_rows(metas), version, diff_file, compared, pointing)
         if not is_pinned(folder):
             atomic.write_bytes(folder / CATALOG_NAME, data)
-        atomic.write_bytes(home / CATALOG_NAME, data)
+        atomic.write_bytes(home.catalog, data)
         write_history(home, [*history, version])
         pruned = prune(home, keep)
     with connect(home) as con:
         rows = {name: con.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0] for name, _ in views}
     return CatalogSummary(
-        home / CATALOG_NAME,
+        home.catalog,
         version,
         previous,
         {table: sum(meta.n_rows for _, meta in found) for table, found in metas.items()},
@@ -137,17 +136,17 @@ def build_catalog(home: Path, sql_dir: Path = SQL_DIR, keep: int = KEPT_VERSIONS
     )
 
 
-def connect(home: Path, version: str | None = None) -> duckdb.DuckDBPyConnection:
+def connect(home: Home, version: str | None = None) -> duckdb.DuckDBPyConnection:
     """A read-only connection to the current catalog, or to a kept version of it (by its hash or the name it was
     accepted under); a CatalogError says what to do where there is none.
     """
-    home = home.resolve()
+    home = home.resolved()
     if version is None:
         history = read_history(home)
         # The copy inside the version has a path of its own: DuckDB hands out the old database for a path that is still
         # open in this process, and a stranger who holds petar.duckdb for writing locks that file only.
-        path = home / VERSIONS_NAME / history[-1] / CATALOG_NAME if history else home / CATALOG_NAME
-        path = path if path.exists() else home / CATALOG_NAME
+        path = home.versions / history[-1] / CATALOG_NAME if history else home.catalog
+        path = path if path.exists() else home.catalog
     else:
         try:
             path = version_folder(home, resolve_version(home, version)) / CATALOG_NAME
@@ -179,7 +178,7 @@ def list_views(sql_dir: Path = SQL_DIR) -> dict[str, str]:
     return {name: _comment(sql) for name, sql in _view_files(sql_dir)}
 
 
-def run_query(home: Path, name: str, sql_dir: Path = SQL_DIR, version: str | None = None) -> pl.DataFrame:
+def run_query(home: Home, name: str, sql_dir: Path = SQL_DIR, version: str | None = None) -> pl.DataFrame:
     """Result of sql/queries/NAME.sql on the catalog; an unknown name raises a CatalogError that lists the known
     ones.
     """
@@ -210,14 +209,14 @@ class PublishedDiff:
     now: str
 
 
-def published_diff(home: Path, against: str = "") -> PublishedDiff:
+def published_diff(home: Home, against: str = "") -> PublishedDiff:
     """What changed in the published version since `against` (a version or an accepted name; empty: the last version
     whose curated rows are others).
 
     Raises:
         VersionError: no such version, or nothing is published.
     """
-    home = home.resolve()
+    home = home.resolved()
     history = read_history(home)
     if not history:
         raise VersionError(f"expected a published curation in {home}, got none: materialise `catalog` first")
@@ -227,7 +226,7 @@ def published_diff(home: Path, against: str = "") -> PublishedDiff:
     return PublishedDiff(rows, before, now)
 
 
-def _last_other_curation(home: Path, history: Sequence[str], version: str) -> str | None:
+def _last_other_curation(home: Home, history: Sequence[str], version: str) -> str | None:
     """The newest version of `history` whose curated rows are others than this version's; None where there is none."""
     curation = read_manifest(home, version)["curation"]
     for other in reversed(history):
@@ -251,11 +250,11 @@ def _view_files(sql_dir: Path) -> list[tuple[str, str]]:
 
 
 def _version(
-    home: Path, metas: Mapping[str, Sequence[tuple[Place, ShardMeta]]], views: Sequence[tuple[str, str]]
+    home: Home, metas: Mapping[str, Sequence[tuple[Place, ShardMeta]]], views: Sequence[tuple[str, str]]
 ) -> str:
     """Twelve hex digits of the rows, the views and the place: equal content, equal version."""
     rows = {table: {meta.shard: meta.rows_digest for _, meta in found} for table, found in metas.items()}
-    content = json.dumps([str(home), schemas.SCHEMA_VERSION, rows, list(views)], sort_keys=True)
+    content = json.dumps([str(home.root), schemas.SCHEMA_VERSION, rows, list(views)], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
@@ -351,7 +350,7 @@ def _write_diff(folder: Path, diff: pl.DataFrame, compared: str | None) -> Path:
 
 
 def _database(
-    home: Path,
+    home: Home,
     files: Mapping[str, Sequence[Path]],
     before: Mapping[str, Sequence[Path]],
     views: Sequence[tuple[str, str]],
@@ -364,13 +363,13 @@ def _database(
     """Bytes of a DuckDB file with the views: `lake` (the tables as they are), `previous` (those of the last
     version of another curation) and main.
     """
-    with tempfile.TemporaryDirectory(prefix=".build-", dir=home / VERSIONS_NAME) as folder:
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=home.versions) as folder:
         path = Path(folder) / CATALOG_NAME
         with duckdb.connect() as con:
             con.execute(f"ATTACH {_quote(str(path))} AS catalog (STORAGE_VERSION '{_STORAGE_VERSION}')")
             con.execute("USE catalog")
             con.execute("BEGIN")  # Hundreds of comments: one flush to disk instead of hundreds.
-            con.execute(under_home_macro(home))
+            con.execute(under_home_macro(home.root))
             for schema, found in (("lake", files), ("previous", before)):
                 con.execute(f"CREATE SCHEMA {schema}")
                 for table in schemas.TABLES:

@@ -15,6 +15,7 @@ import polars as pl
 
 from pipelines.catalog.build import SQL_DIR, CatalogError, build_catalog, connect, list_queries, list_views, run_query
 from pipelines.tables import atomic, schemas
+from pipelines.tables.home import Home
 
 MAX_ROWS = 20
 _DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -67,8 +68,8 @@ def dictionary_page() -> str:
 def _views() -> list[tuple[str, str, dict[str, str]]]:
     """Name and comment of every view of a catalog, and its columns with theirs, in the order of sql/views."""
     with tempfile.TemporaryDirectory() as folder:
-        build_catalog(Path(folder))
-        with connect(Path(folder)) as con:
+        build_catalog(Home(Path(folder)))
+        with connect(Home(Path(folder))) as con:
             comments = dict(
                 con.execute(
                     "SELECT view_name, comment FROM duckdb_views() WHERE schema_name = 'main' AND NOT internal"
@@ -86,7 +87,7 @@ def _views() -> list[tuple[str, str, dict[str, str]]]:
     return [(name, comments[name], columns[name]) for name in [*list_views(), "curation_diff"]]
 
 
-def queries_page(home: Path | None = None) -> str:
+def queries_page(home: Home | None = None) -> str:
     """Every query of sql/queries with its comment and SQL, and with `home` its first rows on that curation, as
     Markdown.
     """
@@ -143,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pages = {"data-dictionary.md": dictionary_page()}
         # Without a curation the page keeps the results that it shows.
         if options.home is not None or not (options.docs / "queries.md").exists():
-            pages["queries.md"] = queries_page(options.home)
+            pages["queries.md"] = queries_page(Home(options.home) if options.home else None)
     except CatalogError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

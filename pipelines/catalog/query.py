@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.catalog.build import CatalogError, list_queries, run_query
+from pipelines.tables.home import Home
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         width = max(map(len, queries), default=0)
         return _print("\n".join(f"{name:<{width}}  {comment}" for name, comment in queries.items()))
     try:
-        result = run_query(options.home, options.name, version=options.version)
+        result = run_query(Home(options.home), options.name, version=options.version)
     except CatalogError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -25,11 +25,10 @@ import polars as pl
 from pipelines.tables import atomic, schemas
 from pipelines.tables.curation_version import curation_version, version_of_rows
 from pipelines.tables.hashing import hash_of, hash_of_files
-from pipelines.tables.home import Home, lake_of
+from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake, LakeError, ShardMeta
 from pipelines.tables.locks import lock
 
-VERSIONS_NAME = "versions"
 POINTING = ("samples", "predictions", "scores")
 """Whole tables that say which curation they were made of, in their inputs under `curation`."""
 
@@ -56,31 +55,31 @@ class Accepted:
     note: str = ""
 
 
-def version_folder(home: Path, version: str) -> Path:
+def version_folder(home: Home, version: str) -> Path:
     """Folder of a version; a pinned one is a home of its own."""
-    return home / VERSIONS_NAME / version
+    return home.versions / version
 
 
-def read_history(home: Path) -> list[str]:
+def read_history(home: Home) -> list[str]:
     """Kept versions, oldest first; the last one is current."""
-    path = home / VERSIONS_NAME / _HISTORY
+    path = home.versions / _HISTORY
     return path.read_text().split() if path.exists() else []
 
 
-def write_history(home: Path, versions: Iterable[str]) -> None:
+def write_history(home: Home, versions: Iterable[str]) -> None:
     """Says which versions are kept, oldest first."""
-    atomic.write_bytes(home / VERSIONS_NAME / _HISTORY, "".join(f"{v}\n" for v in versions).encode())
+    atomic.write_bytes(home.versions / _HISTORY, "".join(f"{v}\n" for v in versions).encode())
 
 
-def versions_lock(home: Path) -> AbstractContextManager[None]:
+def versions_lock(home: Home) -> AbstractContextManager[None]:
     """One writer of versions at a time; a second one waits."""
-    return lock(home / VERSIONS_NAME / ".lock")
+    return lock(home.versions / ".lock")
 
 
 # --- what a version was made of ---
 
 
-def write_manifest(home: Path, version: str, files: Mapping[str, Iterable[tuple[Path, ShardMeta]]]) -> None:
+def write_manifest(home: Home, version: str, files: Mapping[str, Iterable[tuple[Path, ShardMeta]]]) -> None:
     """Writes what a version is made of, from its frozen files; one that is there already keeps its time.
 
     Keys: version, curation, created_at, code, tables (shard -> rows, digest, sha256 of the file), makers (table -> the
@@ -131,7 +130,7 @@ def makers_by_exam(metas: Iterable[ShardMeta], exam_ids: Set[str]) -> dict[tuple
     return found
 
 
-def read_manifest(home: Path, version: str) -> dict[str, Any]:
+def read_manifest(home: Home, version: str) -> dict[str, Any]:
     """What a version was made of; see `write_manifest`.
 
     Raises:
@@ -179,13 +178,13 @@ def _commit(git: Path) -> str:
 # --- what points to a version ---
 
 
-def read_accepted(home: Path) -> dict[str, Accepted]:
+def read_accepted(home: Home) -> dict[str, Accepted]:
     """The accepted versions by name."""
-    path = home / VERSIONS_NAME / _ACCEPTED
+    path = home.versions / _ACCEPTED
     return {name: Accepted(**value) for name, value in json.loads(path.read_text()).items()} if path.exists() else {}
 
 
-def resolve_version(home: Path, name: str) -> str:
+def resolve_version(home: Home, name: str) -> str:
     """The version that a name, or the beginning of a version, means.
 
     Raises:
@@ -203,7 +202,7 @@ def resolve_version(home: Path, name: str) -> str:
     return found[0]
 
 
-def accept(home: Path, name: str, who: str, note: str = "", version: str = "") -> Accepted:
+def accept(home: Home, name: str, who: str, note: str = "", version: str = "") -> Accepted:
     """Accepts a version (empty: the current one) under a name, and pins it.
 
     Raises:
@@ -214,7 +213,7 @@ def accept(home: Path, name: str, who: str, note: str = "", version: str = "") -
         raise VersionError(f"expected a name and who accepts, got name {name!r} and who {who!r}: give both")
     history = read_history(home)
     if not history:
-        raise VersionError(f"expected a published curation in {home}, got none: materialise `catalog` first")
+        raise VersionError(f"expected a published curation in {home.root}, got none: materialise `catalog` first")
     chosen = resolve_version(home, version) if version else history[-1]
     accepted = read_accepted(home)
     if name in accepted and accepted[name].version != chosen:
@@ -228,11 +227,11 @@ def accept(home: Path, name: str, who: str, note: str = "", version: str = "") -
     with versions_lock(home):
         stored = {**read_accepted(home), name: made}
         data = json.dumps({key: asdict(value) for key, value in sorted(stored.items())}, indent=1)
-        atomic.write_bytes(home / VERSIONS_NAME / _ACCEPTED, data.encode())
+        atomic.write_bytes(home.versions / _ACCEPTED, data.encode())
     return made
 
 
-def pointers(home: Path) -> dict[str, list[str]]:
+def pointers(home: Home) -> dict[str, list[str]]:
     """Version -> what points to it, in words. Checkpoints and tables name a curation: its newest version is meant."""
     found: dict[str, list[str]] = {}
     for name, one in read_accepted(home).items():
@@ -244,15 +243,15 @@ def pointers(home: Path) -> dict[str, list[str]]:
     return {version: list(dict.fromkeys(reasons)) for version, reasons in found.items()}
 
 
-def _pointed_curations(home: Path) -> Iterator[tuple[str, str]]:
+def _pointed_curations(home: Home) -> Iterator[tuple[str, str]]:
     """(curation, what points to it)."""
-    lake = Lake(lake_of(home))
+    lake = Lake(home.lake)
     for table in POINTING:
         with suppress(LakeError):
             meta = lake.shard_meta(table)
             if meta is not None and (curation := meta.inputs.get("curation")):
                 yield curation, f"table {table}"
-    checkpoints = Home(home).checkpoints
+    checkpoints = home.checkpoints
     for path in sorted(checkpoints.rglob("model.json")) if checkpoints.is_dir() else ():
         with suppress(ValueError):
             for record in json.loads(path.read_text()).get("lineage", ()):
@@ -260,7 +259,7 @@ def _pointed_curations(home: Path) -> Iterator[tuple[str, str]]:
                     yield curation, f"checkpoint {path.parent.relative_to(checkpoints)}"
 
 
-def pin(home: Path, version: str) -> int:
+def pin(home: Home, version: str) -> int:
     """Links the volumes and masks of a version into its folder, and says how many; they stay as they are from then on.
 
     Raises:
@@ -272,13 +271,13 @@ def pin(home: Path, version: str) -> int:
     if todo:
         _check_is_current(home, version)
     for name in todo:
-        if (home / name).exists():
-            _link_file(home / name, folder / name)
-    _look_inside(home, folder)
+        if (home.root / name).exists():
+            _link_file(home.root / name, folder / name)
+    _look_inside(folder)
     return len(names)
 
 
-def pin_current(home: Path) -> str:
+def pin_current(home: Home) -> str:
     """The current version, pinned.
 
     Raises:
@@ -286,14 +285,14 @@ def pin_current(home: Path) -> str:
     """
     history = read_history(home)
     if not history:
-        raise VersionError(f"expected a published curation in {home}, got none: materialise `catalog` first")
+        raise VersionError(f"expected a published curation in {home.root}, got none: materialise `catalog` first")
     _check_is_current(home, history[-1])
     pin(home, history[-1])
     return history[-1]
 
 
-def _check_is_current(home: Path, version: str) -> None:
-    if read_manifest(home, version).get("curation") != curation_version(Home(home)):
+def _check_is_current(home: Home, version: str) -> None:
+    if read_manifest(home, version).get("curation") != curation_version(home):
         raise VersionError(
             f"expected version {version} to be what is curated now, the lake has moved on since: publish it "
             "(materialise `catalog`, make curate), then try again"
@@ -327,7 +326,7 @@ def _link_file(source: Path, target: Path) -> None:
             shutil.copyfile(source, temp)
 
 
-def _look_inside(home: Path, folder: Path) -> None:
+def _look_inside(folder: Path) -> None:
     """Has a version's catalog name the files in the version's own folder."""
     path = folder / "petar.duckdb"
     if not path.exists():
@@ -350,21 +349,21 @@ def under_home_macro(folder: Path) -> str:
 # --- which versions and files may go ---
 
 
-def prune(home: Path, keep: int) -> list[str]:
+def prune(home: Home, keep: int) -> list[str]:
     """Takes away the versions but the last `keep` and those that something points to, and says which went."""
     history = read_history(home)
     pointed = pointers(home)
     kept = [v for n, v in enumerate(history) if n >= len(history) - max(keep, 2) or v in pointed]
     write_history(home, kept)
     gone = []
-    for path in (home / VERSIONS_NAME).iterdir():
+    for path in (home.versions).iterdir():
         if path.is_dir() and path.name not in kept:
             shutil.rmtree(path, ignore_errors=True)
             gone.append(path.name)
     return gone
 
 
-def frozen_files(home: Path, version: str) -> dict[str, list[Path]]:
+def frozen_files(home: Home, version: str) -> dict[str, list[Path]]:
     """The Parquet files of a version by table."""
     lake = Lake(version_folder(home, version) / "lake")
     return {table: [path for path in lake.files(table) if isinstance(path, Path)] for table in schemas.TABLES}

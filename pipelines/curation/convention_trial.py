@@ -4,22 +4,20 @@ from collections.abc import Iterator
 
 import polars as pl
 
+from pipelines.curation.stages.curation import Curation
 from pipelines.curation.stages.lesion_stage import ASKED, ct_slices
-from pipelines.curation.stages.stage import CurationSettings
 from pipelines.imaging.lesions.find_lesions import LesionRequest
 from pipelines.imaging.lesions.slice_conventions import ConventionExam, score_conventions
 from pipelines.imaging.volume import load_nifti
-from pipelines.tables.home import Home
-from pipelines.tables.lake import Lake
 from pipelines.tables.outcomes import Outcome
 
 
-def try_conventions(home: Home, settings: CurationSettings) -> pl.DataFrame:
+def try_conventions(curation: Curation) -> pl.DataFrame:
     """How each slice convention does over the accepted findings of the cohort, the best first.
 
     Columns: origin, base, grid, n, matched, on_peak (findings), rate, peak_rate (null without findings), in_use.
     """
-    lake = Lake(home.lake)
+    lake, settings = curation.lake, curation.settings.lesions
     accepted = lake.read_table("findings").filter(pl.col("outcome") == Outcome.ACCEPTED.value)
     by_exam = {str(exam_id): rows for (exam_id,), rows in accepted.group_by("exam_id")}
 
@@ -28,9 +26,9 @@ def try_conventions(home: Home, settings: CurationSettings) -> pl.DataFrame:
             if exam["exam_id"] in by_exam:
                 rows = by_exam[exam["exam_id"]].iter_rows(named=True)
                 requests = [LesionRequest(**{name: row[name] for name in ASKED}) for row in rows]
-                yield ConventionExam(load_nifti(home.root / exam["suv_path"]), requests, ct_slices(exam))
+                yield ConventionExam(load_nifti(curation.home.root / exam["suv_path"]), requests, ct_slices(exam))
 
-    scores = score_conventions(exams(), settings=settings.lesions.locate)
+    scores = score_conventions(exams(), settings=settings.locate)
     return pl.DataFrame(
         [
             {
@@ -42,7 +40,7 @@ def try_conventions(home: Home, settings: CurationSettings) -> pl.DataFrame:
                 "on_peak": s.on_peak,
                 "rate": s.rate,
                 "peak_rate": s.peak_rate,
-                "in_use": s.convention == settings.lesions.convention,
+                "in_use": s.convention == settings.convention,
             }
             for s in scores
         ]

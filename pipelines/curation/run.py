@@ -16,32 +16,34 @@ import polars as pl
 
 from pipelines.cohort import corrections as corrections_module
 from pipelines.cohort.manifest import read_departures, read_manifest, read_whole_manifest
+from pipelines.curation.stages.curation import Curation, CurationSettings, open_curation
 from pipelines.curation.stages.exam_stage import exams_stage
 from pipelines.curation.stages.incremental import Counts, update_exams
 from pipelines.curation.stages.lesion_stage import localisations_stage
 from pipelines.curation.stages.report_stages import findings_stage, readings_stage, sentences_stage
-from pipelines.curation.stages.stage import CurationSettings, Maker, Stage, StageContext
+from pipelines.curation.stages.stage import Maker, Stage, StageContext
 from pipelines.imaging.lesions import find_lesions as lesions_module
 from pipelines.imaging.reading import exam as exam_module
 from pipelines.reports import consensus as consensus_module
 from pipelines.reports import sentences as sentences_module
 from pipelines.reports import structure as structure_module
-from pipelines.reports.llm.readers_file import ReadersConfig
 from pipelines.tables import schemas
 from pipelines.tables.curation_version import CURATED
 from pipelines.tables.hashing import hash_of, plain
 from pipelines.tables.home import Home
-from pipelines.tables.lake import Lake, inputs_hash
+from pipelines.tables.lake import inputs_hash
 from pipelines.tables.locks import lock
 from pipelines.tables.shards import N_SHARDS, shard_name
 
 __all__ = [
     "TABLES",
+    "Curation",
     "CurationSettings",
     "StageReport",
     "is_current",
     "is_empty",
     "maker_of",
+    "open_curation",
     "run_stage",
     "shard_lock",
     "stage_inputs",
@@ -86,8 +88,9 @@ class StageReport:
     rows_reused: int
 
 
-def maker_of(table: str, settings: CurationSettings, readers: ReadersConfig) -> Maker:
+def maker_of(curation: Curation, table: str) -> Maker:
     """The logic's version and the parameters of a table. Equal makers and equal inputs give equal rows."""
+    settings, readers = curation.settings, curation.readers
     match table:
         case "exams":
             return Maker(exam_module.LOGIC_VERSION, plain(settings.exam))
@@ -111,49 +114,44 @@ def maker_of(table: str, settings: CurationSettings, readers: ReadersConfig) -> 
     raise KeyError(table)
 
 
-def stage_inputs(
-    home: Home, table: str, shard: int, settings: CurationSettings, readers: ReadersConfig
-) -> dict[str, str]:
+def stage_inputs(curation: Curation, table: str, shard: int) -> dict[str, str]:
     """What a shard of a table is made from: manifest version, logic and settings, versions of the tables below.
 
     Stored with the shard; where it differs from what is stored, the shard is stale.
     """
-    inputs = {"logic": hash_of(maker_of(table, settings, readers))}
+    inputs = {"logic": hash_of(maker_of(curation, table))}
     if table in ("exams", "sentences"):
-        inputs["manifest"] = read_manifest(home.manifest, shard)[0]
+        inputs["manifest"] = read_manifest(curation.home.manifest, shard)[0]
     if table == "findings":
-        observed = corrections_module.read_observed(home.manifest, shard)
+        observed = corrections_module.read_observed(curation.home.manifest, shard)
         inputs["corrections"] = corrections_module.corrections_version(observed)
-    lake = Lake(home.lake)
     for upstream in _UPSTREAM[table]:
-        meta = lake.shard_meta(upstream, shard)
+        meta = curation.lake.shard_meta(upstream, shard)
         inputs[upstream] = meta.rows_digest if meta else ""
     return inputs
 
 
-def is_current(home: Home, shard: int, settings: CurationSettings, readers: ReadersConfig) -> bool:
+def is_current(curation: Curation, shard: int) -> bool:
     """Whether every table of a shard was made from what lies below it now and no exam failed in it."""
-    lake = Lake(home.lake)
     for table in TABLES:
-        meta = lake.shard_meta(table, shard)
+        meta = curation.lake.shard_meta(table, shard)
         if meta is None or meta.inputs.get("failed"):
             return False
-        if meta.inputs.get("inputs") != stage_inputs(home, table, shard, settings, readers):
+        if meta.inputs.get("inputs") != stage_inputs(curation, table, shard):
             return False
     return True
 
 
-def stale_shards(home: Home, settings: CurationSettings, readers: ReadersConfig) -> list[int]:
+def stale_shards(curation: Curation) -> list[int]:
     """Shards that are not current, in order."""
-    return [shard for shard in range(N_SHARDS) if not is_current(home, shard, settings, readers)]
+    return [shard for shard in range(N_SHARDS) if not is_current(curation, shard)]
 
 
-def is_empty(home: Home, shard: int) -> bool:
+def is_empty(curation: Curation, shard: int) -> bool:
     """Whether a shard holds no exam, and its tables no row of one that left."""
-    if read_manifest(home.manifest, shard)[1]:
+    if read_manifest(curation.home.manifest, shard)[1]:
         return False
-    lake = Lake(home.lake)
-    return all((meta := lake.shard_meta(table, shard)) is None or not meta.n_rows for table in TABLES)
+    return all((meta := curation.lake.shard_meta(table, shard)) is None or not meta.n_rows for table in TABLES)
 
 
 def shard_lock(home: Home, shard: int) -> AbstractContextManager[None]:
@@ -165,11 +163,9 @@ def shard_lock(home: Home, shard: int) -> AbstractContextManager[None]:
 
 
 def run_stage(
-    home: Home,
+    curation: Curation,
     table: str,
     shard: int,
-    settings: CurationSettings,
-    readers: ReadersConfig,
     *,
     only: Sequence[str] = (),
     log: logging.Logger | None = None,
@@ -185,39 +181,25 @@ def run_stage(
         ValueError: `only` names an exam that is not in this shard.
     """
     make = _STAGES[table]
-    with shard_lock(home, shard):
-        return _run_stage(make, home, table, shard, settings, readers, only, log or logging.getLogger(__name__))
+    with shard_lock(curation.home, shard):
+        return _run_stage(make, curation, table, shard, only, log or logging.getLogger(__name__))
 
 
 def _run_stage(
     make: Callable[[StageContext], Stage],
-    home: Home,
+    curation: Curation,
     table: str,
     shard: int,
-    settings: CurationSettings,
-    readers: ReadersConfig,
     only: Sequence[str],
     log: logging.Logger,
 ) -> StageReport:
-    lake = Lake(home.lake)
+    lake = curation.lake
     previous, before = lake.read_for_reuse(table, shard)
     previous_keys: dict[str, str] = dict(before.get("keys", {}))
-    maker = maker_of(table, settings, readers)
-    inputs = stage_inputs(home, table, shard, settings, readers)
-    stage = make(
-        StageContext(
-            home,
-            lake,
-            shard,
-            settings,
-            readers,
-            log,
-            hash_of(maker),
-            previous,
-            frozenset(only),
-            before.get("notes", {}),
-        )
-    )
+    maker = maker_of(curation, table)
+    inputs = stage_inputs(curation, table, shard)
+    notes = before.get("notes", {})
+    stage = make(StageContext(curation, shard, log, hash_of(maker), previous, frozenset(only), notes))
     touched: set[str] = set()
 
     def compute(exam_id: str) -> Any:
@@ -246,10 +228,10 @@ def _run_stage(
         save=save,
         save_after_s=_SAVE_AFTER_S,
     )
-    _keep_removed(home, lake, table, shard, previous, update.removed)
+    _keep_removed(curation, table, shard, previous, update.removed)
     if update.removed:
         # An exam whose patient was renamed has moved to another shard, and its files stay.
-        everywhere = {entry.exam_id for entry in read_whole_manifest(home.manifest)}
+        everywhere = {entry.exam_id for entry in read_whole_manifest(curation.home.manifest)}
         for exam_id in update.removed:
             if exam_id not in everywhere:
                 stage.forget(exam_id)
@@ -303,16 +285,14 @@ def _makers(maker: Maker, touched: set[str], exam_ids: Mapping[str, str], before
     return {"default": now, "of": of, "by_id": {k: by_id[k] for k in sorted(used) if k in by_id}}
 
 
-def _keep_removed(
-    home: Home, lake: Lake, table: str, shard: int, previous: pl.DataFrame, exam_ids: Sequence[str]
-) -> None:
+def _keep_removed(curation: Curation, table: str, shard: int, previous: pl.DataFrame, exam_ids: Sequence[str]) -> None:
     """Puts the rows of exams that left a shard into `removals`, before they leave: a crash may do it twice, to the same
     effect, and loses none.
     """
     gone = previous.filter(pl.col("exam_id").is_in(list(exam_ids)))
     if gone.is_empty():
         return
-    departures = read_departures(home.manifest)
+    departures = read_departures(curation.home.manifest)
     rows = []
     for row in gone.iter_rows(named=True):
         departure = departures.get(f"{shard:02d}/{row['exam_id']}", {})
@@ -328,6 +308,7 @@ def _keep_removed(
                 "row_json": json.dumps(row, default=str, ensure_ascii=False),
             }
         )
+    lake = curation.lake
     kept, _ = lake.read_for_reuse("removals", shard)
     both = pl.concat([kept, schemas.frame("removals", rows)])
     lake.write_shard("removals", shard, both.unique(schemas.key_of("removals"), keep="first", maintain_order=True), {})

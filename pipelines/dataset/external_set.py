@@ -20,6 +20,7 @@ from pipelines.imaging.reading.exam import SUV_NAMES, read_exam
 from pipelines.imaging.reading.expert_masks import read_expert_masks
 from pipelines.imaging.volume import Volume, save_nifti
 from pipelines.tables.hashing import hash_of, hash_of_files
+from pipelines.tables.home import Home
 
 LOGIC_VERSION = "external-1"
 
@@ -58,7 +59,7 @@ def fingerprint(folder: Path, min_ml: float) -> str:
     return hash_of(LOGIC_VERSION, min_ml, hash_of_files(files))
 
 
-def read_external(exam_id: str, folder: Path, root: Path, home: Path, out: Path, min_ml: float) -> ExternalExam:
+def read_external(exam_id: str, folder: Path, root: Path, home: Home, out: Path, min_ml: float) -> ExternalExam:
     """The lesions of one exam: connected components of its SEG, largest first, written to `out` with SUV and CT.
 
     Paths in the rows start at `home`. Components under `min_ml` are left out and named; an exam that cannot be read
@@ -95,8 +96,8 @@ def read_external(exam_id: str, folder: Path, root: Path, home: Path, out: Path,
             {name: getattr(measures, name) for name in _MEASURES}
             | {"lesion_id": lesion_id, "exam_id": exam_id, "patient_id": patient}
             | {"slice_k": measures.peak_k, "slice": exam.suv.shape[2] - measures.peak_k}
-            | {"suv_path": str(suv_path.relative_to(home)), "mask_path": str(mask_path.relative_to(home))}
-            | {"ct_path": None if ct_path is None else str(ct_path.relative_to(home))}
+            | {"suv_path": str(suv_path.relative_to(home.root)), "mask_path": str(mask_path.relative_to(home.root))}
+            | {"ct_path": None if ct_path is None else str(ct_path.relative_to(home.root))}
         )
     return ExternalExam(exam_id, tuple(rows), tuple(problems))
 

@@ -26,7 +26,7 @@ from pipelines.review.check_result import CheckResult, Severity, result_of
 from pipelines.review.drift import check_reject_drift, check_yield_drift, outcomes
 from pipelines.review.freshness import check_freshness
 from pipelines.review.settings import QualitySettings
-from pipelines.tables.home import lake_of
+from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake, LakeError
 from pipelines.tables.outcomes import ExamProblem
 
@@ -96,7 +96,7 @@ def check_suv_range(exams: pl.DataFrame, lowest: float = 5.0, highest: float = 1
     return _reasons("suv_range", "warning", "Largest SUV of an exam", usable, reasons, columns)
 
 
-def check_ct_grid(exams: pl.DataFrame, home: Path, looks: Looks = Looks()) -> CheckResult:
+def check_ct_grid(exams: pl.DataFrame, home: Home, looks: Looks = Looks()) -> CheckResult:
     """CT and PET of an exam are on one grid: same shape, same affine."""
     usable = exams.filter((pl.col("status") == "ok") & pl.col("ct_path").is_not_null())
 
@@ -105,7 +105,7 @@ def check_ct_grid(exams: pl.DataFrame, home: Path, looks: Looks = Looks()) -> Ch
 
     rows = usable.select("exam_id", "suv_path", "ct_path").iter_rows()
     return _looked_at(
-        "ct_grid", "PET and CT on one grid", [item(e, home / suv, home / ct) for e, suv, ct in rows], looks
+        "ct_grid", "PET and CT on one grid", [item(e, home.root / suv, home.root / ct) for e, suv, ct in rows], looks
     )
 
 
@@ -119,7 +119,7 @@ def _grid_fault(suv_path: Path, ct_path: Path) -> str | None:
     return None if suv.same_grid(ct) else "PET and CT have different affines"
 
 
-def check_suv_values(exams: pl.DataFrame, home: Path, looks: Looks = Looks()) -> CheckResult:
+def check_suv_values(exams: pl.DataFrame, home: Home, looks: Looks = Looks()) -> CheckResult:
     """Volumes are finite and not negative, and as large as their row says."""
     usable = exams.filter(pl.col("status") == "ok")
 
@@ -127,7 +127,9 @@ def check_suv_values(exams: pl.DataFrame, home: Path, looks: Looks = Looks()) ->
         return Item(exam, suv_max, (path,), lambda: _values_fault(path, suv_max))
 
     rows = usable.select("exam_id", "suv_path", "suv_max").iter_rows()
-    return _looked_at("suv_values", "SUV finite and not negative", [item(e, home / p, m) for e, p, m in rows], looks)
+    return _looked_at(
+        "suv_values", "SUV finite and not negative", [item(e, home.root / p, m) for e, p, m in rows], looks
+    )
 
 
 def _values_fault(path: Path, suv_max: float | None) -> str | None:
@@ -152,13 +154,13 @@ def _looked_at(name: str, description: str, items: Sequence[Item], looks: Looks)
     return replace(result_of(name, "error", description, bad, len(items)), n_opened=n_opened)
 
 
-def check_files(exams: pl.DataFrame, localisations: pl.DataFrame, home: Path) -> CheckResult:
+def check_files(exams: pl.DataFrame, localisations: pl.DataFrame, home: Home) -> CheckResult:
     """Every file that a row names is there and not empty."""
     named = pl.concat(
         [exams.filter(pl.col("status") == "ok").select("exam_id", path=pl.col(c)) for c in ("suv_path", "ct_path")]
         + [lesions_of(localisations).select("exam_id", path=pl.col("mask_path"))]
     ).drop_nulls("path")
-    missing = [not (p := home / path).is_file() or p.stat().st_size == 0 for path in named["path"]]
+    missing = [not (p := home.root / path).is_file() or p.stat().st_size == 0 for path in named["path"]]
     bad = named.filter(pl.Series(missing, dtype=pl.Boolean))
     return result_of("files", "error", "Files that are named but not there", bad, named.height)
 
@@ -280,7 +282,7 @@ def check_shared_peaks(localisations: pl.DataFrame) -> CheckResult:
 _ASKED_OF_A_MASK = ("mask_path", "n_voxels", "peak_i", "peak_j", "peak_k", "suvmax")
 
 
-def check_masks(localisations: pl.DataFrame, exams: pl.DataFrame, home: Path, looks: Looks = Looks()) -> CheckResult:
+def check_masks(localisations: pl.DataFrame, exams: pl.DataFrame, home: Home, looks: Looks = Looks()) -> CheckResult:
     """Every mask is not empty, one 6-connected component, holds the peak, and its hottest voxel is the measured
     SUVmax.
     """
@@ -294,7 +296,7 @@ def check_masks(localisations: pl.DataFrame, exams: pl.DataFrame, home: Path, lo
 
     def item(row: Mapping[str, Any]) -> Item:
         suv_path = volumes.get(row["exam_id"])
-        files = (home / row["mask_path"], home / suv_path if suv_path else None)
+        files = (home.root / row["mask_path"], home.root / suv_path if suv_path else None)
         facts = [row[name] for name in _ASKED_OF_A_MASK]
         return Item(row["finding_id"], facts, files, lambda: _mask_fault(row, volume(row["exam_id"]), home))
 
@@ -308,16 +310,16 @@ def check_masks(localisations: pl.DataFrame, exams: pl.DataFrame, home: Path, lo
     return replace(result, n_opened=n_opened)
 
 
-def _volume(home: Path, path: str | None) -> Volume | None:
+def _volume(home: Home, path: str | None) -> Volume | None:
     try:
-        return load_nifti(home / path) if path else None
+        return load_nifti(home.root / path) if path else None
     except (ExamError, OSError):
         return None
 
 
-def _mask_fault(row: Mapping[str, Any], suv: Volume | None, home: Path) -> str | None:
+def _mask_fault(row: Mapping[str, Any], suv: Volume | None, home: Home) -> str | None:
     try:
-        mask = load_mask(home / row["mask_path"])
+        mask = load_mask(home.root / row["mask_path"])
     except (ExamError, OSError) as error:
         return f"mask can not be read: {error}"
     inside = np.asarray(mask.array) > 0
@@ -347,12 +349,12 @@ def _mask_fault(row: Mapping[str, Any], suv: Volume | None, home: Path) -> str |
     return None
 
 
-def check_overlaps(localisations: pl.DataFrame, home: Path, looks: Looks = Looks()) -> CheckResult:
+def check_overlaps(localisations: pl.DataFrame, home: Home, looks: Looks = Looks()) -> CheckResult:
     """No two lesions of an exam have voxels in common, unless one says that it shares its contour with the other."""
 
     def look(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
         try:
-            n = _common_voxels(load_mask(home / a["mask_path"]), load_mask(home / b["mask_path"]))
+            n = _common_voxels(load_mask(home.root / a["mask_path"]), load_mask(home.root / b["mask_path"]))
         except (ExamError, OSError):
             return None  # check_masks names it.
         return str(n) if n else None
@@ -364,7 +366,7 @@ def check_overlaps(localisations: pl.DataFrame, home: Path, looks: Looks = Looks
             continue
         name = f"{a['finding_id']} {b['finding_id']}"
         pairs[name] = a, b
-        items.append(Item(name, None, (home / a["mask_path"], home / b["mask_path"]), partial(look, a, b)))
+        items.append(Item(name, None, (home.root / a["mask_path"], home.root / b["mask_path"]), partial(look, a, b)))
     wrong, n_opened = looks.at("overlaps", items)
     rows = [
         {"exam_id": a["exam_id"], "finding_id": a["finding_id"], "other": b["finding_id"], "n_voxels": int(n)}
@@ -460,7 +462,7 @@ class Check:
     name: str
     table: str
     severity: Severity
-    run: Callable[[Path, QualitySettings], CheckResult]
+    run: Callable[[Home, QualitySettings], CheckResult]
     description: str
 
 
@@ -468,7 +470,7 @@ def _named(
     function: Callable[..., CheckResult],
     table: str,
     severity: Severity,
-    run: Callable[[Path, QualitySettings], CheckResult],
+    run: Callable[[Home, QualitySettings], CheckResult],
 ) -> Check:
     name = function.__name__.removeprefix("check_")
     return Check(name, table, severity, run, (function.__doc__ or "").splitlines()[0])
@@ -477,8 +479,8 @@ def _named(
 def _bind(function: Callable[..., CheckResult], table: str, severity: Severity, *tables: str) -> Check:
     """A check of tables alone."""
 
-    def run(home: Path, settings: QualitySettings) -> CheckResult:
-        return function(*(Lake(lake_of(home)).read_table(name) for name in tables))
+    def run(home: Home, settings: QualitySettings) -> CheckResult:
+        return function(*(Lake(home.lake).read_table(name) for name in tables))
 
     return _named(function, table, severity, run)
 
@@ -486,9 +488,9 @@ def _bind(function: Callable[..., CheckResult], table: str, severity: Severity, 
 def _bind_files(function: Callable[..., CheckResult], table: str, severity: Severity, *tables: str) -> Check:
     """A check that opens the files that tables name."""
 
-    def run(home: Path, settings: QualitySettings) -> CheckResult:
-        lake = Lake(lake_of(home))
-        looks = Looks(home / "checked", settings.reopen_all)
+    def run(home: Home, settings: QualitySettings) -> CheckResult:
+        lake = Lake(home.lake)
+        looks = Looks(home.checked, settings.reopen_all)
         return function(*(lake.read_table(name) for name in tables), home, looks)
 
     return _named(function, table, severity, run)
@@ -499,9 +501,9 @@ def _bind_drift(function: Callable[..., CheckResult]) -> Check:
     before; nothing to compare with passes.
     """
 
-    def run(home: Path, settings: QualitySettings) -> CheckResult:
+    def run(home: Home, settings: QualitySettings) -> CheckResult:
         tables = ("exams", "findings", "localisations")
-        now = outcomes(*(Lake(lake_of(home)).read_table(name) for name in tables))
+        now = outcomes(*(Lake(home.lake).read_table(name) for name in tables))
         version, words = _to_compare_with(home)
         try:
             before = None if version is None else Lake(version_folder(home, version) / "lake")
@@ -514,7 +516,7 @@ def _bind_drift(function: Callable[..., CheckResult]) -> Check:
     return _named(function, "catalog", "warning", run)
 
 
-def _to_compare_with(home: Path) -> tuple[str | None, str]:
+def _to_compare_with(home: Home) -> tuple[str | None, str]:
     """(version, what it is called): the last one that somebody accepted, else the one before the current; None where
     there is none.
     """
@@ -525,16 +527,16 @@ def _to_compare_with(home: Path) -> tuple[str | None, str]:
     return (kept[-2], "the version before") if len(kept) > 1 else (None, "")
 
 
-def _run_freshness(home: Path, settings: QualitySettings) -> CheckResult:
-    return check_freshness(read_observation(home / "manifest"), datetime.now(UTC), settings)
+def _run_freshness(home: Home, settings: QualitySettings) -> CheckResult:
+    return check_freshness(read_observation(home.manifest), datetime.now(UTC), settings)
 
 
-def _run_identifiers(home: Path, settings: QualitySettings) -> CheckResult:
-    return check_identifiers(Lake(lake_of(home)).read_table("identifiers"), settings.most_identifiers)
+def _run_identifiers(home: Home, settings: QualitySettings) -> CheckResult:
+    return check_identifiers(Lake(home.lake).read_table("identifiers"), settings.most_identifiers)
 
 
-def _run_files(home: Path, settings: QualitySettings) -> CheckResult:
-    lake = Lake(lake_of(home))
+def _run_files(home: Home, settings: QualitySettings) -> CheckResult:
+    lake = Lake(home.lake)
     return check_files(lake.read_table("exams"), lake.read_table("localisations"), home)
 
 
@@ -571,7 +573,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 def run_checks(
-    home: Path, table: str | None = None, settings: QualitySettings = QualitySettings()
+    home: Home, table: str | None = None, settings: QualitySettings = QualitySettings()
 ) -> list[CheckResult]:
     """Results of all checks over a home, or of those about one table."""
     return [check.run(home, settings) for check in CHECKS if table is None or check.table == table]

@@ -39,24 +39,24 @@ class Card:
 
 def write_card(home: Home, settings: CurationSettings, splits: SplitSettings = SplitSettings()) -> Card:
     """The card of the curation in a home, written to `dataset_card.md` there."""
-    funnel = run_query(home.root, "funnel")
+    funnel = run_query(home, "funnel")
     sections = [
         "# Dataset card",
         "Lesion masks with the sentences that describe them, curated from PET/CT exams and their reports.",
         "## From exams to lesions",
         markdown_table(funnel),
         "## Lesions by tracer",
-        markdown_table(run_query(home.root, "lesions_by_tracer")),
+        markdown_table(run_query(home, "lesions_by_tracer")),
         "## Lesions by region",
-        markdown_table(run_query(home.root, "lesions_by_region")),
+        markdown_table(run_query(home, "lesions_by_region")),
         "## Lesions by organ",
-        markdown_table(run_query(home.root, "lesions_by_organ")),
+        markdown_table(run_query(home, "lesions_by_organ")),
         "## Splits",
         "By a hash of the patient, so that no patient is in two and none moves when the cohort grows.",
-        markdown_table(split_table(run_query(home.root, "patients"), splits)),
+        markdown_table(split_table(run_query(home, "patients"), splits)),
         "## Privacy",
         "Identifiers that were found in report texts, counted; masked ones are in no table.",
-        markdown_table(run_query(home.root, "identifiers").drop("example")),
+        markdown_table(run_query(home, "identifiers").drop("example")),
         "## Versions",
         *_versions(home),
         "## Method",
@@ -84,7 +84,7 @@ def split_table(patients: pl.DataFrame, settings: SplitSettings) -> pl.DataFrame
 
 def _versions(home: Home) -> list[str]:
     """What of the code and of the data this is, a line each."""
-    history, accepted = read_history(home.root), read_accepted(home.root).values()
+    history, accepted = read_history(home), read_accepted(home).values()
     lines = [f"- Curation: `{curation_version(home)}` (hash of all curated rows)."]
     if history:
         names = [one.name for one in accepted if one.version == history[-1]]

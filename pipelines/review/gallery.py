@@ -27,6 +27,7 @@ from pipelines.review.checks import CheckResult
 from pipelines.review.judged import finding_rows, seen_of
 from pipelines.review.reviews import to_review_again
 from pipelines.tables import atomic, schemas
+from pipelines.tables.home import Home
 from pipelines.tables.outcomes import Outcome
 
 PICTURE_VERSION = "2"
@@ -64,7 +65,7 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 class GallerySettings:
     """What is drawn for review. `home` is where relative paths of volumes and masks start."""
 
-    home: Path
+    home: Home
     curation: str
     """Version of the curation; answers name it, and the browser keeps those of different curations apart."""
     n_lesions: int = 200
@@ -270,15 +271,15 @@ def _draw_all(
     return drawn, reused, missing
 
 
-def _load_exam(exam: Mapping[str, Any] | None, home: Path) -> tuple[Volume, Volume | None]:
+def _load_exam(exam: Mapping[str, Any] | None, home: Home) -> tuple[Volume, Volume | None]:
     if exam is None or exam.get("suv_path") is None:
         raise ValueError("expected a SUV volume, the table exams names none: curate the exam again")
     ct_path = exam.get("ct_path")
-    return load_nifti(home / exam["suv_path"]), load_nifti(home / ct_path) if ct_path else None
+    return load_nifti(home.root / exam["suv_path"]), load_nifti(home.root / ct_path) if ct_path else None
 
 
-def _draw(row: Mapping[str, Any], suv: Volume, ct: Volume | None, mip: Mip, pictures: Path, home: Path) -> None:
-    mask = load_nifti(home / row["mask_path"]) if row.get("mask_path") else None
+def _draw(row: Mapping[str, Any], suv: Volume, ct: Volume | None, mip: Mip, pictures: Path, home: Home) -> None:
+    mask = load_nifti(home.root / row["mask_path"]) if row.get("mask_path") else None
     slice_k = row.get("slice_k")
     name = _picture_name(row)
     if mask is None and slice_k is None:

@@ -32,39 +32,6 @@ class HomeError(ValueError):
     """A PETAR_HOME that can not be used as asked; the message says what to do."""
 
 
-def lake_of(home: Path) -> Place:
-    """Where the tables of a home lie: its folder `lake`, or the place that its file `lake.url` names."""
-    pointer = home / _LAKE_POINTER
-    return place_of(pointer.read_text().strip()) if pointer.exists() else home / _LAKE_NAME
-
-
-def use_lake(home: Path, place: str) -> None:
-    """Has a home keep its tables at a URL or in another folder, from its first write on; the home remembers it.
-
-    Raises:
-        HomeError: the home has tables elsewhere already. Silently taking another lake would mix two curations.
-    """
-    wanted = place.rstrip("/") if is_url(place) else str(Path(place).absolute())
-    pointer = home / _LAKE_POINTER
-    if pointer.exists():
-        if (known := pointer.read_text().strip()) != wanted:
-            raise HomeError(
-                f"{home}: expected its tables at {known} (as {_LAKE_POINTER} says), PETAR_LAKE names {wanted}: unset "
-                f"PETAR_LAKE, use another PETAR_HOME, or copy the lake there and write the new place into {pointer}"
-            )
-        return
-    own = home / _LAKE_NAME
-    if wanted == str(own):
-        return
-    if own.exists():
-        raise HomeError(
-            f"{home}: expected no tables yet, got some in {own}, PETAR_LAKE names {wanted}: unset PETAR_LAKE, use "
-            f"another PETAR_HOME, or move {own} there"
-        )
-    place_of(wanted)
-    atomic.write_bytes(pointer, f"{wanted}\n".encode())
-
-
 @dataclass(frozen=True)
 class Home:
     """The folders below PETAR_HOME. Nothing is made until it is written to."""
@@ -74,7 +41,12 @@ class Home:
     @property
     def lake(self) -> Place:
         """Parquet tables, one folder a table: in the home, or at the place that PETAR_LAKE named first."""
-        return lake_of(self.root)
+        pointer = self.root / _LAKE_POINTER
+        return place_of(pointer.read_text().strip()) if pointer.exists() else self.root / _LAKE_NAME
+
+    def resolved(self) -> "Home":
+        """The same home by its absolute path."""
+        return Home(self.root.resolve())
 
     @property
     def volumes(self) -> Path:
@@ -153,6 +125,16 @@ class Home:
         """The DuckDB file that people query."""
         return self.root / "petar.duckdb"
 
+    @property
+    def versions(self) -> Path:
+        """One folder a kept version of the curation."""
+        return self.root / "versions"
+
+    @property
+    def checked(self) -> Path:
+        """What the quality checks found right, so that it is not opened again."""
+        return self.root / "checked"
+
     def volume_folder(self, exam_id: str) -> Path:
         """Folder of one exam's volumes."""
         return self.volumes / folder_name(exam_id)
@@ -160,3 +142,31 @@ class Home:
     def mask_folder(self, exam_id: str) -> Path:
         """Folder of one exam's masks."""
         return self.masks / folder_name(exam_id)
+
+
+def use_lake(home: Home, place: str) -> None:
+    """Has a home keep its tables at a URL or in another folder, from its first write on; the home remembers it.
+
+    Raises:
+        HomeError: the home has tables elsewhere already. Silently taking another lake would mix two curations.
+    """
+    wanted = place.rstrip("/") if is_url(place) else str(Path(place).absolute())
+    pointer = home.root / _LAKE_POINTER
+    if pointer.exists():
+        if (known := pointer.read_text().strip()) != wanted:
+            raise HomeError(
+                f"{home.root}: expected its tables at {known} (as {_LAKE_POINTER} says), PETAR_LAKE names {wanted}: "
+                f"unset PETAR_LAKE, use another PETAR_HOME, or copy the lake there and write the new place into "
+                f"{pointer}"
+            )
+        return
+    own = home.root / _LAKE_NAME
+    if wanted == str(own):
+        return
+    if own.exists():
+        raise HomeError(
+            f"{home.root}: expected no tables yet, got some in {own}, PETAR_LAKE names {wanted}: unset PETAR_LAKE, use "
+            f"another PETAR_HOME, or move {own} there"
+        )
+    place_of(wanted)
+    atomic.write_bytes(pointer, f"{wanted}\n".encode())

@@ -16,9 +16,8 @@ import pytest
 from assets.definitions import build_defs
 from assets.resources import Workspace
 from pipelines.cohort.manifest import observe_cohort
-from pipelines.curation.run import TABLES, CurationSettings, run_stage, stale_shards
+from pipelines.curation.run import TABLES, open_curation, run_stage, stale_shards
 from pipelines.phantom import PhantomSettings, add_exam, write_cohort
-from pipelines.reports.llm.readers_file import load_readers
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 from pipelines.tables.shards import shard_name, shard_of
@@ -28,10 +27,10 @@ ROOT = Path(__file__).parents[2]
 
 def curate(home: Home, cohort: Path) -> None:
     observe_cohort(cohort, home.manifest)
-    readers = load_readers()
-    for shard in stale_shards(home, CurationSettings(), readers):
+    curation = open_curation(home)
+    for shard in stale_shards(curation):
         for table in TABLES:
-            run_stage(home, table, shard, CurationSettings(), readers)
+            run_stage(curation, table, shard)
 
 
 @pytest.fixture(scope="module")

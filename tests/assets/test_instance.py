@@ -8,6 +8,7 @@ import pytest
 from dagster import DagsterRunStatus
 
 from assets.instance import PROCESS_TAG, close_dead_runs, living_process
+from pipelines.tables.home import Home
 from pipelines.tables.locks import lock_descriptor
 
 A_MINUTE_AGO = 60
@@ -70,7 +71,7 @@ class TestCloseDeadRuns:
 
 class TestALivingProcess:
     def test_is_seen_by_others_and_leaves_nothing_behind(self, instance: dg.DagsterInstance, tmp_path: Path) -> None:
-        with living_process(instance, tmp_path) as tags:
+        with living_process(instance, Home(tmp_path)) as tags:
             started(instance, tags[PROCESS_TAG])
             assert close_dead_runs(instance, tmp_path / "dagster" / "processes") == 0
         assert list((tmp_path / "dagster" / "processes").iterdir()) == []

@@ -11,6 +11,7 @@ import pytest
 
 from assets.dagster_internals import GRPC_INFO_TAG, LaunchRunContext, WorkerStatus
 from assets.instance import dagster_instance
+from pipelines.tables.home import Home
 
 LAUNCHED = {GRPC_INFO_TAG: '{"host": "localhost", "socket": "/nowhere"}'}
 
@@ -37,7 +38,7 @@ def health(instance: dg.DagsterInstance, run: dg.DagsterRun) -> WorkerStatus:
 def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     for name in ("DAGSTER_HOME", "PETAR_DAGSTER", "PETAR_POSTGRES_URL"):
         monkeypatch.setenv(name, "")
-    with dagster_instance(tmp_path) as instance:
+    with dagster_instance(Home(tmp_path)) as instance:
         yield instance
 
 

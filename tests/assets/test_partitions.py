@@ -82,5 +82,5 @@ class TestARunOfSeveralShards:
         reports = observed.cohort_folder / "reports.csv"
         reports.write_text("exam_id,patient_id,findings\n")
         observe_cohort(observed.cohort_folder, observed.paths.manifest)
-        assert not is_empty(observed.paths, own)
-        assert is_empty(observed.paths, (own + 1) % N_SHARDS)
+        assert not is_empty(observed.curation(), own)
+        assert is_empty(observed.curation(), (own + 1) % N_SHARDS)

@@ -19,6 +19,7 @@ from assets.definitions import build_defs
 from assets.resources import COHORT_SETTINGS_NAME, Workspace
 from pipelines.catalog.build import connect
 from pipelines.cohort.privacy.gate import Pseudonyms
+from pipelines.tables.home import Home
 from pipelines.tables.shards import shard_name, shard_of
 
 KEY = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
@@ -130,14 +131,14 @@ class TestWithTheSwitchesOff:
         assert exported.StudyInstanceUID
 
     def test_the_exam_is_used_and_its_description_kept_without_them(self, home: Path) -> None:
-        with connect(home) as con:
+        with connect(Home(home)) as con:
             rows = con.sql("select status, series_description from exams").fetchall()
         assert [status for status, _ in rows] == ["ok"]
         assert "[removed]" in rows[0][1]
         assert "WB" in rows[0][1]
 
     def test_identifiers_of_the_report_are_counted_in_the_catalog(self, home: Path) -> None:
-        with connect(home) as con:
+        with connect(Home(home)) as con:
             rows = con.sql("select kind, n, is_masked from identifiers order by kind").fetchall()
         assert {kind for kind, _, _ in rows} >= {"date", "mrn", "name", "phone", "record id"}
         assert not any(masked for *_, masked in rows)
@@ -167,5 +168,5 @@ class TestWithTheSwitchesOn:
     def test_lesions_are_those_of_the_plain_curation(self, home: Path, cohort: Path) -> None:
         """The same ones, found on the same slices with the same measures, under other names."""
         measured = "select slice, suvmax_reported, suvmax, mtv_ml from lesions order by all"
-        with connect(home) as con, connect(cohort.parent / "plain") as plain:
+        with connect(Home(home)) as con, connect(Home(cohort.parent / "plain")) as plain:
             assert con.sql(measured).fetchall() == plain.sql(measured).fetchall() != []

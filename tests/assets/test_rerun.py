@@ -16,9 +16,8 @@ from assets.resources import Workspace
 from assets.run import RerunError, Runner
 from pipelines.catalog.build import build_catalog, run_query
 from pipelines.cohort.manifest import observe_cohort
-from pipelines.curation.run import TABLES, CurationSettings, run_stage, stale_shards
+from pipelines.curation.run import TABLES, open_curation, run_stage, stale_shards
 from pipelines.phantom import PhantomSettings, write_cohort
-from pipelines.reports.llm.readers_file import load_readers
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 from pipelines.tables.shards import shard_name
@@ -31,19 +30,20 @@ def curated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `cohort` of one exam, curated and published in `home`."""
     folder = tmp_path_factory.mktemp("rerun")
     write_cohort(folder / "cohort", PhantomSettings(n_patients=1, n_exams=1, size="small", with_faults=False))
-    home, readers = Home(folder / "home"), load_readers()
+    home = Home(folder / "home")
     observe_cohort(folder / "cohort", home.manifest)
-    for shard in stale_shards(home, CurationSettings(), readers):
+    curation = open_curation(home)
+    for shard in stale_shards(curation):
         for table in TABLES:
-            run_stage(home, table, shard, CurationSettings(), readers)
-    build_catalog(home.root)
+            run_stage(curation, table, shard)
+    build_catalog(home)
     return folder
 
 
 @pytest.fixture
 def place(curated: Path, tmp_path: Path) -> Path:
     shutil.copytree(curated, tmp_path / "copy")
-    build_catalog(tmp_path / "copy" / "home")
+    build_catalog(Home(tmp_path / "copy" / "home"))
     return tmp_path / "copy"
 
 
@@ -74,11 +74,10 @@ class TestRerun:
             *(sys.executable, "-m", "assets.run", "rerun", "--asset", "lesions"),
             *("--exam", row["exam_id"], "--set", "contour.plateau = 0.5"),
         )
-        diff = run_query(place / "home", "curation_diff")
+        diff = run_query(Home(place / "home"), "curation_diff")
         assert set(diff["why"]) == {"parameters"}
         assert "contour.plateau: 0.7 -> 0.5" in diff["detail"][0]
-        home = Home(place / "home")
-        assert stale_shards(home, CurationSettings(), load_readers()) == [row["shard"]]
+        assert stale_shards(open_curation(Home(place / "home"))) == [row["shard"]]
 
     @pytest.mark.parametrize(
         ("asset", "exams", "shard", "changes", "why"),
@@ -107,6 +106,6 @@ class TestDgLaunch:
             *("--partition", shard_name(row["shard"])),
             *("--config-json", json.dumps({"ops": {"lesions": {"config": config}}})),
         )
-        build_catalog(place / "home")
-        diff = run_query(place / "home", "curation_diff")
+        build_catalog(Home(place / "home"))
+        diff = run_query(Home(place / "home"), "curation_diff")
         assert diff.filter(pl.col("why") == "parameters").height == diff.height > 0

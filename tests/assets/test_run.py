@@ -13,6 +13,7 @@ from assets.resources import COHORT_SETTINGS_NAME
 from model.petar.config import STAGES
 from pipelines.catalog.build import connect
 from pipelines.phantom import add_exam
+from pipelines.tables.home import Home
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,7 +73,7 @@ class TestTheWholeLineage:
         return home
 
     def test_ends_with_scores_beside_the_published_ones(self, home: Path) -> None:
-        with connect(home) as con:
+        with connect(Home(home)) as con:
             statuses = dict(con.sql("select status, count(*) from scores group by 1").fetchall())
         assert statuses["computed"] > 0
         assert statuses["published"] == 40
@@ -82,7 +83,7 @@ class TestTheWholeLineage:
         assert [record["stage"] for record in contract["lineage"]] == list(STAGES)
 
     def test_describes_held_out_lesions_of_patients_that_were_not_trained_on(self, home: Path) -> None:
-        with connect(home) as con:
+        with connect(Home(home)) as con:
             shared = con.sql(
                 "select count(*) from predictions p join samples s using (patient_id) where s.split = 'train'"
             ).fetchall()[0][0]
@@ -91,7 +92,7 @@ class TestTheWholeLineage:
         assert texts > 0
 
     def test_keeps_faulty_exams_as_rows_with_their_reason(self, home: Path) -> None:
-        with connect(home) as con:
+        with connect(Home(home)) as con:
             rows = con.sql("select problem, message from exams where status = 'problem'").fetchall()
         assert len({problem for problem, _ in rows}) >= 3
         assert all("expected" in message or "exam" in message for _, message in rows)
@@ -102,13 +103,13 @@ class TestTheWholeLineage:
         assert "nothing to recompute" in output
 
     def test_computes_one_exam_when_one_came(self, cohort: Path, home: Path) -> None:
-        with connect(home) as con:
+        with connect(Home(home)) as con:
             before = con.sql("select exam_id, row_key from exams").pl()
         exam_id = add_exam(cohort)
         code, output, _ = call("curate", cohort, home)
         assert code == 0
         assert "exams 1 recomputed" in output
-        with connect(home) as con:
+        with connect(Home(home)) as con:
             after = con.sql("select exam_id, row_key from exams").pl()
         assert after.join(before, on=["exam_id", "row_key"], how="anti")["exam_id"].to_list() == [exam_id]
 
@@ -119,5 +120,5 @@ class TestTheWholeLineage:
         shutil.rmtree(cohort / "exams" / exam_id)
         _, output, _ = call("curate", cohort, home)
         assert "1 removed" in output
-        with connect(home) as con:
+        with connect(Home(home)) as con:
             assert con.sql(f"select count(*) from lesions where exam_id = '{exam_id}'").fetchall() == [(0,)]

@@ -16,6 +16,7 @@ import pytest
 
 from assets.instance import DatabaseError, dagster_instance, waiting_for_database
 from assets.storage import POSTGRES_URL, StorageError, choose_storage
+from pipelines.tables.home import Home
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +45,7 @@ def cohort(tmp_path: Path) -> Path:
 
 class TestTheStorage:
     def test_is_sqlite_where_nothing_is_said(self, tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
-        with dagster_instance(tmp_path) as instance:
+        with dagster_instance(Home(tmp_path)) as instance:
             assert dg.materialize([trivial], instance=instance).success
         assert (tmp_path / "dagster" / "history" / "runs.db").exists()
 
@@ -60,7 +61,7 @@ class TestTheStorage:
 
 class TestSqlite:
     def test_gives_a_run_the_tables_that_dagster_makes(self, tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
-        with dagster_instance(tmp_path / "own") as instance:
+        with dagster_instance(Home(tmp_path / "own")) as instance:
             own = dg.materialize([trivial], instance=instance).run_id
         (tmp_path / "dagsters").mkdir()
         without_telemetry = {"telemetry": {"enabled": False}}
@@ -69,13 +70,13 @@ class TestSqlite:
         assert _tables(_file_of(tmp_path / "own", own)) == _tables(_file_of(tmp_path / "dagsters", other))
 
     def test_shows_a_run_to_other_processes(self, tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
-        with dagster_instance(tmp_path) as ours, dagster_instance(tmp_path) as theirs:
+        with dagster_instance(Home(tmp_path)) as ours, dagster_instance(Home(tmp_path)) as theirs:
             run_id = dg.materialize([trivial], instance=ours).run_id
             assert len(theirs.all_logs(run_id)) == len(ours.all_logs(run_id)) > 5
             assert theirs.get_latest_materialization_event(dg.AssetKey("trivial")) is not None
 
     def test_serves_more_runs_than_it_keeps_open(self, tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
-        with dagster_instance(tmp_path) as instance:
+        with dagster_instance(Home(tmp_path)) as instance:
             runs = [dg.materialize([trivial], instance=instance).run_id for _ in range(12)]
             lengths = {len(instance.all_logs(run_id)) for run_id in runs}
         assert len(lengths) == 1
@@ -97,7 +98,7 @@ class TestSqlite:
         assert [process.returncode for process in both] == [0, 0], said
 
     def test_can_be_wiped(self, tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
-        with dagster_instance(tmp_path) as instance:
+        with dagster_instance(Home(tmp_path)) as instance:
             first = dg.materialize([trivial], instance=instance).run_id
             instance.wipe()
             second = dg.materialize([trivial], instance=instance).run_id
@@ -162,14 +163,14 @@ class TestWaitingForTheDatabase:
 def on_postgres(postgres: Any, tmp_path: Path, environment: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
     """An instance on the server."""
     environment.setenv(POSTGRES_URL, postgres.url)
-    with dagster_instance(tmp_path) as instance:
+    with dagster_instance(Home(tmp_path)) as instance:
         yield instance
 
 
 class TestPostgres:
     def test_holds_the_runs_and_no_file_does(self, on_postgres: dg.DagsterInstance, tmp_path: Path) -> None:
         done = dg.materialize([trivial], instance=on_postgres)
-        with dagster_instance(tmp_path / "another") as other:
+        with dagster_instance(Home(tmp_path / "another")) as other:
             assert [run.run_id for run in other.get_runs()] == [done.run_id]
         assert not list(tmp_path.rglob("*.db"))
 
@@ -196,7 +197,10 @@ class TestPostgres:
         environment.setenv(POSTGRES_URL, postgres.url)
         postgres.stop()
         try:
-            with pytest.raises(DatabaseError, match=r"expected PostgreSQL at 127\.0\.0\.1"), dagster_instance(tmp_path):
+            with (
+                pytest.raises(DatabaseError, match=r"expected PostgreSQL at 127\.0\.0\.1"),
+                dagster_instance(Home(tmp_path)),
+            ):
                 pass
         finally:
             postgres.start()

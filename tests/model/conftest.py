@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -13,6 +12,7 @@ from model.petar.architecture import Petar
 from model.petar.config import InputsConfig, LanguageConfig, ModelConfig, TrainingSettings, VisionConfig
 from model.petar.tokenizer import PetarTokenizer, train_tokenizer
 from pipelines.imaging.volume import Volume, save_nifti
+from pipelines.tables.home import Home
 from pipelines.tables.schemas import frame
 
 torch.set_num_threads(1)
@@ -69,7 +69,7 @@ def settings() -> TrainingSettings:
 
 @dataclass(frozen=True)
 class Lake:
-    home: Path
+    home: Home
     samples: pl.DataFrame
 
     @property
@@ -90,7 +90,7 @@ SHAPE, SPACING_MM = (24, 20, 40), (4.0, 4.0, 4.0)
 AFFINE = np.array([[4.0, 0, 0, -46.0], [0, 4.0, 0, -38.0], [0, 0, 4.0, -700.0], [0, 0, 0, 1]])
 
 
-def write_lake(home: Path, n_exams: int = 4) -> Lake:
+def write_lake(home: Home, n_exams: int = 4) -> Lake:
     rng = np.random.default_rng(0)
     rows = []
     for e in range(n_exams):
@@ -103,7 +103,7 @@ def write_lake(home: Path, n_exams: int = 4) -> Lake:
             box = tuple(slice(c, c + 3) for c in corner)
             pet[box] = 6 + n
             mask = Volume(np.ones((3, 3, 3), np.uint8), _moved(corner))
-            save_nifti(mask, home / f"masks/{exam}/{n}.nii.gz")
+            save_nifti(mask, home.root / f"masks/{exam}/{n}.nii.gz")
             rows.append(
                 {
                     "sample_id": f"{exam}:{n}",
@@ -123,9 +123,9 @@ def write_lake(home: Path, n_exams: int = 4) -> Lake:
                     "slice": SHAPE[2] - corner[2] - 1,
                 }
             )
-        save_nifti(Volume(pet, AFFINE), home / f"volumes/{exam}/SUV.nii")
+        save_nifti(Volume(pet, AFFINE), home.root / f"volumes/{exam}/SUV.nii")
         if e != 1:
-            save_nifti(Volume(ct, AFFINE), home / f"volumes/{exam}/CT.nii")
+            save_nifti(Volume(ct, AFFINE), home.root / f"volumes/{exam}/CT.nii")
     return Lake(home, frame("samples", rows))
 
 
@@ -137,7 +137,7 @@ def _moved(corner: tuple[int, ...]) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def session_lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    return write_lake(tmp_path_factory.mktemp("lake"))
+    return write_lake(Home(tmp_path_factory.mktemp("lake")))
 
 
 @pytest.fixture

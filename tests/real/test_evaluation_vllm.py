@@ -15,6 +15,7 @@ from pipelines.evaluation import VlmSettings
 from pipelines.reports.llm.answers import AnswerCache
 from pipelines.reports.llm.vllm_server import ServerPlan, served_models
 from pipelines.tables import schemas
+from pipelines.tables.home import Home
 
 URL = os.environ.get("PETAR_VLLM_URL", "").rstrip("/").removesuffix("/v1")
 
@@ -58,7 +59,7 @@ def vlm(model: str, **changes: object) -> VlmSettings:
 class TestVlmBaseline:
     def test_model_without_eyes_describes_by_the_measurements(self, model, lesion_images, tables, tmp_path) -> None:
         with AnswerCache(tmp_path / "answers.sqlite") as cache:
-            frame = vlm_texts(*tables, lesion_images, vlm(model, images=False, max_tokens=512), cache=cache)
+            frame = vlm_texts(*tables, Home(lesion_images), vlm(model, images=False, max_tokens=512), cache=cache)
             said = frame.filter(pl.col("text").is_not_null())
             # A small model may run on without an end, or say nothing: that is told, the others are texts.
             assert frame.height == N
@@ -67,12 +68,12 @@ class TestVlmBaseline:
             assert len(cache) == len(set(said["finding_id"]))
 
     def test_refused_pictures_are_rows_with_the_servers_words(self, model, lesion_images, tables) -> None:
-        frame = vlm_texts(*tables, lesion_images, vlm(model))
+        frame = vlm_texts(*tables, Home(lesion_images), vlm(model))
         assert frame["text"].null_count() == N
         assert all("answered 4" in error or "answered 5" in error for error in frame["error"])
 
     def test_unknown_model_is_named_with_what_is_there(self, model, lesion_images, tables) -> None:
-        frame = vlm_texts(*tables, lesion_images, vlm("no-such-model", images=False))
+        frame = vlm_texts(*tables, Home(lesion_images), vlm("no-such-model", images=False))
         assert all("no-such-model" in error and model in error for error in frame["error"])
 
 

@@ -13,6 +13,7 @@ from pipelines.imaging.projections import mip_of
 from pipelines.imaging.volume import load_nifti
 from pipelines.review import page
 from pipelines.tables import atomic
+from pipelines.tables.home import Home
 
 _TEMPLATE = Path(__file__).with_name("sheet.html")
 
@@ -33,7 +34,7 @@ def folder_name(reader: str) -> str:
     return re.sub(r"[^\w.-]+", "_", reader)
 
 
-def write_sheets(study: Study, home: Path, folder: Path) -> SheetsSummary:
+def write_sheets(study: Study, home: Home, folder: Path) -> SheetsSummary:
     """Writes `sheets/<reader>/` (send one to each reader) and `key.json` (keep it) to the study's folder.
 
     Pictures are drawn once and copied; `home` is where the paths of volumes and masks start. A lesion that cannot be
@@ -65,7 +66,7 @@ def write_sheets(study: Study, home: Path, folder: Path) -> SheetsSummary:
     return SheetsSummary(folder, sheets, drawn, reused, missing)
 
 
-def _draw(study: Study, home: Path, pictures: Path) -> tuple[int, int, dict[str, str]]:
+def _draw(study: Study, home: Home, pictures: Path) -> tuple[int, int, dict[str, str]]:
     """(drawn, reused, reasons of what is missing), exam by exam so that a volume is read once."""
     drawn = reused = 0
     missing: dict[str, str] = {}
@@ -78,15 +79,15 @@ def _draw(study: Study, home: Path, pictures: Path) -> tuple[int, int, dict[str,
     for (suv_path, ct_path), found in by_exam.items():
         cases = [study.cases[at] for at in found]
         try:
-            suv = load_nifti(home / suv_path)
-            ct = load_nifti(home / ct_path) if ct_path else None
+            suv = load_nifti(home.root / suv_path)
+            ct = load_nifti(home.root / ct_path) if ct_path else None
             mip = mip_of(suv)
         except (ExamError, OSError, ValueError) as error:
             missing |= {case.case_id: f"the images cannot be read: {error}" for case in cases}
             continue
         for case in cases:
             try:
-                png = lesion_figure(suv, ct, load_nifti(home / case.mask_path), mip=mip)
+                png = lesion_figure(suv, ct, load_nifti(home.root / case.mask_path), mip=mip)
                 atomic.write_bytes(pictures / f"{case.case_id}.png", png)
                 drawn += 1
             except (ExamError, OSError, ValueError) as error:

@@ -30,7 +30,7 @@ def update_sheets(home: Home, settings: StudySettings) -> tuple[Study, SheetsSum
     predictions = lake.read_table("predictions")
     model = settings.model or next((m for m in sorted(set(predictions["model"])) if m.startswith("petar")), "")
     study = make_study(predictions, lake.read_table("samples"), lake.read_table("external"), settings, model)
-    return study, write_sheets(study, home.root, home.reader_study / study.study_id)
+    return study, write_sheets(study, home, home.reader_study / study.study_id)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pipelines.cohort.privacy import text as text_rules
 from pipelines.cohort.privacy.text import counts_of, mask, scan
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of
+from pipelines.tables.home import Home
 
 KEY_VARIABLE = "PETAR_ID_KEY"
 KEY_FILE_VARIABLE = "PETAR_ID_KEY_FILE"
@@ -158,7 +159,7 @@ OPEN = Gate()
 """Lets everything through as it is, and counts."""
 
 
-def read_key(environment: Mapping[str, str], home: Path) -> bytes | None:
+def read_key(environment: Mapping[str, str], home: Home) -> bytes | None:
     """The key that PETAR_ID_KEY holds or PETAR_ID_KEY_FILE names; None where neither is set.
 
     Raises:
@@ -168,8 +169,8 @@ def read_key(environment: Mapping[str, str], home: Path) -> bytes | None:
     key = environment.get(KEY_VARIABLE, "").strip().encode()
     if not key and name:
         path = Path(name).absolute()
-        if path.resolve().is_relative_to(home.resolve()):
-            raise PrivacyError(f"expected a key file outside of {home}, got {path}: {_MAKE_A_KEY}")
+        if path.resolve().is_relative_to(home.root.resolve()):
+            raise PrivacyError(f"expected a key file outside of {home.root}, got {path}: {_MAKE_A_KEY}")
         try:
             key = path.read_bytes().strip()
         except OSError as error:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pipelines.cohort.manifest import ExamEntry, read_manifest
 from pipelines.curation.stages.incremental import Rows
-from pipelines.curation.stages.stage import CurationSettings, Stage, StageContext
-from pipelines.imaging.reading.exam import ExamError, read_exam
+from pipelines.curation.stages.stage import Stage, StageContext
+from pipelines.imaging.reading.exam import ExamError, ExamSettings, read_exam
 from pipelines.imaging.volume import save_nifti
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
@@ -15,7 +15,7 @@ from pipelines.tables.outcomes import ExamProblem
 
 def exams_stage(context: StageContext) -> Stage:
     """One row an exam of the shard."""
-    home, settings, log = context.home, context.settings, context.log
+    home, settings, log = context.curation.home, context.curation.settings.exam, context.log
     entries = {e.exam_id: e for e in read_manifest(home.manifest, context.shard)[1]}
     keys = {
         e.exam_id: hash_of(
@@ -41,7 +41,7 @@ def exams_stage(context: StageContext) -> Stage:
     return Stage(keys, compute, forget)
 
 
-def _exam_row(entry: ExamEntry, home: Home, settings: CurationSettings) -> dict[str, object]:
+def _exam_row(entry: ExamEntry, home: Home, settings: ExamSettings) -> dict[str, object]:
     if entry.folder is None:
         raise ExamError(
             ExamProblem.NO_FOLDER,
@@ -53,7 +53,7 @@ def _exam_row(entry: ExamEntry, home: Home, settings: CurationSettings) -> dict[
             ExamProblem.NO_REPORT,
             f"expected a row of reports for exam {entry.exam_id}, got none: add its report, or remove the folder",
         )
-    exam = read_exam(Path(entry.folder), entry.exam_id, settings.exam)
+    exam = read_exam(Path(entry.folder), entry.exam_id, settings)
     folder = home.volume_folder(entry.exam_id)
     suv_path, ct_path = folder / "SUV.nii", folder / "CT.nii"
     save_nifti(exam.suv, suv_path)

@@ -33,7 +33,7 @@ def localisations_stage(context: StageContext) -> Stage:
     """One row an accepted finding. An exam whose findings changed is opened, all its findings are settled together, and
     only those whose text, place or neighbours changed are contoured again.
     """
-    home, lake, shard, log = context.home, context.lake, context.shard, context.log
+    home, lake, shard, log = context.curation.home, context.curation.lake, context.shard, context.log
     exams = {row["exam_id"]: row for row in lake.read_shard("exams", shard).iter_rows(named=True)}
     accepted: dict[str, list[dict[str, Any]]] = {exam_id: [] for exam_id in exams}
     for row in lake.read_shard("findings", shard).iter_rows(named=True):
@@ -79,7 +79,7 @@ def localisations_stage(context: StageContext) -> Stage:
                 if note and row and note["key"] == key_of(finding) and _is_kept(home, row):
                     known[finding_id] = _known(home, note, row)
             suv = load_nifti(home.root / exam["suv_path"])
-            results = find_lesions(suv, requests, context.settings.lesions, ct_slices(exam), known)
+            results = find_lesions(suv, requests, context.curation.settings.lesions, ct_slices(exam), known)
             rows: list[dict[str, object]] = []
             paths: list[Path] = []
             for result in results:

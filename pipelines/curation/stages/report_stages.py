@@ -24,7 +24,7 @@ _PLACE = ("start", "end")
 
 def sentences_stage(context: StageContext) -> Stage:
     """One row a unit of each report; its key is its own, so that an edited sentence leaves its neighbours alone."""
-    entries = {e.exam_id: e for e in read_manifest(context.home.manifest, context.shard)[1]}
+    entries = {e.exam_id: e for e in read_manifest(context.curation.home.manifest, context.shard)[1]}
     keys = {e.exam_id: hash_of(context.logic, e.report_fingerprint, e.patient_id) for e in entries.values()}
 
     def compute(exam_id: str) -> tuple[Rows, bool]:
@@ -38,7 +38,7 @@ def sentences_stage(context: StageContext) -> Stage:
 def readings_stage(context: StageContext) -> Stage:
     """One row a candidate sentence and reader. A reader is asked only for what it has not answered yet."""
     sentences = _sentences_by_exam(context)
-    readers, log = context.readers.readers, context.log
+    readers, log = context.curation.readers.readers, context.log
     keys = {
         exam_id: hash_of(context.logic, patient_id, [(s.sentence_id, s.sentence) for s in own if s.is_candidate])
         for exam_id, (patient_id, own) in sentences.items()
@@ -100,18 +100,19 @@ def readings_stage(context: StageContext) -> Stage:
 def findings_stage(context: StageContext) -> Stage:
     """One row a finding, or a candidate sentence that gives none, with its corrections; and the table of these."""
     sentences = _sentences_by_exam(context)
-    readers, log = context.readers, context.log
+    lake, readers, log = context.curation.lake, context.curation.readers, context.log
+    consensus = context.curation.settings.consensus
     readings: dict[str, list[Reading]] = {exam_id: [] for exam_id in sentences}
     names = [f.name for f in fields(Reading)]
-    for row in context.lake.read_shard("readings", context.shard).iter_rows(named=True):
+    for row in lake.read_shard("readings", context.shard).iter_rows(named=True):
         if row["exam_id"] in readings:
             readings[row["exam_id"]].append(Reading(**{name: row[name] for name in names}))
-    corrections = read_observed(context.home.manifest, context.shard)
+    corrections = read_observed(context.curation.home.manifest, context.shard)
     by_exam: dict[str, list[Correction]] = {exam_id: [] for exam_id in sentences}
     for one in corrections:
         if one.exam_id in by_exam and one.problem is None and not one.superseded:
             by_exam[one.exam_id].append(one)
-    consensus = replace(context.settings.consensus, weights={**readers.weights, **context.settings.consensus.weights})
+    consensus = replace(consensus, weights={**readers.weights, **consensus.weights})
     keys = {
         exam_id: hash_of(
             context.logic, patient_id, [s for s in own if s.is_candidate], readings[exam_id], by_exam[exam_id]
@@ -167,8 +168,8 @@ def findings_stage(context: StageContext) -> Stage:
         for row in rows:
             if row["status"] != "applied":
                 log.warning("corrections.csv, %s of %s: %s", row["field"], row["finding_id"], row["message"])
-        if rows or context.lake.has_shard("corrections", context.shard):
-            context.lake.write_shard("corrections", context.shard, frame_of("corrections", rows), {})
+        if rows or lake.has_shard("corrections", context.shard):
+            lake.write_shard("corrections", context.shard, frame_of("corrections", rows), {})
 
     return Stage(keys, compute, prepare=prepare, finish=finish)
 
@@ -184,10 +185,10 @@ def _placeless(row: Mapping[str, Any]) -> dict[str, Any]:
 def _sentences_by_exam(context: StageContext) -> dict[str, tuple[str, list[Sentence]]]:
     """Patient and sentences of each exam of a shard; exams whose report holds no sentence stand here too."""
     found: dict[str, tuple[str, list[Sentence]]] = {
-        e.exam_id: (e.patient_id, []) for e in read_manifest(context.home.manifest, context.shard)[1]
+        e.exam_id: (e.patient_id, []) for e in read_manifest(context.curation.home.manifest, context.shard)[1]
     }
     names = [f.name for f in fields(Sentence)]
-    for row in context.lake.read_shard("sentences", context.shard).iter_rows(named=True):
+    for row in context.curation.lake.read_shard("sentences", context.shard).iter_rows(named=True):
         if row["exam_id"] in found:
             found[row["exam_id"]][1].append(Sentence(**{name: row[name] for name in names}))
     return found

@@ -1,4 +1,4 @@
-"""What the sharded stages share: their parameters, what they are given, and what they give back."""
+"""What the sharded stages share: what they are given, and what they give back."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -7,22 +7,8 @@ from typing import Any
 
 import polars as pl
 
+from pipelines.curation.stages.curation import Curation
 from pipelines.curation.stages.incremental import Rows
-from pipelines.imaging.lesions.find_lesions import LesionSettings
-from pipelines.imaging.reading.exam import ExamSettings
-from pipelines.reports.consensus import ConsensusSettings
-from pipelines.reports.llm.readers_file import ReadersConfig
-from pipelines.tables.home import Home
-from pipelines.tables.lake import Lake
-
-
-@dataclass(frozen=True)
-class CurationSettings:
-    """Every parameter of a curation. Equal settings and equal inputs give equal tables."""
-
-    exam: ExamSettings = field(default_factory=ExamSettings)
-    consensus: ConsensusSettings = field(default_factory=ConsensusSettings)
-    lesions: LesionSettings = field(default_factory=LesionSettings)
 
 
 @dataclass(frozen=True)
@@ -35,13 +21,10 @@ class Maker:
 
 @dataclass(frozen=True)
 class StageContext:
-    """What a stage works on: one shard of one table, its last rows, and the parameters."""
+    """What a stage works on: one shard of one table, and its last rows."""
 
-    home: Home
-    lake: Lake
+    curation: Curation
     shard: int
-    settings: CurationSettings
-    readers: ReadersConfig
     log: logging.Logger
     logic: str
     """Hash of the logic and the parameters of this table; part of every key."""

@@ -14,7 +14,7 @@ class TestUpdateAblation:
     def test_an_arm_describes_the_held_out_lesions_and_is_kept(self, lake, tmp_path) -> None:
         home = Home(tmp_path)
         for name in ("volumes", "masks"):
-            (tmp_path / name).symlink_to(lake.home / name)
+            (tmp_path / name).symlink_to(lake.home.root / name)
         split = pl.when(pl.col("exam_id") == "E2").then(pl.lit("test")).otherwise("split").alias("split")
         Lake(home.lake).write_table("samples", lake.samples.with_columns(split))
         result, report = update_ablation(home, "none", effort=0.01)

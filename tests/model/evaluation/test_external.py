@@ -62,7 +62,7 @@ def checkpoint(tmp_path: Path, micro, tokenizer) -> Path:
 class TestReadExternal:
     def test_components_are_lesions_the_largest_first(self, root: Path, home: Home) -> None:
         folder = root / "PETCT_01" / "study-a"
-        exam = read_external("PETCT_01-study-a", folder, root, home.root, home.external, 0.2)
+        exam = read_external("PETCT_01-study-a", folder, root, home, home.external, 0.2)
         assert [(r["lesion_id"], r["suvmax"]) for r in exam.rows] == [
             ("PETCT_01-study-a:1", 6.0),
             ("PETCT_01-study-a:2", 7.0),
@@ -75,7 +75,7 @@ class TestReadExternal:
 
     def test_mask_lies_where_the_label_was(self, root: Path, home: Home) -> None:
         folder = root / "PETCT_01" / "study-a"
-        exam = read_external("x", folder, root, home.root, home.external, 0.2)
+        exam = read_external("x", folder, root, home, home.external, 0.2)
         mask = load_nifti(home.root / exam.rows[1]["mask_path"])
         corner = load_nifti(home.root / exam.rows[1]["suv_path"]).to_ijk(mask.affine[:3, 3])
         assert np.rint(corner).tolist() == [4, 6, 17]

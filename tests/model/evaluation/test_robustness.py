@@ -76,25 +76,25 @@ class TestDice:
 class TestChangedSamples:
     def test_another_lesion_is_the_nearest_of_the_exam(self, lake, tmp_path) -> None:
         own = lake.samples.filter(sample_id="E0:0")
-        folder = lake.home / "robustness-test"
+        folder = lake.home.root / "robustness-test"
         changed = changed_samples(own, lake.samples, Variant("another lesion"), lake.home, folder)
         assert changed.dice == {"E0:0": 0}
         assert changed.samples["suvmax"].to_list() == [7.0]
-        assert (lake.home / changed.samples["mask_path"][0]).is_file()
+        assert (lake.home.root / changed.samples["mask_path"][0]).is_file()
 
     def test_lesion_alone_in_its_exam_is_named(self, lake) -> None:
         own = lake.samples.filter(sample_id="E0:0")
-        changed = changed_samples(own, own, Variant("another lesion"), lake.home, lake.home / "robustness-test")
+        changed = changed_samples(own, own, Variant("another lesion"), lake.home, lake.home.root / "robustness-test")
         assert changed.left_out == {"alone in their exam": ["E0:0"]}
 
     def test_its_own_mask_stays_as_it_is(self, lake) -> None:
         own = lake.samples.filter(sample_id="E0:0")
-        changed = changed_samples(own, lake.samples, Variant("none"), lake.home, lake.home / "nowhere")
+        changed = changed_samples(own, lake.samples, Variant("none"), lake.home, lake.home.root / "nowhere")
         assert changed.samples.equals(own)
 
     def test_mask_that_cannot_be_read_is_named(self, lake) -> None:
         own = lake.with_row(0, mask_path="masks/none.nii.gz").head(1)
-        changed = changed_samples(own, own, Variant("edge", 3.0), lake.home, lake.home / "robustness-test")
+        changed = changed_samples(own, own, Variant("edge", 3.0), lake.home, lake.home.root / "robustness-test")
         ((reason, found),) = changed.left_out.items()
         assert reason.startswith("without a readable mask")
         assert found == ["E0:0"]
@@ -104,7 +104,7 @@ class TestUpdateRobustness:
     def test_every_variant_and_metric_has_a_row_and_the_curve_a_picture(self, lake, micro, tokenizer, tmp_path) -> None:
         home = Home(tmp_path)
         for name in ("volumes", "masks"):
-            (tmp_path / name).symlink_to(lake.home / name)
+            (tmp_path / name).symlink_to(lake.home.root / name)
         Lake(home.lake).write_table("samples", lake.samples)
         checkpoint = tmp_path / "checkpoint"
         save_checkpoint(checkpoint, build_model(micro, tokenizer), tokenizer, Contract(micro))

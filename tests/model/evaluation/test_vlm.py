@@ -149,7 +149,7 @@ class TestUpdateVlmTexts:
         home = Home(tmp_path)
         Lake(home.lake).write_table("samples", tables[0])
         for name in ("volumes", "masks"):
-            (tmp_path / name).symlink_to(lake.home / name)
+            (tmp_path / name).symlink_to(lake.home.root / name)
         return home
 
     def test_asks_only_for_what_failed_before(self, home) -> None:
@@ -188,6 +188,6 @@ class TestLesionSlices:
         assert places == {"sagittal": ("up", "left"), "coronal": ("up", "right"), "axial": ("up", "right")}
 
     def test_empty_mask_is_refused(self, lake) -> None:
-        suv = load_nifti(lake.home / lake.samples["suv_path"][0])
+        suv = load_nifti(lake.home.root / lake.samples["suv_path"][0])
         with pytest.raises(ValueError, match="empty"):
             lesion_slices(suv, Volume(np.zeros((2, 2, 2), np.uint8), suv.affine))

@@ -7,6 +7,7 @@ from pipelines.dataset.samples import parse
 from pipelines.imaging.organ_labels import CLASSES
 from pipelines.imaging.volume import Volume, save_nifti
 from pipelines.tables import schemas
+from pipelines.tables.home import Home
 
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
 
@@ -67,7 +68,7 @@ class TestAnatomySamples:
         array[:4, :4, 5:9] = 5
         array[6:, 6:, 12:16] = 2
         array[5, 5, 5] = 1
-        samples, problems = anatomy_samples(exams, write_map(tmp_path, array), tmp_path)
+        samples, problems = anatomy_samples(exams, write_map(tmp_path, array), Home(tmp_path))
         assert problems == {}
         assert dict(samples.select("organ", "laterality").rows()) == {"kidney": "right", "liver": None}
         good, bad = schemas.validate("samples", samples)
@@ -78,7 +79,7 @@ class TestAnatomySamples:
     def test_slice_counts_from_the_head(self, exams, tmp_path):
         array = np.zeros((10, 10, 20), np.uint8)
         array[:4, :4, 17:20] = 5
-        samples, _ = anatomy_samples(exams, write_map(tmp_path, array), tmp_path)
+        samples, _ = anatomy_samples(exams, write_map(tmp_path, array), Home(tmp_path))
         assert samples["slice"].to_list() == [2]
 
     def test_map_of_a_finer_grid_serves(self, exams, tmp_path):
@@ -86,7 +87,7 @@ class TestAnatomySamples:
         array[:8, :8, 10:18] = 5
         affine = np.diag([2.0, 2.0, 2.0, 1.0])
         affine[:3, 3] = -1
-        samples, problems = anatomy_samples(exams, write_map(tmp_path, array, affine), tmp_path)
+        samples, problems = anatomy_samples(exams, write_map(tmp_path, array, affine), Home(tmp_path))
         assert samples["mask_label"].to_list() == [5]
         assert problems == {}
 
@@ -94,18 +95,18 @@ class TestAnatomySamples:
         array = np.zeros((10, 10, 20), np.uint8)
         array[:4, :4, 5:9] = 5
         array[6:, 6:, 5:9] = 200
-        samples, problems = anatomy_samples(exams, write_map(tmp_path, array), tmp_path)
+        samples, problems = anatomy_samples(exams, write_map(tmp_path, array), Home(tmp_path))
         assert samples["mask_label"].to_list() == [5]
         assert "200" in problems["E1"]
 
     def test_missing_map_is_told_with_its_exam(self, exams, tmp_path):
-        samples, problems = anatomy_samples(exams, {"E1": tmp_path / "none.nii.gz"}, tmp_path)
+        samples, problems = anatomy_samples(exams, {"E1": tmp_path / "none.nii.gz"}, Home(tmp_path))
         assert samples.is_empty()
         assert "E1" in problems["E1"]
 
     def test_fractions_are_refused(self, exams, tmp_path):
         samples, problems = anatomy_samples(
-            exams, write_map(tmp_path, np.full((10, 10, 20), 1.5, np.float32)), tmp_path
+            exams, write_map(tmp_path, np.full((10, 10, 20), 1.5, np.float32)), Home(tmp_path)
         )
         assert samples.is_empty()
         assert "fractions" in problems["E1"]

@@ -80,7 +80,7 @@ class TestMeasure:
 class TestDescribe:
     def files(self, lake):
         return {
-            name: lake.home / path
+            name: lake.home.root / path
             for name, path in (
                 ("pet", "volumes/E0/SUV.nii"),
                 ("ct", "volumes/E0/CT.nii"),

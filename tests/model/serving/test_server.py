@@ -26,7 +26,7 @@ def checkpoint(micro, tokenizer, tmp_path):
 @pytest.fixture
 def server(checkpoint, lake):
     """Port of a running server."""
-    running, bound = make_server(Service(checkpoint, "petar", lake.home), "127.0.0.1", 0)
+    running, bound = make_server(Service(checkpoint, "petar", lake.home.root), "127.0.0.1", 0)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
     yield bound.getsockname()[1]
@@ -52,7 +52,7 @@ def post(server, body, path="/v1/chat/completions", headers=None):
 
 class TestChat:
     def expected(self, lake, checkpoint):
-        files = {name: load_nifti(lake.home / given["path"]) for name, given in PATHS.items()}
+        files = {name: load_nifti(lake.home.root / given["path"]) for name, given in PATHS.items()}
         question = MESSAGES[0]["content"]
         return describe(files["pet"], files["ct"], files["mask"], checkpoint, question=question, max_new_tokens=8)
 
@@ -68,13 +68,15 @@ class TestChat:
         assert answer.model_extra["petar"]["measured"]["suvmax"] == said.measured.suvmax == 7.0
 
     def test_upload_gives_the_same(self, server, lake, checkpoint):
-        data = {n: {"data": base64.b64encode((lake.home / g["path"]).read_bytes()).decode()} for n, g in PATHS.items()}
+        data = {
+            n: {"data": base64.b64encode((lake.home.root / g["path"]).read_bytes()).decode()} for n, g in PATHS.items()
+        }
         status, body = post(server, {"messages": MESSAGES, "max_tokens": 8, **data})
         assert status == 200
         assert body["petar"]["text"] == self.expected(lake, checkpoint).text
 
     def test_a_form_of_files_gives_the_same(self, server, lake, checkpoint):
-        files = [(n, (Path(g["path"]).name, (lake.home / g["path"]).read_bytes())) for n, g in PATHS.items()]
+        files = [(n, (Path(g["path"]).name, (lake.home.root / g["path"]).read_bytes())) for n, g in PATHS.items()]
         answer = self.client(server).post(
             "/chat/completions",
             cast_to=ChatCompletion,
@@ -90,7 +92,7 @@ class TestChat:
         form = {name: (None, given["path"]) for name, given in PATHS.items()} | {"max_tokens": (None, "8")}
         url = f"http://127.0.0.1:{server}/v1/chat/completions"
         body = httpx.post(url, files=form, timeout=60).json()
-        files = {name: load_nifti(lake.home / given["path"]) for name, given in PATHS.items()}
+        files = {name: load_nifti(lake.home.root / given["path"]) for name, given in PATHS.items()}
         said = describe(files["pet"], files["ct"], files["mask"], checkpoint, max_new_tokens=8)
         assert body["petar"]["text"] == said.text
 

@@ -27,6 +27,7 @@ import torch
 from model.petar.config import ModelConfig, TrainingSettings
 from model.training.parallel import joined
 from model.training.stage_training import train_stage
+from pipelines.tables.home import Home
 torch.set_num_threads(1)
 told = json.loads(sys.argv[1])
 samples = pl.read_parquet(told["samples"])
@@ -39,7 +40,7 @@ def killed(entry):
 with joined("cpu") as device:
     train_stage(
         "findings_full", *parts, ModelConfig.from_dict(told["config"]), TrainingSettings.from_dict(told["settings"]),
-        Path(told["home"]), Path(told["out"]), on_step=killed, device=device,
+        Home(Path(told["home"])), Path(told["out"]), on_step=killed, device=device,
     )
 """
 
@@ -72,7 +73,7 @@ class TestTwoProcesses:
         told = json.dumps(
             {
                 "samples": str(tmp_path / "samples.parquet"), "config": micro.to_dict(), "settings": settings.to_dict(),
-                "home": str(lake.home), "out": str(tmp_path / "two"), "dies_after": dies_after,
+                "home": str(lake.home.root), "out": str(tmp_path / "two"), "dies_after": dies_after,
             }
         )  # fmt: skip
         shared = {
@@ -120,7 +121,7 @@ class TestTrainCommand:
     def write(self, lake, tmp_path):
         samples = lake.samples
         for name in ("suv_path", "ct_path", "mask_path"):
-            samples = samples.with_columns((pl.lit(f"{lake.home}/") + pl.col(name)).alias(name))
+            samples = samples.with_columns((pl.lit(f"{lake.home.root}/") + pl.col(name)).alias(name))
         Lake(tmp_path / "lake").write_table("samples", samples)
 
     def test_trains_from_the_lake(self, lake, tmp_path, capsys):

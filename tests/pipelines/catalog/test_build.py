@@ -17,6 +17,7 @@ from pipelines.catalog import build as catalog
 from pipelines.catalog import query
 from pipelines.catalog.build import CatalogError, build_catalog, connect, list_queries, run_query
 from pipelines.tables import schemas
+from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake, LakeError
 from pipelines.tables.shards import shard_of
 
@@ -56,31 +57,31 @@ def write(lake: Lake, table: str, rows: list[dict[str, Any]]) -> None:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return small_lake(tmp_path)
+def home(tmp_path: Path) -> Home:
+    return small_lake(Home(tmp_path))
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """The same with its catalog, for tests that only read."""
-    home = small_lake(tmp_path_factory.mktemp("built"))
+    home = small_lake(Home(tmp_path_factory.mktemp("built")))
     build_catalog(home)
     return home
 
 
 @pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """The catalog of an empty lake."""
-    home = tmp_path_factory.mktemp("bare")
+    home = Home(tmp_path_factory.mktemp("bare"))
     build_catalog(home)
     return home
 
 
-def small_lake(home: Path) -> Path:
+def small_lake(home: Home) -> Home:
     """Two good exams and a bad one; a lesion, a near miss, a template sentence, and a finding that waits for its
     image.
     """
-    lake = Lake(home / "lake")
+    lake = Lake(home.root / "lake")
     bad = keys("E3") | {
         "shard": shard_of("P1"),
         "status": "problem",
@@ -112,13 +113,13 @@ def small_lake(home: Path) -> Path:
 
 
 class TestViews:
-    def test_every_promised_view_is_there(self, home: Path) -> None:
+    def test_every_promised_view_is_there(self, home: Home) -> None:
         summary = build_catalog(home)
         promised = {"exams", "sentences", "readings", "findings", "lesions", "samples", "predictions", "scores"}
         assert promised | {"localisations", "reviews", "removals", "quarantine"} <= set(summary.views)
         assert summary.tables["findings"] == 4
 
-    def test_findings_carry_the_outcome_of_the_image_stage(self, built: Path) -> None:
+    def test_findings_carry_the_outcome_of_the_image_stage(self, built: Home) -> None:
         with connect(built) as con:
             rows = con.execute(
                 "SELECT finding_id, outcome, text_outcome, explanation FROM findings ORDER BY 1"
@@ -130,20 +131,20 @@ class TestViews:
             ("E2:a", "accepted", "accepted", None),
         ]
 
-    def test_lesions_join_what_report_and_exam_say(self, built: Path) -> None:
+    def test_lesions_join_what_report_and_exam_say(self, built: Home) -> None:
         with connect(built) as con:
             rows = con.execute(
                 "SELECT finding_id, patient_id, region, organ, tracer, mask_path FROM lesions"
             ).fetchall()
-        assert rows == [("E1:a", "P1", "chest", "lung", "FDG", str(built / "masks/E1/a.nii.gz"))]
+        assert rows == [("E1:a", "P1", "chest", "lung", "FDG", str(built.root / "masks/E1/a.nii.gz"))]
 
-    def test_empty_lake_gives_empty_typed_views(self, bare: Path) -> None:
+    def test_empty_lake_gives_empty_typed_views(self, bare: Home) -> None:
         with connect(bare) as con:
             assert con.execute("SELECT count(*) FROM lesions").fetchone() == (0,)
             types = dict(con.execute("SELECT column_name, column_type FROM (DESCRIBE lesions)").fetchall())
         assert (types["suvmax"], types["slice"], types["mask_path"]) == ("DOUBLE", "BIGINT", "VARCHAR")
 
-    def test_comments_on_views_and_columns(self, built: Path) -> None:
+    def test_comments_on_views_and_columns(self, built: Home) -> None:
         with connect(built) as con:
             views = con.execute(
                 "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal AND schema_name <> 'previous'"
@@ -157,20 +158,20 @@ class TestViews:
         assert [column for column in columns if not column[2]] == []
         assert ("lesions", "mtv_ml", "Metabolic tumour volume [mL]") in columns
 
-    def test_dictionary_holds_every_column(self, built: Path) -> None:
+    def test_dictionary_holds_every_column(self, built: Home) -> None:
         with connect(built) as con:
             n = con.execute("SELECT count(*) FROM columns").fetchone()
         assert n == (sum(len(schemas.describe(table)) for table in schemas.TABLES),)
 
     def test_strange_characters_in_the_path(self, tmp_path: Path) -> None:
-        home = tmp_path / "it's [a] *home*"
-        write(Lake(home / "lake"), "exams", [exam("E1")])
+        home = Home(tmp_path / "it's [a] *home*")
+        write(Lake(home.root / "lake"), "exams", [exam("E1")])
         build_catalog(home)
         with connect(home) as con:
-            assert con.execute("SELECT suv_path FROM exams").fetchall() == [(str(home / "volumes/E1/SUV.nii"),)]
+            assert con.execute("SELECT suv_path FROM exams").fetchall() == [(str(home.root / "volumes/E1/SUV.nii"),)]
 
     def test_file_opens_from_another_folder_without_this_project(
-        self, home: Path, monkeypatch: pytest.MonkeyPatch
+        self, home: Home, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = build_catalog(home).path
         monkeypatch.chdir("/")
@@ -180,50 +181,50 @@ class TestViews:
 
 
 class TestSwap:
-    def test_new_shard_is_seen_after_a_rebuild_and_not_before(self, home: Path) -> None:
+    def test_new_shard_is_seen_after_a_rebuild_and_not_before(self, home: Home) -> None:
         build_catalog(home)
-        write(Lake(home / "lake"), "localisations", [localisation("E2", "a")])
+        write(Lake(home.root / "lake"), "localisations", [localisation("E2", "a")])
         with connect(home) as con:
             assert con.execute("SELECT count(*) FROM lesions").fetchone() == (1,)
         build_catalog(home)
         with connect(home) as con:
             assert con.execute("SELECT count(*) FROM lesions").fetchone() == (2,)
 
-    def test_old_reader_keeps_its_state_while_the_lake_is_rewritten(self, home: Path) -> None:
+    def test_old_reader_keeps_its_state_while_the_lake_is_rewritten(self, home: Home) -> None:
         build_catalog(home)
         with connect(home) as old:
-            write(Lake(home / "lake"), "localisations", [localisation("E1", "a", suvmax=9.0)])
+            write(Lake(home.root / "lake"), "localisations", [localisation("E1", "a", suvmax=9.0)])
             build_catalog(home)
             with connect(home) as new:
                 assert new.execute("SELECT suvmax FROM lesions").fetchall() == [(9.0,)]
             assert old.execute("SELECT suvmax FROM lesions").fetchall() == [(8.02,)]
 
-    def test_equal_lake_gives_the_same_version(self, built: Path) -> None:
+    def test_equal_lake_gives_the_same_version(self, built: Home) -> None:
         first = build_catalog(built)
         assert build_catalog(built).version == first.version
         assert catalog.read_history(built) == [first.version]
 
-    def test_older_version_opens(self, home: Path) -> None:
+    def test_older_version_opens(self, home: Home) -> None:
         first = build_catalog(home).version
-        write(Lake(home / "lake"), "localisations", [localisation("E1", "a"), localisation("E1", "b")])
+        write(Lake(home.root / "lake"), "localisations", [localisation("E1", "a"), localisation("E1", "b")])
         second = build_catalog(home)
         assert second.previous == first
         with connect(home, first) as con:
             assert con.execute("SELECT count(*) FROM lesions").fetchone() == (1,)
 
-    def test_old_versions_are_pruned(self, home: Path) -> None:
+    def test_old_versions_are_pruned(self, home: Home) -> None:
         versions = []
         for n in range(4):
-            write(Lake(home / "lake"), "localisations", [localisation("E1", "a", suvmax=8.0 + n)])
+            write(Lake(home.root / "lake"), "localisations", [localisation("E1", "a", suvmax=8.0 + n)])
             versions.append(build_catalog(home, keep=2).version)
         assert catalog.read_history(home) == versions[-2:]
-        assert sorted(p.name for p in (home / "versions").iterdir() if p.is_dir()) == sorted(versions[-2:])
+        assert sorted(p.name for p in (home.root / "versions").iterdir() if p.is_dir()) == sorted(versions[-2:])
         with pytest.raises(CatalogError, match=f"kept versions: {versions[-2]}, {versions[-1]}"):
             connect(home, versions[0])
 
-    def test_broken_file_leaves_the_old_catalog(self, home: Path) -> None:
+    def test_broken_file_leaves_the_old_catalog(self, home: Home) -> None:
         build_catalog(home)
-        path = Lake(home / "lake").path("localisations", shard_of("P1"))
+        path = Lake(home.root / "lake").path("localisations", shard_of("P1"))
         path.unlink()
         path.write_bytes(b"PAR1 not really")
         with pytest.raises(LakeError, match="materialise shard"):
@@ -231,9 +232,9 @@ class TestSwap:
         with connect(home) as con:
             assert con.execute("SELECT count(*) FROM lesions").fetchone() == (1,)
 
-    def test_file_that_was_damaged_in_place_is_mended_by_a_rerun(self, home: Path) -> None:
+    def test_file_that_was_damaged_in_place_is_mended_by_a_rerun(self, home: Home) -> None:
         build_catalog(home)
-        lake = Lake(home / "lake")
+        lake = Lake(home.root / "lake")
         path = lake.path("localisations", shard_of("P1"))
         whole = path.read_bytes()
         with path.open("r+b") as file:
@@ -247,21 +248,21 @@ class TestSwap:
             assert con.execute("SELECT count(*) FROM lesions").fetchone() == (1,)
 
     def test_after_a_version_of_an_older_schema_is_built_without_it(
-        self, home: Path, monkeypatch: pytest.MonkeyPatch
+        self, home: Home, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patch:
             patch.setattr(schemas, "SCHEMA_VERSION", schemas.SCHEMA_VERSION - 1)
-            shutil.rmtree(home / "lake")
+            shutil.rmtree(home.root / "lake")
             small_lake(home)
             build_catalog(home)
-        shutil.rmtree(home / "lake")
+        shutil.rmtree(home.root / "lake")
         small_lake(home)
         build_catalog(home)
         with connect(home) as con:
             assert con.sql("select count(*) from lake.exams").fetchall() == [(3,)]
             assert con.sql("select count(*) from previous.exams").fetchall() == [(0,)]
 
-    def test_file_system_without_hard_links(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_file_system_without_hard_links(self, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(*_: object) -> None:
             raise OSError("no links here")
 
@@ -274,28 +275,28 @@ class TestSwap:
 class TestConnect:
     def test_no_catalog_says_what_to_do(self, tmp_path: Path) -> None:
         with pytest.raises(CatalogError, match="materialise `catalog`"):
-            connect(tmp_path)
+            connect(Home(tmp_path))
 
-    def test_is_read_only(self, built: Path) -> None:
+    def test_is_read_only(self, built: Home) -> None:
         with connect(built) as con, pytest.raises(duckdb.Error, match="read-only"):
             con.execute("CREATE TABLE t (a INTEGER)")
 
     def test_file_that_is_no_catalog_says_what_to_do(self, tmp_path: Path) -> None:
         (tmp_path / "petar.duckdb").write_bytes(b"x" * 10_000)
         with pytest.raises(CatalogError, match="delete it and materialise"):
-            connect(tmp_path)
+            connect(Home(tmp_path))
 
-    def test_stranger_who_holds_it_for_writing_blocks_nobody(self, home: Path) -> None:
+    def test_stranger_who_holds_it_for_writing_blocks_nobody(self, home: Home) -> None:
         path = build_catalog(home).path
         with duckdb.connect(str(path)):
-            write(Lake(home / "lake"), "localisations", [localisation("E2", "a")])
+            write(Lake(home.root / "lake"), "localisations", [localisation("E2", "a")])
             build_catalog(home)
             with connect(home) as con:
                 assert con.execute("SELECT count(*) FROM lesions").fetchone() == (2,)
 
-    def test_lone_file_that_another_process_holds_says_what_to_do(self, home: Path) -> None:
+    def test_lone_file_that_another_process_holds_says_what_to_do(self, home: Home) -> None:
         path = build_catalog(home).path
-        shutil.rmtree(home / "versions")
+        shutil.rmtree(home.root / "versions")
         code = f"import duckdb, sys; c = duckdb.connect({str(path)!r}); print('held', flush=True); sys.stdin.read()"
         command = [sys.executable, "-c", code]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
@@ -311,19 +312,19 @@ class TestViewFiles:
         (tmp_path / "views").mkdir()
         (tmp_path / "views" / "lesions.sql").write_text("SELECT 1")
         with pytest.raises(CatalogError, match="NN_name"):
-            build_catalog(tmp_path / "home", tmp_path)
+            build_catalog(Home(tmp_path / "home"), tmp_path)
 
     def test_view_that_does_not_run_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "views").mkdir()
         (tmp_path / "views" / "10_odd.sql").write_text("-- Odd.\nSELECT colour FROM lake.exams")
         with pytest.raises(CatalogError, match="view odd"):
-            build_catalog(tmp_path / "home", tmp_path)
+            build_catalog(Home(tmp_path / "home"), tmp_path)
 
 
 class TestQueries:
-    def test_of_a_damaged_file_names_the_file_and_not_the_query(self, home: Path) -> None:
+    def test_of_a_damaged_file_names_the_file_and_not_the_query(self, home: Home) -> None:
         build_catalog(home)
-        (path,) = (home / "versions").glob("*/lake/localisations/*.parquet")
+        (path,) = (home.root / "versions").glob("*/lake/localisations/*.parquet")
         path.write_bytes(path.read_bytes()[:500])
         with pytest.raises(CatalogError, match=f"the file is damaged: delete {path}, .* curate again"):
             run_query(home, "lesions_by_organ")
@@ -332,25 +333,26 @@ class TestQueries:
         assert [name for name, comment in list_queries().items() if len(comment) < 20] == []
 
     @pytest.mark.parametrize("name", list_queries())
-    def test_each_answers_on_an_empty_and_on_a_small_lake(self, name: str, built: Path, tmp_path: Path) -> None:
-        build_catalog(tmp_path / "empty")
-        assert run_query(tmp_path / "empty", name).columns == run_query(built, name).columns
+    def test_each_answers_on_an_empty_and_on_a_small_lake(self, name: str, built: Home, tmp_path: Path) -> None:
+        empty = Home(tmp_path / "empty")
+        build_catalog(empty)
+        assert run_query(empty, name).columns == run_query(built, name).columns
 
-    def test_what_to_fix_is_what_is_wrong_now_or_was_made_anew_and_not_judged_since(self, home: Path) -> None:
+    def test_what_to_fix_is_what_is_wrong_now_or_was_made_anew_and_not_judged_since(self, home: Home) -> None:
         said = [("E1:a", "A", "accept", False), ("E1:a", "B", "wrong contour", True), ("E1:b", "A", "accept", True)]
         said += [("E1:c", "A", "wrong text", False), ("E1:c", "B", "unsure", False)]
         names = ("finding_id", "reviewer", "answer", "is_stale")
         rows = schemas.frame("reviews", [dict(zip(names, row, strict=True)) for row in said])
-        assert Lake(home / "lake").write_table("reviews", rows).quarantined == 0
+        assert Lake(home.root / "lake").write_table("reviews", rows).quarantined == 0
         build_catalog(home)
         found = run_query(home, "to_fix").select("todo", "finding_id", "reviewer")
         assert found.rows() == [("mend", "E1:c", "A"), ("review again", "E1:b", "A")]
 
     @pytest.mark.parametrize("name", list_queries())
-    def test_each_gives_the_same_rows_twice(self, name: str, built: Path) -> None:
+    def test_each_gives_the_same_rows_twice(self, name: str, built: Home) -> None:
         assert run_query(built, name).equals(run_query(built, name))
 
-    def test_funnel_accounts_for_every_finding(self, built: Path) -> None:
+    def test_funnel_accounts_for_every_finding(self, built: Home) -> None:
         rows = {(what, reason): n for what, reason, n in run_query(built, "funnel").iter_rows()}
         assert rows == {
             ("exams", None): 3,
@@ -366,14 +368,14 @@ class TestQueries:
             ("lesions", None): 1,
         }
 
-    def test_agreement_of_two_readers(self, built: Path) -> None:
+    def test_agreement_of_two_readers(self, built: Home) -> None:
         row = run_query(built, "readers_agreement").row(0, named=True)
         assert (row["reader"], row["other"], row["n_sentences"]) == ("llm", "rules", 2)
         assert (row["same_slice_percent"], row["same_suvmax_percent"], row["same_both_percent"]) == (50, 100, 50)
 
-    def test_shared_contour_counts_its_volume_once(self, home: Path) -> None:
+    def test_shared_contour_counts_its_volume_once(self, home: Home) -> None:
         both = [localisation("E1", "a", shares_with="E1:b"), localisation("E1", "b", shares_with="E1:a")]
-        write(Lake(home / "lake"), "localisations", both)
+        write(Lake(home.root / "lake"), "localisations", both)
         build_catalog(home)
         row = run_query(home, "burden_per_patient").row(0, named=True)
         assert (row["n_lesions"], row["total_mtv_ml"], row["total_tlg"]) == (2, 3.0, 15.0)
@@ -388,45 +390,45 @@ class TestQueries:
         ],
     )
     def test_what_is_physiologic_is_no_burden(
-        self, home: Path, sentence: str, n_lesions: int, n_physiologic: int
+        self, home: Home, sentence: str, n_lesions: int, n_physiologic: int
     ) -> None:
         lesions = [localisation("E1", "a"), localisation("E1", "b", sentence=sentence)]
-        write(Lake(home / "lake"), "localisations", lesions)
+        write(Lake(home.root / "lake"), "localisations", lesions)
         build_catalog(home)
         row = run_query(home, "burden_per_patient").row(0, named=True)
         assert (row["n_lesions"], row["n_physiologic"]) == (n_lesions, n_physiologic)
         assert row["total_mtv_ml"] == pytest.approx(3.0 * n_lesions)
 
-    def test_exams_without_lesions_say_why(self, built: Path) -> None:
+    def test_exams_without_lesions_say_why(self, built: Home) -> None:
         rows = run_query(built, "exams_without_lesions").rows()
         assert sorted(rows) == [("accepted", 1, "E2"), ("no volume: no PET series", 1, "E3")]
 
-    def test_changes_between_two_versions(self, home: Path) -> None:
+    def test_changes_between_two_versions(self, home: Home) -> None:
         build_catalog(home)
         rows = [localisation("E1", "a", suvmax=8.05), localisation("E1", "b")]
-        write(Lake(home / "lake"), "localisations", rows)
+        write(Lake(home.root / "lake"), "localisations", rows)
         build_catalog(home)
         changes = {row["change"]: row["n"] for row in run_query(home, "changes").iter_rows(named=True)}
         assert changes == {"measured anew": 1, "came": 1}
 
-    def test_changes_are_those_of_the_last_other_curation(self, home: Path) -> None:
+    def test_changes_are_those_of_the_last_other_curation(self, home: Home) -> None:
         """As curation_diff: scores that are made of a curation change nothing in it."""
         build_catalog(home)
-        write(Lake(home / "lake"), "localisations", [localisation("E1", "a", suvmax=8.05)])
+        write(Lake(home.root / "lake"), "localisations", [localisation("E1", "a", suvmax=8.05)])
         build_catalog(home)
         score = {"model": "m", "split": "test", "metric": "BLEU", "value": 0.5, "n": 1, "status": "computed"}
-        Lake(home / "lake").write_table("scores", schemas.frame("scores", [score]))
+        Lake(home.root / "lake").write_table("scores", schemas.frame("scores", [score]))
         build_catalog(home)
         assert run_query(home, "changes")["change"].to_list() == ["measured anew", "went, was rejected"]
 
-    def test_unknown_name_lists_the_known_ones(self, home: Path) -> None:
+    def test_unknown_name_lists_the_known_ones(self, home: Home) -> None:
         with pytest.raises(CatalogError, match="got 'funel'"):
             run_query(home, "funel")
 
 
 class TestCommand:
-    def test_prints_the_table_with_its_comment(self, built: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert query.main(["funnel", "--home", str(built)]) == 0
+    def test_prints_the_table_with_its_comment(self, built: Home, capsys: pytest.CaptureFixture[str]) -> None:
+        assert query.main(["funnel", "--home", str(built.root)]) == 0
         assert re.search(r"\| lesions +\| +null +\| 1", capsys.readouterr().out)
 
     def test_no_catalog_is_an_error_with_a_remedy(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -438,13 +440,13 @@ class TestCommand:
         out = capsys.readouterr().out
         assert all(name in out for name in list_queries())
 
-    def test_csv(self, built: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert query.main(["funnel", "--csv", "--home", str(built)]) == 0
+    def test_csv(self, built: Home, capsys: pytest.CaptureFixture[str]) -> None:
+        assert query.main(["funnel", "--csv", "--home", str(built.root)]) == 0
         assert pl.read_csv(capsys.readouterr().out.encode())["n"].to_list()[0] == 3
 
-    def test_reader_that_stops_early_is_no_error(self, built: Path) -> None:
+    def test_reader_that_stops_early_is_no_error(self, built: Home) -> None:
         repository = str(Path(catalog.__file__).parents[2])
-        command = f"{sys.executable} -m pipelines.catalog.query funnel --home '{built}' | head -n 1"
+        command = f"{sys.executable} -m pipelines.catalog.query funnel --home '{built.root}' | head -n 1"
         done = subprocess.run(command, shell=True, cwd=repository, capture_output=True, text=True, check=False)
         assert done.stderr == ""
         assert done.stdout.startswith("Attrition")

@@ -8,6 +8,7 @@ import pytest
 from pipelines.catalog import dictionary
 from pipelines.catalog.build import build_catalog, list_queries, list_views
 from pipelines.tables import schemas
+from pipelines.tables.home import Home
 
 DOCS = Path(dictionary.__file__).resolve().parents[2] / "docs"
 
@@ -40,8 +41,8 @@ class TestQueriesPage:
         )
 
     def test_shows_results_of_a_curation(self, tmp_path: Path) -> None:
-        build_catalog(tmp_path)
-        page = dictionary.queries_page(tmp_path)
+        build_catalog(Home(tmp_path))
+        page = dictionary.queries_page(Home(tmp_path))
         assert "| exams |  | 0 |" in page
         assert "(no rows)" in page
 

@@ -9,6 +9,7 @@ import pytest
 
 from pipelines.catalog.build import build_catalog, connect
 from pipelines.tables import schemas
+from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 from pipelines.tables.shards import shard_of
 
@@ -17,11 +18,11 @@ PER_CONNECTION = 5
 EXAMS = {f"E{i}": f"P{i}" for i in range(3)}
 
 
-def curate(home: Path, state: int) -> None:
+def curate(home: Home, state: int) -> None:
     """Rewrite all tables so that every row says which state it is of, and their number grows with it; then the
     catalog.
     """
-    lake = Lake(home / "lake")
+    lake = Lake(home.root / "lake")
     for exam, patient in EXAMS.items():
         keys = {"exam_id": exam, "patient_id": patient, "row_key": str(state)}
         names = [f"{exam}:{n}" for n in range(1 + state % 5)]
@@ -51,7 +52,7 @@ CONSISTENT = """
 @pytest.mark.slow
 class TestReaderInALoop:
     def test_sees_no_error_and_no_half_state(self, tmp_path: Path) -> None:
-        curate(tmp_path, 0)
+        curate(Home(tmp_path), 0)
         done = threading.Event()
         states: list[int] = []
         faults: list[BaseException] = []
@@ -60,7 +61,7 @@ class TestReaderInALoop:
             try:
                 while not done.is_set():
                     states.append(len(states) + 1)
-                    curate(tmp_path, states[-1])
+                    curate(Home(tmp_path), states[-1])
             except BaseException as error:
                 faults.append(error)
 
@@ -68,7 +69,7 @@ class TestReaderInALoop:
         writer.start()
         try:
             for _ in range(N_QUERIES // PER_CONNECTION):
-                with connect(tmp_path) as con:
+                with connect(Home(tmp_path)) as con:
                     answers = {con.execute(CONSISTENT).fetchone() for _ in range(PER_CONNECTION)}
                 assert answers == {(1, 1, True, 0)}
         finally:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipelines.cohort.manifest import observe_cohort
-from pipelines.curation.run import TABLES, CurationSettings, run_stage
+from pipelines.curation.run import TABLES, open_curation, run_stage
 from pipelines.imaging.volume import Volume, save_nifti
 from pipelines.reports.llm.readers_file import load_readers
 from pipelines.tables.home import Home
@@ -123,9 +123,10 @@ def curated(tmp_path: Path, suv: Volume, write_series) -> Lake:
     with (cohort / "reports.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("exam_id", "patient_id", "findings"), *((e, "P", SENTENCE) for e in reported)])
     observe_cohort(cohort, home.manifest)
+    curation = open_curation(home)
     for shard in {shard_of("P"), shard_of("no-report")}:
         for table in TABLES:
-            run_stage(home, table, shard, CurationSettings(), READERS)
+            run_stage(curation, table, shard)
     shutil.rmtree(cohort)
     return Lake(home.lake)
 

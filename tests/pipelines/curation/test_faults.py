@@ -13,8 +13,7 @@ import pytest
 
 from pipelines.catalog.build import build_catalog, connect
 from pipelines.cohort.manifest import observe_cohort, read_manifest, scan_cohort
-from pipelines.curation.run import CurationSettings, run_stage
-from pipelines.reports.llm.readers_file import load_readers
+from pipelines.curation.run import open_curation, run_stage
 from pipelines.tables import schemas
 from pipelines.tables.curation_version import curation_version
 from pipelines.tables.home import Home
@@ -81,26 +80,25 @@ class TestAFullDisk:
     ) -> None:
         disk.remount("size=300k")
         home, undisturbed = Home(disk.folder / "home"), Home(tmp_path / "undisturbed")
-        settings, readers = CurationSettings(), load_readers()
         for each in (home, undisturbed):
             observe_cohort(small_cohort, each.manifest)
         shard = next(s for s in range(64) if any(e.folder and e.has_report for e in read_manifest(home.manifest, s)[1]))
-        failed = run_stage(home, "exams", shard, settings, readers)
+        failed = run_stage(open_curation(home), "exams", shard)
         assert failed.counts.failed > 0
         assert "No space left on device" in " ".join(failed.frame["message"].drop_nulls())
         disk.remount("size=512m")
-        run_stage(home, "exams", shard, settings, readers)
-        run_stage(undisturbed, "exams", shard, settings, readers)
+        run_stage(open_curation(home), "exams", shard)
+        run_stage(open_curation(undisturbed), "exams", shard)
         assert Lake(home.lake).shard_version("exams", shard) == Lake(undisturbed.lake).shard_version("exams", shard)
         left = {f for f in files_of(home.root) if f.startswith("volumes/")}
         assert left == {f for f in files_of(undisturbed.root) if f.startswith("volumes/")}
 
     def test_leaves_the_catalog_that_was_there(self, disk: Disk) -> None:
         disk.remount("size=8m")
-        home = disk.folder / "home"
-        Lake(home / "lake").write_shard("sentences", SHARD, sentences(3), {})
+        home = Home(disk.folder / "home")
+        Lake(home.lake).write_shard("sentences", SHARD, sentences(3), {})
         build_catalog(home)
-        Lake(home / "lake").write_shard("sentences", SHARD, sentences(4), {})
+        Lake(home.lake).write_shard("sentences", SHARD, sentences(4), {})
         (disk.folder / "ballast").write_bytes(bytes(_free(disk.folder)))
         with pytest.raises(OSError, match="No space left"):
             build_catalog(home)
@@ -129,9 +127,9 @@ class TestAReadOnlyFolder:
     def test_can_still_be_read_and_queried(self, disk: Disk) -> None:
         disk.remount("size=8m")
         Lake(disk.folder / "lake").write_shard("sentences", SHARD, sentences(3), {})
-        build_catalog(disk.folder)
+        build_catalog(Home(disk.folder))
         disk.remount("ro")
-        with connect(disk.folder) as con:
+        with connect(Home(disk.folder)) as con:
             assert con.sql("select count(*) from sentences").fetchall() == [(3,)]
 
 
@@ -160,18 +158,18 @@ _CURATE = """
     import sys
     from pathlib import Path
     from pipelines.cohort.manifest import observe_cohort, read_whole_manifest
-    from pipelines.curation.run import TABLES, CurationSettings, run_stage
+    from pipelines.curation.run import TABLES, open_curation, run_stage
     from pipelines.tables.home import Home
     from pipelines.catalog.build import build_catalog
     from pipelines.reports.llm.readers_file import load_readers
 
     cohort, home = Path(sys.argv[1]), Home(Path(sys.argv[2]))
-    settings, readers = CurationSettings(), load_readers()
     observe_cohort(cohort, home.manifest)
+    curation = open_curation(home)
     for shard in sorted({entry.shard for entry in read_whole_manifest(home.manifest)}):
         for table in TABLES:
-            run_stage(home, table, shard, settings, readers)
-    build_catalog(home.root)
+            run_stage(curation, table, shard)
+    build_catalog(home)
 """
 
 

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from pipelines.cohort.manifest import observe_cohort
-from pipelines.curation.run import TABLES, CurationSettings, is_current, run_stage, stale_shards
+from pipelines.curation.run import TABLES, CurationSettings, is_current, open_curation, run_stage, stale_shards
 from pipelines.curation.stages import exam_stage as exams_stage
 from pipelines.curation.stages import lesion_stage as localisations_stage
 from pipelines.curation.stages.incremental import Counts
@@ -29,13 +29,13 @@ READERS = load_readers()
 
 def curate(home: Home, cohort: Path, settings: CurationSettings | None = None) -> dict[str, Counts]:
     """Counts by table of bringing every shard up to date."""
-    settings = settings or CurationSettings()
+    curation = open_curation(home, settings or CurationSettings())
     observe_cohort(cohort, home.manifest)
     counts = {table: Counts() for table in TABLES}
     for shard in range(N_SHARDS):
-        if not is_current(home, shard, settings, READERS):
+        if not is_current(curation, shard):
             for table in TABLES:
-                counts[table] += run_stage(home, table, shard, settings, READERS).counts
+                counts[table] += run_stage(curation, table, shard).counts
     return counts
 
 
@@ -119,7 +119,7 @@ class TestASecondPass:
         counts = Counts()
         for shard in range(N_SHARDS):
             for table in TABLES:
-                counts += run_stage(home, table, shard, CurationSettings(), silent).counts
+                counts += run_stage(open_curation(home, readers=silent), table, shard).counts
         assert (counts.recomputed, counts.failed, counts.removed) == (0, 0, 0)
         assert counts.reused > 0
 
@@ -215,7 +215,8 @@ class TestAChange:
         observe_cohort(cohort, home.manifest)
         shard = shard_of(found.filter(pl.col("exam_id") == exam_id)["patient_id"][0])
         readers = ReadersConfig((Recorder(),), READERS.weights, None)
-        rows = {t: run_stage(home, t, shard, CurationSettings(), readers).rows_recomputed for t in TABLES}
+        curation = open_curation(home, readers=readers)
+        rows = {t: run_stage(curation, t, shard).rows_recomputed for t in TABLES}
         assert rows == {"exams": 0, "sentences": 1, "readings": 1, "findings": 1, "localisations": 1}
         # One that is no lesion has no mask; whether it overlaps another is only known from its contour.
         rejected = set(lake.read_table("localisations").filter(pl.col("outcome") != "lesion")["finding_id"])
@@ -232,9 +233,10 @@ class TestAChange:
         monkeypatch.setattr(localisations_stage, "load_nifti", None)
         readers = ReadersConfig((NewPrompt(),), READERS.weights, None)
         counts = {t: Counts() for t in TABLES}
-        for shard in stale_shards(home, CurationSettings(), readers):
+        curation = open_curation(home, readers=readers)
+        for shard in stale_shards(curation):
             for table in TABLES:
-                counts[table] += run_stage(home, table, shard, CurationSettings(), readers).counts
+                counts[table] += run_stage(curation, table, shard).counts
         assert counts["readings"].recomputed > 0
         assert (counts["exams"].recomputed, counts["localisations"].recomputed, counts["localisations"].failed) == (
             0,
@@ -351,7 +353,7 @@ class TestOnlyExams:
     def test_computes_the_named_exam_and_leaves_the_others(self, own: tuple[Path, Home]) -> None:
         _, home = own
         row = Lake(home.lake).read_table("exams").filter(pl.col("status") == "ok").row(0, named=True)
-        report = run_stage(home, "localisations", row["shard"], CurationSettings(), READERS, only=[row["exam_id"]])
+        report = run_stage(open_curation(home), "localisations", row["shard"], only=[row["exam_id"]])
         assert report.counts.recomputed == 1
 
 
@@ -395,9 +397,10 @@ class TestAStructurerThatFails:
         readers = ReadersConfig(READERS.readers, READERS.weights, cast(LlmStructurer, structurer))
         accepted = Lake(home.lake).read_table("findings").filter(pl.col("outcome") == "accepted")
         shard = shard_of(accepted["patient_id"][0])
-        first = run_stage(home, "findings", shard, CurationSettings(), readers)
+        curation = open_curation(home, readers=readers)
+        first = run_stage(curation, "findings", shard)
         structurer.is_down = False
-        second = run_stage(home, "findings", shard, CurationSettings(), readers)
+        second = run_stage(curation, "findings", shard)
         assert first.counts.failed > 0
         assert (second.counts.failed, second.counts.recomputed) == (0, first.counts.failed)
         assert structurer.calls == 2

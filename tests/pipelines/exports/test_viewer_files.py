@@ -10,7 +10,7 @@ import pydicom
 import pytest
 
 from pipelines.cohort.manifest import observe_cohort
-from pipelines.curation.run import TABLES, CurationSettings, run_stage
+from pipelines.curation.run import TABLES, open_curation, run_stage
 from pipelines.exports.viewer_files import ExportSettings, export_lesions
 from pipelines.reports.llm.readers_file import load_readers
 from pipelines.tables.home import Home
@@ -24,9 +24,10 @@ READERS = load_readers()
 def curated(small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
     home = Home(tmp_path_factory.mktemp("home"))
     observe_cohort(small_cohort, home.manifest)
+    curation = open_curation(home)
     for shard in sorted({shard_of(p) for p in pl.read_csv(small_cohort / "reports.csv")["patient_id"].drop_nulls()}):
         for table in TABLES:
-            run_stage(home, table, shard, CurationSettings(), READERS)
+            run_stage(curation, table, shard)
     return home
 
 

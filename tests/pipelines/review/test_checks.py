@@ -17,6 +17,7 @@ from pipelines.review import checks
 from pipelines.review.check_result import MAX_SAMPLE_ROWS, CheckResult
 from pipelines.review.settings import QualitySettings
 from pipelines.tables import schemas
+from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 from pipelines.tables.shards import shard_of
 
@@ -93,19 +94,19 @@ def suv() -> np.ndarray:
 
 
 def write_mask(
-    home: Path, array: np.ndarray, name: str = "a", corner: tuple[float, ...] = tuple(b[0] for b in BOX)
+    home: Home, array: np.ndarray, name: str = "a", corner: tuple[float, ...] = tuple(b[0] for b in BOX)
 ) -> None:
     affine = AFFINE.copy()
     affine[:3, 3] += SPACING * np.array(corner)
-    save_nifti(Volume(array.astype(np.uint8), affine), home / "masks" / "E1" / f"{name}.nii.gz")
+    save_nifti(Volume(array.astype(np.uint8), affine), home.root / "masks" / "E1" / f"{name}.nii.gz")
 
 
 SETTINGS = QualitySettings()
 
 
-def write_lake(home: Path, **changes: list[dict[str, Any]]) -> None:
+def write_lake(home: Home, **changes: list[dict[str, Any]]) -> None:
     """The lake of a home: every table with one good row, or with a row for each of the changes."""
-    lake = Lake(home / "lake")
+    lake = Lake(home.root / "lake")
     for table in MAKERS:
         rows = frame(table, *changes.get(table, []))
         if table in schemas.SHARDED:
@@ -115,20 +116,22 @@ def write_lake(home: Path, **changes: list[dict[str, Any]]) -> None:
     observe(home, days_ago=1)
 
 
-def observe(home: Path, days_ago: float) -> None:
+def observe(home: Home, days_ago: float) -> None:
     """The cohort as last observed so many days ago."""
     at = datetime.now(UTC) - timedelta(days=days_ago)
-    (home / "manifest").mkdir(exist_ok=True)
+    (home.root / "manifest").mkdir(exist_ok=True)
     observed = {"observed_at": at.isoformat(), "newest_file_at": at.isoformat(), "n_exams": 1}
-    (home / "manifest" / "observed.json").write_text(json.dumps(observed))
+    (home.root / "manifest" / "observed.json").write_text(json.dumps(observed))
 
 
-def quarantine(home: Path) -> None:
+def quarantine(home: Home) -> None:
     """A row that breaks its contract."""
-    Lake(home / "lake").write_shard("exams", shard_of("P1"), frame("exams", {"exam_id": "E2", "suv_max": -1.0}), {})
+    Lake(home.root / "lake").write_shard(
+        "exams", shard_of("P1"), frame("exams", {"exam_id": "E2", "suv_max": -1.0}), {}
+    )
 
 
-def drift(home: Path, outcome: str) -> None:
+def drift(home: Home, outcome: str) -> None:
     """Two versions of a curation, the second of which rejects what was a lesion for a reason."""
     names = [{"finding_id": f"E1:{n}", "sentence_id": f"E1:{n}"} for n in range(40)]
     for reason in ("lesion", outcome):
@@ -146,21 +149,21 @@ OTHER = {"finding_id": "E1:b", "mask_path": "masks/E1/b.nii.gz", "box_i0": 4, "b
 OTHER |= {"box_k0": 12, "box_k1": 15}
 
 
-def overlap(home: Path) -> None:
+def overlap(home: Home) -> None:
     """A second lesion on a voxel of the first."""
     write_mask(home, np.ones((3, 3, 3)), "b", (4, 8, 12))
     write_lake(home, localisations=[{}, OTHER])
 
 
-def found(home: Path) -> None:
+def found(home: Home) -> None:
     """A name in a report."""
     row = {"exam_id": "E1", "patient_id": "P1", "kind": "name", "n": 1, "is_masked": False}
-    Lake(home / "lake").write_table("identifiers", schemas.frame("identifiers", [row]))
+    Lake(home.root / "lake").write_table("identifiers", schemas.frame("identifiers", [row]))
 
 
-def negative(home: Path) -> None:
+def negative(home: Home) -> None:
     """A volume whose file changed for the worse."""
-    save_nifti(Volume(suv() - 2, AFFINE), home / "volumes" / "E1" / "SUV.nii")
+    save_nifti(Volume(suv() - 2, AFFINE), home.root / "volumes" / "E1" / "SUV.nii")
 
 
 BREAK: dict[str, Callable[[Path], Any]] = {
@@ -170,13 +173,13 @@ BREAK: dict[str, Callable[[Path], Any]] = {
     "reports": lambda home: write_lake(home, exams=[{"report_message": "comes twice"}]),
     "geometry": lambda home: write_lake(home, exams=[{"spacing_i_mm": 30.0}]),
     "suv_range": lambda home: write_lake(home, exams=[{"suv_max": 2.0}]),
-    "ct_grid": lambda home: save_nifti(Volume(np.zeros((4, 4, 4)), AFFINE), home / "volumes" / "E1" / "CT.nii"),
+    "ct_grid": lambda home: save_nifti(Volume(np.zeros((4, 4, 4)), AFFINE), home.root / "volumes" / "E1" / "CT.nii"),
     "suv_values": negative,
     "reader_errors": lambda home: write_lake(home, readings=[{"error": "timeout"}]),
     "every_candidate": lambda home: write_lake(home, sentences=[{}, {"sentence_id": "E1:b"}]),
     "duplicates": lambda home: write_lake(home, findings=TWICE),
     "all_localised": lambda home: write_lake(home, findings=TWICE),
-    "files": lambda home: (home / "masks" / "E1" / "a.nii.gz").unlink(),
+    "files": lambda home: (home.root / "masks" / "E1" / "a.nii.gz").unlink(),
     "suvmax": lambda home: write_lake(home, localisations=[{"suvmax": 9.0}]),
     "slice": lambda home: write_lake(home, localisations=[{"slice_k": 20}]),
     "sides": lambda home: write_lake(home, findings=[{"laterality": "right"}]),
@@ -196,18 +199,18 @@ TWICE_LOCATED = [{}, {"finding_id": "E1:b"}]
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
+def home(tmp_path: Path) -> Home:
     """Files of one exam with one lesion."""
     (tmp_path / "volumes" / "E1").mkdir(parents=True)
     (tmp_path / "masks" / "E1").mkdir(parents=True)
     save_nifti(Volume(suv(), AFFINE), tmp_path / "volumes" / "E1" / "SUV.nii")
     save_nifti(Volume(np.zeros(SHAPE, np.int16), AFFINE), tmp_path / "volumes" / "E1" / "CT.nii")
-    write_mask(tmp_path, np.ones((3, 3, 3)))
-    return tmp_path
+    write_mask(Home(tmp_path), np.ones((3, 3, 3)))
+    return Home(tmp_path)
 
 
 class TestAllChecks:
-    def test_good_curation_passes_every_one(self, home: Path) -> None:
+    def test_good_curation_passes_every_one(self, home: Home) -> None:
         write_lake(home)
         results = checks.run_checks(home)
         assert [(r.name, r.sample.rows()) for r in results if not r.passed] == []
@@ -215,14 +218,14 @@ class TestAllChecks:
         assert [r.name for r in results if r.n_checked == 0] == unneeded
 
     def test_empty_curation_passes_every_one(self, tmp_path: Path) -> None:
-        assert [r.name for r in checks.run_checks(tmp_path) if not r.passed] == []
+        assert [r.name for r in checks.run_checks(Home(tmp_path)) if not r.passed] == []
 
     def test_every_function_is_registered(self) -> None:
         functions = {n.removeprefix("check_") for n in vars(checks) if n.startswith("check_")}
         assert functions == {check.name for check in checks.CHECKS}
 
     def test_severity_of_the_registry_is_that_of_the_result(self, tmp_path: Path) -> None:
-        results = checks.run_checks(tmp_path)
+        results = checks.run_checks(Home(tmp_path))
         assert [r.severity for r in results] == [c.severity for c in checks.CHECKS]
 
     def test_sample_is_capped_and_the_count_exact(self) -> None:
@@ -235,7 +238,7 @@ class TestEveryCheck:
     """Each check of the registry, as Dagster runs it, passes on a good home and fails on one broken for it."""
 
     @pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.name)
-    def test_can_fail(self, home: Path, check: checks.Check) -> None:
+    def test_can_fail(self, home: Home, check: checks.Check) -> None:
         write_lake(home)
         assert check.run(home, SETTINGS).passed
         BREAK[check.name](home)
@@ -284,34 +287,34 @@ class TestExams:
     def test_suv_range(self, suv_max: float) -> None:
         assert fails(checks.check_suv_range(frame("exams", {}, {"suv_max": suv_max})), "largest SUV")
 
-    def test_ct_of_another_shape(self, home: Path) -> None:
-        save_nifti(Volume(np.zeros((4, 4, 4), np.int16), AFFINE), home / "volumes" / "E1" / "CT.nii")
+    def test_ct_of_another_shape(self, home: Home) -> None:
+        save_nifti(Volume(np.zeros((4, 4, 4), np.int16), AFFINE), home.root / "volumes" / "E1" / "CT.nii")
         assert fails(checks.check_ct_grid(frame("exams"), home), "CT (4, 4, 4)")
 
-    def test_ct_at_another_place(self, home: Path) -> None:
+    def test_ct_at_another_place(self, home: Home) -> None:
         moved = AFFINE + np.array([[0, 0, 0, 5.0], *np.zeros((3, 4))])
-        save_nifti(Volume(np.zeros(SHAPE, np.int16), moved), home / "volumes" / "E1" / "CT.nii")
+        save_nifti(Volume(np.zeros(SHAPE, np.int16), moved), home.root / "volumes" / "E1" / "CT.nii")
         assert fails(checks.check_ct_grid(frame("exams"), home), "affines")
 
     @pytest.mark.parametrize(("value", "words"), [(np.nan, "no finite"), (-1.0, "negative"), (50.0, "row says 8.000")])
-    def test_suv_values(self, home: Path, value: float, words: str) -> None:
+    def test_suv_values(self, home: Home, value: float, words: str) -> None:
         array = suv()
         array[0, 0, 0] = value
-        save_nifti(Volume(array, AFFINE), home / "volumes" / "E1" / "SUV.nii")
+        save_nifti(Volume(array, AFFINE), home.root / "volumes" / "E1" / "SUV.nii")
         assert fails(checks.check_suv_values(frame("exams"), home), words)
 
-    def test_unreadable_volume(self, home: Path) -> None:
-        (home / "volumes" / "E1" / "SUV.nii").write_bytes(b"no image")
+    def test_unreadable_volume(self, home: Home) -> None:
+        (home.root / "volumes" / "E1" / "SUV.nii").write_bytes(b"no image")
         assert fails(checks.check_suv_values(frame("exams"), home), "can not be read")
         assert fails(checks.check_ct_grid(frame("exams"), home), "can not be read")
 
     @pytest.mark.parametrize("path", ["volumes/E1/SUV.nii", "volumes/E1/CT.nii", "masks/E1/a.nii.gz"])
-    def test_missing_file(self, home: Path, path: str) -> None:
-        (home / path).unlink()
+    def test_missing_file(self, home: Home, path: str) -> None:
+        (home.root / path).unlink()
         assert fails(checks.check_files(frame("exams"), frame("localisations"), home), path)
 
-    def test_empty_file(self, home: Path) -> None:
-        (home / "masks/E1/a.nii.gz").write_bytes(b"")
+    def test_empty_file(self, home: Home) -> None:
+        (home.root / "masks/E1/a.nii.gz").write_bytes(b"")
         assert fails(checks.check_files(frame("exams"), frame("localisations"), home), "masks/E1/a.nii.gz")
 
 
@@ -383,7 +386,7 @@ class TestLesions:
         assert checks.check_shared_peaks(frame("localisations", *both)).passed
         assert fails(checks.check_shared_peaks(frame("localisations", both[0], {"finding_id": "E1:b"})), "E1:b")
 
-    def test_what_is_no_lesion_is_not_checked(self, home: Path) -> None:
+    def test_what_is_no_lesion_is_not_checked(self, home: Home) -> None:
         missed = frame("localisations", {"outcome": "ambiguous", "mask_path": None, "suvmax": 99.0, "slice_k": 0})
         results = [checks.check_suvmax(missed), checks.check_slice(missed), checks.check_ranges(missed)]
         results.append(checks.check_masks(missed, frame("exams"), home))
@@ -391,49 +394,49 @@ class TestLesions:
 
 
 class TestMasks:
-    def fault(self, home: Path, **changes: Any) -> str:
+    def fault(self, home: Home, **changes: Any) -> str:
         result = checks.check_masks(frame("localisations", changes), frame("exams"), home)
         assert not result.passed
         return str(result.sample["reason"][0])
 
-    def test_missing(self, home: Path) -> None:
-        (home / "masks/E1/a.nii.gz").unlink()
+    def test_missing(self, home: Home) -> None:
+        (home.root / "masks/E1/a.nii.gz").unlink()
         assert "can not be read" in self.fault(home)
 
-    def test_empty(self, home: Path) -> None:
+    def test_empty(self, home: Home) -> None:
         write_mask(home, np.zeros((3, 3, 3)))
         assert "empty" in self.fault(home)
 
-    def test_other_number_of_voxels(self, home: Path) -> None:
+    def test_other_number_of_voxels(self, home: Home) -> None:
         assert "27 voxels, row says 30" in self.fault(home, n_voxels=30)
 
-    def test_components_that_touch_by_an_edge_only(self, home: Path) -> None:
+    def test_components_that_touch_by_an_edge_only(self, home: Home) -> None:
         array = np.zeros((3, 3, 3))
         array[0, 0, 0] = array[1, 1, 0] = 1
         write_mask(home, array)
         assert "2 components" in self.fault(home, n_voxels=2)
 
-    def test_peak_elsewhere(self, home: Path) -> None:
+    def test_peak_elsewhere(self, home: Home) -> None:
         assert "peak" in self.fault(home, peak_i=10)
 
-    def test_hottest_voxel_of_another_value(self, home: Path) -> None:
+    def test_hottest_voxel_of_another_value(self, home: Home) -> None:
         assert "8.00 SUV, row says 7.50" in self.fault(home, suvmax=7.5)
 
-    def test_off_the_grid(self, home: Path) -> None:
+    def test_off_the_grid(self, home: Home) -> None:
         write_mask(home, np.ones((3, 3, 3)), corner=(2.5, 6, 10))
         assert "grid" in self.fault(home)
 
-    def test_outside_the_volume(self, home: Path) -> None:
+    def test_outside_the_volume(self, home: Home) -> None:
         write_mask(home, np.ones((3, 3, 3)), corner=(18, 6, 10))
         assert "outside" in self.fault(home)
 
-    def test_volume_gone(self, home: Path) -> None:
-        (home / "volumes/E1/SUV.nii").unlink()
+    def test_volume_gone(self, home: Home) -> None:
+        (home.root / "volumes/E1/SUV.nii").unlink()
         assert "volume can not be read" in self.fault(home)
 
 
 class TestOverlaps:
-    def test_voxels_in_common(self, home: Path) -> None:
+    def test_voxels_in_common(self, home: Home) -> None:
         write_mask(home, np.ones((3, 3, 3)), "b", (4, 8, 12))
         other = {"finding_id": "E1:b", "mask_path": "masks/E1/b.nii.gz"}
         other |= {"box_i0": 4, "box_i1": 7, "box_j0": 8, "box_j1": 11, "box_k0": 12, "box_k1": 15}
@@ -441,7 +444,7 @@ class TestOverlaps:
         assert result.sample.rows() == [("E1", "E1:a", "E1:b", 1)]
         assert checks.check_overlaps(frame("localisations", {"shares_with": "E1:b"}, other), home).passed
 
-    def test_boxes_that_meet_without_common_voxels(self, home: Path) -> None:
+    def test_boxes_that_meet_without_common_voxels(self, home: Home) -> None:
         array = np.ones((3, 3, 3))
         array[0, 0, 0] = 0
         write_mask(home, array, "b", (4, 8, 12))
@@ -465,9 +468,9 @@ class TestSamplesAndLake:
         row = {"table": "exams", "shard": "03", "rules": "suv_max|min", "exam_id": "E1", "row_json": "{}"}
         assert fails(checks.check_quarantine(schemas.frame("quarantine", [row])), "suv_max|min")
 
-    def test_identifiers_that_are_put_up_with(self, home: Path) -> None:
+    def test_identifiers_that_are_put_up_with(self, home: Home) -> None:
         found(home)
-        table = Lake(home / "lake").read_table("identifiers")
+        table = Lake(home.root / "lake").read_table("identifiers")
         assert fails(checks.check_identifiers(table), "name")
         assert checks.check_identifiers(table, most=1).passed
 
@@ -478,7 +481,7 @@ class TestLooks:
     OPENING = ("ct_grid", "suv_values", "masks", "overlaps")
 
     @pytest.fixture
-    def opened(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    def opened(self, home: Home, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         """Names of the files that are opened from here on."""
         write_mask(home, np.ones((3, 3, 3)), "b", (4, 8, 12))
         write_mask(home, np.ones((3, 3, 3)), "a")
@@ -493,11 +496,11 @@ class TestLooks:
         monkeypatch.setattr(checks, "load_mask", load)
         return names
 
-    def run(self, home: Path, **settings: Any) -> dict[str, checks.CheckResult]:
+    def run(self, home: Home, **settings: Any) -> dict[str, checks.CheckResult]:
         results = checks.run_checks(home, settings=QualitySettings(**settings))
         return {r.name: r for r in results if r.name in self.OPENING}
 
-    def test_a_second_run_opens_none_that_was_right(self, home: Path, opened: list[str]) -> None:
+    def test_a_second_run_opens_none_that_was_right(self, home: Home, opened: list[str]) -> None:
         write_lake(home)
         first = self.run(home)
         assert sorted(set(opened)) == ["CT.nii", "SUV.nii", "a.nii.gz"]
@@ -507,17 +510,17 @@ class TestLooks:
         assert [r.n_opened for r in second.values()] == [0, 0, 0, 0]
         assert [r.n_checked for r in second.values()] == [r.n_checked for r in first.values()]
 
-    def test_what_is_wrong_is_opened_and_told_every_time(self, home: Path, opened: list[str]) -> None:
+    def test_what_is_wrong_is_opened_and_told_every_time(self, home: Home, opened: list[str]) -> None:
         first = self.run(home)
         again = self.run(home)
         assert not first["overlaps"].passed
         assert again["overlaps"].sample.rows() == first["overlaps"].sample.rows()
         assert again["overlaps"].n_opened == 1
 
-    def test_a_file_damaged_later_is_found(self, home: Path, opened: list[str]) -> None:
+    def test_a_file_damaged_later_is_found(self, home: Home, opened: list[str]) -> None:
         write_lake(home)
         assert self.run(home)["suv_values"].passed
-        path = home / "volumes" / "E1" / "SUV.nii"
+        path = home.root / "volumes" / "E1" / "SUV.nii"
         before = path.stat()
         data = bytearray(path.read_bytes())
         data[-4:] = np.float32(-9).tobytes()
@@ -528,20 +531,20 @@ class TestLooks:
         assert fails(self.run(home)["suv_values"], "negative SUV -9")
         assert "CT.nii" in opened  # Its grid is compared with the PET's, which changed.
 
-    def test_a_row_that_changed_is_looked_at_again(self, home: Path, opened: list[str]) -> None:
+    def test_a_row_that_changed_is_looked_at_again(self, home: Home, opened: list[str]) -> None:
         write_lake(home)
         self.run(home)
         write_lake(home, localisations=[{"suvmax": 7.5}])
         assert fails(self.run(home)["masks"], "8.00 SUV, row says 7.50")
 
-    def test_everything_is_opened_again_on_demand(self, home: Path, opened: list[str]) -> None:
+    def test_everything_is_opened_again_on_demand(self, home: Home, opened: list[str]) -> None:
         write_lake(home)
         self.run(home)
         assert [r.n_opened for r in self.run(home, reopen_all=True).values()] == [1, 1, 1, 0]
 
-    def test_a_damaged_memory_costs_one_look(self, home: Path, opened: list[str]) -> None:
+    def test_a_damaged_memory_costs_one_look(self, home: Home, opened: list[str]) -> None:
         write_lake(home)
         self.run(home)
-        (home / "checked" / "masks.parquet").write_bytes(b"PAR1")
+        (home.root / "checked" / "masks.parquet").write_bytes(b"PAR1")
         assert self.run(home)["masks"].n_opened == 1
         assert self.run(home)["masks"].n_opened == 0

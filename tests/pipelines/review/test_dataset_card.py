@@ -19,7 +19,7 @@ from pipelines.tables.lake import Lake
 def home(tmp_path: Path) -> Home:
     row = {"exam_id": "E1", "patient_id": "P1", "kind": "name", "n": 3, "is_masked": True}
     Lake(tmp_path / "lake").write_table("identifiers", schemas.frame("identifiers", [row]))
-    build_catalog(tmp_path)
+    build_catalog(Home(tmp_path))
     return Home(tmp_path)
 
 
@@ -31,11 +31,8 @@ class TestCard:
         assert headings == [*expected, "Privacy", "Versions", "Method", "Known biases"]
 
     def test_names_the_version_and_what_it_was_accepted_as(self, home: Home) -> None:
-        accept(home.root, "paper-1", "an auditor")
-        assert (
-            f"Catalog: `{read_history(home.root)[-1]}`, accepted as paper-1."
-            in write_card(home, CurationSettings()).text
-        )
+        accept(home, "paper-1", "an auditor")
+        assert f"Catalog: `{read_history(home)[-1]}`, accepted as paper-1." in write_card(home, CurationSettings()).text
 
     def test_counts_identifiers_and_gives_no_example(self, home: Home) -> None:
         text = write_card(home, CurationSettings()).text

@@ -10,6 +10,7 @@ from pipelines.catalog.versions import accept
 from pipelines.review.checks import run_checks
 from pipelines.review.drift import check_reject_drift, check_yield_drift, outcomes
 from pipelines.tables import schemas
+from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 from pipelines.tables.shards import shard_of
 
@@ -75,9 +76,9 @@ class TestRejectDrift:
 
 
 class TestOverVersions:
-    def write(self, home: Path, n_lesions: int, n_missed: int) -> None:
+    def write(self, home: Home, n_lesions: int, n_missed: int) -> None:
         keys = {"exam_id": "E1", "patient_id": "P1", "row_key": "k"}
-        shard, lake = shard_of("P1"), Lake(home / "lake")
+        shard, lake = shard_of("P1"), Lake(home.root / "lake")
         exam = keys | {"shard": shard, "status": "ok", "tracer": "FDG", "n_slices": 9, "suv_path": "s"}
         exam |= {f"spacing_{a}_mm": 3.0 for a in "ijk"}
         names = [f"E1:{i}" for i in range(n_lesions + n_missed)]
@@ -90,19 +91,19 @@ class TestOverVersions:
         build_catalog(home)
 
     def test_check_compares_with_the_version_before(self, tmp_path: Path) -> None:
-        self.write(tmp_path, 90, 10)
-        results = {r.name: r for r in run_checks(tmp_path, "catalog")}
+        self.write(Home(tmp_path), 90, 10)
+        results = {r.name: r for r in run_checks(Home(tmp_path), "catalog")}
         assert results["reject_drift"].passed
-        self.write(tmp_path, 50, 50)
-        results = {r.name: r for r in run_checks(tmp_path, "catalog")}
+        self.write(Home(tmp_path), 50, 50)
+        results = {r.name: r for r in run_checks(Home(tmp_path), "catalog")}
         assert results["reject_drift"].sample["reason"].to_list() == ["ambiguous", "not in the image"]
 
     def test_check_compares_with_the_version_that_was_last_accepted(self, tmp_path: Path) -> None:
-        self.write(tmp_path, 90, 10)
-        accept(tmp_path, "good", "an auditor")
-        self.write(tmp_path, 52, 48)
-        self.write(tmp_path, 50, 50)
-        (result,) = (r for r in run_checks(tmp_path, "catalog") if r.name == "reject_drift")
+        self.write(Home(tmp_path), 90, 10)
+        accept(Home(tmp_path), "good", "an auditor")
+        self.write(Home(tmp_path), 52, 48)
+        self.write(Home(tmp_path), 50, 50)
+        (result,) = (r for r in run_checks(Home(tmp_path), "catalog") if r.name == "reject_drift")
         assert result.sample["reason"].to_list() == ["ambiguous", "not in the image"]
         assert "since the accepted version good" in result.description
 

@@ -23,6 +23,7 @@ from pipelines.review.gallery import (
     size_class,
     write_gallery,
 )
+from pipelines.tables.home import Home
 
 AFFINE = np.diag([4.0, 4.0, 5.0, 1.0])
 SENTENCES = {
@@ -105,7 +106,9 @@ def mask_path(finding_id: str) -> str:
 def write(
     home: Path, frames: dict[str, pl.DataFrame], flags: pl.DataFrame | None = None, **options: int
 ) -> GallerySummary:
-    return write_gallery(home / "review", **frames, flags=flags, settings=GallerySettings(home, "cur1", **options))
+    return write_gallery(
+        home / "review", **frames, flags=flags, settings=GallerySettings(Home(home), "cur1", **options)
+    )
 
 
 def entries(home: Path) -> dict[str, dict]:

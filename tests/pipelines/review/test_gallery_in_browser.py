@@ -10,6 +10,7 @@ import pytest
 
 from pipelines.review.gallery import GallerySettings, GallerySummary, write_gallery
 from pipelines.review.reviews import ReviewsRead, read_reviews
+from pipelines.tables.home import Home
 
 pytest.importorskip("selenium", reason="needs selenium")
 from selenium.webdriver.common.by import By
@@ -61,7 +62,7 @@ def write(tmp_path_factory: pytest.TempPathFactory, lesion_images: Path) -> Call
     folder = tmp_path_factory.mktemp("review")
 
     def write(tables: dict, curation: str, reviews: pl.DataFrame | None = None) -> GallerySummary:
-        return write_gallery(folder, **tables, settings=GallerySettings(lesion_images, curation), reviews=reviews)
+        return write_gallery(folder, **tables, settings=GallerySettings(Home(lesion_images), curation), reviews=reviews)
 
     return write
 

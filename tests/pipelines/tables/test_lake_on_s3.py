@@ -9,8 +9,7 @@ import pytest
 
 from pipelines.catalog.build import build_catalog, connect
 from pipelines.cohort.manifest import observe_cohort
-from pipelines.curation.run import TABLES, CurationSettings, is_current, run_stage
-from pipelines.reports.llm.readers_file import load_readers
+from pipelines.curation.run import TABLES, is_current, open_curation, run_stage
 from pipelines.tables import schemas
 from pipelines.tables.curation_version import curation_version
 from pipelines.tables.home import Home, HomeError, use_lake
@@ -135,21 +134,21 @@ class TestAStoreThatCannotBeUsed:
 
 class TestAHome:
     def test_remembers_its_lake(self, store: Store, tmp_path: Path) -> None:
-        use_lake(tmp_path, store.url("remembered/"))
+        use_lake(Home(tmp_path), store.url("remembered/"))
         assert str(Home(tmp_path).lake) == store.url("remembered")
 
     def test_refuses_another_lake(self, store: Store, tmp_path: Path) -> None:
-        use_lake(tmp_path, store.url("one"))
+        use_lake(Home(tmp_path), store.url("one"))
         with pytest.raises(HomeError, match=r"expected its tables at .*/one .* names .*/two"):
-            use_lake(tmp_path, store.url("two"))
+            use_lake(Home(tmp_path), store.url("two"))
 
     def test_refuses_to_leave_tables_behind(self, store: Store, tmp_path: Path) -> None:
         Lake(tmp_path / "lake").write_shard("sentences", SHARD, sentences(), {})
         with pytest.raises(HomeError, match="expected no tables yet"):
-            use_lake(tmp_path, store.url("two"))
+            use_lake(Home(tmp_path), store.url("two"))
 
     def test_may_name_the_folder_that_it_has_anyway(self, tmp_path: Path) -> None:
-        use_lake(tmp_path, str(tmp_path / "lake"))
+        use_lake(Home(tmp_path), str(tmp_path / "lake"))
         assert Home(tmp_path).lake == tmp_path / "lake"
 
 
@@ -158,12 +157,12 @@ REPORT = '"Nodule in the left upper lobe, SUVmax 5.2 (slice 40). Node in the rig
 
 def curate(home: Home, cohort: Path) -> int:
     """Exams computed by bringing the shards of two patients up to date."""
-    settings, readers = CurationSettings(), load_readers()
     observe_cohort(cohort, home.manifest)
+    curation = open_curation(home)
     n = 0
     for shard in (shard_of("P1"), shard_of("P2")):
-        if not is_current(home, shard, settings, readers):
-            n += sum(run_stage(home, table, shard, settings, readers).counts.recomputed for table in TABLES)
+        if not is_current(curation, shard):
+            n += sum(run_stage(curation, table, shard).counts.recomputed for table in TABLES)
     return n
 
 
@@ -177,7 +176,7 @@ class TestACurationOnS3:
     @pytest.fixture(scope="class")
     def curated(self, store: Store, cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
         root = tmp_path_factory.mktemp("home")
-        use_lake(root, store.url("curated"))
+        use_lake(Home(root), store.url("curated"))
         home = Home(root)
         assert curate(home, cohort) == 2 * len(TABLES)
         return home
@@ -194,9 +193,9 @@ class TestACurationOnS3:
     def test_is_read_through_a_catalog_that_needs_no_store(
         self, curated: Home, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        build_catalog(curated.root)
+        build_catalog(curated)
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-        with connect(curated.root) as con:
+        with connect(curated) as con:
             assert con.sql("select count(*) from findings").fetchall() == [(2,)]
 
     def test_downloads_for_a_version_what_the_one_before_has_not(
@@ -204,7 +203,7 @@ class TestACurationOnS3:
     ) -> None:
         from pipelines.catalog import build as catalog
 
-        first = build_catalog(curated.root).version
+        first = build_catalog(curated).version
         lake = Lake(curated.lake)
         shard = shard_of("P2")
         row = lake.read_shard("exams", shard).with_columns(tracer=schemas.pl.lit("FDG"))
@@ -212,7 +211,7 @@ class TestACurationOnS3:
         downloaded: list[str] = []
         read = catalog.read_bytes
         monkeypatch.setattr(catalog, "read_bytes", lambda place: downloaded.append(str(place)) or read(place))
-        assert build_catalog(curated.root).version != first
+        assert build_catalog(curated).version != first
         assert downloaded == [str(lake.path("exams", shard))]
 
 

@@ -9,6 +9,7 @@ import pytest
 from model.evaluation.reader_study.cases import Study
 from model.evaluation.reader_study.ratings import read_ratings
 from model.evaluation.reader_study.sheets import write_sheets
+from pipelines.tables.home import Home
 
 pytest.importorskip("selenium", reason="needs selenium")
 from selenium.webdriver.common.by import By
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.browser
 def opened(browser, study: Study, lesion_images: Path, tmp_path: Path, request) -> Study:
     """The sheet of the reader Two, open; each test has a study of its own, so that no ratings are left over."""
     own = replace(study, study_id=str(abs(hash(request.node.name)))[:12])
-    summary = write_sheets(own, lesion_images, tmp_path / "study")
+    summary = write_sheets(own, Home(lesion_images), tmp_path / "study")
     browser.get(summary.sheets["Two"].as_uri())
     assert browser.execute_script("return document.documentElement.dataset.ready") == "yes"
     browser.find_element(By.CSS_SELECTOR, "#help-dialog button").click()

@@ -9,6 +9,7 @@ from pipelines.cohort import manifest as cohort_module
 from pipelines.cohort.manifest import observe_cohort, read_whole_manifest
 from pipelines.cohort.privacy.gate import OPEN, Gate, PrivacyError, PrivacySettings, Pseudonyms, read_key
 from pipelines.dataset.splits import split_of
+from pipelines.tables.home import Home
 
 KEY = b"0123456789abcdef0123456789abcdef"
 REPORT = "Dr. Jane Roe saw exam ACC-0042. Left node, SUVmax 8.0, slice 13, was 6.1 on 03/14/2023."
@@ -141,19 +142,19 @@ class TestKey:
     def test_comes_from_a_variable_or_a_file(self, tmp_path: Path) -> None:
         (tmp_path / "key").write_bytes(KEY + b"\n")
         home = tmp_path / "home"
-        assert read_key({"PETAR_ID_KEY_FILE": str(tmp_path / "key")}, home) == KEY
-        assert read_key({"PETAR_ID_KEY": KEY.decode()}, home) == KEY
-        assert read_key({}, home) is None
+        assert read_key({"PETAR_ID_KEY_FILE": str(tmp_path / "key")}, Home(home)) == KEY
+        assert read_key({"PETAR_ID_KEY": KEY.decode()}, Home(home)) == KEY
+        assert read_key({}, Home(home)) is None
 
     def test_too_short(self, tmp_path: Path) -> None:
         with pytest.raises(PrivacyError, match="at least 16 characters, got 6"):
-            read_key({"PETAR_ID_KEY": "secret"}, tmp_path)
+            read_key({"PETAR_ID_KEY": "secret"}, Home(tmp_path))
 
     def test_file_that_is_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(PrivacyError, match="No such file"):
-            read_key({"PETAR_ID_KEY_FILE": str(tmp_path / "none")}, tmp_path / "home")
+            read_key({"PETAR_ID_KEY_FILE": str(tmp_path / "none")}, Home(tmp_path / "home"))
 
     def test_file_inside_the_home(self, tmp_path: Path) -> None:
         (tmp_path / "key").write_bytes(KEY)
         with pytest.raises(PrivacyError, match="outside of"):
-            read_key({"PETAR_ID_KEY_FILE": str(tmp_path / "key")}, tmp_path)
+            read_key({"PETAR_ID_KEY_FILE": str(tmp_path / "key")}, Home(tmp_path))
