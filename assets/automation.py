@@ -8,7 +8,7 @@ from assets.lesions import lesions
 from assets.reports import findings, identifiers, readings, sentences
 from assets.resources import Workspace
 from pipelines.cohort.manifest import CohortError, cohort_state, observe_cohort
-from pipelines.cohort.privacy.gate import PrivacyError
+from pipelines.cohort.privacy.deidentification import PrivacyError
 from pipelines.curation.run import stale_shards
 from pipelines.tables.shards import shard_name
 
@@ -91,7 +91,7 @@ def nightly_recuration(
 ) -> list[dg.RunRequest] | dg.SkipReason:
     """A run for every shard that is not current."""
     try:
-        versions = observe_cohort(workspace.cohort_folder, workspace.paths.manifest, workspace.gate())
+        versions = observe_cohort(workspace.cohort_folder, workspace.paths.manifest, workspace.deidentifier())
     except (CohortError, PrivacyError) as error:
         return dg.SkipReason(str(error))
     stale = stale_shards(workspace.curation())

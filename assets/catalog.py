@@ -12,9 +12,9 @@ from assets.resources import Workspace
 from pipelines.catalog.build import CatalogError, build_catalog, published_diff, run_query
 from pipelines.catalog.versions import VersionError, accept, read_manifest, version_folder
 from pipelines.curation.unreferenced_files import collect_files
-from pipelines.review.checks import run_checks
 from pipelines.review.dataset_card import write_card
 from pipelines.review.funnel_figure import funnel_figure
+from pipelines.review.quality_checks import run_checks
 from pipelines.tables.curation_version import curation_version
 
 

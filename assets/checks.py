@@ -15,8 +15,8 @@ from assets.partitions import table_sample
 from assets.reports import findings, identifiers, readings
 from assets.resources import Workspace
 from assets.training import samples
-from pipelines.review.checks import CHECKS as QUALITY_CHECKS
-from pipelines.review.checks import Check
+from pipelines.review.quality_checks import CHECKS as QUALITY_CHECKS
+from pipelines.review.quality_checks import Check
 
 _ASSETS: dict[str, dg.AssetsDefinition | dg.SourceAsset] = {
     "exam_manifest": exam_manifest,

@@ -28,7 +28,7 @@ class ShardConfig(dg.Config):
 def exam_manifest(workspace: Workspace) -> dg.DataVersionsByPartition:
     """Data version of every shard of the cohort."""
     with permanent():
-        versions = observe_cohort(workspace.cohort_folder, workspace.paths.manifest, workspace.gate())
+        versions = observe_cohort(workspace.cohort_folder, workspace.paths.manifest, workspace.deidentifier())
     return dg.DataVersionsByPartition({shard_name(shard): version for shard, version in versions.items()})
 
 
@@ -43,7 +43,7 @@ def exam_manifest(workspace: Workspace) -> dg.DataVersionsByPartition:
 def corrections(context: dg.OpExecutionContext, workspace: Workspace) -> dg.DataVersionsByPartition:
     """Data version of the corrections of every shard."""
     with permanent():
-        versions = observe_corrections(workspace.cohort_folder, workspace.paths.manifest, workspace.gate())
+        versions = observe_corrections(workspace.cohort_folder, workspace.paths.manifest, workspace.deidentifier())
     for shard in versions:
         for line in read_observed(workspace.paths.manifest, shard):
             if line.problem is not None:

@@ -7,7 +7,7 @@ import dagster as dg
 
 from pipelines.catalog.versions import VersionError
 from pipelines.cohort.manifest import CohortError
-from pipelines.cohort.privacy.gate import PrivacyError
+from pipelines.cohort.privacy.deidentification import PrivacyError
 from pipelines.reports.llm.readers_file import ReadersError
 from pipelines.settings import SettingsError
 from pipelines.tables.home import HomeError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from pipelines.cohort.privacy.gate import Gate, Pseudonyms, read_key
+from pipelines.cohort.privacy.deidentification import Deidentifier, Pseudonyms, read_key
 from pipelines.curation.stages.curation import Curation, open_curation
 from pipelines.evaluation import EvaluationSettings, absolute
 from pipelines.reports.llm.answers import AnswerCache
@@ -71,7 +71,7 @@ class Workspace(dg.ConfigurableResource):
         names = {vlm.api_key_env for vlm in self.settings().evaluation.vlm} - {""}
         return {name: os.environ[name] for name in names if name in os.environ}
 
-    def gate(self) -> Gate:
+    def deidentifier(self) -> Deidentifier:
         """What of the cohort's ids and texts goes into the lake, by the switches in the settings and the key that the
         environment names.
 
@@ -80,7 +80,7 @@ class Workspace(dg.ConfigurableResource):
         """
         switches = self.settings().privacy
         key = read_key(os.environ, self.paths) if switches.hash_ids or switches.mask_reports else None
-        return Gate(switches, Pseudonyms(key) if key else None, self.paths.links)
+        return Deidentifier(switches, Pseudonyms(key) if key else None, self.paths.links)
 
     def curation(self) -> Curation:
         """What a run of the curation works with."""

@@ -15,8 +15,8 @@ from model.evaluation.scores_figure import scores_figure
 from pipelines.catalog.build import build_catalog
 from pipelines.curation.convention_trial import better_convention, try_conventions
 from pipelines.reports.scorecard import by_topic, not_right, rows_of_figure, score, table_of_scores
-from pipelines.review.checks import run_checks
 from pipelines.review.gallery import GallerySettings, flags_of, write_gallery
+from pipelines.review.quality_checks import run_checks
 from pipelines.review.reviews import read_reviews, reviewed
 from pipelines.tables.curation_version import curation_version
 from pipelines.tables.lake import Lake

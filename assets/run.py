@@ -35,7 +35,7 @@ from pipelines.settings import SettingsError
 from pipelines.tables.home import HomeError
 from pipelines.tables.lake import LakeError
 from pipelines.tables.shards import N_SHARDS, SHARD_NAMES, shard_name
-from pipelines.tables.storage_paths import PlaceError
+from pipelines.tables.storage_paths import StoragePathError
 
 _DEMO_SETTINGS = """\
 # Sixteen patients: with the usual 80/10/10 hardly one would be held out. Few organs, so that two cores train in
@@ -70,7 +70,7 @@ _EXPECTED = (
     DatabaseError,
     HomeError,
     LakeError,
-    PlaceError,
+    StoragePathError,
 )
 
 

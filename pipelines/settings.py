@@ -9,7 +9,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from pipelines.cohort.privacy.gate import PrivacySettings
+from pipelines.cohort.privacy.deidentification import PrivacySettings
 from pipelines.curation.run import CurationSettings
 from pipelines.dataset.samples import SampleSettings
 from pipelines.dataset.totalsegmentator import AnatomySettings

@@ -45,7 +45,7 @@ from pipelines.tables import atomic, schemas
 from pipelines.tables.errors import first_line
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake, LakeError, ShardMeta, read_meta
-from pipelines.tables.storage_paths import Place, read_bytes
+from pipelines.tables.storage_paths import StoragePath, read_bytes
 
 CATALOG_NAME = "petar.duckdb"
 SQL_DIR = Path(__file__).resolve().parents[2] / "sql"
@@ -250,7 +250,7 @@ def _view_files(sql_dir: Path) -> list[tuple[str, str]]:
 
 
 def _version(
-    home: Home, metas: Mapping[str, Sequence[tuple[Place, ShardMeta]]], views: Sequence[tuple[str, str]]
+    home: Home, metas: Mapping[str, Sequence[tuple[StoragePath, ShardMeta]]], views: Sequence[tuple[str, str]]
 ) -> str:
     """Twelve hex digits of the rows, the views and the place: equal content, equal version."""
     rows = {table: {meta.shard: meta.rows_digest for _, meta in found} for table, found in metas.items()}
@@ -259,7 +259,7 @@ def _version(
 
 
 def _freeze(
-    metas: Mapping[str, Sequence[tuple[Place, ShardMeta]]], folder: Path, before: Path | None
+    metas: Mapping[str, Sequence[tuple[StoragePath, ShardMeta]]], folder: Path, before: Path | None
 ) -> dict[str, list[Path]]:
     """Files of every table inside a version's folder, linked there.
 
@@ -324,7 +324,7 @@ def _link(source: Path, target: Path) -> Path:
     return target
 
 
-def _catalog_rows(metas: Mapping[str, Sequence[tuple[Place, ShardMeta]]]) -> list[tuple[str, int, int, int, str]]:
+def _catalog_rows(metas: Mapping[str, Sequence[tuple[StoragePath, ShardMeta]]]) -> list[tuple[str, int, int, int, str]]:
     return [
         (
             table,

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 from pipelines.cohort.corrections import CorrectionsError
 from pipelines.cohort.corrections import observe_corrections as _observe_corrections
-from pipelines.cohort.privacy import text as privacy_text
-from pipelines.cohort.privacy.gate import OPEN, Gate
-from pipelines.cohort.privacy.header import names_in_folder
+from pipelines.cohort.privacy import text_identifiers as privacy_text
+from pipelines.cohort.privacy.deidentification import NO_DEIDENTIFICATION, Deidentifier
+from pipelines.cohort.privacy.header_identifiers import names_in_folder
 from pipelines.cohort.report_files import find_reports, read_reports
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of, hash_of_files
@@ -116,10 +116,10 @@ def check_cohort(folder: Path) -> Path:
 def scan_cohort(
     folder: Path,
     known: Mapping[str, Fingerprint] | None = None,
-    gate: Gate = OPEN,
+    deidentifier: Deidentifier = NO_DEIDENTIFICATION,
     before: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Cohort:
-    """The cohort in a folder, as the gate lets it through (ids, report texts).
+    """The cohort in a folder, de-identified as its settings ask (ids, report texts).
 
     Only exams whose files' names, sizes or times differ from `known` are read to be hashed, and only reports that
     differ from `before` (entries as an earlier manifest holds them, by exam) are scanned for identifiers.
@@ -136,13 +136,13 @@ def scan_cohort(
 
     exams_folder = folder / "exams"
     folders = {p.name: p for p in sorted(exams_folder.iterdir()) if p.is_dir()} if exams_folder.is_dir() else {}
-    fingerprints, newest = _fingerprints({gate.exam(name): path for name, path in folders.items()}, known)
-    gate.keep_links(folders)
+    fingerprints, newest = _fingerprints({deidentifier.exam(name): path for name, path in folders.items()}, known)
+    deidentifier.keep_links(folders)
 
     entries: list[ExamEntry] = []
     for row in reports.iter_rows(named=True):
-        exam_id, exam_folder = gate.exam(row["exam_id"]), folders.pop(row["exam_id"], None)
-        fingerprint = gate.report_fingerprint(row["findings"], row["tracer"], row["problem"])
+        exam_id, exam_folder = deidentifier.exam(row["exam_id"]), folders.pop(row["exam_id"], None)
+        fingerprint = deidentifier.report_fingerprint(row["findings"], row["tracer"], row["problem"])
         image_fingerprint = fingerprints[exam_id].content if exam_folder else ""
         earlier = before.get(exam_id)
         if (
@@ -155,15 +155,15 @@ def scan_cohort(
         else:
             text, ids = row["findings"] or "", (row["exam_id"], row["patient_id"] or "")
             names = names_in_folder(exam_folder) if text and exam_folder else frozenset()
-            report, identifiers = gate.report(text, ids, names)
-            if names and report != gate.report(text, ids)[0]:
+            report, identifiers = deidentifier.report(text, ids, names)
+            if names and report != deidentifier.report(text, ids)[0]:
                 # Names that the images gave are masked: other images, another text.
-                fingerprint += f"{_SHOWN}{gate.report_fingerprint(report)}"
+                fingerprint += f"{_SHOWN}{deidentifier.report_fingerprint(report)}"
         entries.append(
             ExamEntry(
                 exam_id=exam_id,
-                patient_id=gate.patient(row["patient_id"] or row["exam_id"]),
-                folder=str(gate.folder(row["exam_id"], exam_folder)) if exam_folder else None,
+                patient_id=deidentifier.patient(row["patient_id"] or row["exam_id"]),
+                folder=str(deidentifier.folder(row["exam_id"], exam_folder)) if exam_folder else None,
                 image_fingerprint=image_fingerprint,
                 has_report=True,
                 report=report,
@@ -175,10 +175,10 @@ def scan_cohort(
         )
     entries += [
         ExamEntry(
-            exam_id=gate.exam(name),
-            patient_id=gate.patient(name),
-            folder=str(gate.folder(name, path)),
-            image_fingerprint=fingerprints[gate.exam(name)].content,
+            exam_id=deidentifier.exam(name),
+            patient_id=deidentifier.patient(name),
+            folder=str(deidentifier.folder(name, path)),
+            image_fingerprint=fingerprints[deidentifier.exam(name)].content,
             has_report=False,
             report="",
             tracer=None,
@@ -268,7 +268,9 @@ class Observation:
     n_exams: int
 
 
-def observe_cohort(cohort_folder: Path, manifest_folder: Path, gate: Gate = OPEN) -> dict[int, str]:
+def observe_cohort(
+    cohort_folder: Path, manifest_folder: Path, deidentifier: Deidentifier = NO_DEIDENTIFICATION
+) -> dict[int, str]:
     """Scans a cohort, writes the manifest of each shard that changed, and gives the data version of every shard.
 
     The stages read the manifest written here and never the folder's listing, so one shard's run costs nothing of the
@@ -279,8 +281,8 @@ def observe_cohort(cohort_folder: Path, manifest_folder: Path, gate: Gate = OPEN
         PrivacyError: the manifest that is there was made with other ids.
     """
     with _observing(manifest_folder):
-        gate.check_manifest(manifest_folder)
-        return _observe(cohort_folder, manifest_folder, gate)
+        deidentifier.check_manifest(manifest_folder)
+        return _observe(cohort_folder, manifest_folder, deidentifier)
 
 
 def _observing(manifest_folder: Path) -> AbstractContextManager[None]:
@@ -288,14 +290,14 @@ def _observing(manifest_folder: Path) -> AbstractContextManager[None]:
     return lock(manifest_folder / ".lock")
 
 
-def _observe(cohort_folder: Path, manifest_folder: Path, gate: Gate) -> dict[int, str]:
+def _observe(cohort_folder: Path, manifest_folder: Path, deidentifier: Deidentifier) -> dict[int, str]:
     fingerprints_path = manifest_folder / "fingerprints.json"
     before = [_read_payload(_shard_path(manifest_folder, shard)) for shard in range(N_SHARDS)]
-    cohort = scan_cohort(cohort_folder, _read_fingerprints(fingerprints_path), gate, _scanned_before(before))
+    cohort = scan_cohort(cohort_folder, _read_fingerprints(fingerprints_path), deidentifier, _scanned_before(before))
     _corrections_by_shard(cohort_folder, manifest_folder, {e.exam_id: e.patient_id for e in cohort.entries})
     shards = cohort.by_shard()
     _note_departures(manifest_folder, shards, before)
-    gate.note_manifest(manifest_folder)
+    deidentifier.note_manifest(manifest_folder)
     versions: dict[int, str] = {}
     for shard, entries in enumerate(shards):
         versions[shard] = manifest_version(entries)
@@ -350,7 +352,9 @@ def _scanned_before(payloads: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[
     return found
 
 
-def observe_corrections(cohort_folder: Path, manifest_folder: Path, gate: Gate = OPEN) -> dict[int, str]:
+def observe_corrections(
+    cohort_folder: Path, manifest_folder: Path, deidentifier: Deidentifier = NO_DEIDENTIFICATION
+) -> dict[int, str]:
     """Reads corrections.csv of a cohort for the shards that it concerns, and gives each shard's version of it.
 
     Raises:
@@ -361,7 +365,7 @@ def observe_corrections(cohort_folder: Path, manifest_folder: Path, gate: Gate =
     except ValueError as error:
         raise CohortError(str(error)) from error
     patients = {
-        gate.exam(row["exam_id"]): gate.patient(row["patient_id"] or row["exam_id"])
+        deidentifier.exam(row["exam_id"]): deidentifier.patient(row["patient_id"] or row["exam_id"])
         for row in reports.iter_rows(named=True)
     }
     with _observing(manifest_folder):

@@ -11,7 +11,7 @@ import numpy as np
 import pydicom
 from pydicom.uid import ExplicitVRLittleEndian
 
-from pipelines.cohort.privacy.header import header_identifiers, remove_identity
+from pipelines.cohort.privacy.header_identifiers import header_identifiers, remove_identity
 from pipelines.imaging.masks import load_mask, place_mask
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.reading.dicom import find_series, pick_pet, stack_of

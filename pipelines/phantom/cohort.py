@@ -17,7 +17,7 @@ import pydicom
 from pipelines.phantom.acquisition import Frame, acquisition_of, beside
 from pipelines.phantom.body import Floats, draw_patient, paint
 from pipelines.phantom.exam import DECOYS, Imaged, PhantomExam, make_exam, organ_at, study_date_of
-from pipelines.phantom.storage import (
+from pipelines.phantom.exam_files import (
     HALF_LIFE_S,
     Injection,
     Study,

@@ -11,9 +11,9 @@ from pipelines.imaging.organ_labels import CLASSES
 from pipelines.phantom import wording
 from pipelines.phantom.acquisition import Acquisition, Frame, frame_for
 from pipelines.phantom.body import UPTAKE, Ellipsoid, Floats, Painted, Patient, Point, paint, part_mask
+from pipelines.phantom.exam_files import SUV_STEP
 from pipelines.phantom.scanner import Change, Scan
 from pipelines.phantom.sites import SITES, Site
-from pipelines.phantom.storage import SUV_STEP
 from pipelines.phantom.tumours import (
     Box,
     Maxima,

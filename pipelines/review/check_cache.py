@@ -1,4 +1,4 @@
-"""Looks at files that are paid once: a file that was found right is opened again only when it, or its row, changed.
+"""Cache of checks that open files: a file that passed is opened again only when it, or its row, changed.
 
 What was seen lies in `PETAR_HOME/checked/<check>.parquet`, beside the files that it is about, a row an item: the key of
 all that the verdict rests on. Sizes and times of the files are part of the key, so a file damaged later is opened
@@ -22,7 +22,7 @@ _SCHEMA = pl.Schema({"item": pl.String, "key": pl.String})
 
 
 @dataclass(frozen=True)
-class Item:
+class CheckItem:
     """One thing to look at: its name, what of its row counts, its files, and the look, which gives what is wrong or
     None.
     """
@@ -39,18 +39,18 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Looks:
+class CheckCache:
     """What a check that opens files has seen before. Without a folder nothing is kept."""
 
     folder: Path | None = None
     reopen: bool = False
     """Look at everything again, whatever was seen."""
 
-    def at(self, check: str, items: Sequence[Item]) -> tuple[list[tuple[Item, str]], int]:
+    def check(self, check: str, items: Sequence[CheckItem]) -> tuple[list[tuple[CheckItem, str]], int]:
         """(items that are wrong with what is wrong, how many were opened)."""
         seen = {} if self.reopen else self._read(check)
         right: list[tuple[str, str]] = []
-        wrong: list[tuple[Item, str]] = []
+        wrong: list[tuple[CheckItem, str]] = []
         n_opened = 0
         for item in items:
             # Before the look: a file that changes while it is read is looked at again.

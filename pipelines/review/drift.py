@@ -4,7 +4,7 @@ for a reason?
 
 import polars as pl
 
-from pipelines.review.check_result import CheckResult, result_of
+from pipelines.review.quality_check_result import CheckResult, result_of
 
 MIN_FINDINGS = 30
 """A share of fewer findings than these, before or now, says nothing."""

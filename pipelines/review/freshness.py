@@ -5,7 +5,7 @@ from datetime import datetime
 import polars as pl
 
 from pipelines.cohort.manifest import Observation
-from pipelines.review.check_result import CheckResult, result_of
+from pipelines.review.quality_check_result import CheckResult, result_of
 from pipelines.review.settings import QualitySettings
 
 _DAY_S = 86_400.0

@@ -22,9 +22,9 @@ from pipelines.imaging.lesion_figures import lesion_figure, mip_figure, thumbnai
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.projections import Mip, mip_of
 from pipelines.imaging.volume import Volume, load_nifti
-from pipelines.review import page
-from pipelines.review.checks import CheckResult
-from pipelines.review.judged import finding_rows, seen_of
+from pipelines.review import html_page
+from pipelines.review.finding_rows import finding_fingerprint, finding_rows
+from pipelines.review.quality_checks import CheckResult
 from pipelines.review.reviews import to_review_again
 from pipelines.tables import atomic, schemas
 from pipelines.tables.home import Home
@@ -199,7 +199,7 @@ def write_gallery(
         folder / "data.js", f"const GALLERY = {json.dumps(data, ensure_ascii=True, separators=(',', ':'))};\n".encode()
     )
     # The page comes last: whoever opens it while it is made again sees the old data or the new.
-    atomic.write_bytes(folder / "index.html", page.render(_TEMPLATE))
+    atomic.write_bytes(folder / "index.html", html_page.render(_TEMPLATE))
     n_lesions = int(rows["is_lesion"].sum())
     return GallerySummary(folder / "index.html", n_lesions, rows.height - n_lesions, drawn, reused, removed, missing)
 
@@ -232,7 +232,7 @@ def _picture_name(row: Mapping[str, Any]) -> str:
 
 def _needs_picture(row: Mapping[str, Any]) -> bool:
     """Whether the image stage looked at a finding: then there is something to see, a mask or the empty slice."""
-    return row.get("image_said") is not None and row["image_said"] != Outcome.EXAM_PROBLEM.value
+    return row.get("image_outcome") is not None and row["image_outcome"] != Outcome.EXAM_PROBLEM.value
 
 
 def _draw_all(
@@ -355,7 +355,7 @@ def _entries(
         has_picture = _needs_picture(row) and finding_id not in missing
         yield {
             "id": finding_id,
-            "seen": seen_of(row),
+            "seen": finding_fingerprint(row),
             "earlier": list(earlier.get(finding_id, ())),
             "exam": exam_id,
             "tracer": tracers.get(exam_id),

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipelines.review.judged import finding_rows, is_of, seen_of
+from pipelines.review.finding_rows import answer_holds, finding_fingerprint, finding_rows
 from pipelines.tables import schemas
 from pipelines.tables.curation_version import curation_version
 from pipelines.tables.home import Home
@@ -94,12 +94,12 @@ def read_reviews(
         problems += wrong
     named = pl.col("finding_id").is_in(sorted({a.finding_id for a in answers}))
     judged = finding_rows(localisations.filter(named), findings.filter(named))
-    now = {row["finding_id"]: seen_of(row) for row in judged.iter_rows(named=True)}
+    now = {row["finding_id"]: finding_fingerprint(row) for row in judged.iter_rows(named=True)}
 
     def is_stale(answer: _Answer) -> bool:
         if not answer.seen:  # Written by hand: of today, unless it names another curation.
             return answer.curation not in ("", curation)
-        return not is_of(answer.answer, answer.seen, now[answer.finding_id])
+        return not answer_holds(answer.answer, answer.seen, now[answer.finding_id])
 
     kept: dict[tuple[str, str], _Answer] = {}
     clashes: set[tuple[str, str]] = set()

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from pipelines.tables import atomic
-from pipelines.tables.storage_paths import Place, is_url, place_of
+from pipelines.tables.storage_paths import StoragePath, is_url, storage_path_of
 
 _NO_FILE_NAME = re.compile(r'[\x00-\x1f/\\%:*?"<>|\x7f]')
 
@@ -39,10 +39,10 @@ class Home:
     root: Path
 
     @property
-    def lake(self) -> Place:
+    def lake(self) -> StoragePath:
         """Parquet tables, one folder a table: in the home, or at the place that PETAR_LAKE named first."""
         pointer = self.root / _LAKE_POINTER
-        return place_of(pointer.read_text().strip()) if pointer.exists() else self.root / _LAKE_NAME
+        return storage_path_of(pointer.read_text().strip()) if pointer.exists() else self.root / _LAKE_NAME
 
     def resolved(self) -> "Home":
         """The same home by its absolute path."""
@@ -168,5 +168,5 @@ def use_lake(home: Home, place: str) -> None:
             f"{home.root}: expected no tables yet, got some in {own}, PETAR_LAKE names {wanted}: unset PETAR_LAKE, use "
             f"another PETAR_HOME, or move {own} there"
         )
-    place_of(wanted)
+    storage_path_of(wanted)
     atomic.write_bytes(pointer, f"{wanted}\n".encode())

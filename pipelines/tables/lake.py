@@ -24,7 +24,7 @@ from pipelines.tables import schemas
 from pipelines.tables import storage_paths as places
 from pipelines.tables.errors import first_line
 from pipelines.tables.shards import N_SHARDS, SHARD_NAMES, shard_name, shard_of
-from pipelines.tables.storage_paths import Place
+from pipelines.tables.storage_paths import StoragePath
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class ShardMeta:
 class Written:
     """What a write did."""
 
-    path: Place
+    path: StoragePath
     n_rows: int
     quarantined: int
     broken_rules: Mapping[str, int]
@@ -72,9 +72,9 @@ class Written:
 class Lake:
     """The tables under a folder (PETAR_HOME/lake) or a URL."""
 
-    root: Place
+    root: StoragePath
 
-    def path(self, table: str, shard: int | str = WHOLE) -> Place:
+    def path(self, table: str, shard: int | str = WHOLE) -> StoragePath:
         """Where a shard of a table lies."""
         schemas.schema_of(table)
         return self.root / table / f"{_name(shard)}.parquet"
@@ -135,7 +135,7 @@ class Lake:
             )
         places.replace_bytes(path, encode("quarantine", f"{table}-{shard}", kept, inputs)[0])
 
-    def quarantine_path(self, table: str, shard: int | str = WHOLE) -> Place:
+    def quarantine_path(self, table: str, shard: int | str = WHOLE) -> StoragePath:
         """Where the rows lie that broke the contract in a shard; no file where none did."""
         return self.root / "quarantine" / f"{table}-{_name(shard)}.parquet"
 
@@ -204,7 +204,7 @@ class Lake:
             return pl.concat([pl.read_parquet(places.read_bytes(path)) for path in files]).lazy()
         return pl.scan_parquet(local, glob=False) if local else schemas.empty(table).lazy()
 
-    def files(self, table: str) -> list[Place]:
+    def files(self, table: str) -> list[StoragePath]:
         """Files of a table, in the order of their shards, each of the schema of today; an unusable one raises a
         LakeError.
         """
@@ -261,7 +261,7 @@ def _inputs_json(inputs: Mapping[str, Any]) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def _footer(path: Place, signature: tuple[object, ...] | None) -> ShardMeta:
+def _footer(path: StoragePath, signature: tuple[object, ...] | None) -> ShardMeta:
     """What a file says of itself, remembered for as long as its signature stays: a pass over the lake asks for each
     shard's footer many times.
     """
@@ -281,7 +281,7 @@ def _footer(path: Place, signature: tuple[object, ...] | None) -> ShardMeta:
     )
 
 
-def read_meta(path: Place, table: str, shard: str) -> ShardMeta:
+def read_meta(path: StoragePath, table: str, shard: str) -> ShardMeta:
     """Metadata of a file that must be this shard of this table, of this number of shards and no newer schema; else a
     LakeError.
     """
@@ -308,7 +308,7 @@ def read_meta(path: Place, table: str, shard: str) -> ShardMeta:
     return meta
 
 
-def _meta_of_today(path: Place, table: str, shard: str) -> ShardMeta | None:
+def _meta_of_today(path: StoragePath, table: str, shard: str) -> ShardMeta | None:
     """Metadata of a file; None, and a line in the log, where its schema is an older one."""
     meta = read_meta(path, table, shard)
     if meta.schema_version == schemas.SCHEMA_VERSION:
@@ -325,7 +325,7 @@ def _meta_of_today(path: Place, table: str, shard: str) -> ShardMeta | None:
     return None
 
 
-def _rows(path: Place, table: str, shard: str) -> pl.DataFrame:
+def _rows(path: StoragePath, table: str, shard: str) -> pl.DataFrame:
     try:
         return pl.read_parquet(places.read_bytes(path))
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -338,7 +338,7 @@ def _in_columns_of_today(frame: pl.DataFrame, table: str) -> pl.DataFrame:
     return frame.select(columns)
 
 
-def _unusable(path: Place, table: str, shard: str, got: str) -> str:
+def _unusable(path: StoragePath, table: str, shard: str, got: str) -> str:
     what = f"table {table}" if shard == WHOLE else f"shard {shard} of table {table}"
     return f"{path}: expected {what}, got {got}: delete the file and materialise {what} again"
 

@@ -1,4 +1,4 @@
-"""Places that files lie at: folders of this machine, and URLs of an object store (s3://bucket/prefix) through fsspec.
+"""Paths of files: folders of this machine, and URLs of an object store (s3://bucket/prefix) through fsspec.
 
 A file of a store is replaced by one PUT, which its readers see whole or not at all, as they do a rename on a disk.
 """
@@ -14,108 +14,108 @@ from upath import UPath
 from pipelines.tables import atomic
 from pipelines.tables.errors import first_line
 
-Place = Path | UPath
+StoragePath = Path | UPath
 """A path of this machine, or one of an object store with the same methods."""
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://")
 
 
-class PlaceError(RuntimeError):
+class StoragePathError(RuntimeError):
     """An object store that can not be used; the message says which and what to do."""
 
 
-def place_of(words: str) -> Place:
-    """The place that a path or a URL names; a relative path counts from the working folder.
+def storage_path_of(location: str) -> StoragePath:
+    """The path at a local path or URL; a relative path counts from the working folder.
 
     Raises:
-        PlaceError: a URL of a kind that no installed package serves.
+        StoragePathError: a URL of a kind that no installed package serves.
     """
-    if not is_url(words):
-        return Path(words).absolute()
+    if not is_url(location):
+        return Path(location).absolute()
     try:
         # What others wrote since must be seen: fsspec would remember a folder's files for as long as a process lives.
-        return UPath(words.rstrip("/"), use_listings_cache=False)
+        return UPath(location.rstrip("/"), use_listings_cache=False)
     except (ImportError, ValueError) as error:
-        raise PlaceError(
-            f"expected a path or a URL like s3://bucket/prefix, got {words!r} ({error}): mend it, or install what "
+        raise StoragePathError(
+            f"expected a path or a URL like s3://bucket/prefix, got {location!r} ({error}): mend it, or install what "
             "serves such URLs (pip install petar[s3])"
         ) from error
 
 
-def is_url(words: str) -> bool:
-    """Whether words name a URL and no path of this machine."""
-    return bool(_URL.match(words)) and not words.startswith("file://")
+def is_url(location: str) -> bool:
+    """Whether a location is a URL and no path of this machine."""
+    return bool(_URL.match(location)) and not location.startswith("file://")
 
 
-def replace_bytes(place: Place, data: bytes) -> bool:
+def replace_bytes(path: StoragePath, data: bytes) -> bool:
     """True where a file was written, False where it already held exactly these bytes; see `atomic.write_bytes`.
 
     Raises:
         OSError: a disk that is full, or a folder that is read-only; the old file is untouched.
-        PlaceError: a store that can not be reached, or refuses.
+        StoragePathError: a store that can not be reached, or refuses.
     """
-    if isinstance(place, Path):
-        return atomic.write_bytes(place, data)
-    with _told(place):
+    if isinstance(path, Path):
+        return atomic.write_bytes(path, data)
+    with _store_errors(path):
         with contextlib.suppress(FileNotFoundError):
-            if place.stat().st_size == len(data) and place.read_bytes() == data:
+            if path.stat().st_size == len(data) and path.read_bytes() == data:
                 return False
-        place.write_bytes(data)
+        path.write_bytes(data)
         return True
 
 
-def read_bytes(place: Place) -> bytes:
+def read_bytes(path: StoragePath) -> bytes:
     """What a file holds, all of one writing of it.
 
     Raises:
         FileNotFoundError: no such file.
-        PlaceError: a store that can not be reached, or refuses.
+        StoragePathError: a store that can not be reached, or refuses.
     """
-    if isinstance(place, Path):
-        return place.read_bytes()
-    with _told(place):
-        return bytes(place.read_bytes())
+    if isinstance(path, Path):
+        return path.read_bytes()
+    with _store_errors(path):
+        return bytes(path.read_bytes())
 
 
-def exists(place: Place) -> bool:
+def exists(path: StoragePath) -> bool:
     """Whether there is a file."""
-    if isinstance(place, Path):
-        return place.exists()
-    with _told(place):
-        return bool(place.exists())
+    if isinstance(path, Path):
+        return path.exists()
+    with _store_errors(path):
+        return bool(path.exists())
 
 
-def remove(place: Place) -> None:
+def remove(path: StoragePath) -> None:
     """Removes a file where there is one."""
-    if isinstance(place, Path):
-        place.unlink(missing_ok=True)
+    if isinstance(path, Path):
+        path.unlink(missing_ok=True)
         return
-    with _told(place), contextlib.suppress(FileNotFoundError):
-        place.unlink()
+    with _store_errors(path), contextlib.suppress(FileNotFoundError):
+        path.unlink()
 
 
-def signature(place: Place) -> tuple[object, ...] | None:
+def signature(path: StoragePath) -> tuple[object, ...] | None:
     """What changes when a file is replaced (time, size and number, or the store's tag); None where there is none."""
-    if isinstance(place, Path):
+    if isinstance(path, Path):
         try:
-            status = os.stat(place)
+            status = os.stat(path)
         except FileNotFoundError:
             return None
         return status.st_mtime_ns, status.st_size, status.st_ino
-    with _told(place):
+    with _store_errors(path):
         try:
-            info = place.fs.info(place.path)
+            info = path.fs.info(path.path)
         except FileNotFoundError:
             return None
     tag = info.get("ETag") or info.get("etag") or info.get("created")
     return None if tag is None else (str(tag), info["size"])
 
 
-def parquet_files(folder: Place) -> list[Place]:
+def parquet_files(folder: StoragePath) -> list[StoragePath]:
     """Parquet files directly in a folder, by name; hidden ones are of writers that are not done."""
     if isinstance(folder, Path):
         return sorted(p for p in folder.glob("*.parquet") if not p.name.startswith("."))
-    with _told(folder):
+    with _store_errors(folder):
         try:
             found = [entry["name"] for entry in folder.fs.ls(folder.path, detail=True) if entry["type"] == "file"]
         except FileNotFoundError:
@@ -125,19 +125,19 @@ def parquet_files(folder: Place) -> list[Place]:
 
 
 @contextlib.contextmanager
-def _told(place: UPath) -> Iterator[None]:
+def _store_errors(path: UPath) -> Iterator[None]:
     """Every failure of a store as one kind of error that says what to do; a missing file stays what it is."""
     try:
         yield
     except FileNotFoundError as error:
         if "bucket" in str(error).lower():
-            raise PlaceError(f"{place}: {first_line(error)}: make the bucket, or mend the URL") from error
+            raise StoragePathError(f"{path}: {first_line(error)}: make the bucket, or mend the URL") from error
         raise
     except ImportError as error:
-        raise PlaceError(f"{place}: {first_line(error)}: pip install petar[s3]") from error
+        raise StoragePathError(f"{path}: {first_line(error)}: pip install petar[s3]") from error
     except Exception as error:
-        raise PlaceError(
-            f"{place}: expected an object store that can be read and written, got {type(error).__name__}: "
+        raise StoragePathError(
+            f"{path}: expected an object store that can be read and written, got {type(error).__name__}: "
             f"{first_line(error)}: see the credentials and the endpoint (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, "
             "AWS_ENDPOINT_URL)"
         ) from error

@@ -7,7 +7,7 @@ import pytest
 
 from assets.definitions import build_defs
 from assets.resources import Workspace
-from pipelines.review.checks import CHECKS
+from pipelines.review.quality_checks import CHECKS
 from pipelines.tables.shards import SHARD_NAMES
 
 SHARDED = {"exam_manifest", "corrections", "exams", "sentences", "readings", "findings", "lesions"}

@@ -18,7 +18,7 @@ import pytest
 from assets.definitions import build_defs
 from assets.resources import COHORT_SETTINGS_NAME, Workspace
 from pipelines.catalog.build import connect
-from pipelines.cohort.privacy.gate import Pseudonyms
+from pipelines.cohort.privacy.deidentification import Pseudonyms
 from pipelines.tables.home import Home
 from pipelines.tables.shards import shard_name, shard_of
 

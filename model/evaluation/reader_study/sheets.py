@@ -11,7 +11,7 @@ from pipelines.imaging.lesion_figures import lesion_figure
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.projections import mip_of
 from pipelines.imaging.volume import load_nifti
-from pipelines.review import page
+from pipelines.review import html_page
 from pipelines.tables import atomic
 from pipelines.tables.home import Home
 
@@ -61,7 +61,7 @@ def write_sheets(study: Study, home: Home, folder: Path) -> SheetsSummary:
         data = {"study": study.study_id, "reader": reader, "cases": entries}
         script = f"const STUDY = {json.dumps(data, ensure_ascii=True, separators=(',', ':'))};\n"
         atomic.write_bytes(own / "data.js", script.encode())
-        atomic.write_bytes(own / "index.html", page.render(_TEMPLATE))
+        atomic.write_bytes(own / "index.html", html_page.render(_TEMPLATE))
         sheets[reader] = own / "index.html"
     return SheetsSummary(folder, sheets, drawn, reused, missing)
 

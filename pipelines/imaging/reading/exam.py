@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.cohort.privacy.header import header_identifiers, scrub_message
+from pipelines.cohort.privacy.header_identifiers import header_identifiers, scrub_message
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.reading import dicom, suv
 from pipelines.imaging.reading.dicom import Series, find_series, pick_ct, pick_pet, read_stack, stack_of

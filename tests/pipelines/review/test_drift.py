@@ -7,8 +7,8 @@ import pytest
 
 from pipelines.catalog.build import build_catalog
 from pipelines.catalog.versions import accept
-from pipelines.review.checks import run_checks
 from pipelines.review.drift import check_reject_drift, check_yield_drift, outcomes
+from pipelines.review.quality_checks import run_checks
 from pipelines.tables import schemas
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake

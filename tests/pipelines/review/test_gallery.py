@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.imaging.volume import Volume
-from pipelines.review.checks import CheckResult
 from pipelines.review.gallery import (
     GallerySettings,
     GallerySummary,
@@ -23,6 +22,7 @@ from pipelines.review.gallery import (
     size_class,
     write_gallery,
 )
+from pipelines.review.quality_checks import CheckResult
 from pipelines.tables.home import Home
 
 AFFINE = np.diag([4.0, 4.0, 5.0, 1.0])

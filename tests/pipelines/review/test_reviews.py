@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipelines.review.judged import finding_rows, seen_of
+from pipelines.review.finding_rows import finding_fingerprint, finding_rows
 from pipelines.review.reviews import ReviewsRead, read_reviews, summarise, to_review_again
 from pipelines.tables import schemas
 from pipelines.tables.statistics import wilson_interval
@@ -30,7 +30,8 @@ def tables(**changed: Any) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def seen(finding_id: str = "E1:aa", **changed: Any) -> str:
     found, located = tables(**changed)
-    return seen_of(finding_rows(located, found).row(by_predicate=pl.col("finding_id") == finding_id, named=True))
+    rows = finding_rows(located, found)
+    return finding_fingerprint(rows.row(by_predicate=pl.col("finding_id") == finding_id, named=True))
 
 
 def read(source: Path, **changed: Any) -> ReviewsRead:

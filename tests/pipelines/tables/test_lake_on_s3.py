@@ -15,7 +15,7 @@ from pipelines.tables.curation_version import curation_version
 from pipelines.tables.home import Home, HomeError, use_lake
 from pipelines.tables.lake import Lake, LakeError
 from pipelines.tables.shards import shard_name, shard_of
-from pipelines.tables.storage_paths import PlaceError, place_of
+from pipelines.tables.storage_paths import StoragePathError, storage_path_of
 
 pytest.importorskip("s3fs")
 moto_server = pytest.importorskip("moto.server")
@@ -45,7 +45,7 @@ def store() -> Iterator[Store]:
         patch.setenv("AWS_ACCESS_KEY_ID", "petar")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "petar")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        place_of("s3://petar").fs.mkdir("petar")  # type: ignore[union-attr]
+        storage_path_of("s3://petar").fs.mkdir("petar")  # type: ignore[union-attr]
         yield Store(server)
     server.stop()
 
@@ -53,7 +53,7 @@ def store() -> Iterator[Store]:
 @pytest.fixture
 def lake(store: Store, request: pytest.FixtureRequest) -> Lake:
     """An empty lake of the test's own."""
-    return Lake(place_of(store.url(f"lakes/{request.node.name}")))
+    return Lake(storage_path_of(store.url(f"lakes/{request.node.name}")))
 
 
 def sentences(words: str = "Focus.") -> schemas.pl.DataFrame:
@@ -124,12 +124,14 @@ class TestALakeOnS3:
 
 class TestAStoreThatCannotBeUsed:
     def test_names_the_bucket_that_is_not_there(self, store: Store) -> None:
-        with pytest.raises(PlaceError, match=r"s3://nobucket/lake.*make the bucket"):
-            Lake(place_of("s3://nobucket/lake")).write_shard("sentences", SHARD, sentences(), {})
+        with pytest.raises(StoragePathError, match=r"s3://nobucket/lake.*make the bucket"):
+            Lake(storage_path_of("s3://nobucket/lake")).write_shard("sentences", SHARD, sentences(), {})
 
     def test_names_a_kind_of_url_that_nothing_serves(self) -> None:
-        with pytest.raises(PlaceError, match=r"expected a path or a URL like s3://bucket/prefix, got 'nokind://x'"):
-            place_of("nokind://x")
+        with pytest.raises(
+            StoragePathError, match=r"expected a path or a URL like s3://bucket/prefix, got 'nokind://x'"
+        ):
+            storage_path_of("nokind://x")
 
 
 class TestAHome:

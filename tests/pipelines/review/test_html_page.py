@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.review.page import render
+from pipelines.review.html_page import render
 
 
 class TestRender:

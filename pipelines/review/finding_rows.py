@@ -23,7 +23,7 @@ _READ = ("region", "organ", "subsite", "comparison")
 
 
 def finding_rows(localisations: pl.DataFrame, findings: pl.DataFrame) -> pl.DataFrame:
-    """One row a finding: what the text says, what the image says (`outcome`, `explanation` and `image_said` of it), and
+    """One row a finding: the fields of its text, those of its image (`outcome`, `explanation`, `image_outcome`), and
     whether it became a lesion (`is_lesion`).
 
     `localisations` as the table (or the view `lesions`, which lacks the near misses).
@@ -38,7 +38,7 @@ def finding_rows(localisations: pl.DataFrame, findings: pl.DataFrame) -> pl.Data
     ]
     image = localisations.drop(shared).rename(
         {
-            "outcome": "image_said",
+            "outcome": "image_outcome",
             **({"explanation": "image_explanation"} if "explanation" in localisations.columns else {}),
         }
     )
@@ -56,7 +56,7 @@ def finding_rows(localisations: pl.DataFrame, findings: pl.DataFrame) -> pl.Data
         if c not in rows.columns
     ]
     rows = rows.with_columns([pl.lit(None).alias(c) for c in missing])
-    outcome = pl.coalesce("image_said", "outcome")
+    outcome = pl.coalesce("image_outcome", "outcome")
     return rows.with_columns(
         outcome=outcome,
         explanation=pl.coalesce("image_explanation", "explanation")
@@ -66,7 +66,7 @@ def finding_rows(localisations: pl.DataFrame, findings: pl.DataFrame) -> pl.Data
     )
 
 
-def seen_of(row: Mapping[str, Any]) -> str:
+def finding_fingerprint(row: Mapping[str, Any]) -> str:
     """Fingerprint of a row of `finding_rows`, in two parts: the contour with the numbers that it was drawn for, and the
     fields that were read beside them.
 
@@ -75,7 +75,7 @@ def seen_of(row: Mapping[str, Any]) -> str:
     return "-".join(_hash([_rounded(row.get(name)) for name in names]) for names in (_DRAWN, _READ))
 
 
-def is_of(answer: str, then: str, now: str) -> bool:
+def answer_holds(answer: str, then: str, now: str) -> bool:
     """Whether an answer to a finding with the fingerprint `then` holds of it as it is now.
 
     The contour is judged by all answers, the fields by "wrong text" alone.

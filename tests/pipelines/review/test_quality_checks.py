@@ -13,8 +13,8 @@ import pytest
 
 from pipelines.catalog.build import build_catalog
 from pipelines.imaging.volume import Volume, load_nifti, save_nifti
-from pipelines.review import checks
-from pipelines.review.check_result import MAX_SAMPLE_ROWS, CheckResult
+from pipelines.review import quality_checks
+from pipelines.review.quality_check_result import MAX_SAMPLE_ROWS, CheckResult
 from pipelines.review.settings import QualitySettings
 from pipelines.tables import schemas
 from pipelines.tables.home import Home
@@ -212,33 +212,33 @@ def home(tmp_path: Path) -> Home:
 class TestAllChecks:
     def test_good_curation_passes_every_one(self, home: Home) -> None:
         write_lake(home)
-        results = checks.run_checks(home)
+        results = quality_checks.run_checks(home)
         assert [(r.name, r.sample.rows()) for r in results if not r.passed] == []
         unneeded = ["overlaps", "identifiers", "quarantine", "yield_drift", "reject_drift"]
         assert [r.name for r in results if r.n_checked == 0] == unneeded
 
     def test_empty_curation_passes_every_one(self, tmp_path: Path) -> None:
-        assert [r.name for r in checks.run_checks(Home(tmp_path)) if not r.passed] == []
+        assert [r.name for r in quality_checks.run_checks(Home(tmp_path)) if not r.passed] == []
 
     def test_every_function_is_registered(self) -> None:
-        functions = {n.removeprefix("check_") for n in vars(checks) if n.startswith("check_")}
-        assert functions == {check.name for check in checks.CHECKS}
+        functions = {n.removeprefix("check_") for n in vars(quality_checks) if n.startswith("check_")}
+        assert functions == {check.name for check in quality_checks.CHECKS}
 
     def test_severity_of_the_registry_is_that_of_the_result(self, tmp_path: Path) -> None:
-        results = checks.run_checks(Home(tmp_path))
-        assert [r.severity for r in results] == [c.severity for c in checks.CHECKS]
+        results = quality_checks.run_checks(Home(tmp_path))
+        assert [r.severity for r in results] == [c.severity for c in quality_checks.CHECKS]
 
     def test_sample_is_capped_and_the_count_exact(self) -> None:
         rows = [{"exam_id": f"E{i}", "status": "problem", "problem": "failed", "message": "m"} for i in range(30)]
-        result = checks.check_failed_exams(frame("exams", *rows))
+        result = quality_checks.check_failed_exams(frame("exams", *rows))
         assert (result.n_bad, result.sample.height) == (30, MAX_SAMPLE_ROWS)
 
 
 class TestEveryCheck:
     """Each check of the registry, as Dagster runs it, passes on a good home and fails on one broken for it."""
 
-    @pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.name)
-    def test_can_fail(self, home: Home, check: checks.Check) -> None:
+    @pytest.mark.parametrize("check", quality_checks.CHECKS, ids=lambda check: check.name)
+    def test_can_fail(self, home: Home, check: quality_checks.Check) -> None:
         write_lake(home)
         assert check.run(home, SETTINGS).passed
         BREAK[check.name](home)
@@ -249,7 +249,7 @@ class TestEveryCheck:
         assert (result.name, result.severity) == (check.name, check.severity)
 
     def test_is_broken_here(self) -> None:
-        assert set(BREAK) == {check.name for check in checks.CHECKS}
+        assert set(BREAK) == {check.name for check in quality_checks.CHECKS}
 
 
 def fails(result: CheckResult, words: str = "") -> bool:
@@ -260,16 +260,16 @@ def fails(result: CheckResult, words: str = "") -> bool:
 class TestExams:
     def test_failed_exam(self) -> None:
         bad = {"status": "problem", "problem": "failed", "message": "out of memory"}
-        assert fails(checks.check_failed_exams(frame("exams", {}, bad)), "out of memory")
+        assert fails(quality_checks.check_failed_exams(frame("exams", {}, bad)), "out of memory")
 
     def test_too_few_usable_exams(self) -> None:
         bad = {"status": "problem", "problem": "no PET series", "message": "m"}
-        assert fails(checks.check_usable_exams(frame("exams", bad)))
-        assert checks.check_usable_exams(frame("exams", bad, {}, {})).passed
+        assert fails(quality_checks.check_usable_exams(frame("exams", bad)))
+        assert quality_checks.check_usable_exams(frame("exams", bad, {}, {})).passed
 
     def test_odd_report(self) -> None:
         bad = {"report_message": "exam id comes 2 times with different reports"}
-        assert fails(checks.check_reports(frame("exams", {}, bad)), "2 times")
+        assert fails(quality_checks.check_reports(frame("exams", {}, bad)), "2 times")
 
     @pytest.mark.parametrize(
         ("change", "words"),
@@ -281,89 +281,89 @@ class TestExams:
         ],
     )
     def test_geometry(self, change: dict[str, Any], words: str) -> None:
-        assert fails(checks.check_geometry(frame("exams", {}, change)), words)
+        assert fails(quality_checks.check_geometry(frame("exams", {}, change)), words)
 
     @pytest.mark.parametrize("suv_max", [3.0, 20_000.0])
     def test_suv_range(self, suv_max: float) -> None:
-        assert fails(checks.check_suv_range(frame("exams", {}, {"suv_max": suv_max})), "largest SUV")
+        assert fails(quality_checks.check_suv_range(frame("exams", {}, {"suv_max": suv_max})), "largest SUV")
 
     def test_ct_of_another_shape(self, home: Home) -> None:
         save_nifti(Volume(np.zeros((4, 4, 4), np.int16), AFFINE), home.root / "volumes" / "E1" / "CT.nii")
-        assert fails(checks.check_ct_grid(frame("exams"), home), "CT (4, 4, 4)")
+        assert fails(quality_checks.check_ct_grid(frame("exams"), home), "CT (4, 4, 4)")
 
     def test_ct_at_another_place(self, home: Home) -> None:
         moved = AFFINE + np.array([[0, 0, 0, 5.0], *np.zeros((3, 4))])
         save_nifti(Volume(np.zeros(SHAPE, np.int16), moved), home.root / "volumes" / "E1" / "CT.nii")
-        assert fails(checks.check_ct_grid(frame("exams"), home), "affines")
+        assert fails(quality_checks.check_ct_grid(frame("exams"), home), "affines")
 
     @pytest.mark.parametrize(("value", "words"), [(np.nan, "no finite"), (-1.0, "negative"), (50.0, "row says 8.000")])
     def test_suv_values(self, home: Home, value: float, words: str) -> None:
         array = suv()
         array[0, 0, 0] = value
         save_nifti(Volume(array, AFFINE), home.root / "volumes" / "E1" / "SUV.nii")
-        assert fails(checks.check_suv_values(frame("exams"), home), words)
+        assert fails(quality_checks.check_suv_values(frame("exams"), home), words)
 
     def test_unreadable_volume(self, home: Home) -> None:
         (home.root / "volumes" / "E1" / "SUV.nii").write_bytes(b"no image")
-        assert fails(checks.check_suv_values(frame("exams"), home), "can not be read")
-        assert fails(checks.check_ct_grid(frame("exams"), home), "can not be read")
+        assert fails(quality_checks.check_suv_values(frame("exams"), home), "can not be read")
+        assert fails(quality_checks.check_ct_grid(frame("exams"), home), "can not be read")
 
     @pytest.mark.parametrize("path", ["volumes/E1/SUV.nii", "volumes/E1/CT.nii", "masks/E1/a.nii.gz"])
     def test_missing_file(self, home: Home, path: str) -> None:
         (home.root / path).unlink()
-        assert fails(checks.check_files(frame("exams"), frame("localisations"), home), path)
+        assert fails(quality_checks.check_files(frame("exams"), frame("localisations"), home), path)
 
     def test_empty_file(self, home: Home) -> None:
         (home.root / "masks/E1/a.nii.gz").write_bytes(b"")
-        assert fails(checks.check_files(frame("exams"), frame("localisations"), home), "masks/E1/a.nii.gz")
+        assert fails(quality_checks.check_files(frame("exams"), frame("localisations"), home), "masks/E1/a.nii.gz")
 
 
 class TestReports:
     def test_candidate_without_outcome(self) -> None:
         sentences = frame("sentences", {}, {"sentence_id": "E1:b"}, {"sentence_id": "E1:c", "is_candidate": False})
-        assert fails(checks.check_every_candidate(sentences, frame("findings")), "E1:b")
+        assert fails(quality_checks.check_every_candidate(sentences, frame("findings")), "E1:b")
 
     def test_finding_said_twice(self) -> None:
         again = {"finding_id": "E1:a#2", "sentence": "left  NODE, SUVmax 8.0, slice 13."}
-        result = checks.check_duplicates(frame("findings", {}, again))
+        result = quality_checks.check_duplicates(frame("findings", {}, again))
         assert (result.passed, result.n_bad) == (False, 2)
-        assert checks.check_duplicates(frame("findings", {}, again | {"outcome": "said twice"})).passed
+        assert quality_checks.check_duplicates(frame("findings", {}, again | {"outcome": "said twice"})).passed
 
     def test_reader_that_fails_often(self) -> None:
         rows = [{"sentence_id": f"E1:{i}", "error": "timeout" if i < 3 else None} for i in range(10)]
-        assert fails(checks.check_reader_errors(frame("readings", *rows)), "timeout")
-        assert checks.check_reader_errors(frame("readings", *rows[3:])).passed
+        assert fails(quality_checks.check_reader_errors(frame("readings", *rows)), "timeout")
+        assert quality_checks.check_reader_errors(frame("readings", *rows[3:])).passed
 
     def test_accepted_and_never_looked_for(self) -> None:
         findings = frame("findings", {}, {"finding_id": "E1:b"})
-        assert fails(checks.check_all_localised(findings, frame("localisations")), "never looked for")
+        assert fails(quality_checks.check_all_localised(findings, frame("localisations")), "never looked for")
 
     def test_looked_for_and_not_accepted(self) -> None:
         findings = frame("findings", {"outcome": "template"})
-        assert fails(checks.check_all_localised(findings, frame("localisations")), "not accepted")
+        assert fails(quality_checks.check_all_localised(findings, frame("localisations")), "not accepted")
 
 
 class TestLesions:
     def test_suvmax_off(self) -> None:
-        assert fails(checks.check_suvmax(frame("localisations", {}, {"suvmax": 8.2})))
-        assert checks.check_suvmax(frame("localisations", {"suvmax": 8.1})).passed
+        assert fails(quality_checks.check_suvmax(frame("localisations", {}, {"suvmax": 8.2})))
+        assert quality_checks.check_suvmax(frame("localisations", {"suvmax": 8.1})).passed
 
     def test_slice_not_reached(self) -> None:
-        assert fails(checks.check_slice(frame("localisations", {}, {"slice_k": 13})), "does not reach")
+        assert fails(quality_checks.check_slice(frame("localisations", {}, {"slice_k": 13})), "does not reach")
 
     def test_peak_outside_its_box(self) -> None:
-        assert fails(checks.check_slice(frame("localisations", {}, {"peak_j": 9})), "along j")
+        assert fails(quality_checks.check_slice(frame("localisations", {}, {"peak_j": 9})), "along j")
 
     @pytest.mark.parametrize(
         ("side", "x", "passes"), [("left", 40.0, False), ("right", -40.0, False), ("left", 5.0, True)]
     )
     def test_sides(self, side: str, x: float, passes: bool) -> None:
         found = frame("localisations", {"centroid_x_mm": x})
-        assert checks.check_sides(found, frame("findings", {"laterality": side})).passed == passes
+        assert quality_checks.check_sides(found, frame("findings", {"laterality": side})).passed == passes
 
     @pytest.mark.parametrize("side", ["bilateral", "midline", None])
     def test_sides_of_what_has_none(self, side: str | None) -> None:
-        result = checks.check_sides(frame("localisations"), frame("findings", {"laterality": side}))
+        result = quality_checks.check_sides(frame("localisations"), frame("findings", {"laterality": side}))
         assert (result.passed, result.n_checked) == (True, 0)
 
     @pytest.mark.parametrize(
@@ -376,26 +376,30 @@ class TestLesions:
         ],
     )
     def test_ranges(self, change: dict[str, Any], words: str) -> None:
-        assert fails(checks.check_ranges(frame("localisations", {}, change)), words)
+        assert fails(quality_checks.check_ranges(frame("localisations", {}, change)), words)
 
     def test_border(self) -> None:
-        assert fails(checks.check_border(frame("localisations", {}, {"touches_border": True})))
+        assert fails(quality_checks.check_border(frame("localisations", {}, {"touches_border": True})))
 
     def test_shared_peak_unsaid(self) -> None:
         both = [{"shares_with": "E1:b"}, {"finding_id": "E1:b", "shares_with": "E1:a"}]
-        assert checks.check_shared_peaks(frame("localisations", *both)).passed
-        assert fails(checks.check_shared_peaks(frame("localisations", both[0], {"finding_id": "E1:b"})), "E1:b")
+        assert quality_checks.check_shared_peaks(frame("localisations", *both)).passed
+        assert fails(quality_checks.check_shared_peaks(frame("localisations", both[0], {"finding_id": "E1:b"})), "E1:b")
 
     def test_what_is_no_lesion_is_not_checked(self, home: Home) -> None:
         missed = frame("localisations", {"outcome": "ambiguous", "mask_path": None, "suvmax": 99.0, "slice_k": 0})
-        results = [checks.check_suvmax(missed), checks.check_slice(missed), checks.check_ranges(missed)]
-        results.append(checks.check_masks(missed, frame("exams"), home))
+        results = [
+            quality_checks.check_suvmax(missed),
+            quality_checks.check_slice(missed),
+            quality_checks.check_ranges(missed),
+        ]
+        results.append(quality_checks.check_masks(missed, frame("exams"), home))
         assert [(r.passed, r.n_checked) for r in results] == [(True, 0)] * 4
 
 
 class TestMasks:
     def fault(self, home: Home, **changes: Any) -> str:
-        result = checks.check_masks(frame("localisations", changes), frame("exams"), home)
+        result = quality_checks.check_masks(frame("localisations", changes), frame("exams"), home)
         assert not result.passed
         return str(result.sample["reason"][0])
 
@@ -440,9 +444,9 @@ class TestOverlaps:
         write_mask(home, np.ones((3, 3, 3)), "b", (4, 8, 12))
         other = {"finding_id": "E1:b", "mask_path": "masks/E1/b.nii.gz"}
         other |= {"box_i0": 4, "box_i1": 7, "box_j0": 8, "box_j1": 11, "box_k0": 12, "box_k1": 15}
-        result = checks.check_overlaps(frame("localisations", {}, other), home)
+        result = quality_checks.check_overlaps(frame("localisations", {}, other), home)
         assert result.sample.rows() == [("E1", "E1:a", "E1:b", 1)]
-        assert checks.check_overlaps(frame("localisations", {"shares_with": "E1:b"}, other), home).passed
+        assert quality_checks.check_overlaps(frame("localisations", {"shares_with": "E1:b"}, other), home).passed
 
     def test_boxes_that_meet_without_common_voxels(self, home: Home) -> None:
         array = np.ones((3, 3, 3))
@@ -450,29 +454,29 @@ class TestOverlaps:
         write_mask(home, array, "b", (4, 8, 12))
         other = {"finding_id": "E1:b", "mask_path": "masks/E1/b.nii.gz"}
         other |= {"box_i0": 4, "box_i1": 7, "box_j0": 8, "box_j1": 11, "box_k0": 12, "box_k1": 15}
-        result = checks.check_overlaps(frame("localisations", {}, other), home)
+        result = quality_checks.check_overlaps(frame("localisations", {}, other), home)
         assert (result.passed, result.n_checked) == (True, 1)
 
 
 class TestSamplesAndLake:
     def test_patient_in_two_splits(self) -> None:
-        assert fails(checks.check_splits(frame("samples", {}, {"split": "test"})), "test, train")
+        assert fails(quality_checks.check_splits(frame("samples", {}, {"split": "test"})), "test, train")
 
     def test_sample_whose_lesion_is_gone(self) -> None:
         samples = frame(
             "samples", {}, {"sample_id": "E1:b", "finding_id": "E1:b"}, {"kind": "anatomy", "finding_id": None}
         )
-        assert fails(checks.check_samples(samples, frame("localisations")), "E1:b")
+        assert fails(quality_checks.check_samples(samples, frame("localisations")), "E1:b")
 
     def test_quarantined_row(self) -> None:
         row = {"table": "exams", "shard": "03", "rules": "suv_max|min", "exam_id": "E1", "row_json": "{}"}
-        assert fails(checks.check_quarantine(schemas.frame("quarantine", [row])), "suv_max|min")
+        assert fails(quality_checks.check_quarantine(schemas.frame("quarantine", [row])), "suv_max|min")
 
     def test_identifiers_that_are_put_up_with(self, home: Home) -> None:
         found(home)
         table = Lake(home.root / "lake").read_table("identifiers")
-        assert fails(checks.check_identifiers(table), "name")
-        assert checks.check_identifiers(table, most=1).passed
+        assert fails(quality_checks.check_identifiers(table), "name")
+        assert quality_checks.check_identifiers(table, most=1).passed
 
 
 class TestLooks:
@@ -492,12 +496,12 @@ class TestLooks:
             names.append(path.name)
             return load_nifti(path)
 
-        monkeypatch.setattr(checks, "load_nifti", load)
-        monkeypatch.setattr(checks, "load_mask", load)
+        monkeypatch.setattr(quality_checks, "load_nifti", load)
+        monkeypatch.setattr(quality_checks, "load_mask", load)
         return names
 
-    def run(self, home: Home, **settings: Any) -> dict[str, checks.CheckResult]:
-        results = checks.run_checks(home, settings=QualitySettings(**settings))
+    def run(self, home: Home, **settings: Any) -> dict[str, quality_checks.CheckResult]:
+        results = quality_checks.run_checks(home, settings=QualitySettings(**settings))
         return {r.name: r for r in results if r.name in self.OPENING}
 
     def test_a_second_run_opens_none_that_was_right(self, home: Home, opened: list[str]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from pipelines.cohort.privacy.header import header_identifiers, names_in_folder, scrub, scrub_message
+from pipelines.cohort.privacy.header_identifiers import header_identifiers, names_in_folder, scrub, scrub_message
 
 
 def header(**values: str) -> Dataset:

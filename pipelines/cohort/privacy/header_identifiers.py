@@ -12,7 +12,7 @@ from typing import Any
 
 import pydicom
 
-from pipelines.cohort.privacy.text import clean
+from pipelines.cohort.privacy.text_identifiers import clean
 
 REMOVED = "[removed]"
 

@@ -1,4 +1,4 @@
-"""The gate: what goes on of ids and texts, with which key, and what it refuses."""
+"""The deidentifier: what goes on of ids and texts, with which key, and what it refuses."""
 
 import csv
 from pathlib import Path
@@ -7,7 +7,14 @@ import pytest
 
 from pipelines.cohort import manifest as cohort_module
 from pipelines.cohort.manifest import observe_cohort, read_whole_manifest
-from pipelines.cohort.privacy.gate import OPEN, Gate, PrivacyError, PrivacySettings, Pseudonyms, read_key
+from pipelines.cohort.privacy.deidentification import (
+    NO_DEIDENTIFICATION,
+    Deidentifier,
+    PrivacyError,
+    PrivacySettings,
+    Pseudonyms,
+    read_key,
+)
 from pipelines.dataset.splits import split_of
 from pipelines.tables.home import Home
 
@@ -15,8 +22,8 @@ KEY = b"0123456789abcdef0123456789abcdef"
 REPORT = "Dr. Jane Roe saw exam ACC-0042. Left node, SUVmax 8.0, slice 13, was 6.1 on 03/14/2023."
 
 
-def hashing(tmp_path: Path, key: bytes = KEY, **settings: bool) -> Gate:
-    return Gate(PrivacySettings(hash_ids=True, **settings), Pseudonyms(key), tmp_path / "home.links")
+def hashing(tmp_path: Path, key: bytes = KEY, **settings: bool) -> Deidentifier:
+    return Deidentifier(PrivacySettings(hash_ids=True, **settings), Pseudonyms(key), tmp_path / "home.links")
 
 
 def write_cohort(folder: Path, report: str = REPORT) -> Path:
@@ -48,7 +55,7 @@ class TestObservation:
 
     def test_masks_without_moving_a_character(self, tmp_path: Path) -> None:
         manifest = tmp_path / "home" / "manifest"
-        observe_cohort(write_cohort(tmp_path / "cohort"), manifest, Gate(PrivacySettings(mask_reports=True)))
+        observe_cohort(write_cohort(tmp_path / "cohort"), manifest, Deidentifier(PrivacySettings(mask_reports=True)))
         report = read_whole_manifest(manifest)[0].report
         assert report == "Dr. Xxxx Xxx saw exam XXX-0000. Left node, SUVmax 8.0, slice 13, was 6.1 on 00/00/2023."
         assert len(report) == len(REPORT)
@@ -58,12 +65,12 @@ class TestObservation:
     ) -> None:
         """Other images with another name are another text, and a new look at the report that did not change."""
         cohort = write_cohort(tmp_path / "cohort", "Uptake of Roe is stable. Turing is well.")
-        manifest, gate = tmp_path / "home" / "manifest", Gate(PrivacySettings(mask_reports=True))
+        manifest, deidentifier = tmp_path / "home" / "manifest", Deidentifier(PrivacySettings(mask_reports=True))
         seen = []
         for name in ("Roe", "Turing", "Turing"):
             monkeypatch.setattr(cohort_module, "names_in_folder", lambda _, name=name: frozenset({name}))
             (cohort / "exams" / "ACC-0042" / "SUV.nii.gz").write_bytes(name.encode())
-            observe_cohort(cohort, manifest, gate)
+            observe_cohort(cohort, manifest, deidentifier)
             entry = read_whole_manifest(manifest)[0]
             assert entry.identifiers == {"name": 1}
             seen.append((entry.report, entry.report_fingerprint))
@@ -107,19 +114,21 @@ class TestObservation:
     def test_scans_a_report_again_only_when_it_changed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         cohort, manifest = write_cohort(tmp_path / "cohort"), tmp_path / "home" / "manifest"
         scanned: list[str] = []
-        report = Gate.report
-        monkeypatch.setattr(Gate, "report", lambda self, text, *a: (scanned.append(text), report(self, text, *a))[1])
+        report = Deidentifier.report
+        monkeypatch.setattr(
+            Deidentifier, "report", lambda self, text, *a: scanned.append(text) or report(self, text, *a)
+        )
         observe_cohort(cohort, manifest)
         observe_cohort(cohort, manifest)
         assert scanned == [REPORT, "Nothing."]
-        observe_cohort(cohort, manifest, Gate(PrivacySettings(mask_reports=True)))
+        observe_cohort(cohort, manifest, Deidentifier(PrivacySettings(mask_reports=True)))
         assert len(scanned) == 4
 
 
 class TestRefusals:
     def test_hashed_ids_without_a_key(self) -> None:
         with pytest.raises(PrivacyError, match=r"expected a key, for hash_ids is on.*PETAR_ID_KEY_FILE"):
-            Gate(PrivacySettings(hash_ids=True))
+            Deidentifier(PrivacySettings(hash_ids=True))
 
     def test_another_key_than_the_home_was_curated_with(self, tmp_path: Path) -> None:
         cohort, manifest = write_cohort(tmp_path / "cohort"), tmp_path / "home" / "manifest"
@@ -132,7 +141,7 @@ class TestRefusals:
     @pytest.mark.parametrize("hashed_first", [True, False])
     def test_plain_beside_hashed_ids(self, tmp_path: Path, hashed_first: bool) -> None:
         cohort, manifest = write_cohort(tmp_path / "cohort"), tmp_path / "home" / "manifest"
-        first, second = (hashing(tmp_path), OPEN) if hashed_first else (OPEN, hashing(tmp_path))
+        first, second = (hashing(tmp_path), NO_DEIDENTIFICATION)[:: 1 if hashed_first else -1]
         observe_cohort(cohort, manifest, first)
         with pytest.raises(PrivacyError, match="into a new PETAR_HOME"):
             observe_cohort(cohort, manifest, second)

@@ -21,10 +21,10 @@ from pipelines.cohort.manifest import read_observation
 from pipelines.imaging.masks import load_mask
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti
-from pipelines.review.check_cache import Item, Looks
-from pipelines.review.check_result import CheckResult, Severity, result_of
+from pipelines.review.check_cache import CheckCache, CheckItem
 from pipelines.review.drift import check_reject_drift, check_yield_drift, outcomes
 from pipelines.review.freshness import check_freshness
+from pipelines.review.quality_check_result import CheckResult, Severity, result_of
 from pipelines.review.settings import QualitySettings
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake, LakeError
@@ -96,16 +96,16 @@ def check_suv_range(exams: pl.DataFrame, lowest: float = 5.0, highest: float = 1
     return _reasons("suv_range", "warning", "Largest SUV of an exam", usable, reasons, columns)
 
 
-def check_ct_grid(exams: pl.DataFrame, home: Home, looks: Looks = Looks()) -> CheckResult:
+def check_ct_grid(exams: pl.DataFrame, home: Home, cache: CheckCache = CheckCache()) -> CheckResult:
     """CT and PET of an exam are on one grid: same shape, same affine."""
     usable = exams.filter((pl.col("status") == "ok") & pl.col("ct_path").is_not_null())
 
-    def item(exam: str, suv_path: Path, ct_path: Path) -> Item:
-        return Item(exam, None, (suv_path, ct_path), lambda: _grid_fault(suv_path, ct_path))
+    def item(exam: str, suv_path: Path, ct_path: Path) -> CheckItem:
+        return CheckItem(exam, None, (suv_path, ct_path), lambda: _grid_fault(suv_path, ct_path))
 
     rows = usable.select("exam_id", "suv_path", "ct_path").iter_rows()
-    return _looked_at(
-        "ct_grid", "PET and CT on one grid", [item(e, home.root / suv, home.root / ct) for e, suv, ct in rows], looks
+    return _checked_files(
+        "ct_grid", "PET and CT on one grid", [item(e, home.root / suv, home.root / ct) for e, suv, ct in rows], cache
     )
 
 
@@ -119,16 +119,16 @@ def _grid_fault(suv_path: Path, ct_path: Path) -> str | None:
     return None if suv.same_grid(ct) else "PET and CT have different affines"
 
 
-def check_suv_values(exams: pl.DataFrame, home: Home, looks: Looks = Looks()) -> CheckResult:
+def check_suv_values(exams: pl.DataFrame, home: Home, cache: CheckCache = CheckCache()) -> CheckResult:
     """Volumes are finite and not negative, and as large as their row says."""
     usable = exams.filter(pl.col("status") == "ok")
 
-    def item(exam: str, path: Path, suv_max: float | None) -> Item:
-        return Item(exam, suv_max, (path,), lambda: _values_fault(path, suv_max))
+    def item(exam: str, path: Path, suv_max: float | None) -> CheckItem:
+        return CheckItem(exam, suv_max, (path,), lambda: _values_fault(path, suv_max))
 
     rows = usable.select("exam_id", "suv_path", "suv_max").iter_rows()
-    return _looked_at(
-        "suv_values", "SUV finite and not negative", [item(e, home.root / p, m) for e, p, m in rows], looks
+    return _checked_files(
+        "suv_values", "SUV finite and not negative", [item(e, home.root / p, m) for e, p, m in rows], cache
     )
 
 
@@ -147,9 +147,9 @@ def _values_fault(path: Path, suv_max: float | None) -> str | None:
     return None
 
 
-def _looked_at(name: str, description: str, items: Sequence[Item], looks: Looks) -> CheckResult:
+def _checked_files(name: str, description: str, items: Sequence[CheckItem], cache: CheckCache) -> CheckResult:
     """The result of looking at one item an exam."""
-    wrong, n_opened = looks.at(name, items)
+    wrong, n_opened = cache.check(name, items)
     bad = _frame([{"exam_id": item.name, "reason": reason} for item, reason in wrong], "exam_id")
     return replace(result_of(name, "error", description, bad, len(items)), n_opened=n_opened)
 
@@ -282,7 +282,9 @@ def check_shared_peaks(localisations: pl.DataFrame) -> CheckResult:
 _ASKED_OF_A_MASK = ("mask_path", "n_voxels", "peak_i", "peak_j", "peak_k", "suvmax")
 
 
-def check_masks(localisations: pl.DataFrame, exams: pl.DataFrame, home: Home, looks: Looks = Looks()) -> CheckResult:
+def check_masks(
+    localisations: pl.DataFrame, exams: pl.DataFrame, home: Home, cache: CheckCache = CheckCache()
+) -> CheckResult:
     """Every mask is not empty, one 6-connected component, holds the peak, and its hottest voxel is the measured
     SUVmax.
     """
@@ -294,15 +296,15 @@ def check_masks(localisations: pl.DataFrame, exams: pl.DataFrame, home: Home, lo
         # Findings come exam by exam: one volume at a time is enough, and none where nothing is to be looked at.
         return _volume(home, volumes.get(exam))
 
-    def item(row: Mapping[str, Any]) -> Item:
+    def item(row: Mapping[str, Any]) -> CheckItem:
         suv_path = volumes.get(row["exam_id"])
         files = (home.root / row["mask_path"], home.root / suv_path if suv_path else None)
         facts = [row[name] for name in _ASKED_OF_A_MASK]
-        return Item(row["finding_id"], facts, files, lambda: _mask_fault(row, volume(row["exam_id"]), home))
+        return CheckItem(row["finding_id"], facts, files, lambda: _mask_fault(row, volume(row["exam_id"]), home))
 
     needed = lesions.sort("exam_id", "finding_id").select("exam_id", "finding_id", *_ASKED_OF_A_MASK)
     rows = {row["finding_id"]: row for row in needed.iter_rows(named=True)}
-    wrong, n_opened = looks.at("masks", [item(row) for row in rows.values()])
+    wrong, n_opened = cache.check("masks", [item(row) for row in rows.values()])
     bad = [{"exam_id": rows[i.name]["exam_id"], "finding_id": i.name, "reason": reason} for i, reason in wrong]
     result = result_of(
         "masks", "error", "Masks against their rows and volumes", _frame(bad, "exam_id", "finding_id"), lesions.height
@@ -349,7 +351,7 @@ def _mask_fault(row: Mapping[str, Any], suv: Volume | None, home: Home) -> str |
     return None
 
 
-def check_overlaps(localisations: pl.DataFrame, home: Home, looks: Looks = Looks()) -> CheckResult:
+def check_overlaps(localisations: pl.DataFrame, home: Home, cache: CheckCache = CheckCache()) -> CheckResult:
     """No two lesions of an exam have voxels in common, unless one says that it shares its contour with the other."""
 
     def look(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
@@ -366,8 +368,10 @@ def check_overlaps(localisations: pl.DataFrame, home: Home, looks: Looks = Looks
             continue
         name = f"{a['finding_id']} {b['finding_id']}"
         pairs[name] = a, b
-        items.append(Item(name, None, (home.root / a["mask_path"], home.root / b["mask_path"]), partial(look, a, b)))
-    wrong, n_opened = looks.at("overlaps", items)
+        items.append(
+            CheckItem(name, None, (home.root / a["mask_path"], home.root / b["mask_path"]), partial(look, a, b))
+        )
+    wrong, n_opened = cache.check("overlaps", items)
     rows = [
         {"exam_id": a["exam_id"], "finding_id": a["finding_id"], "other": b["finding_id"], "n_voxels": int(n)}
         for (a, b), n in ((pairs[item.name], reason) for item, reason in wrong)
@@ -490,8 +494,8 @@ def _bind_files(function: Callable[..., CheckResult], table: str, severity: Seve
 
     def run(home: Home, settings: QualitySettings) -> CheckResult:
         lake = Lake(home.lake)
-        looks = Looks(home.checked, settings.reopen_all)
-        return function(*(lake.read_table(name) for name in tables), home, looks)
+        cache = CheckCache(home.checked, settings.reopen_all)
+        return function(*(lake.read_table(name) for name in tables), home, cache)
 
     return _named(function, table, severity, run)
 

@@ -1,7 +1,7 @@
-"""The gate of a cohort: what of its ids and report texts goes on to the manifest, and from there to every table.
+"""De-identification of a cohort: its ids and report texts as the manifest and every table hold them.
 
 Both switches are off by default (`[privacy]` of petar.toml): ids are the cohort's own and texts are as they were
-written; identifiers in texts are counted all the same. Behind the gate nobody knows the originals.
+written; identifiers in texts are counted all the same. Nothing after it sees the originals.
 """
 
 import hmac
@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.cohort.privacy import text as text_rules
-from pipelines.cohort.privacy.text import counts_of, mask, scan
+from pipelines.cohort.privacy import text_identifiers as text_rules
+from pipelines.cohort.privacy.text_identifiers import counts_of, mask, scan
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
@@ -66,8 +66,8 @@ class Pseudonyms:
 
 
 @dataclass(frozen=True)
-class Gate:
-    """What a cohort passes on its way to the manifest. `links` is where hashed names of exam folders lead to them."""
+class Deidentifier:
+    """De-identification of ids and report texts. `links`: folder of links from hashed names to exams."""
 
     settings: PrivacySettings = PrivacySettings()
     pseudonyms: Pseudonyms | None = None
@@ -78,11 +78,11 @@ class Gate:
             raise PrivacyError(f"expected a key, for hash_ids is on ([privacy] of petar.toml), got none: {_MAKE_A_KEY}")
 
     def exam(self, exam_id: str) -> str:
-        """Name of an exam behind the gate."""
+        """Name of an exam after de-identification."""
         return self.pseudonyms.exam(exam_id) if self._hashes and self.pseudonyms else exam_id
 
     def patient(self, patient_id: str) -> str:
-        """Name of a patient behind the gate."""
+        """Name of a patient after de-identification."""
         return self.pseudonyms.patient(patient_id) if self._hashes and self.pseudonyms else patient_id
 
     def report(self, text: str, ids: Iterable[str], names: Iterable[str] = ()) -> tuple[str, dict[str, int]]:
@@ -101,7 +101,7 @@ class Gate:
         return self.pseudonyms.fingerprint(whole) if self.pseudonyms else whole
 
     def folder(self, exam_id: str, folder: Path) -> Path:
-        """Where an exam's images are found behind the gate: the folder itself, or a link with the exam's hashed
+        """Where an exam's images are found after de-identification: the folder itself, or a link with the exam's hashed
         name.
         """
         if not self._hashes or self.links is None:
@@ -155,8 +155,8 @@ class Gate:
 
 
 _STATE_NAME = "privacy.json"
-OPEN = Gate()
-"""Lets everything through as it is, and counts."""
+NO_DEIDENTIFICATION = Deidentifier()
+"""Changes nothing, counts identifiers."""
 
 
 def read_key(environment: Mapping[str, str], home: Home) -> bytes | None:

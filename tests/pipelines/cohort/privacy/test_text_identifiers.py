@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.cohort.privacy.text import Identifier, _is_no_name, clean, counts_of, mask, scan
+from pipelines.cohort.privacy.text_identifiers import Identifier, _is_no_name, clean, counts_of, mask, scan
 from pipelines.reports.readers import RulesReader
 from pipelines.reports.sentences import split_report
 
