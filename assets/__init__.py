@@ -1,1 +1,1 @@
-"""The Dagster storey: assets, checks, automation, resources, definitions."""
+"""The Dagster layer: assets, checks, automation, resources, definitions."""

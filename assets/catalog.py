@@ -104,7 +104,7 @@ def accepted_curation(config: AcceptConfig, workspace: Workspace) -> dg.Material
         failed = [r.name for r in run_checks(home) if r.severity == "error" and not r.passed]
         if failed and not config.despite_failed_checks:
             raise VersionError(
-                f"expected a curation whose checks pass, got {', '.join(failed)}: mend what they name, or accept it "
+                f"expected a curation whose checks pass, got {', '.join(failed)}: fix what they name, or accept it "
                 "with despite_failed_checks = true"
             )
         made = accept(home, config.name, config.who, config.note, config.version)

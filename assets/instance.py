@@ -142,5 +142,5 @@ def _unreachable(error: BaseException) -> str:
     place = urlsplit(url)
     return (
         f"expected PostgreSQL at {place.hostname}:{place.port or 5432}{place.path} ({POSTGRES_URL}), got: {reason}: "
-        "start the server, or mend the variable"
+        "start the server, or fix the variable"
     )

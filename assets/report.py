@@ -94,7 +94,7 @@ def _answers(workspace: Workspace) -> list[str]:
         f"  contour on the right lesion  {summary.location}",
         f"  contour right                {summary.contour}",
         f"  rejection right              {summary.rejection}",
-        f"  to mend {todo.get('mend', 0)}, to review again {todo.get('review again', 0)}: make query NAME=to_fix",
+        f"  to fix {todo.get('fix', 0)}, to review again {todo.get('review again', 0)}: make query NAME=to_fix",
         *(f"  problem   {problem}" for problem in read.problems),
     ]
 

@@ -74,7 +74,7 @@ def gallery(config: GalleryConfig, workspace: Workspace) -> dg.MaterializeResult
     metadata=table_metadata("reviews"),
 )
 def reviews(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
-    """The answers of reviewers (CSV files in PETAR_HOME/reviews): how many contours are right, and what to mend."""
+    """The answers of reviewers (CSV files in PETAR_HOME/reviews): how many contours are right, and what to fix."""
     home = workspace.paths
     read, summary = reviewed(home)
     for problem in read.problems:
@@ -91,7 +91,7 @@ def reviews(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Mater
             "contour right": str(summary.contour),
             "rejection right": str(summary.rejection),
             "answers to findings made anew since": summary.n_stale,
-            "to mend": table_sample(summary.to_fix, limit=50),
+            "to fix": table_sample(summary.to_fix, limit=50),
         },
     )
 

@@ -75,7 +75,7 @@ def choose_storage(url: str, sqlite_dir: str) -> Any:
     if not url.startswith(("postgresql://", "postgresql+psycopg2://")):
         raise StorageError(
             f"{POSTGRES_URL}: expected postgresql://user:password@host:5432/database, got {url.split('@')[-1]!r}: "
-            "mend the variable, or unset it to store in SQLite"
+            "fix the variable, or unset it to store in SQLite"
         )
     try:
         from dagster_postgres import DagsterPostgresStorage

@@ -197,7 +197,7 @@ def _remedy(error: duckdb.Error, path: Path) -> str:
     damaged = re.search(r"'([^']+\.parquet)'", str(error))
     if damaged and not isinstance(error, duckdb.IOException):
         return f"the file is damaged: delete {damaged[1]}, and the same one in the lake, and curate again (make curate)"
-    return "materialise `catalog` again" if isinstance(error, duckdb.IOException) else f"mend {path}"
+    return "materialise `catalog` again" if isinstance(error, duckdb.IOException) else f"fix {path}"
 
 
 @dataclass(frozen=True)
@@ -397,7 +397,7 @@ def _create_view(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:
     try:
         con.execute(f"CREATE VIEW {name} AS {sql.strip().rstrip(';')}")
     except duckdb.Error as error:
-        raise CatalogError(f"view {name}: {first_line(error)}: mend sql/views/NN_{name}.sql") from error
+        raise CatalogError(f"view {name}: {first_line(error)}: fix sql/views/NN_{name}.sql") from error
     sources = [t for t in lineage.tables_of_view(name) if t in schemas.TABLES]
     comments = _column_comments(sources) | dict(re.findall(r"^-- @(\w+): (.+)$", sql, re.MULTILINE))
     _comment_on(con, name, _comment(sql), comments)

@@ -8,7 +8,7 @@ from pipelines.cohort.manifest import ExamEntry, read_whole_manifest
 from pipelines.cohort.privacy.deidentification import PrivacySettings
 from pipelines.tables import schemas
 from pipelines.tables.home import Home
-from pipelines.tables.lake import Lake, Written
+from pipelines.tables.lake import Lake, WriteResult
 
 
 def identifiers_of(entries: Iterable[ExamEntry], settings: PrivacySettings) -> pl.DataFrame:
@@ -27,7 +27,7 @@ def identifiers_of(entries: Iterable[ExamEntry], settings: PrivacySettings) -> p
     return schemas.frame("identifiers", rows)
 
 
-def update_identifiers(home: Home, settings: PrivacySettings) -> tuple[pl.DataFrame, Written]:
+def update_identifiers(home: Home, settings: PrivacySettings) -> tuple[pl.DataFrame, WriteResult]:
     """The table as the last observation of the cohort counted it, and what writing it did."""
     frame = identifiers_of(read_whole_manifest(home.manifest), settings)
     return frame, Lake(home.lake).write_table("identifiers", frame)

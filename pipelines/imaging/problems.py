@@ -1,4 +1,4 @@
-"""The one error of the imaging storey: an exam (or a part of it) that cannot be used, with its reason."""
+"""The error of the imaging layer: an exam (or a part of it) that cannot be used, with its reason."""
 
 from pipelines.tables.outcomes import ExamProblem
 

@@ -28,7 +28,7 @@ _BIASES = (
 
 
 @dataclass(frozen=True)
-class Card:
+class DatasetCard:
     """The card as Markdown, where it lies, its version, and the attrition it shows (what, reason, n)."""
 
     text: str
@@ -37,7 +37,7 @@ class Card:
     funnel: pl.DataFrame
 
 
-def write_card(home: Home, settings: CurationSettings, splits: SplitSettings = SplitSettings()) -> Card:
+def write_card(home: Home, settings: CurationSettings, splits: SplitSettings = SplitSettings()) -> DatasetCard:
     """The card of the curation in a home, written to `dataset_card.md` there."""
     funnel = run_query(home, "funnel")
     sections = [
@@ -71,7 +71,7 @@ def write_card(home: Home, settings: CurationSettings, splits: SplitSettings = S
     text = "\n\n".join(sections) + "\n"
     path = home.root / "dataset_card.md"
     atomic.write_bytes(path, text.encode())
-    return Card(text, path, hash_of(text), funnel)
+    return DatasetCard(text, path, hash_of(text), funnel)
 
 
 def split_table(patients: pl.DataFrame, settings: SplitSettings) -> pl.DataFrame:

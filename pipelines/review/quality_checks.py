@@ -45,10 +45,10 @@ def lesions_of(localisations: pl.DataFrame) -> pl.DataFrame:
 
 
 def check_failed_exams(exams: pl.DataFrame) -> CheckResult:
-    """No exam is left failed: a failure is no property of the exam, a rerun must mend it."""
+    """No exam is left failed: a failure is no property of the exam, a rerun must fix it."""
     bad = exams.filter(pl.col("problem") == ExamProblem.FAILED.value).select("exam_id", "message")
     return result_of(
-        "failed_exams", "error", "Exams whose processing failed and that a rerun must mend", bad, exams.height
+        "failed_exams", "error", "Exams whose processing failed and that a rerun must fix", bad, exams.height
     )
 
 

@@ -190,7 +190,7 @@ def _wrong(value: dict[str, str], known: set[str], extra: bool) -> str | None:
         return "it has more values than the header: put notes that hold a comma into quotes"
     if value["answer"] not in schemas.REVIEW_ANSWERS:
         known_answers = ", ".join(schemas.REVIEW_ANSWERS)
-        return f"expected an answer of {known_answers}, got {value['answer']!r}: mend or delete the line"
+        return f"expected an answer of {known_answers}, got {value['answer']!r}: fix or delete the line"
     if not value["reviewer"]:
         return "expected a reviewer, got none: write a name or initials"
     if value["finding_id"] not in known:
@@ -250,7 +250,7 @@ class ReviewSummary:
     n_stale: int
     """Answers to findings that were made anew since: they are in none of the three."""
     to_fix: pl.DataFrame
-    """finding_id, exam_id, outcome, todo, reviewer, answer, note: `mend` for every answer that is neither `accept` nor
+    """finding_id, exam_id, outcome, todo, reviewer, answer, note: `fix` for every answer that is neither `accept` nor
     `unsure`; `review again` for every stale one of a finding that nobody has judged as it is now.
     """
 
@@ -270,7 +270,7 @@ def _again(reviews: pl.DataFrame) -> pl.DataFrame:
 
 
 def summarise(reviews: pl.DataFrame, findings: pl.DataFrame) -> ReviewSummary:
-    """The accuracies of a curation by its reviews, and the list of what to mend.
+    """The accuracies of a curation by its reviews, and the list of what to fix.
 
     `reviews` as the table; `findings` with finding_id, exam_id and outcome (`lesion`, or why it is none). Of a
     lesion, `accept` and `wrong contour` mean that it was found; of a rejection, `accept` means that it was right.
@@ -289,10 +289,10 @@ def summarise(reviews: pl.DataFrame, findings: pl.DataFrame) -> ReviewSummary:
         location.setdefault(row["finding_id"], []).append(None if unsure else answer in LOCATED)
         if answer in LOCATED:
             contour.setdefault(row["finding_id"], []).append(answer == "accept")
-    mend = joined.filter(~pl.col("answer").is_in(["accept", "unsure"])).with_columns(todo=pl.lit("mend"))
+    fix = joined.filter(~pl.col("answer").is_in(["accept", "unsure"])).with_columns(todo=pl.lit("fix"))
     again = _again(reviews).join(about, on="finding_id", how="inner").with_columns(todo=pl.lit("review again"))
     to_fix = (
-        pl.concat([mend, again])
+        pl.concat([fix, again])
         .select("finding_id", "exam_id", "outcome", "todo", "reviewer", "answer", "note")
         .sort("todo", "answer", "finding_id", "reviewer")
     )

@@ -56,7 +56,7 @@ class ShardMeta:
 
 
 @dataclass(frozen=True)
-class Written:
+class WriteResult:
     """What a write did."""
 
     path: StoragePath
@@ -79,7 +79,7 @@ class Lake:
         schemas.schema_of(table)
         return self.root / table / f"{_name(shard)}.parquet"
 
-    def write_shard(self, table: str, shard: int | str, frame: pl.DataFrame, inputs: Mapping[str, Any]) -> Written:
+    def write_shard(self, table: str, shard: int | str, frame: pl.DataFrame, inputs: Mapping[str, Any]) -> WriteResult:
         """Replace a shard by the rows of `frame` that keep the table's contract; the others go to its quarantine.
 
         `inputs` (fingerprints, logic versions, parameters; anything JSON takes) is stored in the file. A frame of
@@ -95,12 +95,12 @@ class Lake:
             )
         return self._write(table, name, frame, inputs)
 
-    def write_table(self, table: str, frame: pl.DataFrame, inputs: Mapping[str, Any] | None = None) -> Written:
+    def write_table(self, table: str, frame: pl.DataFrame, inputs: Mapping[str, Any] | None = None) -> WriteResult:
         """Replace a whole (not sharded) table; see `write_shard`."""
         _check_place(table, WHOLE, sharded=False)
         return self._write(table, WHOLE, frame, inputs or {})
 
-    def _write(self, table: str, shard: str, frame: pl.DataFrame, inputs: Mapping[str, Any]) -> Written:
+    def _write(self, table: str, shard: str, frame: pl.DataFrame, inputs: Mapping[str, Any]) -> WriteResult:
         good, bad = schemas.validate(table, frame)
         # The quarantine goes first: a crash between the two may show a row twice, but never loses one.
         self._write_quarantine(table, shard, bad, inputs)
@@ -108,7 +108,7 @@ class Lake:
         path = self.path(table, shard)
         changed = places.replace_bytes(path, data)
         broken = bad.get_column("broken").str.split("; ").explode().value_counts().sort("broken")
-        return Written(path, good.height, bad.height, dict(broken.iter_rows()), digest, changed)
+        return WriteResult(path, good.height, bad.height, dict(broken.iter_rows()), digest, changed)
 
     def _write_quarantine(self, table: str, shard: str, bad: pl.DataFrame, inputs: Mapping[str, Any]) -> None:
         path = self.quarantine_path(table, shard)

@@ -586,7 +586,7 @@ SHARDED = ("exams", "sentences", "readings", "findings", "localisations", "remov
 
 
 class ContractError(ValueError):
-    """A frame that is not of its table's shape at all: what no row of it could mend."""
+    """A frame that is not of its table's shape at all: what no row of it could fix."""
 
 
 @dataclass(frozen=True)
@@ -725,7 +725,7 @@ def validate(table: str, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame
 
     `broken` names what was broken, joined by "; " ("suvmax|min", "lesion_is_measured", "primary_key"). Nullable
     columns that the frame lacks are filled with nulls. A missing required column, an unknown one, or one whose type
-    can not become the schema's raises a ContractError: no row could mend that.
+    can not become the schema's raises a ContractError: no row could fix that.
     """
     schema, types = schema_of(table), types_of(table)
     unknown = [c for c in rows.columns if c not in types]

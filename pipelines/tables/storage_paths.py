@@ -37,7 +37,7 @@ def storage_path_of(location: str) -> StoragePath:
         return UPath(location.rstrip("/"), use_listings_cache=False)
     except (ImportError, ValueError) as error:
         raise StoragePathError(
-            f"expected a path or a URL like s3://bucket/prefix, got {location!r} ({error}): mend it, or install what "
+            f"expected a path or a URL like s3://bucket/prefix, got {location!r} ({error}): fix it, or install what "
             "serves such URLs (pip install petar[s3])"
         ) from error
 
@@ -131,7 +131,7 @@ def _store_errors(path: UPath) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         if "bucket" in str(error).lower():
-            raise StoragePathError(f"{path}: {first_line(error)}: make the bucket, or mend the URL") from error
+            raise StoragePathError(f"{path}: {first_line(error)}: make the bucket, or fix the URL") from error
         raise
     except ImportError as error:
         raise StoragePathError(f"{path}: {first_line(error)}: pip install petar[s3]") from error

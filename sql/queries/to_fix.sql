@@ -1,6 +1,6 @@
 -- What reviewers found wrong and nobody has mended, and findings to review again as they were made anew since.
 SELECT
-    CASE WHEN r.is_stale THEN 'review again' ELSE 'mend' END AS todo,
+    CASE WHEN r.is_stale THEN 'review again' ELSE 'fix' END AS todo,
     r.answer,
     r.finding_id,
     f.outcome,

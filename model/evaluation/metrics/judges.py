@@ -137,7 +137,7 @@ def green(pairs: Pairs, settings: ScoreSettings) -> Mean:
     template = path.read_text()
     if "{reference}" not in template or "{candidate}" not in template:
         raise NotComputableError(
-            f"GREEN: expected {{reference}} and {{candidate}} in the prompt {path}, got none: mend it"
+            f"GREEN: expected {{reference}} and {{candidate}} in the prompt {path}, got none: fix it"
         )
     server = ServerSettings(
         settings.green_model,

@@ -26,7 +26,7 @@ def _folder(path: Path | None, metric: str, setting: str, usual: str) -> Path:
         )
     if not (path / "config.json").is_file():
         raise NotComputableError(
-            f"{metric} needs a folder with config.json, weights and tokenizer, got {path}: mend `{setting}`"
+            f"{metric} needs a folder with config.json, weights and tokenizer, got {path}: fix `{setting}`"
         )
     return path
 

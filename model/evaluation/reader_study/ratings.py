@@ -149,9 +149,9 @@ def _strange(value: Mapping[str, str], known: set[str], study: Study) -> str | N
     if value["study"] and value["study"] != study.study_id:
         return f"expected ratings of the study {study.study_id}, got {value['study']!r}: put the file to its own study"
     if value["case_id"] not in known:
-        return f"expected a case of the study, got {value['case_id']!r}: mend or delete the line"
+        return f"expected a case of the study, got {value['case_id']!r}: fix or delete the line"
     if value["reader"] not in study.readers:
-        return f"expected a reader of the study ({', '.join(study.readers)}), got {value['reader']!r}: mend the name"
+        return f"expected a reader of the study ({', '.join(study.readers)}), got {value['reader']!r}: fix the name"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Identifiers of DICOM headers, taken out of every text that the imaging storey gives to tables and messages.
+"""Identifiers of DICOM headers, taken out of every text that the imaging layer gives to tables and messages.
 
 Only pixels and the attributes that SUV needs leave a header. What is free text there (the description of a series)
 or names something in a message (a file, a series) passes `scrub` with the values that identify the patient, the

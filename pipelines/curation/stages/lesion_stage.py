@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from pipelines.curation.stages.incremental import Rows
 from pipelines.curation.stages.stage import Stage, StageContext
 from pipelines.imaging.lesions.find_lesions import (
+    ContourInputs,
     KnownLesion,
     LesionRequest,
     LesionResult,
-    Place,
     find_lesions,
     write_mask,
 )
@@ -31,7 +31,7 @@ ASKED = ("finding_id", "sentence", "slice", "suvmax_reported", "laterality")
 
 def localisations_stage(context: StageContext) -> Stage:
     """One row an accepted finding. An exam whose findings changed is opened, all its findings are settled together, and
-    only those whose text, place or neighbours changed are contoured again.
+    only those whose text or contour inputs changed are contoured again.
     """
     home, lake, shard, log = context.curation.home, context.curation.lake, context.shard, context.log
     exams = {row["exam_id"]: row for row in lake.read_shard("exams", shard).iter_rows(named=True)}
@@ -92,11 +92,16 @@ def localisations_stage(context: StageContext) -> Stage:
                     row, path = _made_row(home, exam_id, result, finding["accepted_by"])
                     paths += [path] if path else []
                 key = key_of(finding)
-                place = asdict(result.place) if result.place else None
-                row["row_key"] = hash_of(key, place, row["outcome"], row["explanation"], row["shares_with"])
+                contour_inputs = asdict(result.contour_inputs) if result.contour_inputs else None
+                row["row_key"] = hash_of(key, contour_inputs, row["outcome"], row["explanation"], row["shares_with"])
                 rows.append({**row, "exam_id": exam_id, "patient_id": exam["patient_id"]})
-                if place:
-                    note = {"key": key, "place": place, "outcome": result.outcome, "explanation": result.explanation}
+                if contour_inputs:
+                    note = {
+                        "key": key,
+                        "place": contour_inputs,
+                        "outcome": result.outcome,
+                        "explanation": result.explanation,
+                    }
                     notes.setdefault(exam_id, {})[finding["finding_id"]] = note
             _remove_masks(home, exam_id, keep=paths)
             return rows, False
@@ -139,7 +144,7 @@ def _is_kept(home: Home, row: Mapping[str, Any]) -> bool:
 
 def _known(home: Home, note: Mapping[str, Any], row: Mapping[str, Any]) -> KnownLesion:
     at = note["place"]
-    place = Place(
+    contour_inputs = ContourInputs(
         tuple(at["peak_ijk"]),
         at["rule"],
         tuple(at["box_low"]),
@@ -153,7 +158,7 @@ def _known(home: Home, note: Mapping[str, Any], row: Mapping[str, Any]) -> Known
         return low, load_mask(home.root / row["mask_path"]).array > 0
 
     return KnownLesion(
-        place,
+        contour_inputs,
         Outcome(note["outcome"]),
         note["explanation"],
         mask if row["mask_path"] else None,

@@ -74,10 +74,10 @@ class LesionSettings:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a finding was contoured, and all that its contour depends on besides the image, the request and the
-    settings: the voxel it grew from, by which rule that was found, the other lesions' peaks in the box it was
-    contoured in, and whether it is one of a conglomerate. Nothing else beyond that box does the contour see.
+class ContourInputs:
+    """Inputs of a contour besides the image, the request and the settings: the seed voxel, the rule that selected it,
+    the other lesions' peaks in the contour's box, and whether the lesion is part of a conglomerate. Nothing else beyond
+    that box affects the contour.
     """
 
     peak_ijk: tuple[int, ...]
@@ -88,8 +88,8 @@ class Place:
     in_conglomerate: bool
 
     @classmethod
-    def of(cls, candidate: Candidate, made: Contour, others: NDArray[np.int64], chained: bool) -> "Place":
-        """The place of a contour that was made with `others` (n, 3) kept out; chained: see `in_conglomerate`."""
+    def of(cls, candidate: Candidate, made: Contour, others: NDArray[np.int64], chained: bool) -> "ContourInputs":
+        """The inputs of a contour that was made with `others` (n, 3) kept out; chained: see `in_conglomerate`."""
         low = np.array(made.corner)
         high = low + made.mask.shape
         return cls(candidate.peak_ijk, candidate.rule, _ints(low), _ints(high), _within(others, low, high), chained)
@@ -114,7 +114,7 @@ def _within(points: NDArray[np.int64], low: Any, high: Any) -> tuple[tuple[int, 
 class KnownLesion:
     """What an earlier call made of the same request in the same image with the same settings."""
 
-    place: Place
+    contour_inputs: ContourInputs
     outcome: Outcome
     explanation: str
     mask: Callable[[], tuple[tuple[int, ...], NDArray[np.bool_]]] | None = None
@@ -138,7 +138,7 @@ class LesionResult:
     miss: NearestMiss = NO_MISS
     nearest_slice_with_suvmax: int | None = None
     shares_with: tuple[str, ...] = ()
-    place: Place | None = None
+    contour_inputs: ContourInputs | None = None
     """Null where nothing was contoured."""
     known: KnownLesion | None = None
     """The earlier result, where it still holds; measures, mask and contour are null then."""
@@ -201,7 +201,7 @@ def find_lesions(
     """One result a request, in their order: located by slice and SUVmax, contoured with the others kept out, measured.
 
     All findings of an exam are located and settled together, as they compete for the same peaks; of those in `known`
-    (by finding id) only the ones whose place or neighbours changed are contoured again.
+    (by finding id) only the ones whose contour inputs changed are contoured again.
 
     suv: SUV volume in any orientation; positions come back in the RAS+ order of `suv.canonical()`. ct_slices: of the
     exam's CT, needed only where the convention counts those. Never raises for a finding that is not there.
@@ -221,7 +221,7 @@ def find_lesions(
             continue
         others = _others(peaks, n)
         before = (known or {}).get(one.request.finding_id)
-        if before is not None and before.place.holds(
+        if before is not None and before.contour_inputs.holds(
             one.candidates[0], others, _chained(one, volume, others, settings)
         ):
             results.append(_kept(one, before))
@@ -247,7 +247,13 @@ def _chained(one: _Located, volume: Volume, others: NDArray[np.int64], settings:
 
 def _kept(one: _Located, known: KnownLesion) -> LesionResult:
     return LesionResult(
-        one.request, known.outcome, known.explanation, one.k, one.candidates[0].rule, place=known.place, known=known
+        one.request,
+        known.outcome,
+        known.explanation,
+        one.k,
+        one.candidates[0].rule,
+        contour_inputs=known.contour_inputs,
+        known=known,
     )
 
 
@@ -500,7 +506,7 @@ def _contoured(one: _Located, volume: Volume, others: NDArray[np.int64], setting
         measures=measured,
         mask=mask,
         contour=made,
-        place=Place.of(candidate, made, others, _chained(one, volume, others, settings)),
+        contour_inputs=ContourInputs.of(candidate, made, others, _chained(one, volume, others, settings)),
     )
 
 

@@ -360,7 +360,7 @@ def _dose_bq(dataset: Any) -> float:
     if not LOWEST_DOSE_BQ <= dose <= HIGHEST_DOSE_BQ:
         raise ExamError(
             ExamProblem.BAD_VALUES,
-            f"RadionuclideTotalDose (0018,1074) of {dose:g} is neither Bq nor MBq: mend the injected dose",
+            f"RadionuclideTotalDose (0018,1074) of {dose:g} is neither Bq nor MBq: fix the injected dose",
         )
     return dose
 
@@ -375,7 +375,7 @@ def _weight_kg(dataset: Any) -> float:
         weight /= 1000.0
     if not 0.4 <= weight <= 600.0:
         raise ExamError(
-            ExamProblem.BAD_VALUES, f"PatientWeight (0010,1030) of {weight:g} kg is not a patient's: mend the weight"
+            ExamProblem.BAD_VALUES, f"PatientWeight (0010,1030) of {weight:g} kg is not a patient's: fix the weight"
         )
     return weight
 
@@ -389,7 +389,7 @@ def _height_cm(dataset: Any) -> float:
     height_cm = height * 100.0 if height < 3.0 else height
     if not 30.0 <= height_cm <= 260.0:
         raise ExamError(
-            ExamProblem.BAD_VALUES, f"PatientSize (0010,1020) of {height:g} is not a patient's in m: mend the height"
+            ExamProblem.BAD_VALUES, f"PatientSize (0010,1020) of {height:g} is not a patient's in m: fix the height"
         )
     return height_cm
 
@@ -457,7 +457,7 @@ def _half_life_s(dataset: Any) -> float:
     if known is not None and abs(stated / known - 1.0) > HALF_LIFE_TOLERANCE:
         raise ExamError(
             ExamProblem.BAD_VALUES,
-            f"RadionuclideHalfLife (0018,1075) is {stated:g} s but {nuclide} has {known:g} s: mend the half-life",
+            f"RadionuclideHalfLife (0018,1075) is {stated:g} s but {nuclide} has {known:g} s: fix the half-life",
         )
     return stated
 
@@ -638,7 +638,7 @@ def _uptake_s(scan: datetime, dataset: Any, half_life_s: float) -> float:
         raise ExamError(
             ExamProblem.BAD_VALUES,
             f"{uptake_s / 60:.0f} min from injection (0018,1078 or 0018,1072) to scan (0008,0031) with a half-life of"
-            f" {half_life_s:g} s: mend the times",
+            f" {half_life_s:g} s: fix the times",
         )
     return uptake_s
 

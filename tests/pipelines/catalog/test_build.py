@@ -346,7 +346,7 @@ class TestQueries:
         assert Lake(home.root / "lake").write_table("reviews", rows).quarantined == 0
         build_catalog(home)
         found = run_query(home, "to_fix").select("todo", "finding_id", "reviewer")
-        assert found.rows() == [("mend", "E1:c", "A"), ("review again", "E1:b", "A")]
+        assert found.rows() == [("fix", "E1:c", "A"), ("review again", "E1:b", "A")]
 
     @pytest.mark.parametrize("name", list_queries())
     def test_each_gives_the_same_rows_twice(self, name: str, built: Home) -> None:

@@ -244,7 +244,7 @@ class TestSummarise:
             reviews(("E1:aa", "A", "accept"), ("E1:bb", "A", "wrong contour"), ("E2:cc", "A", "unsure")), FINDINGS
         )
         assert summary.to_fix.select("finding_id", "exam_id", "todo", "answer").rows() == [
-            ("E1:bb", "E1", "mend", "wrong contour")
+            ("E1:bb", "E1", "fix", "wrong contour")
         ]
 
     def test_nothing_reviewed_is_said_not_scored(self):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipelines.imaging.lesions import find_lesions as lesions_module
-from pipelines.imaging.lesions.find_lesions import KnownLesion, LesionRequest, LesionResult, Place, find_lesions
+from pipelines.imaging.lesions.find_lesions import ContourInputs, KnownLesion, LesionRequest, LesionResult, find_lesions
 from pipelines.imaging.volume import Volume
 from pipelines.tables.outcomes import Outcome
 
@@ -26,14 +26,14 @@ def request(volume: Volume, point, name: str, suv_off: float = 0.0) -> LesionReq
 
 def known(results: list[LesionResult], *, masks: bool = True) -> dict[str, KnownLesion]:
     def of(result: LesionResult) -> KnownLesion:
-        assert result.place is not None
+        assert result.contour_inputs is not None
         assert result.measures is not None
         m = result.measures
         low, high = (m.box_i0, m.box_j0, m.box_k0), (m.box_i1, m.box_j1, m.box_k1)
         mask = (lambda: (low, result.mask.array > 0)) if masks else None
-        return KnownLesion(result.place, result.outcome, result.explanation, mask, (low, high))
+        return KnownLesion(result.contour_inputs, result.outcome, result.explanation, mask, (low, high))
 
-    return {r.request.finding_id: of(r) for r in results if r.place is not None}
+    return {r.request.finding_id: of(r) for r in results if r.contour_inputs is not None}
 
 
 @pytest.fixture
@@ -89,13 +89,13 @@ class TestKnownLesions:
         assert sorted(contoured) == ["a", "again"]
         assert [r.shares_with for r in found] == [("again",), ("a",)]
 
-    def test_place_holds_for_peaks_outside_its_box_alone(self):
-        place = Place((5, 5, 5), "published", (0, 0, 0), (10, 10, 10), ((2, 2, 2),), False)
+    def test_contour_inputs_hold_for_peaks_outside_its_box_alone(self):
+        contour_inputs = ContourInputs((5, 5, 5), "published", (0, 0, 0), (10, 10, 10), ((2, 2, 2),), False)
         candidate = lesions_module.Candidate((5, 5, 5), 8.0, "published", 1.0, 0)
-        assert place.holds(candidate, np.array([[2, 2, 2], [30, 5, 5]]), False)
-        assert not place.holds(candidate, np.array([[2, 2, 2], [9, 5, 5]]), False)
-        assert not place.holds(candidate, np.empty((0, 3), dtype=np.int64), False)
-        assert not place.holds(candidate, np.array([[2, 2, 2]]), True)
+        assert contour_inputs.holds(candidate, np.array([[2, 2, 2], [30, 5, 5]]), False)
+        assert not contour_inputs.holds(candidate, np.array([[2, 2, 2], [9, 5, 5]]), False)
+        assert not contour_inputs.holds(candidate, np.empty((0, 3), dtype=np.int64), False)
+        assert not contour_inputs.holds(candidate, np.array([[2, 2, 2]]), True)
 
     def test_are_contoured_again_where_a_far_one_makes_them_a_conglomerate(self, spheres):
         row = [(-57.0, 0.0, 0.0), (-15.0, 0.0, 0.0), (27.0, 0.0, 0.0)]
