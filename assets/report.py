@@ -7,7 +7,7 @@ import duckdb
 import polars as pl
 
 from assets.resources import Workspace
-from model.training.stage_log import stage_line, stage_results
+from model.training.results import stage_line, stage_results
 from pipelines.catalog.build import connect
 from pipelines.review.reviews import reviewed
 

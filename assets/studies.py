@@ -16,14 +16,14 @@ from model.evaluation.reader_study.figure import study_figure
 from model.evaluation.reader_study.study import update_results, update_sheets
 from model.evaluation.robustness import update_robustness
 from model.evaluation.robustness_figure import robustness_figure
-from model.petar.config import STAGES
+from model.petar.config import TRAINING_STAGES
 from pipelines.catalog.build import build_catalog
 from pipelines.tables import atomic
 
 
 def _trained(workspace: Workspace) -> tuple[Path, str]:
     """PETAR's last checkpoint, and what its model is called."""
-    folder = workspace.paths.checkpoints / STAGES[-1] / "checkpoint"
+    folder = workspace.paths.checkpoints / TRAINING_STAGES[-1] / "checkpoint"
     return folder, f"petar-{workspace.settings().model.preset}"
 
 

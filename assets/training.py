@@ -2,11 +2,9 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import dagster as dg
-import polars as pl
 
 from assets.catalog import catalog
 from assets.exams import exam_manifest, exams
@@ -17,8 +15,7 @@ from assets.resources import Workspace
 from model.evaluation.figures import training_figure
 from model.evaluation.predictions import checkpoint_version
 from model.inputs.sample_table import build_samples, found_label_maps
-from model.petar.config import STAGES, Stage, preset, training_settings
-from model.training.provenance import check_provenance
+from model.petar.config import TRAINING_STAGES, TrainingStage
 from pipelines.catalog.versions import pin_current
 from pipelines.cohort.manifest import read_whole_manifest
 from pipelines.dataset.organ_maps import update_anatomy
@@ -110,7 +107,7 @@ class StageConfig(dg.Config):
     """Go on from a checkpoint that was trained on other samples than these."""
 
 
-def _stage_asset(stage: Stage, previous: dg.AssetsDefinition) -> dg.AssetsDefinition:
+def _stage_asset(stage: TrainingStage, previous: dg.AssetsDefinition) -> dg.AssetsDefinition:
     kind, _, part = stage.partition("_")
     what = {"projector": "the projector alone", "mask": "the mask embedding alone", "full": "everything"}[part]
     on = {"anatomy": "organs and their names", "findings": "lesions and their findings"}[kind]
@@ -127,18 +124,20 @@ def _stage_asset(stage: Stage, previous: dg.AssetsDefinition) -> dg.AssetsDefini
     def train(context: dg.AssetExecutionContext, config: StageConfig, workspace: Workspace) -> dg.MaterializeResult:
         # Not at module level: loading the definitions must not cost the import of torch.
         from model.petar.checkpoints import CheckpointError
-        from model.training.stage_training import TrainingError, train_stage
+        from model.training.from_lake import LakeStage, checkpoint_before, stage_settings, train_from_lake
+        from model.training.request import Hooks
+        from model.training.stages import TrainingError
 
-        home = workspace.paths
-        defaults = workspace.settings().model
+        home, defaults = workspace.paths, workspace.settings().model
         name = config.preset or defaults.preset
-        full = training_settings(name, stage)
-        epochs = config.epochs or defaults.epochs or max(1, round(full.epochs * defaults.effort))
-        chosen = replace(full, epochs=epochs, language_steps=round(full.language_steps * defaults.effort))
-        table = Lake(home.lake).read_table("samples")
-        own = table.filter(table["kind"] == {"anatomy": "anatomy", "findings": "finding"}[kind])
-        init = None if previous is samples else home.checkpoints / previous.key.to_user_string() / "checkpoint"
-
+        asked = LakeStage(
+            stage,
+            name,
+            stage_settings(stage, name, epochs=config.epochs or defaults.epochs, effort=defaults.effort),
+            checkpoint_before(home, stage),
+            config.allow_other_samples,
+            reuse=not config.retrain,
+        )
         last_plotted = 0.0
 
         def log_step(entry: Mapping[str, float]) -> None:
@@ -151,25 +150,7 @@ def _stage_asset(stage: Stage, previous: dg.AssetsDefinition) -> dg.AssetsDefini
                 context.log_event(dg.AssetObservation(context.asset_key, metadata=_plotted(entry)))
 
         with permanent(TrainingError, CheckpointError):
-            if init is not None:
-                misfits = check_provenance(init, table, home, allow=config.allow_other_samples)
-                for misfit in misfits:
-                    context.log.warning("goes on from other samples, as allowed: %s", misfit)
-            result = train_stage(
-                stage,
-                own.filter(own["split"] == "train"),
-                own.filter(own["split"] == "val"),
-                preset(name),
-                chosen,
-                home,
-                home.checkpoints / stage,
-                init,
-                log_step,
-                # Held-out texts stay out of the tokenizer and of the language model.
-                texts=_texts(table.filter(table["split"] == "train")) if init is None else (),
-                reuse=not config.retrain,
-                curation=(Lake(home.lake).shard_inputs("samples") or {}).get("curation", ""),
-            )
+            result = train_from_lake(home, asked, Hooks(log_step), context.log)
         metadata: dict[str, Any] = {
             "recomputed": int(not result.reused),
             "reused": int(result.reused),
@@ -205,13 +186,9 @@ def _plotted(entry: Mapping[str, float]) -> dict[str, Any]:
     return {name.replace("_", " "): float(entry[name]) for name in _PLOTTED if name in entry}
 
 
-def _texts(samples_seen: pl.DataFrame) -> list[str]:
-    return sorted({*samples_seen["question"], *samples_seen["target"]})
-
-
 def _stage_assets() -> list[dg.AssetsDefinition]:
     found: list[dg.AssetsDefinition] = []
-    for stage in STAGES:
+    for stage in TRAINING_STAGES:
         found.append(_stage_asset(stage, found[-1] if found else samples))
     return found
 

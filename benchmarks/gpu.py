@@ -19,9 +19,11 @@ from model.petar.architecture import Petar, language_model
 from model.petar.config import ModelConfig, TrainingSettings, preset, training_settings
 from model.petar.lora import add_lora
 from model.training.flops import peak_flops, training_flops
-from model.training.plan import memory_plan, presets_that_fit
-from model.training.stage_training import make_optimiser, pick_device, prepare_for_training
+from model.training.memory import memory_plan, presets_that_fit
+from model.training.optimiser import make_optimiser
+from model.training.parallel import pick_device
 from model.training.stages import freeze_for
+from model.training.start import prepare_for_training
 
 ANSWER_TOKENS = 64
 LORA_RANK = 16

@@ -31,7 +31,8 @@ import polars as pl
 import assets.run
 from assets.instance import dagster_instance
 from model.petar.config import InputsConfig, LanguageConfig, ModelConfig, TrainingSettings, VisionConfig
-from model.training.stage_training import train_stage
+from model.training.request import StageRequest, StageSamples
+from model.training.train import train_stage
 from pipelines.catalog.build import build_catalog, connect, list_views
 from pipelines.cohort import manifest as cohort_module
 from pipelines.cohort.manifest import observe_cohort
@@ -118,7 +119,8 @@ def train(home: Home) -> None:
         for row in lake.read_table("localisations").filter(pl.col("outcome") == "lesion").iter_rows(named=True)
     ]
     samples = pl.DataFrame(rows[:12])
-    train_stage("findings_full", samples[:-2], samples[-2:], config, settings, home, home.checkpoints / "findings_full")
+    halves = StageSamples(samples[:-2], samples[-2:], home)
+    train_stage(StageRequest("findings_full", halves, config, settings, home.checkpoints / "findings_full"))
 
 
 def change(cohort: Path) -> None:

@@ -24,7 +24,8 @@ from model.inputs.threads import limited_threads
 from model.petar.checkpoints import build_model
 from model.petar.config import ModelConfig, preset, training_settings
 from model.petar.tokenizer import train_tokenizer
-from model.training.stage_training import train_stage
+from model.training.request import StageRequest, StageSamples
+from model.training.train import train_stage
 from pipelines.imaging.volume import Volume, save_nifti
 from pipelines.tables.home import Home
 from pipelines.tables.schemas import frame
@@ -93,7 +94,8 @@ def stage_rate(samples: pl.DataFrame, home: Path, steps: int) -> float:
         save_every_steps=10_000,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as out:
-        result = train_stage("findings_full", samples, samples.clear(), preset("tiny"), settings, Home(home), Path(out))
+        data = StageSamples(samples, samples.clear(), Home(home))
+        result = train_stage(StageRequest("findings_full", data, preset("tiny"), settings, Path(out)))
     curve = result.curve
     return BATCH * (len(curve) - WARM_STEPS) / (curve[-1]["seconds"] - curve[WARM_STEPS - 1]["seconds"])
 

@@ -25,7 +25,9 @@ from model.petar.checkpoints import Checkpoint, Contract, LoadReport
 from model.petar.config import ModelConfig, TrainingSettings, preset, training_settings
 from model.petar.tokenizer import PetarTokenizer
 from model.serving.generation import generate
-from model.training.stage_training import data_hash, train_stage
+from model.training.request import Hooks, StageRequest, StageSamples
+from model.training.samples import data_hash
+from model.training.train import train_stage
 from pipelines.dataset.samples import compose
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of
@@ -171,9 +173,9 @@ def run_arm(
         return done
     init, before = None, 0.0
     if pretrained and anatomy_settings is not None:
-        train, val = (anatomy.filter(pl.col("split") == s) for s in ("train", "val"))
-        texts = parts["train"]["target"].unique(maintain_order=True).to_list()
-        first = train_stage("anatomy_full", train, val, own, anatomy_settings, home, out_dir / "anatomy", texts=texts)
+        texts = tuple(parts["train"]["target"].unique(maintain_order=True))
+        organs = StageSamples.of(anatomy, home, texts=texts)
+        first = train_stage(StageRequest("anatomy_full", organs, own, anatomy_settings, out_dir / "anatomy"))
         init, before = first.checkpoint, first.seconds
     curve = _stored_curve(out_dir, identity)
     seconds = 0.0
@@ -195,18 +197,9 @@ def run_arm(
         if on_measure is not None:
             on_measure(point)
 
-    result = train_stage(
-        "findings_full",
-        parts["train"],
-        parts["val"],
-        own,
-        settings,
-        home,
-        out_dir / "findings",
-        init,
-        note,
-        on_epoch=measure,
-    )
+    lesions = StageSamples.of(findings, home)
+    request = StageRequest("findings_full", lesions, own, settings, out_dir / "findings", init)
+    result = train_stage(request, Hooks(note, measure))
     last = int(result.curve[-1]["epoch"])
     if not curve or curve[-1].epoch < last:
         # Stopped early, or killed between the last step and its measure.

@@ -1,8 +1,8 @@
-"""How many threads torch computes with, and batches that are made while the last one is computed."""
+"""How many threads torch computes with, and batches that are loaded while the last one is computed."""
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -28,42 +28,19 @@ def limited_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def made_ahead(keys: Iterable[K], make: Callable[[K], T], ahead: int = 2) -> Iterator[T]:
-    """`make(key)` of every key in order, made by a thread up to `ahead` before they are asked for.
+def prefetched(keys: Iterable[K], load: Callable[[K], T], ahead: int = 2) -> Iterator[T]:
+    """`load(key)` of every key in order, loaded by one thread up to `ahead` before they are asked for.
 
-    An exception of `make` is raised where its value would have come. The thread ends with the iterator.
+    An exception of `load` is raised where its value would have come. The thread ends with the iterator.
     """
-    made: queue.Queue[tuple[bool, T | BaseException | None]] = queue.Queue(ahead)
-    stop = threading.Event()
-
-    def put(item: tuple[bool, T | BaseException | None]) -> bool:
-        while not stop.is_set():
-            try:
-                made.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work() -> None:
-        try:
-            for key in keys:
-                if not put((True, make(key))):
-                    return
-            put((False, None))
-        except BaseException as error:
-            put((False, error))
-
-    thread = threading.Thread(target=work, name="inputs", daemon=True)
-    thread.start()
+    pool = ThreadPoolExecutor(1, "inputs")
+    waiting: deque[Future[T]] = deque()
     try:
-        while True:
-            good, value = made.get()
-            if not good:
-                if value is not None:
-                    raise value  # type: ignore[misc]  # what is not good is an exception
-                return
-            yield value  # type: ignore[misc]  # what is good is a value
+        for key in keys:
+            waiting.append(pool.submit(load, key))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
-        stop.set()
-        thread.join()
+        pool.shutdown(cancel_futures=True)

@@ -8,10 +8,10 @@ from typing import Any, Literal, Self, get_args, get_type_hints
 
 from pipelines.tables.hashing import hash_of
 
-Stage = Literal[
+TrainingStage = Literal[
     "anatomy_projector", "anatomy_mask", "anatomy_full", "findings_projector", "findings_mask", "findings_full"
 ]
-STAGES: tuple[Stage, ...] = get_args(Stage)
+TRAINING_STAGES: tuple[TrainingStage, ...] = get_args(TrainingStage)
 """The order of training: twice projector, mask embedding, everything; first on organs, then on findings."""
 
 QUESTION = "Please describe the region highlighted in the PET image."
@@ -297,10 +297,10 @@ class TrainingSettings(_Config):
                 raise ValueError(f"expected {name} >= 0, got {getattr(self, name)}")
 
 
-def training_settings(preset_name: str, stage: Stage, **changes: Any) -> TrainingSettings:
+def training_settings(preset_name: str, stage: TrainingStage, **changes: Any) -> TrainingSettings:
     """The preset's settings for a stage, with any setting changed by keyword."""
-    if stage not in STAGES:
-        raise ValueError(f"expected a stage among {STAGES}, got {stage!r}")
+    if stage not in TRAINING_STAGES:
+        raise ValueError(f"expected a stage among {TRAINING_STAGES}, got {stage!r}")
     part = stage.rpartition("_")[2]
     if preset_name == "tiny":
         epochs = {

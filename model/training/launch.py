@@ -12,15 +12,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import polars as pl
-
 from model.petar.checkpoints import CheckpointError
-from model.petar.config import PRESETS, STAGES, TrainingSettings, preset, training_settings
+from model.petar.config import PRESETS, TRAINING_STAGES, TrainingSettings, preset, training_settings
+from model.training.from_lake import LakeStage, checkpoint_before, train_from_lake
+from model.training.memory import memory_plan
 from model.training.parallel import current_world, joined
-from model.training.plan import memory_plan
-from model.training.stage_training import TrainingError, train_stage
+from model.training.stages import TrainingError
+from pipelines.catalog.versions import ProvenanceError
 from pipelines.tables.home import Home
-from pipelines.tables.lake import Lake
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "python -m model.training.launch", description="Train one stage of PETAR from the lake."
     )
     parser.add_argument("--home", type=Path, required=True, help="PETAR_HOME with the curated lake")
-    parser.add_argument("--stage", choices=STAGES, required=True)
+    parser.add_argument("--stage", choices=TRAINING_STAGES, required=True)
     parser.add_argument("--preset", choices=sorted(PRESETS), default="tiny")
     parser.add_argument(
         "--init", type=Path, help="checkpoint folder to start from (default: the stage before, if there)"
@@ -38,28 +37,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--settings", default="{}", help='settings of the stage as JSON, {"epochs": 3, "lora_rank": 16}'
     )
     parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--allow-other-samples", action="store_true", help="start from a checkpoint that saw other samples"
+    )
     parser.add_argument("--plan", action="store_true", help="print parameters and memory, train nothing")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
-        config, settings = preset(options.preset), _settings(options.preset, options.stage, options.settings)
+        settings = _settings(options.preset, options.stage, options.settings)
         if options.plan:
-            print(memory_plan(config, settings, options.stage).summary())
+            print(memory_plan(preset(options.preset), settings, options.stage).summary())
             return 0
         home = Home(options.home)
-        samples = _samples(home, options.stage)
-        before = STAGES.index(options.stage) - 1
-        init = options.init
-        if init is None and before >= 0 and (home.checkpoints / STAGES[before] / "checkpoint").is_dir():
-            init = home.checkpoints / STAGES[before] / "checkpoint"
+        before = checkpoint_before(home, options.stage)
+        init = options.init or (before if before and before.is_dir() else None)
+        allow = options.allow_other_samples
         with joined(options.device) as device:
-            train, val = (samples.filter(pl.col("split") == split) for split in ("train", "val"))
-            out = home.checkpoints / options.stage
-            result = train_stage(options.stage, train, val, config, settings, home, out, init, device=device)
+            asked = LakeStage(options.stage, options.preset, settings, init, allow, device=device)
+            result = train_from_lake(home, asked)
             if current_world().leads:
-                told = {k: v for k, v in vars(result).items() if k != "curve"}
-                print(json.dumps(told, default=str, indent=1))
-    except (TrainingError, CheckpointError, ValueError) as error:
+                shown = {k: v for k, v in vars(result).items() if k != "curve"}
+                print(json.dumps(shown, default=str, indent=1))
+    except (TrainingError, CheckpointError, ProvenanceError, ValueError) as error:
         print(f"cannot train {options.stage}: {error}", file=sys.stderr)
         return 1
     return 0
@@ -71,14 +70,6 @@ def _settings(preset_name: str, stage: str, changes: str) -> TrainingSettings:
         return TrainingSettings.from_dict({**base.to_dict(), **json.loads(changes)})
     except (ValueError, TypeError) as error:
         raise TrainingError(f"expected settings as JSON, got {changes!r} ({error})") from error
-
-
-def _samples(home: Home, stage: str) -> pl.DataFrame:
-    lake = Lake(home.lake)
-    if not lake.has_shard("samples"):
-        raise TrainingError(f"expected samples at {lake.path('samples')}, there are none: curate the cohort first")
-    kind = "anatomy" if stage.startswith("anatomy") else "finding"
-    return lake.read_table("samples").filter(pl.col("kind") == kind)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Whether a checkpoint was made for the samples that it meets."""
+"""Check that a checkpoint was trained on the samples as they are now."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +24,7 @@ def check_provenance(checkpoint: Path, samples: pl.DataFrame, home: Home, *, all
     """
     # Not at module level: with them comes torch.
     from model.petar.checkpoints import read_contract
-    from model.training.stage_training import data_hash
+    from model.training.samples import data_hash
 
     lineage = read_contract(checkpoint).lineage
     train = samples.filter(pl.col("split") == "train")

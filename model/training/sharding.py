@@ -1,8 +1,8 @@
-"""A model whose weights, gradients and optimiser's state are shared out over the processes (FSDP2), for models that one
-GPU cannot hold.
+"""Weights and optimiser state of a model as whole tensors, also where they are sharded over processes (FSDP2), for
+models that one GPU cannot hold.
 
-Torch's `fully_shard`, which is what accelerate's FSDP2 calls too: parameters keep their names, so that what a stage
-trains, saves and reads stays as it is for one process.
+Torch's `fully_shard` and its state dicts, which accelerate's FSDP2 calls too: parameters keep their names, so that what
+a stage trains, saves and reads is the same in one process and in several.
 """
 
 from collections.abc import Mapping
@@ -24,12 +24,11 @@ from torch.distributed.tensor import DTensor
 from model.petar.architecture import Petar
 from model.training.parallel import World
 
-_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
-_INTO_PARTS = StateDictOptions(full_state_dict=True, strict=False)
+_LOAD = StateDictOptions(full_state_dict=True, strict=False)
 
 
 def shard(model: Petar, world: World, device: torch.device) -> None:
-    """Shares out a model's parameters in place: each transformer block by itself, then what is left."""
+    """Shards a model's parameters in place: each transformer block by itself, then what is left."""
     mesh = init_device_mesh(device.type, (world.size,))
     towers = [model.vision.pet_tower, getattr(model.vision, "ct_tower", None)]
     blocks = [block for tower in towers if tower is not None for block in tower.blocks]
@@ -38,27 +37,29 @@ def shard(model: Petar, world: World, device: torch.device) -> None:
     fully_shard(model, mesh=mesh)
 
 
-def whole_weights(model: nn.Module) -> dict[str, Tensor]:
-    """All weights on the CPU, in the leading process; empty in the others. All processes must call it."""
-    found: dict[str, Any] = get_model_state_dict(model, options=_WHOLE)
-    return found
+def whole_weights(model: nn.Module, *, trained_only: bool = False) -> dict[str, Tensor]:
+    """The weights on the CPU, in the leading process; empty in the others. All processes must call it."""
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=trained_only)
+    found: dict[str, Any] = get_model_state_dict(model, options=options)
+    return {name: tensor.contiguous() for name, tensor in found.items()}
+
+
+def load_whole_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Loads whole weights, which every process has read; weights that are not given stay as they are."""
+    set_model_state_dict(model, dict(weights), options=_LOAD)
 
 
 def whole_optimiser(model: nn.Module, optimiser: torch.optim.Optimizer) -> Mapping[str, Any]:
     """The optimiser's state by parameter names, as `whole_weights`."""
-    return get_optimizer_state_dict(model, optimiser, options=_WHOLE)
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    return get_optimizer_state_dict(model, optimiser, options=options)
 
 
-def put_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Puts whole weights, which every process has read, into the parts."""
-    set_model_state_dict(model, dict(weights), options=_INTO_PARTS)
-
-
-def put_optimiser(model: nn.Module, optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Puts an optimiser's whole state into the parts."""
-    set_optimizer_state_dict(model, optimiser, dict(state), options=_INTO_PARTS)
+def load_whole_optimiser(model: nn.Module, optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Loads an optimiser's whole state."""
+    set_optimizer_state_dict(model, optimiser, dict(state), options=_LOAD)
 
 
 def as_number(value: Tensor) -> float:
-    """A scalar that may be shared out, as a number; all processes must call it."""
+    """A scalar that may be sharded, as a number; all processes must call it."""
     return float(value.full_tensor() if isinstance(value, DTensor) else value)

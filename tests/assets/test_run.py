@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from assets.resources import COHORT_SETTINGS_NAME
-from model.petar.config import STAGES
+from model.petar.config import TRAINING_STAGES
 from pipelines.catalog.build import connect
 from pipelines.phantom import add_exam
 from pipelines.tables.home import Home
@@ -79,8 +79,8 @@ class TestTheWholeLineage:
         assert statuses["published"] == 40
 
     def test_trains_every_stage_on_what_came_before(self, home: Path) -> None:
-        contract = json.loads((home / "checkpoints" / STAGES[-1] / "checkpoint" / "model.json").read_text())
-        assert [record["stage"] for record in contract["lineage"]] == list(STAGES)
+        contract = json.loads((home / "checkpoints" / TRAINING_STAGES[-1] / "checkpoint" / "model.json").read_text())
+        assert [record["stage"] for record in contract["lineage"]] == list(TRAINING_STAGES)
 
     def test_describes_held_out_lesions_of_patients_that_were_not_trained_on(self, home: Path) -> None:
         with connect(Home(home)) as con:

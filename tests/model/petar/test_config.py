@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from model.petar.config import PRESETS, STAGES, ModelConfig, TrainingSettings, preset, training_settings
+from model.petar.config import PRESETS, TRAINING_STAGES, ModelConfig, TrainingSettings, preset, training_settings
 
 
 class TestModelConfig:
@@ -34,7 +34,7 @@ class TestModelConfig:
 
 class TestTrainingSettings:
     @pytest.mark.parametrize("name", sorted(PRESETS))
-    @pytest.mark.parametrize("stage", STAGES)
+    @pytest.mark.parametrize("stage", TRAINING_STAGES)
     def test_comes_back_equal_from_its_dict(self, name, stage):
         settings = training_settings(name, stage)
         assert TrainingSettings.from_dict(settings.to_dict()) == settings

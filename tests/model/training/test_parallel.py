@@ -14,7 +14,8 @@ from model.petar.checkpoints import read_tensors
 from model.petar.config import TrainingSettings
 from model.training.launch import main
 from model.training.parallel import World
-from model.training.stage_training import train_stage
+from model.training.request import StageRequest, StageSamples
+from model.training.train import train_stage
 from pipelines.tables.lake import Lake
 
 ROOT = Path(__file__).parents[3]
@@ -26,22 +27,21 @@ import polars as pl
 import torch
 from model.petar.config import ModelConfig, TrainingSettings
 from model.training.parallel import joined
-from model.training.stage_training import train_stage
+from model.training.request import Hooks, StageRequest, StageSamples
+from model.training.train import train_stage
 from pipelines.tables.home import Home
 torch.set_num_threads(1)
-told = json.loads(sys.argv[1])
-samples = pl.read_parquet(told["samples"])
-parts = [samples.filter(pl.col("split") == s) for s in ("train", "val")]
+given = json.loads(sys.argv[1])
+samples = StageSamples.of(pl.read_parquet(given["samples"]), Home(Path(given["home"])))
+config, settings = ModelConfig.from_dict(given["config"]), TrainingSettings.from_dict(given["settings"])
 
 def killed(entry):
-    if entry["step"] == told["dies_after"]:
+    if entry["step"] == given["dies_after"]:
         os._exit(9)
 
 with joined("cpu") as device:
-    train_stage(
-        "findings_full", *parts, ModelConfig.from_dict(told["config"]), TrainingSettings.from_dict(told["settings"]),
-        Home(Path(told["home"])), Path(told["out"]), on_step=killed, device=device,
-    )
+    request = StageRequest("findings_full", samples, config, settings, Path(given["out"]), device=device)
+    train_stage(request, Hooks(killed))
 """
 
 
@@ -68,9 +68,13 @@ class TestTwoProcesses:
         epochs=2, batch_size=4, learning_rate=3e-3, validation_samples=3, without_ct="air", save_every_steps=2
     )
 
+    def alone(self, lake, micro, settings, tmp_path):
+        samples = StageSamples.of(lake.samples, lake.home)
+        return train_stage(StageRequest("findings_full", samples, micro, settings, tmp_path / "alone"))
+
     def start(self, lake, micro, settings, tmp_path, dies_after=None):
         lake.samples.write_parquet(tmp_path / "samples.parquet")
-        told = json.dumps(
+        given = json.dumps(
             {
                 "samples": str(tmp_path / "samples.parquet"), "config": micro.to_dict(), "settings": settings.to_dict(),
                 "home": str(lake.home.root), "out": str(tmp_path / "two"), "dies_after": dies_after,
@@ -84,7 +88,7 @@ class TestTwoProcesses:
         }
         processes = [
             subprocess.Popen(
-                [sys.executable, "-c", SCRIPT, told],
+                [sys.executable, "-c", SCRIPT, given],
                 env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
                 stderr=subprocess.PIPE,
             )
@@ -98,7 +102,7 @@ class TestTwoProcesses:
     @pytest.mark.parametrize("sharding", ["none", "full"])
     def test_train_what_one_trains(self, lake, micro, tmp_path, sharding):
         settings = replace(self.SETTINGS, sharding=sharding)
-        alone = train_stage("findings_full", lake.train, lake.val, micro, settings, lake.home, tmp_path / "alone")
+        alone = self.alone(lake, micro, settings, tmp_path)
         lines = self.start(lake, micro, settings, tmp_path)
         for name in ("loss", "grad_norm"):
             assert [e[name] for e in lines] == pytest.approx([e[name] for e in alone.curve], rel=1e-3)
@@ -109,7 +113,7 @@ class TestTwoProcesses:
     @pytest.mark.parametrize("sharding", ["none", "full"])
     def test_go_on_after_a_kill(self, lake, micro, tmp_path, sharding):
         settings = replace(self.SETTINGS, sharding=sharding)
-        whole = train_stage("findings_full", lake.train, lake.val, micro, settings, lake.home, tmp_path / "alone")
+        whole = self.alone(lake, micro, settings, tmp_path)
         # States are saved after steps 2 and 4 of 6.
         self.start(lake, micro, settings, tmp_path, dies_after=5)
         again = self.start(lake, micro, settings, tmp_path)

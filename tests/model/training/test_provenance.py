@@ -5,15 +5,15 @@ import pytest
 
 from model.petar.checkpoints import read_contract
 from model.training.provenance import check_provenance
-from model.training.stage_training import train_stage
+from model.training.request import StageRequest, StageSamples
+from model.training.train import train_stage
 from pipelines.catalog.versions import ProvenanceError
 
 
 @pytest.fixture
 def checkpoint(lake, micro, settings, tmp_path):
-    return train_stage(
-        "findings_full", lake.train, lake.val, micro, settings, lake.home, tmp_path / "out", curation="c0ffee"
-    ).checkpoint
+    samples = StageSamples.of(lake.samples, lake.home, curation="c0ffee")
+    return train_stage(StageRequest("findings_full", samples, micro, settings, tmp_path / "out")).checkpoint
 
 
 class TestCheckProvenance:

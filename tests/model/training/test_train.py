@@ -9,9 +9,12 @@ import torch
 from safetensors.torch import save_file
 
 from model.petar.checkpoints import CheckpointError, build_model, load_checkpoint, read_contract, read_tensors
-from model.petar.config import STAGES, TrainingSettings
+from model.petar.config import TRAINING_STAGES, TrainingSettings
+from model.training.gradients import Gradients
+from model.training.request import Hooks, StageRequest, StageSamples
 from model.training.schedule import learning_rate_at
-from model.training.stage_training import TrainingError, freeze_for, train_stage
+from model.training.stages import TrainingError, freeze_for
+from model.training.train import train_stage
 from pipelines.imaging.volume import Volume, save_nifti
 
 
@@ -31,14 +34,16 @@ def weights(folder):
     return read_tensors(folder / "model.safetensors")
 
 
-def run(lake, config, settings, out, stage="findings_full", **kwargs):
-    return train_stage(stage, lake.train, lake.val, config, settings, lake.home, out, **kwargs)
+def run(lake, config, settings, out, stage="findings_full", *, on_step=None, samples=None, **options):
+    table = lake.samples if samples is None else samples
+    request = StageRequest(stage, StageSamples.of(table, lake.home), config, settings, out, **options)
+    return train_stage(request, Hooks(on_step))
 
 
 class TestFreezeFor:
     PREFIX = {"projector": "projector.", "mask": "vision.mask_embedding.", "full": ""}  # noqa: RUF012  # read only
 
-    @pytest.mark.parametrize("stage", STAGES)
+    @pytest.mark.parametrize("stage", TRAINING_STAGES)
     def test_trains_exactly_its_part(self, micro, tokenizer, stage):
         model = build_model(micro, tokenizer)
         freeze_for(model, stage)
@@ -46,7 +51,7 @@ class TestFreezeFor:
         for name, parameter in model.named_parameters():
             assert parameter.requires_grad == name.startswith(prefix), name
 
-    @pytest.mark.parametrize("stage", STAGES[:2])
+    @pytest.mark.parametrize("stage", TRAINING_STAGES[:2])
     def test_training_moves_exactly_its_part(self, lake, micro, settings, tmp_path, stage):
         start = run(lake, micro, settings, tmp_path / "start", "findings_full").checkpoint
         end = run(lake, micro, settings, tmp_path / "end", stage, init=start).checkpoint
@@ -162,14 +167,14 @@ class TestTrainStage:
 class TestErrorsBeforeTraining:
     def test_empty_split(self, lake, micro, settings, tmp_path):
         with pytest.raises(TrainingError, match="split train, got none"):
-            train_stage("findings_full", lake.train.clear(), lake.val, micro, settings, lake.home, tmp_path)
+            run(lake, micro, settings, tmp_path, samples=lake.val)
         with pytest.raises(TrainingError, match="split val"):
-            train_stage("findings_full", lake.train, lake.val.clear(), micro, settings, lake.home, tmp_path)
+            run(lake, micro, settings, tmp_path, samples=lake.train)
 
     def test_unusable_samples_are_named(self, lake, micro, settings, tmp_path):
         bad = lake.with_row(1, target="left lung " * 90)
         with pytest.raises(TrainingError, match=r"1 of \d+ samples.*E0:1 of exam E0"):
-            train_stage("findings_full", bad, lake.val, micro, settings, lake.home, tmp_path)
+            run(lake, micro, settings, tmp_path, samples=bad)
 
     def test_a_mask_of_another_grid_names_its_sample(self, lake, micro, settings, tmp_path):
         far = np.diag([4.0, 4.0, 4.0, 1.0])
@@ -177,7 +182,7 @@ class TestErrorsBeforeTraining:
         save_nifti(Volume(np.ones((3, 3, 3), np.uint8), far), tmp_path / "far.nii.gz")
         bad = lake.with_row(2, mask_path=str(tmp_path / "far.nii.gz"))
         with pytest.raises(TrainingError, match=r"E0:2 of exam E0.*another grid"):
-            train_stage("findings_full", bad, lake.val, micro, settings, lake.home, tmp_path / "out")
+            run(lake, micro, settings, tmp_path / "out", samples=bad)
 
     def test_a_lesion_without_ct_is_refused_unless_air_will_do(self, lake, micro, settings, tmp_path):
         strict = replace(settings, without_ct="refuse")
@@ -187,7 +192,7 @@ class TestErrorsBeforeTraining:
         assert run(lake, micro, settings, tmp_path / "air").steps
 
     def test_says_what_memory_it_will_take(self, lake, micro, settings, tmp_path, caplog):
-        with caplog.at_level("INFO", "model.training.stage_training"):
+        with caplog.at_level("INFO", "model.training.train"):
             run(lake, micro, settings, tmp_path / "out")
         assert "memory: about" in caplog.text
 
@@ -204,7 +209,7 @@ class TestErrorsBeforeTraining:
 
     def test_frame_without_a_column(self, lake, micro, settings, tmp_path):
         with pytest.raises(TrainingError, match="without mask_path"):
-            train_stage("findings_full", lake.train.drop("mask_path"), lake.val, micro, settings, lake.home, tmp_path)
+            run(lake, micro, settings, tmp_path, samples=lake.samples.drop("mask_path"))
 
 
 class TestErrorsWhileTraining:
@@ -219,7 +224,7 @@ class TestErrorsWhileTraining:
             saved.append(path)
             save_file(tensors, path)
 
-        monkeypatch.setattr("model.training.stage_training.save_file", fill_up)
+        monkeypatch.setattr("model.training.state.save_file", fill_up)
         with pytest.raises(CheckpointError, match="make room"):
             run(lake, micro, settings, tmp_path / "out")
         monkeypatch.undo()
@@ -232,8 +237,8 @@ class TestErrorsWhileTraining:
         def too_much(*_):
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-        monkeypatch.setattr("model.training.stage_training._memory_gb", lambda device: 24.0)
-        monkeypatch.setattr("model.training.stage_training._Run._loss", too_much)
+        monkeypatch.setattr("model.training.trainer.device_memory_gb", lambda device: 24.0)
+        monkeypatch.setattr(Gradients, "loss", too_much)
         with pytest.raises(TrainingError, match=r"24 GB.*lora_rank, or take a preset that fits \(small, tiny\)"):
             run(lake, micro, settings, tmp_path / "out")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from model.petar.architecture import Petar, language_model
-from model.petar.config import PRESETS, ModelConfig, Stage, TrainingSettings, training_settings
+from model.petar.config import PRESETS, ModelConfig, TrainingSettings, TrainingStage, training_settings
 from model.petar.lora import add_lora
 from model.training.stages import freeze_for
 
@@ -40,7 +40,7 @@ class MemoryPlan:
 
 
 def memory_plan(
-    config: ModelConfig, settings: TrainingSettings, stage: Stage = "findings_full", length: int | None = None
+    config: ModelConfig, settings: TrainingSettings, stage: TrainingStage = "findings_full", length: int | None = None
 ) -> MemoryPlan:
     """The plan of a stage; the model is built on the meta device, so this takes no memory itself.
 
@@ -94,3 +94,18 @@ def presets_that_fit(memory_gb: float) -> list[str]:
         if plan.total_gb <= memory_gb:
             sized.append((plan.total_gb, name))
     return [name for _, name in sorted(sized, reverse=True)]
+
+
+def device_memory_gb(device: torch.device) -> float | None:
+    """Memory of a GPU in GB; None for a CPU."""
+    return torch.cuda.get_device_properties(device).total_memory / _GB if device.type == "cuda" else None
+
+
+def device_plan(config: ModelConfig, settings: TrainingSettings, stage: TrainingStage, device: torch.device) -> str:
+    """The plan of a stage for a log, and what would fit where the device is too small for it."""
+    plan = memory_plan(config, settings, stage)
+    memory_gb = device_memory_gb(device)
+    if memory_gb is None or plan.total_gb <= memory_gb:
+        return plan.summary()
+    fitting = ", ".join(presets_that_fit(memory_gb)) or "none"
+    return f"{plan.summary()}\nthe device has {memory_gb:.0f} GB, this may not fit; presets that would: {fitting}"

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from model.petar.config import TrainingSettings, preset
-from model.training.plan import memory_plan, presets_that_fit
+from model.training.memory import memory_plan, presets_that_fit
 
 ONE = TrainingSettings(batch_size=1, precision="bfloat16", recompute_activations=True)
 

@@ -1,0 +1,97 @@
+"""Trains a stage on the samples of a home's lake: what the training assets and the command line share."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from model.petar.config import TRAINING_STAGES, TrainingSettings, TrainingStage, preset, training_settings
+from model.training.provenance import check_provenance
+from model.training.request import Hooks, StageRequest, StageSamples
+from model.training.results import StageResult
+from model.training.stages import TrainingError
+from model.training.train import train_stage
+from pipelines.tables.home import Home
+from pipelines.tables.lake import Lake
+
+log = logging.getLogger(__name__)
+
+_KINDS: Mapping[str, str] = {"anatomy": "anatomy", "findings": "finding"}
+"""What the stages of each half are trained on: values of `samples.kind`."""
+
+
+@dataclass(frozen=True)
+class LakeStage:
+    """A stage to train on the samples of a lake; its checkpoint is `checkpoints/<stage>/checkpoint`."""
+
+    stage: TrainingStage
+    preset: str
+    settings: TrainingSettings
+    init: Path | None = None
+    """Checkpoint folder to start from; None: the settings' weights, or random ones."""
+    allow_other_samples: bool = False
+    """Whether to start from a checkpoint that was trained on other samples than these."""
+    reuse: bool = True
+    """Whether a finished checkpoint of an equal request is returned as it is."""
+    device: str = "auto"
+
+
+def stage_settings(stage: TrainingStage, preset_name: str, *, epochs: int = 0, effort: float = 1.0) -> TrainingSettings:
+    """The preset's settings for a stage.
+
+    Args:
+        stage: the stage.
+        preset_name: `tiny`, `small` or `petar-4b`.
+        epochs: epochs of the stage; 0: the preset's, times `effort`.
+        effort: part of the preset's epochs and of its steps of language warm-up, above 0.
+    """
+    full = training_settings(preset_name, stage)
+    epochs = epochs or max(1, round(full.epochs * effort))
+    return replace(full, epochs=epochs, language_steps=round(full.language_steps * effort))
+
+
+def checkpoint_before(home: Home, stage: TrainingStage) -> Path | None:
+    """Where the checkpoint of the stage before lies; None for the first stage."""
+    position = TRAINING_STAGES.index(stage)
+    return home.checkpoints / TRAINING_STAGES[position - 1] / "checkpoint" if position else None
+
+
+def train_from_lake(
+    home: Home,
+    asked: LakeStage,
+    hooks: Hooks = Hooks(),
+    logger: logging.Logger = log,
+) -> StageResult:
+    """Trains a stage on the lake's samples and returns what it reached.
+
+    Raises:
+        ProvenanceError: `init` was trained on other samples, and that is not allowed.
+        TrainingError, CheckpointError: as `train_stage`; also where the lake holds no samples.
+    """
+    lake = Lake(home.lake)
+    if not lake.has_shard("samples"):
+        raise TrainingError(f"expected samples at {lake.path('samples')}, there are none: curate the cohort first")
+    table = lake.read_table("samples")
+    texts: tuple[str, ...] = ()
+    if asked.init is not None:
+        for misfit in check_provenance(asked.init, table, home, allow=asked.allow_other_samples):
+            logger.warning("goes on from other samples, as allowed: %s", misfit)
+    else:
+        # Held-out texts stay out of the tokenizer and of the language model.
+        seen = table.filter(pl.col("split") == "train")
+        texts = tuple(sorted({*seen["question"], *seen["target"]}))
+    own = table.filter(pl.col("kind") == _KINDS[asked.stage.partition("_")[0]])
+    curation = (lake.shard_inputs("samples") or {}).get("curation", "")
+    request = StageRequest(
+        asked.stage,
+        StageSamples.of(own, home, texts=texts, curation=curation),
+        preset(asked.preset),
+        asked.settings,
+        home.checkpoints / asked.stage,
+        asked.init,
+        reuse=asked.reuse,
+        device=asked.device,
+    )
+    return train_stage(request, hooks)

@@ -1,0 +1,92 @@
+"""The model that a stage of training starts from, and how it is prepared: LoRA, frozen parts, dtypes."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from model.inputs.numbers import mask_measured_numbers
+from model.inputs.tensors import target_text
+from model.petar.architecture import Petar
+from model.petar.checkpoints import StageRecord, build_model, load_checkpoint
+from model.petar.config import QUESTION, TrainingSettings
+from model.petar.hub import local_path
+from model.petar.lora import add_lora
+from model.petar.tokenizer import PetarTokenizer, load_tokenizer, train_tokenizer
+from model.petar.weights import DTYPES, load_public_weights
+from model.training.language import teach_language
+from model.training.request import StageRequest
+from model.training.stages import freeze_for
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StartingModel:
+    """What a stage starts from."""
+
+    model: Petar
+    tokenizer: PetarTokenizer
+    lineage: tuple[StageRecord, ...] = ()
+    """The stages that its weights have been through."""
+
+
+def starting_model(request: StageRequest, device: torch.device) -> StartingModel:
+    """The checkpoint of the request, or a new model with the settings' tokenizer and weights.
+
+    Args:
+        request: the stage.
+        device: where the language warm-up of a model without pretrained weights runs.
+    """
+    config, settings, train = request.config, request.settings, request.samples.train
+    if request.init is not None:
+        loaded = load_checkpoint(request.init, expected=config)
+        return StartingModel(loaded.model, loaded.tokenizer, loaded.contract.lineage)
+    pairs = [(row["question"], target_text(row, config)) for row in train.iter_rows(named=True)]
+    texts = [mask_measured_numbers(text) if config.mask_numbers else text for text in request.samples.texts]
+    if settings.tokenizer:
+        tokenizer = load_tokenizer(local_path(settings.tokenizer))
+    else:
+        own = [text for pair in pairs for text in pair]
+        tokenizer = train_tokenizer([*own, *texts], config.language.vocab_size)
+    # A tokenizer with weights to it has more rows than tokens (Phi-3: 32,064); one of our own has exactly its tokens.
+    vocab_size = max(len(tokenizer), config.language.vocab_size) if settings.tokenizer else len(tokenizer)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        model = build_model(config, tokenizer, vocab_size)
+    for source in (settings.language_weights, settings.vision_weights, settings.model_weights):
+        if source:
+            report = load_public_weights(model, local_path(source), allow_unexpected=True)
+            log.info("weights of %s: %s", source, report.summary())
+    if settings.language_steps and not (settings.language_weights or settings.model_weights):
+        asked = {QUESTION, *train["question"]}
+        pairs += [(QUESTION, text) for text in texts if text not in asked]
+        teach_language(model, tokenizer, pairs, settings.language_steps, seed=settings.seed, device=device)
+    return StartingModel(model, tokenizer)
+
+
+def freeze_and_adapt(model: Petar, request: StageRequest) -> Sequence[str]:
+    """Adds LoRA where the settings ask for it, freezes what the stage does not train, sets dtypes; returns the names of
+    the trained parameters.
+    """
+    settings = request.settings
+    if settings.lora_rank and request.stage.endswith("_full"):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            add_lora(model, settings.lora_rank, settings.lora_alpha)
+    names = freeze_for(model, request.stage)
+    prepare_for_training(model, settings)
+    return names
+
+
+def prepare_for_training(model: Petar, settings: TrainingSettings) -> None:
+    """Stores trained and frozen weights in the dtypes of the settings, and sets recomputation of activations."""
+    if settings.recompute_activations:
+        model.language.activation_checkpointing_enable()
+        for tower in (model.vision.pet_tower, getattr(model.vision, "ct_tower", None)):
+            if tower is not None:
+                tower.recompute_activations = True
+    for name, parameter in model.named_parameters():
+        kind = settings.weights_dtype if parameter.requires_grad and ".lora_" not in name else settings.frozen_dtype
+        parameter.data = parameter.data.to(torch.float32 if ".lora_" in name else DTYPES[kind])
