@@ -23,7 +23,7 @@ def exports(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Mater
     home, settings = workspace.paths, workspace.settings().exports
     summary = export_lesions(home, workspace.exams_folder, settings, context.log)
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(hash_of(curation_version(home), settings.to_dict(), sorted(summary.failed))),
+        data_version=dg.DataVersion(hash_of(curation_version(home), settings, sorted(summary.failed))),
         metadata={
             "lesions": summary.lesions,
             "DICOM SEG": summary.segs,

@@ -12,7 +12,7 @@ from assets.faults import PermanentFailure, permanent
 from assets.resources import Workspace
 from pipelines.catalog import column_lineage as lineage
 from pipelines.curation.run import StageReport, is_empty, run_stage
-from pipelines.settings import ProjectSettings, merge, parse
+from pipelines.settings import ProjectSettings, overlaid, parse
 from pipelines.tables import schemas
 from pipelines.tables.shards import SHARD_NAMES, shard_name
 
@@ -197,4 +197,4 @@ def overridden(workspace: Workspace, name: str, toml: str) -> ProjectSettings:
     if not toml:
         return settings
     with permanent():
-        return merge(settings, {name: parse(toml, f"config.{name}")}, "config")
+        return overlaid(settings, {name: parse(toml, f"config.{name}")}, "the run's config")

@@ -1,21 +1,22 @@
 """The one resource: where the cohort comes from and where everything is written."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import dagster as dg
 
 from pipelines.cohort.privacy.deidentification import Deidentifier, Pseudonyms, read_key
 from pipelines.curation.stages.curation import Curation, open_curation
-from pipelines.evaluation import EvaluationSettings, absolute
 from pipelines.reports.llm.answers import AnswerCache
 from pipelines.reports.llm.readers_file import ReadersConfig, load_readers
 from pipelines.reports.readers import RulesReader
 from pipelines.reports.scorecard import Labelled, load_labelled
-from pipelines.settings import ProjectSettings, load_settings
+from pipelines.settings import EvaluationSettings, ProjectSettings, Settings, load_settings
 from pipelines.tables.home import Home, use_lake
 from pipelines.tables.storage_paths import is_url
+
+T = TypeVar("T")
 
 COHORT_SETTINGS_NAME = "petar.toml"
 
@@ -63,8 +64,8 @@ class Workspace(dg.ConfigurableResource):
     def evaluation(self) -> EvaluationSettings:
         """The settings of the evaluation; relative paths in them start at the cohort folder."""
         settings = absolute(self.settings().evaluation, self.cohort_folder.absolute())
-        scores = replace(settings.scores, green_cache=settings.scores.green_cache or self.paths.answers)
-        return replace(settings, scores=scores, predictions=settings.predictions or self.paths.predictions)
+        scores = settings.scores.changed(green_cache=settings.scores.green_cache or self.paths.answers)
+        return settings.changed(scores=scores, predictions=settings.predictions or self.paths.predictions)
 
     def api_keys(self) -> dict[str, str]:
         """Keys of the servers of `[[evaluation.vlm]]`, by the names of their environment variables."""
@@ -99,6 +100,17 @@ class Workspace(dg.ConfigurableResource):
         """The labelled sentences that come with the package, and those of the settings' own file behind them."""
         name = self.settings().labelled_file
         return load_labelled() + (load_labelled(self.cohort_folder / name) if name else [])
+
+
+def absolute(settings: T, base: Path) -> T:
+    """The settings with every relative path in them taken to start at `base`."""
+    if isinstance(settings, Path):
+        return base / settings  # type: ignore[return-value]  # a path stays a path
+    if isinstance(settings, tuple):
+        return tuple(absolute(item, base) for item in settings)  # type: ignore[return-value]  # a tuple stays one
+    if isinstance(settings, Settings):
+        return settings.changed(**{name: absolute(value, base) for name, value in settings})
+    return settings
 
 
 def workspace_from(environment: os._Environ[str] | dict[str, str]) -> Workspace:

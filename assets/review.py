@@ -1,6 +1,5 @@
 """Review: the gallery that opens from disk, the answers read back, and how well readers and slice conventions do."""
 
-from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -101,7 +100,7 @@ def reader_scorecard(workspace: Workspace) -> dg.MaterializeResult:
     """Each reader and their ensemble on labelled sentences: slice and SUV right, and how often a wrong pair passes."""
     config = workspace.readers()
     consensus = workspace.settings().consensus
-    consensus = replace(consensus, weights={**config.weights, **consensus.weights})
+    consensus = consensus.changed(weights={**config.weights, **consensus.weights})
     card = score(workspace.labelled(), config.readers, consensus)
     metadata: dict[str, Any] = {
         "figure": picture(

@@ -18,7 +18,7 @@ from model.evaluation.text_sources import (
     update_vlm_texts,
 )
 from model.petar.config import TRAINING_STAGES
-from pipelines.evaluation import CheckpointSettings
+from pipelines.settings import CheckpointSettings
 
 _METADATA = table_metadata("predictions")
 
@@ -60,7 +60,7 @@ def petar_texts(
     is kept beside.
     """
     home, preset = workspace.paths, workspace.settings().model.preset
-    trained = CheckpointSettings(f"petar-{preset}", home.checkpoints / TRAINING_STAGES[-1] / "checkpoint")
+    trained = CheckpointSettings(name=f"petar-{preset}", folder=home.checkpoints / TRAINING_STAGES[-1] / "checkpoint")
     with permanent(ValueError, FileNotFoundError):
         allowed = config.allow_other_samples
         return _result(context, update_checkpoint_texts(home, "petar", trained, allow_other_samples=allowed))

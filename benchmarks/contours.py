@@ -11,7 +11,6 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +19,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipelines.imaging.lesions.basins import basin_of
-from pipelines.imaging.lesions.contour import Contour, ContourSettings, StopReason, contour
+from pipelines.imaging.lesions.contour import Contour, StopReason, contour
 from pipelines.imaging.reading.dicom import find_series, read_stack, stack_of
 from pipelines.imaging.reading.exam import read_exam
 from pipelines.imaging.volume import Volume, load_nifti
+from pipelines.settings import ContourSettings
 
 SPACINGS = ((2.0, 2.0, 2.0), (2.5, 2.5, 2.5), (3.0, 3.0, 3.0), (4.0, 4.0, 4.0), (4.1, 4.1, 3.0))
 METHODS = {"published": ContourSettings(method="published"), "basin": ContourSettings()}
@@ -336,7 +336,7 @@ def sarcomas(shared: Path) -> None:
     """Dice of contours with the gross tumour volume of soft-tissue sarcomas, which was drawn on MR or CT."""
     print("### Soft-tissue sarcomas: Dice with the gross tumour volume\n")
     rows = []
-    sharp = replace(METHODS["basin"], edge_width_mm=(1e3, 1e4))
+    sharp = METHODS["basin"].changed(edge_width_mm=(99.0, 100.0))
     for folder in sorted((shared / "cohorts" / "real" / "exams").glob("*")):
         if not (folder / "SEG.nii.gz").is_file():
             continue

@@ -25,7 +25,8 @@ from scipy import ndimage
 
 from pipelines.imaging.lesions.find_lesions import LesionRequest, LesionResult, find_lesions, write_mask
 from pipelines.imaging.reading.exam import read_exam
-from pipelines.imaging.volume import SliceConvention, Volume, load_nifti, save_nifti
+from pipelines.imaging.volume import Volume, k_of, load_nifti, save_nifti, slice_of
+from pipelines.settings import SliceConvention
 
 CHILD = """
 import sys
@@ -92,7 +93,7 @@ def whole_body(spacing_mm: float, seed: int = 0) -> tuple[Volume, list[LesionReq
         box = image[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
         at = np.unravel_index(int(box.argmax()), box.shape)
         k = int(low[2] + at[2])
-        slice_ = SliceConvention().slice_of(k, shape[2])
+        slice_ = slice_of(SliceConvention(), k, shape[2])
         requests.append(LesionRequest(f"BENCH:{n:08x}", "", slice_, round(float(box.max()), 1)))
     return volume, requests
 
@@ -118,7 +119,7 @@ def published_slow(path: Path, request: LesionRequest, out: Path) -> int:
     suv = np.asarray(image.get_fdata())
     spacing = image.header.get_zooms()[:3]
     voxel_ml = float(np.prod(spacing)) / 1000.0
-    k = SliceConvention().k_of(request.slice, suv.shape[2])
+    k = k_of(SliceConvention(), request.slice, suv.shape[2])
     labels, count = ndimage.label(suv > 0.617 + 0.316 * request.suvmax_reported)
     matches = []
     for n in range(1, count + 1):

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from model.evaluation.metrics import METRICS, ScoreSettings, score
+from model.evaluation.metrics import METRICS, score
 from pipelines.dataset.samples import compose
+from pipelines.settings import ScoreSettings
 from pipelines.tables import schemas
 
 GOAL_S = 60.0

@@ -19,12 +19,12 @@ from model.evaluation.ablation_arms import ARMS, Arm, Point, arms_table
 from model.evaluation.figures import ablation_figure
 from model.inputs.anatomy_questions import anatomy_samples
 from model.petar.config import preset
-from pipelines.dataset.samples import QUESTION
-from pipelines.dataset.splits import SplitSettings, split_of
+from pipelines.dataset.splits import split_of
 from pipelines.imaging.reading.exam import read_exam
 from pipelines.imaging.volume import Volume, load_nifti, resample_to, save_nifti
 from pipelines.phantom import PhantomSettings, write_cohort
 from pipelines.phantom.sites import REGIONS as PHANTOM_REGIONS
+from pipelines.settings import QUESTION, SplitSettings
 from pipelines.tables import atomic
 from pipelines.tables.home import Home
 from pipelines.tables.schemas import REGIONS, frame

@@ -1,62 +1,695 @@
-"""Parameters of a curation from a TOML file, on top of the defaults in the code."""
+"""Every parameter of the project once: pydantic models, read from a cohort's petar.toml. Validation, and nothing else.
 
-import dataclasses
+Each field holds its default, its range, and in its description what it is, its unit in brackets and where the default
+comes from. docs/settings.md and docs/petar.schema.json are written from here by `pipelines.catalog.dictionary`.
+"""
+
+import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import Enum
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from functools import cache
 from pathlib import Path
-from types import NoneType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pipelines.cohort.privacy.deidentification import PrivacySettings
-from pipelines.curation.run import CurationSettings
-from pipelines.dataset.samples import SampleSettings
-from pipelines.dataset.totalsegmentator import AnatomySettings
-from pipelines.evaluation import EvaluationSettings
-from pipelines.exports.viewer_files import ExportSettings
-from pipelines.imaging.lesions.find_lesions import LesionSettings
-from pipelines.imaging.reading.exam import ExamSettings
-from pipelines.reports.consensus import ConsensusSettings
-from pipelines.review.settings import QualitySettings
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
-T = TypeVar("T")
+# Numbers as TOML writes them: an integer is a number, a boolean or a text never is.
+Number = Annotated[float, Strict()]
+Integer = Annotated[int, Strict()]
+Flag = Annotated[bool, Strict()]
+Fraction = Annotated[Number, Field(ge=0, le=1)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Url = Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
+Split = Literal["train", "val", "test"]
+Seed = Annotated[Integer, Field(ge=0, le=2**32 - 1)]
+
+
+def _ascending(pair: tuple[float, float]) -> tuple[float, float]:
+    if not pair[0] < pair[1]:
+        raise ValueError(f"expected the lower of two different numbers first, got {pair[0]:g} and {pair[1]:g}")
+    return pair
+
+
+Millimetres = Annotated[Number, Field(ge=0, le=100)]
+MillimetreRange = Annotated[tuple[Millimetres, Millimetres], AfterValidator(_ascending)]
 
 
 class SettingsError(ValueError):
-    """A setting that is not there or has the wrong type; the message lists what there is."""
+    """Settings that cannot be used; the message names file, table, key, value and what is allowed, a line each."""
 
 
-@dataclass(frozen=True)
-class ModelSettings:
-    """Which model is trained."""
+class Settings(BaseModel):
+    """A frozen table of parameters; a key that is no field is an error, and so is a number that is not finite."""
 
-    preset: str = "tiny"
-    """`tiny` (a CPU, seconds), `small` (one consumer GPU) or `petar-4b`."""
-    epochs: int = 0
-    """Epochs of every stage; 0: the preset's for each."""
-    effort: float = 1.0
-    """Part of the preset's epochs, and of the steps that teach a model without weights its language, to train."""
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def changed(self, **values: Any) -> Self:
+        """The settings with some fields replaced, validated as if they were read."""
+        return type(self).model_validate({**dict(self), **values})
 
 
-@dataclass(frozen=True)
-class ProjectSettings:
-    """Every parameter of the project; each field is a table of the settings file."""
+S = TypeVar("S", bound=Settings)
 
-    exam: ExamSettings = field(default_factory=ExamSettings)
-    readers_file: str = ""
-    """TOML that names the readers and the structurer; empty: the one that comes with the package, rules alone."""
-    labelled_file: str = ""
-    """CSV of labelled sentences beside the cohort that the scorecard adds to those of the package; empty: none."""
-    consensus: ConsensusSettings = field(default_factory=ConsensusSettings)
-    lesions: LesionSettings = field(default_factory=LesionSettings)
-    exports: ExportSettings = field(default_factory=ExportSettings)
-    anatomy: AnatomySettings = field(default_factory=AnatomySettings)
-    samples: SampleSettings = field(default_factory=SampleSettings)
-    model: ModelSettings = field(default_factory=ModelSettings)
-    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
-    privacy: PrivacySettings = field(default_factory=PrivacySettings)
-    quality: QualitySettings = field(default_factory=QualitySettings)
+
+class Norm(StrEnum):
+    """By what the activity is divided: body weight, lean body mass (two formulas), body surface or ideal body
+    weight."""
+
+    BW = "bw"
+    LBM_JAMES = "lbm-james"
+    LBM_JANMA = "lbm-janma"
+    BSA = "bsa"
+    IBW = "ibw"
+
+
+class Origin(StrEnum):
+    """The end of the patient from which reported slices are counted."""
+
+    HEAD = "head"
+    FEET = "feet"
+
+
+class SliceGridKind(StrEnum):
+    """The series whose slices a report counts."""
+
+    PET = "pet"
+    CT = "ct"
+
+
+class SuvSettings(Settings):
+    """The SUV of an exam that came as DICOM; a NIfTI is SUV already."""
+
+    norm: Norm = Field(
+        Norm.BW,
+        description="Norm of the SUV that comes back, whatever the image states. Source: SUVbw is what is reported",
+    )
+
+
+class ExamSettings(Settings):
+    """How an exam's images are read."""
+
+    suv: SuvSettings = SuvSettings()
+
+
+class ConsensusSettings(Settings):
+    """When a finding of a report is accepted."""
+
+    min_votes: Integer = Field(
+        2,
+        ge=1,
+        le=100,
+        description="Equal votes that are needed where several readers read a sentence; one where there is one reader"
+        " [votes]. Source: weak-labelling paper, two of the models agree",
+    )
+    min_suvmax: Number | None = Field(
+        2.5,
+        ge=0,
+        le=500,
+        description="A finding below is rejected; 0 rejects none [SUV]. Source: weak-labelling paper",
+    )
+    require_anatomy: Flag = Field(
+        True, description="Reject a finding whose sentence names no anatomy. Source: weak-labelling paper"
+    )
+    weights: Mapping[Name, Annotated[Integer, Field(ge=1, le=100)]] = Field(
+        {},
+        description="Votes of a reader by name, over those of the readers' file [votes]. Source: one each, until a "
+        "reader's scorecard earns it more",
+    )
+
+
+class SliceConvention(Settings):
+    """How a report numbers axial slices; the asset `slice_conventions` shows which convention a cohort follows."""
+
+    origin: Origin = Field(Origin.HEAD, description="End of the patient to count from. Source: weak-labelling paper")
+    base: Integer = Field(1, ge=0, le=1, description="Number of the first slice [slice]. Source: weak-labelling paper")
+    grid: SliceGridKind = Field(
+        SliceGridKind.PET, description="Series whose slices are counted. Source: weak-labelling paper"
+    )
+
+
+class LocateSettings(Settings):
+    """The peak that a finding means (docs/localisation.md)."""
+
+    tolerance_suv: Number = Field(
+        0.1,
+        gt=0,
+        le=2,
+        description="Largest distance of a peak from the reported SUVmax [SUV]. Source: weak-labelling paper",
+    )
+    background_suv: Number = Field(
+        1.0, ge=0, le=10, description="B of the threshold T0 = a B + b SUVmax [SUV]. Source: weak-labelling paper"
+    )
+    background_weight: Number = Field(0.617, ge=0, le=2, description="a of T0 [ratio]. Source: weak-labelling paper")
+    max_weight: Number = Field(0.316, gt=0, lt=1, description="b of T0 [ratio]. Source: weak-labelling paper")
+    reach_mm: Number = Field(
+        60.0,
+        gt=0,
+        le=500,
+        description="How far from the reported slice the peak of a basin may lie [mm]. Source: docs/localisation.md",
+    )
+    stand_out: Number = Field(
+        0.03,
+        ge=0,
+        lt=1,
+        description="Part of its value by which a peak must exceed its saddle [ratio]. Source: docs/localisation.md",
+    )
+    stand_out_suv: Number = Field(
+        0.1, ge=0, le=10, description="The same as a difference [SUV]. Source: reports give SUV to one decimal"
+    )
+    decisive: Number = Field(
+        2.0,
+        ge=1,
+        le=100,
+        description="A candidate that weighs this many times more than the next is meant [ratio]. Source: "
+        "docs/localisation.md",
+    )
+    near_slices: Number = Field(
+        4.0,
+        gt=0,
+        le=100,
+        description="A peak so far from the reported slice weighs half [slices]. Source: docs/localisation.md",
+    )
+    faint: Fraction = Field(
+        0.25,
+        description="The only peak on the reported slice is meant unless it weighs less than this part of the "
+        "weightiest [ratio]. Source: docs/localisation.md",
+    )
+    apart: Fraction = Field(
+        0.25,
+        description="A peak that rises by this part of its value above the saddle to another is another lesion "
+        "[ratio]. Source: docs/localisation.md",
+    )
+
+
+class ContourSettings(Settings):
+    """The contour that is grown from a peak; all but `method` are constants of `basin` (docs/contours.md)."""
+
+    method: Literal["basin", "published"] = Field(
+        "basin",
+        description="`published` is the iterative threshold of the weak-labelling paper. Source: docs/contours.md",
+    )
+    plateau: Number = Field(
+        0.7,
+        gt=0,
+        lt=1,
+        description="The plateau is the mean of what lies above this part of the maximum [ratio]. Source: blurred "
+        "spheres",
+    )
+    sharp_level: Number = Field(
+        0.45,
+        gt=0,
+        lt=1,
+        description="Contour between background (0) and plateau (1) of a lesion with a sharp edge [ratio]. Source: "
+        "blurred spheres",
+    )
+    gradual_level: Number = Field(
+        0.25, gt=0, lt=1, description="The same with a gradual edge [ratio]. Source: expert contours"
+    )
+    edge_width_mm: MillimetreRange = Field(
+        (4.3, 4.9),
+        description="Distance over which the uptake falls from 0.7 to 0.2 of the plateau: an edge is sharp up to the "
+        "first and gradual from the second on [mm]. Source: blurred spheres, real exams",
+    )
+    apart_mm: Millimetres = Field(
+        6.0, description="The width is read where the surface lies farther from neighbours [mm]. Source: phantom scenes"
+    )
+    plateau_cap_suv: Number = Field(
+        10.0,
+        gt=0,
+        le=100,
+        description="The plateau counts up to here for a gradual edge [SUV]. Source: expert contours",
+    )
+    conglomerate_least: Integer = Field(
+        3, ge=2, le=1000, description="Lesions in a chain that make a conglomerate [lesions]. Source: expert contours"
+    )
+    conglomerate_link_mm: Number = Field(
+        45.0, ge=0, le=500, description="Largest distance within such a chain [mm]. Source: expert contours"
+    )
+    conglomerate_level: Number = Field(
+        0.18, gt=0, lt=1, description="gradual_level in a conglomerate [ratio]. Source: expert contours"
+    )
+    conglomerate_width_mm: MillimetreRange = Field(
+        (2.0, 6.0), description="edge_width_mm in a conglomerate [mm]. Source: expert contours"
+    )
+    touching_part: Fraction = Field(
+        0.05,
+        description="A lesion of a conglomerate touches from this part of its surface on [ratio]. Source: expert "
+        "contours",
+    )
+    touching_level: Number = Field(
+        0.38, gt=0, lt=1, description="sharp_level of a lesion that touches [ratio]. Source: expert contours"
+    )
+    side_mm: MillimetreRange = Field(
+        (4.0, 9.0),
+        description="Where beyond the contour the uptake of a side is looked at [mm]. Source: phantom scenes",
+    )
+    warm_side: Fraction = Field(
+        0.2,
+        description="A side this part of the way to the plateau has its own threshold [ratio]. Source: phantom scenes",
+    )
+    hot_side: Fraction = Field(
+        0.8, description="A side this part of the way to the plateau is a neighbour [ratio]. Source: phantom scenes"
+    )
+    organ_ml: Number = Field(
+        60.0, gt=0, le=5000, description="Smallest region that may have run into an organ [mL]. Source: phantom scenes"
+    )
+    organ_variation: Fraction = Field(
+        0.12, description="Variation of its core up to which it is an organ [ratio]. Source: phantom scenes"
+    )
+    organ_beyond_mm: Millimetres = Field(
+        3.0, description="The peak lies so far outside of its main body [mm]. Source: phantom scenes"
+    )
+    organ_rise: Number = Field(
+        0.25,
+        ge=0,
+        le=10,
+        description="A peak that is higher than its even middle by this part is a lesion in an organ [ratio]. Source:"
+        " phantom scenes",
+    )
+    swallow: Fraction = Field(
+        0.4,
+        description="A maximum that rises by less than this part of itself above its saddle is texture [ratio]. "
+        "Source: phantom scenes",
+    )
+    shell_mm: MillimetreRange = Field(
+        (5.0, 12.0), description="The background is read between these distances [mm]. Source: blurred spheres"
+    )
+    converged: Number = Field(
+        0.01,
+        gt=0,
+        le=0.5,
+        description="Change of the threshold that ends the iteration [ratio]. Source: weak-labelling paper",
+    )
+    most_iterations: Integer = Field(
+        10, ge=1, le=1000, description="Iterations at most [steps]. Source: weak-labelling paper"
+    )
+    fewest_voxels: Integer = Field(
+        3, ge=1, le=10_000, description="Fewer are no region [voxels]. Source: weak-labelling paper"
+    )
+    flattest: Number = Field(
+        0.9,
+        gt=0,
+        le=1,
+        description="A threshold above this part of the maximum is no contour [ratio]. Source: phantom scenes",
+    )
+    most_cut: Fraction = Field(
+        0.8, description="Part of a surface that neighbours may cut off [ratio]. Source: phantom scenes"
+    )
+    most_border: Fraction = Field(
+        0.2, description="Part of a surface that the image's border may cut off [ratio]. Source: phantom scenes"
+    )
+    leak_ml: Number = Field(
+        100.0, gt=0, le=5000, description="Region that may have come about by a jump [mL]. Source: phantom scenes"
+    )
+    leak_jumps: tuple[
+        tuple[
+            Annotated[Number, Field(gt=0, le=1000)],
+            Annotated[Number, Field(gt=1, le=1000)],
+            Annotated[Number, Field(gt=0, le=5000)],
+        ],
+        ...,
+    ] = Field(
+        ((1.5, 8.0, 30.0), (0.2, 20.0, 50.0)),
+        description="Jumps within a tenth of the maximum: from at least [mL], to so many times as much [ratio], to at"
+        " least [mL]. Source: phantom scenes",
+    )
+    first_box_mm: Number = Field(
+        32.0, ge=5, le=500, description="Half the side of the first box that is looked at [mm]. Source: speed alone"
+    )
+    largest_mm: Number = Field(
+        256.0, ge=5, le=2000, description="Half the side of the largest box [mm]. Source: larger than any lesion"
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        for low, high in (
+            ("gradual_level", "sharp_level"),
+            ("conglomerate_level", "touching_level"),
+            ("warm_side", "hot_side"),
+            ("first_box_mm", "largest_mm"),
+        ):
+            if getattr(self, low) > getattr(self, high):
+                raise ValueError(f"expected {low} <= {high}, got {getattr(self, low):g} and {getattr(self, high):g}")
+        return self
+
+
+class LesionSettings(Settings):
+    """How findings become lesions."""
+
+    convention: SliceConvention = SliceConvention()
+    locate: LocateSettings = LocateSettings()
+    contour: ContourSettings = ContourSettings()
+    midline_mm: Number = Field(
+        10.0,
+        ge=0,
+        le=100,
+        description="Half the width of the band about the middle of the body in which a lesion has no side [mm]. "
+        "Source: width of the spinal canal",
+    )
+
+
+class CurationSettings(Settings):
+    """The part that the tables of a curation depend on. Equal settings and equal inputs give equal tables."""
+
+    exam: ExamSettings = ExamSettings()
+    consensus: ConsensusSettings = ConsensusSettings()
+    lesions: LesionSettings = LesionSettings()
+
+
+class PrivacySettings(Settings):
+    """What is kept out of the lake (docs/privacy.md)."""
+
+    mask_reports: Flag = Field(
+        False,
+        description="Hide the identifiers that are found in report texts. Source: off, they are counted all the same",
+    )
+    hash_ids: Flag = Field(
+        False,
+        description="Exams and patients under keyed hashes of their ids, in paths too; needs PETAR_ID_KEY_FILE. "
+        "Source: off, the cohort's own ids",
+    )
+
+
+class QualitySettings(Settings):
+    """Limits of the quality checks that differ from cohort to cohort."""
+
+    max_observation_age_days: Number = Field(
+        8.0,
+        gt=0,
+        le=36_500,
+        description="The cohort was observed within so many days [days]. Source: the weekly observation and a day",
+    )
+    max_exam_age_days: Number = Field(
+        0.0,
+        ge=0,
+        le=36_500,
+        description="A file of the cohort is newer; 0: a finished cohort never ages [days]. Source: off",
+    )
+    most_identifiers: Integer = Field(
+        0,
+        ge=0,
+        le=10**9,
+        description="Unmasked identifiers in reports that are put up with, over all exams [identifiers]. Source: none",
+    )
+    reopen_all: Flag = Field(
+        False,
+        description="Open every volume and mask again, also those whose size and time are as at the last check. "
+        "Source: off, for speed",
+    )
+
+
+class ExportSettings(Settings):
+    """Formats that are written for viewers; an exam that came as NIfTI gets no DICOM."""
+
+    nifti: Flag = Field(True, description="Write NIfTI label maps. Source: both formats unless asked otherwise")
+    dicom_seg: Flag = Field(True, description="Write DICOM SEG. Source: both formats unless asked otherwise")
+    keep_identity: Flag = Field(
+        False,
+        description="A SEG names the patient as its series does, for an archive to file it. Source: off, UIDs alone",
+    )
+
+
+class AnatomySettings(Settings):
+    """Where label maps of organs come from when an exam's folder holds none."""
+
+    command: str = Field(
+        "",
+        description="TotalSegmentator's executable (path, or name on PATH); empty: only maps that are there are used."
+        " Source: an optional program",
+    )
+    weights: str = Field(
+        "", description="Folder with its weights; empty: where the program looks itself. Source: the program's own"
+    )
+    device: Annotated[str, StringConstraints(pattern=r"^(cpu|mps|gpu(:\d+)?)$")] = Field(
+        "gpu", description="`gpu`, `gpu:1`, `mps` or `cpu`. Source: the program's own default"
+    )
+    fast: Flag = Field(
+        False, description="The 3 mm model: a tenth of the time, coarser outlines. Source: the program's own default"
+    )
+    timeout_s: Number = Field(
+        3600.0, gt=0, le=604_800, description="For one exam [s]. Source: minutes on a GPU, below an hour on a CPU"
+    )
+
+
+QUESTION = "Please describe the region highlighted in the PET image."
+"""The paper's prompt for a finding."""
+
+
+class SplitSettings(Settings):
+    """Shares of validation and test patients; the rest trains."""
+
+    val: Number = Field(
+        0.1, ge=0, lt=1, description="Share of validation patients [ratio]. Source: PETAR paper, 80/10/10"
+    )
+    test: Number = Field(0.1, ge=0, lt=1, description="Share of test patients [ratio]. Source: PETAR paper, 80/10/10")
+    salt: str = Field("", description="Another salt deals the patients anew. Source: any will do")
+
+    @model_validator(mode="after")
+    def _some_train(self) -> Self:
+        if self.val + self.test >= 1:
+            raise ValueError(f"expected val + test < 1, so that some patients train, got {self.val:g} + {self.test:g}")
+        return self
+
+
+class SampleSettings(SplitSettings):
+    """How samples are made of lesions and organs."""
+
+    question: Name = Field(QUESTION, description="What is asked of a lesion. Source: PETAR paper")
+    anatomy_per_exam: Integer = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="At most so many organs of an exam, chosen by hash; 0: all, about a hundred [organs]. Source: all",
+    )
+    mask_numbers: Flag = Field(
+        False,
+        description="Write `[#]` in the answers for SUVs, slices and sizes, which are measured. Source: off, the "
+        "model's inputs mask them",
+    )
+
+
+class ModelSettings(Settings):
+    """Which model is trained, and for how long."""
+
+    preset: Literal["tiny", "small", "petar-4b"] = Field(
+        "tiny", description="`tiny` (a CPU, minutes), `small` (one consumer GPU) or `petar-4b`. Source: runs anywhere"
+    )
+    epochs: Integer = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="Epochs of every stage; 0: the preset's for each [epochs]. Source: the preset's",
+    )
+    effort: Number = Field(
+        1.0,
+        gt=0,
+        le=1000,
+        description="Part of the preset's epochs, and of the steps that teach a model without weights its language, "
+        "to train [ratio]. Source: the whole",
+    )
+
+
+class ScoreSettings(Settings):
+    """How scores and their intervals are made. A metric whose file, folder or server is not named says so."""
+
+    n_resamples: Integer = Field(
+        1000, ge=1, le=10**6, description="Bootstrap draws of patients [draws]. Source: usual for 95 % intervals"
+    )
+    seed: Seed = Field(20251027, description="Of the draws [seed]. Source: arbitrary")
+    level: Number = Field(0.95, gt=0, lt=1, description="Level of the intervals [ratio]. Source: usual")
+    text_column: Literal["text_measured", "text"] = Field(
+        "text_measured",
+        description="Column of `predictions` that is scored: with measured numbers, or as the model wrote it. Source:"
+        " PETAR paper",
+    )
+    wordnet: Path | None = Field(
+        None,
+        description="METEOR: folder of WordNet 3.0's database files; not set: where nltk and Debian put it. Source: "
+        "METEOR",
+    )
+    bertscore_model: Path | None = Field(
+        None,
+        description="BERTScore: folder of a language model as transformers saves it. Source: roberta-large is usual",
+    )
+    bertscore_layer: Integer = Field(
+        17,
+        ge=0,
+        le=1000,
+        description="Hidden layer whose vectors are compared [layer]. Source: usual for roberta-large",
+    )
+    bartscore_model: Path | None = Field(
+        None, description="BARTScore: folder of a BART as transformers saves it. Source: bart-large-cnn is usual"
+    )
+    ratescore_python: Path | None = Field(
+        None,
+        description="RaTEScore: interpreter of an environment with the package RaTEScore. Source: it needs numpy < 2",
+    )
+    ratescore_weights: tuple[Path, Path] | None = Field(
+        None, description="RaTEScore: folders of its entity recogniser and its embedding model. Source: RaTEScore"
+    )
+    green_url: Url | None = Field(
+        None, description="GREEN: base URL of an OpenAI-compatible server with the judge's weights. Source: none"
+    )
+    green_model: Name = Field(
+        "StanfordAIMI/GREEN-RadLlama2-7b", description="GREEN: the judge as the server names it. Source: GREEN paper"
+    )
+    green_prompt: Path | None = Field(
+        None,
+        description="GREEN: a prompt with {reference} and {candidate} in it; not set: this project's. Source: GREEN",
+    )
+    green_in_flight: Integer = Field(
+        16, ge=1, le=10_000, description="GREEN: questions at once [requests]. Source: vLLM"
+    )
+    green_timeout_s: Number = Field(120.0, gt=0, le=86_400, description="GREEN: of one question [s]. Source: vLLM")
+    green_max_tokens: Integer = Field(1024, ge=1, le=10**6, description="GREEN: of an answer [tokens]. Source: GREEN")
+    green_retries: Integer = Field(
+        3, ge=0, le=100, description="GREEN: further tries of a question [tries]. Source: vLLM"
+    )
+    green_cache: Path | None = Field(
+        None,
+        description="GREEN: file of answers, so that no pair is judged twice; not set: below PETAR_HOME. Source: cost",
+    )
+    device: Annotated[str, StringConstraints(pattern=r"^(cpu|mps|cuda(:\d+)?)$")] = Field(
+        "cpu",
+        description="Device of the metrics that are models: `cpu`, `mps`, `cuda` or `cuda:1`. Source: runs anywhere",
+    )
+
+
+class VlmSettings(Settings):
+    """A vision-language model on an OpenAI-compatible server that describes held-out lesions too."""
+
+    name: str = Field(
+        "", description="What it is called in the tables; empty: the model's name. Source: the model's name"
+    )
+    model: str = Field("", description="Model as the server names it. Source: none, it has to be given")
+    base_url: Url = Field("http://127.0.0.1:8000/v1", description="Of the server. Source: vLLM on this machine")
+    api_key_env: str = Field(
+        "", description="Environment variable that holds the key; empty: none is needed. Source: vLLM needs none"
+    )
+    images: Flag = Field(
+        True, description="Off: the model gets the measurements alone, for one that takes no pictures. Source: it sees"
+    )
+    concurrency: Integer = Field(16, ge=1, le=10_000, description="Questions at once [requests]. Source: vLLM")
+    timeout_s: Number = Field(120.0, gt=0, le=86_400, description="Of one question [s]. Source: vLLM")
+    max_retries: Integer = Field(5, ge=0, le=100, description="Further tries of a question [tries]. Source: vLLM")
+    backoff_s: Number = Field(
+        0.5, ge=0, le=3600, description="First wait before a further try, then doubled [s]. Source: vLLM"
+    )
+    backoff_max_s: Number = Field(15.0, ge=0, le=3600, description="Longest wait [s]. Source: vLLM")
+    give_up_after: Integer = Field(
+        8, ge=1, le=10_000, description="Failures in a row after which the server is down [questions]. Source: vLLM"
+    )
+    max_tokens: Integer = Field(
+        256, ge=1, le=10**6, description="Of an answer [tokens]. Source: longer than any finding"
+    )
+
+    @property
+    def label(self) -> str:
+        """The model's name in the tables."""
+        return self.name or self.model
+
+
+class CheckpointSettings(Settings):
+    """Another checkpoint of `model/` that describes held-out lesions too: M3D-RAD, an earlier PETAR, another site's."""
+
+    name: str = Field("", description="What it is called in the tables. Source: none, it has to be given")
+    folder: Path | None = Field(None, description="Folder of the checkpoint. Source: none, it has to be given")
+
+
+class RobustnessSettings(Settings):
+    """How masks are changed to see what a model's texts lose by it."""
+
+    split: Split = Field("test", description="Split of the lesions. Source: never trained on")
+    margins_mm: tuple[Annotated[Number, Field(ge=-100, le=100)], ...] = Field(
+        (-6.0, -3.0, 3.0, 6.0, 12.0),
+        description="The mask's edge is moved by so much: inwards below 0, outwards above [mm]. Source: differences "
+        "of readers",
+    )
+    shifts_mm: tuple[Annotated[Number, Field(ge=0, le=1000)], ...] = Field(
+        (5.0, 10.0, 20.0, 40.0), description="The mask is moved by so much [mm]. Source: up to another organ"
+    )
+    n_lesions: Integer = Field(
+        200,
+        ge=1,
+        le=10**6,
+        description="At most so many, drawn by a hash of their ids [lesions]. Source: intervals of 5 %",
+    )
+
+
+class StudySettings(Settings):
+    """The reader study: which texts are rated, by whom."""
+
+    readers: tuple[Name, ...] = Field(
+        ("reader-1", "reader-2"),
+        min_length=1,
+        max_length=100,
+        description="One sheet each, in an order of its own. Source: PETAR paper, two readers",
+    )
+    model: str = Field("", description="Model whose texts are rated; empty: PETAR's own. Source: PETAR paper")
+    split: Split = Field("test", description="Split of the lesions. Source: never trained on")
+    n_cases: Integer = Field(116, ge=0, le=100_000, description="Lesions with a report [cases]. Source: PETAR paper")
+    n_external: Integer = Field(
+        32, ge=0, le=100_000, description="Lesions of the external set, without a report [cases]. Source: PETAR paper"
+    )
+    seed: Seed = Field(1, description="Of the draw [seed]. Source: arbitrary")
+
+
+class EvaluationSettings(Settings):
+    """How texts are scored, which other models are asked, and what is studied beside. Relative paths start at the
+    cohort folder."""
+
+    scores: ScoreSettings = ScoreSettings()
+    predictions: Path | None = Field(
+        None,
+        description="Folder of predictions as files, one model a file; not set: `predictions` under PETAR_HOME. "
+        "Source: PETAR_HOME",
+    )
+    vlm: tuple[VlmSettings, ...] = Field((), description="Vision-language models on servers. Source: none")
+    checkpoint: tuple[CheckpointSettings, ...] = Field((), description="Further checkpoints. Source: none")
+    ablation_effort: Number = Field(
+        1.0,
+        gt=0,
+        le=1000,
+        description="Part of a stage's epochs that an arm of the ablation is trained for [ratio]. Source: the whole",
+    )
+    robustness: RobustnessSettings = RobustnessSettings()
+    external: Path | None = Field(None, description="Folder of an external set in autoPET's layout. Source: none")
+    external_min_ml: Number = Field(
+        0.2, ge=0, le=1000, description="Smaller components are named and left out [mL]. Source: a few voxels"
+    )
+    study: StudySettings = StudySettings()
+
+
+class ProjectSettings(CurationSettings):
+    """Every parameter of the project; each field is a key or a table of petar.toml."""
+
+    readers_file: str = Field(
+        "",
+        description="TOML beside the cohort that names the readers and the structurer; empty: rules alone. Source: "
+        "runs anywhere",
+    )
+    labelled_file: str = Field(
+        "",
+        description="CSV of labelled sentences beside the cohort that the scorecard adds to the package's own. "
+        "Source: none",
+    )
+    exports: ExportSettings = ExportSettings()
+    anatomy: AnatomySettings = AnatomySettings()
+    samples: SampleSettings = SampleSettings()
+    model: ModelSettings = ModelSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    privacy: PrivacySettings = PrivacySettings()
+    quality: QualitySettings = QualitySettings()
 
     @property
     def curation(self) -> CurationSettings:
@@ -68,15 +701,17 @@ def load_settings(path: Path | None) -> ProjectSettings:
     """The settings in a TOML file, whose tables are the fields of `ProjectSettings`; without a file, the defaults.
 
     Raises:
-        SettingsError: the file is not there, is no TOML, or names a setting that does not exist.
+        SettingsError: the file is not there, is no TOML, or holds settings that are not allowed; all are named.
     """
     if path is None:
         return ProjectSettings()
-    if not path.is_file():
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
-            f"expected a settings file, got {path}, which is not there: set PETAR_SETTINGS to it or unset it"
-        )
-    return merge(ProjectSettings(), parse(path.read_text(), str(path)), str(path))
+            f"expected a settings file, got {path}, which is not there or no text ({error}): correct PETAR_SETTINGS"
+        ) from error
+    return validated(ProjectSettings, parse(text, str(path)), str(path))
 
 
 def parse(text: str, where: str) -> dict[str, Any]:
@@ -91,67 +726,118 @@ def parse(text: str, where: str) -> dict[str, Any]:
         raise SettingsError(f"expected TOML in {where}, got {error}: write lines of the form name = value") from error
 
 
-def merge(settings: T, values: Mapping[str, Any], where: str) -> T:
-    """A frozen dataclass with some of its fields, and those of dataclasses inside it, replaced.
+def overlaid(settings: ProjectSettings, values: Mapping[str, Any], where: str) -> ProjectSettings:
+    """The settings with those that a run names, nested as in petar.toml, in place of their own.
 
     Raises:
-        SettingsError: a name that is no field, or a value of another type than the field's.
+        SettingsError: some are not allowed; `where` is what the message calls the run.
     """
-    names = {f.name for f in dataclasses.fields(settings)}  # type: ignore[arg-type]  # T is always a dataclass here
-    hints = get_type_hints(type(settings))
-    changes: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in names:
-            raise SettingsError(
-                f"expected one of {', '.join(sorted(names))} in {where}, got {name}: correct the name or remove it"
-            )
-        old = getattr(settings, name)
-        if dataclasses.is_dataclass(old):
-            if not isinstance(value, Mapping):
-                raise SettingsError(
-                    f"expected a table for {name} in {where}, got {value!r}: write [{name}] and its fields below"
-                )
-            changes[name] = merge(old, value, f"{where}, {name}")
+    return validated(type(settings), _merged(settings.model_dump(), values), where)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(below)
+    for name, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(found.get(name), Mapping)
+        found[name] = _merged(found[name], value) if both else value
+    return found
+
+
+def validated(kind: type[S], values: Mapping[str, Any], where: str) -> S:
+    """Values as the settings they describe; what they leave out has its default.
+
+    Raises:
+        SettingsError: some are not allowed: one line each with `where`, table, key, value and what is allowed.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        schema = _schema(kind)
+        raise SettingsError("\n".join(_line(schema, one, where) for one in error.errors())) from error
+
+
+@cache
+def _schema(kind: type[Settings]) -> dict[str, Any]:
+    return kind.model_json_schema()
+
+
+def _line(schema: Mapping[str, Any], error: Mapping[str, Any], where: str) -> str:
+    """One line about one wrong setting; `error` as pydantic gives it."""
+    loc = list(error["loc"])
+    if error["type"] == "missing" and loc and isinstance(loc[-1], int):
+        # A list that is too short is told as the list.
+        loc.pop()
+    *tables, key = loc or [""]
+    node, unit = schema, ""
+    for part in loc:
+        node = _inside(schema, node, part)
+        unit = unit or unit_of(node.get("description", ""))
+    # The key of an item in a list is the list's.
+    numbers = [f"item {key + 1} of "] if isinstance(key, int) else []
+    while isinstance(key, int) and tables:
+        key = tables.pop()
+    path = ".".join(part if isinstance(part, str) else str(part + 1) for part in tables)
+    place = f"{numbers[0] if numbers else ''}{key}{f' in [{path}]' if path else ''} of {where}"
+    if error["type"] == "extra_forbidden":
+        names = ", ".join(sorted(_resolved(schema, _inside(schema, schema, *tables)).get("properties", {})))
+        table = f" in [{path}]" if path else ""
+        return f"expected one of {names}{table} of {where}, got {key}: correct the name or remove it"
+    if error["type"] == "value_error":
+        return f"{error['ctx']['error']!s} in {place}: correct it"
+    got = repr(error["input"])
+    return (
+        f"expected {allowed(schema, node)}{f' [{unit}]' if unit else ''} for {place}, got {got}: correct or remove it"
+    )
+
+
+def unit_of(description: str) -> str:
+    """The unit in a field's description, empty where it has none."""
+    found = re.search(r"\[([^\]#]+)\]", description)
+    return found[1] if found else ""
+
+
+def _inside(schema: Mapping[str, Any], node: Mapping[str, Any], *parts: str | int) -> Mapping[str, Any]:
+    """The schema of a field, an item or an entry of a node; empty where the schema has none."""
+    for part in parts:
+        node = _resolved(schema, node)
+        if isinstance(part, int):
+            listed: Sequence[Mapping[str, Any]] = node.get("prefixItems", ())
+            node = listed[part] if part < len(listed) else node.get("items", {})
         else:
-            changes[name] = _convert(old, value, hints[name], f"{where}, {name}")
-    return dataclasses.replace(settings, **changes)  # type: ignore[type-var]
+            node = node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
+    return node
 
 
-def _convert(old: Any, value: Any, hint: Any, where: str) -> Any:
-    if isinstance(old, Enum):
-        try:
-            return type(old)(value)
-        except ValueError as error:
-            options = ", ".join(str(member.value) for member in type(old))
-            raise SettingsError(f"expected one of {options} for {where}, got {value!r}") from error
-    kinds = {hint, *get_args(hint)}
-    if isinstance(old, tuple) and isinstance(value, list):
-        return tuple(_item(get_args(hint)[0], item, f"{where}, item {n}") for n, item in enumerate(value, 1))
-    if old is None and isinstance(value, list) and (pair := next((k for k in kinds if get_origin(k) is tuple), None)):
-        return tuple(_item(get_args(pair)[0], item, where) for item in value)
-    if Path in kinds and isinstance(value, str):
-        return Path(value)
-    if isinstance(old, bool) != isinstance(value, bool):
-        raise SettingsError(f"expected {type(old).__name__} for {where}, got {value!r}")
-    if isinstance(old, float) and isinstance(value, int):
-        return float(value)
-    known: list[type] = [k for k in kinds if isinstance(k, type) and k is not NoneType]
-    wanted = [type(old)] if old is not None else known
-    if wanted and not isinstance(value, tuple(wanted)):
-        raise SettingsError(f"expected {' or '.join(o.__name__ for o in wanted)} for {where}, got {value!r}")
-    return value
+def _resolved(schema: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A node with its reference followed, and without the choice of leaving it out."""
+    if "anyOf" in node:
+        rest = {name: value for name, value in node.items() if name != "anyOf"}
+        node = {**rest, **next(one for one in node["anyOf"] if one.get("type") != "null")}
+    if "$ref" in node:
+        node = {**schema["$defs"][node["$ref"].rpartition("/")[2]], **node}
+    return node
 
 
-def _item(kind: Any, value: Any, where: str) -> Any:
-    """One value of a list: of a table of its own where its type is a dataclass."""
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        if not isinstance(value, Mapping):
-            raise SettingsError(f"expected a table in {where}, got {value!r}: write it in double brackets")
-        return merge(kind(), value, where)
-    if kind is Path and isinstance(value, str):
-        return Path(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(kind, type) and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
-        raise SettingsError(f"expected {kind.__name__} for {where}, got {value!r}")
-    return value
+_KINDS = {
+    "number": "a number",
+    "integer": "an integer",
+    "string": "a text",
+    "boolean": "true or false",
+    "object": "a table",
+}
+_LIMITS = (("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="), ("exclusiveMaximum", "<"))
+
+
+def allowed(schema: Mapping[str, Any], node: Mapping[str, Any]) -> str:
+    """What a node of a JSON schema allows, in words: "a number >= 0 and <= 5"."""
+    node = _resolved(schema, node)
+    if "enum" in node or "const" in node:
+        return f"one of {', '.join(str(value) for value in node.get('enum') or [node['const']])}"
+    if node.get("type") == "array":
+        items = node.get("prefixItems") or [node.get("items", {})]
+        words = [allowed(schema, item) for item in items]
+        count = f"{len(items)} values" if "prefixItems" in node else "values"
+        return f"a list of {count}, each {words[0]}" if len(set(words)) == 1 else f"a list of {'; '.join(words)}"
+    limits = " and ".join(f"{sign} {node[name]}" for name, sign in _LIMITS if name in node)
+    pattern = f"of the form {node['pattern']}" if "pattern" in node else ""
+    return " ".join(part for part in (_KINDS.get(node.get("type", ""), "a value"), limits, pattern) if part)

@@ -47,8 +47,6 @@ FORBIDDEN = {
 }
 USES_PHANTOM = {"assets.run"}
 """Modules outside of tests and benchmarks that write the digital cohort: the demo."""
-UNSORTED = {"pipelines.settings", "pipelines.evaluation"}
-"""Modules whose place is not settled yet."""
 
 
 def _name(path: Path) -> str:
@@ -78,10 +76,10 @@ def layer_of(module: str) -> int | None:
     return LAYERS.index(max(holding, key=len)) if holding else None
 
 
-@pytest.mark.parametrize("module", sorted(MODULES.keys() - UNSORTED))
+@pytest.mark.parametrize("module", sorted(MODULES))
 def test_imports_go_down_only(module: str) -> None:
     here = layer_of(module)
-    ours = {name for name in imported(module) if name in MODULES} - UNSORTED
+    ours = {name for name in imported(module) if name in MODULES}
     upward = {name for name in ours if here is not None and (layer_of(name) or 0) < here}
     assert upward == set()
     assert imported(module) & FORBIDDEN[module.split(".")[0]] == set()
@@ -89,7 +87,7 @@ def test_imports_go_down_only(module: str) -> None:
 
 def test_every_module_lies_in_a_layer() -> None:
     """Only `settings.py` lies at the top of pipelines/ and model/."""
-    loose = {name for name in MODULES if layer_of(name) is None} - {"pipelines", "model"} - UNSORTED
+    loose = {name for name in MODULES if layer_of(name) is None} - {"pipelines", "model"}
     assert loose == set()
 
 

@@ -5,7 +5,7 @@ from model.evaluation.ablation_arms import ARMS, ArmResult, arm_named
 from model.evaluation.predictions import TableReport
 from model.evaluation.scores import ARM_PREFIX
 from model.evaluation.text_sources import update_checkpoint_texts
-from pipelines.evaluation import CheckpointSettings
+from pipelines.settings import CheckpointSettings
 from pipelines.tables.home import Home
 
 
@@ -22,7 +22,7 @@ def update_ablation(
     arm or where no lesion is held out.
     """
     result = update_arm(home, name, preset_name, effort=effort, whole_texts=True, on_measure=on_measure)
-    chosen = CheckpointSettings(f"{ARM_PREFIX}{name}", result.checkpoint)
+    chosen = CheckpointSettings(name=f"{ARM_PREFIX}{name}", folder=result.checkpoint)
     return result, update_checkpoint_texts(home, f"ablation-{arm_named(name).folder_name}", chosen)
 
 

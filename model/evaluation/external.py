@@ -9,9 +9,9 @@ import polars as pl
 
 from model.evaluation.metrics.lesion import fields_of
 from model.evaluation.predictions import checkpoint_version
-from model.petar.config import QUESTION
 from pipelines.dataset.external_set import external_folders, fingerprint, read_external, review_tables
 from pipelines.review.gallery import GallerySettings, GallerySummary, write_gallery
+from pipelines.settings import QUESTION
 from pipelines.tables import schemas
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home

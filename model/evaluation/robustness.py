@@ -10,12 +10,12 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from model.evaluation.metrics import DEFAULTS, ScoreSettings, score, with_others
+from model.evaluation.metrics import DEFAULTS, score, with_others
 from model.evaluation.predictions import TableReport, checkpoint_version, samples_version
-from pipelines.evaluation import RobustnessSettings
 from pipelines.imaging.masks import save_mask
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti
+from pipelines.settings import RobustnessSettings, ScoreSettings
 from pipelines.tables import schemas
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home

@@ -5,9 +5,10 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from model.evaluation.metrics import ScoreSettings, metrics_version, published_scores, score, with_others
+from model.evaluation.metrics import metrics_version, published_scores, score, with_others
 from model.evaluation.metrics.comparison import compare_all
 from model.evaluation.predictions import TableReport
+from pipelines.settings import ScoreSettings
 from pipelines.tables.curation_version import curation_version
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake

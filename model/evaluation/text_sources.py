@@ -19,8 +19,8 @@ from model.evaluation.predictions import (
     update_part,
 )
 from model.training.provenance import check_provenance
-from pipelines.evaluation import CheckpointSettings, VlmSettings
 from pipelines.reports.llm.answers import AnswerCache
+from pipelines.settings import CheckpointSettings, VlmSettings
 from pipelines.tables import schemas
 from pipelines.tables.hashing import hash_of, hash_of_files
 from pipelines.tables.home import Home

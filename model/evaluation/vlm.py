@@ -12,13 +12,13 @@ import polars as pl
 
 from model.evaluation.baselines import side_of
 from model.inputs.numbers import measured_of, put_in_measured
-from pipelines.evaluation import VlmSettings
 from pipelines.imaging import slices
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.slices import PLANES, lesion_slices
 from pipelines.imaging.volume import load_nifti
 from pipelines.reports.llm.answers import AnswerCache
 from pipelines.reports.llm.chat import Progress, ServerSettings, ask_all
+from pipelines.settings import VlmSettings
 from pipelines.tables import schemas
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home

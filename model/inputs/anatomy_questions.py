@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pipelines.dataset.samples import QUESTION, compose
-from pipelines.dataset.splits import SplitSettings, split_of
+from pipelines.dataset.samples import compose
+from pipelines.dataset.splits import split_of
 from pipelines.imaging.organ_labels import CLASSES, LABELS_VERSION
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti, resample_to
+from pipelines.settings import QUESTION, SplitSettings
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
 from pipelines.tables.schemas import REGIONS, frame

@@ -10,8 +10,9 @@ from model.inputs.anatomy_questions import ANSWERS_VERSION, anatomy_samples
 from pipelines.catalog.versions import VersionError
 from pipelines.dataset import samples as samples_module
 from pipelines.dataset.organ_maps import TARGET_NAME
-from pipelines.dataset.samples import SampleSettings, finding_samples
+from pipelines.dataset.samples import finding_samples
 from pipelines.imaging.organ_labels import LABELS_VERSION
+from pipelines.settings import SampleSettings
 from pipelines.tables.curation_version import curation_version
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home, exam_of

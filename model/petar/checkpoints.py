@@ -19,8 +19,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from model.petar.architecture import Petar, language_model
-from model.petar.config import IMAGE_TOKEN, NUMBER_TOKEN, QUESTION, ModelConfig
+from model.petar.config import IMAGE_TOKEN, NUMBER_TOKEN, ModelConfig
 from model.petar.tokenizer import PetarTokenizer, load_tokenizer
+from pipelines.settings import QUESTION
 from pipelines.tables import atomic
 
 FORMAT_VERSION = 1

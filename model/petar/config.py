@@ -14,9 +14,6 @@ TrainingStage = Literal[
 TRAINING_STAGES: tuple[TrainingStage, ...] = get_args(TrainingStage)
 """The order of training: twice projector, mask embedding, everything; first on organs, then on findings."""
 
-QUESTION = "Please describe the region highlighted in the PET image."
-"""The paper's prompt for a finding."""
-
 IMAGE_TOKEN = "<im_patch>"
 SPECIAL_TOKENS = (IMAGE_TOKEN, "<bx_start>", "<bx_end>", "[SEG]")
 """Tokens that the public release adds to the language model's vocabulary, in its order."""

@@ -10,7 +10,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from model.petar.config import IMAGE_TOKEN, NUMBER_TOKEN, QUESTION, SPECIAL_TOKENS, ModelConfig
+from model.petar.config import IMAGE_TOKEN, NUMBER_TOKEN, SPECIAL_TOKENS, ModelConfig
+from pipelines.settings import QUESTION
 
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from model.inputs.tensors import SampleError
 from model.petar.checkpoints import CheckpointError
-from model.petar.config import QUESTION
 from model.petar.hub import from_pretrained
 from model.serving.generation import describe
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import load_nifti
+from pipelines.settings import QUESTION
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

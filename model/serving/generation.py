@@ -20,8 +20,8 @@ from model.inputs.numbers import Measured, measured_of, put_in_measured
 from model.inputs.tensors import ExamImages, Item, LesionDataset, LesionImages, SampleError, collate, place_mask
 from model.inputs.threads import limited_threads
 from model.petar.checkpoints import Checkpoint, load_checkpoint
-from model.petar.config import QUESTION
 from pipelines.imaging.volume import Volume, resample_to
+from pipelines.settings import QUESTION
 from pipelines.tables.home import Home
 from pipelines.tables.schemas import frame
 

@@ -48,11 +48,11 @@ from starlette.routing import Route
 
 from model.inputs.tensors import SampleError
 from model.petar.checkpoints import Checkpoint, CheckpointError
-from model.petar.config import QUESTION
 from model.petar.hub import from_pretrained
 from model.serving.generation import Description, describe
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti
+from pipelines.settings import QUESTION
 
 _GZIP_MAGIC = b"\x1f\x8b"
 MAX_BODY_BYTES = 1 << 30

@@ -10,7 +10,7 @@ from model.inputs.numbers import mask_measured_numbers
 from model.inputs.tensors import target_text
 from model.petar.architecture import Petar
 from model.petar.checkpoints import StageRecord, build_model, load_checkpoint
-from model.petar.config import QUESTION, TrainingSettings
+from model.petar.config import TrainingSettings
 from model.petar.hub import local_path
 from model.petar.lora import add_lora
 from model.petar.tokenizer import PetarTokenizer, load_tokenizer, train_tokenizer
@@ -18,6 +18,7 @@ from model.petar.weights import DTYPES, load_public_weights
 from model.training.language import teach_language
 from model.training.request import StageRequest
 from model.training.stages import freeze_for
+from pipelines.settings import QUESTION
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import polars as pl
 
 from pipelines.cohort.manifest import ExamEntry, read_whole_manifest
-from pipelines.cohort.privacy.deidentification import PrivacySettings
+from pipelines.settings import PrivacySettings
 from pipelines.tables import schemas
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake, WriteResult

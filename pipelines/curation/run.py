@@ -16,7 +16,7 @@ import polars as pl
 
 from pipelines.cohort import corrections as corrections_module
 from pipelines.cohort.manifest import read_departures, read_manifest, read_whole_manifest
-from pipelines.curation.stages.curation import Curation, CurationSettings, open_curation
+from pipelines.curation.stages.curation import Curation, open_curation
 from pipelines.curation.stages.exam_stage import exams_stage
 from pipelines.curation.stages.incremental import Counts, update_exams
 from pipelines.curation.stages.lesion_stage import localisations_stage
@@ -38,7 +38,6 @@ from pipelines.tables.shards import N_SHARDS, shard_name
 __all__ = [
     "TABLES",
     "Curation",
-    "CurationSettings",
     "StageReport",
     "is_current",
     "is_empty",
@@ -103,7 +102,7 @@ def maker_of(curation: Curation, table: str) -> Maker:
                 f"{consensus_module.LOGIC_VERSION} {structure_module.VERSION} {corrections_module.LOGIC_VERSION}",
                 plain(
                     {
-                        **asdict(settings.consensus),
+                        **plain(settings.consensus),
                         "reader_weights": readers.weights,
                         "structurer": readers.structurer.version if readers.structurer else None,
                     }

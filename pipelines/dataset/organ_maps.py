@@ -14,9 +14,10 @@ import polars as pl
 
 from pipelines.cohort.manifest import ExamEntry
 from pipelines.curation.stages.incremental import Counts
-from pipelines.dataset.totalsegmentator import AnatomySettings, TotalSegmentator, TotalSegmentatorError
-from pipelines.imaging.reading.exam import ExamError, ExamSettings, read_exam
+from pipelines.dataset.totalsegmentator import TotalSegmentator, TotalSegmentatorError
+from pipelines.imaging.reading.exam import ExamError, read_exam
 from pipelines.imaging.volume import Volume, load_nifti, resample_to, save_nifti
+from pipelines.settings import AnatomySettings, ExamSettings
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home

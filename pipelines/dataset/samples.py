@@ -2,17 +2,16 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
-from pipelines.dataset.splits import SplitSettings, split_of
+from pipelines.dataset.splits import split_of
+from pipelines.settings import SampleSettings
 from pipelines.tables import schemas
 
 LOGIC_VERSION = 1
 
-QUESTION = "Please describe the region highlighted in the PET image."
 NUMBER_TOKEN = "[#]"
 
 _FIELDS = (
@@ -33,19 +32,6 @@ _MEASURED = re.compile(
     r"|\d+(?:\.\d+)?(?=\s*(?:x\s*\d+(?:\.\d+)?\s*)*(?:mm|cm|mL|cc)\b)",
     re.IGNORECASE,
 )
-
-
-@dataclass(frozen=True)
-class SampleSettings(SplitSettings):
-    """How samples are made: shares of the splits, the question, and whether the answers carry numbers."""
-
-    question: str = QUESTION
-    anatomy_per_exam: int = 0
-    """At most so many organs of an exam, chosen by hash; 0: all that are there (about a hundred)."""
-    mask_numbers: bool = False
-    """Write `[#]` in the answers for SUVs, slices and sizes; they are measured, so a model need not learn to guess
-    them.
-    """
 
 
 def compose(fields: Mapping[str, Any]) -> str:

@@ -1,26 +1,11 @@
 """Which split a patient is in: by a hash of the id, so that a patient never moves when the cohort grows."""
 
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Literal
 
+from pipelines.settings import SplitSettings
+
 Split = Literal["train", "val", "test"]
-
-
-@dataclass(frozen=True)
-class SplitSettings:
-    """Shares of validation and test patients; the rest trains. The paper: 80/10/10."""
-
-    val: float = 0.1
-    test: float = 0.1
-    salt: str = ""
-    """Another salt deals the patients anew."""
-
-    def __post_init__(self) -> None:
-        if self.val < 0 or self.test < 0 or self.val + self.test >= 1:
-            raise ValueError(
-                f"expected shares >= 0 with something left to train on, got val {self.val}, test {self.test}"
-            )
 
 
 def split_of(patient_id: str, settings: SplitSettings = SplitSettings()) -> Split:

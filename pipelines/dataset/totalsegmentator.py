@@ -5,36 +5,14 @@ import shutil
 import subprocess
 import tempfile
 from collections import deque
-from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.imaging.volume import Volume, load_nifti, save_nifti
+from pipelines.settings import AnatomySettings
 
 _OLDEST = 2
 """Release from which the classes are those of `pipelines.imaging.organ_labels`; release 1 had 104 others."""
 _VERSION_TIMEOUT_S = 120
-
-
-@dataclass(frozen=True)
-class AnatomySettings:
-    """Where label maps of organs come from when an exam's folder holds none."""
-
-    command: str = ""
-    """TotalSegmentator's executable (path, or name on PATH); empty: only maps that are there are used."""
-    weights: str = ""
-    """Folder with its weights; empty: where the program looks itself."""
-    device: str = "gpu"
-    """`gpu`, `gpu:1` or `cpu`."""
-    fast: bool = False
-    """The 3 mm model: a tenth of the time, coarser outlines."""
-    timeout_s: float = 3600.0
-    """Of one exam."""
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"cpu|mps|gpu(:\d+)?", self.device):
-            raise ValueError(f"expected the device cpu, gpu or gpu:<number>, got {self.device!r}")
-        if self.timeout_s <= 0:
-            raise ValueError(f"expected timeout_s > 0, got {self.timeout_s}")
 
 
 class TotalSegmentatorError(RuntimeError):

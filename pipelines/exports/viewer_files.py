@@ -9,7 +9,7 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import polars as pl
 from pipelines.exports import segmentation as export
 from pipelines.exports.segmentation import ExportLesion, export_dicom_seg, export_nifti
 from pipelines.imaging.volume import load_nifti
+from pipelines.settings import ExportSettings
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home, folder_name
@@ -46,22 +47,6 @@ _COLUMNS = (
     "threshold_suv",
     "method",
 )
-
-
-@dataclass(frozen=True)
-class ExportSettings:
-    """Which formats are written. A DICOM SEG is made of exams that came as DICOM; the others get the NIfTI alone."""
-
-    nifti: bool = True
-    dicom_seg: bool = True
-    keep_identity: bool = False
-    """Whether a SEG names the patient as its series does, for an archive to file it; else only the series' UIDs tie
-    it to them.
-    """
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as plain values, for hashing."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

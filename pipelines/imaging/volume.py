@@ -8,7 +8,6 @@ RAS mm. Files are brought to that order when they are read, so no other module h
 import gzip
 import zlib
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from pipelines.imaging.problems import ExamError
+from pipelines.settings import Origin, SliceConvention, SliceGridKind
 from pipelines.tables import atomic
 from pipelines.tables.outcomes import ExamProblem
 
@@ -117,20 +117,6 @@ class Volume:
         return bool(np.abs(self.to_ras_mm(corners) - other.to_ras_mm(corners)).max() <= tolerance_mm)
 
 
-class Origin(StrEnum):
-    """The end of the patient from which reported slices are counted."""
-
-    HEAD = "head"
-    FEET = "feet"
-
-
-class SliceGridKind(StrEnum):
-    """The series whose slices a report counts."""
-
-    PET = "pet"
-    CT = "ct"
-
-
 @dataclass(frozen=True)
 class SliceGrid:
     """The axial slices of a series: how many, and the RAS z in mm of the lowest and of the step to the next (feet to
@@ -141,57 +127,44 @@ class SliceGrid:
     step_mm: float
 
 
-@dataclass(frozen=True)
-class SliceConvention:
-    """How a report numbers axial slices: from which end, whether the first is 0 or 1, and of which series.
-
-    Default: from the head, 1-based, of the PET.
-    """
-
-    origin: Origin = Origin.HEAD
-    base: int = 1
-    grid: SliceGridKind = SliceGridKind.PET
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "origin", Origin(self.origin))
-        object.__setattr__(self, "grid", SliceGridKind(self.grid))
-        if self.base not in (0, 1):
-            raise ValueError(f"expected slices counted from 0 or 1, got {self.base}: set base to 0 or 1")
-
-    def k_of(self, reported_slice: int, n_slices: int) -> int:
-        """Index k (from the feet) of a reported slice in a series of n_slices; may lie outside 0..n_slices - 1."""
-        offset = reported_slice - self.base
-        return n_slices - 1 - offset if self.origin is Origin.HEAD else offset
-
-    def slice_of(self, k: int, n_slices: int) -> int:
-        """Reported number of the slice at index k (from the feet) in a series of n_slices."""
-        return (n_slices - 1 - k if self.origin is Origin.HEAD else k) + self.base
-
-    def pet_k_of(self, reported_slice: int, pet: SliceGrid, ct: SliceGrid | None) -> int | None:
-        """Index k of the PET slice that a report means, which may lie outside; None where it counts CT slices and
-        there is no CT."""
-        if self.grid is SliceGridKind.PET:
-            return self.k_of(reported_slice, pet.n_slices)
-        if ct is None:
-            return None
-        k = self.k_of(reported_slice, ct.n_slices)
-        if not 0 <= k < ct.n_slices:
-            return -1
-        return round((ct.first_mm + k * ct.step_mm - pet.first_mm) / pet.step_mm)
-
-    def pet_slice_of(self, k: int, pet: SliceGrid, ct: SliceGrid | None) -> int | None:
-        """How a report would number the PET slice at index k; None where it counts CT slices and there is no CT."""
-        if self.grid is SliceGridKind.PET:
-            return self.slice_of(k, pet.n_slices)
-        if ct is None:
-            return None
-        return self.slice_of(round((pet.first_mm + k * pet.step_mm - ct.first_mm) / ct.step_mm), ct.n_slices)
-
-
 def slices_of(volume: Volume) -> SliceGrid:
     """The axial slices of a volume in RAS+ order, by the height of their middles: an oblique slice has no other one."""
     middle = [(volume.shape[0] - 1) / 2, (volume.shape[1] - 1) / 2, 0]
     return SliceGrid(volume.shape[2], float(volume.to_ras_mm(middle)[2]), float(volume.affine[2, 2]))
+
+
+def k_of(convention: SliceConvention, reported_slice: int, n_slices: int) -> int:
+    """Index k (from the feet) of a reported slice in a series of n_slices; may lie outside 0..n_slices - 1."""
+    offset = reported_slice - convention.base
+    return n_slices - 1 - offset if convention.origin is Origin.HEAD else offset
+
+
+def slice_of(convention: SliceConvention, k: int, n_slices: int) -> int:
+    """Reported number of the slice at index k (from the feet) in a series of n_slices."""
+    return (n_slices - 1 - k if convention.origin is Origin.HEAD else k) + convention.base
+
+
+def pet_k_of(convention: SliceConvention, reported_slice: int, pet: SliceGrid, ct: SliceGrid | None) -> int | None:
+    """Index k of the PET slice that a report means, which may lie outside; None where it counts CT slices and there
+    is no CT."""
+    if convention.grid is SliceGridKind.PET:
+        return k_of(convention, reported_slice, pet.n_slices)
+    if ct is None:
+        return None
+    k = k_of(convention, reported_slice, ct.n_slices)
+    if not 0 <= k < ct.n_slices:
+        return -1
+    return round((ct.first_mm + k * ct.step_mm - pet.first_mm) / pet.step_mm)
+
+
+def pet_slice_of(convention: SliceConvention, k: int, pet: SliceGrid, ct: SliceGrid | None) -> int | None:
+    """How a report would number the PET slice at index k; None where it counts CT slices and there is no CT."""
+    if convention.grid is SliceGridKind.PET:
+        return slice_of(convention, k, pet.n_slices)
+    if ct is None:
+        return None
+    at = round((pet.first_mm + k * pet.step_mm - ct.first_mm) / ct.step_mm)
+    return slice_of(convention, at, ct.n_slices)
 
 
 def load_nifti(path: Path | str) -> Volume:

@@ -3,7 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from pipelines.reports.readers import Reading
 from pipelines.reports.rules import expressions
@@ -14,6 +14,7 @@ from pipelines.reports.rules.values import Role
 from pipelines.reports.sentences import Sentence
 from pipelines.reports.structure import Fields, names_anatomy, structure, structure_parts
 from pipelines.reports.vocabulary.text import clean, lower
+from pipelines.settings import ConsensusSettings
 from pipelines.tables.outcomes import Outcome
 
 LOGIC_VERSION = f"2.{expressions.LOGIC_VERSION}.{rules.LOGIC_VERSION}"
@@ -24,21 +25,6 @@ _TELLS_OF_BEFORE = re.compile(
 )
 SUV_DECIMALS = 2
 """SUVs are compared after rounding to this: 4.2 and 4.20 are one vote."""
-
-
-@dataclass(frozen=True)
-class ConsensusSettings:
-    """When a finding is accepted.
-
-    `min_votes` equal votes are needed where several readers read a sentence; one where there is one reader. `weights`
-    gives a reader more votes than one (a reader whose scorecard earns it). A finding below `min_suvmax` is rejected;
-    null switches that off.
-    """
-
-    min_votes: int = 2
-    min_suvmax: float | None = 2.5
-    require_anatomy: bool = True
-    weights: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

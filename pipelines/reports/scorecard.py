@@ -7,9 +7,10 @@ from pathlib import Path
 
 import polars as pl
 
-from pipelines.reports.consensus import ConsensusSettings, TextFinding, decide_exam
+from pipelines.reports.consensus import TextFinding, decide_exam
 from pipelines.reports.readers import Progress, Reader, Reading
 from pipelines.reports.sentences import Sentence, split_report
+from pipelines.settings import ConsensusSettings
 from pipelines.tables.outcomes import Outcome
 from pipelines.tables.statistics import wilson_interval
 

@@ -7,8 +7,8 @@ import polars as pl
 
 from pipelines.catalog.build import run_query
 from pipelines.catalog.versions import code_version, read_accepted, read_history
-from pipelines.curation.run import CurationSettings
-from pipelines.dataset.splits import SplitSettings, split_of
+from pipelines.dataset.splits import split_of
+from pipelines.settings import CurationSettings, SplitSettings
 from pipelines.tables import atomic
 from pipelines.tables.curation_version import curation_version
 from pipelines.tables.hashing import hash_of

@@ -6,7 +6,7 @@ import polars as pl
 
 from pipelines.cohort.manifest import Observation
 from pipelines.review.quality_check_result import CheckResult, result_of
-from pipelines.review.settings import QualitySettings
+from pipelines.settings import QualitySettings
 
 _DAY_S = 86_400.0
 

@@ -25,7 +25,7 @@ from pipelines.review.check_cache import CheckCache, CheckItem
 from pipelines.review.drift import check_reject_drift, check_yield_drift, outcomes
 from pipelines.review.freshness import check_freshness
 from pipelines.review.quality_check_result import CheckResult, Severity, result_of
-from pipelines.review.settings import QualitySettings
+from pipelines.settings import QualitySettings
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake, LakeError
 from pipelines.tables.outcomes import ExamProblem

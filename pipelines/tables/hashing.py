@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 _CHUNK_BYTES = 1 << 20
 _SCALARS = frozenset((str, int, float, bool))
@@ -14,7 +16,7 @@ _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON takes it: dataclasses and dicts as dicts, enums and paths as their text, sets sorted."""
+    """A value as JSON takes it: dataclasses, models and dicts as dicts, enums and paths as their text, sets sorted."""
     if value is None or type(value) in _SCALARS:
         return value
     if isinstance(value, list | tuple):
@@ -22,7 +24,9 @@ def plain(value: Any) -> Any:
         return [v if v is None or type(v) in _SCALARS else plain(v) for v in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, dict):
+    if isinstance(value, BaseModel):
+        return {name: plain(getattr(value, name)) for name in type(value).model_fields}
+    if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, set | frozenset):
         return sorted(plain(v) for v in value)
@@ -36,7 +40,8 @@ def plain(value: Any) -> Any:
 def hash_of(*parts: Any) -> str:
     """32 hex digits of the parts: equal for equal values, across runs and machines.
 
-    Parts may be nested dataclasses, dicts, lists, enums, numbers, strings and None; anything else raises TypeError.
+    Parts may be nested dataclasses, pydantic models, dicts, lists, enums, numbers, strings and None; anything else
+    raises TypeError.
     """
     return blake2b(_ENCODER.encode(plain(parts)).encode(), digest_size=16).hexdigest()
 

@@ -9,11 +9,11 @@ import os
 import polars as pl
 import pytest
 
-from model.evaluation.metrics import ScoreSettings, score
+from model.evaluation.metrics import score
 from model.evaluation.vlm import vlm_texts
-from pipelines.evaluation import VlmSettings
 from pipelines.reports.llm.answers import AnswerCache
 from pipelines.reports.llm.vllm_server import ServerPlan, served_models
+from pipelines.settings import ScoreSettings, VlmSettings
 from pipelines.tables import schemas
 from pipelines.tables.home import Home
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.reports.consensus import ConsensusSettings
 from pipelines.reports.llm.answers import AnswerCache
 from pipelines.reports.llm.chat import ServerSettings
 from pipelines.reports.llm.llm_reader import LlmReader
@@ -16,6 +15,7 @@ from pipelines.reports.llm.prompting import load_prompt
 from pipelines.reports.llm.vllm_server import ServerPlan, served_models
 from pipelines.reports.readers import RulesReader
 from pipelines.reports.scorecard import ENSEMBLE, load_labelled, score
+from pipelines.settings import ConsensusSettings
 
 URL = os.environ.get("PETAR_VLLM_URL", "").rstrip("/").removesuffix("/v1")
 N_SENTENCES = 24

@@ -16,7 +16,8 @@ from model.evaluation.metrics import cider, judges, lesion, meteor, neural, ngra
 from model.evaluation.metrics.intervals import effective_patients, patient_weights, percentile_interval
 from model.evaluation.metrics.pairs import Mean, Pairs, pairs_of, with_others
 from model.evaluation.metrics.published import published_scores
-from model.evaluation.metrics.settings import NotComputableError, ScoreSettings
+from model.evaluation.metrics.settings import NotComputableError
+from pipelines.settings import ScoreSettings
 from pipelines.tables import schemas
 from pipelines.tables.hashing import hash_of
 
@@ -27,7 +28,6 @@ __all__ = [
     "Metric",
     "NotComputableError",
     "Pairs",
-    "ScoreSettings",
     "pairs_of",
     "metrics_version",
     "per_sample_scores",

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from model.evaluation.metrics.pairs import Pairs
-from model.evaluation.metrics.settings import ScoreSettings
+from pipelines.settings import ScoreSettings
 
 _MAX_N = 4
 _SIGMA = 6.0

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from model.evaluation.metrics import DEFAULTS, METRICS, Computed, NotComputableError, ScoreSettings
+from model.evaluation.metrics import DEFAULTS, METRICS, Computed, NotComputableError
 from model.evaluation.metrics.intervals import effective_patients, patient_swaps, patient_weights, percentile_interval
 from model.evaluation.metrics.pairs import Mean, Pairs, pairs_of
+from pipelines.settings import ScoreSettings
 from pipelines.tables import schemas
 
 

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from model.evaluation.metrics.pairs import Mean, Pairs
-from model.evaluation.metrics.settings import NotComputableError, ScoreSettings
+from model.evaluation.metrics.settings import NotComputableError
 from pipelines.reports.llm.answers import AnswerCache
 from pipelines.reports.llm.chat import ServerSettings, ask_all
+from pipelines.settings import ScoreSettings
 from pipelines.tables.hashing import hash_of
 
 _PROMPT = Path(__file__).with_name("prompts") / "green-v1.txt"

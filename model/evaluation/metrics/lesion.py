@@ -10,11 +10,11 @@ from functools import lru_cache
 import numpy as np
 
 from model.evaluation.metrics.pairs import Mean, Pairs
-from model.evaluation.metrics.settings import ScoreSettings
 from pipelines.dataset import samples
 from pipelines.reports.structure import VERSION as STRUCTURE_VERSION
 from pipelines.reports.structure import find_places, structure
 from pipelines.reports.vocabulary.text import clean, lower
+from pipelines.settings import ScoreSettings
 
 SUV_TOLERANCE = 0.1
 """SUV; what rounding to one digit and the search for the lesion allow."""

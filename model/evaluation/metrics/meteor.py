@@ -11,7 +11,8 @@ import numpy as np
 
 from model.evaluation.metrics.cider import tokenize
 from model.evaluation.metrics.pairs import Mean, Pairs
-from model.evaluation.metrics.settings import NotComputableError, ScoreSettings
+from model.evaluation.metrics.settings import NotComputableError
+from pipelines.settings import ScoreSettings
 
 if TYPE_CHECKING:
     # nltk is an eighth of what a run's process imports, and few runs score texts.

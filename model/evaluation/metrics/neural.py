@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from model.evaluation.metrics.pairs import Mean, Pairs
-from model.evaluation.metrics.settings import NotComputableError, ScoreSettings
+from model.evaluation.metrics.settings import NotComputableError
+from pipelines.settings import ScoreSettings
 from pipelines.tables.errors import first_line
 
 if TYPE_CHECKING:

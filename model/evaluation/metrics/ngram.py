@@ -7,7 +7,7 @@ from importlib.metadata import version
 import numpy as np
 
 from model.evaluation.metrics.pairs import Mean, Pairs
-from model.evaluation.metrics.settings import ScoreSettings
+from pipelines.settings import ScoreSettings
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,4 @@
-"""How scores and their intervals are made, and why a metric can not be."""
-
-from pipelines.evaluation import ScoreSettings
-
-__all__ = ["NotComputableError", "ScoreSettings"]
+"""Why a metric can not be computed."""
 
 
 class NotComputableError(RuntimeError):

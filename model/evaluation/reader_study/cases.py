@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from model.inputs.numbers import mask_measured_numbers
-from pipelines.evaluation import StudySettings
+from pipelines.settings import StudySettings
 from pipelines.tables.hashing import hash_of
 
 REPORT = "report"

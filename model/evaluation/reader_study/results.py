@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from model.evaluation.metrics import DEFAULTS, METRICS, NotComputableError, ScoreSettings, pairs_of
+from model.evaluation.metrics import DEFAULTS, METRICS, NotComputableError, pairs_of
 from model.evaluation.metrics.intervals import effective_patients, patient_weights, percentile_interval
 from model.evaluation.metrics.pairs import Mean
 from model.evaluation.reader_study.cases import Study
 from model.evaluation.reader_study.ratings import CRITERIA, HIGHEST, LOWEST
+from pipelines.settings import ScoreSettings
 from pipelines.tables import schemas
 
 ALL = "all"

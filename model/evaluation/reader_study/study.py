@@ -6,12 +6,12 @@ from pathlib import Path
 
 import polars as pl
 
-from model.evaluation.metrics import DEFAULTS, ScoreSettings
+from model.evaluation.metrics import DEFAULTS
 from model.evaluation.reader_study.cases import Study, StudyError, make_study, read_key
 from model.evaluation.reader_study.ratings import RatingsRead, read_ratings
 from model.evaluation.reader_study.results import results_page, study_results
 from model.evaluation.reader_study.sheets import SheetsSummary, write_sheets
-from pipelines.evaluation import StudySettings
+from pipelines.settings import ScoreSettings, StudySettings
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home

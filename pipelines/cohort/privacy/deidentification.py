@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipelines.cohort.privacy import text_identifiers as text_rules
 from pipelines.cohort.privacy.text_identifiers import counts_of, mask, scan
+from pipelines.settings import PrivacySettings
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
@@ -26,16 +27,6 @@ _MAKE_A_KEY = "make one with `openssl rand -hex 32`, keep it outside PETAR_HOME,
 
 class PrivacyError(ValueError):
     """The switches of privacy can not be followed; the message says what to do. Nothing was written then."""
-
-
-@dataclass(frozen=True)
-class PrivacySettings:
-    """What is kept out of the lake."""
-
-    mask_reports: bool = False
-    """Hide the identifiers that are found in report texts; masks have the length of what they hide."""
-    hash_ids: bool = False
-    """Exams and patients under keyed hashes of their ids, everywhere, paths too. Needs a key (PETAR_ID_KEY_FILE)."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +60,7 @@ class Pseudonyms:
 class Deidentifier:
     """De-identification of ids and report texts. `links`: folder of links from hashed names to exams."""
 
-    settings: PrivacySettings = PrivacySettings()
+    settings: PrivacySettings = field(default_factory=PrivacySettings)
     pseudonyms: Pseudonyms | None = None
     links: Path | None = None
 

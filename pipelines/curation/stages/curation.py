@@ -1,22 +1,11 @@
 """What a run of a curation works with, opened once and handed to every stage."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from pipelines.imaging.lesions.find_lesions import LesionSettings
-from pipelines.imaging.reading.exam import ExamSettings
-from pipelines.reports.consensus import ConsensusSettings
 from pipelines.reports.llm.readers_file import ReadersConfig, load_readers
+from pipelines.settings import CurationSettings
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
-
-
-@dataclass(frozen=True)
-class CurationSettings:
-    """Every parameter of a curation. Equal settings and equal inputs give equal tables."""
-
-    exam: ExamSettings = field(default_factory=ExamSettings)
-    consensus: ConsensusSettings = field(default_factory=ConsensusSettings)
-    lesions: LesionSettings = field(default_factory=LesionSettings)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from pathlib import Path
 from pipelines.cohort.manifest import ExamEntry, read_manifest
 from pipelines.curation.stages.incremental import Rows
 from pipelines.curation.stages.stage import Stage, StageContext
-from pipelines.imaging.reading.exam import ExamError, ExamSettings, read_exam
+from pipelines.imaging.reading.exam import ExamError, read_exam
 from pipelines.imaging.volume import save_nifti
+from pipelines.settings import ExamSettings
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
 from pipelines.tables.outcomes import ExamProblem

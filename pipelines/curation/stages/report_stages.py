@@ -1,7 +1,7 @@
 """Reports: sentences, what each reader reads in them, and the findings that they agree on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from typing import Any
 
 import polars as pl
@@ -112,7 +112,7 @@ def findings_stage(context: StageContext) -> Stage:
     for one in corrections:
         if one.exam_id in by_exam and one.problem is None and not one.superseded:
             by_exam[one.exam_id].append(one)
-    consensus = replace(consensus, weights={**readers.weights, **consensus.weights})
+    consensus = consensus.changed(weights={**readers.weights, **consensus.weights})
     keys = {
         exam_id: hash_of(
             context.logic, patient_id, [s for s in own if s.is_candidate], readings[exam_id], by_exam[exam_id]

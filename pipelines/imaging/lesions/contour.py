@@ -6,7 +6,7 @@ Contours have names. `published` is the iterative threshold of the weak-labellin
 at the threshold chosen in docs/contours.md by evidence.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -20,6 +20,7 @@ from pipelines.imaging.lesions.basins import basin_of, offsets_within
 from pipelines.imaging.lesions.faces import stepped
 from pipelines.imaging.lesions.sides import cut_by_sides
 from pipelines.imaging.volume import Box, Volume
+from pipelines.settings import ContourSettings
 
 LOGIC_VERSION = f"contour-9 {basins.LOGIC_VERSION} {sides.LOGIC_VERSION}"
 
@@ -52,75 +53,6 @@ class Contour:
     iterations: int
     stop_reason: StopReason
     method: str
-
-
-@dataclass(frozen=True)
-class ContourSettings:
-    """method: `basin` or `published`; the other constants are those of `basin`.
-
-    plateau: the plateau is the mean of what lies above this part of the maximum. sharp_level, gradual_level: where
-    between background (0) and plateau (1) the contour of a lesion with a sharp and with a gradual edge lies; in
-    between by edge_width_mm, the distance over which the uptake falls from 0.7 to 0.2 of the plateau.
-    apart_mm: the width is read where the surface lies farther from neighbours than this, if enough of it does (not in
-    a conglomerate): the flank towards a colder neighbour is no edge. plateau_cap_suv: the plateau counts up to here
-    for a gradual edge. conglomerate_least, conglomerate_link_mm: a chain of so many reported lesions, each within that
-    distance of the next, is a conglomerate; readers draw its nodes wide, so conglomerate_level and
-    conglomerate_width_mm stand for the gradual level and the edge width, and touching_level for the sharp level of
-    those that have more than touching_part of their surface against neighbours. side_mm, warm_side,
-    hot_side: where the uptake between these distances beyond the contour exceeds the background by the part warm_side
-    of the way to the plateau, that side has a threshold of its own (`sides`; not in a conglomerate).
-    organ_ml, organ_variation, organ_beyond_mm: a region from organ_ml up whose core varies by no more than this part
-    of itself, and whose peak lies so far outside of its main body, has run into an organ. organ_rise: so has one whose
-    peak is higher than its even middle by this part and by six times its noise; the organ is then the background.
-    swallow: a maximum that rises by less than this part of itself above its saddle is texture of its neighbour.
-    shell_mm: the background is read between these distances from the contour. fewest_voxels: fewer are no region.
-    flattest: a threshold above this part of the maximum is no contour.
-    most_cut, most_border: the part of a surface that may be cut off at neighbours, and by the border of the image.
-    first_box_mm, largest_mm: half the side of the first and the largest box looked at. leak_ml, leak_jumps: a region
-    of leak_ml that came about by a jump within a tenth of the maximum (from at least so many mL, to so many times as
-    much, and to at least so many mL) has run into an organ, and is taken back to the level before.
-    """
-
-    method: str = "basin"
-    plateau: float = 0.7
-    sharp_level: float = 0.45
-    gradual_level: float = 0.25
-    edge_width_mm: tuple[float, float] = (4.3, 4.9)
-    apart_mm: float = 6.0
-    plateau_cap_suv: float = 10.0
-    conglomerate_least: int = 3
-    conglomerate_link_mm: float = 45.0
-    conglomerate_level: float = 0.18
-    conglomerate_width_mm: tuple[float, float] = (2.0, 6.0)
-    touching_part: float = 0.05
-    touching_level: float = 0.38
-    side_mm: tuple[float, float] = (4.0, 9.0)
-    warm_side: float = 0.2
-    hot_side: float = 0.8
-    organ_ml: float = 60.0
-    organ_variation: float = 0.12
-    organ_beyond_mm: float = 3.0
-    organ_rise: float = 0.25
-    swallow: float = 0.4
-    shell_mm: tuple[float, float] = (5.0, 12.0)
-    converged: float = 0.01
-    most_iterations: int = 10
-    fewest_voxels: int = 3
-    flattest: float = 0.9
-    most_cut: float = 0.8
-    most_border: float = 0.2
-    leak_ml: float = 100.0
-    leak_jumps: tuple[tuple[float, float, float], ...] = ((1.5, 8.0, 30.0), (0.2, 20.0, 50.0))
-    first_box_mm: float = 32.0
-    largest_mm: float = 256.0
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ValueError(f"expected a contour of {', '.join(METHODS)}, got {self.method}: set contour.method")
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as plain values, for hashing."""
-        return asdict(self)
 
 
 def contour(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: ContourSettings) -> Contour:

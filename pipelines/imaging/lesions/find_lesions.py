@@ -3,7 +3,7 @@ why not."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from pipelines.imaging.lesions import contour as contours
 from pipelines.imaging.lesions import location as locate
 from pipelines.imaging.lesions import location_words as places
 from pipelines.imaging.lesions import measures as measures
-from pipelines.imaging.lesions.contour import Contour, ContourSettings, StopReason, contour, in_conglomerate
-from pipelines.imaging.lesions.location import ROUNDING_SUV, Candidate, Ijk, LocateSettings, Locator, NearestMiss
+from pipelines.imaging.lesions.contour import Contour, StopReason, contour, in_conglomerate
+from pipelines.imaging.lesions.location import ROUNDING_SUV, Candidate, Ijk, Locator, NearestMiss
 from pipelines.imaging.lesions.location_words import body_extent, width_mm, zone_of
 from pipelines.imaging.lesions.measures import Measures, measure
-from pipelines.imaging.volume import SliceConvention, SliceGrid, Volume, slices_of
+from pipelines.imaging.volume import SliceGrid, Volume, pet_k_of, pet_slice_of, slices_of
+from pipelines.settings import LesionSettings, LocateSettings
 from pipelines.tables.outcomes import Outcome
 
 LOGIC_VERSION = (
@@ -47,30 +48,6 @@ class LesionRequest:
     slice: int
     suvmax_reported: float
     laterality: str | None = None
-
-
-@dataclass(frozen=True)
-class LesionSettings:
-    """How findings become lesions: the slices' convention, the localisation, the contour, and the width of the
-    midline."""
-
-    convention: SliceConvention = field(default_factory=SliceConvention)
-    locate: LocateSettings = field(default_factory=LocateSettings)
-    contour: ContourSettings = field(default_factory=ContourSettings)
-    midline_mm: float = 10.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as plain values in a stable order, for hashing."""
-        return {
-            "convention": {
-                "origin": self.convention.origin.value,
-                "base": self.convention.base,
-                "grid": self.convention.grid.value,
-            },
-            "locate": self.locate.to_dict(),
-            "contour": self.contour.to_dict(),
-            "midline_mm": self.midline_mm,
-        }
 
 
 @dataclass(frozen=True)
@@ -278,7 +255,7 @@ def _locate(
 ) -> _Located:
     volume = locator.suv
     n_slices = volume.shape[2]
-    k = settings.convention.pet_k_of(request.slice, slices_of(volume), ct_slices)
+    k = pet_k_of(settings.convention, request.slice, slices_of(volume), ct_slices)
     if k is None:
         reason = "reported slices count those of the CT, and the exam has none"
         return _Located(request, -1, (), Outcome.SLICE_OUTSIDE, reason)
@@ -454,7 +431,7 @@ def _not_found(one: _Located, volume: Volume, settings: LesionSettings, ct_slice
     miss, explanation = one.miss, one.explanation
     nearest = None
     if miss.k_with_suvmax is not None:
-        nearest = settings.convention.pet_slice_of(miss.k_with_suvmax, slices_of(volume), ct_slices)
+        nearest = pet_slice_of(settings.convention, miss.k_with_suvmax, slices_of(volume), ct_slices)
     if one.outcome is Outcome.NOT_IN_IMAGE:
         there = "nowhere a peak" if nearest is None else f"a peak nearest on slice {nearest}"
         value = "none" if miss.suvmax_on_slice is None else f"{miss.suvmax_on_slice:.1f}"

@@ -10,7 +10,7 @@ Where lesions of about one value touch, each has its own part: what lies above t
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numba
@@ -19,47 +19,20 @@ from numpy.typing import NDArray
 
 from pipelines.imaging.lesions.faces import stepped
 from pipelines.imaging.volume import Volume
+from pipelines.settings import LocateSettings
 
 LOGIC_VERSION = "locate-5"
 
 Ijk = tuple[int, int, int]
 
 
-@dataclass(frozen=True)
-class LocateSettings:
-    """Constants of the localisation; the first four are the published ones, in SUV.
-
-    reach_mm: how far from the reported slice the peak of a basin may lie. stand_out and stand_out_suv: by how much
-    of its value, and by how many SUV, a peak must exceed its saddle. Of several candidates: decisive: one that
-    weighs this many times more than the next is meant; near_slices: a peak so far from the reported slice weighs
-    half; faint: the only peak on the reported slice itself is meant unless it weighs less than this part of the
-    weightiest. apart: a peak that rises by this part of its value above the saddle to another is another lesion and no
-    texture.
-    """
-
-    tolerance_suv: float = 0.1
-    background_suv: float = 1.0
-    background_weight: float = 0.617
-    max_weight: float = 0.316
-    reach_mm: float = 60.0
-    stand_out: float = 0.03
-    stand_out_suv: float = 0.1
-    decisive: float = 2.0
-    near_slices: float = 4.0
-    faint: float = 0.25
-    apart: float = 0.25
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as plain values, for hashing."""
-        return asdict(self)
-
-    def threshold_suv(self, suvmax: float) -> float:
-        """T0, above which the published rule builds its components."""
-        return self.background_weight * self.background_suv + self.max_weight * suvmax
-
-
 ROUNDING_SUV = 0.0501
 """Reports give SUV to one decimal."""
+
+
+def t0_suv(settings: LocateSettings, suvmax: float) -> float:
+    """T0 in SUV, above which the published rule builds its components for a reported SUVmax."""
+    return settings.background_weight * settings.background_suv + settings.max_weight * suvmax
 
 
 @dataclass(frozen=True)
@@ -113,7 +86,7 @@ class Locator:
         """
         s = self.settings
         tolerance = s.tolerance_suv
-        threshold = s.threshold_suv(suvmax)
+        threshold = t0_suv(s, suvmax)
         tops, n_peaks, peaks = _flood_slice(
             self.suv.array,
             self._state,
@@ -149,7 +122,7 @@ class Locator:
         s = self.settings
         reach = int(np.ceil(s.reach_mm / self.suv.spacing_mm[2]))
         low, high = max(0, k - reach), min(self.suv.shape[2], k + reach + 1)
-        floor = s.threshold_suv(suvmax)
+        floor = t0_suv(s, suvmax)
         found, shallow = [], []
         for p in self._maxima(low, high, suvmax):
             saddle, k_low, k_high = self._basin(p, floor)
@@ -168,7 +141,7 @@ class Locator:
 
     def _exact(self, k: int, suvmax: float) -> list[Candidate]:
         """Peaks on slice k that round to the value and stand out as a lesion does."""
-        floor = self.settings.threshold_suv(suvmax)
+        floor = t0_suv(self.settings, suvmax)
         found = []
         for p in self._maxima(k, k + 1, suvmax, ROUNDING_SUV):
             saddle, _, _ = self._basin(p, floor)

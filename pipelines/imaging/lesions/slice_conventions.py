@@ -4,13 +4,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipelines.imaging.lesions.find_lesions import LesionRequest
-from pipelines.imaging.lesions.location import LocateSettings, Locator
-from pipelines.imaging.volume import Origin, SliceConvention, SliceGrid, SliceGridKind, Volume, slices_of
+from pipelines.imaging.lesions.location import Locator
+from pipelines.imaging.volume import SliceGrid, Volume, pet_k_of, slices_of
+from pipelines.settings import LocateSettings, Origin, SliceConvention, SliceGridKind
 
 LOGIC_VERSION = "conventions-1"
 
 CONVENTIONS = tuple(
-    SliceConvention(origin, base, grid) for grid in SliceGridKind for origin in Origin for base in (1, 0)
+    SliceConvention(origin=origin, base=base, grid=grid)
+    for grid in SliceGridKind
+    for origin in Origin
+    for base in (1, 0)
 )
 """Every convention there is; the default comes first."""
 
@@ -62,7 +66,7 @@ def score_conventions(
         pet = slices_of(volume)
         for request in exam.requests:
             for convention in conventions:
-                k = convention.pet_k_of(request.slice, pet, exam.ct_slices)
+                k = pet_k_of(convention, request.slice, pet, exam.ct_slices)
                 if k is None:
                     continue
                 counts[convention][0] += 1

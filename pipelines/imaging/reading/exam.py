@@ -6,7 +6,7 @@ it, and `ct_message` says what was wrong.
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ from pipelines.cohort.privacy.header_identifiers import header_identifiers, scru
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.reading import dicom, suv
 from pipelines.imaging.reading.dicom import Series, find_series, pick_ct, pick_pet, read_stack, stack_of
-from pipelines.imaging.reading.suv import SuvSettings, suv_scale
+from pipelines.imaging.reading.suv import suv_scale
 from pipelines.imaging.volume import LOGIC_VERSION as VOLUME_VERSION
 from pipelines.imaging.volume import SliceGrid, Volume, load_nifti, resample_to, slices_of
+from pipelines.settings import ExamSettings
 from pipelines.tables.outcomes import ExamProblem
 
-__all__ = ["Exam", "ExamError", "ExamFacts", "ExamSettings", "LOGIC_VERSION", "read_exam"]
+__all__ = ["Exam", "ExamError", "ExamFacts", "LOGIC_VERSION", "read_exam"]
 
 LOGIC_VERSION = f"exam-5 {VOLUME_VERSION} {dicom.LOGIC_VERSION} {suv.LOGIC_VERSION}"
 
@@ -40,17 +41,6 @@ ACTIVITY_ABOVE = 60.0
 HOTTEST_PART, HOTTEST_SUV = 99.0, 1000.0
 """Where the air around the body is not quite zero it is most of the image; then activity shows in that it is above
 ACTIVITY_ABOVE in the hottest hundredth and above HOTTEST_SUV somewhere."""
-
-
-@dataclass(frozen=True)
-class ExamSettings:
-    """norm: of the SUV. Read from DICOM; a NIfTI is SUV already."""
-
-    suv: SuvSettings = field(default_factory=SuvSettings)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as plain values, for hashing."""
-        return {key: str(value) for key, value in asdict(self.suv).items()}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from functools import cache
 from typing import Any
 
@@ -19,27 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.imaging.problems import ExamError
+from pipelines.settings import Norm, SuvSettings
 from pipelines.tables.outcomes import ExamProblem
 
 LOGIC_VERSION = "suv-2"
-
-
-class Norm(StrEnum):
-    """By what the activity is divided: body weight, lean body mass (two formulas), body surface or ideal body
-    weight."""
-
-    BW = "bw"
-    LBM_JAMES = "lbm-james"
-    LBM_JANMA = "lbm-janma"
-    BSA = "bsa"
-    IBW = "ibw"
-
-
-@dataclass(frozen=True)
-class SuvSettings:
-    """norm: of the SUV that comes back, whatever the image states."""
-
-    norm: Norm = Norm.BW
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from model.evaluation.robustness import (
 )
 from model.evaluation.robustness_figure import robustness_figure
 from model.petar.checkpoints import Contract, build_model, save_checkpoint
-from pipelines.evaluation import RobustnessSettings, ScoreSettings
+from pipelines.settings import RobustnessSettings, ScoreSettings
 from pipelines.tables import schemas
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake

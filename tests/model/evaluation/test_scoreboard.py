@@ -3,10 +3,11 @@
 import polars as pl
 import pytest
 
-from model.evaluation.metrics import ScoreSettings, published_scores, score
+from model.evaluation.metrics import published_scores, score
 from model.evaluation.metrics.comparison import compare_all
 from model.evaluation.scoreboard import scoreboard_page
 from model.evaluation.scores import couples_of
+from pipelines.settings import ScoreSettings
 from pipelines.tables import schemas
 
 FAST = ScoreSettings(n_resamples=50)

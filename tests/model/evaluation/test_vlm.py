@@ -3,7 +3,6 @@
 import base64
 import importlib.util
 import io
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,10 @@ from PIL import Image
 from model.evaluation.predictions import samples_version
 from model.evaluation.text_sources import update_vlm_texts
 from model.evaluation.vlm import vlm_texts
-from pipelines.evaluation import VlmSettings
 from pipelines.imaging.slices import PLANES, lesion_slices
 from pipelines.imaging.volume import Volume, load_nifti
 from pipelines.reports.llm.answers import AnswerCache
+from pipelines.settings import VlmSettings
 from pipelines.tables import schemas
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
@@ -165,7 +164,7 @@ class TestUpdateVlmTexts:
     def test_a_model_that_is_no_longer_named_leaves(self, home) -> None:
         with serving(lambda n: (200, ANSWER, "stop")) as stub:
             update_vlm_texts(home, [settings(stub.url)])
-            other = replace(settings(stub.url), name="other")
+            other = settings(stub.url).changed(name="other")
             assert set(update_vlm_texts(home, [other]).frame["model"]) == {"other"}
         assert [p.stem.split("-")[1] for p in home.texts.iterdir()] == ["other"]
 

@@ -9,16 +9,17 @@ import polars as pl
 import pytest
 
 from pipelines.cohort.manifest import observe_cohort
-from pipelines.curation.run import TABLES, CurationSettings, is_current, open_curation, run_stage, stale_shards
+from pipelines.curation.run import TABLES, is_current, open_curation, run_stage, stale_shards
 from pipelines.curation.stages import exam_stage as exams_stage
 from pipelines.curation.stages import lesion_stage as localisations_stage
 from pipelines.curation.stages.incremental import Counts
 from pipelines.imaging.lesions import find_lesions as lesions_module
 from pipelines.phantom import add_exam
-from pipelines.reports.consensus import ConsensusSettings, TextFinding
+from pipelines.reports.consensus import TextFinding
 from pipelines.reports.llm.llm_structurer import FAILED_NOTE, LlmStructurer
 from pipelines.reports.llm.readers_file import ReadersConfig, load_readers
 from pipelines.reports.readers import RulesReader
+from pipelines.settings import ConsensusSettings, CurationSettings
 from pipelines.tables.curation_version import curation_version
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
@@ -162,8 +163,8 @@ class TestAChange:
     def test_of_a_contour_parameter_touches_no_report(self, own: tuple[Path, Home]) -> None:
         cohort, home = own
         settings = CurationSettings()
-        lesions = replace(settings.lesions, midline_mm=settings.lesions.midline_mm + 1)
-        counts = curate(home, cohort, replace(settings, lesions=lesions))
+        lesions = settings.lesions.changed(midline_mm=settings.lesions.midline_mm + 1)
+        counts = curate(home, cohort, settings.changed(lesions=lesions))
         assert {t: c.recomputed for t, c in counts.items() if t != "localisations"} == dict.fromkeys(TABLES[:-1], 0)
         assert counts["localisations"].recomputed > 0
 
@@ -181,7 +182,7 @@ class TestAChange:
         cohort, home = own
         before = curation_version(home)
         settings = CurationSettings()
-        curate(home, cohort, replace(settings, consensus=ConsensusSettings(min_suvmax=9.0)))
+        curate(home, cohort, settings.changed(consensus=ConsensusSettings(min_suvmax=9.0)))
         changed = curation_version(home)
         curate(home, cohort, settings)
         assert (changed != before, curation_version(home)) == (True, before)

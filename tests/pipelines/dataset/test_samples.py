@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.dataset.samples import QUESTION, SampleSettings, compose, finding_samples, mask_numbers, parse
-from pipelines.dataset.splits import SplitSettings, split_of
+from pipelines.dataset.samples import compose, finding_samples, mask_numbers, parse
+from pipelines.dataset.splits import split_of
+from pipelines.settings import QUESTION, SampleSettings, SplitSettings
 from pipelines.tables import schemas
 
 KEYS = {"exam_id": "E1", "patient_id": "P1", "row_key": "k"}
@@ -56,7 +57,7 @@ class TestSplitOf:
         assert " ".join(split_of(f"p{i}") for i in range(12)) == EXPECTED_SPLITS
 
     def test_nothing_left_to_train_on(self) -> None:
-        with pytest.raises(ValueError, match="something left to train on"):
+        with pytest.raises(ValueError, match="some patients train"):
             SplitSettings(val=0.5, test=0.5)
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from pipelines.cohort.manifest import observe_cohort
 from pipelines.curation.run import TABLES, open_curation, run_stage
-from pipelines.exports.viewer_files import ExportSettings, export_lesions
+from pipelines.exports.viewer_files import export_lesions
 from pipelines.reports.llm.readers_file import load_readers
+from pipelines.settings import ExportSettings
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 from pipelines.tables.shards import shard_of

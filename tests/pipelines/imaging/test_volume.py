@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.imaging.problems import ExamError
-from pipelines.imaging.volume import Origin, SliceConvention, Volume, load_nifti, resample_to, save_nifti
+from pipelines.imaging.volume import Volume, k_of, load_nifti, resample_to, save_nifti, slice_of
+from pipelines.settings import Origin, SliceConvention
 from pipelines.tables.outcomes import ExamProblem
 
 ORIENTATIONS = [(axes, signs) for axes in permutations(range(3)) for signs in product((1, -1), repeat=3)]
@@ -65,12 +66,12 @@ class TestVolume:
 
 class TestSliceConvention:
     def test_counts_from_the_head_and_from_one_by_default(self):
-        assert [SliceConvention().k_of(s, 100) for s in (1, 100)] == [99, 0]
+        assert [k_of(SliceConvention(), s, 100) for s in (1, 100)] == [99, 0]
 
     @given(st.sampled_from(Origin), st.integers(0, 1), st.integers(0, 99))
     def test_number_and_index_are_inverse(self, origin, base, k):
-        convention = SliceConvention(origin, base)
-        assert convention.k_of(convention.slice_of(k, 100), 100) == k
+        convention = SliceConvention(origin=origin, base=base)
+        assert k_of(convention, slice_of(convention, k, 100), 100) == k
 
 
 class TestFiles:

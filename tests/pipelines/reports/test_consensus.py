@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.reports.consensus import ConsensusSettings, decide, decide_exam
+from pipelines.reports.consensus import decide, decide_exam
 from pipelines.reports.readers import Reading, RulesReader
 from pipelines.reports.sentences import split_report
+from pipelines.settings import ConsensusSettings
 from pipelines.tables.outcomes import Outcome
 
 TEXT = "Right axillary node with SUV max of 4.2 (series 3, slice 88), previously 6.6."

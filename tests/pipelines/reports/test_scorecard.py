@@ -2,7 +2,6 @@ import json
 
 import pytest
 
-from pipelines.reports.consensus import ConsensusSettings
 from pipelines.reports.readers import Reading, RulesReader
 from pipelines.reports.scorecard import (
     ENSEMBLE,
@@ -15,6 +14,7 @@ from pipelines.reports.scorecard import (
     score,
     table_of_scores,
 )
+from pipelines.settings import ConsensusSettings
 
 TWO = [
     Labelled("Left lung nodule with SUV 4.2 (slice 88).", ((88, 4.2),), "accepted", ""),

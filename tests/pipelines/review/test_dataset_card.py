@@ -7,9 +7,9 @@ import pytest
 
 from pipelines.catalog.build import build_catalog
 from pipelines.catalog.versions import accept, read_history
-from pipelines.curation.run import CurationSettings
-from pipelines.dataset.splits import SplitSettings, split_of
+from pipelines.dataset.splits import split_of
 from pipelines.review.dataset_card import split_table, write_card
+from pipelines.settings import CurationSettings, SplitSettings
 from pipelines.tables import schemas
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from pipelines.cohort.manifest import Observation
 from pipelines.review.freshness import check_freshness
-from pipelines.review.settings import QualitySettings
+from pipelines.settings import QualitySettings
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 

@@ -15,7 +15,7 @@ from pipelines.catalog.build import build_catalog
 from pipelines.imaging.volume import Volume, load_nifti, save_nifti
 from pipelines.review import quality_checks
 from pipelines.review.quality_check_result import MAX_SAMPLE_ROWS, CheckResult
-from pipelines.review.settings import QualitySettings
+from pipelines.settings import QualitySettings
 from pipelines.tables import schemas
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake

@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from model.evaluation.metrics import METRICS, ScoreSettings, score
+from model.evaluation.metrics import METRICS, score
 from model.evaluation.metrics.comparison import compare, compare_all, holm
+from pipelines.settings import ScoreSettings
 from pipelines.tables import schemas
 
 FAST = ScoreSettings(n_resamples=200)

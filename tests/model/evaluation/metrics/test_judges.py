@@ -15,7 +15,8 @@ import pytest
 
 from model.evaluation.metrics.judges import Judgement, green, green_prompt, ratescore, read_judgement
 from model.evaluation.metrics.pairs import Pairs
-from model.evaluation.metrics.settings import NotComputableError, ScoreSettings
+from model.evaluation.metrics.settings import NotComputableError
+from pipelines.settings import ScoreSettings
 
 PAIRS = Pairs(["avid node", "nonsense"], ["avid node {left}", "liver lesion"], ["a", "b"])
 ANSWER = """[Explanation]: They differ in side.

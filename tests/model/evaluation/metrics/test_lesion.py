@@ -12,7 +12,7 @@ from model.evaluation.metrics.lesion import (
     hallucinated,
 )
 from model.evaluation.metrics.pairs import Pairs
-from model.evaluation.metrics.settings import ScoreSettings
+from pipelines.settings import ScoreSettings
 
 SETTINGS = ScoreSettings()
 

@@ -10,7 +10,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from model.evaluation.metrics.neural import bartscore, bertscore
 from model.evaluation.metrics.pairs import Pairs
-from model.evaluation.metrics.settings import NotComputableError, ScoreSettings
+from model.evaluation.metrics.settings import NotComputableError
+from pipelines.settings import ScoreSettings
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"avid focus in the left right lung liver node bone".split(" ")]  # noqa: SIM905
 PAIRS = Pairs(["avid focus in the left lung", "node"], ["focus in the right lung", "avid node in bone"], ["a", "b"])

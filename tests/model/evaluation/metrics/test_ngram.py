@@ -6,7 +6,7 @@ from sacrebleu.metrics import BLEU
 
 from model.evaluation.metrics.ngram import bleu, bleu_of, rouge_l, rouge_l_scores
 from model.evaluation.metrics.pairs import Pairs
-from model.evaluation.metrics.settings import ScoreSettings
+from pipelines.settings import ScoreSettings
 
 SETTINGS = ScoreSettings()
 

@@ -7,16 +7,9 @@ import polars as pl
 import pytest
 
 from model.evaluation import metrics
-from model.evaluation.metrics import (
-    METRICS,
-    ScoreSettings,
-    metrics_version,
-    per_sample_scores,
-    published_scores,
-    score,
-    with_others,
-)
+from model.evaluation.metrics import METRICS, metrics_version, per_sample_scores, published_scores, score, with_others
 from model.evaluation.metrics.intervals import patient_weights
+from pipelines.settings import ScoreSettings
 from pipelines.tables import schemas
 
 FAST = ScoreSettings(n_resamples=50)

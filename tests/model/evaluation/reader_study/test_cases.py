@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from model.evaluation.reader_study.cases import REPORT, Study, StudyError, key_text, make_study, read_key
-from pipelines.evaluation import StudySettings
+from pipelines.settings import StudySettings
 from pipelines.tables import schemas
 
 SETTINGS = StudySettings(readers=("One", "Two"), n_cases=4, n_external=2)

@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from model.evaluation.metrics import ScoreSettings
 from model.evaluation.reader_study.cases import REPORT, Study
 from model.evaluation.reader_study.figure import study_figure
 from model.evaluation.reader_study.results import coincidences_of, ordinal_alpha, results_page, spearman, study_results
+from pipelines.settings import ScoreSettings
 from pipelines.tables import schemas
 
 FAST = ScoreSettings(n_resamples=100)

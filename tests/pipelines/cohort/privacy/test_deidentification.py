@@ -11,11 +11,11 @@ from pipelines.cohort.privacy.deidentification import (
     NO_DEIDENTIFICATION,
     Deidentifier,
     PrivacyError,
-    PrivacySettings,
     Pseudonyms,
     read_key,
 )
 from pipelines.dataset.splits import split_of
+from pipelines.settings import PrivacySettings
 from pipelines.tables.home import Home
 
 KEY = b"0123456789abcdef0123456789abcdef"

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from pipelines.imaging.lesions.contour import Contour, ContourSettings, StopReason, _squared_distance, contour
+from pipelines.imaging.lesions.contour import Contour, StopReason, _squared_distance, contour
+from pipelines.settings import ContourSettings
 
 _PATH = Path(__file__).resolve().parents[4] / "benchmarks" / "imaging_scenes.py"
 _SPEC = importlib.util.spec_from_file_location("imaging_scenes", _PATH)

@@ -1,6 +1,5 @@
 """Findings of one exam, from slice and SUVmax to a measured mask or a reason."""
 
-import json
 from dataclasses import replace
 from itertools import permutations, product
 
@@ -8,18 +7,12 @@ import nibabel
 import numpy as np
 import pytest
 
-from pipelines.imaging.lesions.contour import ContourSettings
-from pipelines.imaging.lesions.find_lesions import (
-    LesionRequest,
-    LesionSettings,
-    find_lesions,
-    laterality_in,
-    midlines_mm,
-    write_mask,
-)
-from pipelines.imaging.lesions.location import LocateSettings, Locator
+from pipelines.imaging.lesions.find_lesions import LesionRequest, find_lesions, laterality_in, midlines_mm, write_mask
+from pipelines.imaging.lesions.location import Locator, t0_suv
 from pipelines.imaging.masks import place_mask
 from pipelines.imaging.volume import Volume, load_nifti
+from pipelines.settings import ContourSettings, LesionSettings, LocateSettings
+from pipelines.tables.hashing import hash_of
 from pipelines.tables.outcomes import Outcome
 
 ORIENTATIONS = [(axes, signs) for axes in permutations(range(3)) for signs in product((1, -1), repeat=3)]
@@ -139,7 +132,7 @@ class TestFindLesions:
         volume, (request, _) = self.alike(scaled, spheres, (19.5, 0.0, 0.0), (-1.5, 0.0, 0.0), (8.04, 7.97))
         locator = Locator(volume, LocateSettings())
         first, second = locator.published(volume.shape[2] - request.slice, request.suvmax_reported)
-        assert first.saddle_suv == second.saddle_suv > LocateSettings().threshold_suv(8.0)
+        assert first.saddle_suv == second.saddle_suv > t0_suv(LocateSettings(), 8.0)
         assert find_lesions(volume, [request])[0].outcome is Outcome.AMBIGUOUS
 
     def test_texture_of_one_lesion_is_no_second_one(self, spheres):
@@ -215,10 +208,10 @@ class TestWriteMask:
 
 
 class TestSettings:
-    def test_are_plain_values_that_can_be_hashed(self):
-        assert json.loads(json.dumps(LesionSettings().to_dict())) == json.loads(json.dumps(LesionSettings().to_dict()))
+    def test_are_values_that_can_be_hashed(self):
+        assert hash_of(LesionSettings()) == hash_of(LesionSettings())
         other = LesionSettings(contour=ContourSettings(method="published"))
-        assert other.to_dict() != LesionSettings().to_dict()
+        assert hash_of(other) != hash_of(LesionSettings())
 
     def test_name_the_contours_there_are(self):
         with pytest.raises(ValueError, match="published"):

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from pipelines.imaging.lesions.location import LocateSettings, Locator
+from pipelines.imaging.lesions.location import Locator, t0_suv
 from pipelines.imaging.volume import Volume
+from pipelines.settings import LocateSettings
 
 SETTINGS = LocateSettings()
 
@@ -18,7 +19,7 @@ def locator_of(array: np.ndarray) -> Locator:
 
 def labelled(array: np.ndarray, k: int, suvmax: float) -> set[tuple[int, int, int]]:
     """The peaks that the published rule gives when the whole volume is labelled."""
-    labels, count = ndimage.label(array > SETTINGS.threshold_suv(suvmax))
+    labels, count = ndimage.label(array > t0_suv(SETTINGS, suvmax))
     peaks = set()
     for n in range(1, count + 1):
         inside = labels == n
@@ -61,7 +62,7 @@ class TestPublished:
             assert found.slices_away == 0
 
     def test_keeps_to_the_formula(self):
-        assert SETTINGS.threshold_suv(10.0) == pytest.approx(0.617 + 3.16)
+        assert t0_suv(SETTINGS, 10.0) == pytest.approx(0.617 + 3.16)
 
 
 class TestBasins:

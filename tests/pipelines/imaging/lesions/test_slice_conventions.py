@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from pipelines.imaging.lesions.find_lesions import LesionRequest, LesionSettings, find_lesions
+from pipelines.imaging.lesions.find_lesions import LesionRequest, find_lesions
 from pipelines.imaging.lesions.slice_conventions import CONVENTIONS, ConventionExam, score_conventions
-from pipelines.imaging.volume import Origin, SliceConvention, SliceGrid, SliceGridKind, Volume, slices_of
+from pipelines.imaging.volume import SliceGrid, Volume, pet_slice_of, slices_of
+from pipelines.settings import LesionSettings, Origin, SliceConvention, SliceGridKind
 from pipelines.tables.outcomes import Outcome
 
 CENTRES = [(30.0, 0.0, 24.0), (-30.0, 6.0, -9.0), (-24.0, 0.0, -36.0)]
@@ -23,7 +24,7 @@ def requests_by(convention: SliceConvention, volume) -> list[LesionRequest]:
         i, j, k = np.rint(volume.to_ijk(centre)).astype(int)
         box = volume.array[i - 3 : i + 4, j - 3 : j + 4, k - 3 : k + 4]
         at = int(np.unravel_index(box.argmax(), box.shape)[2]) + k - 3
-        slice_ = convention.pet_slice_of(at, slices_of(volume), CT)
+        slice_ = pet_slice_of(convention, at, slices_of(volume), CT)
         requests.append(LesionRequest(f"E:{n}", "", slice_, round(float(box.max()), 1)))
     return requests
 
@@ -37,7 +38,7 @@ class TestScoreConventions:
         assert all(s.peak_rate < 1.0 for s in scores[1:])
 
     def test_finds_that_the_slices_of_the_ct_are_counted(self, volume):
-        convention = SliceConvention(Origin.HEAD, 1, SliceGridKind.CT)
+        convention = SliceConvention(grid=SliceGridKind.CT)
         scores = score_conventions([ConventionExam(volume, requests_by(convention, volume), CT)])
         assert scores[0].convention.grid is SliceGridKind.CT
         assert scores[0].convention.origin is Origin.HEAD
@@ -49,7 +50,7 @@ class TestScoreConventions:
 
 class TestFindLesions:
     def test_follows_the_convention_of_the_settings(self, volume):
-        convention = SliceConvention(Origin.FEET, 0, SliceGridKind.CT)
+        convention = SliceConvention(origin=Origin.FEET, base=0, grid=SliceGridKind.CT)
         requests = requests_by(convention, volume)
         found = find_lesions(volume, requests, LesionSettings(convention=convention), CT)
         assert {f.outcome for f in found} == {Outcome.LESION}

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pipelines.imaging.problems import ExamError
-from pipelines.imaging.reading.suv import Norm, SuvSettings, nuclide_of, suv_scale
+from pipelines.imaging.reading.suv import nuclide_of, suv_scale
+from pipelines.settings import Norm, SuvSettings
 from pipelines.tables.outcomes import ExamProblem
 
 HOUR_LATER = 70_000 / (370e6 * 2 ** (-3600 / 6586.2))
@@ -73,7 +74,7 @@ class TestSuvScale:
         ],
     )
     def test_normalises_by_what_is_asked_for(self, header, norm, grams):
-        ratio = suv_scale([header()], SuvSettings(norm)).factors / suv_scale([header()]).factors
+        ratio = suv_scale([header()], SuvSettings(norm=norm)).factors / suv_scale([header()]).factors
         assert ratio == pytest.approx(grams / 70_000)
 
     def test_leaves_an_image_in_suv_as_it_is(self, header):
