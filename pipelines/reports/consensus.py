@@ -1,12 +1,10 @@
 """From what the readers say to findings: grounding, votes, filters, and one outcome for every candidate sentence."""
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipelines.reports.readers import Reading
-from pipelines.reports.rules import expressions
 from pipelines.reports.rules import pairs as rules
 from pipelines.reports.rules.expressions import MAX_SUV, find_expressions
 from pipelines.reports.rules.pairs import Extraction, extract
@@ -14,15 +12,13 @@ from pipelines.reports.rules.values import Role
 from pipelines.reports.sentences import Sentence
 from pipelines.reports.structure import Fields, names_anatomy, structure, structure_parts
 from pipelines.reports.vocabulary.text import clean, lower
+from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
 from pipelines.settings import ConsensusSettings
 from pipelines.tables.outcomes import Outcome
 
-LOGIC_VERSION = f"2.{expressions.LOGIC_VERSION}.{rules.LOGIC_VERSION}"
+LOGIC_VERSION = f"3.{rules.LOGIC_VERSION}"
 """With the versions of what grounds and splits here."""
 
-_TELLS_OF_BEFORE = re.compile(
-    r"(?:clinical\s+)?(?:history|indication|information|comparison|technique|procedure|protocol)s?$", re.IGNORECASE
-)
 SUV_DECIMALS = 2
 """SUVs are compared after rounding to this: 4.2 and 4.20 are one vote."""
 
@@ -70,40 +66,49 @@ class _Verdict:
 
 
 def decide(
-    sentence: Sentence, readings: Sequence[Reading], settings: ConsensusSettings | None = None
+    sentence: Sentence,
+    readings: Sequence[Reading],
+    settings: ConsensusSettings | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> list[TextFinding]:
     """Findings of one sentence: none unless it is a candidate, else exactly one outcome, or one for each lesion where
     it is split.
 
     Args:
         readings: of this sentence, at most one a reader. None at all counts as a failed reading.
+        vocabulary: by default the package's.
 
     Raises:
         ValueError: a reading belongs to another sentence, or a reader read twice.
     """
     settings = settings or ConsensusSettings()
+    words = vocabulary or package_vocabulary()
     _check(sentence, readings)
     if not sentence.is_candidate:
         return []
-    known = extract(sentence.sentence)
-    if sentence.section and _TELLS_OF_BEFORE.match(sentence.section.strip()):
+    known = extract(sentence.sentence, words)
+    if sentence.section and words.cues["heading_of_before"].fullmatch(sentence.section.strip()):
         why = f"It stands under {sentence.section}, which tells of the time before this exam."
         verdict = _Verdict(known.slice, known.suvmax, Outcome.NOT_CURRENT, why)
-        return [_whole(sentence, verdict)]
+        return [_whole(sentence, verdict, words)]
     if len(known.lesions) > 1:
         out = []
-        fields = structure_parts(sentence.sentence, [(x.start, x.end) for x in known.lesions], sentence.section)
+        spans = [(x.start, x.end) for x in known.lesions]
+        fields = structure_parts(sentence.sentence, spans, sentence.section, words)
         for n, (lesion, own) in enumerate(zip(known.lesions, fields, strict=True), start=1):
             verdict = _pair_verdict(lesion.slice, lesion.suvmax, readings, settings)
             finding = _finding(sentence, f".{n}", lesion.start, lesion.end, own, verdict)
-            out.append(_filtered(finding, sentence.sentence, sentence.section, settings))
+            out.append(_filtered(finding, sentence, settings, words))
         return out
-    verdict = _verdict(sentence, readings, known, settings)
-    return [_filtered(_whole(sentence, verdict), sentence.sentence, sentence.section, settings)]
+    verdict = _verdict(sentence, readings, known, settings, words)
+    return [_filtered(_whole(sentence, verdict, words), sentence, settings, words)]
 
 
 def decide_exam(
-    sentences: Sequence[Sentence], readings: Iterable[Reading], settings: ConsensusSettings | None = None
+    sentences: Sequence[Sentence],
+    readings: Iterable[Reading],
+    settings: ConsensusSettings | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> list[TextFinding]:
     """Findings of all sentences of one exam, in reading order; a lesion that is said twice is accepted once.
 
@@ -113,7 +118,7 @@ def decide_exam(
     by_sentence: dict[str, list[Reading]] = defaultdict(list)
     for reading in readings:
         by_sentence[reading.sentence_id].append(reading)
-    findings = [f for s in sentences for f in decide(s, by_sentence[s.sentence_id], settings)]
+    findings = [f for s in sentences for f in decide(s, by_sentence[s.sentence_id], settings, vocabulary)]
     return _without_duplicates(findings)
 
 
@@ -144,14 +149,14 @@ def _weight(reading: Reading, settings: ConsensusSettings) -> int:
     return settings.weights.get(reading.reader, 1)
 
 
-def _grounds(text: str) -> tuple[set[int], set[float]]:
+def _grounds(text: str, words: Vocabulary) -> tuple[set[int], set[float]]:
     """Numbers of a text that may be a slice, and that may be an SUVmax, of a lesion on the current exam.
 
     Those are the ones that the expressions take for that, and the ones that they cannot place, for a reader may know a
     wording that they do not. A number that has another meaning (a prior exam's, a reference region's, a size, a series)
     is not among them.
     """
-    found = find_expressions(lower(clean(text)))
+    found = find_expressions(lower(clean(text)), words)
     slices = {s.number for s in found.slices if s.role in (Role.CURRENT, Role.LIST)}
     suvs = {round(v.value, SUV_DECIMALS) for v in found.suvs if v.role is Role.CURRENT}
     slices |= {int(n) for n in found.unclaimed if n == int(n) and n > 0}
@@ -160,7 +165,7 @@ def _grounds(text: str) -> tuple[set[int], set[float]]:
 
 
 def _verdict(
-    sentence: Sentence, readings: Sequence[Reading], known: Extraction, settings: ConsensusSettings
+    sentence: Sentence, readings: Sequence[Reading], known: Extraction, settings: ConsensusSettings, words: Vocabulary
 ) -> _Verdict:
     def rejected(outcome: Outcome, explanation: str) -> _Verdict:
         return _Verdict(known.slice, known.suvmax, outcome, explanation)
@@ -183,7 +188,7 @@ def _verdict(
         )
         return rejected(Outcome.SEVERAL_LESIONS, f"More than one lesion: {why}.")
 
-    slices, suvs = _grounds(sentence.sentence)
+    slices, suvs = _grounds(sentence.sentence, words)
     said_slices = {r.slice for r in valid if r.slice is not None}
     said_suvs = {round(r.suvmax, SUV_DECIMALS) for r in valid if r.suvmax is not None}
     if not said_suvs or not said_slices:
@@ -310,8 +315,8 @@ def _agreement(votes: int, voters: Sequence[str], readings: Sequence[Reading]) -
 # --- filters ---------------------------------------------------------------------------------------------------------
 
 
-def _whole(sentence: Sentence, verdict: _Verdict) -> TextFinding:
-    fields = structure(sentence.sentence, sentence.section)
+def _whole(sentence: Sentence, verdict: _Verdict, words: Vocabulary) -> TextFinding:
+    fields = structure(sentence.sentence, sentence.section, words)
     return _finding(sentence, "", 0, len(sentence.sentence), fields, verdict)
 
 
@@ -340,7 +345,7 @@ def _finding(sentence: Sentence, suffix: str, start: int, end: int, fields: Fiel
     )
 
 
-def _filtered(finding: TextFinding, whole: str, section: str | None, settings: ConsensusSettings) -> TextFinding:
+def _filtered(finding: TextFinding, sentence: Sentence, settings: ConsensusSettings, words: Vocabulary) -> TextFinding:
     if finding.outcome is not Outcome.ACCEPTED or finding.suvmax_reported is None:
         return finding
     if settings.min_suvmax is not None and finding.suvmax_reported < settings.min_suvmax:
@@ -352,7 +357,8 @@ def _filtered(finding: TextFinding, whole: str, section: str | None, settings: C
         )
     # A part of a split sentence may leave the organ to the words before it ("nodes in the right axilla ... and the
     # left ...").
-    if settings.require_anatomy and not names_anatomy(finding.sentence, section) and not names_anatomy(whole, section):
+    texts = (finding.sentence, sentence.sentence)
+    if settings.require_anatomy and not any(names_anatomy(text, sentence.section, words) for text in texts):
         return replace(
             finding,
             outcome=Outcome.NO_ANATOMY,

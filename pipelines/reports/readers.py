@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from pipelines.reports.rules import expressions
 from pipelines.reports.rules import pairs as rules
 from pipelines.reports.rules.pairs import extract
 from pipelines.reports.sentences import Sentence
+from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
 
 LOGIC_VERSION = 1
 
@@ -96,11 +96,13 @@ class RulesReader:
     """Reads by expressions; the embedded default."""
 
     name: str = "rules"
+    vocabulary: Vocabulary = field(default_factory=package_vocabulary)
 
     @property
     def version(self) -> str:
-        """Versions of the expressions and of the rules over them."""
-        return f"rules-{LOGIC_VERSION}.{expressions.LOGIC_VERSION}.{rules.LOGIC_VERSION}"
+        """Version of the rules, with the cohort's own vocabulary where it has one."""
+        own = f"+{self.vocabulary.version}" if self.vocabulary.version else ""
+        return f"rules-{LOGIC_VERSION}.{rules.LOGIC_VERSION}{own}"
 
     def read(self, sentences: Sequence[Sentence], progress: Progress | None = None) -> list[Reading]:
         """One reading a sentence, in the order of the sentences."""
@@ -112,7 +114,7 @@ class RulesReader:
         return out
 
     def _read_one(self, sentence: Sentence) -> Reading:
-        found = extract(sentence.sentence)
+        found = extract(sentence.sentence, self.vocabulary)
         answer: dict[str, object] = {}
         if found.reason is not None:
             answer = {"reason": found.reason.value, "note": found.note}

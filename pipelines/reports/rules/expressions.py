@@ -4,186 +4,163 @@ Every number gets one meaning (`number_kinds.py`); each word "SUV" gets its numb
 told to belong to the current exam, a prior one, a reference region or a range (`roles.py`).
 """
 
-import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 
-from pipelines.reports.rules.number_kinds import (
-    DATE,
-    LABEL_VALUE,
-    NOUN_AFTER,
-    OTHER_BEFORE,
-    RATIO,
-    Number,
-    SuvWord,
-    classify,
-    spaces,
-    suv_words,
-)
-from pipelines.reports.rules.roles import slice_roles, suv_roles
-from pipelines.reports.rules.values import Expressions, SliceNumber, SuvValue
+from pipelines.reports.rules.number_kinds import Number, SuvWord, classify, spaces, suv_words
+from pipelines.reports.rules.roles import Governed, slice_roles, suv_roles
+from pipelines.reports.rules.values import Expressions, SuvValue
+from pipelines.reports.vocabulary.cues import Cues
+from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
 
-LOGIC_VERSION = 4
-"""Of `number_kinds.py` and `roles.py` too."""
 MAX_SUV = 500.0
 """Above this a number beside "SUV" is a slip (an activity, a slice), not an SUV."""
-_TIGHT_WORDS = (
-    r"less|greater|more|higher|lower|than|below|above|under|over|exceeding|of|is|was|were|are|at|with|value|values"
-    r"|level|measure|measures|measured|measurement|measurements|measuring"
-    r"|approximately|approx\.?|about|around|roughly|nearly|up|to|max|maximum|maximal|peak|reaching|reaches|equals?"
-    r"|only|now|today|currently|current|a|an|the|has|have|been|demonstrates?|demonstrating|shows?|showing|estimated"
-    r"|calculated|being|ca\.?|circa|as|high|low|much|activity|uptake|in|body|weight|bw|exam|study|reading|just|here|it"
-    r"|this|time|on|had|still|remains|from|suv|g/ml|standardized|avidity"
-)
-_TIGHT = re.compile(rf"(?:[\s:=~,\-(\[.>]|(?:{_TIGHT_WORDS})(?![a-z]))*")
-_ENDS_OPEN = re.compile(
-    r"(?:\b(?:is|of|was|were|are|measures|measured|measuring|at|to|reaching|reaches|approximately|about|around|only"
-    r"|now|currently|from|shows|showing|demonstrates|demonstrating|has|had|equals)|[=:~])\s*$"
-)
-_BREAK = re.compile(r"(?<!\bvs)(?<!\bmax)(?<!\bapprox)(?<!\bca)(?<!\bavg)[.!?]\s|;|\n\s*\n")
-_SHORT_CUE = re.compile(r"\bprev\.")
-_OF_SOME = re.compile(r"\s*(?:out\s+)?of\s+(?:the\s+)?\d")
-_MORE_TIGHT = re.compile(
-    r"[\s,(\[:]*(?:(?:and|to|-|from|was|were|is|previously|previous|prior|priorly|compared|with|versus|vs\.?|now"
-    r"|currently|today|down|up|&|/|formerly|earlier|then|had|been|measured|measuring|measures|a|an|the|of|at|value|max"
-    r"|maximum|or|only|as|to|increased|decreased|had|presently|baseline|initially|respectively|through|until|against"
-    r"|on|in|exam|examination|study|scan|pet|pet/ct|comparison|last|most|recent|currently|whereas|while"
-    r"|it)(?![a-z])[\s,(\[:]*)*$"
-)
+_MAX_GAP = 90
+"""Characters that may part a decimal number from the word SUV or from the value before it."""
+_REACH = 40
+"""Characters before and behind a number that can say that it is no SUV."""
 
 
-@lru_cache(maxsize=1024)
-def find_expressions(text: str) -> Expressions:
+def find_expressions(text: str, vocabulary: Vocabulary | None = None) -> Expressions:
     """SUV values and slice numbers of a text that `text.clean` and `text.lower` have passed, in reading order.
 
     Args:
         text: one sentence, or neighbouring sentences of one finding.
+        vocabulary: by default the package's.
     """
-    dated = DATE.sub(lambda m: "\x00" * (m.end() - m.start()), text)
-    dated = _SHORT_CUE.sub(lambda m: m[0][:-1] + " ", RATIO.sub(spaces, dated))
-    words = suv_words(dated)
-    numbers, slices = classify(dated)
-    suvs = _suv_values(dated, words, numbers, slices)
-    slices = slice_roles(dated, slices, suvs)
+    return _find(text, (vocabulary or package_vocabulary()).cues)
+
+
+@lru_cache(maxsize=1024)
+def _find(text: str, cues: Cues) -> Expressions:
+    dated = cues["date"].sub(lambda m: "\x00" * (m.end() - m.start()), text)
+    dated = cues["short_cue"].sub(lambda m: m[0][:-1] + " ", cues["ratio"].sub(spaces, dated))
+    numbers, slices = classify(dated, cues)
+    governed = [g for g in _Text(dated, cues, numbers).governed(suv_words(dated, cues)) if 0 < g[0].value <= MAX_SUV]
+    suvs: list[SuvValue] = suv_roles(dated, governed, slices, cues)
+    slices = slice_roles(dated, slices, suvs, cues)
     taken = {v.start for v in suvs}
     unclaimed = tuple(n.value for n in numbers if n.kind == "free" and n.start not in taken)
     return Expressions(tuple(suvs), tuple(slices), unclaimed)
 
 
-def _suv_values(text: str, words: list[SuvWord], numbers: list[Number], slices: list[SliceNumber]) -> list[SuvValue]:
-    blanked = _blank(text, [n for n in numbers if n.kind != "free"])
-    governed: list[tuple[Number, SuvWord | None]] = []
-    taken: set[int] = set()
-    for i, word in enumerate(words):
-        limit = words[i + 1].start if i + 1 < len(words) else len(text)
-        rest = [n for n in numbers if n.kind == "free" and word.end <= n.start < limit]
-        first = None
-        for number in rest:
-            gap = blanked[word.end : number.start]
-            if _BREAK.search(gap):
-                break
-            after = text[number.end : number.end + 40]
-            if OTHER_BEFORE.search(text[max(word.end, number.start - 40) : number.start]):
-                continue
-            tight = _TIGHT.fullmatch(gap) is not None
-            if tight or (
-                len(gap.strip()) <= 90
-                and (not number.is_integer or (_ENDS_OPEN.search(gap) is not None and not NOUN_AFTER.match(after)))
-            ):
-                first = number
-                break
-        if first is None or _TIGHT.fullmatch(blanked[word.end : first.start]) is None:
-            ahead = _number_right_before(text, word, numbers, taken)
+@dataclass
+class _Text:
+    """A text in which words find their values; `taken` holds the starts of the numbers that have a word."""
+
+    text: str
+    cues: Cues
+    numbers: Sequence[Number]
+    taken: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.free = [n for n in self.numbers if n.kind == "free"]
+        self.blanked = self._blanked()
+
+    def governed(self, words: Sequence[SuvWord]) -> list[Governed]:
+        """The numbers that words govern, or that stand in a list without any, in reading order."""
+        out: list[Governed] = []
+        for i, word in enumerate(words):
+            out += [(n, word) for n in self._values_of(word, words[i + 1] if i + 1 < len(words) else None)]
+        if not out:
+            starts = {m.start("number") for m in self.cues["label_value"].finditer(self.text)}
+            out = [(n, None) for n in self.free if n.start in starts]
+        return sorted(out, key=lambda g: g[0].start)
+
+    def _values_of(self, word: SuvWord, following: SuvWord | None) -> list[Number]:
+        limit = following.start if following else len(self.text)
+        rest = [n for n in self.free if word.end <= n.start < limit]
+        first = self._first_value(word, rest)
+        if first is None or not self._is_tight(word.end, first.start):
+            ahead = self._right_before(word, self.free)
             if ahead is not None:
-                compared = _compared_with(text, ahead, numbers, taken)
-                governed += [(n, word) for n in (compared, ahead) if n is not None]
-                taken |= {n.start for n in (compared, ahead) if n is not None}
                 # What follows "a 4.2 SUVmax lesion" is no longer this word's value.
-                first = None
-        if first is None or first.start in taken:
-            continue
-        governed.append((first, word))
-        taken.add(first.start)
-        last = first
+                compared = self._compared_with(ahead)
+                return self._take([n for n in (compared, ahead) if n is not None])
+        if first is None or first.start in self.taken:
+            return []
+        values = [first]
         for number in rest[rest.index(first) + 1 :]:
-            gap = blanked[last.end : number.start]
-            after = text[number.end : number.end + 40]
-            if OTHER_BEFORE.search(text[max(last.end, number.start - 40) : number.start]):
+            is_next = self._is_next_value(values[-1], number)
+            if is_next is None:
+                break
+            if not is_next:
                 continue
-            if number.is_integer:
-                if (
-                    not _MORE_TIGHT.fullmatch(gap)
-                    or not gap.strip()
-                    or NOUN_AFTER.match(after)
-                    or _OF_SOME.match(after)
-                ):
-                    continue
-            elif len(gap.strip()) > 90:
+            if following and self._leads_to(number, following):
                 break
-            if (
-                i + 1 < len(words)
-                and _number_right_before(text, words[i + 1], [number], set())
-                and not _has_tight_value(blanked, words[i + 1], numbers)
-            ):
-                break
-            governed.append((number, word))
-            taken.add(number.start)
-            last = number
-    if not governed:
-        match = LABEL_VALUE.search(text)
-        while match is not None:
-            at = match.start("number")
-            governed += [(n, None) for n in numbers if n.start == at and n.kind == "free"]
-            match = LABEL_VALUE.search(text, match.end())
-    governed.sort(key=lambda g: g[0].start)
-    governed = [g for g in governed if 0 < g[0].value <= MAX_SUV]
-    return suv_roles(text, governed, slices)
+            values.append(number)
+        return self._take(values)
 
+    def _take(self, numbers: list[Number]) -> list[Number]:
+        self.taken |= {n.start for n in numbers}
+        return numbers
 
-def _has_tight_value(blanked: str, word: SuvWord, numbers: list[Number]) -> bool:
-    return any(
-        n.kind == "free" and n.start >= word.end and _TIGHT.fullmatch(blanked[word.end : n.start]) for n in numbers
-    )
+    def _first_value(self, word: SuvWord, rest: Sequence[Number]) -> Number | None:
+        for number in rest:
+            gap = self.blanked[word.end : number.start]
+            if self.cues["value_break"].search(gap):
+                return None
+            if self._is_of_other_word(number, word.end):
+                continue
+            is_led_to = self.cues["leads_to_value"].search(gap) is not None and not self._is_counted(number)
+            is_near = len(gap.strip()) <= _MAX_GAP and (not number.is_integer or is_led_to)
+            if self._is_tight(word.end, number.start) or is_near:
+                return number
+        return None
 
+    def _is_next_value(self, last: Number, number: Number) -> bool | None:
+        """Whether a number is one more value behind the last one; null where the word's reach has ended."""
+        gap = self.blanked[last.end : number.start]
+        if self._is_of_other_word(number, last.end):
+            return False
+        if not number.is_integer:
+            return True if len(gap.strip()) <= _MAX_GAP else None
+        is_tight = bool(gap.strip()) and self.cues["next_value_gap_whole"].fullmatch(gap) is not None
+        return is_tight and not self._is_counted(number) and not self.cues["of_some"].match(self.text, number.end)
 
-_UP_TO_WORD = re.compile(r"\s*[(\[]?\s*(?:g/ml\s+)?")
-_A_BEFORE = re.compile(r"(?:^|[,;:(]|\b(?:an?|with))\s*$")
+    def _is_of_other_word(self, number: Number, limit: int) -> bool:
+        begin = max(limit, number.start - _REACH)
+        return self.cues["other_before"].search(self.text, begin, number.start) is not None
 
+    def _is_counted(self, number: Number) -> bool:
+        return self.cues["noun_after"].match(self.text, number.end, number.end + _REACH) is not None
 
-def _number_right_before(text: str, word: SuvWord, numbers: list[Number], taken: set[int]) -> Number | None:
-    for number in numbers:
-        is_free = number.kind == "free" and number.end <= word.start and number.start not in taken
-        if not is_free or not _UP_TO_WORD.fullmatch(text, number.end, word.start):
-            continue
-        ahead = text[max(0, number.start - 40) : number.start]
-        # "segment 5 SUV max": a whole number before the word is the SUV only after words that lead to one.
-        if not OTHER_BEFORE.search(ahead) and (
-            not number.is_integer or _ENDS_OPEN.search(ahead) or _A_BEFORE.search(ahead)
-        ):
-            return number
-    return None
+    def _is_tight(self, start: int, end: int) -> bool:
+        return self.cues["value_gap_whole"].fullmatch(self.blanked, start, end) is not None
 
+    def _leads_to(self, number: Number, word: SuvWord) -> bool:
+        """Whether a number is the next word's, which has none behind it."""
+        if any(n.start >= word.end and self._is_tight(word.end, n.start) for n in self.free):
+            return False
+        return self._right_before(word, [number], anew=True) is not None
 
-_THAN_NUMBER = re.compile(r"\s*(?:versus|vs\.?|compared\s+(?:to|with)|as\s+compared\s+(?:to|with)|against)\s+")
+    def _right_before(self, word: SuvWord, numbers: Sequence[Number], *, anew: bool = False) -> Number | None:
+        """The value that stands right before its word; `anew` takes one that has a word already."""
+        for number in numbers:
+            if number.end > word.start or (number.start in self.taken and not anew):
+                continue
+            if not self.cues["up_to_suv_word"].fullmatch(self.text, number.end, word.start):
+                continue
+            ahead = self.text[max(0, number.start - _REACH) : number.start]
+            # "segment 5 SUV max": a whole number before the word is the SUV only after words that lead to one.
+            is_led_to = any(self.cues[name].search(ahead) for name in ("leads_to_value", "article_before"))
+            if not self.cues["other_before"].search(ahead) and (not number.is_integer or is_led_to):
+                return number
+        return None
 
+    def _compared_with(self, number: Number) -> Number | None:
+        """The 4.4 of "now 4.4 versus 9.8 SUVmax"."""
+        for other in self.free:
+            is_free = not other.is_integer and other.start not in self.taken and other.end <= number.start
+            if is_free and self.cues["than_number"].fullmatch(self.text, other.end, number.start):
+                return other
+        return None
 
-def _compared_with(text: str, number: Number, numbers: list[Number], taken: set[int]) -> Number | None:
-    """The 4.4 of "now 4.4 versus 9.8 SUVmax"."""
-    for other in numbers:
-        is_free = other.kind == "free" and not other.is_integer and other.start not in taken
-        if is_free and other.end <= number.start and _THAN_NUMBER.fullmatch(text, other.end, number.start):
-            return other
-    return None
-
-
-def _blank(text: str, numbers: list[Number]) -> str:
-    """Text with the numbers of other kinds, and the parentheses that hold nothing else than them, made spaces."""
-    letters = list(text)
-    for number in numbers:
-        letters[number.start : number.end] = " " * (number.end - number.start)
-    blanked = "".join(letters)
-    return re.sub(
-        r"\((?:[\s,/:#.\-x]|(?:axial|transaxial|pet|ct|fused|ac|series|slices?|images?|img|im|se|ser|no|number"
-        r"|location|on|and|of|cm|mm|see|e\.g\.|for example)(?![a-z]))*\)|\x00+",
-        lambda m: " " * (m.end() - m.start()),
-        blanked,
-    )
+    def _blanked(self) -> str:
+        """Text with the numbers of other kinds, and the parentheses that hold nothing else than them, made spaces."""
+        letters = list(self.text)
+        for number in self.numbers:
+            if number.kind != "free":
+                letters[number.start : number.end] = " " * (number.end - number.start)
+        return self.cues["empty_parenthesis"].sub(spaces, "".join(letters))

@@ -5,9 +5,11 @@ Sizes, dates, series, table positions, counts and scores are told apart first, s
 """
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from pipelines.reports.rules.values import Role, SliceNumber
+from pipelines.reports.vocabulary.cues import Cues
 
 MAX_SLICE = 3000
 """Above this a number beside "slice" is no slice."""
@@ -20,158 +22,22 @@ is this low, or a reconstruction's number above the slice's ("(605/44)").
 """
 MAX_DIGITS = 8
 """A longer number is an identifier."""
-_MONTH = (
-    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
-    r"|nov(?:ember)?|dec(?:ember)?)"
-)
-_YEAR = r"(?:19|20)\d\d"
-DATE = re.compile(
-    "|".join(
-        (
-            # 12/04/2020, 12.04.20, 12-04-2020; not the sizes 12.04.20 cm
-            r"\b\d{1,2}[/.\-]\d{1,2}[/.\-](?:\d{4}|\d{2})(?![\d.]*\d|\s*(?:cm|mm))",
-            # 2020-04-12, 2020/04
-            rf"\b{_YEAR}[/.\-]\d{{1,2}}(?:[/.\-]\d{{1,2}})?\b",
-            # 04/2020
-            rf"\b\d{{1,2}}/{_YEAR}\b",
-            # April 12th, 2020; April 12
-            rf"\b{_MONTH}\.?\s+\d{{1,2}}(?:st|nd|rd|th)?(?:\s*,?\s*{_YEAR})?\b(?![.]\d)",
-            # 12th of April 2020; 12-Apr-2020
-            rf"\b\d{{1,2}}(?:st|nd|rd|th)?[\s-]+(?:of\s+)?{_MONTH}\b\.?(?:[\s-]*,?\s*{_YEAR})?",
-            # April 2020
-            rf"\b{_MONTH}\.?,?\s+(?:of\s+)?{_YEAR}\b",
-            # in April, since 2018
-            rf"(?:(?<=\bin )|(?<=\bfrom )|(?<=\bof )|(?<=\blast )|(?<=\bsince )){_MONTH}\b(?!\s+(?:be|have))",
-            rf"(?:(?<=\bin )|(?<=\bfrom )|(?<=\bsince )|(?<=\bdated )|(?<=\bversus )|(?<=\bvs )|(?<=\bvs\. )){_YEAR}\b",
-        )
-    )
-)
-_SUV = re.compile(
-    r"(?<![a-z])(?P<pre>(?:max(?:imum|imal|\.)?|peak|mean|average|avg\.?|minimum|minimal"
-    r"|highest)(?:[\s-]+|(?=suv))(?:fdg[\s-]+)?)?(?:(?:s\.?u\.?v\.?|s\s+u\s+v)(?:[\s-]?(?:bw|lbm|bsa))?(?:'?s)?|standard(?:i[sz]ed|isation"
-    r"|ization)?[\s-]+uptake[\s-]+values?(?:\s*\(\s*suvs?\s*\))?)(?P<post>(?:[\s_\-,]{0,2}|\s?[(\[]\s?)(?:max(?:imum"
-    r"|imal|ima|\.)?|peak|mean|average|avg|min(?:imum)?)(?![a-z])[)\]]?)?(?![a-z])"
-)
+_REACH = 70
+"""Characters before and behind a number that can say what it is."""
+
 _DIGIT = re.compile(r"\d")
 _LETTERS_BEFORE = re.compile(r"[a-z]+\Z")
-_NUMBER = re.compile(r"(?<![\d.,])(?:\d{1,2},\d{1,2}(?![\d,]|\.\d)|\d+(?:\.\d+)?|\.\d+)|(?<=[\d][,.])\d+(?:\.\d+)?")
-_GLUED = frozenset(
-    [
-        "suv",
-        "suvs",
-        "suvmax",
-        "max",
-        "maximum",
-        "peak",
-        "mean",
-        "slice",
-        "slices",
-        "image",
-        "images",
-        "img",
-        "imgs",
-        "im",
-        "ima",
-        "ims",
-        "sl",
-        "slc",
-        "series",
-        "se",
-        "ser",
-        "srs",
-        "of",
-        "is",
-        "was",
-        "x",
-        "to",
-        "and",
-        "no",
-        "at",
-    ]
-)
-_UNIT = re.compile(
-    r"\s*-?\s*(?:cm|mm|millimet|centimet|ml\b|cc\b|cubic|%|per\s?cent|mci|mbq|gbq|kev|minutes?\b|mins?\b|hours?\b"
-    r"|hrs?\b|weeks?\b|wks?\b|months?\b|mos?\b|years?\b|yrs?\b|days?\b|y\.?o\b|kgs?\b|lbs?\b|pounds?|mg|mmol|hu\b"
-    r"|hounsfield|packs?\b|-?fold|times\b|x\s*\d|by\s+\d|(?:st|nd|rd|th)\b|o'clock|degrees?|gm?\b(?!\s*/\s*(?:ml|cc"
-    r"|cm))"
-    r"|grams?\b(?!\s*(?:/|per)\s*(?:m|c))|cycles?\b|fractions?\b|gy\b|cgy\b|(?:slices?|images?)\b(?!\s*(?:#|no\b|no\."
-    r"|number"
-    r"|num|location|level|index|position|:|=|\d|in\b|on\b)))"
+_NUMBER = re.compile(
+    r"""(?<![\d.,])(?:\d{1,2},\d{1,2}(?![\d,]|\.\d)  # 4,2: a decimal comma
+    |\d+(?:\.\d+)?|\.\d+)                            # 88, 4.2, .8
+    |(?<=[\d][,.])\d+(?:\.\d+)?                      # the second of 88,92""",
+    re.VERBOSE,
 )
 _LETTER_AFTER = re.compile(r"(?!g\s*/)[a-z]{1,2}(?![a-z])")
 _DIMENSION_BEFORE = re.compile(r"\d\s*(?:cm|mm)?\s*(?:x|by)\s*$")
-_SLICE_WORD = r"(?<![a-z])(?:slices?|images?|imgs?|im[as]?|slc|sl|axials?|sections?|cuts?)"
-_SLICE_FILL = (
-    r"[.,]?\s*(?:(?:#s?|nos?\b\.?|numbers?\b|num\b\.?|nr\b\.?|index|location|loc\b\.?|level|position|pos\b\.?"
-    r"|:|=|at\b|of\b|is\b|are\b|was\b|-|\(|\[|~)\s*)*$"
-)
-SLICE_BEFORE = re.compile(_SLICE_WORD + _SLICE_FILL)
-_SLICE_HINT = re.compile(r"slice|image|section|\bcuts?\b|img|\bim[as]?\b|\bslc?\b|axial|series|\bse\b|\bser\b")
-_POSITION_BEFORE = re.compile(
-    r"(?:location|loc\.?|position|pos\.?|level|slice|image)\s*(?:of|is|at|:|=|\()?\s*(?:minus|negative|plus|neg\.?"
-    r"|-|\+)\s*$"
-)
-_TABLE_BEFORE = re.compile(
-    r"(?:table|bed|couch|z)[\s-]*(?:position|location|pos\.?|loc\.?)?\s*(?:of|is|at|:|=)?\s*(?:minus|negative|-)?\s*$"
-)
-_SERIES, _IMAGE = r"(?:series|ser|se|srs)\.?", r"(?:(?:slice|image|img|im)s?|ima)\.?"
-_NUMBER_FILL = r"\s*(?:#|no\.?|number|:|=|\s)*"
-SERIES_BEFORE = re.compile(rf"(?<![a-z]){_SERIES}\s*(?:(?:#|nos?\b\.?|number|:|=)\s*)*$")
-_SERIES_IMAGE_BEFORE, _IMAGE_SERIES_BEFORE = (
-    re.compile(rf"(?<![a-z]){first}\s*[/,]\s*{second}{_NUMBER_FILL}$")
-    for first, second in ((_SERIES, _IMAGE), (_IMAGE, _SERIES))
-)
-# "(4/112)", "[605/44; SUVmax 6.1]", "SUVmax 5.6, 4/143.": series and slice without either word. A second number under
-# 10 is a score ("Deauville (4/5)"), quarters of an hour behind a colon are a time or the hour of a clock ("10:30").
-# Outside of parentheses one up to 31 may be the day of a month.
-_BARE_PAIR = re.compile(
-    r"(?:(?<=[(\[])\s*(?P<series>\d{1,3})\s*(?:/|:(?!\s*(?:00|15|30|45)\b))\s*(?P<slice>[1-9]\d{1,3})(?=\s*[)\];,])"
-    r"|(?:(?<=[,;])|(?<=\bat)|(?<=\bon))\s+(?P<open_series>\d{1,3})/(?P<open_slice>3[2-9]|[4-9]\d|[1-9]\d\d)"
-    r"(?=\s*(?:[)\];,]|\.(?!\d)|$)))"
-)
-_NO_BARE_PAIR_BEFORE = re.compile(
-    r"\b(?:suv\w*|max|mean|peak|deauville|scores?|grade|gleason|krenning|nodes?|dated?|of|on|in|since|from)\W*$"
-)
-_LISTED = r"\d+\s*\([^()]*\)\s*(?:,\s*and|,|and|&)\s*"
-_LISTED_SLICES_BEFORE = re.compile(rf"(?<![a-z])(?:slices|images|imgs|ims)\s*(?:{_LISTED})+\Z")
-"""Of "images 84 (SUVmax 4.1) and 88 (SUVmax 3.9)" the 88 is a slice too."""
 _ENUMERATOR = re.compile(r"\(\d{1,2}\)\s+[a-z]")
 _AFTER_SERIES = re.compile(r"\s*(?:[/:;,\-]|,?\s*#)\s*#?\s*$")
-_TO_SLICE = re.compile(rf"\s*(?:to|through|thru|-)\s*(?:the\s+)?(?:axial\s+)?{_IMAGE}\s*(?:#|no\.?|number)?\s*")
-_AND_SLICE = re.compile(rf"\s*and\s+(?:the\s+)?(?:axial\s+)?(?:{_IMAGE}\s*(?:#|no\.?|number)?\s*)?")
-_BETWEEN_BEFORE = re.compile(rf"\bbetween\s+(?:the\s+)?(?:axial\s+)?{_IMAGE}\s*(?:#|no\.?|number)?\s*\Z")
-_CHAIN = re.compile(
-    r"\s*(?:(?P<total>/|of|out of)|(?P<range>-|to|through|thru|--)|(?P<list>,|and|&|,\s*and|or))\s*(?:#|the\s+)?$"
-)
-_PLANE_BEFORE = re.compile(
-    r"(?<![a-z])(?:coronals?|sagittals?|cor|sag|mip|projection|scout)(?![a-z])(?!.*(?<![a-z])(?:trans)?axial)[^();,]*"
-    r"(?:\(\s*[^();,]*)?$"
-)
-_PLANE_AFTER = re.compile(
-    r"\s*\(?\s*(?:(?:of|on|in)\s+)?(?:the\s+)?(?:coronal|sagittal)(?![a-z])(?!\s+(?:slice|image|img|im)\w*\W*\d"
-    r"|\s*#?\d)"
-)
-OTHER_BEFORE = re.compile(
-    r"(?:deauville|scores?|grade|levels?|stations?|segments?|type|stage|rads|gleason|category|ribs?|vertebrae?|zones?"
-    r"|aged?|dose|glucose|phase|cycles?|figure|fig|table|item|factor|point|lugano|hounsfield|ki-?67|psa|group|version"
-    r"|window|score\s+of|counts?|wbc|crp|cea|afp|ldh|ca\s?19-9|ca\s?125|creatinine|thyroglobulin|tsh|bmi|egfr|chromogranin(?:\s+a)?|h(?:a)?emoglobin|attenuation|density|ratio|sul(?:[\s_-]?(?:max|peak|mean))?|suvr|tbr|tlr|mtv|tlg|\+/-|±"
-    r"|(?:increas\w+|decreas\w+|risen|rose|fallen|fell|declined)\s+by)\.?\s*(?:of|:|=|is|was|measures|measuring|approximately|-)?\s*$"
-)
-NOUN_AFTER = re.compile(
-    r"\s+(?!on\b|in\b|at\b|ha(?:s|ve|d)\b|show|demonstrat|measur|are\b|each\b|both\b|previous|prior|today|current"
-    r"|now\b|from\b|to\b|and\b|compared|versus|vs\b|within|for\b"
-    r"|which|with|seen|present\b|respectively|slice|image|img|im\b|series|se\b|units?\b|g/|suv|max|was|were|is\b|of\b|before"
-    r"|earlier|or\b|but\b|while|whereas|by\b|as\b|then|this|per\b|up\b|down\b|unchanged|stable|increased|decreased"
-    r"|similar|axial|pet|ct\b|\()[a-z]"
-)
-LABEL_VALUE = re.compile(
-    r"[a-z)][^:\d]{0,80}(?:\d[^:]{0,40})?:\s*(?P<number>\d{1,2}\.\d{1,2})\s*[,(\[]\s*(?=[^()]{0,25}?(?:slice|image"
-    r"|img|im|sl)s?\b[^a-z0-9]{0,6}\d)"
-)
-RATIO = re.compile(
-    r"\b[a-z]+(?:[\s-]+to[\s-]+|/)(?:normal[\s-]+)?(?:background|liver|blood[\s-]?pool|muscle|spleen|parotid)[\s-]+(?:suv\w*"
-    r"[\s-]+)?ratios?\s*(?:of|is|was|:|=)?\s*\d+(?:\.\d+)?"
-)
+_PAIR_JOIN = re.compile(r"\s*[/:,\-]\s*")
 
 
 @dataclass(frozen=True)
@@ -207,41 +73,31 @@ class SuvWord:
     second: str = ""
 
 
-def has_suv(text: str) -> bool:
+def has_suv(text: str, cues: Cues) -> bool:
     """Whether a cleaned, lowered text holds an SUV word and a digit, or a value in the manner of a list ("right axilla:
     4.2 (slice 88)").
     """
-    return (_SUV.search(text) is not None and _DIGIT.search(text) is not None) or LABEL_VALUE.search(text) is not None
+    has_word = cues["suv"].search(text) is not None and _DIGIT.search(text) is not None
+    return has_word or cues["label_value"].search(text) is not None
 
 
-def may_have_slice(text: str) -> bool:
+def may_have_slice(text: str, cues: Cues) -> bool:
     """False where a cleaned, lowered text surely holds no slice number; cheaper than `find_expressions`."""
-    return _SLICE_HINT.search(text) is not None or _BARE_PAIR.search(text) is not None
+    return cues["slice_hint"].search(text) is not None or cues["bare_pair"].search(text) is not None
 
 
-def suv_words(text: str) -> list[SuvWord]:
+def suv_words(text: str, cues: Cues) -> list[SuvWord]:
     """The words for the SUV in a cleaned, lowered text, in reading order."""
     words: list[SuvWord] = []
     said_peak: list[int] = []
     says_max = False
-    for match in _SUV.finditer(text):
+    for match in cues["suv"].finditer(text):
         if words and match.start() < words[-1].end:
             continue
         pre, post = (match["pre"] or "").strip(), (match["post"] or "").strip(" _-,([)]")
-        if post.startswith(("mean", "average", "avg")) or (not post and pre.startswith(("mean", "average", "avg"))):
-            measure = "mean"
-        elif post.startswith("min") or (not post and pre.startswith("min")):
-            measure = "min"
-        elif post == "peak":
-            measure = "peak"
-        else:
-            # "peak SUV" is how many say SUVmax; SUVpeak, the 1 mL mean, is written with the word behind.
-            measure = "max" if post or pre else ""
-        pair = re.compile(
-            r"\s*[/,&]\s*(?:suv\s*)?(?P<second>max|mean|avg|average|peak|sul)(?:max|mean|peak)?(?![a-z])"
-        ).match(text, match.end())
+        pair = cues["second_measure"].match(text, match.end())
         second = pair["second"].replace("average", "mean").replace("avg", "mean") if pair else ""
-        words.append(SuvWord(match.start(), pair.end() if pair else match.end(), measure, second))
+        words.append(SuvWord(match.start(), pair.end() if pair else match.end(), _measure(pre, post), second))
         if pre.startswith("peak") and not post:
             said_peak.append(len(words) - 1)
         says_max = says_max or "max" in pre or "max" in post
@@ -251,109 +107,222 @@ def suv_words(text: str) -> list[SuvWord]:
     return words
 
 
-def classify(text: str) -> tuple[list[Number], list[SliceNumber]]:
-    """Every number with its kind, and the slice numbers with the roles that their own words give them."""
-    numbers: list[Number] = []
-    slices: list[SliceNumber] = []
-    previous = ""  # what the last number was: "slice", "series", "series of a pair", "slice of a pair" or ""
-    previous_end = 0
-    bare = _bare_pairs(text)
-    is_enumerated = "(1)" in text and "(2)" in text
-    for match in _NUMBER.finditer(text):
-        start, end, token = match.start(), match.end(), match[0]
-        before, after = text[max(0, start - 70) : start], text[end : end + 70]
-        between = text[previous_end:start]
-        kind, role, now = "free", Role.CURRENT, ""
-        run = _LETTERS_BEFORE.search(before)
-        is_integer = "." not in token and "," not in token
-        if start in bare:
-            kind = bare[start]
-            now = kind if kind == "slice" else ""
-        elif is_integer and _LISTED_SLICES_BEFORE.search(text, max(0, start - 200), start):
-            kind, now = "slice", "slice"
-        elif (
-            len(token) > MAX_DIGITS
-            or (run is not None and run[0] not in _GLUED and not _SUV.fullmatch(run[0]))
-            or (is_enumerated and _ENUMERATOR.match(text, start - 1))
-        ):
-            kind = "other"
-        elif _SERIES_IMAGE_BEFORE.search(before):
-            kind, now = "other", "series of a pair"
-        elif _IMAGE_SERIES_BEFORE.search(before):
-            kind, now = "slice", "slice of a pair"
-        elif previous == "series of a pair" and re.fullmatch(r"\s*[/:,\-]\s*", between):
-            kind, now = "slice", "slice"
-        elif previous == "slice of a pair" and re.fullmatch(r"\s*[/:,\-]\s*", between):
-            kind = "other"
-        elif SERIES_BEFORE.search(before):
-            kind, now = "other", "series"
-        elif previous == "series" and is_integer and _AFTER_SERIES.fullmatch(between):
-            kind, now = "slice", "slice"
-        elif _POSITION_BEFORE.search(before) or _TABLE_BEFORE.search(before):
-            kind = "slice" if is_integer and re.search(r"(?:slice|image)\s*-\s*$", before) else "other"
-            now = "slice" if kind == "slice" else ""
-        elif (previous == "slice" and is_integer and _TO_SLICE.fullmatch(between)) or (
-            previous == "slice"
-            and is_integer
-            and _AND_SLICE.fullmatch(between)
-            and _BETWEEN_BEFORE.search(text, max(0, slices[-1].start - 40), slices[-1].start)
-        ):
-            kind, now, role = "slice", "slice", Role.RANGE
-            slices[-1] = replace(slices[-1], role=role)
-        elif SLICE_BEFORE.search(before):
-            if "," in token:
-                kind, role = "slice", Role.LIST
-                token = token.split(",")[0]
-                end = start + len(token)
-                after = text[end : end + 70]
-                now = "slice"
-            elif not is_integer or _UNIT.match(after):
-                kind = "other"
-            else:
-                kind, now = "slice", "slice"
-        elif previous == "slice" and is_integer and (chain := _CHAIN.fullmatch(between)) and not _UNIT.match(after):
-            if between == "-" and _is_series_and_slice(text, slices[-1], int(token)):
-                kind, now = "slice", "slice"
-                slices.pop()
-            elif chain["total"] and not (chain["total"] == "/" and int(token) - slices[-1].number < MAX_PAIR_OF_SLICES):
-                kind = "other"
-            elif not NOUN_AFTER.match(after) or chain["range"]:
-                kind, now = "slice", "slice"
-                # "images 88/89" are two slices, "image 88/230" is one of 230.
-                role = Role.RANGE if chain["range"] else Role.LIST
-                slices[-1] = replace(slices[-1], role=role)
-        elif _UNIT.match(after) or _DIMENSION_BEFORE.search(before) or _LETTER_AFTER.match(after):
-            kind = "other"
-        if kind == "slice":
-            number = int(token)
-            if not 0 < number <= MAX_SLICE:
-                kind, now = "other", ""
-            else:
-                own = text[previous_end:start] if slices else before
-                if role is Role.CURRENT and (_PLANE_BEFORE.search(own) or _PLANE_AFTER.match(after)):
-                    role = Role.OTHER_PLANE
-                slices.append(SliceNumber(number, start, end, role))
-        numbers.append(Number(token, start, end, kind))
-        previous, previous_end = now, end
-    return numbers, slices
+def _measure(pre: str, post: str) -> str:
+    """Measure of the words before and behind "SUV"."""
+    said = post or pre
+    if said.startswith(("mean", "average", "avg")):
+        return "mean"
+    if said.startswith("min"):
+        return "min"
+    if post == "peak":
+        return "peak"
+    # "peak SUV" is how many say SUVmax; SUVpeak, the 1 mL mean, is written with the word behind.
+    return "max" if said else ""
 
 
-def _is_series_and_slice(text: str, first: SliceNumber, second: int) -> bool:
-    """Whether "image 3-241" is image 241 of series 3: one image, and no span of slices that a lesion could have."""
-    if re.search(r"(?:slice|image|img|im)s\W*$", text[: first.start]):
+# --- the rules -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A number where it stands, and what can say its kind.
+
+    `last` is what the number before it was: "slice", "series", "series of a pair", "slice of a pair" or "". `between`
+    is the text since that one.
+    """
+
+    cues: Cues
+    text: str
+    token: str
+    start: int
+    end: int
+    last: str
+    last_slice: SliceNumber | None
+    between: str
+    bare: Mapping[int, str]
+    is_enumerated: bool
+
+    @property
+    def before(self) -> str:
+        return self.text[max(0, self.start - _REACH) : self.start]
+
+    @property
+    def after(self) -> str:
+        return self.text[self.end : self.end + _REACH]
+
+    @property
+    def is_integer(self) -> bool:
+        return "." not in self.token and "," not in self.token
+
+    def says_before(self, category: str, reach: int = _REACH) -> bool:
+        return self.cues[category].search(self.text, max(0, self.start - reach), self.start) is not None
+
+    def says_after(self, category: str) -> bool:
+        return self.cues[category].match(self.text, self.end) is not None
+
+    def joined_by(self, category: str) -> bool:
+        return self.cues[category].fullmatch(self.between) is not None
+
+
+@dataclass(frozen=True)
+class _Meaning:
+    """What a number is: its kind, what it is to the number behind it, and its role as a slice.
+
+    `last_too` gives the slice before it the same role; `replaces_last` says that that one was no slice.
+    """
+
+    kind: str
+    last: str = ""
+    role: Role = Role.CURRENT
+    last_too: bool = False
+    replaces_last: bool = False
+
+
+_FREE = _Meaning("free")
+_OTHER = _Meaning("other")
+_SLICE = _Meaning("slice", "slice")
+_IN_SPAN = _Meaning("slice", "slice", Role.RANGE, last_too=True)
+_IN_LIST = _Meaning("slice", "slice", Role.LIST, last_too=True)
+
+
+def _is_identifier(n: _Written) -> bool:
+    letters = _LETTERS_BEFORE.search(n.text, max(0, n.start - _REACH), n.start)
+    is_glued = letters is not None and not _may_touch(letters[0], n.cues)
+    return len(n.token) > MAX_DIGITS or is_glued or (n.is_enumerated and bool(_ENUMERATOR.match(n.text, n.start - 1)))
+
+
+def _may_touch(letters: str, cues: Cues) -> bool:
+    """Whether letters may stand right before a number without a blank, as in "SUV4.2"."""
+    return letters in cues.words("glued") or cues["suv"].fullmatch(letters) is not None
+
+
+def _is_second_of(n: _Written, first: str) -> bool:
+    return n.last == f"{first} of a pair" and _PAIR_JOIN.fullmatch(n.between) is not None
+
+
+def _is_position(n: _Written) -> bool:
+    return n.says_before("position_before") or n.says_before("table_before")
+
+
+def _ends_span(n: _Written) -> bool:
+    if n.last != "slice" or not n.is_integer or n.last_slice is None:
         return False
+    if n.joined_by("to_slice"):
+        return True
+    first = n.last_slice.start
+    return n.joined_by("and_slice") and bool(n.cues["between_slices_before"].search(n.text, max(0, first - 40), first))
+
+
+def _chained(n: _Written) -> re.Match[str] | None:
+    """What joins a whole number without a unit to the slice before it."""
+    if n.last != "slice" or not n.is_integer:
+        return None
+    chain = n.cues["slice_chain"].fullmatch(n.between)
+    return chain if chain is not None and not n.says_after("unit_after") else None
+
+
+def _is_total(n: _Written) -> bool:
+    chain = _chained(n)
+    if chain is None or not chain["total"] or n.last_slice is None:
+        return False
+    # "images 88/89" are two slices, "image 88/230" is one of 230.
+    return not (chain["total"] == "/" and int(n.token) - n.last_slice.number < MAX_PAIR_OF_SLICES)
+
+
+def _is_slice_of_series(n: _Written) -> bool:
+    """Whether "image 3-241" is image 241 of series 3: one image, and no span of slices that a lesion could have."""
+    first = n.last_slice
+    if n.between != "-" or _chained(n) is None or first is None:
+        return False
+    if n.cues["slices_before"].search(n.text[: first.start]):
+        return False
+    second = int(n.token)
     return second < first.number or (first.number <= MAX_SERIES_OF_PAIR and second - first.number > MAX_SPAN_OF_SLICES)
 
 
-def _bare_pairs(text: str) -> dict[int, str]:
+def _is_other(n: _Written) -> bool:
+    return n.says_after("unit_after") or bool(_DIMENSION_BEFORE.search(n.before) or _LETTER_AFTER.match(n.after))
+
+
+_RULES: tuple[tuple[Callable[[_Written], object], _Meaning], ...] = (
+    # "(4/112)"
+    (lambda n: n.bare.get(n.start) == "other", _OTHER),
+    (lambda n: n.bare.get(n.start) == "slice", _SLICE),
+    # "images 84 (SUVmax 4.1) and 88"
+    (lambda n: n.is_integer and n.says_before("listed_slices_before", 200), _SLICE),
+    (_is_identifier, _OTHER),
+    # "series/image 3/47", "image/series 47/3"
+    (lambda n: n.says_before("series_image_before"), _Meaning("other", "series of a pair")),
+    (lambda n: n.is_integer and n.says_before("image_series_before"), _Meaning("slice", "slice of a pair")),
+    (lambda n: n.is_integer and _is_second_of(n, "series"), _SLICE),
+    (lambda n: _is_second_of(n, "slice"), _OTHER),
+    # "series 3", "series 3, #47"
+    (lambda n: n.says_before("series_before"), _Meaning("other", "series")),
+    (lambda n: n.last == "series" and n.is_integer and _AFTER_SERIES.fullmatch(n.between), _SLICE),
+    # "slice -88"; "slice location -595.14"
+    (lambda n: n.is_integer and n.says_before("slice_dash_before"), _SLICE),
+    (_is_position, _OTHER),
+    # "slice 40 to slice 44"
+    (_ends_span, _IN_SPAN),
+    # "slices 40,44", "slice 88", "image 4 cm"
+    (lambda n: "," in n.token and n.says_before("slice_before"), _Meaning("slice", "slice", Role.LIST)),
+    (lambda n: (not n.is_integer or n.says_after("unit_after")) and n.says_before("slice_before"), _OTHER),
+    (lambda n: n.says_before("slice_before"), _SLICE),
+    # "image 3-241", "image 88/230", "slices 40-44", "images 88 and 92"
+    (_is_slice_of_series, _Meaning("slice", "slice", replaces_last=True)),
+    (_is_total, _OTHER),
+    (lambda n: (chain := _chained(n)) and chain["range"], _IN_SPAN),
+    (lambda n: _chained(n) and not n.says_after("noun_after"), _IN_LIST),
+    (_chained, _FREE),
+    (_is_other, _OTHER),
+)
+"""The first condition that holds gives a number its meaning; else it is free."""
+
+
+def classify(text: str, cues: Cues) -> tuple[list[Number], list[SliceNumber]]:
+    """Every number with its kind, and the slice numbers with the roles that their own words give them."""
+    numbers: list[Number] = []
+    slices: list[SliceNumber] = []
+    last, last_end = "", 0
+    bare = _bare_pairs(text, cues)
+    is_enumerated = "(1)" in text and "(2)" in text
+    for match in _NUMBER.finditer(text):
+        last_slice = slices[-1] if slices else None
+        between = text[last_end : match.start()]
+        n = _Written(cues, text, match[0], match.start(), match.end(), last, last_slice, between, bare, is_enumerated)
+        meaning = next((meaning for holds, meaning in _RULES if holds(n)), _FREE)
+        if meaning.kind == "slice":
+            first = n.token.split(",")[0]
+            n = replace(n, token=first, end=n.start + len(first))
+            if meaning.replaces_last:
+                slices.pop()
+            elif meaning.last_too:
+                slices[-1] = replace(slices[-1], role=meaning.role)
+            if 0 < int(first) <= MAX_SLICE:
+                slices.append(SliceNumber(int(first), n.start, n.end, _slice_role(n, meaning, is_first=not slices)))
+            else:
+                meaning = _OTHER
+        numbers.append(Number(n.token, n.start, n.end, meaning.kind))
+        last, last_end = meaning.last, n.end
+    return numbers, slices
+
+
+def _slice_role(n: _Written, meaning: _Meaning, *, is_first: bool) -> Role:
+    own = n.before if is_first else n.between
+    is_other_plane = n.cues["other_plane_before"].search(own) or n.says_after("other_plane_after")
+    return Role.OTHER_PLANE if meaning.role is Role.CURRENT and is_other_plane else meaning.role
+
+
+def _bare_pairs(text: str, cues: Cues) -> dict[int, str]:
     """Kind of the numbers of "(4/112)" by where they start: the first is the series, the second the slice."""
     kinds = {}
-    for match in _BARE_PAIR.finditer(text):
+    for match in cues["bare_pair"].finditer(text):
         first, second = ("series", "slice") if match["series"] else ("open_series", "open_slice")
         series, number = int(match[first]), int(match[second])
         # "(98/263)" may as well be slice 98 of 263.
         is_series = 0 < series <= MAX_SERIES_OF_PAIR or (series >= 100 and number < series)
-        if is_series and _NO_BARE_PAIR_BEFORE.search(text[max(0, match.start() - 20) : match.start()]) is None:
+        before = cues["no_bare_pair_before"].search(text, max(0, match.start() - 20), match.start())
+        if is_series and before is None:
             kinds[match.start(first)] = "other"
             kinds[match.start(second)] = "slice"
     return kinds

@@ -1,1023 +1,158 @@
-"""Words of PET/CT reports for places in the body, as data: which region, organ and sub-site a word names.
+"""Words of PET/CT reports for places in the body: which region, organ, sub-site and side a phrase names.
 
-Regions follow the headings of whole-body reports. `LEXICON_VERSION` is part of every structured finding's key: raise it
-with any change.
+They stand in `lexicon.csv`, one row a phrase, of the package and of a cohort that adds its own.
 """
 
+import csv
+import difflib
+import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
+from pipelines.reports.vocabulary.errors import VocabularyError, one_of
 from pipelines.tables.schemas import REGIONS
 
-LEXICON_VERSION = 4
+LEXICON_NAME = "lexicon.csv"
+LEXICON_FILE = Path(__file__).parent / LEXICON_NAME
 
 HEAD_NECK, CHEST, ABDOMEN_PELVIS, MUSCULOSKELETAL = REGIONS
+COLUMNS = ("phrase", "organ", "region", "subsite", "laterality")
+LATERALITIES = ("left", "right", "bilateral", "midline")
+
+WORD = re.compile(r"[a-z0-9]+(?:'s)?")
+"""A word of a phrase; what stands between words (blank, hyphen) does not count."""
+_PHRASE = re.compile(r"[a-z0-9][a-z0-9' /-]*")
+_NEARLY = 0.8
+"""Likeness (0 to 1) from which a new organ counts as a slip for a known one."""
 
 
 @dataclass(frozen=True)
 class Term:
-    """What a word or phrase names; null where it leaves that open ("lymph node" has no region)."""
+    """What a phrase names; null where it leaves that open ("lymph node" has no region).
+
+    `laterality` is given only where the phrase implies a side without a word for it ("lingula").
+    """
 
     organ: str | None
     region: str | None
     subsite: str | None = None
+    laterality: str | None = None
 
 
-def _terms(region: str | None, organ: str | None, *entries: str) -> dict[str, Term]:
-    """Entries of one organ.
+@dataclass(frozen=True, eq=False)
+class Lexicon:
+    """Terms by phrase (lower case)."""
 
-    "phrase = sub-site" names a sub-site, "a | b = sub-site" gives it two spellings; a bare phrase names the organ.
+    terms: Mapping[str, Term]
+
+    @cached_property
+    def by_first_word(self) -> dict[str, dict[tuple[str, ...], tuple[str, Term]]]:
+        """(phrase, term) by the phrase's words, grouped by the first of them."""
+        out: dict[str, dict[tuple[str, ...], tuple[str, Term]]] = {}
+        for phrase, term in self.terms.items():
+            words = tuple(WORD.findall(phrase))
+            out.setdefault(words[0], {})[words] = (phrase, term)
+        return out
+
+    @cached_property
+    def max_words(self) -> int:
+        """Words of the longest phrase."""
+        return max(len(words) for by_words in self.by_first_word.values() for words in by_words)
+
+    def phrases_of(self, laterality: str) -> list[str]:
+        """Phrases that imply a side."""
+        return [phrase for phrase, term in self.terms.items() if term.laterality == laterality]
+
+
+def load_lexicon(addition: Path | None = None) -> Lexicon:
+    """The lexicon of the package; a row of an addition goes before a row of the package with the same phrase.
+
+    Args:
+        addition: a cohort's own `lexicon.csv`.
+
+    Raises:
+        VocabularyError: a column is missing or unknown, or a row is wrong.
     """
-    out: dict[str, Term] = {}
-    for entry in entries:
-        phrases, _, subsite = (part.strip() for part in entry.partition("="))
-        for phrase in phrases.split("|"):
-            out[phrase.strip()] = Term(organ, region, subsite or None)
-    return out
+    rows = _read(LEXICON_FILE, frozenset())
+    if addition is not None:
+        rows |= _read(addition, frozenset(term.organ for term in rows.values() if term.organ))
+    return Lexicon({**{spelt: term for phrase, term in rows.items() for spelt in _spellings(phrase)}, **rows})
 
 
-TERMS: dict[str, Term] = {
-    # Head and neck
-    **_terms(
-        HEAD_NECK,
-        "brain",
-        "brain",
-        "cerebral",
-        "cerebrum",
-        "intracranial",
-        "cerebellum | cerebellar = cerebellum",
-        "frontal lobe = frontal lobe",
-        "temporal lobe = temporal lobe",
-        "parietal lobe = parietal lobe",
-        "occipital lobe = occipital lobe",
-        "basal ganglia = basal ganglia",
-        "thalamus | thalamic = thalamus",
-        "brainstem | pons | medulla oblongata = brainstem",
-        "corpus callosum",
-        "insula | insular = insula",
-        "pineal",
-        "hippocampus | hippocampal = hippocampus",
-        "lateral ventricle | third ventricle | fourth ventricle = ventricle",
-        "cavernous sinus",
-        "cortical gray matter = cortex",
-    ),
-    **_terms(HEAD_NECK, "pituitary", "pituitary", "sella", "sellar"),
-    **_terms(HEAD_NECK, "meninges", "meninges", "meningeal", "leptomeningeal", "meningioma", "dura", "dural", "falx"),
-    **_terms(
-        HEAD_NECK,
-        "orbit",
-        "orbit",
-        "orbital",
-        "globe",
-        "extraocular muscle",
-        "lacrimal gland | lacrimal = lacrimal gland",
-        "choroid",
-        "eyelid",
-        "retina",
-    ),
-    **_terms(
-        HEAD_NECK,
-        "paranasal sinus",
-        "paranasal sinus",
-        "sinus",
-        "maxillary sinus | maxillary antrum = maxillary sinus",
-        "ethmoid | ethmoid sinus = ethmoid sinus",
-        "sphenoid sinus = sphenoid sinus",
-        "frontal sinus = frontal sinus",
-        "nasal cavity = nasal cavity",
-        "nasal septum = nasal cavity",
-        "nasal turbinate | turbinate = nasal cavity",
-        "nasal | nose = nasal cavity",
-    ),
-    **_terms(HEAD_NECK, "nasopharynx", "nasopharynx", "nasopharyngeal", "fossa of rosenmuller", "adenoid", "adenoids"),
-    **_terms(
-        HEAD_NECK,
-        "oral cavity",
-        "oral cavity",
-        "tongue = tongue",
-        "oral tongue = oral tongue",
-        "floor of mouth | floor of the mouth = floor of mouth",
-        "buccal = buccal mucosa",
-        "gingiva | gingival = gingiva",
-        "hard palate = hard palate",
-        "retromolar trigone = retromolar trigone",
-        "lip = lip",
-        "alveolar ridge = alveolar ridge",
-    ),
-    **_terms(
-        HEAD_NECK,
-        "oropharynx",
-        "oropharynx",
-        "oropharyngeal",
-        "base of tongue | tongue base | base of the tongue = base of tongue",
-        "tonsil | tonsillar | palatine tonsil = tonsil",
-        "soft palate = soft palate",
-        "lingual tonsil = lingual tonsil",
-        "vallecula | vallecular = vallecula",
-        "uvula = soft palate",
-        "pharynx",
-        "pharyngeal",
-        "waldeyer",
-        "waldeyer's ring",
-    ),
-    **_terms(
-        HEAD_NECK,
-        "hypopharynx",
-        "hypopharynx",
-        "hypopharyngeal",
-        "pyriform sinus | piriform sinus = pyriform sinus",
-        "postcricoid = postcricoid",
-    ),
-    **_terms(
-        HEAD_NECK,
-        "larynx",
-        "larynx",
-        "laryngeal",
-        "vocal cord | vocal fold | true vocal cord = vocal cord",
-        "glottis | glottic = glottis",
-        "supraglottic | supraglottis = supraglottis",
-        "epiglottis = epiglottis",
-        "aryepiglottic fold = aryepiglottic fold",
-        "arytenoid = arytenoid",
-        "cricoid = cricoid",
-        "thyroid cartilage = thyroid cartilage",
-    ),
-    **_terms(
-        HEAD_NECK,
-        "thyroid",
-        "thyroid",
-        "thyroid gland",
-        "thyroid lobe",
-        "thyroid nodule",
-        "thyroid isthmus = isthmus",
-        "thyroid bed",
-        "thyroidectomy",
-        "thyroglossal",
-    ),
-    **_terms(HEAD_NECK, "parathyroid", "parathyroid", "parathyroid gland", "parathyroid adenoma"),
-    **_terms(HEAD_NECK, "parotid gland", "parotid", "parotid gland"),
-    **_terms(HEAD_NECK, "submandibular gland", "submandibular gland", "salivary gland", "sublingual"),
-    **_terms(HEAD_NECK, "scalp", "scalp", "ear", "auricle", "external auditory canal"),
-    **_terms(
-        HEAD_NECK,
-        "neck",
-        "neck",
-        "face",
-        "facial",
-        "parapharyngeal",
-        "masticator",
-        "carotid space",
-        "masseter",
-        "skull base",
-        "petrous apex",
-        "carotid",
-        "carotid artery",
-        "temporal artery",
-        "carotid bifurcation",
-        "posterior triangle",
-        "prevertebral",
-        "pterygoid",
-        "temporalis",
-        "sternocleidomastoid",
-        "head",
-        "cheek",
-        "chin",
-        "mastoid",
-        "hyoid",
-        "jugular foramen",
-        "infratemporal",
-        "pterygopalatine",
-    ),
-    **_terms(HEAD_NECK, "maxilla", "maxilla", "maxillary", "maxillary alveolus = alveolus"),
-    **_terms(
-        HEAD_NECK,
-        "mandible",
-        "mandible",
-        "mandibular",
-        "dental",
-        "periodontal",
-        "tooth",
-        "teeth",
-        "periapical",
-        "temporomandibular joint",
-        "tmj",
-        "molar",
-    ),
-    **_terms(
-        HEAD_NECK,
-        "lymph node",
-        "cervical lymph node | cervical node | neck node = cervical",
-        "cervical lymphadenopathy | cervical adenopathy = cervical",
-        "submandibular lymph node | submandibular node = submandibular",
-        "submental | submental node = submental",
-        "jugulodigastric = jugulodigastric",
-        "supraclavicular = supraclavicular",
-        "retropharyngeal = retropharyngeal",
-        "posterior cervical = posterior cervical",
-        "laterocervical = cervical",
-        "jugular = jugular chain",
-        "parotid node | intraparotid = parotid",
-        "occipital node = occipital",
-        "level i | level ia | level ib | level 1 | level 1a | level 1b = level I",
-        "level ii | level iia | level iib | level 2 | level 2a | level 2b = level II",
-        "level iii | level 3 = level III",
-        "level iv | level 4 = level IV",
-        "level v | level va | level vb | level 5 | level 5a | level 5b = level V",
-        "level vi | level 6 = level VI",
-        "right 1b | left 1b = level I",
-        "right 2a | left 2a | right 2b | left 2b = level II",
-        "right 5a | left 5a | right 5b | left 5b = level V",
-        "preauricular = preauricular",
-        "postauricular = postauricular",
-        "virchow | virchow's node = supraclavicular",
-        "prelaryngeal | delphian = prelaryngeal",
-    ),
-    **_terms(HEAD_NECK, "neck", "cervical", "submandibular"),
-    # Chest
-    **_terms(
-        CHEST,
-        "lung",
-        "lung",
-        "pulmonary",
-        "lingula | lingular = left upper lobe",
-        "left upper lobe | lul = left upper lobe",
-        "left lower lobe | lll = left lower lobe",
-        "right upper lobe | rul = right upper lobe",
-        "right middle lobe | rml | middle lobe = right middle lobe",
-        "right lower lobe | rll = right lower lobe",
-        "upper lobe = upper lobe",
-        "lower lobe = lower lobe",
-        "lung apex | apical lung | pulmonary apex | lung apices = apex",
-        "lung base | lung bases = base",
-        "perihilar = perihilar",
-        "superior segment = superior segment",
-        "basilar segment | basal segment = basilar segment",
-        "suprahilar = perihilar",
-        "infrahilar = perihilar",
-        "apical scar | apical scarring | apical nodule | apical opacity = apex",
-        "lobectomy",
-        "pneumonectomy",
-        "ground glass opacity",
-        "ground-glass opacity",
-        "ground glass nodule",
-        "ground-glass nodule",
-        "ggo",
-        "fissure",
-        "peribronchial",
-        "bronchial stump = bronchial stump",
-        "costophrenic",
-    ),
-    **_terms(
-        CHEST,
-        "airway",
-        "trachea | tracheal = trachea",
-        "bronchus | bronchial = bronchus",
-        "endobronchial",
-        "carina",
-        "mainstem bronchus",
-        "tracheostomy",
-        "main bronchus | main bronchi = bronchus",
-    ),
-    **_terms(
-        CHEST,
-        "pleura",
-        "pleura",
-        "pleural",
-        "pleural effusion",
-        "hemithorax",
-        "pleural based",
-        "pleurodesis",
-        "empyema",
-    ),
-    **_terms(
-        CHEST,
-        "lymph node",
-        "mediastinal lymph node | mediastinal node | mediastinal lymphadenopathy "
-        "| mediastinal adenopathy = mediastinal",
-        "hilar | hilum | hila | bihilar = hilar",
-        "paratracheal = paratracheal",
-        "subcarinal = subcarinal",
-        "prevascular = prevascular",
-        "aortopulmonary | aortopulmonary window | ap window | aorto pulmonary window = aortopulmonary window",
-        "aorticopulmonary | aorticopulmonary window | aortopulmonic window = aortopulmonary window",
-        "interpectoral | rotter | rotter node = interpectoral",
-        "station 6 = para-aortic",
-        "station 8 | station 8r | station 8l = paraesophageal",
-        "station 9 | station 9r | station 9l = pulmonary ligament",
-        "pretracheal = pretracheal",
-        "paraesophageal = paraesophageal",
-        "internal mammary = internal mammary",
-        "axilla | axillary = axillary",
-        "subpectoral = subpectoral",
-        "retrocrural = retrocrural",
-        "cardiophrenic = cardiophrenic",
-        "pericardial node | epicardial node = cardiophrenic",
-        "paraaortic mediastinal = para-aortic",
-        "infraclavicular = infraclavicular",
-        "precarinal = precarinal",
-        "interlobar = interlobar",
-        "tracheoesophageal = tracheoesophageal",
-        "station 7 = subcarinal",
-        "station 4r | station 4l | 4r | 4l = paratracheal",
-        "station 2r | station 2l | 2r | 2l = upper paratracheal",
-        "station 5 = aortopulmonary window",
-        "station 10r | station 10l | 10r | 10l = hilar",
-        "station 11r | station 11l | 11r | 11l = interlobar",
-        "diaphragmatic node = cardiophrenic",
-    ),
-    **_terms(CHEST, "mediastinum", "mediastinum", "mediastinal", "thymus | thymic = thymus", "paracardiac"),
-    **_terms(
-        CHEST,
-        "esophagus",
-        "esophagus",
-        "esophageal",
-        "distal esophagus = distal",
-        "mid esophagus = mid",
-        "proximal esophagus = proximal",
-        "gastroesophageal junction | ge junction | esophagogastric junction | gej = gastroesophageal junction",
-        "eg junction = gastroesophageal junction",
-        "esophagectomy",
-    ),
-    **_terms(
-        CHEST,
-        "heart",
-        "heart",
-        "myocardium",
-        "myocardial",
-        "cardiac",
-        "ventricle",
-        "ventricular",
-        "left ventricle = left ventricle",
-        "left ventricular | left ventricular myocardium = left ventricle",
-        "right ventricle = right ventricle",
-        "atrium",
-        "atrial",
-        "pericardium | pericardial = pericardium",
-        "atrial appendage",
-        "interatrial septum",
-        "papillary muscle",
-        "epicardial",
-        "pericardiac",
-        "septal myocardium",
-        "coronary",
-    ),
-    **_terms(
-        CHEST,
-        "vessel",
-        "aorta",
-        "aortic",
-        "aortic arch",
-        "pulmonary artery",
-        "superior vena cava",
-        "svc",
-        "brachiocephalic",
-        "subclavian",
-        "azygos",
-        "axillary vein",
-        "axillary artery",
-    ),
-    **_terms(
-        CHEST,
-        "breast",
-        "breast",
-        "nipple",
-        "areola",
-        "mammary",
-        "retroareolar",
-        "mastectomy",
-        "lumpectomy",
-        "implant capsule",
-    ),
-    **_terms(
-        CHEST,
-        "chest wall",
-        "chest wall",
-        "thoracic",
-        "chest",
-        "thorax",
-        "pectoralis",
-        "pectoral",
-        "intercostal",
-        "port",
-        "chest port",
-        "thoracotomy",
-        "pacemaker",
-    ),
-    **_terms(CHEST, "diaphragm", "diaphragm", "diaphragmatic", "hiatal hernia"),
-    # Abdomen and pelvis
-    **_terms(
-        ABDOMEN_PELVIS,
-        "liver",
-        "liver",
-        "hepatic",
-        "hepatic dome | liver dome | dome of the liver = dome",
-        "right hepatic lobe | right lobe of the liver | right lobe of liver | right liver lobe = right lobe",
-        "left hepatic lobe | left lobe of the liver | left lobe of liver | left liver lobe = left lobe",
-        "caudate | caudate lobe = caudate lobe",
-        "segment i | segment 1 = segment 1",
-        "segment ii | segment 2 = segment 2",
-        "segment iii | segment 3 = segment 3",
-        "segment iv | segment iva | segment ivb | segment 4 | segment 4a | segment 4b = segment 4",
-        "segment v | segment 5 = segment 5",
-        "segment vi | segment 6 = segment 6",
-        "segment vii | segment 7 = segment 7",
-        "segment viii | segment 8 = segment 8",
-        "segments",
-        "hepatic segment",
-        "subcapsular liver",
-        "perihepatic",
-        "portal vein",
-        "falciform ligament",
-        "subhepatic",
-        "hepatectomy",
-        "porta hepatis | hepatic hilum | liver hilum = porta hepatis",
-        "gallbladder fossa = gallbladder fossa",
-        "ligamentum teres",
-        "falciform",
-    ),
-    **_terms(ABDOMEN_PELVIS, "gallbladder", "gallbladder", "cholecystectomy"),
-    **_terms(
-        ABDOMEN_PELVIS,
-        "bile duct",
-        "biliary",
-        "bile duct",
-        "common bile duct",
-        "common hepatic duct",
-        "cystic duct",
-        "klatskin",
-        "ampulla | ampulla of vater | ampullary = ampulla",
-    ),
-    **_terms(
-        ABDOMEN_PELVIS,
-        "pancreas",
-        "pancreas",
-        "pancreatic",
-        "pancreatic head | head of the pancreas | head of pancreas = head",
-        "pancreatic body | body of the pancreas = body",
-        "pancreatic tail | tail of the pancreas | tail of pancreas = tail",
-        "uncinate | uncinate process = uncinate process",
-        "peripancreatic",
-    ),
-    **_terms(
-        ABDOMEN_PELVIS,
-        "spleen",
-        "spleen",
-        "splenic",
-        "splenule",
-        "splenosis",
-        "perisplenic",
-        "splenic hilum | splenic hilar = splenic hilum",
-    ),
-    **_terms(ABDOMEN_PELVIS, "adrenal gland", "adrenal", "adrenal gland", "suprarenal", "adrenal nodule"),
-    **_terms(
-        ABDOMEN_PELVIS,
-        "kidney",
-        "kidney",
-        "renal",
-        "nephrectomy",
-        "perinephric",
-        "renal pelvis = renal pelvis",
-        "renal cortex = cortex",
-        "upper pole = upper pole",
-        "lower pole = lower pole",
-        "interpolar = interpolar",
-        "renal hilum | renal hilar = renal hilum",
-        "perirenal",
-        "pararenal",
-        "gerota",
-        "gerota's fascia",
-        "renal collecting system | collecting system = collecting system",
-        "calyx | calyces = calyx",
-    ),
-    **_terms(
-        ABDOMEN_PELVIS,
-        "ureter",
-        "ureter",
-        "ureteral",
-        "ureteric",
-        "ureterovesical junction",
-        "uvj",
-        "ureteropelvic junction",
-        "upj",
-    ),
-    **_terms(ABDOMEN_PELVIS, "bladder", "bladder", "urinary bladder", "vesical", "urachus", "neobladder", "cystectomy"),
-    **_terms(ABDOMEN_PELVIS, "urethra", "urethra", "urethral"),
-    **_terms(
-        ABDOMEN_PELVIS,
-        "stomach",
-        "stomach",
-        "gastric",
-        "gastric fundus = fundus",
-        "gastric antrum | antrum = antrum",
-        "pylorus | pyloric = pylorus",
-        "gastric body = body",
-        "gastric cardia = cardia",
-        "greater curvature = greater curvature",
-        "lesser curvature = lesser curvature",
-    ),
-    **_terms(
-        ABDOMEN_PELVIS,
-        "small bowel",
-        "small bowel",
-        "duodenum | duodenal = duodenum",
-        "jejunum | jejunal = jejunum",
-        "ileum | ileal | terminal ileum = ileum",
-        "small intestine",
-        "enteric",
-    ),
-    **_terms(
-        ABDOMEN_PELVIS,
-        "colon",
-        "colon",
-        "colonic",
-        "large bowel",
-        "bowel",
-        "intestine",
-        "intestinal",
-        "cecum | cecal = cecum",
-        "ascending colon | right colon = ascending colon",
-        "transverse colon = transverse colon",
-        "descending colon | left colon = descending colon",
-        "sigmoid | sigmoid colon = sigmoid",
-        "hepatic flexure = hepatic flexure",
-        "splenic flexure = splenic flexure",
-        "ileocecal | ileocecal valve = ileocecal valve",
-        "ileocolic anastomosis = anastomosis",
-        "appendix | appendiceal = appendix",
-    ),
-    **_terms(
-        ABDOMEN_PELVIS,
-        "rectum",
-        "rectum",
-        "rectal",
-        "rectosigmoid = rectosigmoid",
-        "perirectal",
-        "mesorectal | mesorectum = mesorectum",
-        "presacral",
-    ),
-    **_terms(ABDOMEN_PELVIS, "anus", "anus", "anal", "anal canal", "perianal", "anorectal", "ischioanal"),
-    **_terms(
-        ABDOMEN_PELVIS,
-        "peritoneum",
-        "peritoneum",
-        "peritoneal",
-        "omentum | omental = omentum",
-        "mesentery | mesenteric = mesentery",
-        "mesenteric root",
-        "ascites",
-        "cul-de-sac",
-        "cul de sac",
-        "paracolic",
-        "paracolic gutter",
-        "carcinomatosis",
-        "subphrenic",
-        "lesser sac",
-        "morison's pouch",
-        "morison pouch",
-        "pouch of morison",
-        "rectovaginal",
-        "rectouterine",
-        "uterosacral",
-        "hepatorenal recess",
-        "douglas",
-    ),
-    **_terms(
-        ABDOMEN_PELVIS,
-        "retroperitoneum",
-        "retroperitoneum",
-        "retroperitoneal",
-        "inferior vena cava",
-        "ivc",
-        "abdominal aorta",
-        "crus",
-        "iliac artery",
-        "hepatic artery",
-        "common hepatic artery",
-        "splenic artery",
-        "iliac vein",
-        "renal vein",
-        "superior mesenteric artery",
-        "sma",
-        "smv",
-        "portal vein",
-    ),
-    **_terms(
-        ABDOMEN_PELVIS,
-        "lymph node",
-        "para-aortic | paraaortic | periaortic | para aortic = para-aortic",
-        "lumboaortic | lomboaortic = para-aortic",
-        "aortocaval = aortocaval",
-        "portacaval | portocaval = portacaval",
-        "periportal | portal node | porta hepatis node = periportal",
-        "celiac = celiac",
-        "gastrohepatic | gastrohepatic ligament = gastrohepatic",
-        "iliac node | iliac lymph node | iliac chain | iliac = iliac",
-        "common iliac = common iliac",
-        "external iliac = external iliac",
-        "internal iliac = internal iliac",
-        "obturator = obturator",
-        "inguinal | groin = inguinal",
-        "precaval = precaval",
-        "sidewall = pelvic sidewall",
-        "femoral node = femoral",
-        "mesenteric lymph node | mesenteric node = mesenteric",
-        "retroperitoneal lymph node | retroperitoneal node | retroperitoneal lymphadenopathy "
-        "| retroperitoneal adenopathy = retroperitoneal",
-        "pelvic sidewall | pelvic side wall = pelvic sidewall",
-        "paracaval = paracaval",
-        "retrocaval = retrocaval",
-        "perigastric = perigastric",
-        "perirectal node | mesorectal node = mesorectal",
-        "presacral node = presacral",
-        "pelvic lymph node | pelvic node = pelvic",
-        "peripancreatic node = peripancreatic",
-        "hypogastric = internal iliac",
-        "interaortocaval = aortocaval",
-        "crural node | crural lymph node = retrocrural",
-        "ileocolic node | ileocolic lymph node = ileocolic",
-    ),
-    **_terms(
-        ABDOMEN_PELVIS,
-        "prostate",
-        "prostate",
-        "prostatic",
-        "prostate bed",
-        "prostatectomy",
-        "vesicourethral anastomosis = vesicourethral anastomosis",
-        "vesicourethral junction = vesicourethral anastomosis",
-        "peripheral zone = peripheral zone",
-        "transition zone = transition zone",
-        "seminal vesicle = seminal vesicle",
-        "prostate apex = apex",
-        "prostate base = base",
-    ),
-    **_terms(
-        ABDOMEN_PELVIS,
-        "uterus",
-        "uterus",
-        "uterine",
-        "endometrium",
-        "endometrial",
-        "cervix | uterine cervix = cervix",
-        "myometrium",
-        "fibroid",
-        "parametrium",
-        "parametrial",
-    ),
-    **_terms(ABDOMEN_PELVIS, "ovary", "ovary", "ovarian", "adnexa", "adnexal", "fallopian tube", "corpus luteum"),
-    **_terms(
-        ABDOMEN_PELVIS,
-        "vagina",
-        "vagina",
-        "vaginal",
-        "vaginal cuff = cuff",
-        "introitus",
-    ),
-    **_terms(ABDOMEN_PELVIS, "vulva", "vulva", "vulvar", "labium", "labia", "clitoris"),
-    **_terms(ABDOMEN_PELVIS, "penis", "penis", "penile", "glans"),
-    **_terms(
-        ABDOMEN_PELVIS,
-        "testis",
-        "testis",
-        "testicle",
-        "testicular",
-        "scrotum",
-        "scrotal",
-        "spermatic cord",
-        "vas deferens",
-        "epididymis",
-    ),
-    **_terms(
-        ABDOMEN_PELVIS,
-        "abdominal wall",
-        "abdominal wall",
-        "umbilical | umbilicus = umbilicus",
-        "rectus",
-        "rectus abdominis",
-        "abdominal",
-        "abdomen",
-        "ventral hernia",
-        "linea alba",
-        "periumbilical",
-        "flank",
-    ),
-    **_terms(
-        ABDOMEN_PELVIS,
-        "pelvis",
-        "pelvis",
-        "pelvic",
-        "perineum",
-        "perineal",
-        "ischiorectal",
-        "pelvic floor",
-        "natal cleft",
-        "gluteal cleft",
-    ),
-    # Musculoskeletal
-    **_terms(
-        MUSCULOSKELETAL,
-        "vertebra",
-        "vertebra",
-        "vertebral",
-        "vertebral body",
-        "spine",
-        "spinal",
-        "cervical spine = cervical spine",
-        "thoracic spine = thoracic spine",
-        "lumbar spine = lumbar spine",
-        "lumbar = lumbar spine",
-        "cervical vertebra = cervical spine",
-        "thoracic vertebra = thoracic spine",
-        "lumbar vertebra = lumbar spine",
-        "pedicle",
-        "lamina",
-        "spinous process",
-        "transverse process",
-        "facet",
-        "facet joint",
-        "endplate",
-        "paraspinal",
-        "costovertebral",
-        "disc space",
-        "disc",
-        "compression deformity",
-        "dens = dens",
-        "odontoid = dens",
-        "atlas = C1",
-    ),
-    **_terms(
-        MUSCULOSKELETAL,
-        "sacrum",
-        "sacrum",
-        "sacral",
-        "sacroiliac",
-        "si joint",
-        "sacral ala = ala",
-        "coccyx | coccygeal = coccyx",
-    ),
-    **_terms(MUSCULOSKELETAL, "rib", "rib", "costal", "costochondral"),
-    **_terms(
-        MUSCULOSKELETAL,
-        "sternum",
-        "sternum",
-        "sternal",
-        "manubrium = manubrium",
-        "xiphoid = xiphoid",
-        "sternoclavicular",
-        "sternotomy",
-    ),
-    **_terms(MUSCULOSKELETAL, "clavicle", "clavicle", "clavicular", "acromioclavicular"),
-    **_terms(
-        MUSCULOSKELETAL,
-        "scapula",
-        "scapula",
-        "scapular",
-        "glenoid = glenoid",
-        "acromion = acromion",
-        "coracoid = coracoid",
-    ),
-    **_terms(
-        MUSCULOSKELETAL,
-        "humerus",
-        "humerus",
-        "humeral",
-        "humeral head = head",
-        "proximal humerus = proximal",
-        "greater tuberosity = greater tuberosity",
-        "lesser tuberosity = lesser tuberosity",
-    ),
-    **_terms(
-        MUSCULOSKELETAL,
-        "forearm",
-        "radius = radius",
-        "ulna = ulna",
-        "ulnar = ulna",
-        "olecranon = olecranon",
-        "radial head | radial neck = radial head",
-        "radial shaft",
-        "distal radial",
-        "forearm",
-        "elbow",
-        "wrist",
-        "hand",
-        "finger",
-        "thumb",
-        "carpal",
-        "scaphoid = scaphoid",
-        "metacarpal = metacarpal",
-        "phalanx",
-        "phalanges",
-        "phalangeal",
-    ),
-    **_terms(
-        MUSCULOSKELETAL,
-        "pelvic bone",
-        "iliac bone | ilium | iliac wing | iliac crest | iliac blade = ilium",
-        "ischium | ischial | ischial tuberosity = ischium",
-        "pubis | pubic | pubic ramus | pubic bone | pubic symphysis | symphysis pubis = pubis",
-        "acetabulum | acetabular = acetabulum",
-        "pelvic bone",
-        "bony pelvis",
-        "innominate",
-        "hemipelvis",
-        "symphysis = pubis",
-    ),
-    **_terms(
-        MUSCULOSKELETAL,
-        "femur",
-        "femur",
-        "femoral",
-        "femoral head = head",
-        "femoral neck = neck",
-        "femoral shaft | femoral diaphysis = shaft",
-        "greater trochanter = greater trochanter",
-        "lesser trochanter = lesser trochanter",
-        "proximal femur = proximal",
-        "distal femur = distal",
-        "intertrochanteric = intertrochanteric",
-    ),
-    **_terms(MUSCULOSKELETAL, "tibia", "tibia", "tibial", "tibial plateau = plateau"),
-    **_terms(MUSCULOSKELETAL, "fibula", "fibula", "fibular", "fibular head = head", "lateral malleolus"),
-    **_terms(MUSCULOSKELETAL, "patella", "patella", "patellar"),
-    **_terms(
-        MUSCULOSKELETAL,
-        "foot",
-        "foot",
-        "ankle",
-        "calcaneus = calcaneus",
-        "talus = talus",
-        "metatarsal = metatarsal",
-        "toe",
-        "heel",
-        "tarsal",
-        "navicular = navicular",
-        "cuboid = cuboid",
-        "cuneiform",
-        "midfoot",
-        "hindfoot",
-        "forefoot",
-    ),
-    **_terms(
-        MUSCULOSKELETAL,
-        "joint",
-        "joint",
-        "shoulder",
-        "shoulder joint",
-        "hip",
-        "hip joint",
-        "knee",
-        "periarticular",
-        "synovial",
-    ),
-    **_terms(
-        MUSCULOSKELETAL,
-        "skull",
-        "skull",
-        "calvarium",
-        "calvarial",
-        "clivus = clivus",
-        "temporal bone = temporal bone",
-        "frontal bone = frontal bone",
-        "parietal bone = parietal bone",
-        "occipital bone | occiput | occipital condyle = occipital bone",
-        "sphenoid bone | sphenoid wing = sphenoid",
-        "zygoma | zygomatic = zygoma",
-    ),
-    **_terms(MUSCULOSKELETAL, "bone marrow", "bone marrow", "marrow"),
-    **_terms(
-        MUSCULOSKELETAL,
-        "bone",
-        "bone",
-        "osseous",
-        "skeletal",
-        "skeleton",
-        "bony",
-        "lytic",
-        "sclerotic",
-        "osteolytic",
-        "appendicular",
-        "axial skeleton",
-        "fracture",
-        "osteoblastic",
-    ),
-    **_terms(
-        MUSCULOSKELETAL,
-        "muscle",
-        "muscle",
-        "muscular",
-        "intramuscular",
-        "musculature",
-        "psoas = psoas",
-        "iliopsoas = iliopsoas",
-        "iliacus = iliacus",
-        "gluteal | gluteus | gluteus maximus | gluteus medius = gluteal",
-        "quadriceps = quadriceps",
-        "hamstring = hamstring",
-        "adductor = adductor",
-        "trapezius = trapezius",
-        "deltoid = deltoid",
-        "biceps = biceps",
-        "triceps = triceps",
-        "latissimus | latissimus dorsi = latissimus dorsi",
-        "erector spinae = erector spinae",
-        "vastus | vastus lateralis | vastus medialis = quadriceps",
-        "sartorius = sartorius",
-        "gastrocnemius | soleus = calf",
-        "gracilis = gracilis",
-        "quadratus lumborum = quadratus lumborum",
-        "peroneal",
-        "rotator cuff = rotator cuff",
-        "piriformis = piriformis",
-        "subscapularis = subscapularis",
-        "infraspinatus = infraspinatus",
-        "supraspinatus = supraspinatus",
-        "serratus = serratus",
-        "rhomboid = rhomboid",
-        "biceps femoris = hamstring",
-        "rectus femoris = quadriceps",
-        "myositis",
-    ),
-    **_terms(
-        MUSCULOSKELETAL,
-        "leg",
-        "thigh = thigh",
-        "calf = calf",
-        "lower leg = lower leg",
-        "leg",
-        "lower extremity",
-        "popliteal = popliteal",
-        "popliteal fossa = popliteal",
-        "buttock = buttock",
-    ),
-    **_terms(
-        MUSCULOSKELETAL,
-        "arm",
-        "upper arm = upper arm",
-        "arm",
-        "upper extremity",
-        "antecubital = antecubital",
-        "epitrochlear = epitrochlear",
-    ),
-    **_terms(MUSCULOSKELETAL, "extremity", "extremity", "extremities", "limb"),
-    **_terms(
-        MUSCULOSKELETAL, "soft tissue", "soft tissue", "soft-tissue", "subcutaneous", "fascia", "fascial", "sarcoma"
-    ),
-    # Named by level: C1-C7, T1-T12, L1-L5, S1-S5 (the spelled-out forms are made in `vertebra_terms`).
-    # Without a region of their own
-    **_terms(
-        None,
-        "lymph node",
-        "lymph node",
-        "lymph nodes",
-        "node",
-        "nodal",
-        "nodes",
-        "lymphadenopathy",
-        "adenopathy",
-        "lymphatic",
-        "ln",
-        "lns",
-    ),
-    **_terms(None, "skin", "skin", "cutaneous", "dermal", "melanoma"),
-    **_terms(
-        None,
-        "nerve",
-        "nerve root",
-        "nerve",
-        "neural foramen",
-        "sciatic nerve",
-        "brachial plexus",
-        "spinal cord",
-        "thecal sac",
-        "conus",
-        "cauda equina",
-        "ganglion",
-        "ganglia",
-    ),
-    **_terms(None, None, "apex = apex", "apical = apex", "anastomosis = anastomosis", "staple line = staple line"),
-    **_terms(None, "brown fat", "brown fat", "brown adipose tissue"),
-    **_terms(None, "back", "back", "trunk"),
-}
-
-_VERTEBRAE = (("c", 7, "cervical"), ("t", 12, "thoracic"), ("l", 5, "lumbar"))
+def _read(path: Path, organs: frozenset[str]) -> dict[str, Term]:
+    """Terms of a file; a new organ must not nearly be one of the known `organs`."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise VocabularyError(path, 1, 1, "text in UTF-8", f"byte {error.start}", "save the file as UTF-8") from error
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    terms: dict[str, Term] = {}
+    header: list[str] = []
+    try:
+        for cells in rows:
+            if not header:
+                header = [cell.strip() for cell in cells]
+                _check_header(path, header)
+            elif cells:
+                row = _Row(path, rows.line_num, header, [cell.strip() for cell in cells])
+                row.check(terms, organs)
+                term = {name: row[name] or None for name in COLUMNS if name != "phrase"}
+                terms[row["phrase"]] = Term(**term)
+    except csv.Error as error:
+        raise VocabularyError(path, rows.line_num, 1, "CSV", str(error), "correct the quotes") from error
+    _check_header(path, header)
+    return terms
 
 
-def _vertebra_terms() -> dict[str, Term]:
-    out = {}
-    for letter, count, _ in _VERTEBRAE:
-        for n in range(1, count + 1):
-            out[f"{letter}{n}"] = Term("vertebra", MUSCULOSKELETAL, f"{letter.upper()}{n}")
-            if letter == "t":
-                out[f"d{n}"] = out[f"t{n}"]
-    for n in range(1, 6):
-        out[f"s{n}"] = Term("sacrum", MUSCULOSKELETAL, f"S{n}")
-    return out
+def _check_header(path: Path, header: list[str]) -> None:
+    if sorted(header) != sorted(COLUMNS):
+        wrong = [n for n, name in enumerate(header, 1) if name not in COLUMNS or name in header[: n - 1]]
+        expected = f"the columns {', '.join(COLUMNS)}"
+        raise VocabularyError(path, 1, wrong[0] if wrong else 1, expected, ",".join(header), "correct the header")
+
+
+@dataclass(frozen=True)
+class _Row:
+    path: Path
+    line: int
+    header: list[str]
+    cells: list[str]
+
+    def __getitem__(self, name: str) -> str:
+        return self.cells[self.header.index(name)]
+
+    def wrong(self, name: str, expected: str, do: str) -> VocabularyError:
+        return VocabularyError(self.path, self.line, self.header.index(name) + 1, expected, self[name], do)
+
+    def check(self, terms: Mapping[str, Term], organs: frozenset[str]) -> None:
+        """Raises where a cell is not as it must be."""
+        n = len(self.cells)
+        if n != len(self.header):
+            expected = f"{len(self.header)} columns ({', '.join(self.header)})"
+            raise VocabularyError(self.path, self.line, n, expected, n, "add or remove commas, or quote the cell")
+        if not _PHRASE.fullmatch(self["phrase"]):
+            raise self.wrong("phrase", "a phrase of lower-case letters, digits, blanks, - / and '", "write it so")
+        if self["phrase"] in terms:
+            raise self.wrong("phrase", "each phrase once", "remove one of the two rows")
+        for name, allowed in (("region", REGIONS), ("laterality", LATERALITIES)):
+            if self[name] and self[name] not in allowed:
+                raise self.wrong(name, f"a {name}, {one_of(allowed)}, or nothing", "correct it")
+        if not self["organ"] and not self["subsite"]:
+            raise self.wrong("organ", "an organ, or else a subsite", "name at least one of them")
+        near = difflib.get_close_matches(self["organ"], organs, n=1, cutoff=_NEARLY)
+        if near and self["organ"] not in organs:
+            raise self.wrong("organ", f"{near[0]!r} or the name of an organ less like it", "correct it")
 
 
 _BRITISH = (("esophag", "oesophag"), ("celiac", "coeliac"), ("cecum", "caecum"), ("cecal", "caecal"))
 _PREFIX = re.compile(
-    r"(?P<prefix>peri|para|pre|retro|sub|infra|supra|inter|intra|epi|latero|lumbo|gastro|aorto|costo|recto)(?P<rest>[a-z]{5,})"
+    r"""(?P<prefix>peri|para|pre|retro|sub|infra|supra|inter|intra|epi   # where
+    |latero|lumbo|gastro|aorto|costo|recto)                             # of what
+    (?P<rest>[a-z]{5,})""",
+    re.VERBOSE,
 )
 
 
@@ -1030,28 +165,3 @@ def _spellings(phrase: str) -> Iterator[str]:
             parted = _PREFIX.match(spelt)
             if parted is not None:
                 yield f"{parted['prefix']} {spelt[parted.start('rest') :]}"
-
-
-TERMS = {**TERMS, **_vertebra_terms()}
-TERMS = {**{spelt: term for phrase, term in TERMS.items() for spelt in _spellings(phrase)}, **TERMS}
-
-_SECTION_NAMES = {
-    HEAD_NECK: (
-        "head", "neck", "brain", "skull base",
-    ),
-    CHEST: (
-        "chest", "thorax", "lung", "lungs", "mediastinum", "breast", "axilla", "pleura", "heart", "hila",
-    ),
-    ABDOMEN_PELVIS: (
-        "abdomen", "pelvis", "liver", "hepatobiliary", "spleen", "pancreas", "gi", "gastrointestinal",
-        "genitourinary", "gu", "kidneys", "adrenals", "retroperitoneum", "bowel",
-    ),
-    MUSCULOSKELETAL: (
-        "musculoskeletal", "msk", "bones", "bone", "skeleton", "osseous", "skeletal", "extremities", "extremity",
-        "soft tissues", "soft tissue", "spine", "limbs",
-    ),
-}  # fmt: skip
-SECTION_REGIONS: dict[str, str] = {name: region for region, names in _SECTION_NAMES.items() for name in names}
-
-MAX_WORDS = max(len(phrase.replace("-", " ").split()) for phrase in TERMS)
-"""Longest phrase of the lexicon, in words."""

@@ -11,9 +11,7 @@ from pipelines.reports.structure import (
     structure_parts,
     without_references,
 )
-from pipelines.reports.vocabulary.lexicon import TERMS
 from pipelines.reports.vocabulary.text import clean, lower
-from pipelines.tables.schemas import REGIONS
 
 
 class TestPlace:
@@ -112,17 +110,6 @@ class TestParts:
         text = "A pair of left axillary nodes: SUV 4 and SUV 3."
         cut = text.index(" SUV 3")
         assert structure_parts(text, [(0, cut), (cut, len(text))])[1].laterality == "left"
-
-
-class TestLexicon:
-    def test_every_term_has_a_region_of_the_house_or_none(self):
-        assert {t.region for t in TERMS.values()} <= {*REGIONS, None}
-
-    def test_phrases_are_lower_case(self):
-        assert [p for p in TERMS if p != p.lower()] == []
-
-    def test_every_phrase_is_found_in_a_sentence(self):
-        assert [p for p in TERMS if not names_anatomy(f"Uptake in the {p} with SUV 4.")] == []
 
 
 class TestLaterality:
