@@ -1,4 +1,4 @@
-"""The paper's ablation: one partition an arm, each trained on its own switches and scored beside the other models."""
+"""The ablation of the paper: one partition an arm, each trained with its own inputs and scored like other models."""
 
 import dagster as dg
 
@@ -34,7 +34,7 @@ class AblationConfig(dg.Config):
     metadata=table_metadata("predictions"),
 )
 def ablation(context: dg.AssetExecutionContext, config: AblationConfig, workspace: Workspace) -> dg.MaterializeResult:
-    """What the model learns with and without mask, CT, focal crop and anatomy pretraining: the paper's eight rows."""
+    """Accuracy with and without mask, CT, focal crop and anatomy pretraining: the eight rows of the paper."""
     # Not at module level: loading the definitions must not cost the import of torch.
     from model.evaluation.ablation_texts import arm_of_folder, update_ablation
     from model.training.stages import TrainingError

@@ -1,4 +1,4 @@
-"""What runs by itself: jobs, the sensor on the cohort folder, the nightly and the weekly schedule."""
+"""Automation: jobs, the sensor on the cohort folder, the schedules."""
 
 import dagster as dg
 
@@ -25,7 +25,7 @@ NOT_FINISHED = [
 observe = dg.define_asset_job(
     "observe",
     selection=[exam_manifest, corrections],
-    description="Looks at the cohort folder again; the condition on the assets then asks for the shards that changed.",
+    description="Observes the cohort folder; the automation condition then requests the shards that changed.",
     tags={ALONE: "observe"},
     executor_def=dg.in_process_executor,
 )
@@ -50,7 +50,7 @@ publish = dg.define_asset_job(
 accept = dg.define_asset_job(
     "accept",
     selection=[accepted_curation],
-    description="Keeps what is published now for ever, under a name, if its checks pass.",
+    description="Accepts the published version under a name and keeps it permanently, if its checks pass.",
     tags={ALONE: "publish"},
     executor_def=dg.in_process_executor,
 )
@@ -58,7 +58,7 @@ accept = dg.define_asset_job(
 freshness = dg.define_asset_job(
     "freshness",
     selection=dg.AssetSelection.checks_for_assets(exam_manifest.key),
-    description="Whether the cohort was looked at lately, and whether exams still come (the check `freshness`).",
+    description="Whether the cohort was observed recently, and whether new exams arrive (check `freshness`).",
     executor_def=dg.in_process_executor,
 )
 
@@ -66,7 +66,7 @@ freshness = dg.define_asset_job(
 @dg.sensor(
     job=observe,
     minimum_interval_seconds=60,
-    description="Looks whether a file of the cohort folder came, went or changed, and has the manifest observed if so.",
+    description="Observes the manifest when a file of the cohort folder was added, removed or changed.",
 )
 def cohort_sensor(context: dg.SensorEvaluationContext, workspace: Workspace) -> dg.RunRequest | dg.SkipReason:
     """Asks for an observation where the files' names, sizes or times changed since the last one."""
@@ -84,7 +84,7 @@ def cohort_sensor(context: dg.SensorEvaluationContext, workspace: Workspace) -> 
 @dg.schedule(
     job=curate,
     cron_schedule="0 2 * * *",
-    description="Every night: looks at the cohort and curates the shards that changed, one run each.",
+    description="Nightly: observes the cohort and curates the shards that changed, one run each.",
 )
 def nightly_recuration(
     context: dg.ScheduleEvaluationContext, workspace: Workspace
@@ -112,14 +112,14 @@ weekly_observation = dg.ScheduleDefinition(
     name="weekly_observation",
     job=observe,
     cron_schedule="0 1 * * 0",
-    description="Every Sunday: observes all shards anew, so that what a sensor missed is found.",
+    description="Sundays: observes all shards again, including changes that a sensor missed.",
 )
 
 daily_freshness = dg.ScheduleDefinition(
     name="daily_freshness",
     job=freshness,
     cron_schedule="0 6 * * *",
-    description="Every morning: says where the cohort was not looked at for too long.",
+    description="Daily: reports a cohort that was not observed for too long.",
 )
 
 changed_shards = dg.AutomationConditionSensorDefinition(
@@ -127,7 +127,7 @@ changed_shards = dg.AutomationConditionSensorDefinition(
     target=dg.AssetSelection.all(),
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=30,
-    description="Asks for exactly the shards and tables below which data changed its version.",
+    description="Requests exactly the shards and tables whose inputs changed their version.",
 )
 
 JOBS = [observe, curate, publish, accept, freshness]

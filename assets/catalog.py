@@ -27,9 +27,7 @@ from pipelines.tables.curation_version import curation_version
     retry_policy=RETRY,
 )
 def catalog(workspace: Workspace) -> dg.MaterializeResult:
-    """`petar.duckdb`: views over every Parquet table, built beside and swapped in, so that a reader never waits nor
-    sees half.
-    """
+    """`petar.duckdb`: views over every Parquet table, built in a temporary file and swapped in atomically."""
     home = workspace.paths
     with permanent(CatalogError):
         summary = build_catalog(home)
@@ -61,7 +59,7 @@ class DiffConfig(dg.Config):
     deps=[catalog], group_name="lesions", owners=CURATION_OWNERS, kinds={"duckdb"}, automation_condition=changed()
 )
 def curation_diff(config: DiffConfig, workspace: Workspace) -> dg.MaterializeResult:
-    """Lesions that came, went and changed since another version of the curation, each with the reason: inputs,
+    """Lesions added, removed and changed since another version of the curation, each with its cause: inputs,
     corrections, readers, logic, parameters, neighbours.
     """
     with permanent(CatalogError):
@@ -98,7 +96,7 @@ class AcceptConfig(dg.Config):
 
 @dg.asset(deps=[catalog], group_name="lesions", owners=CURATION_OWNERS, kinds={"parquet"})
 def accepted_curation(config: AcceptConfig, workspace: Workspace) -> dg.MaterializeResult:
-    """A version that somebody says is good to use: kept for ever under a name, with its masks and volumes."""
+    """A version accepted for use: kept permanently under a name, with its masks and volumes."""
     home = workspace.paths
     with permanent():
         failed = [r.name for r in run_checks(home) if r.severity == "error" and not r.passed]
@@ -128,9 +126,7 @@ def accepted_curation(config: AcceptConfig, workspace: Workspace) -> dg.Material
     deps=[catalog], group_name="lesions", owners=CURATION_OWNERS, kinds={"markdown"}, automation_condition=changed()
 )
 def dataset_card(workspace: Workspace) -> dg.MaterializeResult:
-    """What the curation holds, in words and one figure: counts, tracers, regions, reasons of rejection, splits,
-    methods, known biases.
-    """
+    """Summary of the curation: counts, tracers, regions, reasons of rejection, splits, methods, known biases."""
     home = workspace.paths
     settings = workspace.settings()
     card = write_card(home, settings.curation, settings.samples)

@@ -1,6 +1,4 @@
-"""Everything that Dagster knows of this project: `build_defs()`, which tests call too, and `defs`, which Dagster
-loads.
-"""
+"""Dagster definitions of the project: `build_defs()`, and `defs`, which Dagster loads."""
 
 import os
 from collections.abc import Mapping

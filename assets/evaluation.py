@@ -1,4 +1,4 @@
-"""Evaluation: scores with intervals, models compared, and the scoreboard beside the published rows."""
+"""Evaluation: scores with intervals, comparison of models, scoreboard with the published rows."""
 
 import dagster as dg
 
@@ -30,9 +30,7 @@ def _result(report: TableReport, name: str, limit: int) -> dg.MaterializeResult:
     metadata=table_metadata("scores"),
 )
 def scores(workspace: Workspace) -> dg.MaterializeResult:
-    """Every metric of every model and split with its interval over patients; what cannot be computed says what is
-    missing.
-    """
+    """Every metric of every model and split with its interval over patients, or the reason why it is not computed."""
     report = update_scores(workspace.paths, workspace.evaluation().scores, workspace.cohort_folder.name)
     return _result(report, "scores", 60)
 
@@ -45,17 +43,13 @@ def scores(workspace: Workspace) -> dg.MaterializeResult:
     metadata=table_metadata("comparisons"),
 )
 def comparisons(workspace: Workspace) -> dg.MaterializeResult:
-    """Models side by side on the same lesions: differences with intervals, paired tests over patients, Holm over the
-    metrics.
-    """
+    """Paired comparison of models: differences with intervals, tests over patients, Holm correction."""
     return _result(update_comparisons(workspace.paths, workspace.evaluation().scores), "comparisons", 60)
 
 
 @dg.asset(deps=[scores, comparisons], group_name="evaluation", owners=MODEL_OWNERS, kinds={"markdown", "duckdb"})
 def scoreboard(workspace: Workspace) -> dg.MaterializeResult:
-    """The scores as one table, with the paper's rows beside them marked as published, and the models compared; the
-    catalog is renewed to show them.
-    """
+    """The scores as one table with the published rows of the paper, and the comparison of models."""
     board = write_scoreboard(workspace.paths)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(board.version),

@@ -36,7 +36,7 @@ def exam_manifest(workspace: Workspace) -> dg.DataVersionsByPartition:
     partitions_def=SHARDS,
     group_name="reports",
     tags={"dagster/kind/csv": ""},
-    description="corrections.csv of the cohort: what physicians say of findings, over readers and review. A shard's "
+    description="corrections.csv of the cohort: corrections by physicians, which override readers. A shard's "
     "data version changes when a line that concerns an exam of it does. What became of each line stands in the table "
     "`corrections`.",
 )

@@ -1,4 +1,4 @@
-"""What fails for good and what is tried again: a rerun does not change a wrong setting, but a full disk is emptied."""
+"""Failures that a retry cannot change (wrong settings or files), told apart from those that it can (a full disk)."""
 
 import contextlib
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ _PERMANENT: tuple[type[Exception], ...] = (
 
 
 class PermanentFailure(dg.Failure):
-    """A failure that a rerun cannot change: it is told with its reason and not tried again."""
+    """A failure that a rerun cannot change: reported with its reason and not retried."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason, allow_retries=False)
@@ -37,7 +37,7 @@ class PermanentFailure(dg.Failure):
 
 @contextlib.contextmanager
 def permanent(*more: type[Exception]) -> Iterator[None]:
-    """Turns the errors of wrong input, settings and files, and those named, into a PermanentFailure of their words."""
+    """Raises errors of wrong input, settings and files, and those named, as PermanentFailure with the same message."""
     lasting: tuple[type[Exception], ...] = (*_PERMANENT, *more)
     try:
         yield

@@ -1,4 +1,4 @@
-"""The 64 shards, the condition that asks for exactly the changed ones, and what every asset says of itself."""
+"""The 64 shards, the automation condition for changed ones, and the metadata of assets."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

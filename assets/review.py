@@ -1,4 +1,4 @@
-"""Review: the gallery that opens from disk, the answers read back, and how well readers and slice conventions do."""
+"""Review: gallery, reviewers' answers, scorecard of the readers, slice conventions."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ class GalleryConfig(dg.Config):
 
 @dg.asset(deps=[catalog], group_name="review", owners=CURATION_OWNERS, kinds={"html"})
 def gallery(config: GalleryConfig, workspace: Workspace) -> dg.MaterializeResult:
-    """Pages that open from disk: each lesion's pictures, sentence, measures and checks, to be judged by keyboard."""
+    """Review pages that open from disk: pictures, sentence, measures and checks of each lesion, judged by keyboard."""
     home = workspace.paths
     lake = Lake(home.lake)
     version = curation_version(home)
@@ -97,7 +97,7 @@ def reviews(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Mater
 
 @dg.asset(group_name="review", owners=CURATION_OWNERS, kinds={"csv"}, pool="llm")
 def reader_scorecard(workspace: Workspace) -> dg.MaterializeResult:
-    """Each reader and their ensemble on labelled sentences: slice and SUV right, and how often a wrong pair passes."""
+    """Accuracy of each reader and of their consensus on labelled sentences: slice, SUV, wrong pairs accepted."""
     config = workspace.readers()
     consensus = workspace.settings().consensus
     consensus = consensus.changed(weights={**config.weights, **consensus.weights})
@@ -120,7 +120,7 @@ def reader_scorecard(workspace: Workspace) -> dg.MaterializeResult:
 
 @dg.asset(deps=[exams, findings], group_name="review", owners=CURATION_OWNERS, kinds={"nifti"})
 def slice_conventions(workspace: Workspace) -> dg.MaterializeResult:
-    """How many findings each way of counting slices would match: shows at once how an institution counts."""
+    """Number of findings that each slice numbering convention would match, to detect the one of the cohort."""
     table = try_conventions(workspace.curation())
     advice = better_convention(table) or "no other convention matches more findings"
     return dg.MaterializeResult(

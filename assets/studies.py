@@ -1,4 +1,4 @@
-"""Beside the scoreboard: robustness against worse masks, the external set, the reader study."""
+"""Studies: robustness against worse masks, the external set, the reader study."""
 
 from pathlib import Path
 
@@ -125,7 +125,7 @@ class ResultsConfig(dg.Config):
 def reader_study_results(
     context: dg.AssetExecutionContext, config: ResultsConfig, workspace: Workspace
 ) -> dg.MaterializeResult:
-    """Ratings read back: means, preferences, agreement of the readers, and every metric against them."""
+    """Ratings of the readers: means, preferences, agreement, and correlation of every metric with them."""
     home = workspace.paths
     with permanent(StudyError):
         report = update_results(home, config.study, workspace.evaluation().scores)

@@ -1,6 +1,4 @@
-"""Texts on held-out lesions, an asset a source: PETAR, baselines, files, vision-language models, further
-checkpoints; and all of them as one table.
-"""
+"""Texts on held-out lesions, one asset a source: PETAR, baselines, files, vision-language models, checkpoints."""
 
 import dagster as dg
 
@@ -56,9 +54,7 @@ class PetarTextsConfig(dg.Config):
 def petar_texts(
     context: dg.AssetExecutionContext, config: PetarTextsConfig, workspace: Workspace
 ) -> dg.MaterializeResult:
-    """What the model says of every held-out lesion; numbers are those measured on the mask, and the text as it came
-    is kept beside.
-    """
+    """The model's text for every held-out lesion, as generated and with the numbers measured on the mask."""
     home, preset = workspace.paths, workspace.settings().model.preset
     trained = CheckpointSettings(name=f"petar-{preset}", folder=home.checkpoints / TRAINING_STAGES[-1] / "checkpoint")
     with permanent(ValueError, FileNotFoundError):
@@ -75,8 +71,8 @@ def baseline_texts(context: dg.AssetExecutionContext, workspace: Workspace) -> d
 
 @dg.asset(deps=[samples], group_name="evaluation", owners=MODEL_OWNERS, kinds={"csv", "parquet"}, metadata=_METADATA)
 def file_texts(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
-    """Texts of any other model, from the files in PETAR_HOME/predictions; unknown, double and missing lesions are
-    named.
+    """Texts of any other model, from the files in PETAR_HOME/predictions; unknown, duplicate and missing lesions
+    are reported.
     """
     folder = workspace.evaluation().predictions or workspace.paths.predictions
     return _result(context, update_file_texts(workspace.paths, folder))
