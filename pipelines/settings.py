@@ -452,7 +452,7 @@ class SplitSettings(Settings):
         0.1, ge=0, lt=1, description="Share of validation patients [ratio]. Source: PETAR paper, 80/10/10"
     )
     test: Number = Field(0.1, ge=0, lt=1, description="Share of test patients [ratio]. Source: PETAR paper, 80/10/10")
-    salt: str = Field("", description="Another salt deals the patients anew. Source: any will do")
+    salt: str = Field("", description="Another salt assigns all patients again. Source: any will do")
 
     @model_validator(mode="after")
     def _some_train(self) -> Self:

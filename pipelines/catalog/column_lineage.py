@@ -1,4 +1,4 @@
-"""Where every column of every table and view comes from: the one place that says it, for the UI and for whoever asks.
+"""Column lineage: the source columns of every column of every table and view.
 
 A rule gives columns (words; `*` is all that no earlier rule names) and what they are made from (`table.column`,
 words; `cohort` is the cohort as observed, `cohort.corrections` its file of corrections). Keys that only join rows are

@@ -26,7 +26,7 @@ REASONS = (
     "neighbour",
     "unknown",
 )
-"""Why a lesion differs, in the order in which they are looked for; the first that holds is told."""
+"""Causes of a difference, in the order in which they are tested; the first that applies is reported."""
 
 COLUMNS: Mapping[str, tuple[type[pl.DataType], str]] = {
     "finding_id": (pl.String, "Finding, in either version"),

@@ -1,4 +1,4 @@
-"""Versions of a curation: what each was made of, what points to it, and which may go.
+"""Versions of a curation: their provenance, references to them, and which are deleted.
 
 `PETAR_HOME/versions/<version>/` holds the tables of a version (frozen Parquet files), its catalog, and `manifest.json`:
 the hash of every file, the logic and the parameters that made the rows, and the version of the code. The last ten
@@ -37,16 +37,16 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 class VersionError(ValueError):
-    """A version that is not there, or that can not be used as asked; the message says what to do."""
+    """A version that is missing or cannot be used; the message says what to do."""
 
 
 class ProvenanceError(VersionError):
-    """A checkpoint meets samples that it was not made for; the message says which and what to do."""
+    """A checkpoint was trained on other samples than those given; the message says which and what to do."""
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """A version under a name: somebody says that it is good to use."""
+    """A version accepted for use under a name."""
 
     name: str
     version: str

@@ -1,1 +1,1 @@
-"""What came in: manifest, report files, corrections, identifiers."""
+"""The input: manifest, report files, corrections, identifiers."""

@@ -209,7 +209,7 @@ def _shard_path(manifest_folder: Path, shard: int) -> Path:
 def correction_rows(
     corrections: Sequence[Correction], finding_ids: Iterable[str], patients: Mapping[str, str]
 ) -> list[dict[str, object]]:
-    """Rows of the table `corrections`: every line that concerns a shard, with what became of it."""
+    """Rows of the table `corrections`: every line that concerns a shard, with its status."""
     known = set(finding_ids)
     seen: dict[str, int] = {}
     rows: list[dict[str, object]] = []

@@ -12,7 +12,7 @@ from pipelines.tables.lake import Lake, WriteResult
 
 
 def identifiers_of(entries: Iterable[ExamEntry], settings: PrivacySettings) -> pl.DataFrame:
-    """A row an exam and kind of identifier in its report; what was found is counted, and never said."""
+    """A row an exam and kind of identifier in its report; identifiers are counted, their text is not kept."""
     rows = [
         {
             "exam_id": entry.exam_id,

@@ -34,7 +34,7 @@ class CohortError(ValueError):
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What is known of an exam folder's files: `state` (names, sizes, times) to notice, `content` to decide."""
+    """Hashes of an exam folder's files: `state` (names, sizes, times) detects a change, `content` confirms it."""
 
     state: str
     content: str
@@ -69,7 +69,7 @@ class ExamEntry:
 
 @dataclass(frozen=True)
 class Cohort:
-    """Everything that a cohort folder holds, sorted by exam id."""
+    """Exams and reports of a cohort folder, sorted by exam id."""
 
     folder: Path
     entries: tuple[ExamEntry, ...]
@@ -261,7 +261,7 @@ def _fingerprints(
 
 @dataclass(frozen=True)
 class Observation:
-    """When the cohort was last looked at, and when its newest file was changed (both UTC)."""
+    """When the cohort was last observed, and when its newest file was changed (both UTC)."""
 
     observed_at: datetime
     newest_file_at: datetime | None

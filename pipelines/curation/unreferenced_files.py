@@ -1,4 +1,4 @@
-"""Files that no table names any more, left by a process that died between two writes: found and taken away."""
+"""Unreferenced files, left by a process that died between two writes: found and deleted."""
 
 import shutil
 from pathlib import Path

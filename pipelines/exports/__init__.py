@@ -1,1 +1,1 @@
-"""Lesions for others: label maps, DICOM SEG."""
+"""Exports of lesions: label maps, DICOM SEG."""

@@ -1,4 +1,4 @@
-"""Lesions for the viewers people use: one label map as NIfTI, or a DICOM SEG that refers to the PET series."""
+"""Lesions for viewers: one label map as NIfTI, or a DICOM SEG that refers to the PET series."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

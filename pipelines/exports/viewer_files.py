@@ -1,4 +1,4 @@
-"""Every lesion as files for the viewers people use: a folder an exam, made anew only where its lesions changed.
+"""Lesions as files for viewers: a folder an exam, written again only where its lesions changed.
 
 `PETAR_HOME/exports/<exam>/` holds `lesions.csv` (which label is which finding, with its measures), `lesions.nii.gz`
 (a label map on the PET's grid) and, for an exam that came as DICOM, `lesions.dcm` (a DICOM SEG that refers to its
@@ -65,7 +65,7 @@ class ExportSummary:
 def export_lesions(
     home: Home, exams_folder: Path, settings: ExportSettings, log: logging.Logger | None = None
 ) -> ExportSummary:
-    """Brings `home.exports` up to the curated lesions: changed exams are written anew, those without lesions removed.
+    """Brings `home.exports` up to the curated lesions: changed exams are written again, those without lesions removed.
 
     exams_folder: the cohort's exams, whose DICOM series a SEG refers to. An exam that cannot be exported is named with
     its reason and tried again by the next call; its earlier export is removed, since it shows other lesions.

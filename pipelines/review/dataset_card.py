@@ -1,4 +1,4 @@
-"""The dataset card: what a curation holds and how it was made, for whoever will train on it or judge it."""
+"""The dataset card: content and methods of a curation."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pictures of what the lake holds."""
+"""Pictures of exams in the lake."""
 
 import polars as pl
 

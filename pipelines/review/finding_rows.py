@@ -1,6 +1,4 @@
-"""What a reviewer judges: a finding with what text and images say of it, and a fingerprint that tells when it was made
-anew.
-"""
+"""Findings as reviewers judge them, with the fields of text and image, and a fingerprint that shows when it changed."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Freshness of the cohort: when it was last looked at, and when its newest exam came."""
+"""Freshness of the cohort: time of the last observation, and of the newest exam."""
 
 from datetime import datetime
 
@@ -12,7 +12,7 @@ _DAY_S = 86_400.0
 
 
 def check_freshness(observation: Observation | None, now: datetime, settings: QualitySettings) -> CheckResult:
-    """The cohort was looked at lately and, where a limit is set, a file of it is new."""
+    """The cohort was observed recently and, where a limit is set, a file of it is new."""
     ages = []
     if observation is not None:
         ages = [("last observation", observation.observed_at, settings.max_observation_age_days)]

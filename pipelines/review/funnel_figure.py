@@ -6,7 +6,7 @@ from pipelines.imaging.figure_base import INK, SECOND, new_figure, png_bytes, re
 
 
 def funnel_figure(counts: pl.DataFrame) -> bytes:
-    """PNG of the attrition: a bar for every step that is left, and under it why the others fell out.
+    """PNG of the attrition: a bar for every remaining step, and under it the reasons of rejection.
 
     `counts` has the columns `what`, `reason` (null for a step that is left) and `n`, in order, as the query `funnel`
     gives them. Exams, sentences and findings are counted in units of their own, so each has a scale of its own.

@@ -1,4 +1,4 @@
-"""Pages that open from disk as one file: a template with the style and the script that all such pages share."""
+"""Review pages as one HTML file: a template with the shared style and script."""
 
 from pathlib import Path
 

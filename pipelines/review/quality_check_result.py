@@ -1,4 +1,4 @@
-"""What a check says."""
+"""Results of quality checks."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +12,7 @@ MAX_SAMPLE_ROWS = 10
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a check found: how many of how many are wrong, and the first of them."""
+    """Result of a check: how many of how many rows are wrong, and the first of them."""
 
     name: str
     passed: bool
@@ -27,6 +27,6 @@ class CheckResult:
 
 
 def result_of(name: str, severity: Severity, description: str, bad: pl.DataFrame, n_checked: int) -> CheckResult:
-    """A result that passed where no row is bad; its sample is the first rows by their first two columns."""
+    """The result of a check, passed where no row is bad; its sample is the first rows by their first two columns."""
     shown = bad.sort(bad.columns[:2]).head(MAX_SAMPLE_ROWS)
     return CheckResult(name, bad.is_empty(), severity, bad.height, n_checked, shown, description)

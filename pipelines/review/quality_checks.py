@@ -1,7 +1,7 @@
-"""Checks of a curation: each a pure function of tables (and of the files that they name) that counts what is wrong
-and shows some of it.
+"""Checks of a curation: each a pure function of tables (and of the files that they name) that
+counts wrong rows and shows a sample.
 
-Errors are what must not be, warnings what somebody should look at. Every check can fail: tests/pipelines/quality
+Errors must not occur, warnings need a look. Every check can fail: tests/pipelines/quality
 holds a case for each.
 """
 

@@ -1,9 +1,9 @@
-"""Reviews: what physicians answered in the gallery, read back from its files, and the accuracy that follows.
+"""Reviews: answers of physicians saved from the gallery, and the accuracies computed from them.
 
 A review file is the CSV that the gallery saves: `finding_id, reviewer, answer, note, curation, seen, answered_at`.
 Files come twice, are edited by hand and name findings of older curations; every line is either taken or named as a
-problem with its file and line, and no file is ever changed. An answer belongs to the finding as it was seen: where it
-was made anew since, the answer is kept, marked as stale and not counted.
+problem with its file and line, and no file is ever changed. An answer belongs to the finding as it was seen: where
+the finding changed since, the answer is kept, marked as stale and not counted.
 """
 
 import csv
@@ -239,7 +239,7 @@ def _accuracy(votes: dict[str, list[bool | None]]) -> Accuracy:
 
 @dataclass(frozen=True)
 class ReviewSummary:
-    """What a review says: is the contour on the right lesion, was it right to reject, and what is to be mended."""
+    """Accuracies of location, contour and rejection, and the findings to fix."""
 
     location: Accuracy
     """Of the reviewed lesions, those whose contour is on the lesion that the sentence means (published: 98 %)."""
@@ -248,7 +248,7 @@ class ReviewSummary:
     rejection: Accuracy
     """Of the reviewed rejections, those that were right."""
     n_stale: int
-    """Answers to findings that were made anew since: they are in none of the three."""
+    """Answers to findings that changed since; not counted in the three accuracies."""
     to_fix: pl.DataFrame
     """finding_id, exam_id, outcome, todo, reviewer, answer, note: `fix` for every answer that is neither `accept` nor
     `unsure`; `review again` for every stale one of a finding that nobody has judged as it is now.
@@ -270,7 +270,7 @@ def _again(reviews: pl.DataFrame) -> pl.DataFrame:
 
 
 def summarise(reviews: pl.DataFrame, findings: pl.DataFrame) -> ReviewSummary:
-    """The accuracies of a curation by its reviews, and the list of what to fix.
+    """The accuracies of a curation by its reviews, and the findings to fix.
 
     `reviews` as the table; `findings` with finding_id, exam_id and outcome (`lesion`, or why it is none). Of a
     lesion, `accept` and `wrong contour` mean that it was found; of a rejection, `accept` means that it was right.

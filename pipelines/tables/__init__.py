@@ -1,1 +1,1 @@
-"""Ground: schemas, lake, home, outcomes, hashes, atomic files, shards."""
+"""Schemas, lake, home, outcomes, hashes, atomic files, shards."""

@@ -1,4 +1,4 @@
-"""Files that are either the old one or the new one, whole: written beside, flushed to disk, renamed."""
+"""Atomic replacement of files: written to a temporary file, flushed to disk, renamed."""
 
 import contextlib
 import os
@@ -88,7 +88,7 @@ def clean_partials(folder: Path) -> int:
 
 
 def flush(path: Path) -> None:
-    """Has the disk hold a file, or the names in a folder, before it returns."""
+    """Flushes a file, or the names in a folder, to disk before it returns."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

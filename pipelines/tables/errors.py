@@ -1,6 +1,6 @@
-"""What messages of ours say of an error that another library raised."""
+"""Text of errors that other libraries raise, for our messages."""
 
 
 def first_line(error: BaseException) -> str:
-    """First line of an error's words that is not empty; its type where it has no words."""
+    """First non-empty line of an error's message; its type where it has no message."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

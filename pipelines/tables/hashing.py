@@ -16,7 +16,7 @@ _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON takes it: dataclasses, models and dicts as dicts, enums and paths as their text, sets sorted."""
+    """A JSON-serialisable value: dataclasses, models and dicts as dicts, enums and paths as their text, sets sorted."""
     if value is None or type(value) in _SCALARS:
         return value
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Where everything that is written lies: the folders below PETAR_HOME."""
+"""The folders below PETAR_HOME."""
 
 import re
 from dataclasses import dataclass
@@ -29,12 +29,12 @@ _LAKE_NAME, _LAKE_POINTER = "lake", "lake.url"
 
 
 class HomeError(ValueError):
-    """A PETAR_HOME that can not be used as asked; the message says what to do."""
+    """A PETAR_HOME that cannot be used as configured; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Home:
-    """The folders below PETAR_HOME. Nothing is made until it is written to."""
+    """The folders below PETAR_HOME. Folders are created when they are written to."""
 
     root: Path
 
@@ -92,12 +92,12 @@ class Home:
 
     @property
     def texts(self) -> Path:
-        """What each model said of held-out lesions, a file a source."""
+        """Texts of each model on held-out lesions, a file a source."""
         return self.root / "texts"
 
     @property
     def predictions(self) -> Path:
-        """Predictions of other models, brought as files."""
+        """Predictions of other models, provided as files."""
         return self.root / "predictions"
 
     @property
@@ -117,7 +117,7 @@ class Home:
 
     @property
     def answers(self) -> Path:
-        """What language models answered, kept so that nothing is asked twice."""
+        """Answers of language models, kept so that nothing is asked twice."""
         return self.root / "answers.sqlite"
 
     @property
@@ -132,7 +132,7 @@ class Home:
 
     @property
     def checked(self) -> Path:
-        """What the quality checks found right, so that it is not opened again."""
+        """Files that passed the quality checks, so that they are not opened again."""
         return self.root / "checked"
 
     def volume_folder(self, exam_id: str) -> Path:
@@ -145,7 +145,7 @@ class Home:
 
 
 def use_lake(home: Home, place: str) -> None:
-    """Has a home keep its tables at a URL or in another folder, from its first write on; the home remembers it.
+    """Stores the tables of a home at a URL or in another folder, from the first write on; recorded in the home.
 
     Raises:
         HomeError: the home has tables elsewhere already. Silently taking another lake would mix two curations.

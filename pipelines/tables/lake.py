@@ -1,4 +1,4 @@
-"""The Parquet lake: tables with contracts, in shards by patient or whole, each file replaced at once or not at all.
+"""The Parquet lake: tables with contracts, in shards by patient or whole, each file replaced atomically.
 
 It lies in a folder or in an object store (`places`).
 `lake/<table>/<shard>.parquet` holds a sharded table, `lake/<table>/all.parquet` a whole one,
@@ -36,12 +36,12 @@ _META = "petar."
 
 
 class LakeError(RuntimeError):
-    """A file of the lake that can not be used as it is; the message says what to do."""
+    """A file of the lake that cannot be used; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class ShardMeta:
-    """What a file of the lake says about itself."""
+    """Metadata of a file of the lake."""
 
     table: str
     shard: str
@@ -136,13 +136,13 @@ class Lake:
         places.replace_bytes(path, encode("quarantine", f"{table}-{shard}", kept, inputs)[0])
 
     def quarantine_path(self, table: str, shard: int | str = WHOLE) -> StoragePath:
-        """Where the rows lie that broke the contract in a shard; no file where none did."""
+        """File of a shard's rows that broke the contract; no file where none did."""
         return self.root / "quarantine" / f"{table}-{_name(shard)}.parquet"
 
     def shard_meta(self, table: str, shard: int | str = WHOLE) -> ShardMeta | None:
-        """What a shard says about itself, None where there is no such file; an unusable file raises a LakeError.
+        """Metadata of a shard, None where there is no such file; an unusable file raises a LakeError.
 
-        A file of an older schema counts as not there, so that its asset makes it anew.
+        A file of an older schema counts as missing, so that its asset computes it again.
         """
         path = self.path(table, shard)
         return _meta_of_today(path, table, _name(shard)) if places.exists(path) else None
@@ -173,7 +173,7 @@ class Lake:
         return _rows(path, table, name)
 
     def read_for_reuse(self, table: str, shard: int | str) -> tuple[pl.DataFrame, dict[str, Any]]:
-        """(rows, inputs) that a shard was last written with, for whoever writes it next; none where it never was.
+        """(rows, inputs) that a shard was last written with, for the next writer; none where it never was.
 
         Rows of an older schema come in the columns of today, new ones null: a schema alone makes no exam be read
         again. Where such rows break today's contract, the shard counts as never written.

@@ -1,10 +1,10 @@
-"""What became of a candidate sentence or a finding: one closed set of reasons, used from the reader to the catalog."""
+"""Outcomes of candidate sentences and findings: one closed set of reasons, used from the reader to the catalog."""
 
 from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """Why a finding is a lesion or is not. The values are the words that users see in tables, so they never change."""
+    """Outcome of a finding: a lesion, or the reason of its rejection. Values are shown in tables and stay."""
 
     # Text stage: ACCEPTED goes on to the images, everything else ends here.
     ACCEPTED = "accepted"

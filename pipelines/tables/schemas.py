@@ -120,7 +120,7 @@ def _present_when(condition: pl.Expr, *columns: str) -> pl.Expr:
 
 
 class ShardRow(dy.Schema):
-    """What every row of a sharded table begins with."""
+    """Leading columns of every sharded table."""
 
     exam_id = string("Exam, as the cohort names it")
     patient_id = string("Patient, as the cohort names it; decides the shard and the split")
@@ -502,11 +502,11 @@ class Reviews(dy.Schema):
     note = string("What the reviewer wrote beside it", null=True, empty=True)
     curation = string("Version of the curation that was reviewed", null=True)
     seen = string("Fingerprint of the finding as it was seen: contour, and fields", null=True)
-    is_stale = flag("The finding was made anew since: not counted, to be reviewed again", null=False)
+    is_stale = flag("The finding changed since: not counted, to be reviewed again", null=False)
 
 
 class Removals(ShardRow):
-    """One row a row that left the lake with its exam."""
+    """One row a row that was removed from the lake with its exam."""
 
     # Key columns keep their place only where they are declared together; a second departure is told from the first.
     exam_id = string("Exam, as the cohort named it")
@@ -537,7 +537,7 @@ class Corrections(ShardRow):
 
 
 class Identifiers(dy.Schema):
-    """One row an exam and kind of identifier in its report: how many there are, never what they say."""
+    """One row an exam and kind of identifier in its report: the number found, never their text."""
 
     exam_id = string("Exam, as the cohort names it", key=True)
     kind = dy.String(
@@ -586,12 +586,12 @@ SHARDED = ("exams", "sentences", "readings", "findings", "localisations", "remov
 
 
 class ContractError(ValueError):
-    """A frame that is not of its table's shape at all: what no row of it could fix."""
+    """A frame that does not have the columns of its table, which no single row can fix."""
 
 
 @dataclass(frozen=True)
 class ColumnContract:
-    """What a column promises, in words for the UI, the catalog and the data dictionary."""
+    """Contract of a column, described for the UI, the catalog and the data dictionary."""
 
     name: str
     type: str
@@ -646,7 +646,7 @@ _TYPE_NAMES: Mapping[type[dy.Column], str] = {
 
 
 def describe_table(table: str) -> str:
-    """One line that says what a row of the table is."""
+    """One-line description of a row of the table."""
     return (schema_of(table).__doc__ or "").strip().splitlines()[0]
 
 

@@ -21,7 +21,7 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]*://")
 
 
 class StoragePathError(RuntimeError):
-    """An object store that can not be used; the message says which and what to do."""
+    """An object store that cannot be used; the message says which and what to do."""
 
 
 def storage_path_of(location: str) -> StoragePath:
@@ -65,7 +65,7 @@ def replace_bytes(path: StoragePath, data: bytes) -> bool:
 
 
 def read_bytes(path: StoragePath) -> bytes:
-    """What a file holds, all of one writing of it.
+    """The content of a file, all from one write.
 
     Raises:
         FileNotFoundError: no such file.

@@ -26,7 +26,7 @@ _MAKE_A_KEY = "make one with `openssl rand -hex 32`, keep it outside PETAR_HOME,
 
 
 class PrivacyError(ValueError):
-    """The switches of privacy can not be followed; the message says what to do. Nothing was written then."""
+    """The privacy settings cannot be applied; the message says what to do. Nothing was written."""
 
 
 @dataclass(frozen=True)

@@ -400,7 +400,7 @@ def _meant(candidates: list[Candidate], settings: LocateSettings) -> Candidate |
 
 
 PLACE = "place"
-"""Rule of a candidate that the words of its sentence told from the others."""
+"""Rule of a candidate that the anatomic location in its sentence selected."""
 PLACED = ": of several with that SUVmax the one that lies where the sentence says"
 AT_THE_SLICE = 2
 """A peak no more slices away is at the reported slice as far as its place is concerned."""

@@ -311,7 +311,7 @@ def pick_ct(series: Iterable[Series], pet: Series | None) -> SeriesChoice:
 
 
 def _covered_part(ct: Series, pet: Series | None) -> float:
-    """The part of the PET's length that a CT covers, in twentieths: a few mm at the ends tell nobody apart. Without a
+    """The part of the PET's length that a CT covers, in twentieths: a few mm at the ends make no difference. Without a
     PET, the CT's length in m."""
     mine, whole = ct.extent_mm, pet.extent_mm if pet else None
     if mine is None:
