@@ -14,12 +14,13 @@ TORCH_INDEX ?=
 GPU ?= 0
 PIP_TORCH_INDEX := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 
+# Paths may hold spaces: they go to `petar` through the environment, never through a function of make that splits words.
 HOME_DIR ?= $(or $(PETAR_HOME),data)
-export PETAR_HOME := $(abspath $(HOME_DIR))
-export PETAR_DAGSTER := $(PETAR_HOME)/dagster
-export DAGSTER_HOME := $(CURDIR)
-export PETAR_COHORT := $(abspath $(or $(COHORT),$(PETAR_COHORT),$(HOME_DIR)/phantom))
+export PETAR_HOME := $(HOME_DIR)
+export PETAR_COHORT := $(or $(COHORT),$(PETAR_COHORT))
 export PYTHONWARNINGS ?= ignore
+# What `petar COMMAND --help` lists beside these: make curate ARGS='--strict'.
+ARGS ?=
 
 .PHONY: help env demo curate rerun accept gallery train evaluate ablate study export ui query vllm vllm-stop test test-walk test-vllm lint bench soak lock clean
 
@@ -28,7 +29,7 @@ help: ## this list
 
 env: $(READY) ## the Python environment in .venv
 
-$(READY): requirements.lock
+$(READY): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@if [ "$(GPU)" != 1 ] && ! $(BIN)/python -c 'import torch' 2>/dev/null; then \
 	  $(BIN)/pip install --quiet --dry-run --report - $(PIP_TORCH_INDEX) "$(TORCH)" | $(BIN)/python -c 'import json, sys; \
@@ -40,49 +41,46 @@ $(READY): requirements.lock
 	touch $@
 
 demo: $(READY) ## phantom cohort, the whole lineage, the scoreboard
-	$(BIN)/python -m assets.run demo
+	$(BIN)/petar demo $(ARGS)
 
-curate: $(READY) ## COHORT=dir [HOME_DIR=dir]: everything up to the catalog
-	@test -n "$(COHORT)$(findstring environment,$(origin PETAR_COHORT))" || { echo "expected COHORT=dir, got none: make curate COHORT=path/to/cohort [HOME_DIR=dir]" >&2; exit 1; }
-	$(BIN)/python -m assets.run curate
+curate: $(READY) ## COHORT=dir [HOME_DIR=dir] [ARGS='--strict']: everything up to the catalog
+	$(BIN)/petar curate $(ARGS)
 
 rerun: $(READY) ## ASSET=lesions [EXAM=id] [SHARD=07] [SET='midline_mm = 5']: one asset again, then the diff
-	$(BIN)/python -m assets.run rerun --asset $(ASSET) $(if $(EXAM),--exam $(EXAM)) $(if $(SHARD),--shard $(SHARD)) $(if $(SET),--set '$(SET)')
-	@$(BIN)/python -m pipelines.catalog.query curation_diff --home $(PETAR_HOME)
+	$(BIN)/petar rerun "$${ASSET:-}" $${EXAM:+--exam "$$EXAM"} $${SHARD:+--shard "$$SHARD"} $${SET:+--set "$$SET"} $(ARGS)
 
 accept: $(READY) ## NAME=2026-01 WHO='Dr A' [NOTE=...]: keeps what is published now under a name, for ever
-	$(BIN)/python -m assets.run accept --name '$(NAME)' --who '$(WHO)' --note '$(NOTE)'
+	$(BIN)/petar accept "$${NAME:-}" --who "$${WHO:-}" --note "$${NOTE:-}" $(ARGS)
 
 ui: $(READY) ## the Dagster UI on 127.0.0.1:3000
-	@mkdir -p $(PETAR_DAGSTER)
-	$(BIN)/dg dev --host 127.0.0.1 --port $(or $(PORT),3000)
+	$(BIN)/petar ui --port $(or $(PORT),3000) $(ARGS)
 
 query: $(READY) ## NAME=funnel [VERSION=...]: one of sql/queries as a table (NAME empty: their list)
-	@$(BIN)/python -m pipelines.catalog.query $(or $(NAME),--list) --home $(PETAR_HOME) $(if $(VERSION),--version $(VERSION))
+	@$(BIN)/petar query $${NAME:+"$$NAME"} $${VERSION:+--version "$$VERSION"} $(ARGS)
 
 gallery: $(READY) ## the review pages of what is curated, and the scorecards
-	$(BIN)/python -m assets.run review
+	$(BIN)/petar gallery $(ARGS)
 
 train: $(READY) ## COHORT=dir [HOME_DIR=dir]: the six stages of training, then texts and scores
-	$(BIN)/python -m assets.run train
+	$(BIN)/petar train $(ARGS)
 
 evaluate: $(READY) ## COHORT=dir [HOME_DIR=dir]: texts of all models, scores, comparisons, robustness, the external set
-	$(BIN)/python -m assets.run evaluate
+	$(BIN)/petar evaluate $(ARGS)
 
 ablate: $(READY) ## COHORT=dir [HOME_DIR=dir]: trains the eight rows of the ablation and scores them
-	$(BIN)/python -m assets.run ablate
+	$(BIN)/petar ablate $(ARGS)
 
 study: $(READY) ## COHORT=dir [HOME_DIR=dir]: sheets of the reader study, and ratings read back
-	$(BIN)/python -m assets.run study
+	$(BIN)/petar study $(ARGS)
 
 export: $(READY) ## COHORT=dir [HOME_DIR=dir]: the lesions as NIfTI label maps and DICOM SEG, for viewers
-	$(BIN)/python -m assets.run export
+	$(BIN)/petar export $(ARGS)
 
 vllm: $(READY) ## a vLLM server in an environment of its own, ready when this returns (CPU: SmolLM2; GPU: the configured models)
-	$(BIN)/python -m pipelines.reports.llm.vllm_server start
+	$(BIN)/petar vllm start $(ARGS)
 
 vllm-stop: $(READY) ## stops that server
-	$(BIN)/python -m pipelines.reports.llm.vllm_server stop
+	$(BIN)/petar vllm stop $(ARGS)
 
 # One thread a worker: two workers already use both cores.
 test: $(READY) ## all tests but those of the two targets below

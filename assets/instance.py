@@ -19,6 +19,7 @@ from dagster import DagsterRunStatus, RunsFilter
 from sqlalchemy.exc import DBAPIError
 
 from assets.storage import POSTGRES_URL
+from pipelines.tables import atomic
 from pipelines.tables.home import Home
 from pipelines.tables.locks import lock_descriptor
 
@@ -26,6 +27,9 @@ T = TypeVar("T")
 
 PROCESS_TAG = "petar/process"
 """Tag of a run with the name of the process that executes it."""
+
+INSTANCE_NAME = "dagster"
+_CONFIG = Path(__file__).with_name("dagster.yaml")
 
 _UNFINISHED = [DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.STARTED]
 _UNLOCKED = ".new"
@@ -36,16 +40,24 @@ class DatabaseError(RuntimeError):
     """Dagster's database can not be reached; the message says which and what to do."""
 
 
+def instance_variables(home: Home) -> dict[str, str]:
+    """The variables that have Dagster keep its instance in `home`/dagster, where dagster.yaml is copied to."""
+    folder = home.root.absolute() / INSTANCE_NAME
+    folder.mkdir(parents=True, exist_ok=True)
+    config, copy = _CONFIG.read_bytes(), folder / _CONFIG.name
+    if not copy.is_file() or copy.read_bytes() != config:
+        atomic.write_bytes(copy, config)
+    return {"DAGSTER_HOME": str(folder), "PETAR_DAGSTER": str(folder)}
+
+
 @contextlib.contextmanager
 def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
-    """Dagster's instance over the project's dagster.yaml, storing below `home` or in PostgreSQL.
+    """Dagster's instance with the project's dagster.yaml, storing below `home` or in PostgreSQL.
 
     Raises:
         DatabaseError: PostgreSQL did not answer for some seconds.
     """
-    os.environ["DAGSTER_HOME"] = str(Path(__file__).parent.parent)
-    os.environ["PETAR_DAGSTER"] = str(home.root / "dagster")
-    (home.root / "dagster").mkdir(parents=True, exist_ok=True)
+    os.environ.update(instance_variables(home))
     with contextlib.ExitStack() as stack:
         try:
             instance = stack.enter_context(dg.DagsterInstance.get())
@@ -59,7 +71,7 @@ def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
 @contextlib.contextmanager
 def living_process(instance: dg.DagsterInstance, home: Home) -> Iterator[dict[str, str]]:
     """Tags for the runs of this process, held alive until it ends; runs of processes that died are closed first."""
-    folder = home.root / "dagster" / "processes"
+    folder = home.root / INSTANCE_NAME / "processes"
     folder.mkdir(parents=True, exist_ok=True)
     close_dead_runs(instance, folder)
     path = folder / secrets.token_hex(8)

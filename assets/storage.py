@@ -1,4 +1,5 @@
-"""Where Dagster keeps runs and events: SQLite below PETAR_DAGSTER, or PostgreSQL where PETAR_POSTGRES_URL names one.
+"""Where Dagster keeps runs and events: SQLite below PETAR_DAGSTER (default PETAR_HOME/dagster, PETAR_HOME by default
+./data), or PostgreSQL where PETAR_POSTGRES_URL names one.
 
 dagster.yaml names `Storage` here, because a static file cannot choose. Every process of Dagster loads this module, so
 of the project it imports the locks alone.
@@ -9,11 +10,10 @@ import os
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
-from dagster import StringSource
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import QueuePool, StaticPool
@@ -38,30 +38,25 @@ class StorageError(ValueError):
     """PETAR_POSTGRES_URL cannot be used; the message says what was expected and what to do."""
 
 
-class StorageConfig(TypedDict):
-    """What dagster.yaml says."""
-
-    sqlite_dir: str
-
-
 class Storage(DagsterStorage, ConfigurableClass):
     """What dagster.yaml names; loading it gives Dagster's own storage of the kind that the environment asks for."""
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
-        """The folder of SQLite."""
-        return {"sqlite_dir": StringSource}
+        """Nothing: a variable that is not set must not keep `dg` from starting."""
+        return {}
 
     @classmethod
     def from_config_value(  # type: ignore[override]
-        cls, inst_data: ConfigurableClassData | None, config_value: StorageConfig
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, object]
     ) -> DagsterStorage:
         """PostgreSQL where PETAR_POSTGRES_URL is set, else SQLite.
 
         Raises:
             StorageError: the variable holds no PostgreSQL URL, or dagster-postgres is not installed.
         """
-        return choose_storage(os.environ.get(POSTGRES_URL, ""), config_value["sqlite_dir"])
+        folder = os.environ.get("PETAR_DAGSTER") or Path(os.environ.get("PETAR_HOME") or "data").absolute() / "dagster"
+        return choose_storage(os.environ.get(POSTGRES_URL, ""), str(folder))
 
 
 def choose_storage(url: str, sqlite_dir: str) -> Any:

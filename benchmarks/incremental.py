@@ -162,22 +162,14 @@ status } } } }"""
 
 
 def measure_real_runs(cohort: Path, home: Home, n_runs: int, patience_s: float = 900) -> list[Figure]:
-    """Seconds of one run a shard of the job `curate`, launched by the daemon of `dg dev` from its queue."""
+    """Seconds of one run a shard of the job `curate`, launched by the daemon of `petar ui` from its queue."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {
-        **os.environ,
-        "PETAR_HOME": str(home.root),
-        "PETAR_COHORT": str(cohort),
-        "PETAR_DAGSTER": str(home.root / "dagster"),
-        "DAGSTER_HOME": str(ROOT),
-        "PYTHONWARNINGS": "ignore",
-    }
-    (home.root / "dagster").mkdir(parents=True, exist_ok=True)
-    command = ["env", "--default-signal=INT", str(Path(sys.executable).parent / "dg"), "dev", "--port", str(port)]
+    where = ["--home", str(home.root), "--cohort", str(cohort), "--port", str(port)]
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "assets.cli", "ui", *where]
     log = (home.root / "ui.log").open("w")
-    server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
+    server = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
     try:
         _wait_for(port, server, patience_s)
         start = time.perf_counter()

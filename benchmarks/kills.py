@@ -28,7 +28,7 @@ from pathlib import Path
 
 import polars as pl
 
-import assets.run
+from assets import cli
 from assets.instance import dagster_instance
 from model.petar.config import InputsConfig, LanguageConfig, ModelConfig, TrainingSettings, VisionConfig
 from model.training.request import StageRequest, StageSamples
@@ -87,7 +87,7 @@ def curate_through_dagster(cohort: Path, home: Home) -> None:
     cohort_module.datetime = _Clock  # type: ignore[misc,assignment]
     with open(os.devnull, "w") as silent:
         os.dup2(silent.fileno(), 1)
-        if assets.run.main(["curate", "--cohort", str(cohort), "--home", str(home.root)]):
+        if cli.main(["curate", "--cohort", str(cohort), "--home", str(home.root)]):
             raise SystemExit("the command line failed")
 
 

@@ -45,7 +45,7 @@ FORBIDDEN = {
     "model": {"dagster"},
     "pipelines": {"dagster", "torch", "transformers", "monai"},
 }
-USES_PHANTOM = {"assets.run"}
+USES_PHANTOM = {"assets.cli"}
 """Modules outside of tests and benchmarks that write the digital cohort: the demo."""
 
 

@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DG = Path(sys.executable).parent / "dg"
 START_TIMEOUT_S = 180
 
 
@@ -52,20 +51,13 @@ def _ask(url: str, query: str) -> dict[str, Any]:
 @contextmanager
 def _open_ui(home: Path, **variables: str) -> Iterator[Ask]:
     port = _free_port()
-    environment = {
-        **os.environ,
-        "PETAR_HOME": str(home),
-        "PETAR_DAGSTER": str(home / "dagster"),
-        "PETAR_COHORT": str(home / "cohort"),
-        "DAGSTER_HOME": str(ROOT),
-        "PYTHONWARNINGS": "ignore",
-        **variables,
-    }
-    (home / "dagster").mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, **variables}
+    home.mkdir(parents=True, exist_ok=True)
+    command = ["ui", "--home", str(home), "--cohort", str(home / "cohort"), "--port", str(port)]
     with (home / "ui.log").open("w") as log:
         # As in a shell script: without the default handling of INT the servers below would outlive their parent.
         process = subprocess.Popen(
-            ["env", "--default-signal=INT", str(DG), "dev", "--host", "127.0.0.1", "--port", str(port)],
+            ["env", "--default-signal=INT", sys.executable, "-m", "assets.cli", *command],
             cwd=ROOT,
             env=environment,
             stdout=log,

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 from assets.definitions import build_defs
+from assets.instance import dagster_instance
 from assets.resources import Workspace
 from pipelines.cohort.manifest import observe_cohort
 from pipelines.curation.run import TABLES, open_curation, run_stage, stale_shards
@@ -59,7 +60,7 @@ class TestProcessesAtOnce:
 
         def run(command: str) -> str:
             made = subprocess.run(
-                [sys.executable, "-W", "ignore", "-m", "assets.run", command, *where],
+                [sys.executable, "-W", "ignore", "-m", "assets.cli", command, *where],
                 cwd=ROOT,
                 capture_output=True,
                 text=True,
@@ -120,9 +121,9 @@ class TestTheQueue:
     def test_takes_one_run_a_shard_one_observation_and_one_publication_at_a_time(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("DAGSTER_HOME", str(ROOT))
-        monkeypatch.setenv("PETAR_DAGSTER", str(tmp_path))
-        with dg.DagsterInstance.get() as instance:
+        for name in ("DAGSTER_HOME", "PETAR_DAGSTER"):
+            monkeypatch.setenv(name, "")
+        with dagster_instance(Home(tmp_path)) as instance:
             limits = instance.get_concurrency_config().run_queue_config.tag_concurrency_limits
         one_each = {"applyLimitPerUniqueValue": True}
         assert {limit["key"]: (limit["value"], limit["limit"]) for limit in limits} == {

@@ -17,6 +17,7 @@ from dagster._grpc import impl
 
 from assets import dagster_internals as internals
 from assets.instance import dagster_instance
+from pipelines.tables.home import Home
 
 RUNS, EVENTS, SQLITE = internals.SqliteRunStorage, internals.SqliteEventLogStorage, internals.DagsterSqliteStorage
 
@@ -81,7 +82,7 @@ def test_monitoring_closes_a_run_that_the_launcher_calls_failed(
 ) -> None:
     for name in ("DAGSTER_HOME", "PETAR_DAGSTER", "PETAR_POSTGRES_URL"):
         monkeypatch.setenv(name, "")
-    with dagster_instance(tmp_path) as instance:
+    with dagster_instance(Home(tmp_path)) as instance:
         launched = {internals.GRPC_INFO_TAG: "{}"}
         run = instance.create_run_for_job(nothing, status=dg.DagsterRunStatus.STARTED, tags=launched)
         failed = internals.CheckRunHealthResult(internals.WorkerStatus.FAILED, "gone")

@@ -106,7 +106,7 @@ def day(browser: Any, tmp_path: Path, open_ui: Callable[..., AbstractContextMana
     home = tmp_path / "home"
     write_cohort(home / "cohort", PhantomSettings(n_patients=1, n_exams=1, size="small", with_faults=False))
     # Every shard is there before the day begins: the condition asks for those that never were, too.
-    command = [sys.executable, "-W", "ignore", "-m", "assets.run", "curate"]
+    command = [sys.executable, "-W", "ignore", "-m", "assets.cli", "curate"]
     subprocess.run([*command, "--cohort", str(home / "cohort"), "--home", str(home)], check=True, cwd=ROOT)
     browser.delete_network_conditions()
     browser.set_page_load_timeout(PATIENCE_S)

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from assets.resources import Workspace
-from assets.run import RerunError, Runner
+from assets.runner import RerunError, Runner
 from pipelines.catalog.build import build_catalog, run_query
 from pipelines.cohort.manifest import observe_cohort
 from pipelines.curation.run import TABLES, open_curation, run_stage, stale_shards
@@ -56,11 +56,9 @@ def call(place: Path, *command: str) -> str:
         **os.environ,
         "PETAR_HOME": str(place / "home"),
         "PETAR_COHORT": str(place / "cohort"),
-        "PETAR_DAGSTER": str(place / "home" / "dagster"),
-        "DAGSTER_HOME": str(ROOT),
+        "DAGSTER_HOME": "",
         "PYTHONWARNINGS": "ignore",
     }
-    (place / "home" / "dagster").mkdir(exist_ok=True)
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -71,7 +69,7 @@ class TestRerun:
         row = exam(place)
         call(
             place,
-            *(sys.executable, "-m", "assets.run", "rerun", "--asset", "lesions"),
+            *(sys.executable, "-m", "assets.cli", "rerun", "lesions"),
             *("--exam", row["exam_id"], "--set", "contour.plateau = 0.5"),
         )
         diff = run_query(Home(place / "home"), "curation_diff")
@@ -86,6 +84,7 @@ class TestRerun:
             ("catalog", ["PX-0001"], "", [], "is not in shards"),
             ("exams", [], "00", ["a = 1"], "got it for exams"),
             ("lesions", ["nobody"], "", [], "got nobody"),
+            ("lesions", [], "7", [], "from 00 to 63, got '7'"),
         ],
     )
     def test_says_what_it_can_not_do(

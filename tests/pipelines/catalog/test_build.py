@@ -2,7 +2,6 @@
 sql/queries.
 """
 
-import re
 import shutil
 import subprocess
 import sys
@@ -10,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import polars as pl
 import pytest
 
 from pipelines.catalog import build as catalog
-from pipelines.catalog import query
 from pipelines.catalog.build import CatalogError, build_catalog, connect, list_queries, run_query
 from pipelines.tables import schemas
 from pipelines.tables.home import Home
@@ -424,29 +421,3 @@ class TestQueries:
     def test_unknown_name_lists_the_known_ones(self, home: Home) -> None:
         with pytest.raises(CatalogError, match="got 'funel'"):
             run_query(home, "funel")
-
-
-class TestCommand:
-    def test_prints_the_table_with_its_comment(self, built: Home, capsys: pytest.CaptureFixture[str]) -> None:
-        assert query.main(["funnel", "--home", str(built.root)]) == 0
-        assert re.search(r"\| lesions +\| +null +\| 1", capsys.readouterr().out)
-
-    def test_no_catalog_is_an_error_with_a_remedy(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert query.main(["funnel", "--home", str(tmp_path)]) == 1
-        assert "materialise `catalog`" in capsys.readouterr().err
-
-    def test_list_names_every_query(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert query.main(["--list"]) == 0
-        out = capsys.readouterr().out
-        assert all(name in out for name in list_queries())
-
-    def test_csv(self, built: Home, capsys: pytest.CaptureFixture[str]) -> None:
-        assert query.main(["funnel", "--csv", "--home", str(built.root)]) == 0
-        assert pl.read_csv(capsys.readouterr().out.encode())["n"].to_list()[0] == 3
-
-    def test_reader_that_stops_early_is_no_error(self, built: Home) -> None:
-        repository = str(Path(catalog.__file__).parents[2])
-        command = f"{sys.executable} -m pipelines.catalog.query funnel --home '{built.root}' | head -n 1"
-        done = subprocess.run(command, shell=True, cwd=repository, capture_output=True, text=True, check=False)
-        assert done.stderr == ""
-        assert done.stdout.startswith("Attrition")

@@ -11,7 +11,6 @@ from pipelines.reports.llm import vllm_server
 from pipelines.reports.llm.vllm_server import (
     ServerError,
     ServerPlan,
-    main,
     server_command,
     server_environment,
     start,
@@ -114,17 +113,3 @@ class TestStop:
         finally:
             process.kill()
             process.wait()
-
-
-class TestCommandLine:
-    def test_status_of_no_server_is_exit_code_one(self, tmp_path, capsys):
-        assert main(["status", "--no-gpu", "--port", "1", "--venv", str(tmp_path)]) == 1
-        assert "not healthy" in capsys.readouterr().out
-
-    def test_failure_is_a_message_and_exit_code_one(self, tmp_path, monkeypatch, capsys):
-        def fail(plan):
-            raise ServerError("no disk")
-
-        monkeypatch.setattr(vllm_server, "ensure_environment", fail)
-        assert main(["start", "--no-gpu", "--port", "1", "--venv", str(tmp_path / "v")]) == 1
-        assert "no disk" in capsys.readouterr().err

@@ -1,57 +1,32 @@
-"""The command line: curate a cohort, or walk the whole lineage on the phantom, through the same jobs as the UI.
+"""Runs the jobs of the definitions in this process, for the command line: the same runs as those of the UI."""
 
-usage: python -m assets.run curate|review|export|train|evaluate|ablate|study|demo [--cohort DIR] [--home DIR]
-       [--settings FILE]
-       python -m assets.run rerun --asset NAME [--exam ID ...] [--shard 07] [--set 'NAME = VALUE' ...]
-       python -m assets.run accept --name NAME --who WHO [--note TEXT]
-
-Exit code 0: done, with a summary line (exams with problems are rows, not failures). 1: no cohort, or a run that failed.
-"""
-
-import argparse
+import contextlib
 import logging
-import os
 import sys
-import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
 
-from assets import report
-from assets.ablation import ARM_PARTITIONS, CORNERS
 from assets.definitions import build_defs
 from assets.instance import DatabaseError, dagster_instance, living_process, waiting_for_database
 from assets.partitions import range_tags, together
-from assets.resources import COHORT_SETTINGS_NAME, Workspace, workspace_from
+from assets.progress import CurationProgress
+from assets.resources import Workspace
 from assets.storage import StorageError
-from pipelines.cohort.manifest import CohortError, check_cohort, read_whole_manifest
+from pipelines.cohort.manifest import CohortError, read_whole_manifest
 from pipelines.curation.run import is_current, is_empty, stale_shards
-from pipelines.phantom import PhantomSettings, write_cohort
 from pipelines.reports.llm.readers_file import ReadersError
 from pipelines.settings import SettingsError
 from pipelines.tables.home import HomeError
 from pipelines.tables.lake import LakeError
-from pipelines.tables.shards import N_SHARDS, SHARD_NAMES, shard_name
+from pipelines.tables.shards import SHARD_NAMES, shard_name
 from pipelines.tables.storage_paths import StoragePathError
 
-_DEMO_SETTINGS = """\
-# Sixteen patients: with the usual 80/10/10 hardly one would be held out. Few organs, so that two cores train in
-# minutes.
-[samples]
-val = 0.2
-test = 0.2
-anatomy_per_exam = 16
-# Two of the ablation's rows, each for a part of the usual time.
-[evaluation]
-ablation_effort = 0.15
-"""
 _PARAMETERS = {"findings": "consensus", "lesions": "lesions"}
 """Field of an asset's configuration that takes TOML lines."""
-COMMANDS = ("curate", "review", "export", "train", "evaluate", "ablate", "study", "demo", "rerun", "accept")
-_WITH_MODEL = ("train", "evaluate", "ablate", "study", "demo")
 
 # Failures are told in one line each; the whole story is in the UI.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -61,7 +36,7 @@ class RerunError(ValueError):
     """A rerun that can not be done as asked; the message says what there is."""
 
 
-_EXPECTED = (
+EXPECTED = (
     RerunError,
     CohortError,
     SettingsError,
@@ -72,10 +47,11 @@ _EXPECTED = (
     LakeError,
     StoragePathError,
 )
+"""Errors of wrong input, settings, folders and databases: a line on standard error and exit code 1."""
 
 
 @dataclass
-class Done:
+class RunSummary:
     """What the runs of one call did: counts by asset, and the runs that failed."""
 
     counts: dict[str, Counter[str]] = field(default_factory=dict)
@@ -105,7 +81,7 @@ class Runner:
         self.instance = instance
         self.tags = dict(tags or {})
         self.defs = build_defs(workspace)
-        self.done = Done()
+        self.summary = RunSummary()
 
     def job(self, name: str, partition: str | None = None, config: Mapping[str, Any] | None = None) -> bool:
         """Whether a job succeeded; `config`: of each asset, by its name."""
@@ -147,26 +123,32 @@ class Runner:
 
         # A run that lost its database half-way is done again: what it finished is in the lake and is reused.
         result = waiting_for_database(run, lambda words: print(f"{label}: {words}", file=sys.stderr, flush=True))
-        self.done.add(result)
+        self.summary.add(result)
         if not result.success:
-            self.done.failed.append(label)
+            self.summary.failed.append(label)
             for event in result.all_events:
                 if event.is_step_failure and event.step_failure_data.error is not None:
                     print(f"{label}, {event.step_key}: {_cause(event)}", file=sys.stderr)
         return result.success
 
-    def curate(self) -> None:
-        """Observes the cohort, curates the shards that are not current, and publishes the catalog."""
+    def curate(self) -> bool:
+        """Whether the cohort was observed, the shards that were not current curated, and the catalog published."""
         if not self.job("observe"):
-            return
+            return False
         curation = self.workspace.curation()
         stale = stale_shards(curation)
-        print(f"curate: {len(stale)} of {N_SHARDS} shards to do", flush=True)
-        for shards in together(stale, lambda shard: is_empty(curation, shard)):
-            # Another process may have done it while this one did the shards before.
-            if not all(is_current(curation, shard) for shard in shards):
-                self.shards("curate", shards)
-        self.job("publish")
+        in_shard = Counter(entry.shard for entry in read_whole_manifest(curation.home.manifest))
+        with CurationProgress(len(stale), sum(in_shard[shard] for shard in stale)) as progress:
+            for shards in together(stale, lambda shard: is_empty(curation, shard)):
+                # Another process may have done it while this one did the shards before.
+                if not all(is_current(curation, shard) for shard in shards):
+                    self.shards("curate", shards)
+                progress.advance(len(shards), sum(in_shard[shard] for shard in shards))
+        return self.job("publish") and not self.summary.failed
+
+    def walk(self, *jobs: str) -> bool:
+        """Whether the curation and then these jobs succeeded; nothing is run after one that failed."""
+        return self.curate() and all(self.job(job) for job in jobs)
 
     def rerun(self, name: str, exams: Sequence[str], shard: str, changes: Sequence[str]) -> bool:
         """Whether one asset was materialised again: for some exams (their shards are looked up), a shard, or whole.
@@ -178,6 +160,8 @@ class Runner:
         known = sorted(key.to_user_string() for key in nodes.materializable_asset_keys)
         if name not in known:
             raise RerunError(f"expected an asset ({', '.join(known)}), got {name!r}")
+        if shard and shard not in SHARD_NAMES:
+            raise RerunError(f"expected a shard from {SHARD_NAMES[0]} to {SHARD_NAMES[-1]}, got {shard!r}")
         sharded = nodes.get(dg.AssetKey(name)).is_partitioned
         if changes and name not in _PARAMETERS:
             raise RerunError(f"expected --set for {' or '.join(_PARAMETERS)}, got it for {name}")
@@ -202,10 +186,9 @@ class Runner:
             ]
         )
 
-    def ablate(self, arms: Sequence[str]) -> None:
-        """Trains arms of the ablation; one that fails keeps no other from its turn."""
-        for arm in arms:
-            self.job("ablate", arm)
+    def ablate(self, arms: Sequence[str]) -> bool:
+        """Whether arms of the ablation were trained and scored; one that fails keeps no other from its turn."""
+        return all([self.job("ablate", arm) for arm in arms] + [self.job("evaluate")])
 
 
 def _cause(event: dg.DagsterEvent) -> str:
@@ -219,73 +202,14 @@ def _cause(event: dg.DagsterEvent) -> str:
     return error.message.strip() if error is not None else "failed"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code of a call; see the module."""
-    parser = argparse.ArgumentParser(
-        prog="python -m assets.run", description=__doc__.splitlines()[0] if __doc__ else None
-    )
-    parser.add_argument("command", choices=COMMANDS)
-    parser.add_argument("--cohort", help="the input folder (default: PETAR_COHORT)")
-    parser.add_argument("--home", help="the folder to write to (default: PETAR_HOME, ./data)")
-    parser.add_argument(
-        "--settings", help="TOML with parameters that differ from the defaults (default: PETAR_SETTINGS)"
-    )
-    parser.add_argument("--asset", default="", help="rerun: the asset")
-    parser.add_argument("--exam", action="append", default=[], help="rerun: an exam to compute, changed or not")
-    parser.add_argument("--shard", default="", choices=("", *SHARD_NAMES), help="rerun: the shard", metavar="00..63")
-    parser.add_argument("--set", action="append", default=[], help="rerun: a parameter of this run, as a line of TOML")
-    parser.add_argument("--name", default="", help="accept: what to call the version that is published now")
-    parser.add_argument("--who", default="", help="accept: who accepts it")
-    parser.add_argument("--note", default="", help="accept: why, for whom")
-    options = parser.parse_args(arguments)
-    environment = dict(os.environ)
-    for name in ("cohort", "home", "settings"):
-        if value := getattr(options, name):
-            environment[f"PETAR_{name.upper()}"] = value
-    workspace = workspace_from(environment)
+@contextlib.contextmanager
+def runner_of(workspace: Workspace) -> Iterator[Runner]:
+    """A runner over the instance of the workspace's home; runs of processes that died are closed first.
+
+    Raises:
+        DatabaseError: Dagster's database does not answer.
+    """
     logging.getLogger("dagster").setLevel(logging.WARNING)
-    started = time.monotonic()
-    try:
-        if options.command == "demo":
-            print(write_cohort(workspace.cohort_folder, PhantomSettings()).summary(), flush=True)
-            settings = workspace.cohort_folder / COHORT_SETTINGS_NAME
-            if not settings.exists():
-                settings.write_text(_DEMO_SETTINGS)
-        check_cohort(workspace.cohort_folder)
-        home = workspace.paths
-        with dagster_instance(home) as instance, living_process(instance, home) as tags:
-            runner = Runner(workspace, instance, tags)
-            if options.command == "accept":
-                wanted = {"name": options.name, "who": options.who, "note": options.note}
-                runner.job("accept", config={"accepted_curation": wanted})
-            elif options.command == "rerun":
-                if runner.rerun(options.asset, options.exam, options.shard, options.set):
-                    runner.job("publish")
-            else:
-                runner.curate()
-            if options.command in ("review", "export") and not runner.done.failed:
-                runner.job(options.command)
-            if options.command in ("train", "demo") and not runner.done.failed and runner.job("train"):
-                if options.command == "demo":
-                    runner.ablate(CORNERS)
-                runner.job("evaluate")
-            if options.command == "ablate" and not runner.done.failed:
-                runner.ablate(ARM_PARTITIONS.get_partition_keys())
-                runner.job("evaluate")
-            if options.command in ("evaluate", "study") and not runner.done.failed and runner.job("evaluate"):
-                runner.job("robustness_and_external" if options.command == "evaluate" else "study")
-    except _EXPECTED as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    runner.done.seconds = time.monotonic() - started
-    print(report.text(workspace, runner.done, whole=options.command in _WITH_MODEL))
-    return 1 if runner.done.failed else 0
-
-
-if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # torch keeps modules alive beyond the interpreter's end, which bindings of others then report as leaks, a page of
-    # them.
-    os._exit(code)
+    home = workspace.paths
+    with dagster_instance(home) as instance, living_process(instance, home) as tags:
+        yield Runner(workspace, instance, tags)

@@ -1,53 +1,61 @@
-"""The figures that a call of the command line ends with, read from the catalog."""
+"""What a call of the command line ends with: figures of the catalog, work done, where things are."""
 
+import shlex
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import duckdb
 import polars as pl
 
 from assets.resources import Workspace
+from assets.runner import RunSummary
+from assets.terminal import print_frame
 from model.training.results import stage_line, stage_results
 from pipelines.catalog.build import connect
 from pipelines.review.reviews import reviewed
-
-if TYPE_CHECKING:
-    from assets.run import Done
+from pipelines.tables.lake import Lake
 
 _EXAMPLES = 4
 _WIDTH = 160
 
 
-def text(workspace: Workspace, done: "Done", *, whole: bool) -> str:
-    """Summary of a call: what was recomputed, what the catalog holds, and with `whole` the training and the
-    scoreboard.
-    """
+def print_summary(workspace: Workspace, done: RunSummary, *, with_model: bool) -> None:
+    """Prints what a call computed, what the catalog holds, and, with `with_model`, the training and the scoreboard."""
     home = workspace.paths
-    lines = [""]
+    _say()
     if home.catalog.exists():
         with connect(home) as con:
-            lines += _curation(con)
-            if whole:
-                lines += _model(con, workspace)
+            _say(*_curation(con))
+            if with_model:
+                _say(*_model(con, workspace))
+                print_frame(_board(con))
+                _say(*_not_computed(con), f"  all splits and published rows: {home.root / 'scoreboard.md'}")
     if any(home.reviews.glob("*.csv")):
-        lines += _answers(workspace)
-    lines += ["", _work(done)]
+        _say(*_answers(workspace))
+    _say("", _work(done))
     if done.failed:
-        lines.append(f"FAILED: {', '.join(done.failed)}; the reasons stand above, everything else is done")
-    lines += [
+        _say(f"FAILED: {', '.join(done.failed)}; the reasons stand above, everything else is done")
+    _say(
         "",
         f"catalog     {home.catalog}",
-        f"queries     make query NAME=funnel HOME_DIR={home.root}    (NAME empty: all of them)",
-        f"UI          make ui HOME_DIR={home.root} COHORT={workspace.cohort}",
-    ]
+        f"queries     petar query funnel --home {shlex.quote(str(home.root))}    (without a name: their list)",
+        f"UI          petar ui --home {shlex.quote(str(home.root))} --cohort {shlex.quote(workspace.cohort)}",
+    )
     if (home.gallery / "index.html").exists():
-        lines.append(f"review      {home.gallery / 'index.html'}")
+        _say(f"review      {home.gallery / 'index.html'}")
     if home.exports.is_dir():
-        lines.append(f"exports     {home.exports}")
-    return "\n".join(lines)
+        _say(f"exports     {home.exports}")
 
 
-def _work(done: "Done") -> str:
+def unusable_exams(workspace: Workspace) -> int:
+    """How many exams of the lake ended as `problem` or `failed`."""
+    return Lake(workspace.paths.lake).read_table("exams").filter(pl.col("status") != "ok").height
+
+
+def _say(*lines: str) -> None:
+    print("\n".join(lines), flush=True)
+
+
+def _work(done: RunSummary) -> str:
     total: Counter[str] = Counter()
     for counter in done.counts.values():
         total.update(counter)
@@ -121,16 +129,15 @@ def _model(con: duckdb.DuckDBPyConnection, workspace: Workspace) -> list[str]:
     lines += ["", f"texts on held-out lesions ({min(_EXAMPLES, len(held_out))} of {len(held_out)}):"]
     for finding, reference, predicted in held_out[:_EXAMPLES]:
         lines += [f"  {finding}", f"    report  {reference[:_WIDTH]}", f"    model   {predicted[:_WIDTH]}"]
-    lines += ["", "scoreboard, test split, 95 % interval over patients", str(_board(con))]
-    missing = con.sql(
-        "select metric, any_value(note) from scores where status = 'not computed' group by 1 order by 1"
-    ).fetchall()
-    lines += [f"  not computed  {metric}: {note}" for metric, note in missing]
-    lines.append(f"  all splits and published rows: {workspace.paths.root / 'scoreboard.md'}")
-    return lines
+    return [*lines, "", "scoreboard, test split, 95 % interval over patients"]
 
 
-def _board(con: duckdb.DuckDBPyConnection) -> str:
+def _not_computed(con: duckdb.DuckDBPyConnection) -> list[str]:
+    rows = con.sql("select metric, any_value(note) from scores where status = 'not computed' group by 1 order by 1")
+    return [f"  not computed  {metric}: {note}" for metric, note in rows.fetchall()]
+
+
+def _board(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     """The computed scores of the test split, a metric a line and a model a column, the paper's own row last."""
     rows = con.sql(
         "select metric, model, value, low, high, n, status from scores "
@@ -141,13 +148,4 @@ def _board(con: duckdb.DuckDBPyConnection) -> str:
     cell = pl.col("value").round(3).cast(pl.String) + pl.when(pl.col("low").is_null()).then(pl.lit("")).otherwise(
         interval
     )
-    wide = rows.with_columns(cell=cell).pivot("model", index="metric", values="cell", maintain_order=True).fill_null("")
-    with pl.Config(
-        tbl_rows=-1,
-        tbl_cols=-1,
-        fmt_str_lengths=40,
-        tbl_width_chars=180,
-        tbl_hide_dataframe_shape=True,
-        tbl_hide_column_data_types=True,
-    ):
-        return str(wide)
+    return rows.with_columns(cell=cell).pivot("model", index="metric", values="cell", maintain_order=True).fill_null("")

@@ -1,0 +1,399 @@
+"""The command `petar`. What a command needs is imported inside of it, so that help, query and doctor answer at once.
+
+Exit codes: 0 done (exams with problems are rows, not failures), 1 a run failed or the input is wrong, 2 the command
+itself is wrong, 130 interrupted.
+"""
+
+import os
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from assets.resources import Workspace
+    from assets.runner import Runner
+    from pipelines.reports.llm.vllm_server import ServerPlan
+
+app = typer.Typer(
+    name="petar",
+    help="PET/CT exams and their reports become lesion masks, tables, and a model that describes lesions.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+vllm = typer.Typer(no_args_is_help=True, help="A vLLM server in an environment of its own.")
+app.add_typer(vllm, name="vllm")
+
+_COHORT = typer.Option(
+    "--cohort", envvar="PETAR_COHORT", help="Input folder with reports and exams. [default: HOME/phantom]"
+)
+Cohort = Annotated[Path | None, _COHORT]
+CohortNeeded = Annotated[
+    Path, typer.Option("--cohort", envvar="PETAR_COHORT", help="Input folder with reports and exams.")
+]
+Home = Annotated[Path, typer.Option("--home", envvar="PETAR_HOME", help="Folder that everything is written to.")]
+Settings = Annotated[
+    Path | None,
+    typer.Option(
+        "--settings",
+        envvar="PETAR_SETTINGS",
+        help="TOML with parameters that differ from the defaults. [default: COHORT/petar.toml]",
+    ),
+]
+_DATA = Path("data")
+_HOST = "127.0.0.1"
+
+_DEMO_SETTINGS = """\
+# Sixteen patients: with the usual 80/10/10 hardly one would be held out. Few organs, so that two cores train in
+# minutes.
+[samples]
+val = 0.2
+test = 0.2
+anatomy_per_exam = 16
+# Two of the ablation's rows, each for a part of the usual time.
+[evaluation]
+ablation_effort = 0.15
+"""
+
+
+def _workspace(cohort: Path | None, home: Path, settings: Path | None) -> "Workspace":
+    from assets.resources import workspace_from
+
+    named = {"PETAR_COHORT": cohort, "PETAR_HOME": home, "PETAR_SETTINGS": settings}
+    return workspace_from({**os.environ, **{name: str(path or "") for name, path in named.items()}})
+
+
+def _run(
+    workspace: "Workspace", steps: Callable[["Runner"], object], *, with_model: bool = False, strict: bool = False
+) -> None:
+    """Runs the steps over a workspace, prints the summary, and ends the command with its exit code.
+
+    Args:
+        with_model: training and scoreboard are told too.
+        strict: exams that ended as `problem` or `failed` are a failure.
+    """
+    from assets.runner import EXPECTED, runner_of
+    from assets.summary import print_summary, unusable_exams
+    from pipelines.cohort.manifest import check_cohort
+
+    started = time.monotonic()
+    try:
+        check_cohort(workspace.cohort_folder)
+        with runner_of(workspace) as runner:
+            steps(runner)
+    except EXPECTED as error:
+        _fail(str(error))
+    runner.summary.seconds = time.monotonic() - started
+    print_summary(workspace, runner.summary, with_model=with_model)
+    if strict and (unusable := unusable_exams(workspace)):
+        _fail(f"--strict: expected every exam to be usable, {unusable} ended as problem or failed, as told above")
+    raise typer.Exit(1 if runner.summary.failed else 0)
+
+
+def _fail(message: str) -> NoReturn:
+    """Ends the command with a message and exit code 1."""
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(1)
+
+
+@app.command(epilog="Example: petar curate --cohort scans --home curated")
+def curate(
+    cohort: CohortNeeded,
+    home: Home = _DATA,
+    settings: Settings = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit code 1 if an exam ended as problem or failed; all is published.")
+    ] = False,
+) -> None:
+    """Curate a cohort: everything up to the catalog."""
+    _run(_workspace(cohort, home, settings), lambda runner: runner.curate(), strict=strict)
+
+
+@app.command(epilog="Example: petar demo --home demo")
+def demo(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None) -> None:
+    """Write a phantom cohort and take it through the whole lineage, to the scoreboard."""
+    from assets.ablation import CORNERS
+    from assets.resources import COHORT_SETTINGS_NAME
+    from pipelines.phantom import PhantomSettings, write_cohort
+
+    workspace = _workspace(cohort, home, settings)
+    print(write_cohort(workspace.cohort_folder, PhantomSettings()).summary(), flush=True)
+    own_settings = workspace.cohort_folder / COHORT_SETTINGS_NAME
+    if not own_settings.exists():
+        own_settings.write_text(_DEMO_SETTINGS)
+    _run(workspace, lambda runner: runner.walk("train") and runner.ablate(CORNERS), with_model=True)
+
+
+@app.command(epilog="Example: petar rerun lesions --exam PX-0003 --set 'contour.plateau = 0.5'")
+def rerun(
+    asset: Annotated[str, typer.Argument(help="The asset, e.g. lesions.")],
+    exam: Annotated[list[str] | None, typer.Option(help="An exam to compute, changed or not; may be repeated.")] = None,
+    shard: Annotated[str, typer.Option(help="A shard, 00 to 63.")] = "",
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="A parameter of this run as a line of TOML; may be repeated.")
+    ] = None,
+    cohort: Cohort = None,
+    home: Home = _DATA,
+    settings: Settings = None,
+) -> None:
+    """Compute one asset again (of an exam, of a shard, or whole), publish, and print what changed."""
+
+    def steps(runner: "Runner") -> None:
+        if runner.rerun(asset, exam or [], shard, change or []) and runner.job("publish"):
+            _print_query(home, "curation_diff")
+
+    _run(_workspace(cohort, home, settings), steps)
+
+
+@app.command(epilog="Example: petar accept 2026-01 --who 'Dr A' --note 'for the study'")
+def accept(
+    name: Annotated[str, typer.Argument(help="What to call the version that is published now.")],
+    who: Annotated[str, typer.Option(help="Who accepts it.")],
+    note: Annotated[str, typer.Option(help="Why, for whom.")] = "",
+    cohort: Cohort = None,
+    home: Home = _DATA,
+    settings: Settings = None,
+) -> None:
+    """Keep what is published now under a name, for ever."""
+    wanted = {"name": name, "who": who, "note": note}
+    _run(
+        _workspace(cohort, home, settings),
+        lambda runner: runner.job("accept", config={"accepted_curation": wanted}),
+    )
+
+
+@app.command(epilog="Example: petar query funnel --home curated --version 2026-01")
+def query(
+    name: Annotated[str | None, typer.Argument(help="A file of sql/queries without .sql. [default: a list]")] = None,
+    home: Home = _DATA,
+    version: Annotated[
+        str | None, typer.Option(help="A version of the curation, or the name of an accepted one. [default: the last]")
+    ] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    list_all: Annotated[bool, typer.Option("--list", help="List the queries.")] = False,
+) -> None:
+    """Print the answer to a question that people ask."""
+    if name is None or list_all:
+        from pipelines.catalog.build import list_queries
+
+        queries = list_queries()
+        width = max(map(len, queries), default=0)
+        print("\n".join(f"{name:<{width}}  {comment}" for name, comment in queries.items()))
+    else:
+        _print_query(home, name, version=version, csv=csv)
+
+
+def _print_query(home: Path, name: str, *, version: str | None = None, csv: bool = False) -> None:
+    from pipelines.catalog.build import CatalogError, list_queries, run_query
+    from pipelines.tables.home import Home as HomeFolders
+
+    try:
+        result = run_query(HomeFolders(home), name, version=version)
+    except CatalogError as error:
+        _fail(str(error))
+    if csv:
+        print(result.write_csv(), end="")
+        return
+    from assets.terminal import print_frame
+
+    print(f"{list_queries()[name]}\n")
+    print_frame(result)
+
+
+@app.command(epilog="Example: petar gallery --cohort scans --home curated")
+def gallery(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None) -> None:
+    """Curate, and write the review pages and the scorecards."""
+    _run(_workspace(cohort, home, settings), lambda runner: runner.walk("review"))
+
+
+@app.command(epilog="Example: petar train --cohort scans --home curated")
+def train(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None) -> None:
+    """Curate, train the six stages, write texts and scores."""
+    _run(_workspace(cohort, home, settings), lambda runner: runner.walk("train", "evaluate"), with_model=True)
+
+
+@app.command(epilog="Example: petar evaluate --cohort scans --home curated")
+def evaluate(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None) -> None:
+    """Curate, write texts of all models, scores, comparisons, robustness, the external set."""
+    jobs = ("evaluate", "robustness_and_external")
+    _run(_workspace(cohort, home, settings), lambda runner: runner.walk(*jobs), with_model=True)
+
+
+@app.command(epilog="Example: petar ablate --cohort scans --home curated")
+def ablate(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None) -> None:
+    """Curate, train the eight rows of the ablation, and score them."""
+    from assets.ablation import ARM_PARTITIONS
+
+    arms = ARM_PARTITIONS.get_partition_keys()
+    _run(_workspace(cohort, home, settings), lambda runner: runner.curate() and runner.ablate(arms), with_model=True)
+
+
+@app.command(epilog="Example: petar study --cohort scans --home curated")
+def study(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None) -> None:
+    """Curate, write the sheets of the reader study, read ratings back."""
+    _run(_workspace(cohort, home, settings), lambda runner: runner.walk("evaluate", "study"), with_model=True)
+
+
+@app.command(epilog="Example: petar export --cohort scans --home curated")
+def export(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None) -> None:
+    """Curate, and write the lesions as NIfTI label maps and DICOM SEG, for viewers."""
+    _run(_workspace(cohort, home, settings), lambda runner: runner.walk("export"))
+
+
+@app.command(epilog="Example: petar ui --cohort scans --home curated --port 3000")
+def ui(
+    cohort: Cohort = None,
+    home: Home = _DATA,
+    settings: Settings = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; there is no login: keep it private.")] = _HOST,
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 3000,
+) -> None:
+    """Open Dagster's UI over a home."""
+    from assets.instance import instance_variables
+
+    workspace = _workspace(cohort, home, settings)
+    named = {"PETAR_HOME": workspace.home, "PETAR_COHORT": workspace.cohort, "PETAR_SETTINGS": workspace.settings_file}
+    code_location = str(Path(__file__).with_name("workspace.yaml"))
+    command = [sys.executable, "-m", "dagster", "dev", "-w", code_location, "--host", host, "--port", str(port)]
+    os.execve(sys.executable, command, {**os.environ, **named, **instance_variables(workspace.paths)})
+
+
+Checkpoint = Annotated[str, typer.Option(help="Folder of a trained checkpoint, or its hub id.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
+
+
+@app.command(epilog="Example: petar describe --checkpoint model --pet SUV.nii.gz --ct CT.nii.gz --mask MASK.nii.gz")
+def describe(
+    checkpoint: Checkpoint,
+    pet: Annotated[Path, typer.Option(help="NIfTI in SUV by body weight.")],
+    mask: Annotated[Path, typer.Option(help="NIfTI, not 0 on the lesion; its grid may be another, or cropped.")],
+    ct: Annotated[Path | None, typer.Option(help="NIfTI in HU; without one the CT is taken as air.")] = None,
+    question: Annotated[str | None, typer.Option(help="What the model is asked. [default: as in the paper]")] = None,
+    device: Device = "cpu",
+    json: Annotated[bool, typer.Option("--json", help="Text, text_measured and the measured values as JSON.")] = False,
+) -> None:
+    """Describe one lesion, given its images and mask."""
+    from model.serving.describe import main as describe_files
+
+    images = {"--checkpoint": checkpoint, "--pet": pet, "--mask": mask, "--ct": ct}
+    options = {**images, "--question": question, "--device": device}
+    raise typer.Exit(describe_files([*_arguments(options), *(["--json"] if json else [])]))
+
+
+@app.command(epilog="Example: petar serve --checkpoint model --files /exams")
+def serve(
+    checkpoint: Checkpoint,
+    files: Annotated[Path | None, typer.Option(help="Folder below which paths in requests are read.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the model in requests.")] = "petar",
+    host: Annotated[str, typer.Option(help="Address to listen on; there is no login: keep it private.")] = _HOST,
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    device: Device = "cpu",
+) -> None:
+    """Serve a checkpoint as an OpenAI-compatible chat endpoint."""
+    from model.serving.server import main as serve_checkpoint
+
+    where = {"--files": files, "--name": name, "--host": host, "--port": port}
+    raise typer.Exit(serve_checkpoint(_arguments({"--checkpoint": checkpoint, **where, "--device": device})))
+
+
+def _arguments(options: Mapping[str, object]) -> list[str]:
+    return [part for name, value in options.items() if value is not None for part in (name, str(value))]
+
+
+Venv = Annotated[Path | None, typer.Option(help="Virtual environment of vLLM. [default: .venv-vllm of the checkout]")]
+Port = Annotated[int, typer.Option(min=1, max=65535)]
+
+
+@vllm.command("start", epilog="Example: petar vllm start --gpu --model mistralai/Mistral-7B-Instruct-v0.3")
+def vllm_start(
+    venv: Venv = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = _HOST,
+    port: Port = 8000,
+    gpu: Annotated[bool | None, typer.Option("--gpu/--no-gpu", help="[default: where nvidia-smi is found]")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Name or path. [default: SmolLM2-135M on a CPU, Mistral-7B-Instruct on a GPU]")
+    ] = None,
+    served_name: Annotated[str | None, typer.Option(help="What clients call the model. [default: its name]")] = None,
+    torch: Annotated[str | None, typer.Option(help="Requirement of the CPU build of torch.")] = None,
+    max_model_len: Annotated[int, typer.Option(help="Tokens of prompt and answer together.")] = 4096,
+    wait: Annotated[float, typer.Option(help="Seconds until it must be healthy.")] = 900.0,
+    more: Annotated[list[str] | None, typer.Argument(help="Options of vLLM itself, after --.")] = None,
+) -> None:
+    """Make what is missing, start the server, and return when it is healthy."""
+    from pipelines.reports.llm.vllm_server import TORCH, ServerError, start
+
+    plan = _server_plan(
+        venv,
+        host=host,
+        port=port,
+        gpu=shutil.which("nvidia-smi") is not None if gpu is None else gpu,
+        model=model,
+        served_name=served_name,
+        torch=torch or TORCH,
+        max_model_len=max_model_len,
+        wait_s=wait,
+        arguments=tuple(more or []),
+    )
+    try:
+        start(plan)
+    except ServerError as error:
+        _fail(str(error))
+
+
+@vllm.command("stop", epilog="Example: petar vllm stop --port 8000")
+def vllm_stop(venv: Venv = None, port: Port = 8000) -> None:
+    """Stop the server that was started on a port."""
+    from pipelines.reports.llm.vllm_server import ServerError, stop
+
+    plan = _server_plan(venv, port=port)
+    try:
+        print(f"vllm: stopped the server at {plan.url}" if stop(plan) else f"vllm: no server of ours at {plan.url}")
+    except ServerError as error:
+        _fail(str(error))
+
+
+@vllm.command("status", epilog="Example: petar vllm status")
+def vllm_status(
+    venv: Venv = None, host: Annotated[str, typer.Option(help="Address to ask.")] = _HOST, port: Port = 8000
+) -> None:
+    """Say whether the server is healthy; exit code 1 where it is not."""
+    from pipelines.reports.llm.vllm_server import is_healthy, served_models
+
+    plan = _server_plan(venv, host=host, port=port)
+    healthy = is_healthy(plan)
+    print(f"vllm: {plan.url}: {'healthy, ' + ', '.join(served_models(plan)) if healthy else 'not healthy'}")
+    raise typer.Exit(0 if healthy else 1)
+
+
+def _server_plan(venv: Path | None, **fields: Any) -> "ServerPlan":
+    from pipelines.reports.llm.vllm_server import DEFAULT_VENV, ServerPlan
+
+    return ServerPlan(venv=(venv or DEFAULT_VENV).absolute(), **fields)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code of a call; as the console script (no arguments given) it ends the process."""
+    warnings.simplefilter("ignore")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    try:
+        app(args=arguments, prog_name="petar")
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0
+    if arguments is None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # torch keeps modules alive beyond the interpreter's end, which bindings of others then report as leaks, a page
+        # of them.
+        os._exit(code)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""The command line, end to end on a small phantom, as make calls it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from assets.cli import main
+from assets.resources import COHORT_SETTINGS_NAME
+from model.petar.config import TRAINING_STAGES
+from pipelines.catalog.build import build_catalog, connect, list_queries
+from pipelines.phantom import add_exam
+from pipelines.reports.llm import vllm_server
+from pipelines.tables.home import Home
+
+ROOT = Path(__file__).parents[2]
+
+SETTINGS = """
+[samples]
+val = 0.3
+test = 0.3
+anatomy_per_exam = 4
+[model]
+epochs = 1
+effort = 0.05
+"""
+
+
+def call(command: str, cohort: Path, home: Path) -> tuple[int, str, str]:
+    """(exit code, output, errors) of a call of the command line."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "assets.cli", command, "--cohort", str(cohort), "--home", str(home)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+class TestCurate:
+    def test_refuses_a_folder_that_is_no_cohort(self, tmp_path: Path) -> None:
+        code, _, errors = call("curate", tmp_path / "nowhere", tmp_path / "home")
+        assert code == 1
+        assert "expected a cohort folder" in errors
+
+    def test_refuses_a_setting_that_does_not_exist(self, tmp_path: Path) -> None:
+        (tmp_path / "reports.csv").write_text("exam_id,patient_id,findings\n")
+        (tmp_path / COHORT_SETTINGS_NAME).write_text("[lesion]\n")
+        code, _, errors = call("curate", tmp_path, tmp_path / "home")
+        assert code == 1
+        assert "got lesion" in errors
+
+    def test_needs_a_cohort(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        monkeypatch.delenv("PETAR_COHORT", raising=False)
+        assert main(["curate"]) == 2
+        assert "--cohort" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose catalog is empty."""
+    home = tmp_path_factory.mktemp("published")
+    build_catalog(Home(home))
+    return home
+
+
+class TestQuery:
+    def test_prints_the_table_with_its_comment(self, published: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["query", "funnel", "--home", str(published)]) == 0
+        printed = capsys.readouterr().out
+        assert printed.startswith("Attrition")
+        assert re.search(r"\| lesions +\| +null +\| +0 \|", printed)
+
+    def test_no_catalog_is_an_error_with_a_remedy(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["query", "funnel", "--home", str(tmp_path)]) == 1
+        assert "materialise `catalog`" in capsys.readouterr().err
+
+    def test_lists_every_query(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["query", "--list"]) == main(["query"]) == 0
+        out = capsys.readouterr().out
+        assert all(name in out for name in list_queries())
+
+    def test_csv(self, published: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["query", "funnel", "--csv", "--home", str(published)]) == 0
+        assert pl.read_csv(capsys.readouterr().out.encode())["n"].to_list()[0] == 0
+
+    def test_reader_that_stops_early_is_no_error(self, published: Path) -> None:
+        command = f"{sys.executable} -m assets.cli query funnel --home '{published}' | head -n 1"
+        done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.stderr == ""
+        assert done.stdout.startswith("Attrition")
+
+
+class TestCommands:
+    NAMES = (
+        *("curate", "demo", "rerun", "accept", "query", "gallery", "train", "evaluate", "ablate", "study", "export"),
+        *("describe", "serve", "ui", "vllm start", "vllm stop", "vllm status"),
+    )
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_help_has_an_example(self, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main([*name.split(), "--help"]) == 0
+        assert f"Example: petar {name}" in capsys.readouterr().out
+
+    def test_unknown_command_is_a_usage_error(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["curat"]) == 2
+        assert "curat" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("call", [["--help"], ["query", "--list"], ["query", "funnel"]])
+    def test_the_quick_ones_load_neither_dagster_nor_torch(self, call: list[str], published: Path) -> None:
+        script = (
+            f"import sys; from assets.cli import main; code = main({call}); "
+            "print(code, sorted({'dagster', 'torch', 'numba', 'scipy', 'pandas'} & sys.modules.keys()))"
+        )
+        variables = {**os.environ, "PETAR_HOME": str(published)}
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=ROOT, env=variables, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.splitlines()[-1] == "0 []"
+
+
+class TestVllm:
+    def test_status_of_no_server_is_exit_code_one(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["vllm", "status", "--port", "1", "--venv", str(tmp_path)]) == 1
+        assert "not healthy" in capsys.readouterr().out
+
+    def test_failure_is_a_message_and_exit_code_one(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def fail(plan: vllm_server.ServerPlan) -> None:
+            raise vllm_server.ServerError("no disk")
+
+        monkeypatch.setattr(vllm_server, "ensure_environment", fail)
+        assert main(["vllm", "start", "--no-gpu", "--port", "1", "--venv", str(tmp_path / "v")]) == 1
+        assert "no disk" in capsys.readouterr().err
+
+
+class TestMake:
+    """The targets of the Makefile over a `petar` that prints how it was called."""
+
+    @pytest.fixture
+    def venv(self, tmp_path: Path) -> Path:
+        program = tmp_path / "venv" / "bin" / "petar"
+        program.parent.mkdir(parents=True)
+        program.write_text(
+            f"#!{sys.executable}\nimport json, os, sys\n"
+            "print(json.dumps([sys.argv[1:], os.environ['PETAR_COHORT'], os.environ['PETAR_HOME']]))\n"
+            "sys.exit(1 if 'nowhere' in os.environ['PETAR_COHORT'] else 0)\n"
+        )
+        program.chmod(0o755)
+        (tmp_path / "venv" / ".ready").touch()
+        return tmp_path / "venv"
+
+    @pytest.mark.parametrize(
+        ("call", "arguments"),
+        [
+            (["curate", "ARGS=--strict"], ["curate", "--strict"]),
+            (["query"], ["query"]),
+            (["query", "NAME=funnel", "VERSION=first one"], ["query", "funnel", "--version", "first one"]),
+            (["accept", "NAME=1", "WHO=Dr O'Hara"], ["accept", "1", "--who", "Dr O'Hara", "--note", ""]),
+            (
+                ["rerun", "ASSET=lesions", "EXAM=E 1", "SET=contour.plateau = 0.5"],
+                ["rerun", "lesions", "--exam", "E 1", "--set", "contour.plateau = 0.5"],
+            ),
+            (["export"], ["export"]),
+        ],
+    )
+    def test_hands_paths_with_spaces_and_options_on(self, venv: Path, call: list[str], arguments: list[str]) -> None:
+        where = ["COHORT=/x/my cohort", "HOME_DIR=/x/my home"]
+        command = ["make", "--no-print-directory", "-s", f"VENV={venv}", *call, *where]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert json.loads(done.stdout) == [arguments, "/x/my cohort", "/x/my home"]
+
+    def test_fails_where_the_command_fails(self, venv: Path) -> None:
+        command = ["make", f"VENV={venv}", "curate", "COHORT=nowhere"]
+        assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode != 0
+
+
+@pytest.mark.slow
+class TestTheWholeLineage:
+    """One home, taken through a first pass, an unchanged second one, and one exam more."""
+
+    @pytest.fixture(scope="class")
+    def cohort(self, small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        folder = tmp_path_factory.mktemp("run") / "cohort"
+        shutil.copytree(small_cohort, folder)
+        (folder / COHORT_SETTINGS_NAME).write_text(SETTINGS)
+        return folder
+
+    @pytest.fixture(scope="class")
+    def home(self, cohort: Path) -> Path:
+        home = cohort.parent / "home"
+        code, output, errors = call("train", cohort, home)
+        assert code == 0, output + errors
+        return home
+
+    def test_ends_with_scores_beside_the_published_ones(self, home: Path) -> None:
+        with connect(Home(home)) as con:
+            statuses = dict(con.sql("select status, count(*) from scores group by 1").fetchall())
+        assert statuses["computed"] > 0
+        assert statuses["published"] == 40
+
+    def test_trains_every_stage_on_what_came_before(self, home: Path) -> None:
+        contract = json.loads((home / "checkpoints" / TRAINING_STAGES[-1] / "checkpoint" / "model.json").read_text())
+        assert [record["stage"] for record in contract["lineage"]] == list(TRAINING_STAGES)
+
+    def test_describes_held_out_lesions_of_patients_that_were_not_trained_on(self, home: Path) -> None:
+        with connect(Home(home)) as con:
+            shared = con.sql(
+                "select count(*) from predictions p join samples s using (patient_id) where s.split = 'train'"
+            ).fetchall()[0][0]
+            texts = con.sql("select count(*) from predictions where text is not null").fetchall()[0][0]
+        assert shared == 0
+        assert texts > 0
+
+    def test_keeps_faulty_exams_as_rows_with_their_reason(self, home: Path) -> None:
+        with connect(Home(home)) as con:
+            rows = con.sql("select problem, message from exams where status = 'problem'").fetchall()
+        assert len({problem for problem, _ in rows}) >= 3
+        assert all("expected" in message or "exam" in message for _, message in rows)
+
+    def test_recomputes_nothing_when_nothing_changed(self, cohort: Path, home: Path) -> None:
+        code, output, _ = call("train", cohort, home)
+        assert code == 0
+        assert "nothing to recompute" in output
+
+    def test_computes_one_exam_when_one_came(self, cohort: Path, home: Path) -> None:
+        with connect(Home(home)) as con:
+            before = con.sql("select exam_id, row_key from exams").pl()
+        exam_id = add_exam(cohort)
+        code, output, _ = call("curate", cohort, home)
+        assert code == 0
+        assert "exams 1 recomputed" in output
+        with connect(Home(home)) as con:
+            after = con.sql("select exam_id, row_key from exams").pl()
+        assert after.join(before, on=["exam_id", "row_key"], how="anti")["exam_id"].to_list() == [exam_id]
+
+    def test_says_what_a_removed_exam_took_along(self, cohort: Path, home: Path) -> None:
+        reports = pl.read_csv(cohort / "reports.csv", infer_schema=False)
+        exam_id = reports["exam_id"][0]
+        reports.filter(pl.col("exam_id") != exam_id).write_csv(cohort / "reports.csv")
+        shutil.rmtree(cohort / "exams" / exam_id)
+        _, output, _ = call("curate", cohort, home)
+        assert "1 removed" in output
+        with connect(Home(home)) as con:
+            assert con.sql(f"select count(*) from lesions where exam_id = '{exam_id}'").fetchall() == [(0,)]
