@@ -15,6 +15,9 @@ from pipelines.tables.shards import shard_name
 ALONE = "petar/alone"
 """Tag of the runs of which there is one at a time; the queue (dagster.yaml) holds the others back."""
 
+WRITES_LATER_TABLES = ("review", "train", "evaluate", "robustness_and_external", "study")
+"""Jobs that write tables which the catalog shows, after it was published."""
+
 NOT_FINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -43,6 +46,14 @@ publish = dg.define_asset_job(
     selection=dg.AssetSelection.assets(identifiers, catalog, curation_diff, dataset_card)
     | dg.AssetSelection.checks_for_assets(exam_manifest.key, exams, readings, findings, lesions, identifiers, catalog),
     description="The DuckDB catalog over the lake, what changed in it, the dataset card, and every quality check.",
+    tags={ALONE: "publish"},
+    executor_def=dg.in_process_executor,
+)
+
+refresh = dg.define_asset_job(
+    "refresh",
+    selection=[catalog],
+    description="The DuckDB catalog alone, over tables that were written since it was published.",
     tags={ALONE: "publish"},
     executor_def=dg.in_process_executor,
 )
@@ -130,6 +141,6 @@ changed_shards = dg.AutomationConditionSensorDefinition(
     description="Requests exactly the shards and tables whose inputs changed their version.",
 )
 
-JOBS = [observe, curate, publish, accept, freshness]
+JOBS = [observe, curate, publish, refresh, accept, freshness]
 SENSORS = [cohort_sensor, changed_shards]
 SCHEDULES = [nightly_recuration, weekly_observation, daily_freshness]

@@ -1,5 +1,8 @@
 """The catalog: DuckDB views over the lake, the dataset card, and the attrition from exams to lesions."""
 
+from functools import reduce
+from operator import or_
+
 import dagster as dg
 
 from assets.exams import exams
@@ -9,13 +12,32 @@ from assets.partitions import CURATION_OWNERS, changed, table_sample
 from assets.pictures import picture
 from assets.reports import findings, identifiers, readings, sentences
 from assets.resources import Workspace
-from pipelines.catalog.build import CatalogError, build_catalog, published_diff, run_query
+from pipelines.catalog.build import CatalogError, published_diff, run_query
+from pipelines.catalog.publish import publish
 from pipelines.catalog.versions import VersionError, accept, read_manifest, version_folder
-from pipelines.curation.unreferenced_files import collect_files
 from pipelines.review.dataset_card import write_card
 from pipelines.review.funnel_figure import funnel_figure
 from pipelines.review.quality_checks import run_checks
 from pipelines.tables.curation_version import curation_version
+
+LATER_TABLES = (
+    "reviews",
+    "samples",
+    "predictions",
+    "scores",
+    "comparisons",
+    "robustness",
+    "external",
+    "reader_study_results",
+)
+"""Assets whose tables the catalog shows though it does not depend on them: they are made from what it published."""
+
+
+def _later_table_written() -> dg.AutomationCondition:
+    """Asks for the catalog when one of `LATER_TABLES` was materialised since it was asked for last."""
+    on = dg.AutomationCondition
+    written = reduce(or_, [on.asset_matches(name, on.newly_updated()) for name in LATER_TABLES])
+    return ~on.in_progress() & written.since(on.newly_requested())
 
 
 @dg.asset(
@@ -23,15 +45,15 @@ from pipelines.tables.curation_version import curation_version
     group_name="lesions",
     owners=CURATION_OWNERS,
     kinds={"duckdb", "sql"},
-    automation_condition=changed(),
+    automation_condition=changed() | _later_table_written(),
     retry_policy=RETRY,
 )
 def catalog(workspace: Workspace) -> dg.MaterializeResult:
     """`petar.duckdb`: views over every Parquet table, built in a temporary file and swapped in atomically."""
     home = workspace.paths
     with permanent(CatalogError):
-        summary = build_catalog(home)
-        collected = collect_files(home)
+        published = publish(home)
+    summary = published.catalog
     funnel = run_query(home, "funnel")
     return dg.MaterializeResult(
         data_version=dg.DataVersion(curation_version(home)),
@@ -39,7 +61,7 @@ def catalog(workspace: Workspace) -> dg.MaterializeResult:
             **{f"rows of {table}": rows for table, rows in summary.tables.items()},
             "version": summary.version,
             "versions taken away": len(summary.pruned),
-            "files taken away": collected,
+            "files taken away": published.n_collected,
             "funnel": table_sample(funnel, limit=50),
             "path": dg.MetadataValue.path(str(home.catalog)),
         },

@@ -11,7 +11,6 @@ from assets.pictures import picture
 from assets.reports import findings
 from assets.resources import Workspace
 from model.evaluation.scores_figure import scores_figure
-from pipelines.catalog.build import build_catalog
 from pipelines.curation.convention_trial import better_convention, try_conventions
 from pipelines.reports.scorecard import by_topic, not_right, rows_of_figure, score, table_of_scores
 from pipelines.review.gallery import GallerySettings, flags_of, write_gallery
@@ -79,7 +78,6 @@ def reviews(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Mater
     for problem in read.problems:
         context.log.warning("%s", problem)
     written = Lake(home.lake).write_table("reviews", read.frame)
-    build_catalog(home)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(written.rows_digest),
         metadata={

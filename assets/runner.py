@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.automation import WRITES_LATER_TABLES
 from assets.definitions import build_defs
 from assets.instance import DatabaseError, dagster_instance, living_process, waiting_for_database
 from assets.partitions import range_tags, together
@@ -85,7 +86,11 @@ class Runner:
 
     def job(self, name: str, partition: str | None = None, config: Mapping[str, Any] | None = None) -> bool:
         """Whether a job succeeded; `config`: of each asset, by its name."""
-        return self._run(name, self.defs.resolve_job_def(name), partition, config or {})
+        done = self._run(name, self.defs.resolve_job_def(name), partition, config or {})
+        if name in WRITES_LATER_TABLES:
+            # Also where the job failed: what it wrote before is shown.
+            done = self._run("refresh", self.defs.resolve_job_def("refresh"), None, {}) and done
+        return done
 
     def shards(self, name: str, shards: range) -> bool:
         """Whether a job succeeded for a shard, or in one run for several that are empty."""

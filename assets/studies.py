@@ -17,7 +17,6 @@ from model.evaluation.reader_study.study import update_results, update_sheets
 from model.evaluation.robustness import update_robustness
 from model.evaluation.robustness_figure import robustness_figure
 from model.petar.config import TRAINING_STAGES
-from pipelines.catalog.build import build_catalog
 from pipelines.tables import atomic
 
 
@@ -43,7 +42,6 @@ def robustness(workspace: Workspace) -> dg.MaterializeResult:
     figure = robustness_figure(report.frame)
     path = home.robustness / "robustness.png"
     atomic.write_bytes(path, figure)
-    build_catalog(home)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(report.version),
         metadata={
@@ -75,7 +73,6 @@ def external(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Mate
         report = update_external(home, settings.external, *_trained(workspace), settings.external_min_ml)
     for problem in report.problems:
         context.log.warning("%s", problem)
-    build_catalog(home)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(report.version),
         metadata={
@@ -131,7 +128,6 @@ def reader_study_results(
         report = update_results(home, config.study, workspace.evaluation().scores)
     for problem in report.read.problems:
         context.log.warning("%s", problem)
-    build_catalog(home)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(report.version),
         metadata={

@@ -9,7 +9,6 @@ import polars as pl
 
 from model.evaluation.metrics import METRICS
 from model.evaluation.metrics.published import PUBLISHED_METRICS
-from pipelines.catalog.build import build_catalog
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
@@ -40,13 +39,12 @@ class Scoreboard:
 
 
 def write_scoreboard(home: Home) -> Scoreboard:
-    """The page, written to `scoreboard.md`; the catalog is renewed to show its tables."""
+    """The page, written to `scoreboard.md`."""
     lake = Lake(home.lake)
     scores, comparisons = lake.read_table("scores"), lake.read_table("comparisons")
     text = scoreboard_page(scores, comparisons)
     path = home.root / "scoreboard.md"
     atomic.write_bytes(path, text.encode())
-    build_catalog(home)
     return Scoreboard(text, path, hash_of(text), scores, comparisons)
 
 

@@ -8,7 +8,6 @@ manifest, and nothing of who calls it.
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,8 +15,11 @@ import polars as pl
 
 from pipelines.cohort import corrections as corrections_module
 from pipelines.cohort.manifest import read_departures, read_manifest, read_whole_manifest
+from pipelines.curation.gate import note_outcomes
+from pipelines.curation.shard_lock import shard_lock
 from pipelines.curation.stages.curation import Curation, open_curation
 from pipelines.curation.stages.exam_stage import exams_stage
+from pipelines.curation.stages.failures import GuardedStage
 from pipelines.curation.stages.incremental import Counts, update_exams
 from pipelines.curation.stages.lesion_stage import localisations_stage
 from pipelines.curation.stages.report_stages import findings_stage, readings_stage, sentences_stage
@@ -30,10 +32,8 @@ from pipelines.reports import structure as structure_module
 from pipelines.tables import schemas
 from pipelines.tables.curation_version import CURATED
 from pipelines.tables.hashing import hash_of, plain
-from pipelines.tables.home import Home
-from pipelines.tables.lake import inputs_hash
-from pipelines.tables.locks import lock
-from pipelines.tables.shards import N_SHARDS, shard_name
+from pipelines.tables.lake import Lake, inputs_hash
+from pipelines.tables.shards import N_SHARDS
 
 __all__ = [
     "TABLES",
@@ -44,7 +44,6 @@ __all__ = [
     "maker_of",
     "open_curation",
     "run_stage",
-    "shard_lock",
     "stage_inputs",
     "stale_shards",
 ]
@@ -153,14 +152,6 @@ def is_empty(curation: Curation, shard: int) -> bool:
     return all((meta := curation.lake.shard_meta(table, shard)) is None or not meta.n_rows for table in TABLES)
 
 
-def shard_lock(home: Home, shard: int) -> AbstractContextManager[None]:
-    """One writer of a shard at a time: a second one waits, and then finds what the first has done.
-
-    The lock goes with the process that holds it, however that ends.
-    """
-    return lock(home.root / "locks" / shard_name(shard))
-
-
 def run_stage(
     curation: Curation,
     table: str,
@@ -199,34 +190,33 @@ def _run_stage(
     inputs = stage_inputs(curation, table, shard)
     notes = before.get("notes", {})
     stage = make(StageContext(curation, shard, log, hash_of(maker), previous, frozenset(only), notes))
-    touched: set[str] = set()
-
-    def compute(exam_id: str) -> Any:
-        touched.add(exam_id)
-        return stage.compute(exam_id)
+    guard = GuardedStage(stage, _failed_below(lake, table, shard), log)
 
     def stored(keys: Mapping[str, str]) -> dict[str, Any]:
         made = {
             "keys": dict(keys),
-            "makers": _makers(maker, touched, stage.keys, before.get("makers", {})),
+            "makers": _makers(maker, guard.touched, stage.keys, before.get("makers", {})),
             "notes": {exam_id: stage.notes[exam_id] for exam_id in sorted(stage.notes) if exam_id in stage.keys},
+            "failures": _failures(guard, stage.keys, before.get("failures", {})),
         }
         return {name: value for name, value in made.items() if value or name == "keys"}
 
     def save(frame: pl.DataFrame, keys: dict[str, str]) -> None:
         # Without "inputs" the shard stays stale, whatever it holds so far.
+        note_outcomes(curation.home, table, shard, guard.outcomes, guard.touched)
         lake.write_shard(table, shard, frame, stored(keys))
 
     update = update_exams(
         stage.keys,
         previous,
         previous_keys,
-        compute,
+        guard.compute,
         only=only,
-        prepare=stage.prepare,
+        prepare=guard.prepare,
         save=save,
         save_after_s=_SAVE_AFTER_S,
     )
+    note_outcomes(curation.home, table, shard, guard.outcomes, guard.touched | set(update.removed))
     _keep_removed(curation, table, shard, previous, update.removed)
     if update.removed:
         # An exam whose patient was renamed has moved to another shard, and its files stay.
@@ -239,7 +229,7 @@ def _run_stage(
     # Rows of exams that `only` left out may be older than the inputs; then the shard must stay stale.
     whole = all(update.keys.get(exam) == key for exam, key in stage.keys.items() if exam not in failed)
     made_from = {**stored(update.keys), "failed": failed, "inputs": inputs if whole else None}
-    meta = lake.shard_meta(table, shard) if before and not touched and not update.removed else None
+    meta = lake.shard_meta(table, shard) if before and not guard.touched and not update.removed else None
     if meta and meta.inputs_hash == inputs_hash(made_from):
         # The file holds these rows and says so: checking and writing them again would cost more than all else.
         return StageReport(
@@ -258,6 +248,21 @@ def _run_stage(
         frame.height - reused,
         reused,
     )
+
+
+def _failed_below(lake: Lake, table: str, shard: int) -> dict[str, str]:
+    """Exam -> message, of the exams that failed in a table that this one is made from."""
+    found: dict[str, str] = {}
+    for upstream in _UPSTREAM[table]:
+        meta = lake.shard_meta(upstream, shard)
+        found |= meta.inputs.get("failures", {}) if meta else {}
+    return found
+
+
+def _failures(guard: GuardedStage, exam_ids: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
+    """Exam -> message, of the exams that failed now, or before and were not computed since."""
+    left = {exam: said for exam, said in before.items() if exam in exam_ids and exam not in guard.touched}
+    return dict(sorted((left | guard.failures).items()))
 
 
 def _rows_reused(table: str, previous: pl.DataFrame, frame: pl.DataFrame, forced: Sequence[str]) -> int:

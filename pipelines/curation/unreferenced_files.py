@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from pipelines.cohort.manifest import read_manifest
-from pipelines.curation.run import shard_lock
+from pipelines.curation.shard_lock import shard_lock
 from pipelines.tables import atomic
 from pipelines.tables.home import Home, exam_of
 from pipelines.tables.lake import Lake
@@ -26,10 +26,13 @@ def collect_files(home: Home) -> int:
             exams = set(lake.read_shard("exams", shard)["exam_id"])
             known |= own | exams
             named = {home.root / p for p in lake.read_shard("localisations", shard)["mask_path"].drop_nulls()}
+            meta = lake.shard_meta("localisations", shard)
+            # An exam whose computation failed keeps its masks: the next run may find the lesions as they were.
+            failed = meta.inputs.get("failures", {}) if meta else {}
             for exam_id in exams:
                 folder = home.mask_folder(exam_id)
                 for path in folder.glob("*.nii.gz"):
-                    if path not in named:
+                    if path not in named and exam_id not in failed:
                         path.unlink(missing_ok=True)
                         n += 1
                 for place in (folder, home.volume_folder(exam_id)):

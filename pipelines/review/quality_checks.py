@@ -28,7 +28,6 @@ from pipelines.review.quality_check_result import CheckResult, Severity, result_
 from pipelines.settings import QualitySettings
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake, LakeError
-from pipelines.tables.outcomes import ExamProblem
 
 SUV_TOLERANCE = 0.1
 """SUV; the published tolerance between the reported and the measured maximum."""
@@ -46,7 +45,7 @@ def lesions_of(localisations: pl.DataFrame) -> pl.DataFrame:
 
 def check_failed_exams(exams: pl.DataFrame) -> CheckResult:
     """No exam is left failed: a failure is no property of the exam, a rerun must fix it."""
-    bad = exams.filter(pl.col("problem") == ExamProblem.FAILED.value).select("exam_id", "message")
+    bad = exams.filter(pl.col("status") == "failed").select("exam_id", "message")
     return result_of(
         "failed_exams", "error", "Exams whose processing failed and that a rerun must fix", bad, exams.height
     )

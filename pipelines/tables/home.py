@@ -131,6 +131,11 @@ class Home:
         return self.root / "versions"
 
     @property
+    def unpublished(self) -> Path:
+        """What became of the exams that were computed since the last publication, a file a shard."""
+        return self.root / "unpublished"
+
+    @property
     def checked(self) -> Path:
         """Files that passed the quality checks, so that they are not opened again."""
         return self.root / "checked"

@@ -6,6 +6,9 @@ from enum import StrEnum
 class Outcome(StrEnum):
     """Outcome of a finding: a lesion, or the reason of its rejection. Values are shown in tables and stay."""
 
+    FAILED = "failed"
+    """Our own code raised, in either stage; a rerun may give the result."""
+
     # Text stage: ACCEPTED goes on to the images, everything else ends here.
     ACCEPTED = "accepted"
     TEMPLATE = "template"
@@ -36,7 +39,7 @@ class Outcome(StrEnum):
 
 
 class ExamProblem(StrEnum):
-    """Why an exam gives no volume (or, for CT problems, gives a PET alone)."""
+    """Why an exam gives no volume (or, for CT problems, gives a PET alone). FAILED is our own fault."""
 
     NO_FOLDER = "no exam folder"
     EMPTY_FOLDER = "empty exam folder"

@@ -47,9 +47,11 @@ CORRECTION_STATUSES = ("applied", "superseded", "unknown finding", "not applied"
 MASK_CHANGES = ("none", "edge", "shift", "another lesion")
 PREFERENCES = ("model", "tie", "report")
 REVIEW_ANSWERS = ("accept", "wrong lesion", "wrong contour", "wrong text", "unsure")
+EXAM_STATUSES = ("ok", "problem", "failed")
 IMAGE_OUTCOMES = (
     Outcome.LESION,
     Outcome.EXAM_PROBLEM,
+    Outcome.FAILED,
     Outcome.SLICE_OUTSIDE,
     Outcome.NOT_IN_IMAGE,
     Outcome.AMBIGUOUS,
@@ -59,7 +61,7 @@ IMAGE_OUTCOMES = (
     Outcome.TOO_SMALL,
     Outcome.BORDER,
 )
-TEXT_OUTCOMES = tuple(o for o in Outcome if o not in IMAGE_OUTCOMES)
+TEXT_OUTCOMES = tuple(o for o in Outcome if o is Outcome.FAILED or o not in IMAGE_OUTCOMES)
 
 
 def _meta(unit: str | None, choices: Iterable[str] | None = None) -> dict[str, Any]:
@@ -135,7 +137,7 @@ class Exams(ShardRow):
     patient_id = string("Patient, as the cohort names it; decides the shard and the split")
     row_key = string("Hash of the row's inputs, logic version and parameters; a row with an equal key is reused")
     shard = integer("Shard of the patient", null=False, low=0, high=N_SHARDS - 1)
-    status = choice("Whether the exam gave a volume", ("ok", "problem"), null=False)
+    status = choice("Whether the exam gave a volume; `failed`: our own code raised", EXAM_STATUSES, null=False)
     problem = choice("Why it gave none, or what is wrong with it", ExamProblem, null=True)
     message = string("What was expected, what came, what to do", null=True, empty=True)
     source = choice("How the PET was stored", ("dicom", "nifti"), null=True)
@@ -175,7 +177,7 @@ class Exams(ShardRow):
 
     @dy.rule()
     def problem_has_reason(cls) -> pl.Expr:  # noqa: N805
-        return _present_when(pl.col("status") == "problem", "problem", "message")
+        return _present_when(pl.col("status") != "ok", "problem", "message")
 
     @dy.rule()
     def slices_are_shape_k(cls) -> pl.Expr:  # noqa: N805

@@ -20,7 +20,7 @@ def affine_of(spacing_mm: Any, origin_mm: Any = (0.0, 0.0, 0.0)) -> np.ndarray:
     return affine
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def spheres() -> Callable[..., Volume]:
     """A volume of background 1 with blurred spheres: each (centre RAS mm, radius mm, SUV)."""
 

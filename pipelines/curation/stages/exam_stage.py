@@ -16,7 +16,7 @@ from pipelines.tables.outcomes import ExamProblem
 
 def exams_stage(context: StageContext) -> Stage:
     """One row an exam of the shard."""
-    home, settings, log = context.curation.home, context.curation.settings.exam, context.log
+    home, settings = context.curation.home, context.curation.settings.exam
     entries = {e.exam_id: e for e in read_manifest(home.manifest, context.shard)[1]}
     keys = {
         e.exam_id: hash_of(
@@ -31,15 +31,15 @@ def exams_stage(context: StageContext) -> Stage:
             return [_exam_row(entry, home, settings)], False
         except ExamError as error:
             return [_problem_row(entry, error.problem, str(error))], False
-        except Exception as error:
-            log.exception("exam %s failed", exam_id)
-            message = f"{type(error).__name__}: {error}; the next run tries again"
-            return [_problem_row(entry, ExamProblem.FAILED, message)], True
+
+    def failed(exam_id: str, message: str) -> Rows:
+        row = _problem_row(entries[exam_id], ExamProblem.FAILED, f"{message}; the next run tries again")
+        return [{**row, "status": "failed"}]
 
     def forget(exam_id: str) -> None:
         shutil.rmtree(home.volume_folder(exam_id), ignore_errors=True)
 
-    return Stage(keys, compute, forget)
+    return Stage(keys, compute, failed, forget)
 
 
 def _exam_row(entry: ExamEntry, home: Home, settings: ExamSettings) -> dict[str, object]:

@@ -77,7 +77,8 @@ def update_exams(
             f"expected only_exams to name exams of this shard, got {unknown}: check the ids and the partition"
         )
     todo = list(only) if only else [exam for exam, key in keys.items() if previous_keys.get(exam) != key]
-    gone = tuple(sorted(set(previous_keys) - set(keys)))
+    # One that failed has rows and no key; one whose report held nothing has a key and no rows.
+    gone = tuple(sorted({*previous_keys, *previous["exam_id"]} - set(keys)))
     schema = previous.schema
     kept = {exam: key for exam, key in previous_keys.items() if exam in keys}
     rows: list[dict[str, object]] = []

@@ -33,7 +33,7 @@ def localisations_stage(context: StageContext) -> Stage:
     """One row an accepted finding. An exam whose findings changed is opened, all its findings are settled together, and
     only those whose text or contour inputs changed are contoured again.
     """
-    home, lake, shard, log = context.curation.home, context.curation.lake, context.shard, context.log
+    home, lake, shard = context.curation.home, context.curation.lake, context.shard
     exams = {row["exam_id"]: row for row in lake.read_shard("exams", shard).iter_rows(named=True)}
     accepted: dict[str, list[dict[str, Any]]] = {exam_id: [] for exam_id in exams}
     for row in lake.read_shard("findings", shard).iter_rows(named=True):
@@ -61,58 +61,49 @@ def localisations_stage(context: StageContext) -> Stage:
         noted = notes.pop(exam_id, {})
         requests = [LesionRequest(**{k: f[k] for k in ASKED}) for f in findings.values()]
 
-        def unlocated(explanation: str) -> Rows:
-            return [
-                _unlocated_row(r, findings[r.finding_id], key_of(findings[r.finding_id]), explanation) for r in requests
-            ]
+        if exam["status"] != "ok" or not requests:
+            _remove_masks(home, exam_id, keep=())
+            return unlocated(exam_id, Outcome.EXAM_PROBLEM, f"{exam['problem']}: {exam['message']}"), False
+        known = {}
+        for finding_id, finding in findings.items():
+            note, row = noted.get(finding_id), before.get(finding_id)
+            if note and row and note["key"] == key_of(finding) and _is_kept(home, row):
+                known[finding_id] = _known(home, note, row)
+        suv = load_nifti(home.root / exam["suv_path"])
+        results = find_lesions(suv, requests, context.curation.settings.lesions, ct_slices(exam), known)
+        rows: list[dict[str, object]] = []
+        paths: list[Path] = []
+        for result in results:
+            finding = findings[result.request.finding_id]
+            if result.known is not None:
+                row = {**before[finding["finding_id"]], "shares_with": ", ".join(result.shares_with) or None}
+                if row["mask_path"]:
+                    paths.append(home.root / str(row["mask_path"]))
+            else:
+                row, path = _made_row(home, exam_id, result, finding["accepted_by"])
+                paths += [path] if path else []
+            key = key_of(finding)
+            contour_inputs = asdict(result.contour_inputs) if result.contour_inputs else None
+            row["row_key"] = hash_of(key, contour_inputs, row["outcome"], row["explanation"], row["shares_with"])
+            rows.append({**row, "exam_id": exam_id, "patient_id": exam["patient_id"]})
+            if contour_inputs:
+                said = {"outcome": result.outcome, "explanation": result.explanation}
+                note = {"key": key, "place": contour_inputs, **said}
+                notes.setdefault(exam_id, {})[finding["finding_id"]] = note
+        _remove_masks(home, exam_id, keep=paths)
+        return rows, False
 
-        if exam["status"] != "ok":
-            _remove_masks(home, exam_id, keep=())
-            return unlocated(f"{exam['problem']}: {exam['message']}"), False
-        if not requests:
-            _remove_masks(home, exam_id, keep=())
-            return [], False
-        try:
-            known = {}
-            for finding_id, finding in findings.items():
-                note, row = noted.get(finding_id), before.get(finding_id)
-                if note and row and note["key"] == key_of(finding) and _is_kept(home, row):
-                    known[finding_id] = _known(home, note, row)
-            suv = load_nifti(home.root / exam["suv_path"])
-            results = find_lesions(suv, requests, context.curation.settings.lesions, ct_slices(exam), known)
-            rows: list[dict[str, object]] = []
-            paths: list[Path] = []
-            for result in results:
-                finding = findings[result.request.finding_id]
-                if result.known is not None:
-                    row = {**before[finding["finding_id"]], "shares_with": ", ".join(result.shares_with) or None}
-                    if row["mask_path"]:
-                        paths.append(home.root / str(row["mask_path"]))
-                else:
-                    row, path = _made_row(home, exam_id, result, finding["accepted_by"])
-                    paths += [path] if path else []
-                key = key_of(finding)
-                contour_inputs = asdict(result.contour_inputs) if result.contour_inputs else None
-                row["row_key"] = hash_of(key, contour_inputs, row["outcome"], row["explanation"], row["shares_with"])
-                rows.append({**row, "exam_id": exam_id, "patient_id": exam["patient_id"]})
-                if contour_inputs:
-                    note = {
-                        "key": key,
-                        "place": contour_inputs,
-                        "outcome": result.outcome,
-                        "explanation": result.explanation,
-                    }
-                    notes.setdefault(exam_id, {})[finding["finding_id"]] = note
-            _remove_masks(home, exam_id, keep=paths)
-            return rows, False
-        except Exception as error:
-            log.exception("lesions of exam %s failed", exam_id)
-            return unlocated(f"{type(error).__name__}: {error}; the next run tries again"), True
+    def unlocated(exam_id: str, outcome: Outcome, explanation: str) -> Rows:
+        return [_unlocated_row(f, key_of(f), outcome, explanation) for f in accepted[exam_id]]
+
+    def failed(exam_id: str, message: str) -> Rows:
+        # The masks of the exam stay: the next run may find its lesions as they were.
+        return unlocated(exam_id, Outcome.FAILED, message)
 
     def forget(exam_id: str) -> None:
         shutil.rmtree(home.mask_folder(exam_id), ignore_errors=True)
 
-    return Stage(keys, compute, forget, notes=notes)
+    return Stage(keys, compute, failed, forget, notes=notes)
 
 
 def ct_slices(exam: Mapping[str, Any]) -> SliceGrid | None:
@@ -166,16 +157,11 @@ def _known(home: Home, note: Mapping[str, Any], row: Mapping[str, Any]) -> Known
     )
 
 
-def _unlocated_row(request: LesionRequest, finding: Mapping[str, Any], key: str, explanation: str) -> dict[str, object]:
-    return {
-        "exam_id": finding["exam_id"],
-        "patient_id": finding["patient_id"],
+def _unlocated_row(finding: Mapping[str, Any], key: str, outcome: Outcome, explanation: str) -> dict[str, object]:
+    kept = ("exam_id", "patient_id", "finding_id", "sentence", "slice", "suvmax_reported")
+    return {name: finding[name] for name in kept} | {
         "row_key": hash_of(key, explanation),
-        "finding_id": request.finding_id,
-        "sentence": request.sentence,
-        "slice": request.slice,
-        "suvmax_reported": request.suvmax_reported,
-        "outcome": Outcome.EXAM_PROBLEM.value,
+        "outcome": outcome.value,
         "explanation": explanation,
     }
 

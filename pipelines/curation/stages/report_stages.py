@@ -16,6 +16,7 @@ from pipelines.reports.llm.llm_structurer import FAILED_NOTE
 from pipelines.reports.readers import Reading
 from pipelines.reports.sentences import Sentence, split_report
 from pipelines.tables.hashing import hash_of
+from pipelines.tables.outcomes import Outcome
 from pipelines.tables.schemas import frame as frame_of
 
 _PLACE = ("start", "end")
@@ -162,6 +163,19 @@ def findings_stage(context: StageContext) -> Stage:
             log.warning("exam %s: %d findings keep the rules' fields, the next run asks again", exam_id, len(failed))
         return rows, bool(failed)
 
+    def failed(exam_id: str, message: str) -> Rows:
+        return [
+            {
+                **{name: getattr(s, name) for name in ("exam_id", "sentence_id", "sentence", "start", "end")},
+                "finding_id": s.sentence_id,
+                "patient_id": sentences[exam_id][0],
+                "outcome": Outcome.FAILED,
+                "explanation": message,
+            }
+            for s in sentences[exam_id][1]
+            if s.is_candidate
+        ]
+
     def finish(frame: pl.DataFrame) -> None:
         patients = {exam_id: patient_id for exam_id, (patient_id, _) in sentences.items()}
         rows = correction_rows(corrections, frame["finding_id"], patients)
@@ -171,7 +185,7 @@ def findings_stage(context: StageContext) -> Stage:
         if rows or lake.has_shard("corrections", context.shard):
             lake.write_shard("corrections", context.shard, frame_of("corrections", rows), {})
 
-    return Stage(keys, compute, prepare=prepare, finish=finish)
+    return Stage(keys, compute, failed, prepare=prepare, finish=finish)
 
 
 def _finding_row(made: Corrected) -> dict[str, Any]:

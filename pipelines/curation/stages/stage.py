@@ -48,14 +48,16 @@ class StageContext:
 class Stage:
     """How the rows of a shard are made, an exam at a time.
 
-    `keys`: exam -> hash of everything that its rows depend on. `compute`: exam -> (rows, whether it failed); a row may
-    bring a `row_key` of its own. `forget`: takes the files of an exam that left the cohort away. `prepare`: see
-    `rows.update_exams`. `notes`: what to keep of the exams beside their rows, filled by `compute`. `finish`: called
-    with the rows before they are written.
+    `keys`: exam -> hash of everything that its rows depend on. `compute`: exam -> (rows, whether the next run must
+    compute it again); a row may bring a `row_key` of its own. `failed`: (exam, message) -> rows of an exam whose
+    computation raised. `forget`: takes the files of an exam that left the cohort away. `prepare`: see
+    `incremental.update_exams`. `notes`: what to keep of the exams beside their rows, filled by `compute`. `finish`:
+    called with the rows before they are written.
     """
 
     keys: Mapping[str, str]
     compute: Callable[[str], tuple[Rows, bool]]
+    failed: Callable[[str, str], Rows] = lambda exam_id, message: ()
     forget: Callable[[str], None] = lambda exam_id: None
     prepare: Callable[[Sequence[str]], None] | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)

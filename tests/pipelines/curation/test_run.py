@@ -372,8 +372,8 @@ class TestAFailure:
             patch.setattr(exams_stage, "read_exam", explode)
             counts = curate(home, cohort)
         row = Lake(home.lake).read_table("exams").filter(pl.col("exam_id") == exam_id).row(0, named=True)
-        assert (counts["exams"].failed, row["problem"]) == (1, "failed")
-        assert "the disk is on fire" in row["message"]
+        assert (counts["exams"].failed, row["status"], row["problem"]) == (1, "failed", "failed")
+        assert row["message"].startswith("RuntimeError at pipelines.curation.stages.exam_stage:")
         assert curate(home, cohort)["exams"].recomputed == 1
 
 

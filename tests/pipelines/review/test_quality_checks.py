@@ -168,7 +168,7 @@ def negative(home: Home) -> None:
 
 BREAK: dict[str, Callable[[Path], Any]] = {
     "freshness": lambda home: observe(home, days_ago=30),
-    "failed_exams": lambda home: write_lake(home, exams=[PROBLEM | {"problem": "failed"}]),
+    "failed_exams": lambda home: write_lake(home, exams=[PROBLEM | {"status": "failed", "problem": "failed"}]),
     "usable_exams": lambda home: write_lake(home, exams=[PROBLEM]),
     "reports": lambda home: write_lake(home, exams=[{"report_message": "comes twice"}]),
     "geometry": lambda home: write_lake(home, exams=[{"spacing_i_mm": 30.0}]),
@@ -229,7 +229,7 @@ class TestAllChecks:
         assert [r.severity for r in results] == [c.severity for c in quality_checks.CHECKS]
 
     def test_sample_is_capped_and_the_count_exact(self) -> None:
-        rows = [{"exam_id": f"E{i}", "status": "problem", "problem": "failed", "message": "m"} for i in range(30)]
+        rows = [{"exam_id": f"E{i}", "status": "failed", "problem": "failed", "message": "m"} for i in range(30)]
         result = quality_checks.check_failed_exams(frame("exams", *rows))
         assert (result.n_bad, result.sample.height) == (30, MAX_SAMPLE_ROWS)
 
@@ -259,7 +259,7 @@ def fails(result: CheckResult, words: str = "") -> bool:
 
 class TestExams:
     def test_failed_exam(self) -> None:
-        bad = {"status": "problem", "problem": "failed", "message": "out of memory"}
+        bad = {"status": "failed", "problem": "failed", "message": "out of memory"}
         assert fails(quality_checks.check_failed_exams(frame("exams", {}, bad)), "out of memory")
 
     def test_too_few_usable_exams(self) -> None:
