@@ -121,7 +121,8 @@ def accepted_curation(config: AcceptConfig, workspace: Workspace) -> dg.Material
     """A version accepted for use: kept permanently under a name, with its masks and volumes."""
     home = workspace.paths
     with permanent():
-        failed = [r.name for r in run_checks(home) if r.severity == "error" and not r.passed]
+        results = run_checks(home, settings=workspace.settings())
+        failed = [r.name for r in results if r.severity == "error" and not r.passed]
         if failed and not config.despite_failed_checks:
             raise VersionError(
                 f"expected a curation whose checks pass, got {', '.join(failed)}: fix what they name, or accept it "

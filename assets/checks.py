@@ -37,7 +37,7 @@ def _asset_checks(name: str, checks: Sequence[Check]) -> dg.AssetChecksDefinitio
     @dg.multi_asset_check(name=name, specs=specs, can_subset=True)
     def run(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> Iterator[dg.AssetCheckResult]:
         wanted = {key.name for key in context.selected_asset_check_keys}
-        settings = workspace.settings().quality
+        settings = workspace.settings()
         for check in checks:
             if check.name in wanted:
                 result = check.run(workspace.paths, settings)

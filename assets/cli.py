@@ -83,6 +83,7 @@ def _run(
     from pipelines.cohort.manifest import check_cohort
 
     started = time.monotonic()
+    _check_settings(workspace)
     try:
         check_cohort(workspace.cohort_folder)
         with runner_of(workspace) as runner:
@@ -94,6 +95,16 @@ def _run(
     if strict and (unusable := unusable_exams(workspace)):
         _fail(f"--strict: expected every exam to be usable, {unusable} ended as problem or failed, as told above")
     raise typer.Exit(1 if runner.summary.failed else 0)
+
+
+def _check_settings(workspace: "Workspace") -> None:
+    """Ends the command where a setting is wrong, before anything is written."""
+    from pipelines.settings import SettingsError
+
+    try:
+        workspace.settings()
+    except SettingsError as error:
+        _fail(str(error))
 
 
 def _fail(message: str) -> NoReturn:
@@ -123,6 +134,7 @@ def demo(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None) -
     from pipelines.phantom import PhantomSettings, write_cohort
 
     workspace = _workspace(cohort, home, settings)
+    _check_settings(workspace)
     print(write_cohort(workspace.cohort_folder, PhantomSettings()).summary(), flush=True)
     own_settings = workspace.cohort_folder / COHORT_SETTINGS_NAME
     if not own_settings.exists():

@@ -46,7 +46,7 @@ def gallery(config: GalleryConfig, workspace: Workspace) -> dg.MaterializeResult
         findings=found,
         readings=lake.read_table("readings"),
         exams=lake.read_table("exams"),
-        flags=flags_of(run_checks(home, settings=workspace.settings().quality)),
+        flags=flags_of(run_checks(home, settings=workspace.settings())),
         settings=settings,
         reviews=read_reviews(home.reviews, found, located, version).frame,
     )

@@ -109,7 +109,7 @@ class ConsensusSettings(Settings):
         ge=1,
         le=100,
         description="Equal votes that are needed where several readers read a sentence; one where there is one reader"
-        " [votes]. Source: weak-labelling paper, two of the models agree",
+        " [votes]. Source: weak-labelling paper",
     )
     min_suvmax: Number | None = Field(
         2.5,
@@ -288,13 +288,13 @@ class ContourSettings(Settings):
         0.01,
         gt=0,
         le=0.5,
-        description="Change of the threshold that ends the iteration [ratio]. Source: weak-labelling paper",
+        description="Change of the threshold that ends the iteration [ratio]. Source: docs/contours.md",
     )
     most_iterations: Integer = Field(
-        10, ge=1, le=1000, description="Iterations at most [steps]. Source: weak-labelling paper"
+        10, ge=1, le=1000, description="Iterations at most [steps]. Source: docs/contours.md"
     )
     fewest_voxels: Integer = Field(
-        3, ge=1, le=10_000, description="Fewer are no region [voxels]. Source: weak-labelling paper"
+        3, ge=1, le=10_000, description="Fewer are no region [voxels]. Source: docs/contours.md"
     )
     flattest: Number = Field(
         0.9,
@@ -354,7 +354,7 @@ class LesionSettings(Settings):
         ge=0,
         le=100,
         description="Half the width of the band about the middle of the body in which a lesion has no side [mm]. "
-        "Source: width of the spinal canal",
+        "Source: chosen for this project",
     )
 
 
@@ -548,16 +548,19 @@ class ScoreSettings(Settings):
         description="GREEN: a prompt with {reference} and {candidate} in it; not set: this project's. Source: GREEN",
     )
     green_in_flight: Integer = Field(
-        16, ge=1, le=10_000, description="GREEN: questions at once [requests]. Source: vLLM"
+        16, ge=1, le=10_000, description="GREEN: questions at once [requests]. Source: chosen for this project"
     )
-    green_timeout_s: Number = Field(120.0, gt=0, le=86_400, description="GREEN: of one question [s]. Source: vLLM")
+    green_timeout_s: Number = Field(
+        120.0, gt=0, le=86_400, description="GREEN: of one question [s]. Source: chosen for this project"
+    )
     green_max_tokens: Integer = Field(1024, ge=1, le=10**6, description="GREEN: of an answer [tokens]. Source: GREEN")
     green_retries: Integer = Field(
-        3, ge=0, le=100, description="GREEN: further tries of a question [tries]. Source: vLLM"
+        3, ge=0, le=100, description="GREEN: further tries of a question [tries]. Source: chosen for this project"
     )
     green_cache: Path | None = Field(
         None,
-        description="GREEN: file of answers, so that no pair is judged twice; not set: below PETAR_HOME. Source: cost",
+        description="GREEN: file of answers, so that no pair is judged twice; not set: below PETAR_HOME. Source: not "
+        "judged twice",
     )
     device: Annotated[str, StringConstraints(pattern=r"^(cpu|mps|cuda(:\d+)?)$")] = Field(
         "cpu",
@@ -572,22 +575,34 @@ class VlmSettings(Settings):
         "", description="What it is called in the tables; empty: the model's name. Source: the model's name"
     )
     model: str = Field("", description="Model as the server names it. Source: none, it has to be given")
-    base_url: Url = Field("http://127.0.0.1:8000/v1", description="Of the server. Source: vLLM on this machine")
+    base_url: Url = Field("http://127.0.0.1:8000/v1", description="Of the server. Source: a server on this machine")
     api_key_env: str = Field(
-        "", description="Environment variable that holds the key; empty: none is needed. Source: vLLM needs none"
+        "", description="Environment variable that holds the key; empty: none is needed. Source: a server of one's own"
     )
     images: Flag = Field(
-        True, description="Off: the model gets the measurements alone, for one that takes no pictures. Source: it sees"
+        True, description="Off: the model gets the measurements alone, for one that takes no pictures. Source: on"
     )
-    concurrency: Integer = Field(16, ge=1, le=10_000, description="Questions at once [requests]. Source: vLLM")
-    timeout_s: Number = Field(120.0, gt=0, le=86_400, description="Of one question [s]. Source: vLLM")
-    max_retries: Integer = Field(5, ge=0, le=100, description="Further tries of a question [tries]. Source: vLLM")
+    concurrency: Integer = Field(
+        16, ge=1, le=10_000, description="Questions at once [requests]. Source: chosen for this project"
+    )
+    timeout_s: Number = Field(
+        120.0, gt=0, le=86_400, description="Of one question [s]. Source: chosen for this project"
+    )
+    max_retries: Integer = Field(
+        5, ge=0, le=100, description="Further tries of a question [tries]. Source: chosen for this project"
+    )
     backoff_s: Number = Field(
-        0.5, ge=0, le=3600, description="First wait before a further try, then doubled [s]. Source: vLLM"
+        0.5,
+        ge=0,
+        le=3600,
+        description="First wait before a further try, then doubled [s]. Source: chosen for this project",
     )
-    backoff_max_s: Number = Field(15.0, ge=0, le=3600, description="Longest wait [s]. Source: vLLM")
+    backoff_max_s: Number = Field(15.0, ge=0, le=3600, description="Longest wait [s]. Source: chosen for this project")
     give_up_after: Integer = Field(
-        8, ge=1, le=10_000, description="Failures in a row after which the server is down [questions]. Source: vLLM"
+        8,
+        ge=1,
+        le=10_000,
+        description="Failures in a row after which the server is down [questions]. Source: chosen for this project",
     )
     max_tokens: Integer = Field(
         256, ge=1, le=10**6, description="Of an answer [tokens]. Source: longer than any finding"
@@ -779,7 +794,7 @@ def _line(schema: Mapping[str, Any], error: Mapping[str, Any], where: str) -> st
     path = ".".join(part if isinstance(part, str) else str(part + 1) for part in tables)
     place = f"{numbers[0] if numbers else ''}{key}{f' in [{path}]' if path else ''} of {where}"
     if error["type"] == "extra_forbidden":
-        names = ", ".join(sorted(_resolved(schema, _inside(schema, schema, *tables)).get("properties", {})))
+        names = ", ".join(sorted(resolved(schema, _inside(schema, schema, *tables)).get("properties", {})))
         table = f" in [{path}]" if path else ""
         return f"expected one of {names}{table} of {where}, got {key}: correct the name or remove it"
     if error["type"] == "value_error":
@@ -799,7 +814,7 @@ def unit_of(description: str) -> str:
 def _inside(schema: Mapping[str, Any], node: Mapping[str, Any], *parts: str | int) -> Mapping[str, Any]:
     """The schema of a field, an item or an entry of a node; empty where the schema has none."""
     for part in parts:
-        node = _resolved(schema, node)
+        node = resolved(schema, node)
         if isinstance(part, int):
             listed: Sequence[Mapping[str, Any]] = node.get("prefixItems", ())
             node = listed[part] if part < len(listed) else node.get("items", {})
@@ -808,7 +823,7 @@ def _inside(schema: Mapping[str, Any], node: Mapping[str, Any], *parts: str | in
     return node
 
 
-def _resolved(schema: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str, Any]:
+def resolved(schema: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str, Any]:
     """A node with its reference followed, and without the choice of leaving it out."""
     if "anyOf" in node:
         rest = {name: value for name, value in node.items() if name != "anyOf"}
@@ -830,7 +845,7 @@ _LIMITS = (("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="), ("ex
 
 def allowed(schema: Mapping[str, Any], node: Mapping[str, Any]) -> str:
     """What a node of a JSON schema allows, in words: "a number >= 0 and <= 5"."""
-    node = _resolved(schema, node)
+    node = resolved(schema, node)
     if "enum" in node or "const" in node:
         return f"one of {', '.join(str(value) for value in node.get('enum') or [node['const']])}"
     if node.get("type") == "array":

@@ -1,4 +1,4 @@
-"""The pages docs/data-dictionary.md and docs/queries.md, written from the schemas, views and queries.
+"""The generated pages of docs/: data-dictionary.md, queries.md, settings.md and petar.schema.json.
 
     python -m pipelines.catalog.dictionary [--docs DIR] [--home DIR]
 
@@ -14,6 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.catalog.build import SQL_DIR, CatalogError, build_catalog, connect, list_queries, list_views, run_query
+from pipelines.catalog.settings_page import settings_page, settings_schema
 from pipelines.tables import atomic, schemas
 from pipelines.tables.home import Home
 
@@ -135,13 +136,17 @@ def _cell(words: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0, or 1 with a message where the catalog of --home can not be queried."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipelines.catalog.dictionary", description="Write the pages of tables and queries."
+        prog="python -m pipelines.catalog.dictionary", description="Write the pages of tables, queries and settings."
     )
     parser.add_argument("--docs", type=Path, default=_DOCS, help="folder to write to")
     parser.add_argument("--home", type=Path, help="PETAR_HOME whose curation the queries' page shows")
     options = parser.parse_args(arguments)
     try:
-        pages = {"data-dictionary.md": dictionary_page()}
+        pages = {
+            "data-dictionary.md": dictionary_page(),
+            "settings.md": settings_page(),
+            "petar.schema.json": settings_schema(),
+        }
         # Without a curation the page keeps the results that it shows.
         if options.home is not None or not (options.docs / "queries.md").exists():
             pages["queries.md"] = queries_page(Home(options.home) if options.home else None)

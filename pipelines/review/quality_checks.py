@@ -25,14 +25,11 @@ from pipelines.review.check_cache import CheckCache, CheckItem
 from pipelines.review.drift import check_reject_drift, check_yield_drift, outcomes
 from pipelines.review.freshness import check_freshness
 from pipelines.review.quality_check_result import CheckResult, Severity, result_of
-from pipelines.settings import QualitySettings
+from pipelines.settings import LesionSettings, ProjectSettings
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake, LakeError
 
-SUV_TOLERANCE = 0.1
-"""SUV; the published tolerance between the reported and the measured maximum."""
-MIDLINE_MM = 10.0
-"""A lesion this close to x = 0 belongs to no side."""
+LESIONS = LesionSettings()
 
 
 def lesions_of(localisations: pl.DataFrame) -> pl.DataFrame:
@@ -210,11 +207,12 @@ def check_all_localised(findings: pl.DataFrame, localisations: pl.DataFrame) -> 
 # Lesions
 
 
-def check_suvmax(localisations: pl.DataFrame, tolerance: float = SUV_TOLERANCE) -> CheckResult:
+def check_suvmax(localisations: pl.DataFrame, settings: LesionSettings = LESIONS) -> CheckResult:
     """The measured SUVmax is the reported one within what rounding and the search allow."""
     lesions = lesions_of(localisations)
+    tolerance_suv = settings.locate.tolerance_suv
     # One more hundredth, for a report of one digit stands for a value half a tenth away.
-    bad = lesions.filter((pl.col("suvmax") - pl.col("suvmax_reported")).abs() > tolerance + 0.01)
+    bad = lesions.filter((pl.col("suvmax") - pl.col("suvmax_reported")).abs() > tolerance_suv + 0.01)
     shown = bad.select("exam_id", "finding_id", "suvmax_reported", "suvmax")
     return result_of("suvmax", "error", "Measured SUVmax against the report", shown, lesions.height)
 
@@ -234,14 +232,14 @@ def check_slice(localisations: pl.DataFrame) -> CheckResult:
     return _reasons("slice", "error", "Mask and peak against the reported slice", lesions, reasons, columns)
 
 
-def check_sides(localisations: pl.DataFrame, findings: pl.DataFrame, midline_mm: float = MIDLINE_MM) -> CheckResult:
+def check_sides(localisations: pl.DataFrame, findings: pl.DataFrame, settings: LesionSettings = LESIONS) -> CheckResult:
     """A finding that says left lies on the left (x < 0 in RAS), and one that says right on the right."""
     sided = lesions_of(localisations).join(
         findings.filter(pl.col("laterality").is_in(["left", "right"])).select("finding_id", "laterality"),
         on="finding_id",
     )
-    wrong = pl.when(pl.col("laterality") == "left").then(pl.col("centroid_x_mm") > midline_mm)
-    bad = sided.filter(wrong.otherwise(pl.col("centroid_x_mm") < -midline_mm))
+    wrong = pl.when(pl.col("laterality") == "left").then(pl.col("centroid_x_mm") > settings.midline_mm)
+    bad = sided.filter(wrong.otherwise(pl.col("centroid_x_mm") < -settings.midline_mm))
     shown = bad.select("exam_id", "finding_id", "laterality", "centroid_x_mm", "sentence")
     return result_of("sides", "error", "Side of the sentence against the affine", shown, sided.height)
 
@@ -465,7 +463,7 @@ class Check:
     name: str
     table: str
     severity: Severity
-    run: Callable[[Home, QualitySettings], CheckResult]
+    run: Callable[[Home, ProjectSettings], CheckResult]
     description: str
 
 
@@ -473,7 +471,7 @@ def _named(
     function: Callable[..., CheckResult],
     table: str,
     severity: Severity,
-    run: Callable[[Home, QualitySettings], CheckResult],
+    run: Callable[[Home, ProjectSettings], CheckResult],
 ) -> Check:
     name = function.__name__.removeprefix("check_")
     return Check(name, table, severity, run, (function.__doc__ or "").splitlines()[0])
@@ -482,7 +480,7 @@ def _named(
 def _bind(function: Callable[..., CheckResult], table: str, severity: Severity, *tables: str) -> Check:
     """A check of tables alone."""
 
-    def run(home: Home, settings: QualitySettings) -> CheckResult:
+    def run(home: Home, settings: ProjectSettings) -> CheckResult:
         return function(*(Lake(home.lake).read_table(name) for name in tables))
 
     return _named(function, table, severity, run)
@@ -491,9 +489,9 @@ def _bind(function: Callable[..., CheckResult], table: str, severity: Severity, 
 def _bind_files(function: Callable[..., CheckResult], table: str, severity: Severity, *tables: str) -> Check:
     """A check that opens the files that tables name."""
 
-    def run(home: Home, settings: QualitySettings) -> CheckResult:
+    def run(home: Home, settings: ProjectSettings) -> CheckResult:
         lake = Lake(home.lake)
-        cache = CheckCache(home.checked, settings.reopen_all)
+        cache = CheckCache(home.checked, settings.quality.reopen_all)
         return function(*(lake.read_table(name) for name in tables), home, cache)
 
     return _named(function, table, severity, run)
@@ -504,7 +502,7 @@ def _bind_drift(function: Callable[..., CheckResult]) -> Check:
     before; nothing to compare with passes.
     """
 
-    def run(home: Home, settings: QualitySettings) -> CheckResult:
+    def run(home: Home, settings: ProjectSettings) -> CheckResult:
         tables = ("exams", "findings", "localisations")
         now = outcomes(*(Lake(home.lake).read_table(name) for name in tables))
         version, words = _to_compare_with(home)
@@ -530,15 +528,24 @@ def _to_compare_with(home: Home) -> tuple[str | None, str]:
     return (kept[-2], "the version before") if len(kept) > 1 else (None, "")
 
 
-def _run_freshness(home: Home, settings: QualitySettings) -> CheckResult:
-    return check_freshness(read_observation(home.manifest), datetime.now(UTC), settings)
+def _run_freshness(home: Home, settings: ProjectSettings) -> CheckResult:
+    return check_freshness(read_observation(home.manifest), datetime.now(UTC), settings.quality)
 
 
-def _run_identifiers(home: Home, settings: QualitySettings) -> CheckResult:
-    return check_identifiers(Lake(home.lake).read_table("identifiers"), settings.most_identifiers)
+def _run_identifiers(home: Home, settings: ProjectSettings) -> CheckResult:
+    return check_identifiers(Lake(home.lake).read_table("identifiers"), settings.quality.most_identifiers)
 
 
-def _run_files(home: Home, settings: QualitySettings) -> CheckResult:
+def _run_suvmax(home: Home, settings: ProjectSettings) -> CheckResult:
+    return check_suvmax(Lake(home.lake).read_table("localisations"), settings.lesions)
+
+
+def _run_sides(home: Home, settings: ProjectSettings) -> CheckResult:
+    lake = Lake(home.lake)
+    return check_sides(lake.read_table("localisations"), lake.read_table("findings"), settings.lesions)
+
+
+def _run_files(home: Home, settings: ProjectSettings) -> CheckResult:
     lake = Lake(home.lake)
     return check_files(lake.read_table("exams"), lake.read_table("localisations"), home)
 
@@ -557,9 +564,9 @@ CHECKS: tuple[Check, ...] = (
     _bind(check_duplicates, "findings", "error", "findings"),
     _bind(check_all_localised, "localisations", "error", "findings", "localisations"),
     _named(check_files, "localisations", "error", _run_files),
-    _bind(check_suvmax, "localisations", "error", "localisations"),
+    _named(check_suvmax, "localisations", "error", _run_suvmax),
     _bind(check_slice, "localisations", "error", "localisations"),
-    _bind(check_sides, "localisations", "error", "localisations", "findings"),
+    _named(check_sides, "localisations", "error", _run_sides),
     _bind(check_ranges, "localisations", "warning", "localisations"),
     _bind(check_border, "localisations", "warning", "localisations"),
     _bind(check_shared_peaks, "localisations", "error", "localisations"),
@@ -576,7 +583,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 def run_checks(
-    home: Home, table: str | None = None, settings: QualitySettings = QualitySettings()
+    home: Home, table: str | None = None, settings: ProjectSettings = ProjectSettings()
 ) -> list[CheckResult]:
     """Results of all checks over a home, or of those about one table."""
     return [check.run(home, settings) for check in CHECKS if table is None or check.table == table]

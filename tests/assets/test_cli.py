@@ -57,6 +57,15 @@ class TestCurate:
         assert code == 1
         assert "got lesion" in errors
 
+    def test_refuses_a_value_before_anything_is_written(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "reports.csv").write_text("exam_id,patient_id,findings\n")
+        (tmp_path / COHORT_SETTINGS_NAME).write_text("[lesions.contour]\nplateau = 7.0\nedge_width_mm = [4.3]\n")
+        assert main(["curate", "--cohort", str(tmp_path), "--home", str(tmp_path / "home")]) == 1
+        assert capsys.readouterr().err.count("in [lesions.contour] of") == 2
+        assert not (tmp_path / "home").exists()
+
     def test_needs_a_cohort(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         monkeypatch.delenv("PETAR_COHORT", raising=False)
         assert main(["curate"]) == 2

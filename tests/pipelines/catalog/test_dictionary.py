@@ -7,6 +7,8 @@ import pytest
 
 from pipelines.catalog import dictionary
 from pipelines.catalog.build import build_catalog, list_queries, list_views
+from pipelines.catalog.settings_page import settings_page, settings_schema
+from pipelines.settings import ContourSettings
 from pipelines.tables import schemas
 from pipelines.tables.home import Home
 
@@ -30,6 +32,19 @@ class TestDictionaryPage:
         page = dictionary.dictionary_page()
         assert "| `tracer` | Radiopharmaceutical" in page.split("\n### lesions\n")[1].split("\n### ")[0]
         assert page.split("\n### findings\n")[1].split("\n### ")[0].count("| `") == 2
+
+
+class TestSettingsPage:
+    def test_page_and_schema_in_the_docs_are_current(self) -> None:
+        wanted = {"settings.md": settings_page(), "petar.schema.json": settings_schema()}
+        stale = [name for name, text in wanted.items() if (DOCS / name).read_text() != text]
+        assert stale == [], "older than pipelines/settings.py: run python -m pipelines.catalog.dictionary"
+
+    def test_holds_every_key_with_default_and_range(self) -> None:
+        section = settings_page().split("\n## `[lesions.contour]`\n")[1].split("\n## ")[0]
+        assert [name for name in ContourSettings.model_fields if f"| `{name}` |" not in section] == []
+        assert "| `plateau` | `0.7` | a number > 0 and < 1 | " in section
+        assert "\n## `[[evaluation.vlm]]`\n" in settings_page()
 
 
 class TestQueriesPage:
@@ -57,9 +72,10 @@ class TestMarkdownTable:
 
 
 class TestCommand:
-    def test_writes_both_pages(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_writes_every_page(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert dictionary.main(["--docs", str(tmp_path)]) == 0
-        assert sorted(p.name for p in tmp_path.iterdir()) == ["data-dictionary.md", "queries.md"]
+        pages = ["data-dictionary.md", "petar.schema.json", "queries.md", "settings.md"]
+        assert sorted(p.name for p in tmp_path.iterdir()) == pages
         assert "written" in capsys.readouterr().out
 
     def test_home_without_catalog_is_an_error(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

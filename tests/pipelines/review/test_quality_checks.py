@@ -15,7 +15,7 @@ from pipelines.catalog.build import build_catalog
 from pipelines.imaging.volume import Volume, load_nifti, save_nifti
 from pipelines.review import quality_checks
 from pipelines.review.quality_check_result import MAX_SAMPLE_ROWS, CheckResult
-from pipelines.settings import QualitySettings
+from pipelines.settings import LesionSettings, LocateSettings, ProjectSettings, QualitySettings
 from pipelines.tables import schemas
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
@@ -101,7 +101,7 @@ def write_mask(
     save_nifti(Volume(array.astype(np.uint8), affine), home.root / "masks" / "E1" / f"{name}.nii.gz")
 
 
-SETTINGS = QualitySettings()
+SETTINGS = ProjectSettings()
 
 
 def write_lake(home: Home, **changes: list[dict[str, Any]]) -> None:
@@ -347,6 +347,8 @@ class TestLesions:
     def test_suvmax_off(self) -> None:
         assert fails(quality_checks.check_suvmax(frame("localisations", {}, {"suvmax": 8.2})))
         assert quality_checks.check_suvmax(frame("localisations", {"suvmax": 8.1})).passed
+        wider = LesionSettings(locate=LocateSettings(tolerance_suv=0.3))
+        assert quality_checks.check_suvmax(frame("localisations", {"suvmax": 8.2}), wider).passed
 
     def test_slice_not_reached(self) -> None:
         assert fails(quality_checks.check_slice(frame("localisations", {}, {"slice_k": 13})), "does not reach")
@@ -501,7 +503,7 @@ class TestLooks:
         return names
 
     def run(self, home: Home, **settings: Any) -> dict[str, quality_checks.CheckResult]:
-        results = quality_checks.run_checks(home, settings=QualitySettings(**settings))
+        results = quality_checks.run_checks(home, settings=ProjectSettings(quality=QualitySettings(**settings)))
         return {r.name: r for r in results if r.name in self.OPENING}
 
     def test_a_second_run_opens_none_that_was_right(self, home: Home, opened: list[str]) -> None:
