@@ -1,4 +1,4 @@
-"""The ablation of the paper: one partition an arm, each trained with its own inputs and scored like other models."""
+"""The paper's ablation: one partition a condition, each trained and scored beside the other models."""
 
 import dagster as dg
 
@@ -7,16 +7,16 @@ from assets.partitions import MODEL_OWNERS, table_metadata, table_sample
 from assets.pictures import picture
 from assets.resources import Workspace
 from assets.training import samples
-from model.evaluation.ablation_arms import ARMS, Point, arms_table, read_arms
-from model.evaluation.figures import ablation_figure
+from model.evaluation.ablation.conditions import CONDITIONS, Point, ablation_table, condition_of_folder, read_ablation
+from model.evaluation.ablation.figure import ablation_figure
 
-ARM_PARTITIONS = dg.StaticPartitionsDefinition([arm.folder_name for arm in ARMS])
-CORNERS = (ARMS[0].folder_name, ARMS[-1].folder_name)
+ABLATION_PARTITIONS = dg.StaticPartitionsDefinition([condition.folder_name for condition in CONDITIONS])
+CORNERS = (CONDITIONS[0].folder_name, CONDITIONS[-1].folder_name)
 """Nothing but the PET, and everything: what the demo trains."""
 
 
 class AblationConfig(dg.Config):
-    """How long the arms are trained."""
+    """How long the conditions are trained."""
 
     preset: str = ""
     """Empty: as the settings say (`model.preset`)."""
@@ -25,7 +25,7 @@ class AblationConfig(dg.Config):
 
 
 @dg.asset(
-    partitions_def=ARM_PARTITIONS,
+    partitions_def=ABLATION_PARTITIONS,
     deps=[samples],
     group_name="evaluation",
     owners=MODEL_OWNERS,
@@ -36,24 +36,24 @@ class AblationConfig(dg.Config):
 def ablation(context: dg.AssetExecutionContext, config: AblationConfig, workspace: Workspace) -> dg.MaterializeResult:
     """Accuracy with and without mask, CT, focal crop and anatomy pretraining: the eight rows of the paper."""
     # Not at module level: loading the definitions must not cost the import of torch.
-    from model.evaluation.ablation_texts import arm_of_folder, update_ablation
+    from model.evaluation.ablation.texts import update_ablation
     from model.training.stages import TrainingError
 
     home, settings = workspace.paths, workspace.settings()
-    name = arm_of_folder(context.partition_key)
+    condition = condition_of_folder(context.partition_key)
 
     def log(point: Point) -> None:
-        context.log.info("%s, %.1f min: region and side right %.0f %%", name, point.minutes, 100 * point.both)
+        context.log.info("%s, %.1f min: region and side right %.0f %%", condition.name, point.minutes, 100 * point.both)
 
     with permanent(ValueError, TrainingError):
         result, report = update_ablation(
             home,
-            name,
+            condition,
             config.preset or settings.model.preset,
             config.effort or settings.evaluation.ablation_effort * settings.model.effort,
             log,
         )
-    arms = read_arms(home)
+    conditions = read_ablation(home)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(report.version),
         metadata={
@@ -62,8 +62,8 @@ def ablation(context: dg.AssetExecutionContext, config: AblationConfig, workspac
             "reused": int(result.reused),
             "region and side right": result.accuracy,
             "minutes": result.minutes,
-            "arms": dg.MetadataValue.md(arms_table(arms)),
-            "curve": picture(ablation_figure(arms), "Accuracy on held-out lesions against minutes of training"),
+            "conditions": dg.MetadataValue.md(ablation_table(conditions)),
+            "curve": picture(ablation_figure(conditions), "Accuracy on held-out lesions against minutes of training"),
             "texts": table_sample(report.frame.select("finding_id", "model", "reference", "text_measured"), limit=10),
             "checkpoint": dg.MetadataValue.path(str(result.checkpoint)),
         },
@@ -73,7 +73,7 @@ def ablation(context: dg.AssetExecutionContext, config: AblationConfig, workspac
 ablate = dg.define_asset_job(
     "ablate",
     selection=[ablation],
-    description="One arm of the ablation: trains it and describes the held-out lesions.",
+    description="One condition of the ablation: trains it and describes the held-out lesions.",
     executor_def=dg.in_process_executor,
 )
 

@@ -240,10 +240,14 @@ def evaluate(cohort: Cohort = None, home: Home = _DATA, settings: Settings = Non
 @app.command(epilog="Example: petar ablate --cohort scans --home curated")
 def ablate(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None) -> None:
     """Curate, train the eight rows of the ablation, and score them."""
-    from assets.ablation import ARM_PARTITIONS
+    from assets.ablation import ABLATION_PARTITIONS
 
-    arms = ARM_PARTITIONS.get_partition_keys()
-    _run(_workspace(cohort, home, settings), lambda runner: runner.curate() and runner.ablate(arms), with_model=True)
+    conditions = ABLATION_PARTITIONS.get_partition_keys()
+    _run(
+        _workspace(cohort, home, settings),
+        lambda runner: runner.curate() and runner.ablate(conditions),
+        with_model=True,
+    )
 
 
 @app.command(epilog="Example: petar study --cohort scans --home curated")

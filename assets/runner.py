@@ -191,9 +191,9 @@ class Runner:
             ]
         )
 
-    def ablate(self, arms: Sequence[str]) -> bool:
-        """Whether arms of the ablation were trained and scored; one that fails keeps no other from its turn."""
-        return all([self.job("ablate", arm) for arm in arms] + [self.job("evaluate")])
+    def ablate(self, conditions: Sequence[str]) -> bool:
+        """Whether conditions of the ablation were trained and scored; one that fails keeps no other from its turn."""
+        return all([self.job("ablate", condition) for condition in conditions] + [self.job("evaluate")])
 
 
 def _cause(event: dg.DagsterEvent) -> str:

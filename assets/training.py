@@ -12,10 +12,10 @@ from assets.faults import permanent
 from assets.partitions import MODEL_OWNERS, changed, table_metadata, table_sample
 from assets.pictures import picture
 from assets.resources import Workspace
-from model.evaluation.figures import training_figure
 from model.evaluation.predictions import checkpoint_version
 from model.inputs.sample_table import build_samples, found_label_maps
 from model.petar.config import TRAINING_STAGES, TrainingStage
+from model.training.figure import training_figure
 from pipelines.catalog.versions import pin_current
 from pipelines.cohort.manifest import read_whole_manifest
 from pipelines.dataset.organ_maps import update_anatomy

@@ -1,9 +1,9 @@
 """What `tiny` learns of region and side on held-out phantom patients: with mask and focal crop, with the mask alone,
 with neither; or the whole ablation.
 
-Run: python -m benchmarks.tiny_learns FOLDER [--exams 1600] [--effort 1.0] [--arms both,mask,neither | ablation]
+Run: python -m benchmarks.tiny_learns FOLDER [--exams 1600] [--effort 1.0] [--conditions both,mask,neither | ablation]
 [--figure docs/images/ablation.png]. The cohort and its volumes are kept in FOLDER, so that a second run starts at
-once; an arm that was trained is not trained again, a killed one goes on. Minutes are of the training.
+once; a condition that was trained is not trained again, a killed one goes on. Minutes are of the training.
 """
 
 import argparse
@@ -14,9 +14,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from model.evaluation.ablation import ablation_settings, balanced, run_arm, with_short_targets
-from model.evaluation.ablation_arms import ARMS, Arm, Point, arms_table
-from model.evaluation.figures import ablation_figure
+from model.evaluation.ablation.conditions import CONDITIONS, Condition, Point, ablation_table
+from model.evaluation.ablation.figure import ablation_figure
+from model.evaluation.ablation.training import (
+    ConditionRequest,
+    ablation_settings,
+    balanced,
+    run_condition,
+    with_short_targets,
+)
 from model.inputs.anatomy_questions import anatomy_samples
 from model.petar.config import preset
 from pipelines.dataset.splits import split_of
@@ -31,9 +37,9 @@ from pipelines.tables.schemas import REGIONS, frame
 
 SPLITS = SplitSettings(val=0.05, test=0.15)
 CORNERS = {
-    "both": Arm("mask and focal crop"),
-    "mask": Arm("mask alone", focal=False),
-    "neither": Arm("neither", mask=False, focal=False),
+    "both": Condition("mask and focal crop"),
+    "mask": Condition("mask alone", focal=False),
+    "neither": Condition("neither", mask=False, focal=False),
 }
 _REGION = dict(zip(PHANTOM_REGIONS, REGIONS, strict=True))
 
@@ -103,12 +109,12 @@ def _cropped(mask: Volume) -> Volume:
 
 
 def main() -> None:
-    """Prints a line a measurement, and a line an arm."""
+    """Prints a line a measurement, and a line a condition."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--exams", type=int, default=1600)
     parser.add_argument("--effort", type=float, default=1.0, help="part of the preset's epochs to train")
-    parser.add_argument("--arms", default="both,mask,neither", help="or `ablation`: the paper's eight")
+    parser.add_argument("--conditions", default="both,mask,neither", help="or `ablation`: the paper's eight")
     parser.add_argument("--figure", type=Path, help="PNG of accuracy against minutes")
     options = parser.parse_args()
     cohort, home = options.folder / "cohort", options.folder / "home"
@@ -118,29 +124,30 @@ def main() -> None:
     print(f"{options.exams} patients, lesions: {counts}; {len(anatomy)} anatomy pairs", flush=True)
     n_findings, n_anatomy = (t.filter(pl.col("split") == "train").height for t in (findings, anatomy))
     first, second = ablation_settings("tiny", n_findings, n_anatomy, options.effort)
-    arms = ARMS if options.arms == "ablation" else [CORNERS[name] for name in options.arms.split(",")]
+    whole = options.conditions == "ablation"
+    conditions = CONDITIONS if whole else [CORNERS[name] for name in options.conditions.split(",")]
     results = []
-    for arm in arms:
-        result = run_arm(
-            arm,
+    for condition in conditions:
+        request = ConditionRequest(
+            condition,
             findings,
             anatomy,
+            Home(home),
             preset("tiny"),
             second,
-            Home(home),
-            options.folder / "runs" / arm.folder_name,
+            options.folder / "runs" / condition.folder_name,
             anatomy_settings=first,
             measure_epochs=max(1, second.epochs // 6),
-            on_measure=_print_point,
         )
+        result = run_condition(request, _print_point)
         results.append(result)
         print(
             f"{result.name}: {result.accuracy:.1%} of {result.n} in {result.minutes:.1f} min "
             f"(the most frequent answer: {result.chance:.1%})",
             flush=True,
         )
-    if options.arms == "ablation":
-        print(arms_table(results))
+    if options.conditions == "ablation":
+        print(ablation_table(results))
     if options.figure:
         atomic.write_bytes(options.figure, ablation_figure(results))
 

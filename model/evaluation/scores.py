@@ -13,9 +13,9 @@ from pipelines.tables.curation_version import curation_version
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 
-ARM_PREFIX = "ablation: "
-"""What the models of the ablation are called, followed by the arm."""
-FULL_ARM = f"{ARM_PREFIX}all"
+ABLATION_PREFIX = "ablation: "
+"""What the models of the ablation are called, followed by the condition."""
+FULL_CONDITION = f"{ABLATION_PREFIX}all"
 
 
 def update_scores(home: Home, settings: ScoreSettings = ScoreSettings(), cohort: str | None = None) -> TableReport:
@@ -67,12 +67,15 @@ def update_comparisons(home: Home, settings: ScoreSettings = ScoreSettings()) ->
 
 
 def couples_of(models: Iterable[str]) -> list[tuple[str, str]]:
-    """Which models are compared: all with all, and the ablation's arms with the one that has everything.
+    """Which models are compared: all with all, and the ablation's conditions with the one that has everything.
 
-    The paper's ablation asks what each part adds; every arm against every baseline would be tests that nobody asks
-    for. PETAR's own model comes first in a couple, then the other models, the baselines last.
+    The paper's ablation asks what each part adds; every condition against every baseline would be tests that nobody
+    asks for. PETAR's own model comes first in a couple, then the other models, the baselines last.
     """
     names = sorted(models, key=lambda name: (name.startswith("baseline"), not name.startswith("petar"), name))
-    arms = [name for name in names if name.startswith(ARM_PREFIX) and name != FULL_ARM]
-    others = [name for name in names if not name.startswith(ARM_PREFIX)]
-    return [*itertools.combinations(others, 2), *((FULL_ARM, arm) for arm in arms if FULL_ARM in names)]
+    conditions = [name for name in names if name.startswith(ABLATION_PREFIX) and name != FULL_CONDITION]
+    others = [name for name in names if not name.startswith(ABLATION_PREFIX)]
+    return [
+        *itertools.combinations(others, 2),
+        *((FULL_CONDITION, condition) for condition in conditions if FULL_CONDITION in names),
+    ]

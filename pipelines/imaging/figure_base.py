@@ -15,6 +15,7 @@ from scipy.spatial import cKDTree
 
 if TYPE_CHECKING:
     # Most runs draw nothing, and matplotlib is a tenth of what a run's process imports.
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INK = "#1a1a1a"
@@ -35,6 +36,14 @@ def new_figure(
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width_inch, height_inch), dpi=dpi, layout=layout)
+
+
+def plain_axes(ax: "Axes", x_label: str, y_label: str) -> None:
+    """Labels a plot's axes in small type and draws no frame above and beside it."""
+    ax.set_xlabel(x_label, fontsize=8)
+    ax.set_ylabel(y_label, fontsize=8)
+    ax.tick_params(labelsize=7)
+    ax.spines[["top", "right"]].set_visible(False)
 
 
 def png_bytes(figure: "Figure") -> bytes:

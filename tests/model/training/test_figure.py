@@ -1,11 +1,9 @@
 import io
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from model.evaluation.ablation_arms import ArmResult, Point
-from model.evaluation.figures import ablation_figure, training_figure
+from model.training.figure import training_figure
 
 
 def pixels(png):
@@ -23,14 +21,3 @@ class TestTrainingFigure:
 
     def test_shows_validation(self):
         assert training_figure(CURVE) != training_figure([CURVE[0], CURVE[1] | {"val_loss": 2.0}])
-
-
-class TestAblationFigure:
-    def test_shows_every_arm_and_survives_none(self):
-        def arm(name, last):
-            return ArmResult(name, 20, 0.2, (Point(1, 1.0, 0.3, 0.5, 0.5), Point(2, 2.0, last, 0.9, 0.9)), Path("x"))
-
-        one, two = [arm("none", 0.2)], [arm("none", 0.2), arm("mask, focal", 0.97)]
-        colours = {tuple(c) for c in pixels(ablation_figure(two)).reshape(-1, 3)}
-        assert len({ablation_figure(found) for found in ([], one, two)}) == 3
-        assert len(colours) > 2

@@ -3,18 +3,18 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from model.evaluation.ablation import balanced, run_arm, with_short_targets
-from model.evaluation.ablation_arms import (
-    ARMS,
-    Arm,
-    ArmResult,
+from model.evaluation.ablation.conditions import (
+    CONDITIONS,
+    Condition,
+    ConditionResult,
     Point,
-    arm_named,
-    arms_table,
+    ablation_table,
+    condition_of_folder,
     fields_right,
-    read_arms,
-    write_arm,
+    read_ablation,
+    write_condition,
 )
+from model.evaluation.ablation.training import ConditionRequest, balanced, run_condition, with_short_targets
 from model.petar.config import TrainingSettings
 from pipelines.dataset.samples import parse
 from pipelines.tables.home import Home
@@ -37,14 +37,18 @@ class TestFieldsRight:
         assert fields_right(text, self.REFERENCE) is right
 
 
-class TestArms:
+class TestConditions:
     def test_none_has_no_switch_and_all_has_every(self, micro):
-        none, every = (arm.applied_to(micro) for arm in (ARMS[0], ARMS[-1]))
+        none, every = (condition.applied_to(micro) for condition in (CONDITIONS[0], CONDITIONS[-1]))
         assert not any((none.use_mask, none.use_ct, none.use_focal, none.use_anatomy_pretraining))
         assert all((every.use_mask, every.use_ct, every.use_focal, every.use_anatomy_pretraining))
 
+    @pytest.mark.parametrize("condition", CONDITIONS, ids=lambda condition: condition.folder_name)
+    def test_are_found_by_their_folder(self, condition):
+        assert condition_of_folder(condition.folder_name) == condition
+
     def test_are_the_papers_eight(self):
-        assert len({replace(arm, name="") for arm in ARMS}) == 8
+        assert len({replace(condition, name="") for condition in CONDITIONS}) == 8
 
 
 @pytest.fixture
@@ -60,14 +64,15 @@ def findings(lake):
 SETTINGS = TrainingSettings(
     epochs=4, batch_size=4, learning_rate=3e-3, validation_samples=2, save_every_steps=1, without_ct="air"
 )
-ARM = Arm("mask", ct=False, focal=False, anatomy=False)
+CONDITION = Condition("mask", ct=False, focal=False, anatomy=False)
 
 
-class TestRunArm:
-    def run(self, findings, micro, lake, tmp_path, **options):
-        return run_arm(
-            ARM, findings, findings.clear(), micro, SETTINGS, lake.home, tmp_path, measure_epochs=2, **options
+class TestRunCondition:
+    def run(self, findings, micro, lake, tmp_path, on_measure=None):
+        request = ConditionRequest(
+            CONDITION, findings, findings.clear(), lake.home, micro, SETTINGS, tmp_path, measure_epochs=2
         )
+        return run_condition(request, on_measure)
 
     def test_measures_on_held_out_patients_as_it_learns(self, findings, lake, micro, tmp_path):
         seen = []
@@ -99,7 +104,11 @@ class TestRunArm:
 
     def test_no_held_out_patient_is_a_clear_error(self, lake, micro, settings, tmp_path):
         with pytest.raises(ValueError, match="split test"):
-            run_arm(ARMS[0], lake.samples, lake.samples.clear(), micro, settings, lake.home, tmp_path)
+            run_condition(
+                ConditionRequest(
+                    CONDITIONS[0], lake.samples, lake.samples.clear(), lake.home, micro, settings, tmp_path
+                )
+            )
 
 
 class TestBalanced:
@@ -119,18 +128,19 @@ class TestBalanced:
         assert balanced(findings).equals(balanced(findings.reverse()))
 
 
-class TestArmsOnDisk:
+class TestResultsOnDisk:
     def test_are_read_in_the_order_of_the_ablation(self, tmp_path):
         home = Home(tmp_path)
         for name in ("all", "none"):
-            result = replace(self.result(tmp_path), name=name)
-            write_arm(home.checkpoints / "ablation" / arm_named(name).folder_name, result, "x")
-        assert [r.name for r in read_arms(home)] == ["none", "all"]
-        assert "| yes | yes | yes | yes | 75.0% | 80.0% |" in arms_table(read_arms(home))
+            write_condition(home.checkpoints / "ablation" / name, replace(self.result(tmp_path), name=name), "x")
+        assert [r.name for r in read_ablation(home)] == ["none", "all"]
+        assert "| yes | yes | yes | yes | 75.0% | 80.0% |" in ablation_table(read_ablation(home))
 
     def result(self, tmp_path):
-        return ArmResult("all", 20, 0.15, (Point(5, 1.0, 0.5, 0.6, 0.7), Point(10, 2.0, 0.75, 0.8, 0.9)), tmp_path)
+        return ConditionResult(
+            "all", 20, 0.15, (Point(5, 1.0, 0.5, 0.6, 0.7), Point(10, 2.0, 0.75, 0.8, 0.9)), tmp_path
+        )
 
-    def test_an_unknown_arm_lists_those_there_are(self):
-        with pytest.raises(ValueError, match="'mask, focal'"):
-            arm_named("everything")
+    def test_an_unknown_condition_lists_those_there_are(self):
+        with pytest.raises(ValueError, match="mask_focal"):
+            condition_of_folder("everything")

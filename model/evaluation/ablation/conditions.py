@@ -1,4 +1,4 @@
-"""The rows of the paper's ablation and what each reached. No torch."""
+"""The conditions of the paper's ablation (arXiv 2510.27680) and what each reached. No torch."""
 
 import json
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from pipelines.dataset.samples import parse
 from pipelines.tables import atomic
 from pipelines.tables.home import Home
 
-RESULT_NAME = "arm.json"
+RESULT_NAME = "result.json"
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One row of the ablation: what the model is given."""
+class Condition:
+    """A condition of the ablation: what the model is given."""
 
     name: str
     mask: bool = True
@@ -24,7 +24,7 @@ class Arm:
     anatomy: bool = True
 
     def applied_to(self, config: ModelConfig) -> ModelConfig:
-        """The configuration with this arm's switches."""
+        """The configuration with this condition's switches."""
         return replace(
             config, use_mask=self.mask, use_ct=self.ct, use_focal=self.focal, use_anatomy_pretraining=self.anatomy
         )
@@ -35,30 +35,30 @@ class Arm:
         return self.name.replace(", ", "_").replace(" ", "_")
 
 
-ARMS: tuple[Arm, ...] = (
-    Arm("none", mask=False, ct=False, focal=False, anatomy=False),
-    Arm("mask", ct=False, focal=False, anatomy=False),
-    Arm("ct", mask=False, focal=False, anatomy=False),
-    Arm("focal", mask=False, ct=False, anatomy=False),
-    Arm("mask, ct", focal=False, anatomy=False),
-    Arm("mask, focal", ct=False, anatomy=False),
-    Arm("mask, ct, focal", anatomy=False),
-    Arm("all"),
+CONDITIONS: tuple[Condition, ...] = (
+    Condition("none", mask=False, ct=False, focal=False, anatomy=False),
+    Condition("mask", ct=False, focal=False, anatomy=False),
+    Condition("ct", mask=False, focal=False, anatomy=False),
+    Condition("focal", mask=False, ct=False, anatomy=False),
+    Condition("mask, ct", focal=False, anatomy=False),
+    Condition("mask, focal", ct=False, anatomy=False),
+    Condition("mask, ct, focal", anatomy=False),
+    Condition("all"),
 )
 """From nothing but the PET to everything; the paper prints the first, focal alone, all but pretraining, and all."""
 
 
-def arm_named(name: str) -> Arm:
-    """The arm of that name. Raises ValueError with the names that there are."""
-    for arm in ARMS:
-        if arm.name == name:
-            return arm
-    raise ValueError(f"expected an arm among {', '.join(repr(a.name) for a in ARMS)}, got {name!r}")
+def condition_of_folder(folder_name: str) -> Condition:
+    """The condition whose folder is so called: what a partition of the asset is. Raises ValueError for another name."""
+    for condition in CONDITIONS:
+        if condition.folder_name == folder_name:
+            return condition
+    raise ValueError(f"expected a condition among {', '.join(c.folder_name for c in CONDITIONS)}, got {folder_name!r}")
 
 
 @dataclass(frozen=True)
 class Point:
-    """What a model said right of the held-out lesions after some minutes of training."""
+    """Accuracy on the held-out lesions after some minutes of training."""
 
     epoch: int
     """Of the findings' stage."""
@@ -71,8 +71,8 @@ class Point:
 
 
 @dataclass(frozen=True)
-class ArmResult:
-    """What an arm reached on held-out patients."""
+class ConditionResult:
+    """What a condition reached on held-out patients."""
 
     name: str
     n: int
@@ -102,18 +102,18 @@ def fields_right(text: str | None, reference: str, fields: Sequence[str] = ("reg
 
 
 def ablation_folder(home: Home) -> Path:
-    """Where the arms of the ablation lie, one folder each."""
+    """Where the conditions of the ablation lie, one folder each."""
     return home.checkpoints / "ablation"
 
 
-def write_arm(folder: Path, result: ArmResult, identity: str) -> None:
-    """Writes what an arm reached beside its checkpoints; `identity` says from what."""
+def write_condition(folder: Path, result: ConditionResult, identity: str) -> None:
+    """Writes what a condition reached beside its checkpoints; `identity` says from what."""
     stored = {**asdict(result), "checkpoint": str(result.checkpoint), "identity": identity}
     atomic.write_bytes(folder / RESULT_NAME, json.dumps(stored, indent=1).encode())
 
 
-def read_arm(folder: Path, identity: str | None = None) -> ArmResult | None:
-    """What `write_arm` wrote; None where there is nothing, or (with `identity`) something of another one."""
+def read_condition(folder: Path, identity: str | None = None) -> ConditionResult | None:
+    """What `write_condition` wrote; None where there is nothing, or (with `identity`) something of another one."""
     path = folder / RESULT_NAME
     if not path.is_file():
         return None
@@ -122,25 +122,27 @@ def read_arm(folder: Path, identity: str | None = None) -> ArmResult | None:
     if identity is not None and known != identity:
         return None
     curve = tuple(Point(**point) for point in stored.pop("curve"))
-    return ArmResult(**{**stored, "curve": curve, "checkpoint": Path(stored["checkpoint"]), "reused": True})
+    return ConditionResult(**{**stored, "curve": curve, "checkpoint": Path(stored["checkpoint"]), "reused": True})
 
 
-def read_arms(home: Home) -> list[ArmResult]:
-    """The arms that were trained, in the order of the ablation."""
-    found = (read_arm(ablation_folder(home) / arm.folder_name) for arm in ARMS)
+def read_ablation(home: Home) -> list[ConditionResult]:
+    """The conditions that were trained, in the order of the ablation."""
+    found = (read_condition(ablation_folder(home) / condition.folder_name) for condition in CONDITIONS)
     return [result for result in found if result is not None]
 
 
-def arms_table(results: Sequence[ArmResult]) -> str:
-    """The arms as a Markdown table: switches, accuracies, minutes."""
-    switches = {arm.name: arm for arm in ARMS}
+def ablation_table(results: Sequence[ConditionResult]) -> str:
+    """The conditions as a Markdown table: switches, accuracies, minutes."""
+    switches = {condition.name: condition for condition in CONDITIONS}
     lines = [
         "| mask | CT | focal | anatomy | region and side | region | side | lesions | chance | minutes |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for result in results:
-        arm, last = switches[result.name], result.curve[-1]
-        marks = " | ".join("yes" if on else "" for on in (arm.mask, arm.ct, arm.focal, arm.anatomy))
+        condition, last = switches[result.name], result.curve[-1]
+        marks = " | ".join(
+            "yes" if on else "" for on in (condition.mask, condition.ct, condition.focal, condition.anatomy)
+        )
         lines.append(
             f"| {marks} | {last.both:.1%} | {last.region:.1%} | {last.laterality:.1%} | {result.n} | "
             f"{result.chance:.1%} | {last.minutes:.1f} |"
