@@ -22,7 +22,7 @@ export PYTHONWARNINGS ?= ignore
 # What `petar COMMAND --help` lists beside these: make curate ARGS='--strict'.
 ARGS ?=
 
-.PHONY: help env demo curate rerun accept gallery train evaluate ablate study export ui query vllm vllm-stop test test-walk test-vllm lint bench soak lock clean
+.PHONY: help env demo curate rerun accept gallery train evaluate ablate study export ui query vllm vllm-stop test test-walk test-vllm lint loc bench soak lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -97,6 +97,9 @@ lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+loc: $(READY) ## lines of code without blanks, comments, docstrings, data and tests
+	@$(BIN)/python -m benchmarks.loc
 
 bench: $(READY) ## the figures of benchmarks/, as ratios
 	for f in benchmarks/[a-z]*.py; do echo "== $$f"; $(BIN)/python $$f; done

@@ -280,6 +280,21 @@ def ui(
     os.execve(sys.executable, command, {**os.environ, **named, **instance_variables(workspace.paths)})
 
 
+@app.command(epilog="Example: petar doctor --home curated")
+def doctor(home: Home = _DATA) -> None:
+    """Say what is missing on this machine and what it would enable; exit code 1 where a needed part is missing."""
+    from assets.doctor import examine, python_version
+    from assets.terminal import print_table
+
+    findings = examine(home)
+    print(python_version())
+    print_table(
+        ["part", "", "found", "enables"],
+        [(f.part, "ok" if f.is_there else "MISSING" if f.is_needed else "-", f.found, f.enables) for f in findings],
+    )
+    raise typer.Exit(1 if any(f.is_needed and not f.is_there for f in findings) else 0)
+
+
 Checkpoint = Annotated[str, typer.Option(help="Folder of a trained checkpoint, or its hub id.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 

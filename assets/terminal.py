@@ -27,7 +27,10 @@ def print_table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         table.add_column(Text(name), justify="right" if is_number else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(_cell, row))
-    console.print(table)
+    with console.capture() as printed:
+        console.print(table)
+    # The frame of Markdown has empty lines above and below.
+    print(printed.get() if console.is_terminal else printed.get().strip(), flush=True)
 
 
 def _cell(value: object) -> Text:

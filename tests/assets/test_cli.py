@@ -110,7 +110,7 @@ class TestQuery:
 class TestCommands:
     NAMES = (
         *("curate", "demo", "rerun", "accept", "query", "gallery", "train", "evaluate", "ablate", "study", "export"),
-        *("describe", "serve", "ui", "vllm start", "vllm stop", "vllm status"),
+        *("describe", "serve", "ui", "doctor", "vllm start", "vllm stop", "vllm status"),
     )
 
     @pytest.mark.parametrize("name", NAMES)
@@ -122,7 +122,7 @@ class TestCommands:
         assert main(["curat"]) == 2
         assert "curat" in capsys.readouterr().err
 
-    @pytest.mark.parametrize("call", [["--help"], ["query", "--list"], ["query", "funnel"]])
+    @pytest.mark.parametrize("call", [["--help"], ["query", "funnel"], ["doctor"]])
     def test_the_quick_ones_load_neither_dagster_nor_torch(self, call: list[str], published: Path) -> None:
         script = (
             f"import sys; from assets.cli import main; code = main({call}); "
