@@ -102,7 +102,7 @@ loc: $(READY) ## lines of code without blanks, comments, docstrings, data and te
 	@$(BIN)/python -m benchmarks.loc
 
 bench: $(READY) ## the figures of benchmarks/, as ratios
-	for f in benchmarks/[a-z]*.py; do echo "== $$f"; $(BIN)/python $$f; done
+	for f in benchmarks/[a-z]*.py; do echo "== $$f"; $(BIN)/python -m benchmarks.$$(basename $$f .py); done
 
 soak: $(READY) ## KILLS=12 [SEED=1] [KINDS='curation catalog training dagster']: kills at random moments; reruns must end equal
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.kills --kills $(or $(KILLS),12) --seed $(or $(SEED),1) $(if $(KINDS),--only $(KINDS))

@@ -1,6 +1,6 @@
 """Evidence for the default contour: what each contour does on scenes with a known truth. Prints Markdown tables.
 
-usage: python benchmarks/contours.py [--seeds N] [--fwhm MM ...] [--drawn N] [--only-drawn-from SEED] [--only-scanned]
+usage: python -m benchmarks.contours [--seeds N] [--fwhm MM ...] [--drawn N] [--only-drawn-from SEED] [--only-scanned]
 
 docs/contours.md keeps the figures of the last run. The last two tables are of scanned images in the folder `shared`
 beside the checkout, or where PETAR_SHARED says, and left out where there is none.
@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
-from imaging_scenes import Ball, NodeSettings, Scene, balls, drawn_nodes, nodes, radius_mm, sphere
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from benchmarks.imaging_scenes import Ball, NodeSettings, Scene, balls, drawn_nodes, nodes, radius_mm, sphere
 from pipelines.imaging.lesions.basins import basin_of
 from pipelines.imaging.lesions.contour import Contour, StopReason, contour
 from pipelines.imaging.reading.dicom import find_series, read_stack, stack_of

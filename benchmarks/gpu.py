@@ -90,7 +90,7 @@ def measure(
     blank = Measured(way, config.name, name, settings.batch_size, length, False)
     blank = replace(blank, planned_gb=memory_plan(config, settings, length=length).total_gb)
     try:
-        seconds, memory_gb = _timed(config, settings, device, length, steps)
+        seconds, memory_gb = time_steps(config, settings, device, length, steps)
     except torch.cuda.OutOfMemoryError:
         memory_gb = torch.cuda.get_device_properties(device).total_memory / 1e9
         fitting = ", ".join(presets_that_fit(memory_gb)) or "none"
@@ -111,7 +111,7 @@ def measure(
     )
 
 
-def _timed(
+def time_steps(
     config: ModelConfig, settings: TrainingSettings, device: torch.device, length: int, steps: int
 ) -> tuple[float, float | None]:
     image_token = 5

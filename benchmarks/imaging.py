@@ -1,6 +1,6 @@
 """Speed of the imaging core beside the published code, side by side in one run; the figures are ratios.
 
-usage: python benchmarks/imaging.py [--spacing MM] [--slow-lesions N]
+usage: python -m benchmarks.imaging [--spacing MM] [--slow-lesions N]
 
 Makes a whole-body exam with 10 lesions of 1 to 100 mL, writes it as a compressed NIfTI, and takes it from the file
 to written masks: by this project, and by an implementation of the published code that is slow in the ways in which

@@ -58,7 +58,7 @@ def generate(home: Path, size: Size, seed: int = 1) -> None:
         patients[shard_of(f"P{n:07d}")].append(f"P{n:07d}")
     for shard in range(N_SHARDS):
         rng = np.random.default_rng((seed, shard))
-        for table, frame in _shard(rng, shard, patients[shard], size):
+        for table, frame in shard_rows(rng, shard, patients[shard], size):
             _write(lake, table, shard, frame, plateau=0.4)
 
 
@@ -84,7 +84,7 @@ def _write(lake: Lake, table: str, shard: int, frame: pl.DataFrame, plateau: flo
         raise SystemExit(f"generated rows break the contract of {table}: {dict(written.broken_rules)}")
 
 
-def _shard(
+def shard_rows(
     rng: np.random.Generator, shard: int, patients: Sequence[str], size: Size
 ) -> Iterator[tuple[str, pl.DataFrame]]:
     n_exams, n_lesions, n_sentences = size.exams // N_SHARDS, size.lesions // N_SHARDS, size.sentences // N_SHARDS

@@ -22,8 +22,7 @@ from pipelines.phantom import PhantomSettings, add_exam, write_cohort
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 from pipelines.tables.shards import shard_name, shard_of
-
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
 
 
 def curate(home: Home, cohort: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from pipelines.phantom import PhantomSettings, add_exam, write_cohort
 from pipelines.tables.shards import shard_name, shard_of
+from tests.support.paths import ROOT
 
 pytest.importorskip("selenium", reason="needs selenium")
 from selenium.webdriver.common.by import By
@@ -28,7 +29,6 @@ pytestmark = [
     pytest.mark.timeout(1200),
 ]
 
-ROOT = Path(__file__).parents[2]
 PATIENCE_S = 400
 LAUNCH = """
 mutation($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename

@@ -17,8 +17,7 @@ import pytest
 from assets.instance import DatabaseError, dagster_instance, waiting_for_database
 from assets.storage import POSTGRES_URL, StorageError, choose_storage
 from pipelines.tables.home import Home
-
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
 
 
 @dg.asset

@@ -1,37 +1,22 @@
 """What the benchmarks are made of: rows that keep their contracts, and runs that end well at a small size."""
 
-import importlib.util
-import sys
 import time
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
+from benchmarks import incremental, kills, metrics, warehouse
 from pipelines.curation.run import TABLES
 from pipelines.tables import schemas
 from pipelines.tables.shards import shard_of
 
-FOLDER = Path(schemas.__file__).resolve().parents[2] / "benchmarks"
-
-
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up.
-    spec.loader.exec_module(module)
-    return module
-
 
 class TestWarehouse:
     def test_generated_rows_keep_their_contracts(self) -> None:
-        warehouse = load("warehouse")
         patients = [p for p in (f"P{n}" for n in range(3000)) if shard_of(p) == 5]
         size = warehouse.Size(lesions=64_000, sentences=192_000)
-        made = dict(warehouse._shard(np.random.default_rng(0), 5, patients, size))
+        made = dict(warehouse.shard_rows(np.random.default_rng(0), 5, patients, size))
         assert set(made) == set(TABLES)
         for table, frame in made.items():
             good, bad = schemas.validate(table, frame)
@@ -41,7 +26,7 @@ class TestWarehouse:
 
 class TestMetrics:
     def test_small_run_prints_every_metric(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert load("metrics").main(["--pairs", "12", "--resamples", "20"]) == 0
+        assert metrics.main(["--pairs", "12", "--resamples", "20"]) == 0
         out = capsys.readouterr().out
         assert "BLEU" in out
         assert "goal 60, 12 pairs" in out
@@ -49,7 +34,6 @@ class TestMetrics:
 
 class TestKills:
     def test_every_kind_of_difference_is_told(self) -> None:
-        kills = load("kills")
         end = kills.State({"lake/a": "1", "lake/b": "1"}, {"exams": "1"})
         rerun = kills.State({"lake/b": "2", "lake/.b.partial": "1"}, {"exams": "2"}, started=1)
         assert end.differences(rerun) == [
@@ -61,7 +45,6 @@ class TestKills:
         ]
 
     def test_the_work_that_is_killed_does_not_end(self, tmp_path: Path) -> None:
-        kills = load("kills")
 
         def work() -> None:
             time.sleep(5)
@@ -74,6 +57,6 @@ class TestKills:
 class TestIncremental:
     @pytest.mark.parametrize(("value", "exact", "missed"), [(5.1, False, True), (4.9, False, False), (4.9, True, True)])
     def test_a_figure_that_misses_its_goal_is_told(self, value: float, exact: bool, missed: bool) -> None:
-        figure = load("incremental").Figure("full pass", value, 5.0, exact=exact)
+        figure = incremental.Figure("full pass", value, 5.0, exact=exact)
         assert figure.missed == missed
         assert ("MISSED" in figure.line()) == missed

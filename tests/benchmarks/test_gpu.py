@@ -25,7 +25,7 @@ class TestMeasure:
         def too_much(*_):
             raise torch.cuda.OutOfMemoryError
 
-        monkeypatch.setattr("benchmarks.gpu._timed", too_much)
+        monkeypatch.setattr("benchmarks.gpu.time_steps", too_much)
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Small)
         settings = training_settings("tiny", "findings_full")
         told = measure("full", preset("tiny"), settings, torch.device("cpu"), 32, 1)

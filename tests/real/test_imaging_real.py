@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import tarfile
 from pathlib import Path
 
@@ -21,8 +20,8 @@ from pipelines.imaging.reading.suv import suv_scale
 from pipelines.imaging.volume import Volume, load_nifti
 from pipelines.settings import ContourSettings, LesionSettings
 from pipelines.tables.outcomes import ExamProblem, Outcome
+from tests.support.paths import SHARED
 
-SHARED = Path(os.environ.get("PETAR_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 pytestmark = [pytest.mark.real, pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="no folder shared")]
 
 TOLERANCE = {"DRO_2_3": 0.03}

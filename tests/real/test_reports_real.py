@@ -1,8 +1,6 @@
 """The reports of the real cohort against the truth that comes with it."""
 
 import csv
-import os
-from pathlib import Path
 
 import pytest
 
@@ -11,8 +9,8 @@ from pipelines.reports.consensus import decide_exam
 from pipelines.reports.readers import RulesReader
 from pipelines.reports.sentences import split_report
 from pipelines.tables.outcomes import Outcome
+from tests.support.paths import SHARED
 
-SHARED = Path(os.environ.get("PETAR_SHARED", Path(__file__).parents[3] / "shared"))
 COHORT = SHARED / "cohorts" / "real"
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(not COHORT.is_dir(), reason="no real cohort beside the checkout")]

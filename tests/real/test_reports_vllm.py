@@ -4,7 +4,6 @@ build/vllm-readings.json.
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 
@@ -16,10 +15,11 @@ from pipelines.reports.llm.vllm_server import ServerPlan, served_models
 from pipelines.reports.readers import RulesReader
 from pipelines.reports.scorecard import ENSEMBLE, load_labelled, score
 from pipelines.settings import ConsensusSettings
+from tests.support.paths import ROOT
 
 URL = os.environ.get("PETAR_VLLM_URL", "").rstrip("/").removesuffix("/v1")
 N_SENTENCES = 24
-KEPT = Path(__file__).parents[2] / "build" / "vllm-readings.json"
+KEPT = ROOT / "build" / "vllm-readings.json"
 
 pytestmark = [
     pytest.mark.vllm,

@@ -1,9 +1,7 @@
 """A vision-language model over HTTP, against a stub: what is sent, what is kept, and every failure with its reason."""
 
 import base64
-import importlib.util
 import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,13 +19,7 @@ from pipelines.settings import VlmSettings
 from pipelines.tables import schemas
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
-
-STUB = Path(__file__).parents[2] / "pipelines" / "reports" / "llm" / "stub_server.py"
-_spec = importlib.util.spec_from_file_location("stub_server_of_reports", STUB)
-assert _spec is not None
-assert _spec.loader is not None
-stub_server = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(stub_server)
+from tests.support import stub_server
 
 ANSWER = "Region: chest. Organ: lung. Laterality: left. SUVmax: 3.3. Slice: 2. Findings: Avid nodule."
 

@@ -120,12 +120,12 @@ class TestWriteFolderAtomically:
         with monkeypatch.context() as killed:
             killed.setattr(checkpoints.shutil, "rmtree", lambda *_, **__: None)
             write_folder_atomically(folder, lambda part: (part / "a").write_text("new"))
-        assert checkpoints._old_name(folder).is_dir()
+        assert (tmp_path / ".c.old").is_dir()
         checkpoints.recover_folder(folder)
         assert [p.name for p in tmp_path.iterdir()] == ["c"]
         assert (folder / "a").read_text() == "new"
 
     def test_kill_between_the_renames_is_mended(self, tmp_path, micro, tokenizer):
         save(tmp_path / "c", micro, tokenizer)
-        os.rename(tmp_path / "c", checkpoints._old_name(tmp_path / "c"))
+        os.rename(tmp_path / "c", tmp_path / ".c.old")
         assert read_contract(tmp_path / "c").config == micro

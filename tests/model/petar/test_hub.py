@@ -1,23 +1,15 @@
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from model.petar.checkpoints import CheckpointError, Contract, StageRecord, build_model, save_checkpoint, versions
 from model.petar.hub import from_pretrained, local_path, main, pull_from_hub, push_to_hub
-
-_SPEC = importlib.util.spec_from_file_location("fake_hub", Path(__file__).with_name("fake_hub.py"))
-fake = importlib.util.module_from_spec(_SPEC)
-sys.modules["fake_hub"] = fake
-_SPEC.loader.exec_module(fake)
+from tests.support.fake_hub import TOKEN, fake_hub
 
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    with fake.fake_hub() as started:
+    with fake_hub() as started:
         yield started
 
 
@@ -30,16 +22,16 @@ def folder(tmp_path, micro, tokenizer):
 
 class TestPushToHub:
     def test_what_was_pushed_comes_back_by_its_id(self, hub, folder):
-        url = push_to_hub(folder, "clinic/petar-tiny", endpoint=hub.url, token=fake.TOKEN)
+        url = push_to_hub(folder, "clinic/petar-tiny", endpoint=hub.url, token=TOKEN)
         assert url.startswith(f"{hub.url}/clinic/petar-tiny/commit/")
-        loaded = from_pretrained("clinic/petar-tiny", endpoint=hub.url, token=fake.TOKEN)
+        loaded = from_pretrained("clinic/petar-tiny", endpoint=hub.url, token=TOKEN)
         own = from_pretrained(folder)
         assert loaded.contract == own.contract
         assert all(torch.equal(a, b) for a, b in zip(own.model.parameters(), loaded.model.parameters(), strict=True))
 
     def test_is_private_and_sends_nothing_but_the_checkpoint(self, hub, folder):
         (folder / "patients.csv").write_text("P1")
-        push_to_hub(folder, "clinic/petar-tiny", endpoint=hub.url, token=fake.TOKEN)
+        push_to_hub(folder, "clinic/petar-tiny", endpoint=hub.url, token=TOKEN)
         sent = hub.files["clinic/petar-tiny"]
         assert {"model.safetensors", "model.json", "tokenizer.json", "README.md"} <= set(sent)
         assert "patients.csv" not in sent
@@ -52,7 +44,7 @@ class TestPushToHub:
 
     def test_a_folder_that_is_no_checkpoint_is_not_sent(self, hub, tmp_path):
         with pytest.raises(CheckpointError, match=r"model\.json"):
-            push_to_hub(tmp_path, "clinic/x", endpoint=hub.url, token=fake.TOKEN)
+            push_to_hub(tmp_path, "clinic/x", endpoint=hub.url, token=TOKEN)
         assert hub.files == {}
 
 
@@ -63,7 +55,7 @@ class TestLocalPath:
 
     def test_an_id_that_the_hub_does_not_know_is_an_error_with_both_places(self, hub):
         with pytest.raises(CheckpointError, match="on disk or on the hub"):
-            local_path("clinic/nothing", endpoint=hub.url, token=fake.TOKEN)
+            local_path("clinic/nothing", endpoint=hub.url, token=TOKEN)
 
     def test_a_path_that_is_not_there_is_no_hub_id(self):
         with pytest.raises(CheckpointError, match="hub id"):
@@ -72,8 +64,8 @@ class TestLocalPath:
 
 class TestPullFromHub:
     def test_leaves_a_folder_that_loads(self, hub, folder, tmp_path):
-        push_to_hub(folder, "clinic/petar-tiny", endpoint=hub.url, token=fake.TOKEN)
-        target = pull_from_hub("clinic/petar-tiny", tmp_path / "pulled", endpoint=hub.url, token=fake.TOKEN)
+        push_to_hub(folder, "clinic/petar-tiny", endpoint=hub.url, token=TOKEN)
+        target = pull_from_hub("clinic/petar-tiny", tmp_path / "pulled", endpoint=hub.url, token=TOKEN)
         assert from_pretrained(target).contract.config.name == "micro"
         assert not (target / "model.safetensors").is_symlink()
 

@@ -4,7 +4,6 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -17,8 +16,7 @@ from model.training.parallel import World
 from model.training.request import StageRequest, StageSamples
 from model.training.train import train_stage
 from pipelines.tables.lake import Lake
-
-ROOT = Path(__file__).parents[3]
+from tests.support.paths import ROOT
 
 SCRIPT = """
 import json, os, sys

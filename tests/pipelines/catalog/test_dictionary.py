@@ -11,8 +11,9 @@ from pipelines.catalog.settings_page import settings_page, settings_schema
 from pipelines.settings import ContourSettings
 from pipelines.tables import schemas
 from pipelines.tables.home import Home
+from tests.support.paths import ROOT
 
-DOCS = Path(dictionary.__file__).resolve().parents[2] / "docs"
+DOCS = ROOT / "docs"
 
 
 class TestDictionaryPage:

@@ -19,8 +19,8 @@ from pipelines.tables.curation_version import curation_version
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 from pipelines.tables.shards import shard_of
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[3]
 SHARD = shard_of("P1")
 
 

@@ -199,20 +199,20 @@ class TestAChange:
         )
         reports.with_columns(edited.otherwise(pl.col("findings"))).write_csv(cohort / "reports.csv")
         asked: list[str] = []
-        contoured: list[str] = []
+        contoured: list[tuple[int, ...]] = []
 
         class Recorder(RulesReader):
             def read(self, sentences, progress=None):  # type: ignore[no-untyped-def]
                 asked.extend(s.sentence_id for s in sentences)
                 return super().read(sentences, progress)
 
-        contour = lesions_module._contoured
+        contour = lesions_module.contour
 
-        def record(one, *args):  # type: ignore[no-untyped-def]
-            contoured.append(one.request.finding_id)
-            return contour(one, *args)
+        def record(volume, peak_ijk, *args):  # type: ignore[no-untyped-def]
+            contoured.append(tuple(peak_ijk))
+            return contour(volume, peak_ijk, *args)
 
-        monkeypatch.setattr(lesions_module, "_contoured", record)
+        monkeypatch.setattr(lesions_module, "contour", record)
         observe_cohort(cohort, home.manifest)
         shard = shard_of(found.filter(pl.col("exam_id") == exam_id)["patient_id"][0])
         readers = ReadersConfig((Recorder(),), READERS.weights, None)
@@ -220,7 +220,8 @@ class TestAChange:
         rows = {t: run_stage(curation, t, shard).rows_recomputed for t in TABLES}
         assert rows == {"exams": 0, "sentences": 1, "readings": 1, "findings": 1, "localisations": 1}
         # One that is no lesion has no mask; whether it overlaps another is only known from its contour.
-        rejected = set(lake.read_table("localisations").filter(pl.col("outcome") != "lesion")["finding_id"])
+        others = lake.read_table("localisations").filter(pl.col("outcome") != "lesion")
+        rejected = set(others.select("peak_i", "peak_j", "peak_k").iter_rows())
         assert (len(asked), len(set(contoured) - rejected)) == (1, 1)
 
     def test_of_a_prompt_asks_every_sentence_and_opens_no_volume(

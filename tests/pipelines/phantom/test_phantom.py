@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -25,9 +24,9 @@ from pipelines.phantom import PhantomCohort, PhantomError, PhantomSettings, add_
 from pipelines.phantom.acquisition import acquisition_of
 from pipelines.phantom.sites import SITES
 from pipelines.tables.outcomes import Outcome
+from tests.support.paths import ROOT, SHARED
 
 SMALL = PhantomSettings(n_patients=4, n_exams=6, size="small")
-SHARED = Path(__file__).parents[4] / "shared"
 
 
 @dataclass(frozen=True)
@@ -491,16 +490,15 @@ class TestCommandLine:
             "--size",
             "small",
         ]
-        root = Path(__file__).parents[3]
-        first = subprocess.run(call, cwd=root, capture_output=True, text=True, check=True)
-        second = subprocess.run(call, cwd=root, capture_output=True, text=True, check=True)
+        first = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=True)
+        second = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=True)
         assert first.stdout.count("\n") == second.stdout.count("\n") == 1
         assert "written: 1 exams of 1 patients" in first.stdout
         assert "already there, unchanged" in second.stdout
 
     def test_a_wrong_setting_gives_one_line_and_exit_code_1(self, tmp_path):
         call = [sys.executable, "-m", "pipelines.phantom", str(tmp_path / "c"), "--exams", "1", "--patients", "2"]
-        done = subprocess.run(call, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False)
+        done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 1
         assert done.stderr.startswith("phantom: expected at least one patient")
 
@@ -530,10 +528,8 @@ class TestScoring:
             ]
             con.execute("insert into lesions values (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
         con.close()
-        spec = importlib.util.spec_from_file_location("score_curation", tool)
-        scorer = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(scorer)
-        assert scorer.main(str(tmp_path), str(cohort.folder)) == 0
+        scored = subprocess.run([sys.executable, tool, tmp_path, cohort.folder], capture_output=True, text=True)
+        assert scored.returncode == 0, scored.stdout + scored.stderr
 
 
 def whole_mask(cohort: PhantomCohort, image: Image, name: str) -> np.ndarray:

@@ -20,6 +20,7 @@ from pipelines.tables import atomic, schemas
 from pipelines.tables import lake as lake_module
 from pipelines.tables.lake import Lake, LakeError
 from pipelines.tables.shards import shard_name, shard_of
+from tests.support.paths import ROOT
 
 SHARD = shard_of("P1")
 
@@ -223,8 +224,7 @@ class TestAtomicWrites:
                 temp.write_bytes(b"half")
                 os.kill(os.getpid(), signal.SIGKILL)
         """
-        repository = str(Path(schemas.__file__).parents[2])
-        environment = os.environ | {"PYTHONPATH": repository}
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
         killed = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=environment, check=False)
         assert killed.returncode == -9
         assert len(list(tmp_path.iterdir())) == 1

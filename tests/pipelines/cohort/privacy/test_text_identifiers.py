@@ -1,7 +1,6 @@
 """Identifiers in report text: found where they stand, hidden without moving a character or changing what is read."""
 
 import string
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -11,8 +10,9 @@ from hypothesis import strategies as st
 from pipelines.cohort.privacy.text_identifiers import Identifier, _is_no_name, clean, counts_of, mask, scan
 from pipelines.reports.readers import RulesReader
 from pipelines.reports.sentences import split_report
+from tests.support.paths import ROOT
 
-LABELLED = Path(__file__).parents[4] / "pipelines" / "reports" / "labelled_sentences.csv"
+LABELLED = ROOT / "pipelines" / "reports" / "labelled_sentences.csv"
 
 
 def found(text: str, *known: str) -> list[tuple[str, str]]:

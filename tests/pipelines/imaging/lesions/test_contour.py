@@ -1,24 +1,13 @@
 """The contours on scenes with a known truth: spheres, pairs that touch, necrotic centres, hot organs, clusters of
 nodes."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy import ndimage
 
+from benchmarks import imaging_scenes as scenes
 from pipelines.imaging.lesions.contour import Contour, StopReason, _squared_distance, contour
 from pipelines.settings import ContourSettings
-
-_PATH = Path(__file__).resolve().parents[4] / "benchmarks" / "imaging_scenes.py"
-_SPEC = importlib.util.spec_from_file_location("imaging_scenes", _PATH)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-scenes = importlib.util.module_from_spec(_SPEC)
-sys.modules["imaging_scenes"] = scenes
-_SPEC.loader.exec_module(scenes)
 
 Ball = scenes.Ball
 SPACINGS = [(2.0, 2.0, 2.0), (2.5, 2.5, 2.5), (3.0, 3.0, 3.0), (4.0, 4.0, 4.0), (4.1, 4.1, 3.0)]

@@ -37,16 +37,16 @@ def known(results: list[LesionResult], *, masks: bool = True) -> dict[str, Known
 
 
 @pytest.fixture
-def contoured(monkeypatch) -> list[str]:
-    """Findings that were contoured, in order."""
-    asked: list[str] = []
-    real = lesions_module._contoured
+def contoured(monkeypatch) -> list[tuple[int, ...]]:
+    """Peaks (i, j, k) that were contoured, in order."""
+    asked: list[tuple[int, ...]] = []
+    real = lesions_module.contour
 
-    def record(one, *args):
-        asked.append(one.request.finding_id)
-        return real(one, *args)
+    def record(volume, peak_ijk, *args):
+        asked.append(tuple(peak_ijk))
+        return real(volume, peak_ijk, *args)
 
-    monkeypatch.setattr(lesions_module, "_contoured", record)
+    monkeypatch.setattr(lesions_module, "contour", record)
     return asked
 
 
@@ -65,7 +65,7 @@ class TestKnownLesions:
         contoured.clear()
         left = [requests[0], requests[2]]
         found = find_lesions(three, left, known=before)
-        assert "a" in contoured
+        assert before["a"].place.peak_ijk in contoured
         whole = find_lesions(three, left)
         for got, expected in zip(found, whole):
             if got.known is None:
@@ -86,7 +86,7 @@ class TestKnownLesions:
         before = known(find_lesions(three, requests), masks=False)
         contoured.clear()
         found = find_lesions(three, requests, known=before)
-        assert sorted(contoured) == ["a", "again"]
+        assert contoured == [before["a"].place.peak_ijk] * 2
         assert [r.shares_with for r in found] == [("again",), ("a",)]
 
     def test_contour_inputs_hold_for_peaks_outside_its_box_alone(self):

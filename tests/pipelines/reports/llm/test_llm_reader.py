@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -14,10 +13,8 @@ from pipelines.reports.llm.chat import ServerSettings
 from pipelines.reports.llm.llm_reader import LlmReader, problem_of
 from pipelines.reports.llm.prompting import PromptError, load_prompt
 from pipelines.reports.sentences import split_report
-
-REPOSITORY = Path(__file__).parents[4]
-sys.path.insert(0, str(Path(__file__).parent))
-from stub_server import MODEL, Stub, serving  # noqa: E402
+from tests.support.paths import ROOT
+from tests.support.stub_server import MODEL, Stub, serving
 
 N = 12
 
@@ -223,15 +220,14 @@ class TestCache:
         path = tmp_path / "answers.sqlite"
         sentences = sentences_of(60)
         script = (
-            "import sys; sys.path[:0] = [sys.argv[1], sys.argv[2]]\n"
+            "import sys\n"
             "from pathlib import Path\n"
-            "import test_llm_reader as t\n"
-            "stub = t.Stub(url=sys.argv[3])\n"
-            "t.reader_of(stub, t.AnswerCache(Path(sys.argv[4])), concurrency=2).read(t.sentences_of(60))\n"
+            "import tests.pipelines.reports.llm.test_llm_reader as t\n"
+            "stub = t.Stub(url=sys.argv[1])\n"
+            "t.reader_of(stub, t.AnswerCache(Path(sys.argv[2])), concurrency=2).read(t.sentences_of(60))\n"
         )
         with serving(Stub(delay_s=0.1)) as stub:
-            arguments = [str(REPOSITORY), str(Path(__file__).parent), stub.url, str(path)]
-            process = subprocess.Popen([sys.executable, "-c", script, *arguments])
+            process = subprocess.Popen([sys.executable, "-c", script, stub.url, str(path)], cwd=ROOT)
             deadline = time.monotonic() + 60
             while len(stub.asked) < 10 and time.monotonic() < deadline:
                 time.sleep(0.01)

@@ -1,6 +1,4 @@
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -12,9 +10,7 @@ from pipelines.reports.readers import RulesReader
 from pipelines.reports.sentences import split_report
 from pipelines.reports.structure import structure
 from pipelines.tables.outcomes import Outcome
-
-sys.path.insert(0, str(Path(__file__).parent))
-from stub_server import MODEL, Stub, serving
+from tests.support.stub_server import MODEL, Stub, serving
 
 TEXT = "Right hilar node with SUV max of 4.2 (slice 88), previously 6.6."
 
