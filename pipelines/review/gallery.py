@@ -289,12 +289,14 @@ def _draw(row: Mapping[str, Any], suv: Volume, ct: Volume | None, mip: Mip, pict
         # What was found and rejected all the same, for its side say, has a peak and no mask.
         is_marked = mask is None and row.get("peak_i") is not None
         mark = (row["peak_i"], row["peak_j"], row["peak_k"]) if is_marked else None
-        picture = lesion_figure(suv, ct, mask, slice_k=slice_k, mip=mip, near_k=_near_k(row, suv), mark_ijk=mark)
+        picture = lesion_figure(
+            suv, ct, mask, slice_k=slice_k, mip=mip, near_k=nearest_slice_k(row, suv), mark_ijk=mark
+        )
     atomic.write_bytes(pictures / f"{name}.png", picture)
     atomic.write_bytes(pictures / f"{name}-thumb.png", thumbnail(suv, mask, slice_k, mip))
 
 
-def _near_k(row: Mapping[str, Any], suv: Volume) -> int | None:
+def nearest_slice_k(row: Mapping[str, Any], suv: Volume) -> int | None:
     """Index of the nearest slice with the reported SUVmax, which the table names as the report counts; None without.
 
     Reports count from the head or from the feet: of the two slices that lie as far off, the one that holds the value.

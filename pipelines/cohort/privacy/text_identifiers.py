@@ -186,10 +186,10 @@ def scan(text: str, known: Iterable[str] = (), names: Iterable[str] = ()) -> tup
         for match in pattern.finditer(text):
             take("name", *_name_span(text, *match.span("value")))
     for match in _PAIR.finditer(text):
-        if match["given"] in _GIVEN and not _is_no_name(match["last"]):
+        if match["given"] in _GIVEN and not is_no_name(match["last"]):
             take("name", *match.span())
     for match in _TURNED.finditer(text):
-        if match["given"].capitalize() in _GIVEN and not _is_no_name(match["last"]):
+        if match["given"].capitalize() in _GIVEN and not is_no_name(match["last"]):
             take("name", *match.span())
     for start, end in _bare_names(text, names):
         take("name", start, end)
@@ -199,7 +199,7 @@ def scan(text: str, known: Iterable[str] = (), names: Iterable[str] = ()) -> tup
 def _bare_names(text: str, names: Iterable[str]) -> Iterator[tuple[int, int]]:
     """Where one of these names stands with a capital or in capitals, and is no word of the report."""
     parts = {n.lower() for n in names if len(n) >= _SHORTEST_NAME and n.replace("-", "").replace("'", "").isalpha()}
-    wanted = sorted((n for n in parts if not _is_no_name(n)), key=len, reverse=True)
+    wanted = sorted((n for n in parts if not is_no_name(n)), key=len, reverse=True)
     if not wanted:
         return
     in_capitals = text.isupper()
@@ -272,7 +272,7 @@ def _name_span(text: str, start: int, end: int) -> tuple[int, int]:
     """The words of a match that can be a name: it ends before the first one that is not, and may be none."""
     last = start
     for word in re.finditer(r"[^\s,]+", text[start:end]):
-        if _is_no_name(word[0]):
+        if is_no_name(word[0]):
             break
         last = start + word.end()
     kept = text[start:last].rstrip()
@@ -281,7 +281,7 @@ def _name_span(text: str, start: int, end: int) -> tuple[int, int]:
     return start, start + (len(kept) if sum(c.isalpha() for c in kept) >= 2 else 0)
 
 
-def _is_no_name(word: str) -> bool:
+def is_no_name(word: str) -> bool:
     return re.sub(r"['’]s\Z|\W+\Z", "", word).lower() in _NO_NAMES
 
 

@@ -448,7 +448,7 @@ def _shell_median(values, hold, foreign, spacing, threshold, near_mm, far_mm):
         high[axis] = min(hold.shape[axis] - 1, high[axis] + reach)
     if high[0] < low[0]:
         return NOTHING_AROUND
-    distance = _squared_distance(
+    distance = squared_distance(
         hold[low[0] : high[0] + 1, low[1] : high[1] + 1, low[2] : high[2] + 1], threshold, spacing
     )
     found = np.empty(distance.size, np.float32)
@@ -471,7 +471,7 @@ def _shell_median(values, hold, foreign, spacing, threshold, near_mm, far_mm):
 
 
 @numba.njit(cache=True)
-def _squared_distance(hold, threshold, spacing):
+def squared_distance(hold, threshold, spacing):
     """Squared distance in mm2 of every voxel to the region hold >= threshold (lower envelope of parabolas, axis by
     axis)."""
     n_i, n_j, n_k = hold.shape

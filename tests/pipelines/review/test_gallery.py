@@ -15,10 +15,10 @@ from pipelines.imaging.volume import Volume
 from pipelines.review.gallery import (
     GallerySettings,
     GallerySummary,
-    _near_k,
     draw_sample,
     flags_of,
     marked_sentence,
+    nearest_slice_k,
     size_class,
     write_gallery,
 )
@@ -215,11 +215,11 @@ class TestNearestSlice:
         near = 10 if from_head else 20
         array[1, 1, near] = 7.0
         row = {"slice": 16, "slice_k": 15, "nearest_slice_with_suvmax": 21, "suvmax_reported": 7.0}
-        assert _near_k(row, Volume(array, np.eye(4))) == near
+        assert nearest_slice_k(row, Volume(array, np.eye(4))) == near
 
     def test_is_none_where_the_table_names_none(self) -> None:
         assert (
-            _near_k(
+            nearest_slice_k(
                 {"slice": 16, "slice_k": 15, "nearest_slice_with_suvmax": None}, Volume(np.ones((2, 2, 2)), np.eye(4))
             )
             is None

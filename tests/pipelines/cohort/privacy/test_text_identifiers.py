@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.cohort.privacy.text_identifiers import Identifier, _is_no_name, clean, counts_of, mask, scan
+from pipelines.cohort.privacy.text_identifiers import Identifier, clean, counts_of, is_no_name, mask, scan
 from pipelines.reports.readers import RulesReader
 from pipelines.reports.sentences import split_report
 from tests.support.paths import ROOT
@@ -108,7 +108,7 @@ class TestScan:
 
 SENTENCES = pl.read_csv(LABELLED, infer_schema=False)["sentence"].to_list()
 _WORD = st.text(string.ascii_lowercase, min_size=4, max_size=9).map(str.capitalize)
-SURNAMES = (_WORD | st.builds("{}-{}".format, _WORD, _WORD)).filter(lambda n: not _is_no_name(n))
+SURNAMES = (_WORD | st.builds("{}-{}".format, _WORD, _WORD)).filter(lambda n: not is_no_name(n))
 
 
 class TestNamesOfTheImages:

@@ -6,7 +6,7 @@ import pytest
 from scipy import ndimage
 
 from benchmarks import imaging_scenes as scenes
-from pipelines.imaging.lesions.contour import Contour, StopReason, _squared_distance, contour
+from pipelines.imaging.lesions.contour import Contour, StopReason, contour, squared_distance
 from pipelines.settings import ContourSettings
 
 Ball = scenes.Ball
@@ -266,4 +266,4 @@ class TestSquaredDistance:
         hold[0, 0, 0] = 1
         spacing = np.array([2.0, 3.1, 4.2])
         expected = ndimage.distance_transform_edt(hold < 0.5, sampling=spacing) ** 2
-        np.testing.assert_allclose(_squared_distance(hold, np.float32(0.5), spacing), expected, atol=1e-9)
+        np.testing.assert_allclose(squared_distance(hold, np.float32(0.5), spacing), expected, atol=1e-9)
