@@ -18,8 +18,7 @@ from pipelines.catalog.build import build_catalog, connect, list_queries
 from pipelines.phantom import add_exam
 from pipelines.reports.llm import vllm_server
 from pipelines.tables.home import Home
-
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
 
 SETTINGS = """
 [samples]

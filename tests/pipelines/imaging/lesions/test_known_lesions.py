@@ -65,7 +65,7 @@ class TestKnownLesions:
         contoured.clear()
         left = [requests[0], requests[2]]
         found = find_lesions(three, left, known=before)
-        assert before["a"].place.peak_ijk in contoured
+        assert before["a"].contour_inputs.peak_ijk in contoured
         whole = find_lesions(three, left)
         for got, expected in zip(found, whole):
             if got.known is None:
@@ -86,7 +86,7 @@ class TestKnownLesions:
         before = known(find_lesions(three, requests), masks=False)
         contoured.clear()
         found = find_lesions(three, requests, known=before)
-        assert contoured == [before["a"].place.peak_ijk] * 2
+        assert contoured == [before["a"].contour_inputs.peak_ijk] * 2
         assert [r.shares_with for r in found] == [("again",), ("a",)]
 
     def test_contour_inputs_hold_for_peaks_outside_its_box_alone(self):
