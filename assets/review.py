@@ -13,7 +13,7 @@ from assets.resources import Workspace
 from model.evaluation.scores_figure import scores_figure
 from pipelines.curation.convention_trial import better_convention, try_conventions
 from pipelines.reports.scorecard import by_topic, not_right, rows_of_figure, score, table_of_scores
-from pipelines.review.gallery import GallerySettings, flags_of, write_gallery
+from pipelines.review.gallery import GallerySettings, GalleryTables, flags_of, write_gallery
 from pipelines.review.quality_checks import run_checks
 from pipelines.review.reviews import read_reviews, reviewed
 from pipelines.tables.curation_version import curation_version
@@ -42,13 +42,15 @@ def gallery(config: GalleryConfig, workspace: Workspace) -> dg.MaterializeResult
     )
     summary = write_gallery(
         home.gallery,
-        localisations=located,
-        findings=found,
-        readings=lake.read_table("readings"),
-        exams=lake.read_table("exams"),
-        flags=flags_of(run_checks(home, settings=workspace.settings())),
-        settings=settings,
-        reviews=read_reviews(home.reviews, found, located, version).frame,
+        GalleryTables(
+            localisations=located,
+            findings=found,
+            readings=lake.read_table("readings"),
+            exams=lake.read_table("exams"),
+            flags=flags_of(run_checks(home, settings=workspace.settings())),
+            reviews=read_reviews(home.reviews, found, located, version).frame,
+        ),
+        settings,
     )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(version),

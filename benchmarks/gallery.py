@@ -19,7 +19,7 @@ import polars as pl
 
 from pipelines.imaging.volume import Volume, load_nifti, save_nifti
 from pipelines.phantom import PhantomSettings, write_cohort
-from pipelines.review.gallery import GallerySettings, write_gallery
+from pipelines.review.gallery import GallerySettings, GalleryTables, write_gallery
 from pipelines.tables.home import Home
 
 GOAL_OPEN_S = 2.0
@@ -39,9 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             start = time.perf_counter()
             summary = write_gallery(
                 home / "review",
-                **frames,
-                flags=None,
-                settings=GallerySettings(Home(home), "bench", n_lesions=options.lesions),
+                GalleryTables(**frames),
+                GallerySettings(Home(home), "bench", n_lesions=options.lesions),
             )
             times.append(time.perf_counter() - start)
         size_mb = sum(p.stat().st_size for p in (home / "review").rglob("*") if p.is_file()) / 1e6

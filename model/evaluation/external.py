@@ -10,7 +10,7 @@ import polars as pl
 from model.evaluation.metrics.lesion import fields_of
 from model.evaluation.predictions import checkpoint_version
 from pipelines.dataset.external_set import external_folders, fingerprint, read_external, review_tables
-from pipelines.review.gallery import GallerySettings, GallerySummary, write_gallery
+from pipelines.review.gallery import GallerySettings, GallerySummary, GalleryTables, write_gallery
 from pipelines.settings import QUESTION
 from pipelines.tables import schemas
 from pipelines.tables.hashing import hash_of
@@ -134,10 +134,11 @@ def _gallery(home: Home, frame: pl.DataFrame, n_shown: int) -> GallerySummary | 
     settings = GallerySettings(home, hash_of(frame["text_measured"].to_list())[:12], n_lesions=n_shown)
     return write_gallery(
         home.external / "gallery",
-        pl.DataFrame(tables["localisations"], infer_schema_length=None),
-        findings,
-        schemas.empty("readings"),
-        exams,
-        None,
+        GalleryTables(
+            pl.DataFrame(tables["localisations"], infer_schema_length=None),
+            findings,
+            schemas.empty("readings"),
+            exams,
+        ),
         settings,
     )

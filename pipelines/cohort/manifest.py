@@ -142,54 +142,66 @@ def scan_cohort(
     entries: list[ExamEntry] = []
     for row in reports.iter_rows(named=True):
         exam_id, exam_folder = deidentifier.exam(row["exam_id"]), folders.pop(row["exam_id"], None)
-        fingerprint = deidentifier.report_fingerprint(row["findings"], row["tracer"], row["problem"])
-        image_fingerprint = fingerprints[exam_id].content if exam_folder else ""
-        earlier = before.get(exam_id)
-        if (
-            earlier is not None
-            and earlier["report_fingerprint"].split(_SHOWN)[0] == fingerprint
-            and earlier["image_fingerprint"] == image_fingerprint
-        ):
-            fingerprint = earlier["report_fingerprint"]
-            report, identifiers = earlier["report"], earlier["identifiers"]
-        else:
-            text, ids = row["findings"] or "", (row["exam_id"], row["patient_id"] or "")
-            names = names_in_folder(exam_folder) if text and exam_folder else frozenset()
-            report, identifiers = deidentifier.report(text, ids, names)
-            if names and report != deidentifier.report(text, ids)[0]:
-                # Names that the images gave are masked: other images, another text.
-                fingerprint += f"{_SHOWN}{deidentifier.report_fingerprint(report)}"
-        entries.append(
-            ExamEntry(
-                exam_id=exam_id,
-                patient_id=deidentifier.patient(row["patient_id"] or row["exam_id"]),
-                folder=str(deidentifier.folder(row["exam_id"], exam_folder)) if exam_folder else None,
-                image_fingerprint=image_fingerprint,
-                has_report=True,
-                report=report,
-                tracer=row["tracer"],
-                report_problem=row["problem"],
-                report_fingerprint=fingerprint,
-                identifiers=identifiers,
-            )
-        )
+        images = fingerprints[exam_id].content if exam_folder else ""
+        entries.append(_reported_entry(row, exam_folder, images, deidentifier, before.get(exam_id)))
     entries += [
-        ExamEntry(
-            exam_id=deidentifier.exam(name),
-            patient_id=deidentifier.patient(name),
-            folder=str(deidentifier.folder(name, path)),
-            image_fingerprint=fingerprints[deidentifier.exam(name)].content,
-            has_report=False,
-            report="",
-            tracer=None,
-            report_problem=None,
-            report_fingerprint="",
-        )
+        _entry_without_report(name, path, fingerprints[deidentifier.exam(name)].content, deidentifier)
         for name, path in folders.items()
     ]
     files = [reports_path, *reports_path.rglob("*")] if reports_path.is_dir() else [reports_path]
     newest_s = max([*newest.values(), *(path.stat().st_mtime for path in files)])
     return Cohort(folder, tuple(sorted(entries, key=lambda e: e.exam_id)), fingerprints, newest_s)
+
+
+def _reported_entry(
+    row: Mapping[str, Any],
+    folder: Path | None,
+    image_fingerprint: str,
+    deidentifier: Deidentifier,
+    earlier: Mapping[str, Any] | None,
+) -> ExamEntry:
+    """Entry of an exam of the table of reports; its text is scanned where it or the images differ from `earlier`."""
+    fingerprint = deidentifier.report_fingerprint(row["findings"], row["tracer"], row["problem"])
+    if (
+        earlier is not None
+        and earlier["report_fingerprint"].split(_SHOWN)[0] == fingerprint
+        and earlier["image_fingerprint"] == image_fingerprint
+    ):
+        fingerprint = earlier["report_fingerprint"]
+        report, identifiers = earlier["report"], earlier["identifiers"]
+    else:
+        text, ids = row["findings"] or "", (row["exam_id"], row["patient_id"] or "")
+        names = names_in_folder(folder) if text and folder else frozenset()
+        report, identifiers = deidentifier.report(text, ids, names)
+        if names and report != deidentifier.report(text, ids)[0]:
+            # Names from the image headers are masked, so the text depends on the images.
+            fingerprint += f"{_SHOWN}{deidentifier.report_fingerprint(report)}"
+    return ExamEntry(
+        exam_id=deidentifier.exam(row["exam_id"]),
+        patient_id=deidentifier.patient(row["patient_id"] or row["exam_id"]),
+        folder=str(deidentifier.folder(row["exam_id"], folder)) if folder else None,
+        image_fingerprint=image_fingerprint,
+        has_report=True,
+        report=report,
+        tracer=row["tracer"],
+        report_problem=row["problem"],
+        report_fingerprint=fingerprint,
+        identifiers=identifiers,
+    )
+
+
+def _entry_without_report(name: str, folder: Path, image_fingerprint: str, deidentifier: Deidentifier) -> ExamEntry:
+    return ExamEntry(
+        exam_id=deidentifier.exam(name),
+        patient_id=deidentifier.patient(name),
+        folder=str(deidentifier.folder(name, folder)),
+        image_fingerprint=image_fingerprint,
+        has_report=False,
+        report="",
+        tracer=None,
+        report_problem=None,
+        report_fingerprint="",
+    )
 
 
 def cohort_state(folder: Path) -> str:

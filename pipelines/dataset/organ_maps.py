@@ -77,22 +77,17 @@ def update_anatomy(
         how = [] if source is not None or program is None else [program.how]
         target = home.volume_folder(entry.exam_id) / TARGET_NAME
         key = hash_of(LOGIC_VERSION, row["row_key"], *how)
-        key_path = target.with_suffix(".json")
-        if target.exists() and key_path.exists() and json.loads(key_path.read_text()) == {"key": key}:
+        if _is_stored(target, key):
             reused += 1
+        elif source is None and failures >= _MOST_FAILURES:
+            problems[entry.exam_id] = f"not asked after {failures} failures in a row"
+            continue
         else:
             try:
-                if source is not None:
-                    labels = _labels(load_nifti(source), source.name, entry.exam_id)
-                elif failures >= _MOST_FAILURES:
-                    problems[entry.exam_id] = f"not asked after {failures} failures in a row"
-                    continue
-                else:
-                    assert program is not None
-                    labels = _segmented(program, entry, exam_settings)
-                    failures = 0
+                labels = _labels_of(source, program, entry, exam_settings)
+                failures = failures if source is not None else 0
                 save_nifti(resample_to(labels, load_nifti(home.root / row["suv_path"]), order=0, fill=0), target)
-                atomic.write_bytes(key_path, json.dumps({"key": key}).encode())
+                atomic.write_bytes(_key_path(target), json.dumps({"key": key}).encode())
             except (ExamError, ValueError, TotalSegmentatorError) as error:
                 failures += isinstance(error, TotalSegmentatorError)
                 problems[entry.exam_id] = str(error)
@@ -101,9 +96,28 @@ def update_anatomy(
             recomputed += 1
         paths[entry.exam_id] = str(target.relative_to(home.root))
         keys[entry.exam_id] = key
-    return AnatomyReport(
-        paths, Counts(recomputed=recomputed, reused=reused, failed=len(problems)), problems, hash_of(keys)
-    )
+    counts = Counts(recomputed=recomputed, reused=reused, failed=len(problems))
+    return AnatomyReport(paths, counts, problems, hash_of(keys))
+
+
+def _key_path(target: Path) -> Path:
+    return target.with_suffix(".json")
+
+
+def _is_stored(target: Path, key: str) -> bool:
+    """Whether a label map is there that was computed from the same inputs."""
+    path = _key_path(target)
+    return target.exists() and path.exists() and json.loads(path.read_text()) == {"key": key}
+
+
+def _labels_of(
+    source: Path | None, program: TotalSegmentator | None, entry: ExamEntry, settings: ExamSettings
+) -> Volume:
+    """Labels from the exam's own map, or from TotalSegmentator where it has none."""
+    if source is not None:
+        return _labels(load_nifti(source), source.name, entry.exam_id)
+    assert program is not None
+    return _segmented(program, entry, settings)
 
 
 def _segmented(program: TotalSegmentator, entry: ExamEntry, settings: ExamSettings) -> Volume:

@@ -14,7 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pipelines.cohort.privacy.header_identifiers import header_identifiers, remove_identity
 from pipelines.imaging.masks import load_mask, place_mask
 from pipelines.imaging.problems import ExamError
-from pipelines.imaging.reading.dicom import find_series, pick_pet, stack_of
+from pipelines.imaging.reading.dicom import Stack, find_series, pick_pet, stack_of
 from pipelines.imaging.volume import Volume, save_nifti
 from pipelines.tables import atomic
 from pipelines.tables.outcomes import ExamProblem
@@ -57,17 +57,7 @@ def export_dicom_seg(
     """
     if not lesions:
         raise ValueError("expected lesions to export, got none")
-    # What is damaged is told where the exam is read; here only the PET that was read counts.
-    series = find_series(exam_folder, damaged=[])
-    if not any(s.modality == "PT" for s in series):
-        raise ExamError(ExamProblem.NO_PET, f"{exam_folder.name} has no DICOM PET to refer to: export NIfTI")
-    stack = stack_of(pick_pet(series).series)
-    sources = [pydicom.dcmread(p) for p in dict.fromkeys(stack.paths)]
-    identifiers = header_identifiers([sources])
-    for source in sources:
-        if not keep_identity:
-            remove_identity(source, identifiers)
-        _complete(source)
+    stack, sources = _pet_slices(exam_folder, keep_identity)
     rows, columns = int(sources[0].Rows), int(sources[0].Columns)
     # Masks are in RAS+, the slices of the series as they are stored: the affine says which voxel is which.
     stored = Volume(np.broadcast_to(np.uint8(0), (columns, rows, len(stack.paths))), stack.affine)
@@ -81,10 +71,38 @@ def export_dicom_seg(
     else:
         with_lesions = np.flatnonzero(labels.any(axis=(1, 2, 3) if labels.ndim == 4 else (1, 2)))
         images, labels = [sources[k] for k in with_lesions], labels[with_lesions]
+    segmentation = _segmentation(images, labels, lesions)
+    # Slices without a lesion are left out, so the distance of two frames says nothing: viewers need the spacing.
+    measures = segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    measures.SpacingBetweenSlices = round(stored.spacing_mm[2], 6)
+    with atomic.replacing(path) as temp:
+        segmentation.save_as(temp)
+    return path
+
+
+def _pet_slices(exam_folder: Path, keep_identity: bool) -> tuple[Stack, list[pydicom.Dataset]]:
+    """The PET's stack and the headers of its files, without the patient's identity unless `keep_identity`."""
+    # Damaged files are reported where the exam is read; here only the PET that was read counts.
+    series = find_series(exam_folder, damaged=[])
+    if not any(s.modality == "PT" for s in series):
+        raise ExamError(ExamProblem.NO_PET, f"{exam_folder.name} has no DICOM PET to refer to: export NIfTI")
+    stack = stack_of(pick_pet(series).series)
+    sources: list[pydicom.Dataset] = [pydicom.dcmread(p) for p in dict.fromkeys(stack.paths)]
+    identifiers = header_identifiers([sources])
+    for source in sources:
+        if not keep_identity:
+            remove_identity(source, identifiers)
+        _complete(source)
+    return stack, sources
+
+
+def _segmentation(
+    images: Sequence[pydicom.Dataset], labels: np.ndarray, lesions: Sequence[ExportLesion]
+) -> "highdicom.seg.Segmentation":
     # A twentieth of what every run of Dagster imports, for a job of its own: only where it is needed.
     import highdicom
 
-    segmentation = highdicom.seg.Segmentation(
+    return highdicom.seg.Segmentation(
         source_images=images,
         pixel_array=labels,
         segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
@@ -101,12 +119,6 @@ def export_dicom_seg(
         series_description="PET lesions",
         content_label="LESIONS",
     )
-    # Slices without a lesion are left out, so the distance of two frames says nothing: viewers need the spacing.
-    measures = segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
-    measures.SpacingBetweenSlices = round(stored.spacing_mm[2], 6)
-    with atomic.replacing(path) as temp:
-        segmentation.save_as(temp)
-    return path
 
 
 def _labels(lesions: Sequence[ExportLesion], stored: Volume) -> np.ndarray:

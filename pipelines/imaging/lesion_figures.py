@@ -2,8 +2,7 @@
 patient's left on the right of a picture, the front of a sagittal view on its left, true proportions, a scale bar.
 """
 
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,6 @@ from pipelines.imaging.volume import Volume, resample_to
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.patheffects import AbstractPathEffect
 
 SUV_WINDOW = (0.0, 10.0)
@@ -150,12 +148,26 @@ def _scale_bar(ax: "Axes", length_mm: float, color: str = INK) -> None:
     text.set_path_effects(_halo(color))
 
 
+@dataclass(frozen=True, eq=False)
+class _Finding:
+    """What the views of one finding show, all on the grid of `suv`."""
+
+    suv: Volume
+    ct: Volume | None
+    mask: Volume | None
+    mip: Mip
+    peak: tuple[int, int, int] | None
+    k: int
+    """Slice that is shown."""
+    near_k: int | None
+    mark_ijk: tuple[int, int, int] | None
+
+
 def lesion_figure(
     suv: Volume,
     ct: Volume | None = None,
     mask: Volume | None = None,
-    sentence: str = "",
-    measures: Mapping[str, float | str | None] | None = None,
+    *,
     slice_k: int | None = None,
     mip: Mip | None = None,
     near_k: int | None = None,
@@ -163,28 +175,30 @@ def lesion_figure(
 ) -> bytes:
     """PNG of one finding: both MIPs, and at its hottest slice the axial PET, CT and fusion, whole and magnified.
 
-    `suv` and `mask` (a box of the same grid) are in RAS+ order; a `ct` on another grid is resampled. Without a
-    mask, as of a rejected finding, `slice_k` says which slice is shown, whole, and `near_k` which one below it: the
-    nearest that holds what the report measured. `measures` are printed as "name value"; None values are printed as a
-    dash. `mip` saves projecting again where several findings of one exam are drawn. `mark_ijk` is a voxel to put a ring
-    around, as the peak of a finding that was rejected for its side.
+    Args:
+        suv: PET in RAS+ order.
+        ct: CT in HU; resampled where its grid is another one.
+        mask: box of the same grid; None for a rejected finding.
+        slice_k: slice that is shown, whole, where there is no mask.
+        mip: projections of `suv`, which saves projecting again for several findings of one exam.
+        near_k: slice that is shown below it: the nearest one that holds the reported SUVmax.
+        mark_ijk: voxel to put a ring around, as the peak of a finding that was rejected for its side.
     """
-    mip = mip or mip_of(suv)
     peak = _peak(suv, mask) if mask is not None else None
-    k = (
-        peak[2]
-        if peak is not None
-        else (suv.shape[2] // 2 if slice_k is None else int(np.clip(slice_k, 0, suv.shape[2] - 1)))
-    )
+    if peak is not None:
+        k = peak[2]
+    else:
+        k = suv.shape[2] // 2 if slice_k is None else int(np.clip(slice_k, 0, suv.shape[2] - 1))
     near_k = None if peak is not None or near_k == k else near_k
+    finding = _Finding(suv, ct, mask, mip or mip_of(suv), peak, k, near_k, mark_ijk)
     rows = 2 if peak is not None or near_k is not None else 1
     names = ("PET", "CT", "PET/CT") if ct is not None else ("PET",)
-    has_text = bool(sentence or measures)
     # Both projections on one scale, in a column of at most 3.8 x 5.1 inches.
-    widths = [abs(e[0] - e[1]) for e in (mip.coronal_extent_mm, mip.sagittal_extent_mm)]
-    inch_per_mm = min(5.1 / mip.coronal_extent_mm[3], 3.8 / sum(widths))
+    extents = (finding.mip.coronal_extent_mm, finding.mip.sagittal_extent_mm)
+    widths = [abs(e[0] - e[1]) for e in extents]
+    inch_per_mm = min(5.1 / extents[0][3], 3.8 / sum(widths))
     columns = [*(w * inch_per_mm for w in widths), *[2.6] * len(names)]
-    figure = new_figure(sum(columns) + 0.08 * len(columns) + 0.2, 6.3 if has_text else 5.6, dpi=100)
+    figure = new_figure(sum(columns) + 0.08 * len(columns) + 0.2, 5.6, dpi=100)
     grid = figure.add_gridspec(
         rows,
         len(columns),
@@ -192,54 +206,61 @@ def lesion_figure(
         left=0.01,
         right=0.99,
         top=1 - 0.33 / figure.get_figheight(),
-        bottom=(0.9 if has_text else 0.1) / figure.get_figheight(),
+        bottom=0.1 / figure.get_figheight(),
         wspace=0.04,
         hspace=0.05,
     )
-    height = (k + 0.5) * suv.spacing_mm[2]
-    views = (
+    for column in range(2):
+        _draw_projection(figure.add_subplot(grid[:, column]), finding, column)
+    for row in range(rows):
+        planes = _axial(suv, ct, mask, k if row == 0 or near_k is None else near_k)
+        for column, name in enumerate(names):
+            _draw_slice(figure.add_subplot(grid[row, column + 2]), finding, planes, name, row)
+    return png_bytes(figure)
+
+
+def _draw_projection(ax: "Axes", finding: _Finding, column: int) -> None:
+    """The coronal (column 0) or the sagittal MIP with the heights of the slices that are shown."""
+    suv, mip = finding.suv, finding.mip
+    title, image, extent, axis, sides = (
         (f"coronal MIP, {_SUV_WORDS}", mip.coronal, mip.coronal_extent_mm, 1, "RL"),
         ("sagittal MIP", mip.sagittal, mip.sagittal_extent_mm, 0, "AP"),
-    )
-    for column, (title, image, extent, axis, sides) in enumerate(views):
-        view = figure.add_subplot(grid[:, column])
-        _show(view, image, extent)
-        if mask is not None:
-            _outline_projection(view, suv, mask, axis)
-        view.axhline(height, color=SECOND, linewidth=0.8, linestyle=(0, (5, 4)))
-        if near_k is not None:
-            view.axhline((near_k + 0.5) * suv.spacing_mm[2], color=OUTLINE, linewidth=0.8, linestyle=(0, (1, 3)))
-        if mark_ijk is not None:
-            _ring(view, suv, mark_ijk, (1 - axis, 2))
-        _letters(view, sides[0], sides[1], "H", "F")
-        view.set_title(title, fontsize=9, color=INK)
-        if column == 0:
-            _scale_bar(view, 100.0)
-    for row in range(rows):
-        shown_k = near_k if row == 1 and near_k is not None else k
-        planes = _axial(suv, ct, mask, shown_k)
-        is_zoomed = row == 1 and peak is not None
-        for column, name in enumerate(names):
-            ax = figure.add_subplot(grid[row, column + 2])
-            _draw_axial(ax, name, planes)
-            if mask is not None:
-                _outline_slice(ax, suv, mask, k, OUTLINE_ON_FUSION if name == "PET/CT" else OUTLINE)
-            if mark_ijk is not None and mark_ijk[2] == shown_k:
-                _ring(ax, suv, mark_ijk, (0, 1))
-            if is_zoomed and peak is not None:
-                _zoom(ax, suv, peak)
-            else:
-                ax.set_xlim(mip.coronal_extent_mm[:2])
-                ax.set_ylim(mip.sagittal_extent_mm[1::-1])
-            color = INK if name == "PET" else ON_DARK
-            _letters(ax, "R", "L", "A", "P", color=color, size=9)
-            _scale_bar(ax, 20.0 if is_zoomed else 100.0, color=color)
-            if not is_zoomed:
-                titles = {"CT": f"CT, {planes.window_hu[0]:.0f} to {planes.window_hu[1]:.0f} HU"}
-                titles["PET"] = f"{'nearest: ' * row}PET, slice {suv.shape[2] - shown_k} from the head"
-                ax.set_title(titles.get(name, name), fontsize=9, color=INK)
-    _caption(figure, sentence, measures or {})
-    return png_bytes(figure)
+    )[column]
+    _show(ax, image, extent)
+    if finding.mask is not None:
+        _outline_projection(ax, suv, finding.mask, axis)
+    ax.axhline((finding.k + 0.5) * suv.spacing_mm[2], color=SECOND, linewidth=0.8, linestyle=(0, (5, 4)))
+    if finding.near_k is not None:
+        ax.axhline((finding.near_k + 0.5) * suv.spacing_mm[2], color=OUTLINE, linewidth=0.8, linestyle=(0, (1, 3)))
+    if finding.mark_ijk is not None:
+        _ring(ax, suv, finding.mark_ijk, (1 - axis, 2))
+    _letters(ax, sides[0], sides[1], "H", "F")
+    ax.set_title(title, fontsize=9, color=INK)
+    if column == 0:
+        _scale_bar(ax, 100.0)
+
+
+def _draw_slice(ax: "Axes", finding: _Finding, planes: "_Planes", name: str, row: int) -> None:
+    """PET, CT or fusion of one slice: whole in row 0 and of a rejected finding, magnified in row 1 of a lesion."""
+    suv, peak, extents = finding.suv, finding.peak, finding.mip
+    _draw_axial(ax, name, planes)
+    if finding.mask is not None:
+        _outline_slice(ax, suv, finding.mask, planes.k, OUTLINE_ON_FUSION if name == "PET/CT" else OUTLINE)
+    if finding.mark_ijk is not None and finding.mark_ijk[2] == planes.k:
+        _ring(ax, suv, finding.mark_ijk, (0, 1))
+    is_zoomed = row == 1 and peak is not None
+    if is_zoomed and peak is not None:
+        _zoom(ax, suv, peak)
+    else:
+        ax.set_xlim(extents.coronal_extent_mm[:2])
+        ax.set_ylim(extents.sagittal_extent_mm[1::-1])
+    color = INK if name == "PET" else ON_DARK
+    _letters(ax, "R", "L", "A", "P", color=color, size=9)
+    _scale_bar(ax, 20.0 if is_zoomed else 100.0, color=color)
+    if not is_zoomed:
+        titles = {"CT": f"CT, {planes.window_hu[0]:.0f} to {planes.window_hu[1]:.0f} HU"}
+        titles["PET"] = f"{'nearest: ' * row}PET, slice {suv.shape[2] - planes.k} from the head"
+        ax.set_title(titles.get(name, name), fontsize=9, color=INK)
 
 
 def thumbnail(suv: Volume, mask: Volume | None = None, slice_k: int | None = None, mip: Mip | None = None) -> bytes:
@@ -280,6 +301,7 @@ class _Planes:
     ct: NDArray[np.float32] | None
     extent: Extent
     window_hu: tuple[float, float]
+    k: int
 
 
 def _axial(suv: Volume, ct: Volume | None, mask: Volume | None, k: int) -> _Planes:
@@ -288,7 +310,7 @@ def _axial(suv: Volume, ct: Volume | None, mask: Volume | None, k: int) -> _Plan
     extent = (suv.shape[0] * suv.spacing_mm[0], 0.0, 0.0, suv.shape[1] * suv.spacing_mm[1])
     pet = np.asarray(plane.array[:, :, 0], np.float32).T[::-1, ::-1]
     if ct is None:
-        return _Planes(pet, None, extent, SOFT_TISSUE_HU)
+        return _Planes(pet, None, extent, SOFT_TISSUE_HU, k)
     aligned = ct.crop(slab) if ct.same_grid(suv) else resample_to(ct, plane, 1, -1000)
     hu = np.asarray(aligned.array[:, :, 0], np.float32)
     window = SOFT_TISSUE_HU
@@ -296,7 +318,7 @@ def _axial(suv: Volume, ct: Volume | None, mask: Volume | None, k: int) -> _Plan
         around = ndimage.binary_dilation(inside := _on_slice(suv, mask, k), iterations=3) & ~inside
         if around.any() and np.median(hu[around]) < _LUNG_LIMIT_HU:
             window = LUNG_HU
-    return _Planes(pet, hu.T[::-1, ::-1], extent, window)
+    return _Planes(pet, hu.T[::-1, ::-1], extent, window, k)
 
 
 def _on_slice(suv: Volume, mask: Volume, k: int) -> NDArray[np.bool_]:
@@ -347,25 +369,3 @@ def _zoom(ax: "Axes", suv: Volume, peak: tuple[int, int, int]) -> None:
     x, y = ((p + 0.5) * s for p, s in zip(peak[:2], suv.spacing_mm[:2]))
     ax.set_xlim(x + _ZOOM_MM / 2, x - _ZOOM_MM / 2)
     ax.set_ylim(y - _ZOOM_MM / 2, y + _ZOOM_MM / 2)
-
-
-def _caption(figure: "Figure", sentence: str, measures: Mapping[str, float | str | None]) -> None:
-    """The sentence and the measures under the pictures."""
-    characters = int(12.5 * figure.get_figwidth())
-    lines = textwrap.wrap(textwrap.shorten(sentence, 3 * characters, placeholder=" ..."), characters)
-    top = 0.85 / figure.get_figheight()
-    if lines:
-        figure.text(0.012, top, "\n".join(lines), fontsize=9, color=INK, va="top", style="italic")
-    if measures:
-        # Spaces that do not break keep a name beside its value.
-        items = [f"{name} {_value(value)}".replace(" ", "\u00a0") for name, value in measures.items()]
-        text = "\n".join(textwrap.wrap("   ".join(items), characters, drop_whitespace=True))
-        figure.text(0.012, top - 0.031 * len(lines) - 0.008, text, fontsize=8.5, color=SECOND, va="top")
-
-
-def _value(value: float | str | None) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, str):
-        return value
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

@@ -156,40 +156,50 @@ def flags_of(results: Iterable[CheckResult]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=dict.fromkeys(("finding_id", "exam_id", "check", "severity", "reason"), pl.String))
 
 
-def write_gallery(
-    folder: Path,
-    localisations: pl.DataFrame,
-    findings: pl.DataFrame,
-    readings: pl.DataFrame,
-    exams: pl.DataFrame,
-    flags: pl.DataFrame | None,
-    settings: GallerySettings,
-    reviews: pl.DataFrame | None = None,
-) -> GallerySummary:
-    """Writes the gallery of a curation to `folder` (`index.html`, `data.js`, `pictures/`) and says what is in it.
+@dataclass(frozen=True, eq=False)
+class GalleryTables:
+    """Tables of a curation that its gallery shows.
 
-    `localisations` as the table (or the view `lesions`, which lacks the near misses); `findings`, `readings`,
-    `exams` as the tables or
-    views; `flags` as `flags_of` gives them; `reviews` as the table: findings that were made anew since they were judged
-    are in it beside the sample, with what was said. Pictures that did not change are kept; those of findings that left
-    are removed. A picture that cannot be drawn is replaced by the reason.
+    Args:
+        localisations: as the table, or the view `lesions`, which lacks the near misses.
+        findings: as the table or the view.
+        readings: as the table or the view.
+        exams: as the table or the view.
+        flags: as `flags_of` returns them.
+        reviews: as the table; findings that changed since they were judged are shown beside the sample, with the
+            earlier answers.
     """
-    rows = _rows(localisations, findings)
-    earlier = to_review_again(reviews) if reviews is not None else {}
+
+    localisations: pl.DataFrame
+    findings: pl.DataFrame
+    readings: pl.DataFrame
+    exams: pl.DataFrame
+    flags: pl.DataFrame | None = None
+    reviews: pl.DataFrame | None = None
+
+
+def write_gallery(folder: Path, tables: GalleryTables, settings: GallerySettings) -> GallerySummary:
+    """Writes the gallery of a curation to `folder` (`index.html`, `data.js`, `pictures/`) and returns what is in it.
+
+    Pictures that did not change are kept; those of findings that left are removed. A picture that cannot be drawn is
+    replaced by the reason.
+    """
+    rows = _rows(tables.localisations, tables.findings)
+    earlier = to_review_again(tables.reviews) if tables.reviews is not None else {}
     chosen = {*_choose(rows, settings), *earlier}
     rows = rows.filter(pl.col("finding_id").is_in(list(chosen))).sort(
         "is_lesion", "region", "exam_id", "finding_id", descending=[True, False, False, False]
     )
     pictures = folder / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
-    drawn, reused, missing = _draw_all(rows, exams, pictures, settings)
+    drawn, reused, missing = _draw_all(rows, tables.exams, pictures, settings)
     wanted = {f"{_picture_name(r)}{s}.png" for r in rows.iter_rows(named=True) for s in ("", "-thumb")}
     removed = 0
     for path in pictures.glob("*.png"):
         if path.name not in wanted:
             path.unlink()
             removed += 1
-    entries = list(_entries(rows, readings, exams, flags, missing, earlier))
+    entries = list(_entries(rows, tables, missing, earlier))
     data = {
         "curation": settings.curation,
         "answers": list(schemas.REVIEW_ANSWERS),
@@ -335,20 +345,18 @@ def marked_sentence(sentence: str, slice_number: int | None, suvmax: float | Non
 
 def _entries(
     rows: pl.DataFrame,
-    readings: pl.DataFrame,
-    exams: pl.DataFrame,
-    flags: pl.DataFrame | None,
+    tables: GalleryTables,
     missing: Mapping[str, str],
     earlier: Mapping[str, Sequence[Mapping[str, str | None]]],
 ) -> Iterator[dict[str, Any]]:
     """What the page shows of each finding, as plain JSON values."""
     by_sentence: dict[str, list[dict[str, Any]]] = {}
-    for reading in readings.iter_rows(named=True):
+    for reading in tables.readings.iter_rows(named=True):
         by_sentence.setdefault(reading["sentence_id"], []).append(reading)
-    tracers = {e["exam_id"]: e.get("tracer") for e in exams.iter_rows(named=True)}
+    tracers = {e["exam_id"]: e.get("tracer") for e in tables.exams.iter_rows(named=True)}
     by_finding: dict[str, list[dict[str, str]]] = {}
     by_exam: dict[str, list[dict[str, str]]] = {}
-    for flag in flags.iter_rows(named=True) if flags is not None else ():
+    for flag in tables.flags.iter_rows(named=True) if tables.flags is not None else ():
         shown = {k: flag[k] for k in ("check", "severity", "reason")}
         target = by_finding if flag["finding_id"] else by_exam
         target.setdefault(flag["finding_id"] or flag["exam_id"], []).append(shown)

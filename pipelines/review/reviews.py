@@ -9,7 +9,7 @@ the finding changed since, the answer is kept, marked as stale and not counted.
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,8 +101,38 @@ def read_reviews(
             return answer.curation not in ("", curation)
         return not answer_holds(answer.answer, answer.seen, now[answer.finding_id])
 
+    chosen = _latest(answers, is_stale)
+    rows = [
+        {
+            "finding_id": a.finding_id,
+            "reviewer": a.reviewer,
+            "answer": a.answer,
+            "note": a.note or None,
+            "curation": a.curation or None,
+            "seen": a.seen or None,
+            "is_stale": is_stale(a),
+        }
+        for a in chosen.answers
+    ]
+    problems += chosen.problems
+    frame = schemas.frame("reviews", rows)
+    return ReviewsRead(frame, len(files), chosen.n_repeated, chosen.n_outdated, tuple(problems))
+
+
+@dataclass(frozen=True)
+class _Latest:
+    """One answer a finding and reviewer, how many were repeated or outdated, and those that contradict each other."""
+
+    answers: list[_Answer]
+    n_repeated: int
+    n_outdated: int
+    problems: list[ReviewProblem]
+
+
+def _latest(answers: Iterable[_Answer], is_stale: Callable[[_Answer], bool]) -> _Latest:
     kept: dict[tuple[str, str], _Answer] = {}
     clashes: set[tuple[str, str]] = set()
+    problems: list[ReviewProblem] = []
     n_repeated = n_outdated = 0
     for answer in sorted(answers, key=lambda a: (not is_stale(a), a.answered_at, a.file, a.line)):
         key = (answer.finding_id, answer.reviewer)
@@ -127,20 +157,8 @@ def read_reviews(
                     f"line {earlier.line}, with nothing to tell which came later: delete one of the two lines",
                 )
             )
-    rows = [
-        {
-            "finding_id": a.finding_id,
-            "reviewer": a.reviewer,
-            "answer": a.answer,
-            "note": a.note or None,
-            "curation": a.curation or None,
-            "seen": a.seen or None,
-            "is_stale": is_stale(a),
-        }
-        for key, a in sorted(kept.items())
-        if key not in clashes
-    ]
-    return ReviewsRead(schemas.frame("reviews", rows), len(files), n_repeated, n_outdated, tuple(problems))
+    chosen = [answer for key, answer in sorted(kept.items()) if key not in clashes]
+    return _Latest(chosen, n_repeated, n_outdated, problems)
 
 
 def _read_file(path: Path, known: set[str]) -> tuple[list[_Answer], list[ReviewProblem]]:

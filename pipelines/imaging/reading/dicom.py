@@ -357,44 +357,8 @@ def stack_of(series: Series) -> Stack:
             f"series {series.name} is a multi-frame object that says nothing of its frames: export it as single-frame"
             " DICOM or as NIfTI",
         )
-    for keyword, tag in (
-        ("ImagePositionPatient", "0020,0032"),
-        ("ImageOrientationPatient", "0020,0037"),
-        ("PixelSpacing", "0028,0030"),
-    ):
-        if any(len(_values(d, keyword)) == 0 for d in datasets):
-            raise ExamError(
-                ExamProblem.MISSING_TAG,
-                f"{keyword} ({tag}) is missing in series {series.name}: export the series again",
-            )
-    for keyword in ("Rows", "Columns"):
-        if len(sizes := {int(d.get(keyword, 0)) for d in datasets}) > 1:
-            raise ExamError(
-                ExamProblem.BAD_GEOMETRY,
-                f"series {series.name} has {keyword} of {sorted(sizes)}: two series are mixed, separate them",
-            )
-    patients = {str(d.get("PatientID", "") or "") for d in datasets}
-    if len(patients) > 1:
-        raise ExamError(
-            ExamProblem.BAD_GEOMETRY,
-            f"series {series.name} holds {len(patients)} PatientID (0010,0020): two series are mixed, separate them",
-        )
-    references = {str(d.get("FrameOfReferenceUID", "") or "") for d in datasets}
-    if len(references) > 1:
-        raise ExamError(
-            ExamProblem.BAD_GEOMETRY,
-            f"series {series.name} has {len(references)} frames of reference: two series are mixed, separate them",
-        )
-    orientation = np.array([_values(d, "ImageOrientationPatient") for d in datasets], dtype=np.float64)
-    spacing = np.array([_values(d, "PixelSpacing") for d in datasets], dtype=np.float64)
-    if (
-        np.ptp(orientation, axis=0).max() > ORIENTATION_TOLERANCE
-        or np.ptp(spacing, axis=0).max() > ORIENTATION_TOLERANCE
-    ):
-        raise ExamError(
-            ExamProblem.BAD_GEOMETRY,
-            f"series {series.name} has several orientations or pixel spacings: two series are mixed, separate them",
-        )
+    _check_is_one_series(series, datasets)
+    orientation, spacing = _directions_and_spacings(datasets)
     row, column = orientation[0, :3], orientation[0, 3:]
     normal = np.cross(row, column)
     positions = np.array([_values(d, "ImagePositionPatient") for d in datasets], dtype=np.float64)
@@ -414,6 +378,50 @@ def stack_of(series: Series) -> Stack:
         np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps,
         note,
     )
+
+
+def _check_is_one_series(series: Series, datasets: Sequence[Dataset]) -> None:
+    """Raises ExamError where a position is not stated, or where two series are mixed."""
+    for keyword, tag in (
+        ("ImagePositionPatient", "0020,0032"),
+        ("ImageOrientationPatient", "0020,0037"),
+        ("PixelSpacing", "0028,0030"),
+    ):
+        if any(len(_values(d, keyword)) == 0 for d in datasets):
+            raise ExamError(
+                ExamProblem.MISSING_TAG,
+                f"{keyword} ({tag}) is missing in series {series.name}: export the series again",
+            )
+    for keyword in ("Rows", "Columns"):
+        if len(sizes := {int(d.get(keyword, 0)) for d in datasets}) > 1:
+            raise ExamError(
+                ExamProblem.BAD_GEOMETRY,
+                f"series {series.name} has {keyword} of {sorted(sizes)}: two series are mixed, separate them",
+            )
+    for keyword, what in (
+        ("PatientID", "holds {} PatientID (0010,0020)"),
+        ("FrameOfReferenceUID", "has {} frames of reference"),
+    ):
+        if len(found := {str(d.get(keyword, "") or "") for d in datasets}) > 1:
+            raise ExamError(
+                ExamProblem.BAD_GEOMETRY,
+                f"series {series.name} {what.format(len(found))}: two series are mixed, separate them",
+            )
+    orientation, spacing = _directions_and_spacings(datasets)
+    if (
+        np.ptp(orientation, axis=0).max() > ORIENTATION_TOLERANCE
+        or np.ptp(spacing, axis=0).max() > ORIENTATION_TOLERANCE
+    ):
+        raise ExamError(
+            ExamProblem.BAD_GEOMETRY,
+            f"series {series.name} has several orientations or pixel spacings: two series are mixed, separate them",
+        )
+
+
+def _directions_and_spacings(datasets: Sequence[Dataset]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """ImageOrientationPatient (n, 6) and PixelSpacing in mm (n, 2) of each slice."""
+    orientation = np.array([_values(d, "ImageOrientationPatient") for d in datasets], dtype=np.float64)
+    return orientation, np.array([_values(d, "PixelSpacing") for d in datasets], dtype=np.float64)
 
 
 def _without_copies(series: Series) -> tuple[list[Dataset], list[Path], list[int | None], int]:

@@ -15,6 +15,7 @@ from pipelines.imaging.volume import Volume
 from pipelines.review.gallery import (
     GallerySettings,
     GallerySummary,
+    GalleryTables,
     draw_sample,
     flags_of,
     marked_sentence,
@@ -106,9 +107,8 @@ def mask_path(finding_id: str) -> str:
 def write(
     home: Path, frames: dict[str, pl.DataFrame], flags: pl.DataFrame | None = None, **options: int
 ) -> GallerySummary:
-    return write_gallery(
-        home / "review", **frames, flags=flags, settings=GallerySettings(Home(home), "cur1", **options)
-    )
+    settings = GallerySettings(Home(home), "cur1", **options)
+    return write_gallery(home / "review", GalleryTables(**frames, flags=flags), settings)
 
 
 def entries(home: Path) -> dict[str, dict]:

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipelines.review.gallery import GallerySettings, GallerySummary, write_gallery
+from pipelines.review.gallery import GallerySettings, GallerySummary, GalleryTables, write_gallery
 from pipelines.review.reviews import ReviewsRead, read_reviews
 from pipelines.tables.home import Home
 
@@ -62,7 +62,8 @@ def write(tmp_path_factory: pytest.TempPathFactory, lesion_images: Path) -> Call
     folder = tmp_path_factory.mktemp("review")
 
     def write(tables: dict, curation: str, reviews: pl.DataFrame | None = None) -> GallerySummary:
-        return write_gallery(folder, **tables, settings=GallerySettings(Home(lesion_images), curation), reviews=reviews)
+        shown = GalleryTables(**tables, reviews=reviews)
+        return write_gallery(folder, shown, GallerySettings(Home(lesion_images), curation))
 
     return write
 
