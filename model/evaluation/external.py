@@ -52,19 +52,19 @@ def update_external(
     before = dict(meta.inputs) if meta is not None else {}
     kept = before.get("made_from", {}).get("exams", {})
     known = lake.read_table("external") if meta is not None else schemas.empty("external")
-    told: dict[str, list[str]] = {}
+    reported: dict[str, list[str]] = {}
     rows = []
     read = 0
     for exam_id, folder in folders.items():
         if kept.get(exam_id) == prints[exam_id]:
             rows += known.filter(exam_id=exam_id).to_dicts()
-            told[exam_id] = before["problems"].get(exam_id, [])
+            reported[exam_id] = before["problems"].get(exam_id, [])
             continue
         exam = read_external(exam_id, folder, root, home, home.external, min_ml)
         rows += [{**row, "model": model_name} for row in exam.rows]
-        told[exam_id] = list(exam.problems)
+        reported[exam_id] = list(exam.problems)
         read += 1
-    problems = [problem for found in told.values() for problem in found]
+    problems = [problem for found in reported.values() for problem in found]
     if before.get("made_from") == made_from and meta is not None:
         gallery = _gallery(home, known, n_shown)
         return ExternalReport(known, meta.rows_digest, 0, len(folders), problems, gallery)
@@ -73,7 +73,7 @@ def update_external(
         for folder in (home.external / written_once).glob("*"):
             if folder.name not in folders:
                 shutil.rmtree(folder)
-    written = lake.write_table("external", frame, {"made_from": made_from, "problems": told})
+    written = lake.write_table("external", frame, {"made_from": made_from, "problems": reported})
     frame = lake.read_table("external")
     return ExternalReport(
         frame, written.rows_digest, read, len(folders) - read, problems, _gallery(home, frame, n_shown)
@@ -96,15 +96,15 @@ def _described(frame: pl.DataFrame, checkpoint: Path, home: Home, model_name: st
         kind=pl.lit("finding"),
         split=pl.lit("test"),
         question=pl.lit(QUESTION),
-        # There is none; the model is asked and not taught.
+        # There is none; the model is asked and not trained.
         target=pl.lit(""),
         mask_label=pl.lit(1),
     )
     errors: dict[str, str] = {}
-    said = generate(
+    predictions = generate(
         samples, checkpoint, home, model_name=model_name, on_problem=lambda i, message: errors.update({i: message})
     )
-    texts = said.select(lesion_id="finding_id", text="text", text_measured="text_measured")
+    texts = predictions.select(lesion_id="finding_id", text="text", text_measured="text_measured")
     return (
         frame.drop("text", "text_measured", "error", "model")
         .join(texts, on="lesion_id", how="left", maintain_order="left")

@@ -1,6 +1,6 @@
 """Predictions of any model, read from files: CSV, Parquet or JSON lines with a lesion and a text a row.
 
-Every row is either taken or told: a lesion that is not held out, two texts for one lesion, a lesion without a text.
+Every row is either taken or reported: a lesion that is not held out, two texts for one lesion, a lesion without a text.
 Files are never changed.
 """
 
@@ -64,9 +64,9 @@ def read_predictions(path: Path, held_out: pl.DataFrame) -> PredictionFile:
     ).with_row_index("line", offset=2)
     problems = _strangers(path, named, held_out)
     rows: list[dict[str, Any]] = []
-    for (model,), told in named.group_by(_MODEL, maintain_order=True):
+    for (model,), answers in named.group_by(_MODEL, maintain_order=True):
         texts: dict[str, list[tuple[int, str | None, str | None]]] = {}
-        for line, lesion, text, _, reason in told.iter_rows():
+        for line, lesion, text, _, reason in answers.iter_rows():
             if lesion is not None:
                 texts.setdefault(lesion, []).append((line, text, reason))
         before = len(rows)
@@ -117,15 +117,15 @@ def _strangers(path: Path, named: pl.DataFrame, held_out: pl.DataFrame) -> list[
     return problems
 
 
-def _one(path: Path, told: Sequence[tuple[int, str | None, str | None]]) -> tuple[str | None, str | None]:
+def _one(path: Path, answers: Sequence[tuple[int, str | None, str | None]]) -> tuple[str | None, str | None]:
     """(text, why there is none) of what a file says of one lesion."""
-    if not told:
+    if not answers:
         return None, f"no prediction: {path.name} does not name the lesion"
-    distinct = {(text, error) for _, text, error in told}
+    distinct = {(text, error) for _, text, error in answers}
     if len(distinct) > 1:
-        lines = ", ".join(str(line) for line, _, _ in told)
+        lines = ", ".join(str(line) for line, _, _ in answers)
         return None, f"two predictions: {path.name}, lines {lines}, differ; delete all but one"
     text, error = distinct.pop()
     if text is None:
-        return None, error or f"empty prediction: {path.name}, line {told[0][0]}"
+        return None, error or f"empty prediction: {path.name}, line {answers[0][0]}"
     return text, None

@@ -236,8 +236,8 @@ def update_robustness(
         if changed.samples.is_empty():
             rows += [about | {"metric": metric, "n": 0} for metric in METRICS_SHOWN]
             continue
-        said = generate(changed.samples, loaded, home, model_name=model_name)
-        scores = score(with_others(said, every, lesions), METRICS_SHOWN, scoring)
+        predictions = generate(changed.samples, loaded, home, model_name=model_name)
+        scores = score(with_others(predictions, every, lesions), METRICS_SHOWN, scoring)
         rows += [
             about | {name: row[name] for name in ("metric", "value", "low", "high", "n")} for row in scores.to_dicts()
         ]

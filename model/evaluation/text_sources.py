@@ -132,7 +132,7 @@ def update_other_checkpoints(home: Home, checkpoints: Sequence[CheckpointSetting
 
 
 def _source(kind: str, name: str) -> str:
-    """Name of a part: kind, name in letters that every file system takes, and a hash that tells like names apart."""
+    """Name of a part: kind, name in letters that every file system takes, and a hash that distinguishes like names."""
     return f"{kind}-{re.sub(r'[^A-Za-z0-9.]+', '-', name).strip('-.')}-{hash_of(name)[:6]}"
 
 
@@ -145,7 +145,7 @@ def _drop_others(home: Home, kind: str, wanted: Mapping[str, object]) -> None:
 def _together(reports: Sequence[TableReport], problems: Sequence[str] = ()) -> TableReport:
     frames = [report.frame for report in reports]
     frame = pl.concat(frames) if frames else schemas.empty("predictions")
-    told = [problem for report in reports for problem in report.problems]
+    reported = [problem for report in reports for problem in report.problems]
     version = hash_of([report.version for report in reports])
     recomputed, reused = (sum(getattr(report, name) for report in reports) for name in ("recomputed", "reused"))
-    return TableReport(frame, version, recomputed, reused, (*told, *problems))
+    return TableReport(frame, version, recomputed, reused, (*reported, *problems))

@@ -17,7 +17,7 @@ from pipelines.imaging.problems import ExamError
 from pipelines.imaging.slices import PLANES, lesion_slices
 from pipelines.imaging.volume import load_nifti
 from pipelines.reports.llm.answers import AnswerCache
-from pipelines.reports.llm.chat import Progress, ServerSettings, ask_all
+from pipelines.reports.llm.chat import ServerSettings, ask_all
 from pipelines.settings import VlmSettings
 from pipelines.tables import schemas
 from pipelines.tables.hashing import hash_of
@@ -109,7 +109,6 @@ def vlm_texts(
     *,
     api_key: str = "EMPTY",
     cache: AnswerCache | None = None,
-    progress: Progress | None = None,
 ) -> pl.DataFrame:
     """A row of `predictions` for every held-out finding (rows of `samples`): the model's text, or why there is none.
 
@@ -136,7 +135,7 @@ def vlm_texts(
         give_up_after=vlm.give_up_after,
     )
     question = LesionQuestion(texts, home, vlm.images)
-    answers = ask_all(server, question, list(texts), cache, _nothing_said, name=vlm.label, progress=progress)
+    answers = ask_all(server, question, list(texts), cache, _nothing_said, name=vlm.label)
     return schemas.frame(
         "predictions",
         [

@@ -54,28 +54,44 @@ def answer(
     return [tokenizer.decode(row.tolist()) for row in tokens]
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """How texts are generated."""
+
+    batch_size: int = 16
+    """Lesions at once."""
+    max_new_tokens: int = 128
+    device: str = "cpu"
+
+
 def generate(
     samples: pl.DataFrame,
     checkpoint: Path | Checkpoint,
     home: Home,
-    batch_size: int = 16,
+    decoding: Decoding = Decoding(),
     *,
     model_name: str | None = None,
-    max_new_tokens: int = 128,
-    device: str = "cpu",
     on_problem: Callable[[str, str], None] | None = None,
 ) -> pl.DataFrame:
     """A row of `predictions` for every finding of the samples, in their order.
 
-    `text` is what the model said, `text_measured` the same with the lesion's measured numbers. A sample that cannot be
-    made into inputs has null texts; it is logged and told to `on_problem(sample id, message)`, and the others are done.
+    `text` is the model's answer, `text_measured` the same with the lesion's measured numbers. A sample that cannot
+    become inputs has null texts and is logged; the others are described.
+
+    Args:
+        samples: rows of the table `samples`.
+        checkpoint: the model, or its folder.
+        home: the paths in the rows are relative to its root.
+        decoding: batch size, length and device.
+        model_name: of the rows; None: `petar-<preset>`.
+        on_problem: called with sample id and message of a sample that cannot become inputs.
     """
     loaded = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(Path(checkpoint))
     data = LesionDataset(samples, loaded.contract.config, loaded.tokenizer, home, answers=False)
     texts: dict[int, str] = {}
-    for start in range(0, len(data), batch_size):
+    for start in range(0, len(data), decoding.batch_size):
         items = []
-        for index in range(start, min(start + batch_size, len(data))):
+        for index in range(start, min(start + decoding.batch_size, len(data))):
             try:
                 items.append(data[index])
             except (ValueError, OSError) as error:
@@ -84,7 +100,9 @@ def generate(
                 if on_problem is not None:
                     on_problem(sample_id, str(error))
         if items:
-            answers = answer(loaded, items, max_new_tokens=max_new_tokens, device=torch.device(device))
+            answers = answer(
+                loaded, items, max_new_tokens=decoding.max_new_tokens, device=torch.device(decoding.device)
+            )
             texts |= {item.index: text for item, text in zip(items, answers)}
     name = model_name or f"petar-{loaded.contract.config.name}".replace("petar-petar", "petar")
     rows = [

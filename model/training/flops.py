@@ -3,7 +3,7 @@
 from model.petar.config import ModelConfig
 
 _PEAK_TFLOPS = {
-    # Dense bfloat16, from the makers' data sheets.
+    # Dense bfloat16, from the manufacturers' data sheets.
     "H200": 989.0, "H100 PCIE": 756.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0, "L40": 181.0, "A40": 149.7,
     "A10": 125.0, "L4": 121.0, "RTX 4090": 165.2, "RTX 3090": 71.0, "V100": 125.0,
 }  # fmt: skip
@@ -30,12 +30,12 @@ def forward_flops(config: ModelConfig, length: int, answer_length: int) -> tuple
     embedded = crops * (1 + config.use_ct + config.use_mask)
     layer = 4 * vision.width**2 + 2 * vision.width * vision.mlp_width
     tower = vision.layers * _layers(patches + 1, layer, vision.width)
-    seen = embedded * 2 * patches * patch_voxels * vision.width + crops * (1 + config.use_ct) * tower
+    encoded = embedded * 2 * patches * patch_voxels * vision.width + crops * (1 + config.use_ct) * tower
     projected = 2 * config.n_visual_tokens * (config.vision_channels * language.width + language.width**2)
     decoder = 4 * language.width**2 + 3 * language.width * language.mlp_width
-    said = language.layers * _layers(length, decoder, language.width)
+    decoded = language.layers * _layers(length, decoder, language.width)
     logits = 2 * answer_length * language.width * language.vocab_size
-    return float(seen + projected), float(said + logits)
+    return float(encoded + projected), float(decoded + logits)
 
 
 def _layers(tokens: int, weights: int, width: int) -> float:

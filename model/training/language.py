@@ -1,6 +1,4 @@
-"""A language for a language model without weights: what Phi-3 brings from its pretraining, taught in seconds at tiny
-size.
-"""
+"""Language warm-up of a language model without pretrained weights: in seconds at tiny size, what Phi-3 brings along."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +16,7 @@ _RATE, _BATCH = 3e-3, 32
 _COMMON = 0.8
 
 
-def teach_language(
+def warm_up_language(
     model: Petar,
     tokenizer: PetarTokenizer,
     pairs: Sequence[tuple[str, str]],
@@ -27,16 +25,24 @@ def teach_language(
     seed: int = 0,
     device: torch.device | None = None,
 ) -> list[float]:
-    """The losses (nats per answer token) of teaching the language model to answer from hints, without any image.
+    """Trains the language model to answer from hints, without any image; returns the losses in nats per answer token.
 
-    `pairs` are questions with answers. Where the image tokens will stand, it is given blends of the embeddings of words
-    of the answer, in any strength, with noise. So it learns its language and that what stands there tells what to say;
-    the stages that follow then train a projector in front of a language model that listens, as Phi-3 does.
+    In place of the image tokens it reads blends of the embeddings of words of the answer, of any strength, with noise.
+    So it learns its language and to use what stands there; the stages that follow then train a projector in front of a
+    language model that reads image tokens, as Phi-3 does.
+
+    Args:
+        model: its language model is trained in place.
+        tokenizer: its tokenizer.
+        pairs: questions with answers.
+        steps: steps of AdamW, of 32 pairs each.
+        seed: of the draws.
+        device: where it is trained; None: the CPU.
     """
     device = device or torch.device("cpu")
     model.to(device)
     encoded = [tokenizer.encode(model.config, question, answer) for question, answer in pairs]
-    telling = _telling_tokens(encoded)
+    specific = _specific_tokens(encoded)
     rng, noise = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     language = model.language.train()
     optimiser = torch.optim.AdamW(language.parameters(), weight_decay=0.01, betas=(0.9, 0.98))
@@ -45,7 +51,7 @@ def teach_language(
         chosen = rng.choice(len(encoded), min(_BATCH, len(encoded)), replace=False)
         rows = [encoded[i] for i in chosen]
         input_ids, labels, mask = (t.to(device) for t in _padded(rows, tokenizer.pad_id))
-        hints = _hints([telling[i] for i in chosen], model.config.n_visual_tokens, len(tokenizer), rng).to(device)
+        hints = _hints([specific[i] for i in chosen], model.config.n_visual_tokens, len(tokenizer), rng).to(device)
         table = language.get_input_embeddings().weight
         placed = hints @ table[: len(tokenizer)]
         placed = placed + _noise(placed, noise) * table.detach().pow(2).mean().sqrt()
@@ -64,8 +70,8 @@ def teach_language(
     return losses
 
 
-def _telling_tokens(encoded: Sequence[Encoded]) -> list[list[int]]:
-    """For each answer its tokens that not nearly all answers have: those that an image has to tell."""
+def _specific_tokens(encoded: Sequence[Encoded]) -> list[list[int]]:
+    """For each answer its tokens that not nearly all answers have: those that depend on the image."""
     counts = Counter(token for one in encoded for token in set(one.answer))
     found = ([t for t in dict.fromkeys(one.answer) if counts[t] < _COMMON * len(encoded)] for one in encoded)
     return [tokens or list(dict.fromkeys(one.answer)) for tokens, one in zip(found, encoded)]
@@ -84,10 +90,10 @@ def _padded(rows: Sequence[Encoded], pad_id: int) -> tuple[Tensor, Tensor, Tenso
     return input_ids, labels, mask
 
 
-def _hints(telling: Sequence[list[int]], places: int, vocab_size: int, rng: np.random.Generator) -> Tensor:
-    """Weights (rows, places, vocabulary): each place blends the row's telling tokens, in one strength of 0..2 a row."""
-    weights = np.zeros((len(telling), places, vocab_size), np.float32)
-    for row, tokens in enumerate(telling):
+def _hints(specific: Sequence[list[int]], places: int, vocab_size: int, rng: np.random.Generator) -> Tensor:
+    """Weights (rows, places, vocabulary): each place blends the row's specific tokens; one strength of 0..2 a row."""
+    weights = np.zeros((len(specific), places, vocab_size), np.float32)
+    for row, tokens in enumerate(specific):
         weights[row][:, tokens] = rng.dirichlet(np.ones(len(tokens)), places) * rng.uniform(0, 2)
     return torch.from_numpy(weights)
 

@@ -15,7 +15,7 @@ from model.petar.hub import local_path
 from model.petar.lora import add_lora
 from model.petar.tokenizer import PetarTokenizer, load_tokenizer, train_tokenizer
 from model.petar.weights import DTYPES, load_public_weights
-from model.training.language import teach_language
+from model.training.language import warm_up_language
 from model.training.request import StageRequest
 from model.training.stages import freeze_for
 from pipelines.settings import QUESTION
@@ -63,7 +63,7 @@ def starting_model(request: StageRequest, device: torch.device) -> StartingModel
     if settings.language_steps and not (settings.language_weights or settings.model_weights):
         asked = {QUESTION, *train["question"]}
         pairs += [(QUESTION, text) for text in texts if text not in asked]
-        teach_language(model, tokenizer, pairs, settings.language_steps, seed=settings.seed, device=device)
+        warm_up_language(model, tokenizer, pairs, settings.language_steps, seed=settings.seed, device=device)
     return StartingModel(model, tokenizer)
 
 

@@ -97,8 +97,8 @@ class ConditionResult:
 
 def fields_right(text: str | None, reference: str, fields: Sequence[str] = ("region", "laterality")) -> bool:
     """Whether a text names the same values as the reference in all fields; a field that neither has is right."""
-    said, meant = parse(text or ""), parse(reference)
-    return all(said.get(f, "").lower() == meant.get(f, "").lower() for f in fields)
+    found, expected = parse(text or ""), parse(reference)
+    return all(found.get(f, "").lower() == expected.get(f, "").lower() for f in fields)
 
 
 def ablation_folder(home: Home) -> Path:

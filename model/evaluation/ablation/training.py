@@ -20,7 +20,7 @@ from model.petar.architecture import Petar
 from model.petar.checkpoints import Checkpoint, Contract, LoadReport
 from model.petar.config import ModelConfig, TrainingSettings, training_settings
 from model.petar.tokenizer import PetarTokenizer
-from model.serving.generation import generate
+from model.serving.generation import Decoding, generate
 from model.training.request import Hooks, StageRequest, StageSamples
 from model.training.samples import data_hash
 from model.training.train import train_stage
@@ -225,7 +225,7 @@ def measured(test: pl.DataFrame, checkpoint: Path | Checkpoint, home: Home, epoc
         epoch: epochs of training so far.
         minutes: minutes of training so far.
     """
-    texts = generate(test, checkpoint, home, batch_size=32, max_new_tokens=64)
+    texts = generate(test, checkpoint, home, Decoding(batch_size=32, max_new_tokens=64))
     pairs = texts.select("text", "reference").rows()
 
     def share(*fields: str) -> float:

@@ -78,11 +78,11 @@ def compare_all(
     frames = [schemas.empty("comparisons")]
     couples = list(couples)
     for split in sorted(predictions["split"].unique()):
-        told = predictions.filter(pl.col("split") == split)
-        own = {str(name): pairs_of(part, settings.text_column) for (name,), part in told.group_by("model")}
+        described = predictions.filter(pl.col("split") == split)
+        own = {str(name): pairs_of(part, settings.text_column) for (name,), part in described.group_by("model")}
         for model, other in couples:
             if model in own and other in own and _shared(own[model], own[other])[0]:
-                frames.append(compare(told, model, other, split, names, settings, known))
+                frames.append(compare(described, model, other, split, names, settings, known))
     return pl.concat(frames)
 
 

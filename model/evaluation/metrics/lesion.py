@@ -131,8 +131,8 @@ _PLACE_FIELDS = ("region", "organ", "subsite", "laterality")
 
 def _fit(text: TextFields, reference: TextFields) -> int:
     """How well a text's place fits a reference: one up for every equal field, one down for every contradiction."""
-    said = [(getattr(text, name), getattr(reference, name)) for name in _PLACE_FIELDS]
-    return sum((1 if a == b else -1) for a, b in said if a is not None and b is not None)
+    places = [(getattr(text, name), getattr(reference, name)) for name in _PLACE_FIELDS]
+    return sum((1 if a == b else -1) for a, b in places if a is not None and b is not None)
 
 
 def grounding(pairs: Pairs, settings: ScoreSettings) -> Mean:

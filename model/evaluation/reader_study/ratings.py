@@ -161,16 +161,16 @@ def _rows(line: _Line, study: Study) -> tuple[list[dict[str, object]], list[Revi
     authors = study.authors(line.value["reader"], case)
     problems: list[ReviewProblem] = []
 
-    def told(column: str, expected: str) -> None:
+    def report(column: str, expected: str) -> None:
         message = f"{case.case_id}, {column}: expected {expected}, got {line.value[column]!r}: left out"
         problems.append(ReviewProblem(line.file, line.line, message))
 
     preference = None
-    said = line.value["preference"]
-    if said and (case.report is None or said.upper() not in (*SIDES, "TIE")):
-        told("preference", "A, tie or B" if case.report is not None else "none, for there is one text")
-    elif said:
-        author = authors.get(said.upper())
+    choice = line.value["preference"]
+    if choice and (case.report is None or choice.upper() not in (*SIDES, "TIE")):
+        report("preference", "A, tie or B" if case.report is not None else "none, for there is one text")
+    elif choice:
+        author = authors.get(choice.upper())
         preference = "tie" if author is None else REPORT if author == REPORT else "model"
     rows = []
     for side in SIDES:
@@ -180,9 +180,9 @@ def _rows(line: _Line, study: Study) -> tuple[list[dict[str, object]], list[Revi
             words = line.value[column]
             number = _number(words)
             if words and side not in authors:
-                told(column, "none, for there is one text")
+                report(column, "none, for there is one text")
             elif words and (number is None or not LOWEST <= number <= HIGHEST):
-                told(column, f"a whole number {LOWEST}..{HIGHEST}")
+                report(column, f"a whole number {LOWEST}..{HIGHEST}")
             else:
                 rated[criterion] = number
         if side in authors:

@@ -1,6 +1,7 @@
 """What ratings say: means, preferences, how far readers agree, and which metrics go with them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,23 +41,23 @@ def study_results(ratings: pl.DataFrame, study: Study, settings: ScoreSettings =
     """
     if ratings.is_empty():
         return schemas.empty("agreement")
-    told = ratings.with_columns(pl.mean_horizontal(*CRITERIA).alias(ALL))
-    rows = [*_means(told, settings), *_preferences(told, settings), *_alphas(told, settings)]
-    rows += _spearmans(told, study, settings)
+    scored = ratings.with_columns(pl.mean_horizontal(*CRITERIA).alias(ALL))
+    rows = [*_means(scored, settings), *_preferences(scored, settings), *_alphas(scored, settings)]
+    rows += _spearmans(scored, study, settings)
     return schemas.frame("agreement", rows)
 
 
-def _means(told: pl.DataFrame, settings: ScoreSettings) -> list[dict[str, Any]]:
+def _means(scored: pl.DataFrame, settings: ScoreSettings) -> list[dict[str, Any]]:
     rows = []
-    for (author,), part in sorted(told.group_by("author"), key=lambda group: str(group[0])):
+    for (author,), part in sorted(scored.group_by("author"), key=lambda group: str(group[0])):
         for criterion in (*CRITERIA, ALL):
             values = part[criterion].cast(pl.Float64).fill_null(float("nan")).to_numpy()
             rows.append(_mean_row("mean", str(author), criterion, values, part["patient_id"].to_list(), settings))
     return rows
 
 
-def _preferences(told: pl.DataFrame, settings: ScoreSettings) -> list[dict[str, Any]]:
-    asked = told.filter(pl.col("preference").is_not_null()).unique(["case_id", "reader"], maintain_order=True)
+def _preferences(scored: pl.DataFrame, settings: ScoreSettings) -> list[dict[str, Any]]:
+    asked = scored.filter(pl.col("preference").is_not_null()).unique(["case_id", "reader"], maintain_order=True)
     rows = []
     for choice in schemas.PREFERENCES:
         values = (asked["preference"] == choice).cast(pl.Float64).to_numpy()
@@ -75,26 +76,28 @@ def _mean_row(
     mean = Mean(values, "")
     weights = patient_weights(patients, settings.n_resamples, settings.seed)
     point = float(mean.values(np.ones((1, len(values))))[0])
-    return _row(statistic, subject, criterion, point, mean.values(weights), patients, mean.n, settings)
+    return _row(statistic, subject, criterion, _Estimate(point, mean.values(weights), patients, mean.n), settings)
 
 
-def _row(
-    statistic: str,
-    subject: str,
-    criterion: str,
-    value: float,
-    resampled: np.ndarray,
-    patients: Sequence[str],
-    n: int,
-    settings: ScoreSettings,
-) -> dict[str, Any]:
-    row = {"statistic": statistic, "subject": subject, "criterion": criterion, "n": n}
-    if not np.isfinite(value):
+@dataclass(frozen=True)
+class _Estimate:
+    """A statistic with its bootstrap draws."""
+
+    value: float
+    resampled: np.ndarray
+    patients: Sequence[str]
+    n: int
+    """Ratings, or units, that it was computed from."""
+
+
+def _row(statistic: str, subject: str, criterion: str, estimate: _Estimate, settings: ScoreSettings) -> dict[str, Any]:
+    row = {"statistic": statistic, "subject": subject, "criterion": criterion, "n": estimate.n}
+    if not np.isfinite(estimate.value):
         return row | {"status": "not computed", "note": "too few ratings, or all of them equal"}
-    low, high = percentile_interval(resampled, settings.level, effective_patients(patients))
-    if len(set(patients)) < 2:
+    low, high = percentile_interval(estimate.resampled, settings.level, effective_patients(estimate.patients))
+    if len(set(estimate.patients)) < 2:
         low = high = None
-    return row | {"status": "computed", "value": value, "low": low, "high": high}
+    return row | {"status": "computed", "value": estimate.value, "low": low, "high": high}
 
 
 def _published(statistic: str, subject: str, value: float, note: str) -> dict[str, Any]:
@@ -104,13 +107,13 @@ def _published(statistic: str, subject: str, value: float, note: str) -> dict[st
     }
 
 
-def _alphas(told: pl.DataFrame, settings: ScoreSettings) -> list[dict[str, Any]]:
-    readers = sorted(told["reader"].unique())
-    units = told.select("case_id", "author", "patient_id").unique(["case_id", "author"]).sort("case_id", "author")
+def _alphas(scored: pl.DataFrame, settings: ScoreSettings) -> list[dict[str, Any]]:
+    readers = sorted(scored["reader"].unique())
+    units = scored.select("case_id", "author", "patient_id").unique(["case_id", "author"]).sort("case_id", "author")
     rows = []
     for criterion in CRITERIA:
         table = units.join(
-            told.select("case_id", "author", "reader", criterion).pivot("reader", index=["case_id", "author"]),
+            scored.select("case_id", "author", "reader", criterion).pivot("reader", index=["case_id", "author"]),
             on=["case_id", "author"],
             maintain_order="left",
         )
@@ -121,7 +124,7 @@ def _alphas(told: pl.DataFrame, settings: ScoreSettings) -> list[dict[str, Any]]
         resampled = ordinal_alpha(coincidences, weights)
         n = int((np.isfinite(matrix).sum(axis=1) > 1).sum())
         patients = units["patient_id"].to_list()
-        rows.append(_row("alpha", "readers", criterion, value, resampled, patients, n, settings))
+        rows.append(_row("alpha", "readers", criterion, _Estimate(value, resampled, patients, n), settings))
     return rows
 
 
@@ -155,23 +158,23 @@ def ordinal_alpha(coincidences: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return 1.0 - ratio
 
 
-def _spearmans(told: pl.DataFrame, study: Study, settings: ScoreSettings) -> list[dict[str, Any]]:
+def _spearmans(scored: pl.DataFrame, study: Study, settings: ScoreSettings) -> list[dict[str, Any]]:
     cases = {case.case_id: case for case in study.cases if case.report is not None}
     rated = (
-        told.filter(pl.col("author") == study.model, pl.col("case_id").is_in(list(cases)))
+        scored.filter(pl.col("author") == study.model, pl.col("case_id").is_in(list(cases)))
         .group_by("case_id", "finding_id")
         .agg(pl.col(c).cast(pl.Float64).mean() for c in (*CRITERIA, ALL))
         .sort("finding_id")
     )
     rows = []
-    said = [
+    predicted = [
         {
             **{"finding_id": case.finding_id, "exam_id": case.exam_id, "patient_id": case.patient_id, "split": "test"},
             **{"model": study.model, "text": case.text, "text_measured": case.text, "reference": case.report},
         }
         for case in (cases[case_id] for case_id in rated["case_id"])
     ]
-    pairs = pairs_of(schemas.frame("predictions", said), settings.text_column)
+    pairs = pairs_of(schemas.frame("predictions", predicted), settings.text_column)
     for name, metric in METRICS.items():
         try:
             if not len(pairs):
@@ -205,7 +208,7 @@ def _spearman_row(
         weights = patient_weights(own, settings.n_resamples, settings.seed).astype(int)
         for at, drawn in enumerate(weights):
             resampled[at] = spearman(np.repeat(x, drawn), np.repeat(y, drawn))
-    return _row("spearman", name, criterion, value, resampled, own, len(x), settings)
+    return _row("spearman", name, criterion, _Estimate(value, resampled, own, len(x)), settings)
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:

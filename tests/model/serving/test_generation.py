@@ -9,7 +9,7 @@ from model.inputs.numbers import Measured
 from model.inputs.tensors import LesionDataset, place_mask
 from model.petar.checkpoints import Contract, build_model, load_checkpoint, save_checkpoint
 from model.serving import describe as describe_command
-from model.serving.generation import answer, describe, generate, measure
+from model.serving.generation import Decoding, answer, describe, generate, measure
 from pipelines.imaging.volume import Volume, load_nifti, save_nifti
 from pipelines.tables import schemas
 
@@ -50,7 +50,7 @@ class TestAnswer:
 
 class TestGenerate:
     def test_gives_a_row_a_finding_in_order(self, checkpoint, lake):
-        predictions = generate(lake.samples, checkpoint, lake.home, batch_size=5, max_new_tokens=8)
+        predictions = generate(lake.samples, checkpoint, lake.home, Decoding(batch_size=5, max_new_tokens=8))
         good, bad = schemas.validate("predictions", predictions)
         assert bad.is_empty()
         assert len(good) == len(lake.samples)
@@ -61,7 +61,9 @@ class TestGenerate:
     def test_broken_sample_is_told_and_the_others_done(self, checkpoint, lake):
         told = []
         samples = lake.with_row(1, mask_path="masks/none.nii.gz")
-        predictions = generate(samples, checkpoint, lake.home, max_new_tokens=4, on_problem=lambda *x: told.append(x))
+        predictions = generate(
+            samples, checkpoint, lake.home, Decoding(max_new_tokens=4), on_problem=lambda *x: told.append(x)
+        )
         assert predictions["text"].is_null().to_list() == [i == 1 for i in range(len(samples))]
         assert told[0][0] == "E0:1"
 
@@ -91,7 +93,7 @@ class TestDescribe:
     def test_says_what_generate_says(self, checkpoint, lake):
         files = {name: load_nifti(path) for name, path in self.files(lake).items()}
         said = describe(files["pet"], files["ct"], files["mask"], checkpoint, max_new_tokens=8)
-        assert said.text == generate(lake.samples.head(2), checkpoint, lake.home, max_new_tokens=8)["text"][1]
+        assert said.text == generate(lake.samples.head(2), checkpoint, lake.home, Decoding(max_new_tokens=8))["text"][1]
         assert said.measured.suvmax == 7.0
 
     def test_orientation_of_the_files_does_not_matter(self, checkpoint, lake):

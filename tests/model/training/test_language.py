@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from model.petar.checkpoints import build_model
-from model.training.language import teach_language
+from model.training.language import warm_up_language
 
 PAIRS = [("What is it?", f"{side} {organ}") for side in ("left", "right") for organ in ("lung", "kidney", "rib")]
 
@@ -21,11 +21,11 @@ def negative_log_likelihood(model, tokenizer, answer, hint):
     return float(torch.nn.functional.cross_entropy(logits[start - 1 : -1], ids[0, start:]))
 
 
-class TestTeachLanguage:
+class TestWarmUpLanguage:
     def test_answers_follow_the_hint_at_the_image_tokens(self, micro, tokenizer):
         torch.manual_seed(0)
         model = build_model(micro, tokenizer)
-        losses = teach_language(model, tokenizer, PAIRS, 150)
+        losses = warm_up_language(model, tokenizer, PAIRS, 150)
         assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:5])
         for told, other in (("left lung", "right lung"), ("right rib", "right kidney")):
             assert negative_log_likelihood(model, tokenizer, told, told) < negative_log_likelihood(
@@ -36,7 +36,7 @@ class TestTeachLanguage:
         torch.manual_seed(0)
         model = build_model(micro, tokenizer)
         before = {n: p.clone() for n, p in model.named_parameters()}
-        teach_language(model, tokenizer, PAIRS, 2)
+        warm_up_language(model, tokenizer, PAIRS, 2)
         moved = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
         assert moved
         assert all(n.startswith("language.") for n in moved)
