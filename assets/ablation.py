@@ -3,25 +3,23 @@
 import dagster as dg
 
 from assets.faults import permanent
-from assets.partitions import MODEL_OWNERS, table_metadata, table_sample
+from assets.partitions import MODEL_OWNERS, settings_of_run, table_metadata, table_sample
 from assets.pictures import picture
 from assets.resources import Workspace
+from assets.run_config import run_fields, with_settings
 from assets.training import samples
 from model.evaluation.ablation.conditions import CONDITIONS, Point, ablation_table, condition_of_folder, read_ablation
 from model.evaluation.ablation.figure import ablation_figure
+from pipelines.settings import EvaluationSettings, ModelSettings
 
 ABLATION_PARTITIONS = dg.StaticPartitionsDefinition([condition.folder_name for condition in CONDITIONS])
 CORNERS = (CONDITIONS[0].folder_name, CONDITIONS[-1].folder_name)
 """Nothing but the PET, and everything: what the demo trains."""
 
 
+@with_settings(model=ModelSettings, evaluation=run_fields(EvaluationSettings, "ablation_effort"))
 class AblationConfig(dg.Config):
-    """How long the conditions are trained."""
-
-    preset: str = ""
-    """Empty: as the settings say (`model.preset`)."""
-    effort: float = 0.0
-    """Part of the preset's epochs; 0: as the settings say (`evaluation.ablation_effort`)."""
+    """How the conditions are trained."""
 
 
 @dg.asset(
@@ -39,7 +37,7 @@ def ablation(context: dg.AssetExecutionContext, config: AblationConfig, workspac
     from model.evaluation.ablation.texts import update_ablation
     from model.training.stages import TrainingError
 
-    home, settings = workspace.paths, workspace.settings()
+    home, settings = workspace.paths, settings_of_run(workspace, config)
     condition = condition_of_folder(context.partition_key)
 
     def log(point: Point) -> None:
@@ -49,8 +47,8 @@ def ablation(context: dg.AssetExecutionContext, config: AblationConfig, workspac
         result, report = update_ablation(
             home,
             condition,
-            config.preset or settings.model.preset,
-            config.effort or settings.evaluation.ablation_effort * settings.model.effort,
+            settings.model.preset,
+            settings.evaluation.ablation_effort * settings.model.effort,
             log,
         )
     conditions = read_ablation(home)

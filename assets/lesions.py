@@ -4,21 +4,27 @@ import dagster as dg
 
 from assets.exams import ShardConfig, exams
 from assets.faults import RETRY
-from assets.partitions import CURATION_OWNERS, SHARDS, changed, overridden, run_shard, stage_metadata, table_metadata
+from assets.partitions import (
+    CURATION_OWNERS,
+    SHARDS,
+    changed,
+    run_shard,
+    settings_of_run,
+    stage_metadata,
+    table_metadata,
+)
 from assets.pictures import picture
 from assets.reports import findings
 from assets.resources import Workspace
+from assets.run_config import with_settings
 from pipelines.imaging.lesions import find_lesions as lesions_module
 from pipelines.review.exam_picture import exam_picture
+from pipelines.settings import LesionSettings
 
 
+@with_settings(lesions=LesionSettings)
 class LesionsConfig(ShardConfig):
     """Configuration of the lesions."""
-
-    lesions: str = ""
-    """TOML lines that replace parameters for this run, e.g. `contour.method = "published"`; empty: as the settings
-    say.
-    """
 
 
 @dg.asset(
@@ -36,7 +42,7 @@ def lesions(context: dg.AssetExecutionContext, config: LesionsConfig, workspace:
     """One row an accepted finding: a lesion with its mask and measures, or why it is not in the image (table
     `localisations`).
     """
-    settings = overridden(workspace, "lesions", config.lesions)
+    settings = settings_of_run(workspace, config)
     report = run_shard(context, workspace, "localisations", config.only_exams, settings)
     found = report.frame.filter(report.frame["outcome"] == "lesion")
     metadata = {**stage_metadata(report), "lesions": found.height, "not located": report.frame.height - found.height}

@@ -10,9 +10,10 @@ import polars as pl
 from assets.dagster_internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from assets.faults import PermanentFailure, permanent
 from assets.resources import Workspace
+from assets.run_config import given
 from pipelines.catalog import column_lineage as lineage
 from pipelines.curation.run import StageReport, is_empty, run_stage
-from pipelines.settings import ProjectSettings, overlaid, parse
+from pipelines.settings import ProjectSettings, overlaid
 from pipelines.tables import schemas
 from pipelines.tables.shards import SHARD_NAMES, shard_name
 
@@ -187,14 +188,11 @@ def run_shard(
     return reports[-1]
 
 
-def overridden(workspace: Workspace, name: str, toml: str) -> ProjectSettings:
-    """The workspace's settings with the parameters of one table of them replaced by a run's TOML lines.
+def settings_of_run(workspace: Workspace, config: dg.Config) -> ProjectSettings:
+    """The workspace's settings with those that a run's configuration sets in their place.
 
     Raises:
-        PermanentFailure: a parameter that does not exist.
+        PermanentFailure: a value that is not allowed.
     """
-    settings = workspace.settings()
-    if not toml:
-        return settings
     with permanent():
-        return overlaid(settings, {name: parse(toml, f"config.{name}")}, "the run's config")
+        return overlaid(workspace.settings(), given(config), "the run's configuration")

@@ -9,30 +9,28 @@ from assets.partitions import (
     CURATION_OWNERS,
     SHARDS,
     changed,
-    overridden,
     run_shard,
+    settings_of_run,
     stage_metadata,
     table_metadata,
     table_sample,
 )
 from assets.resources import Workspace
+from assets.run_config import with_settings
 from pipelines.cohort.identifiers import update_identifiers
 from pipelines.curation.run import StageReport
 from pipelines.reports import consensus as consensus_module
 from pipelines.reports import sentences as sentences_module
+from pipelines.settings import ConsensusSettings
 
 
 class ReadingsConfig(ShardConfig):
     """Configuration of the readings."""
 
 
+@with_settings(consensus=ConsensusSettings)
 class FindingsConfig(ShardConfig):
     """Configuration of the findings."""
-
-    consensus: str = ""
-    """TOML lines that replace parameters of the consensus for this run, e.g. `min_suvmax = 3.0`; empty: as the
-    settings say.
-    """
 
 
 @dg.asset(
@@ -86,7 +84,7 @@ def readings(context: dg.AssetExecutionContext, config: ReadingsConfig, workspac
 )
 def findings(context: dg.AssetExecutionContext, config: FindingsConfig, workspace: Workspace) -> dg.MaterializeResult:
     """One row a finding, or a candidate sentence that gives none: `accepted`, or the reason of its rejection."""
-    settings = overridden(workspace, "consensus", config.consensus)
+    settings = settings_of_run(workspace, config)
     report = run_shard(context, workspace, "findings", config.only_exams, settings)
     accepted = report.frame.filter(report.frame["outcome"] == "accepted").height
     corrected = report.frame["corrected"].drop_nulls().len()

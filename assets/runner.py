@@ -17,17 +17,18 @@ from assets.partitions import range_tags, together
 from assets.progress import CurationProgress
 from assets.resources import Workspace
 from assets.storage import StorageError
+from model.petar.config import TRAINING_STAGES
 from pipelines.cohort.manifest import CohortError, read_whole_manifest
 from pipelines.curation.run import is_current, is_empty, stale_shards
 from pipelines.reports.llm.readers_file import ReadersError
-from pipelines.settings import SettingsError
+from pipelines.settings import SettingsError, overlaid, parse
 from pipelines.tables.home import HomeError
 from pipelines.tables.lake import LakeError
 from pipelines.tables.shards import SHARD_NAMES, shard_name
 from pipelines.tables.storage_paths import StoragePathError
 
-_PARAMETERS = {"findings": "consensus", "lesions": "lesions"}
-"""Field of an asset's configuration that takes TOML lines."""
+_TABLES = {"findings": "consensus", "lesions": "lesions", "ablation": "model"} | dict.fromkeys(TRAINING_STAGES, "model")
+"""Table of petar.toml that an asset's configuration takes parameters of."""
 
 # Failures are told in one line each; the whole story is in the UI.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -168,9 +169,12 @@ class Runner:
         if shard and shard not in SHARD_NAMES:
             raise RerunError(f"expected a shard from {SHARD_NAMES[0]} to {SHARD_NAMES[-1]}, got {shard!r}")
         sharded = nodes.get(dg.AssetKey(name)).is_partitioned
-        if changes and name not in _PARAMETERS:
-            raise RerunError(f"expected --set for {' or '.join(_PARAMETERS)}, got it for {name}")
-        config: dict[str, Any] = {_PARAMETERS[name]: "\n".join(changes)} if changes else {}
+        config: dict[str, Any] = {}
+        if changes:
+            if name not in _TABLES:
+                raise RerunError(f"expected --set for one of {', '.join(_TABLES)}, got it for {name}")
+            config = {_TABLES[name]: parse("\n".join(changes), "--set")}
+            overlaid(self.workspace.settings(), config, "--set")  # Wrong ones end the call before a run starts.
         if not sharded:
             if exams or shard:
                 raise RerunError(f"expected no exam and no shard, {name} is not in shards: run it whole")

@@ -9,9 +9,10 @@ import dagster as dg
 from assets.catalog import catalog
 from assets.exams import exam_manifest, exams
 from assets.faults import permanent
-from assets.partitions import MODEL_OWNERS, changed, table_metadata, table_sample
+from assets.partitions import MODEL_OWNERS, changed, settings_of_run, table_metadata, table_sample
 from assets.pictures import picture
 from assets.resources import Workspace
+from assets.run_config import with_settings
 from model.evaluation.predictions import checkpoint_version
 from model.inputs.sample_table import build_samples, found_label_maps
 from model.petar.config import TRAINING_STAGES, TrainingStage
@@ -20,6 +21,7 @@ from pipelines.catalog.versions import pin_current
 from pipelines.cohort.manifest import read_whole_manifest
 from pipelines.dataset.organ_maps import update_anatomy
 from pipelines.dataset.totalsegmentator import TotalSegmentatorError
+from pipelines.settings import ModelSettings
 from pipelines.tables.lake import Lake
 
 _LOG_EVERY_STEPS = 20
@@ -94,13 +96,10 @@ def samples(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Mater
     )
 
 
+@with_settings(model=ModelSettings)
 class StageConfig(dg.Config):
     """Configuration of a training stage."""
 
-    preset: str = ""
-    """`tiny` (CPU), `small` or `petar-4b`; empty: as the settings say (`model.preset`, by default tiny)."""
-    epochs: int = 0
-    """Epochs of this stage; 0: the preset's."""
     retrain: bool = False
     """Train again although nothing changed."""
     allow_other_samples: bool = False
@@ -128,12 +127,11 @@ def _stage_asset(stage: TrainingStage, previous: dg.AssetsDefinition) -> dg.Asse
         from model.training.request import Hooks
         from model.training.stages import TrainingError
 
-        home, defaults = workspace.paths, workspace.settings().model
-        name = config.preset or defaults.preset
+        home, model = workspace.paths, settings_of_run(workspace, config).model
         asked = LakeStage(
             stage,
-            name,
-            stage_settings(stage, name, epochs=config.epochs or defaults.epochs, effort=defaults.effort),
+            model.preset,
+            stage_settings(stage, model.preset, epochs=model.epochs, effort=model.effort),
             checkpoint_before(home, stage),
             config.allow_other_samples,
             reuse=not config.retrain,

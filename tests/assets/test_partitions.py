@@ -6,7 +6,8 @@ import dagster as dg
 import pytest
 
 from assets.definitions import build_defs
-from assets.partitions import overridden, range_tags, together
+from assets.lesions import LesionsConfig
+from assets.partitions import range_tags, settings_of_run, together
 from assets.resources import COHORT_SETTINGS_NAME, Workspace
 from pipelines.cohort.manifest import observe_cohort
 from pipelines.curation.run import TABLES, is_empty
@@ -20,17 +21,20 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace(cohort=str(tmp_path), home=str(tmp_path / "home"))
 
 
-class TestOverridden:
+class TestSettingsOfRun:
     def test_replaces_a_parameter_for_a_run_and_keeps_the_cohorts_others(self, workspace: Workspace) -> None:
-        settings = overridden(workspace, "lesions", 'contour.method = "published"')
+        config = LesionsConfig(lesions={"contour": {"method": "published", "edge_width_mm": [4.0, 5.0]}})
+        settings = settings_of_run(workspace, config)
         assert (settings.lesions.contour.method, settings.consensus.min_suvmax) == ("published", 3.0)
+        assert settings.lesions.contour.edge_width_mm == (4.0, 5.0)
 
     def test_takes_the_cohorts_settings_where_a_run_gives_none(self, workspace: Workspace) -> None:
-        assert overridden(workspace, "lesions", "") == workspace.settings()
+        assert settings_of_run(workspace, LesionsConfig()) == workspace.settings()
 
-    def test_fails_for_good_on_a_parameter_that_does_not_exist(self, workspace: Workspace) -> None:
-        with pytest.raises(dg.Failure, match="got contor") as failure:
-            overridden(workspace, "lesions", 'contor.method = "published"')
+    def test_fails_for_good_on_a_value_out_of_range(self, workspace: Workspace) -> None:
+        config = LesionsConfig(lesions={"contour": {"plateau": 7.0}})
+        with pytest.raises(dg.Failure, match=r"> 0 and < 1 .* plateau in .lesions.contour. of the run's") as failure:
+            settings_of_run(workspace, config)
         assert failure.value.allow_retries is False
 
 

@@ -18,6 +18,7 @@ from pipelines.catalog.build import build_catalog, run_query
 from pipelines.cohort.manifest import observe_cohort
 from pipelines.curation.run import TABLES, open_curation, run_stage, stale_shards
 from pipelines.phantom import PhantomSettings, write_cohort
+from pipelines.settings import SettingsError
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 from pipelines.tables.shards import shard_name
@@ -84,20 +85,22 @@ class TestRerun:
             ("exams", [], "00", ["a = 1"], "got it for exams"),
             ("lesions", ["nobody"], "", [], "got nobody"),
             ("lesions", [], "7", [], "from 00 to 63, got '7'"),
+            ("lesions", [], "", ["contour.plateau = 7"], r"> 0 and < 1 .* in \[lesions.contour\] of --set, got 7"),
+            ("findings", [], "", ["min_suvmax ="], "expected TOML in --set"),
         ],
     )
     def test_says_what_it_can_not_do(
         self, curated: Path, asset: str, exams: list[str], shard: str, changes: list[str], why: str
     ) -> None:
         workspace = Workspace(cohort=str(curated / "cohort"), home=str(curated / "home"))
-        with dg.DagsterInstance.ephemeral() as instance, pytest.raises(RerunError, match=why):
+        with dg.DagsterInstance.ephemeral() as instance, pytest.raises((RerunError, SettingsError), match=why):
             Runner(workspace, instance).rerun(asset, exams, shard, changes)
 
 
 class TestDgLaunch:
     def test_takes_a_shard_an_exam_and_a_threshold(self, place: Path) -> None:
         row = exam(place)
-        config = {"only_exams": [row["exam_id"]], "lesions": "contour.plateau = 0.5"}
+        config = {"only_exams": [row["exam_id"]], "lesions": {"contour": {"plateau": 0.5}}}
         call(
             place,
             *(str(Path(sys.executable).parent / "dg"), "launch", "--assets", "lesions"),
