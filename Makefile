@@ -29,15 +29,15 @@ help: ## this list
 
 env: $(READY) ## the Python environment in .venv
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock requirements-dev.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@if [ "$(GPU)" != 1 ] && ! $(BIN)/python -c 'import torch' 2>/dev/null; then \
 	  $(BIN)/pip install --quiet --dry-run --report - $(PIP_TORCH_INDEX) "$(TORCH)" | $(BIN)/python -c 'import json, sys; \
 	  big = [p["metadata"]["name"] for p in json.load(sys.stdin)["install"] if p["metadata"]["name"].startswith("nvidia")]; \
 	  sys.exit(f"expected the CPU build of $(TORCH), pip would install {len(big)} CUDA packages: run make with TORCH_INDEX=<the index of CPU wheels in the installation page of PyTorch>, or with GPU=1 if CUDA is wanted" if big else 0)'; fi
 	$(BIN)/pip install --quiet $(PIP_TORCH_INDEX) "$(TORCH)"
-	$(BIN)/pip install --quiet --requirement requirements.lock
-	$(BIN)/pip install --quiet --no-deps --editable .
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements.lock --requirement requirements-dev.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 demo: $(READY) ## phantom cohort, the whole lineage, the scoreboard
@@ -107,9 +107,15 @@ bench: $(READY) ## the figures of benchmarks/, as ratios
 soak: $(READY) ## KILLS=12 [SEED=1] [KINDS='curation catalog training dagster']: kills at random moments; reruns must end equal
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.kills --kills $(or $(KILLS),12) --seed $(or $(SEED),1) $(if $(KINDS),--only $(KINDS))
 
-lock: $(READY) ## requirements.lock from what is installed now
-	{ echo '# Every package but torch, pinned: pip installs torch first (see Makefile), then this file. Renew with `make lock`.'; \
-	  $(BIN)/pip freeze --exclude-editable | grep -vE '^torch=='; } > requirements.lock
+# Hashes of all files of each release. torch is left out, because its CPU and its CUDA build differ; sympy is what it alone needs.
+LOCK = build/lock/bin/uv pip compile pyproject.toml --quiet --system-certs --generate-hashes --no-strip-extras --no-annotate \
+  --python-version 3.11 --python-platform linux --overrides <(echo 'torch; python_version < "3"') --custom-compile-command 'make lock'
+
+lock: ## requirements.lock and requirements-dev.lock from pyproject.toml (ARGS=--upgrade: with the newest versions)
+	test -x build/lock/bin/uv || { $(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv==0.13.9; }
+	$(LOCK) <(echo sympy) --extra postgres --extra s3 --output-file requirements.lock $(ARGS) >/dev/null
+	$(LOCK) --extra dev --constraint requirements.lock --output-file requirements-dev.lock $(ARGS) \
+	  $$(sed -nE 's/^([a-z0-9.-]+)(\[.*\])?==.*/--no-emit-package \1/p' requirements.lock) >/dev/null
 
 clean: ## removes what the demo wrote (never a cohort of yours)
 	rm -rf data

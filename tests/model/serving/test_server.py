@@ -4,7 +4,7 @@ import json
 import threading
 from pathlib import Path
 
-import httpx
+import httpx2
 import openai
 import pytest
 import torch
@@ -91,7 +91,7 @@ class TestChat:
     def test_a_form_of_paths_asks_the_papers_question(self, server, lake, checkpoint):
         form = {name: (None, given["path"]) for name, given in PATHS.items()} | {"max_tokens": (None, "8")}
         url = f"http://127.0.0.1:{server}/v1/chat/completions"
-        body = httpx.post(url, files=form, timeout=60).json()
+        body = httpx2.post(url, files=form, timeout=60).json()
         files = {name: load_nifti(lake.home.root / given["path"]) for name, given in PATHS.items()}
         said = describe(files["pet"], files["ct"], files["mask"], checkpoint, max_new_tokens=8)
         assert body["petar"]["text"] == said.text
