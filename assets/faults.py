@@ -9,6 +9,7 @@ from pipelines.catalog.versions import VersionError
 from pipelines.cohort.manifest import CohortError
 from pipelines.cohort.privacy.deidentification import PrivacyError
 from pipelines.reports.llm.readers_file import ReadersError
+from pipelines.reports.vocabulary.errors import VocabularyError
 from pipelines.settings import SettingsError
 from pipelines.tables.home import HomeError
 from pipelines.tables.lake import LakeError
@@ -22,6 +23,7 @@ _PERMANENT: tuple[type[Exception], ...] = (
     PrivacyError,
     SettingsError,
     ReadersError,
+    VocabularyError,
     LakeError,
     HomeError,
     VersionError,

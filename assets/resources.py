@@ -12,6 +12,7 @@ from pipelines.reports.llm.answers import AnswerCache
 from pipelines.reports.llm.readers_file import ReadersConfig, load_readers
 from pipelines.reports.readers import RulesReader
 from pipelines.reports.scorecard import Labelled, load_labelled
+from pipelines.reports.vocabulary.vocabulary import load_vocabulary
 from pipelines.settings import EvaluationSettings, ProjectSettings, Settings, load_settings
 from pipelines.tables.home import Home, use_lake
 from pipelines.tables.storage_paths import is_url
@@ -88,13 +89,16 @@ class Workspace(dg.ConfigurableResource):
         return open_curation(self.paths, self.settings().curation, self.readers())
 
     def readers(self) -> ReadersConfig:
-        """The readers that vote and the structurer, as the settings' file of readers names them."""
+        """The readers that vote and the structurer, as the settings' file of readers names them, with the cohort's own
+        `cues.toml` and `lexicon.csv`.
+        """
         name = self.settings().readers_file
         path = self.cohort_folder / name if name else None
-        config = load_readers(path, environment=os.environ)
+        vocabulary = load_vocabulary(self.cohort_folder)
+        config = load_readers(path, environment=os.environ, vocabulary=vocabulary)
         if config.structurer is None and all(isinstance(reader, RulesReader) for reader in config.readers):
             return config
-        return load_readers(path, cache=AnswerCache(self.paths.answers), environment=os.environ)
+        return load_readers(path, cache=AnswerCache(self.paths.answers), environment=os.environ, vocabulary=vocabulary)
 
     def labelled(self) -> list[Labelled]:
         """The labelled sentences that come with the package, and those of the settings' own file behind them."""

@@ -101,7 +101,7 @@ def reader_scorecard(workspace: Workspace) -> dg.MaterializeResult:
     config = workspace.readers()
     consensus = workspace.settings().consensus
     consensus = consensus.changed(weights={**config.weights, **consensus.weights})
-    card = score(workspace.labelled(), config.readers, consensus)
+    card = score(workspace.labelled(), config.readers, consensus, vocabulary=config.vocabulary)
     metadata: dict[str, Any] = {
         "figure": picture(
             scores_figure(rows_of_figure(card)), "What each reader reads, with 95 % intervals over the texts"

@@ -21,6 +21,7 @@ from model.petar.config import TRAINING_STAGES
 from pipelines.cohort.manifest import CohortError, read_whole_manifest
 from pipelines.curation.run import is_current, is_empty, stale_shards
 from pipelines.reports.llm.readers_file import ReadersError
+from pipelines.reports.vocabulary.errors import VocabularyError
 from pipelines.settings import SettingsError, overlaid, parse
 from pipelines.tables.home import HomeError
 from pipelines.tables.lake import LakeError
@@ -43,6 +44,7 @@ EXPECTED = (
     CohortError,
     SettingsError,
     ReadersError,
+    VocabularyError,
     StorageError,
     DatabaseError,
     HomeError,
@@ -139,9 +141,9 @@ class Runner:
 
     def curate(self) -> bool:
         """Whether the cohort was observed, the shards that were not current curated, and the catalog published."""
+        curation = self.workspace.curation()
         if not self.job("observe"):
             return False
-        curation = self.workspace.curation()
         stale = stale_shards(curation)
         in_shard = Counter(entry.shard for entry in read_whole_manifest(curation.home.manifest))
         with CurationProgress(len(stale), sum(in_shard[shard] for shard in stale)) as progress:

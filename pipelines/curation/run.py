@@ -93,7 +93,7 @@ def maker_of(curation: Curation, table: str) -> Maker:
         case "exams":
             return Maker(exam_module.LOGIC_VERSION, plain(settings.exam))
         case "sentences":
-            return Maker(str(sentences_module.LOGIC_VERSION), {})
+            return Maker(str(sentences_module.LOGIC_VERSION), {"vocabulary": readers.vocabulary.version})
         case "readings":
             return Maker("", {"readers": {reader.name: reader.version for reader in readers.readers}})
         case "findings":
@@ -103,6 +103,7 @@ def maker_of(curation: Curation, table: str) -> Maker:
                     {
                         **plain(settings.consensus),
                         "reader_weights": readers.weights,
+                        "vocabulary": readers.vocabulary.version,
                         "structurer": readers.structurer.version if readers.structurer else None,
                     }
                 ),

@@ -188,6 +188,18 @@ def _verdict(
         )
         return rejected(Outcome.SEVERAL_LESIONS, f"More than one lesion: {why}.")
 
+    return _voted(sentence, readings, known, settings, words)
+
+
+def _voted(
+    sentence: Sentence, readings: Sequence[Reading], known: Extraction, settings: ConsensusSettings, words: Vocabulary
+) -> _Verdict:
+    """Verdict by the votes for a slice and an SUVmax that stand in the sentence."""
+
+    def rejected(outcome: Outcome, explanation: str) -> _Verdict:
+        return _Verdict(known.slice, known.suvmax, outcome, explanation)
+
+    valid = [r for r in readings if r.error is None]
     slices, suvs = _grounds(sentence.sentence, words)
     said_slices = {r.slice for r in valid if r.slice is not None}
     said_suvs = {round(r.suvmax, SUV_DECIMALS) for r in valid if r.suvmax is not None}

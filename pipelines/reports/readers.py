@@ -101,8 +101,7 @@ class RulesReader:
     @property
     def version(self) -> str:
         """Version of the rules, with the cohort's own vocabulary where it has one."""
-        own = f"+{self.vocabulary.version}" if self.vocabulary.version else ""
-        return f"rules-{LOGIC_VERSION}.{rules.LOGIC_VERSION}{own}"
+        return f"rules-{LOGIC_VERSION}.{rules.LOGIC_VERSION}{self.vocabulary.suffix}"
 
     def read(self, sentences: Sequence[Sentence], progress: Progress | None = None) -> list[Reading]:
         """One reading a sentence, in the order of the sentences."""

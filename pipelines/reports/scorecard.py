@@ -10,6 +10,7 @@ import polars as pl
 from pipelines.reports.consensus import TextFinding, decide_exam
 from pipelines.reports.readers import Progress, Reader, Reading
 from pipelines.reports.sentences import Sentence, split_report
+from pipelines.reports.vocabulary.vocabulary import Vocabulary
 from pipelines.settings import ConsensusSettings
 from pipelines.tables.outcomes import Outcome
 from pipelines.tables.statistics import wilson_interval
@@ -101,6 +102,7 @@ def score(
     readers: Sequence[Reader],
     settings: ConsensusSettings | None = None,
     progress: Progress | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> Scorecard:
     """Scores of each reader alone and, with two or more, of their ensemble under the settings.
 
@@ -108,7 +110,7 @@ def score(
     filters, as in use.
     """
     settings = settings or ConsensusSettings()
-    cut = [split_report(f"labelled-{n:04d}", item.text) for n, item in enumerate(labelled, start=1)]
+    cut = [split_report(f"labelled-{n:04d}", item.text, vocabulary) for n, item in enumerate(labelled, start=1)]
     candidates = [s for own in cut for s in own if s.is_candidate]
     by_reader = {reader.name: reader.read(candidates, progress) for reader in readers}
     rows: list[dict[str, object]] = []
@@ -117,7 +119,14 @@ def score(
         for item, own in zip(labelled, cut, strict=True):
             readings = [alone[s.sentence_id] for s in own if s.is_candidate]
             rows.append(
-                _row(item, reader.name, reader.version, _read(readings), decide_exam(own, readings, settings), readings)
+                _row(
+                    item,
+                    reader.name,
+                    reader.version,
+                    _read(readings),
+                    decide_exam(own, readings, settings, vocabulary),
+                    readings,
+                )
             )
     if len(readers) > 1:
         version = "+".join(reader.name for reader in readers)
@@ -127,7 +136,7 @@ def score(
                 together.setdefault(reading.sentence_id, []).append(reading)
         for item, own in zip(labelled, cut, strict=True):
             readings = [r for s in own if s.is_candidate for r in together[s.sentence_id]]
-            findings = decide_exam(own, readings, settings)
+            findings = decide_exam(own, readings, settings, vocabulary)
             rows.append(_row(item, ENSEMBLE, version, _known(findings), findings, readings))
     answers = pl.DataFrame(rows, schema=_ANSWERS)
     return Scorecard(_scores(answers), answers)

@@ -25,12 +25,14 @@ _PLACE = ("start", "end")
 
 def sentences_stage(context: StageContext) -> Stage:
     """One row a unit of each report; its key is its own, so that an edited sentence leaves its neighbours alone."""
+    vocabulary = context.curation.readers.vocabulary
     entries = {e.exam_id: e for e in read_manifest(context.curation.home.manifest, context.shard)[1]}
     keys = {e.exam_id: hash_of(context.logic, e.report_fingerprint, e.patient_id) for e in entries.values()}
 
     def compute(exam_id: str) -> tuple[Rows, bool]:
         entry = entries[exam_id]
-        rows = [{**asdict(s), "patient_id": entry.patient_id} for s in split_report(exam_id, entry.report)]
+        units = split_report(exam_id, entry.report, vocabulary)
+        rows = [{**asdict(s), "patient_id": entry.patient_id} for s in units]
         return [{**row, "row_key": hash_of(context.logic, _placeless(row))} for row in rows], False
 
     return Stage(keys, compute)
@@ -140,7 +142,7 @@ def findings_stage(context: StageContext) -> Stage:
         structured.clear()
         for exam_id in exam_ids:
             candidates = [s for s in sentences[exam_id][1] if s.is_candidate]
-            decided[exam_id] = decide_exam(candidates, readings[exam_id], consensus)
+            decided[exam_id] = decide_exam(candidates, readings[exam_id], consensus, readers.vocabulary)
         if readers.structurer is not None:
             # One call for many exams, so that the server always has enough questions to batch.
             new = [f for found in decided.values() for f in found if key_of(f) not in before]

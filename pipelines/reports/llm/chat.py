@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines.reports.llm.answers import AnswerCache, CacheError, answer_key
 from pipelines.reports.vocabulary.text import squeeze
+from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
 
 if TYPE_CHECKING:
     # It takes a second to import, which a process without language models need not wait for.
@@ -98,10 +99,12 @@ class Asker:
     server: ServerSettings
     prompt: Question
     cache: AnswerCache | None = None
+    vocabulary: Vocabulary = field(default_factory=package_vocabulary)
+    """What cuts a sentence into parts, and bears or refuses an answer."""
 
     def version_with(self, logic: str) -> str:
         """Model, prompt version and the logic around them, `logic` being the caller's own."""
-        return f"{self.server.model}/{self.prompt.version}/{logic}.{LOGIC_VERSION}"
+        return f"{self.server.model}/{self.prompt.version}/{logic}.{LOGIC_VERSION}{self.vocabulary.suffix}"
 
     def ask(self, texts: Sequence[str], check: Check, progress: Progress | None = None) -> list[Answer]:
         """One answer a text, in the order of the texts (see `ask_all`)."""

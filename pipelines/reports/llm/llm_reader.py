@@ -31,9 +31,17 @@ class LlmReader(Asker):
         """One reading a sentence, in the order of the sentences; a failed one has its `error`. Answers are cached as
         they come.
         """
-        parts = [_parts(s.sentence) for s in sentences]
+        parts = [self._parts(s.sentence) for s in sentences]
         answers = iter(self.ask([text for own in parts for text in own], problem_of, progress))
         return [self._reading(s, [next(answers) for _ in own]) for s, own in zip(sentences, parts, strict=True)]
+
+    def _parts(self, text: str) -> list[str]:
+        """The texts to ask about: the parts of a sentence that can be cut between its lesions, else the sentence."""
+        lesions = extract(text, self.vocabulary).lesions
+        spans = {(x.start, x.end) for x in lesions}
+        if len(lesions) > 1 and len(spans) == len(lesions):
+            return [text[x.start : x.end] for x in lesions]
+        return [text]
 
     def _reading(self, sentence: Sentence, answers: Sequence[Answer]) -> Reading:
         failed = next((a for a in answers if a.error is not None), None)
@@ -64,15 +72,6 @@ class LlmReader(Asker):
         return Reading(
             sentence.sentence_id, self.name, self.version, number, suvmax, n_lesions, is_current, error, answer
         )
-
-
-def _parts(text: str) -> list[str]:
-    """The texts to ask about: the parts of a sentence that can be cut between its lesions, else the sentence."""
-    lesions = extract(text).lesions
-    spans = {(x.start, x.end) for x in lesions}
-    if len(lesions) > 1 and len(spans) == len(lesions):
-        return [text[x.start : x.end] for x in lesions]
-    return [text]
 
 
 def problem_of(answer: str) -> str | None:

@@ -12,7 +12,9 @@ from pipelines.reports.consensus import TextFinding
 from pipelines.reports.llm.chat import Asker, object_problem
 from pipelines.reports.readers import Progress
 from pipelines.reports.structure import Fields, find_places, laterality
+from pipelines.reports.vocabulary.lexicon import LATERALITIES
 from pipelines.reports.vocabulary.text import clean, lower, squeeze
+from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
 from pipelines.tables.outcomes import Outcome
 from pipelines.tables.schemas import REGIONS
 
@@ -21,15 +23,9 @@ LOGIC_VERSION = 1
 FAILED_NOTE = "Fields by rules, the model failed"
 """Stands in the explanation of a finding that the model gave no fields; another run may mend it."""
 
-_SIDES = ("left", "right", "bilateral", "midline")
 _COMPARISONS = ("new", "increased", "decreased", "stable", "none")
 _KEYS = ("region", "organ", "subsite", "laterality", "suvmax", "slice", "comparison", "findings")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
-_CHANGE = re.compile(
-    r"\b(?:prior|previous\w*|compar\w+|interval|since|new\w*|chang\w+|unchanged|stable|increas\w+|decreas\w+|improv\w+"
-    r"|progress\w*|wors\w+|resol\w+|regress\w+|grown|larger|smaller"
-    r"|similar|again|persist\w+|recurr\w+|was|former\w*|earlier|baseline|now)\b"
-)
 
 
 @dataclass(frozen=True)
@@ -61,7 +57,7 @@ class LlmStructurer(Asker):
             if answer.text is None:
                 out.append(Structured(default, (), f"exam {finding.exam_id}: {answer.error}"))
                 continue
-            fields, refused = merge(default, json.loads(answer.text), finding)
+            fields, refused = merge(default, json.loads(answer.text), finding, self.vocabulary)
             out.append(Structured(fields, refused, None))
         return out
 
@@ -87,12 +83,15 @@ def problem_of(answer: str) -> str | None:
     return object_problem(answer, _KEYS)
 
 
-def merge(default: Fields, answer: Mapping[str, Any], finding: TextFinding) -> tuple[Fields, tuple[str, ...]]:
+def merge(
+    default: Fields, answer: Mapping[str, Any], finding: TextFinding, vocabulary: Vocabulary | None = None
+) -> tuple[Fields, tuple[str, ...]]:
     """The model's fields where the sentence bears them, else the default's, and what was refused with the reason.
 
     A side, an organ or a part that the sentence does not hold, a number that is not the finding's, a change that the
     sentence speaks against: refused. An answer whose numbers are another lesion's is refused as a whole.
     """
+    words = vocabulary or package_vocabulary()
     flat = lower(clean(finding.sentence))
     refused: list[str] = []
 
@@ -111,7 +110,7 @@ def merge(default: Fields, answer: Mapping[str, Any], finding: TextFinding) -> t
         return default, tuple(refused)
 
     out = default
-    places = find_places(flat)
+    places = find_places(flat, words)
     region = answer["region"]
     if region in REGIONS and region != default.region:
         regions = {p.term.region for p in places if p.term.region}
@@ -125,9 +124,9 @@ def merge(default: Fields, answer: Mapping[str, Any], finding: TextFinding) -> t
         refuse("region", region, "no region of the house")
     out = _with_words(out, answer, flat, {p.term.organ for p in places} | {p.term.subsite for p in places}, refuse)
     side = answer["laterality"]
-    named = laterality(flat)
+    named = laterality(flat, None, words)
     if side is not None and side != default.laterality:
-        if side not in _SIDES:
+        if side not in LATERALITIES:
             refuse("laterality", side, "no side")
         elif default.laterality is not None or side != named:
             refuse("laterality", side, f"the sentence says {default.laterality or 'no side'}")
@@ -137,7 +136,7 @@ def merge(default: Fields, answer: Mapping[str, Any], finding: TextFinding) -> t
     if change != default.comparison and change is not None:
         if change not in _COMPARISONS:
             refuse("comparison", change, "no change of the house")
-        elif default.comparison != "none" or not _CHANGE.search(flat):
+        elif default.comparison != "none" or not words.cues["change_mention"].search(flat):
             refuse("comparison", change, f"the sentence says {default.comparison}")
         else:
             out = replace(out, comparison=change)

@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from pipelines.reports.llm.llm_reader import LlmReader
 from pipelines.reports.llm.llm_structurer import LlmStructurer
 from pipelines.reports.llm.prompting import PromptError, load_prompt
 from pipelines.reports.readers import Reader, RulesReader
+from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
 
 LOGIC_VERSION = 1
 
@@ -52,10 +53,16 @@ class ReadersConfig:
     readers: tuple[Reader, ...]
     weights: Mapping[str, int]
     structurer: LlmStructurer | None
+    vocabulary: Vocabulary = field(default_factory=package_vocabulary)
+    """The words that reports are cut, read and structured with."""
 
 
 def load_readers(
-    path: Path | None = None, *, cache: AnswerCache | None = None, environment: Mapping[str, str] | None = None
+    path: Path | None = None,
+    *,
+    cache: AnswerCache | None = None,
+    environment: Mapping[str, str] | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> ReadersConfig:
     """Readers of a TOML file; without a path, of the file that comes with the package (rules alone).
 
@@ -63,12 +70,14 @@ def load_readers(
         cache: where the answers of language models are kept.
         environment: looked up for `base_url`s and keys: PETAR_VLLM_URL, where set, replaces the base_url of readers
             that give none.
+        vocabulary: the words that reports are read with; by default the package's.
 
     Raises:
         ReadersError: the file is not there, is no TOML, names an unknown key or kind, or enables no reader.
     """
     path = path or DEFAULT_FILE
     environment = environment or {}
+    words = vocabulary or package_vocabulary()
     try:
         content = tomllib.loads(path.read_bytes().decode("utf-8"))
     except OSError as error:
@@ -95,7 +104,12 @@ def load_readers(
         if not entry.get("enabled", True):
             continue
         weights[name] = entry.get("votes", 1)
-        readers.append(RulesReader(name) if entry["kind"] == "rules" else _llm(entry, path, cache, environment))
+        if entry["kind"] == "rules":
+            readers.append(RulesReader(name, words))
+        else:
+            entry = {"prompt": "finding-v1", **entry}
+            server, prompt = _server(entry, path, environment), _prompt(entry, path)
+            readers.append(LlmReader(name, server, prompt, cache, words))
     if not readers:
         raise ReadersError(
             f"expected at least one enabled reader in {path}, got none: enable rules, which needs nothing"
@@ -105,8 +119,9 @@ def load_readers(
     if entry is not None and entry.get("enabled", True) and entry.get("kind", "llm") != "rules":
         entry = {"name": "structurer", "kind": "llm", "prompt": "fields-v1", **entry}
         _check(entry, path)
-        structurer = LlmStructurer(entry["name"], _server(entry, path, environment), _prompt(entry, path), cache)
-    return ReadersConfig(tuple(readers), weights, structurer)
+        server, prompt = _server(entry, path, environment), _prompt(entry, path)
+        structurer = LlmStructurer(entry["name"], server, prompt, cache, words)
+    return ReadersConfig(tuple(readers), weights, structurer, words)
 
 
 def _check(entry: Mapping[str, Any], path: Path) -> None:
@@ -135,12 +150,6 @@ def _check(entry: Mapping[str, Any], path: Path) -> None:
             raise ReadersError(f"expected {key} above 0 for reader {name!r} in {path}, got {entry[key]}: correct it")
     if entry["kind"] == "llm" and entry.get("enabled", True) and not entry.get("model"):
         raise ReadersError(f"expected the model's name for reader {name!r} in {path}, got none: add model")
-
-
-def _llm(entry: Mapping[str, Any], path: Path, cache: AnswerCache | None, environment: Mapping[str, str]) -> LlmReader:
-    return LlmReader(
-        entry["name"], _server(entry, path, environment), _prompt({"prompt": "finding-v1", **entry}, path), cache
-    )
 
 
 def _prompt(entry: Mapping[str, Any], path: Path) -> Any:

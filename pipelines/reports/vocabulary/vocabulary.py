@@ -20,6 +20,11 @@ class Vocabulary:
     lexicon: Lexicon
     version: str = ""
 
+    @property
+    def suffix(self) -> str:
+        """What the version of a reader that uses it ends with."""
+        return f"+{self.version}" if self.version else ""
+
 
 @functools.cache
 def package_vocabulary() -> Vocabulary:
