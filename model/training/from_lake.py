@@ -1,14 +1,13 @@
 """Trains a stage on the samples of a home's lake: what the training assets and the command line share."""
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
 from model.petar.config import TRAINING_STAGES, TrainingSettings, TrainingStage, preset, training_settings
-from model.training.provenance import check_provenance
+from model.training.provenance import check_provenance, sample_kind
 from model.training.request import Hooks, StageRequest, StageSamples
 from model.training.results import StageResult
 from model.training.stages import TrainingError
@@ -17,9 +16,6 @@ from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 
 log = logging.getLogger(__name__)
-
-_KINDS: Mapping[str, str] = {"anatomy": "anatomy", "findings": "finding"}
-"""What the stages of each half are trained on: values of `samples.kind`."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +78,7 @@ def train_from_lake(
         # Held-out texts stay out of the tokenizer and of the language model.
         seen = table.filter(pl.col("split") == "train")
         texts = tuple(sorted({*seen["question"], *seen["target"]}))
-    own = table.filter(pl.col("kind") == _KINDS[asked.stage.partition("_")[0]])
+    own = table.filter(pl.col("kind") == sample_kind(asked.stage))
     curation = (lake.shard_inputs("samples") or {}).get("curation", "")
     request = StageRequest(
         asked.stage,

@@ -11,6 +11,11 @@ from pipelines.tables.home import Home
 _KINDS: Mapping[str, str] = {"anatomy": "anatomy", "findings": "finding"}
 
 
+def sample_kind(stage: str) -> str:
+    """The value of `samples.kind` that a training stage is trained on."""
+    return _KINDS[stage.partition("_")[0]]
+
+
 def check_provenance(checkpoint: Path, samples: pl.DataFrame, home: Home, *, allow: bool = False) -> list[str]:
     """What of a checkpoint's training does not fit the samples as they are now, in words; nothing where all of it does.
 
@@ -31,7 +36,7 @@ def check_provenance(checkpoint: Path, samples: pl.DataFrame, home: Home, *, all
     hashes: dict[str, str] = {}
     found = []
     for record in lineage:
-        kind = _KINDS[record.stage.partition("_")[0]]
+        kind = sample_kind(record.stage)
         if kind not in hashes:
             hashes[kind] = data_hash(train.filter(pl.col("kind") == kind), home)
         if hashes[kind] != record.data:
