@@ -73,6 +73,7 @@ class Metric:
 
 _ALL = (
     Metric("BLEU", ngram.bleu, "Words and phrases in common, corpus level (sacrebleu)", True),
+    Metric("ROUGE-1", ngram.rouge_1, "Words in common whatever their order, F (rouge-score)"),
     Metric("ROUGE-L", ngram.rouge_l, "Longest common subsequence of words, F (rouge-score)"),
     Metric("METEOR", meteor.meteor, "Words in common by form, stem and synonym"),
     Metric("CIDEr", cider.cider, "Phrases in common, weighted by how rare they are in the references", True),

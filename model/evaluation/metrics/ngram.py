@@ -1,4 +1,4 @@
-"""Metrics of words in common: BLEU and ROUGE-L, both on 0..1."""
+"""Metrics of words in common: BLEU, ROUGE-1 and ROUGE-L, all on 0..1."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,10 +59,19 @@ def rouge_l_scores(text: str, reference: str) -> tuple[float, float, float]:
     return score.precision, score.recall, score.fmeasure
 
 
+def rouge_1(pairs: Pairs, settings: ScoreSettings) -> Mean:
+    """Mean F of rouge-score's rouge1 with Porter's stemmer: words in common, whatever their order."""
+    return _rouge("rouge1", pairs)
+
+
 def rouge_l(pairs: Pairs, settings: ScoreSettings) -> Mean:
     """Mean F of rouge-score's rougeL with Porter's stemmer."""
+    return _rouge("rougeL", pairs)
+
+
+def _rouge(kind: str, pairs: Pairs) -> Mean:
     from rouge_score.rouge_scorer import RougeScorer
 
-    scorer = RougeScorer(["rougeL"], use_stemmer=True)
-    each = [scorer.score(r, t)["rougeL"].fmeasure for t, r in zip(pairs.texts, pairs.references, strict=True)]
-    return Mean(np.array(each, float), f"rouge-score|rougeL|F|stemmer:porter|version:{version('rouge-score')}")
+    scorer = RougeScorer([kind], use_stemmer=True)
+    each = [scorer.score(r, t)[kind].fmeasure for t, r in zip(pairs.texts, pairs.references, strict=True)]
+    return Mean(np.array(each, float), f"rouge-score|{kind}|F|stemmer:porter|version:{version('rouge-score')}")

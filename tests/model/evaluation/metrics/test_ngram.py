@@ -1,10 +1,10 @@
-"""BLEU and ROUGE-L against the answers in their packages' own documentation."""
+"""BLEU and ROUGE against the answers in their packages' own documentation."""
 
 import numpy as np
 import pytest
 from sacrebleu.metrics import BLEU
 
-from model.evaluation.metrics.ngram import bleu, bleu_of, rouge_l, rouge_l_scores
+from model.evaluation.metrics.ngram import bleu, bleu_of, rouge_1, rouge_l, rouge_l_scores
 from model.evaluation.metrics.pairs import Pairs
 from pipelines.settings import ScoreSettings
 
@@ -51,3 +51,10 @@ class TestRougeL:
     def test_is_the_mean_of_its_samples(self) -> None:
         computed = rouge_l(Pairs(["testing two", "x"], ["testing one two", "y"], ["a", "b"]), SETTINGS)
         assert computed.values(np.ones((1, 2)))[0] == pytest.approx(0.4)
+
+
+class TestRouge1:
+    def test_does_not_see_the_order_of_words(self) -> None:
+        turned = Pairs(["two testing"], ["testing one two"], ["a"])
+        assert rouge_1(turned, SETTINGS).values(np.ones((1, 1)))[0] == pytest.approx(0.8)
+        assert rouge_l(turned, SETTINGS).values(np.ones((1, 1)))[0] == pytest.approx(0.4)
