@@ -130,8 +130,8 @@ def curate(
 def demo(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None) -> None:
     """Write a phantom cohort and take it through the whole lineage, to the scoreboard."""
     from assets.ablation import CORNERS
-    from assets.resources import COHORT_SETTINGS_NAME
     from pipelines.phantom import PhantomSettings, write_cohort
+    from pipelines.settings import COHORT_SETTINGS_NAME
 
     workspace = _workspace(cohort, home, settings)
     _check_settings(workspace)
@@ -278,6 +278,33 @@ def ui(
     code_location = str(Path(__file__).with_name("workspace.yaml"))
     command = [sys.executable, "-m", "dagster", "dev", "-w", code_location, "--host", host, "--port", str(port)]
     os.execve(sys.executable, command, {**os.environ, **named, **instance_variables(workspace.paths)})
+
+
+@app.command("settings", epilog="Example: petar settings --cohort scans --all")
+def show_settings(
+    cohort: Cohort = None,
+    settings: Settings = None,
+    show_all: Annotated[bool, typer.Option("--all", help="Those with their default value too.")] = False,
+) -> None:
+    """Check the settings of a cohort and print those that differ from the defaults."""
+    from assets.terminal import print_table
+    from pipelines.settings import ProjectSettings, SettingsError, load_settings
+
+    try:
+        found = _flat(load_settings(settings, cohort).model_dump(mode="json"))
+    except SettingsError as error:
+        _fail(str(error))
+    defaults = _flat(ProjectSettings().model_dump(mode="json"))
+    rows = [(name, value, defaults.get(name)) for name, value in found.items()]
+    print_table(["setting", "value", "default"], [row for row in rows if show_all or row[1] != row[2]])
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values of nested tables by their dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) and value else {prefix + name: value}
+    return found
 
 
 @app.command(epilog="Example: petar doctor --home curated")

@@ -19,8 +19,6 @@ from pipelines.tables.storage_paths import is_url
 
 T = TypeVar("T")
 
-COHORT_SETTINGS_NAME = "petar.toml"
-
 
 class Workspace(dg.ConfigurableResource):
     """A cohort folder, the folder that everything is written to, and the parameters of the curation."""
@@ -54,13 +52,9 @@ class Workspace(dg.ConfigurableResource):
         """Parameters of the project, read anew for every run so that an edited file counts at once.
 
         Without a file of its own the workspace takes `petar.toml` of the cohort folder where there is one: how an
-        institution counts its
-        slices belongs to its cohort.
+        institution counts its slices belongs to its cohort.
         """
-        if self.settings_file:
-            return load_settings(Path(self.settings_file))
-        beside = self.cohort_folder / COHORT_SETTINGS_NAME
-        return load_settings(beside if beside.is_file() else None)
+        return load_settings(Path(self.settings_file) if self.settings_file else None, self.cohort_folder)
 
     def evaluation(self) -> EvaluationSettings:
         """The settings of the evaluation; relative paths in them start at the cohort folder."""

@@ -23,6 +23,9 @@ from pydantic import (
     model_validator,
 )
 
+COHORT_SETTINGS_NAME = "petar.toml"
+"""File of a cohort folder with its settings."""
+
 # Numbers as TOML writes them: an integer is a number, a boolean or a text never is.
 Number = Annotated[float, Strict()]
 Integer = Annotated[int, Strict()]
@@ -712,12 +715,15 @@ class ProjectSettings(CurationSettings):
         return CurationSettings(exam=self.exam, consensus=self.consensus, lesions=self.lesions)
 
 
-def load_settings(path: Path | None) -> ProjectSettings:
-    """The settings in a TOML file, whose tables are the fields of `ProjectSettings`; without a file, the defaults.
+def load_settings(path: Path | None, cohort: Path | None = None) -> ProjectSettings:
+    """The settings in a TOML file, whose tables are the fields of `ProjectSettings`; without a file, those in
+    `petar.toml` of the cohort folder where there is one, else the defaults.
 
     Raises:
         SettingsError: the file is not there, is no TOML, or holds settings that are not allowed; all are named.
     """
+    if path is None and cohort is not None and (cohort / COHORT_SETTINGS_NAME).is_file():
+        path = cohort / COHORT_SETTINGS_NAME
     if path is None:
         return ProjectSettings()
     try:

@@ -12,11 +12,11 @@ import polars as pl
 import pytest
 
 from assets.cli import main
-from assets.resources import COHORT_SETTINGS_NAME
 from model.petar.config import TRAINING_STAGES
 from pipelines.catalog.build import build_catalog, connect, list_queries
 from pipelines.phantom import add_exam
 from pipelines.reports.llm import vllm_server
+from pipelines.settings import COHORT_SETTINGS_NAME
 from pipelines.tables.home import Home
 from tests.support.paths import ROOT
 
@@ -109,7 +109,7 @@ class TestQuery:
 class TestCommands:
     NAMES = (
         *("curate", "demo", "rerun", "accept", "query", "gallery", "train", "evaluate", "ablate", "study", "export"),
-        *("describe", "serve", "ui", "doctor", "vllm start", "vllm stop", "vllm status"),
+        *("describe", "serve", "ui", "settings", "doctor", "vllm start", "vllm stop", "vllm status"),
     )
 
     @pytest.mark.parametrize("name", NAMES)
@@ -121,7 +121,7 @@ class TestCommands:
         assert main(["curat"]) == 2
         assert "curat" in capsys.readouterr().err
 
-    @pytest.mark.parametrize("call", [["--help"], ["query", "funnel"], ["doctor"]])
+    @pytest.mark.parametrize("call", [["--help"], ["query", "funnel"], ["settings"], ["doctor"]])
     def test_the_quick_ones_load_neither_dagster_nor_torch(self, call: list[str], published: Path) -> None:
         script = (
             f"import sys; from assets.cli import main; code = main({call}); "
@@ -132,6 +132,21 @@ class TestCommands:
             [sys.executable, "-c", script], cwd=ROOT, env=variables, capture_output=True, text=True, check=True
         )
         assert done.stdout.splitlines()[-1] == "0 []"
+
+
+class TestSettings:
+    def test_prints_what_differs_from_the_defaults(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / COHORT_SETTINGS_NAME).write_text("[consensus]\nmin_suvmax = 3.5\n")
+        assert main(["settings", "--cohort", str(tmp_path)]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.strip("| ").split()[0] for line in lines[2:]] == ["consensus.min_suvmax"]
+        assert "3.5" in lines[2]
+        assert "2.5" in lines[2]
+
+    def test_a_wrong_one_is_exit_code_one(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / COHORT_SETTINGS_NAME).write_text("[consensus]\nmin_suvmax = -1\n")
+        assert main(["settings", "--cohort", str(tmp_path)]) == 1
+        assert "min_suvmax" in capsys.readouterr().err
 
 
 class TestVllm:
