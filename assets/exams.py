@@ -7,7 +7,7 @@ from assets.partitions import CURATION_OWNERS, SHARDS, changed, run_shard, stage
 from assets.resources import Workspace
 from pipelines.cohort.corrections import read_observed
 from pipelines.cohort.manifest import observe_cohort, observe_corrections
-from pipelines.imaging.reading import exam as exam_module
+from pipelines.curation.run import stage_code
 from pipelines.tables.shards import shard_name
 
 
@@ -57,7 +57,7 @@ def corrections(context: dg.OpExecutionContext, workspace: Workspace) -> dg.Data
     group_name="exams",
     owners=CURATION_OWNERS,
     kinds={"dicom", "parquet"},
-    code_version=exam_module.LOGIC_VERSION,
+    code_version=stage_code("exams"),
     automation_condition=changed(),
     retry_policy=RETRY,
     metadata=table_metadata("exams"),

@@ -9,6 +9,7 @@ from pipelines.exports import viewer_files as exports_module
 from pipelines.exports.viewer_files import export_lesions
 from pipelines.tables.curation_version import curation_version
 from pipelines.tables.hashing import hash_of
+from pipelines.tables.provenance import code_version
 
 
 @dg.asset(
@@ -16,7 +17,7 @@ from pipelines.tables.hashing import hash_of
     group_name="review",
     owners=CURATION_OWNERS,
     kinds={"nifti", "dicom"},
-    code_version=exports_module.LOGIC_VERSION,
+    code_version=code_version(exports_module.__name__),
 )
 def exports(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
     """A folder an exam under PETAR_HOME/exports: a label map, a DICOM SEG where it came as DICOM, their table."""

@@ -17,7 +17,7 @@ from assets.pictures import picture
 from assets.reports import findings
 from assets.resources import Workspace
 from assets.run_config import with_settings
-from pipelines.imaging.lesions import find_lesions as lesions_module
+from pipelines.curation.run import stage_code
 from pipelines.review.exam_picture import exam_picture
 from pipelines.settings import LesionSettings
 
@@ -33,7 +33,7 @@ class LesionsConfig(ShardConfig):
     group_name="lesions",
     owners=CURATION_OWNERS,
     kinds={"parquet", "nifti"},
-    code_version=lesions_module.LOGIC_VERSION,
+    code_version=stage_code("localisations"),
     automation_condition=changed(),
     retry_policy=RETRY,
     metadata=table_metadata("localisations"),

@@ -18,9 +18,7 @@ from assets.partitions import (
 from assets.resources import Workspace
 from assets.run_config import with_settings
 from pipelines.cohort.identifiers import update_identifiers
-from pipelines.curation.run import StageReport
-from pipelines.reports import consensus as consensus_module
-from pipelines.reports import sentences as sentences_module
+from pipelines.curation.run import StageReport, stage_code
 from pipelines.settings import ConsensusSettings
 
 
@@ -39,7 +37,7 @@ class FindingsConfig(ShardConfig):
     group_name="reports",
     owners=CURATION_OWNERS,
     kinds={"parquet"},
-    code_version=str(sentences_module.LOGIC_VERSION),
+    code_version=stage_code("sentences"),
     automation_condition=changed(),
     retry_policy=RETRY,
     metadata=table_metadata("sentences"),
@@ -59,6 +57,7 @@ def sentences(context: dg.AssetExecutionContext, config: ShardConfig, workspace:
     owners=CURATION_OWNERS,
     kinds={"parquet", "openai"},
     pool="llm",
+    code_version=stage_code("readings"),
     automation_condition=changed(),
     retry_policy=RETRY,
     metadata=table_metadata("readings"),
@@ -77,7 +76,7 @@ def readings(context: dg.AssetExecutionContext, config: ReadingsConfig, workspac
     group_name="reports",
     owners=CURATION_OWNERS,
     kinds={"parquet"},
-    code_version=str(consensus_module.LOGIC_VERSION),
+    code_version=stage_code("findings"),
     automation_condition=changed(),
     retry_policy=RETRY,
     metadata=table_metadata("findings"),

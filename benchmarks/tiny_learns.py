@@ -33,7 +33,8 @@ from pipelines.phantom.sites import REGIONS as PHANTOM_REGIONS
 from pipelines.settings import QUESTION, SplitSettings
 from pipelines.tables import atomic
 from pipelines.tables.home import Home
-from pipelines.tables.schemas import REGIONS, frame
+from pipelines.tables.report_fields import REGIONS
+from pipelines.tables.schemas import frame
 
 SPLITS = SplitSettings(val=0.05, test=0.15)
 CORNERS = {

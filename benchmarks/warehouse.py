@@ -21,10 +21,11 @@ import numpy as np
 import polars as pl
 
 from pipelines.catalog.build import SQL_DIR, build_catalog, connect, list_queries
+from pipelines.tables.exam_problems import ExamProblem
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
-from pipelines.tables.outcomes import ExamProblem, Outcome
+from pipelines.tables.outcomes import Outcome
 from pipelines.tables.shards import N_SHARDS, shard_of
 
 GOAL_QUERY_S = 1.0

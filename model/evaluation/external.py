@@ -16,6 +16,7 @@ from pipelines.tables import schemas
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
+from pipelines.tables.provenance import code_version
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def update_external(
         raise FileNotFoundError(f"expected folders with SUV.nii.gz and SEG.nii.gz below {root}, got none")
     prints = {exam_id: fingerprint(folder, min_ml) for exam_id, folder in folders.items()}
     made_from = {"exams": prints, "checkpoint": checkpoint_version(checkpoint), "model": model_name}
+    made_from["code"] = code_version("model.serving.generation")
     meta = lake.shard_meta("external")
     before = dict(meta.inputs) if meta is not None else {}
     kept = before.get("made_from", {}).get("exams", {})

@@ -20,9 +20,9 @@ from pipelines.tables import schemas
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
+from pipelines.tables.provenance import code_version
 
 METRICS_SHOWN = ("BLEU", "ROUGE-L", "CIDEr", "region", "organ", "laterality", "grounding")
-_LOGIC = 1
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def update_robustness(
     made_from = {
         "checkpoint": checkpoint_version(checkpoint),
         "samples": samples_version(home),
-        "logic": hash_of(_LOGIC, settings, scoring.n_resamples, scoring.seed, model_name),
+        "logic": hash_of(code_version(__name__), settings, scoring.n_resamples, scoring.seed, model_name),
     }
     meta = lake.shard_meta("robustness")
     if meta is not None and meta.inputs.get("made_from") == made_from:

@@ -5,13 +5,16 @@ from collections.abc import Iterable
 
 import polars as pl
 
+from model.evaluation.metrics import comparison as comparison_module
 from model.evaluation.metrics import metrics_version, published_scores, score, with_others
 from model.evaluation.metrics.comparison import compare_all
 from model.evaluation.predictions import TableReport
 from pipelines.settings import ScoreSettings
 from pipelines.tables.curation_version import curation_version
+from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
+from pipelines.tables.provenance import code_version
 
 ABLATION_PREFIX = "ablation: "
 """What the models of the ablation are called, followed by the condition."""
@@ -54,7 +57,7 @@ def update_comparisons(home: Home, settings: ScoreSettings = ScoreSettings()) ->
     # A judge's scores are compared by the answers that are kept; asking anew is for the scores.
     made_from = {
         "predictions": lake.shard_version("predictions") or "",
-        "logic": metrics_version(settings),
+        "logic": hash_of(metrics_version(settings), code_version(comparison_module.__name__)),
         "scores": lake.shard_version("scores") or "",
     }
     meta = lake.shard_meta("comparisons")

@@ -25,6 +25,7 @@ from pipelines.tables import schemas
 from pipelines.tables.hashing import hash_of, hash_of_files
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
+from pipelines.tables.provenance import code_version
 
 
 def update_checkpoint_texts(
@@ -56,7 +57,12 @@ def update_checkpoint_texts(
         reasons = [problems.get(i) for i in held_out["sample_id"]]
         return frame.with_columns(error=pl.Series(reasons, dtype=pl.String))
 
-    return update_part(home, source, {"checkpoint": checkpoint_version(folder), "model": chosen.name}, make)
+    made_from = {
+        "checkpoint": checkpoint_version(folder),
+        "model": chosen.name,
+        "code": code_version("model.serving.generation"),
+    }
+    return update_part(home, source, made_from, make)
 
 
 def update_baseline_texts(home: Home) -> TableReport:
@@ -68,7 +74,7 @@ def update_baseline_texts(home: Home) -> TableReport:
         samples, lesions, exams = (lake.read_table(name) for name in ("samples", "localisations", "exams"))
         return pl.concat([baseline(samples, lesions, exams, HELD_OUT) for baseline in (nearest_neighbour, template)])
 
-    return update_part(home, "baselines", {"logic": 1}, make)
+    return update_part(home, "baselines", {"code": code_version("model.evaluation.baselines")}, make)
 
 
 def update_file_texts(home: Home, folder: Path) -> TableReport:
@@ -83,7 +89,9 @@ def update_file_texts(home: Home, folder: Path) -> TableReport:
             read = read_predictions(path, held_out)
             return read.frame, read.problems
 
-        reports.append(update_part(home, source, {"file": hash_of_files([(path.name, path)])}, make))
+        read_by = code_version("model.evaluation.prediction_files")
+        made_from = {"file": hash_of_files([(path.name, path)]), "code": read_by}
+        reports.append(update_part(home, source, made_from, make))
     return _together(reports)
 
 
@@ -114,6 +122,7 @@ def update_vlm_texts(home: Home, vlms: Sequence[VlmSettings], api_keys: Mapping[
             return frame, problems
 
         asked = {"model": vlm.model, "label": vlm.label, "images": vlm.images, "max_tokens": vlm.max_tokens}
+        asked["code"] = code_version("model.evaluation.vlm")
         reports.append(update_part(home, source, asked, make, retry_failed=True))
     return _together(reports)
 

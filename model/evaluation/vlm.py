@@ -12,7 +12,6 @@ import polars as pl
 
 from model.evaluation.baselines import side_of
 from model.inputs.numbers import measured_of, put_in_measured
-from pipelines.imaging import slices
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.slices import PLANES, lesion_slices
 from pipelines.imaging.volume import load_nifti
@@ -34,8 +33,8 @@ class PictureError(RuntimeError):
 class LesionQuestion:
     """What is asked about a lesion: the prompt and, unless `images` is off, three pictures, drawn when they are sent.
 
-    A question's text is the finding's id with a hash of all that its pictures and numbers depend on, so that answers
-    are cached by it.
+    A question's text is the finding's id with a hash of what is shown and said of it, so that answers are kept by that
+    and not by the code that draws.
     """
 
     rows: Mapping[str, Mapping[str, Any]]
@@ -51,9 +50,8 @@ class LesionQuestion:
 
     @property
     def version(self) -> str:
-        """Prompt and pictures."""
-        name = "vlm-v1" if self.images else "vlm-text-v1"
-        return f"{name}@{hash_of(self.template)[:8]}/{slices.LOGIC_VERSION if self.images else 'text'}"
+        """The prompt."""
+        return f"{'vlm-v1' if self.images else 'vlm-text-v1'}@{hash_of(self.template)[:8]}"
 
     def messages(self, text: str) -> list[dict[str, Any]]:
         """One turn: the pictures as PNG data URLs, each with its plane's name, and the prompt.
@@ -61,7 +59,10 @@ class LesionQuestion:
         Raises:
             PictureError: the lesion cannot be drawn.
         """
-        row = self.rows[text]
+        return self.messages_of(self.rows[text])
+
+    def messages_of(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The same of a row of `samples` with the lesion's measures."""
         prompt = self.template.replace("{tracer}", row.get("tracer") or "").replace("{measures}", in_words(row))
         prompt = " ".join(prompt.split(" "))
         if not self.images:
@@ -115,13 +116,13 @@ def vlm_texts(
     Answers that come are kept in the cache at once, so that a killed run goes on where it stopped and a later one asks
     only for what failed. `lesions` are rows of `localisations`, `exams` of the table of that name.
     """
-    measures = ["row_key", "centroid_x_mm", "centroid_k", "mtv_ml", "suvmean", "suvpeak", "diameter_mm"]
+    measures = ["centroid_x_mm", "centroid_k", "mtv_ml", "suvmean", "suvpeak", "diameter_mm"]
     rows = (
         held_out.join(lesions.select("finding_id", *measures), on="finding_id", how="left", maintain_order="left")
         .join(exams.select("exam_id", "tracer", "shape_k"), on="exam_id", how="left", maintain_order="left")
         .to_dicts()
     )
-    texts = {f"{row['finding_id']} {_fingerprint(row)}": row for row in rows}
+    texts = {f"{row['finding_id']} {_fingerprint(row, home, vlm.images)}": row for row in rows}
     server = ServerSettings(
         vlm.model,
         vlm.base_url,
@@ -153,9 +154,12 @@ def vlm_texts(
     )
 
 
-def _fingerprint(row: Mapping[str, Any]) -> str:
-    names = ("row_key", "suv_path", "ct_path", "mask_path", "suvmax", "mtv_ml", "tracer")
-    return hash_of([row.get(name) for name in names])[:16]
+def _fingerprint(row: Mapping[str, Any], home: Home, images: bool) -> str:
+    """Hash of all that a model is shown and told of a lesion."""
+    try:
+        return hash_of(LesionQuestion({}, home, images).messages_of(row))[:16]
+    except PictureError:
+        return "not drawn"  # Whoever sends the question meets it again, and its reason.
 
 
 def _nothing_said(answer: str) -> str | None:

@@ -11,18 +11,17 @@ import polars as pl
 
 from pipelines.dataset.samples import compose
 from pipelines.dataset.splits import split_of
-from pipelines.imaging.organ_labels import CLASSES, LABELS_VERSION
+from pipelines.imaging.organ_labels import CLASSES, LABEL_SCHEME
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti, resample_to
 from pipelines.settings import QUESTION, SplitSettings
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
-from pipelines.tables.schemas import REGIONS, frame
+from pipelines.tables.report_fields import REGIONS
+from pipelines.tables.schemas import frame
 
 DEFAULT_SPLITS = SplitSettings()
 
-ANSWERS_VERSION = 2
-"""Raised when the same label map would give other questions or answers."""
 
 LABEL_MAP_NAME = "TOTALSEG.nii.gz"
 """File of a label map in an exam's folder of the cohort."""
@@ -177,7 +176,7 @@ def anatomy_samples(
             continue
         if unknown:
             problems[exam["exam_id"]] = (
-                f"exam {exam['exam_id']}: expected labels 1..{len(CLASSES)} ({LABELS_VERSION}), got {unknown} "
+                f"exam {exam['exam_id']}: expected labels 1..{len(CLASSES)} ({LABEL_SCHEME}), got {unknown} "
                 "too, which are left out"
             )
         rows += [_row(exam, structures()[label], Path(path), splits, slice_number) for label, slice_number in present]

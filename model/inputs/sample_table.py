@@ -6,17 +6,16 @@ from pathlib import Path
 
 import polars as pl
 
-from model.inputs.anatomy_questions import ANSWERS_VERSION, anatomy_samples
+from model.inputs.anatomy_questions import anatomy_samples
 from pipelines.catalog.versions import VersionError
-from pipelines.dataset import samples as samples_module
-from pipelines.dataset.organ_maps import TARGET_NAME
 from pipelines.dataset.samples import finding_samples
-from pipelines.imaging.organ_labels import LABELS_VERSION
+from pipelines.imaging.organ_labels import ORGAN_MAP_NAME
 from pipelines.settings import SampleSettings
 from pipelines.tables.curation_version import curation_version
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home, exam_of
 from pipelines.tables.lake import Lake
+from pipelines.tables.provenance import code_version
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def build_samples(home: Home, label_maps: Mapping[str, str], settings: SampleSet
     made_from = {
         "curation": curation_version(home),
         "label_maps": hash_of(label_maps, [_state(home.root / p) for p in label_maps.values()]),
-        "logic": hash_of(samples_module.LOGIC_VERSION, ANSWERS_VERSION, LABELS_VERSION, settings),
+        "logic": hash_of(code_version(__name__), settings),
     }
     meta = lake.shard_meta("samples")
     if meta is not None and meta.inputs.get("made_from") == made_from:
@@ -67,7 +66,7 @@ def build_samples(home: Home, label_maps: Mapping[str, str], settings: SampleSet
 def found_label_maps(home: Home) -> dict[str, str]:
     """Label maps that the asset `anatomy` left beside the volumes: exam id -> path under PETAR_HOME."""
     return {
-        exam_of(p.parent.name): str(p.relative_to(home.root)) for p in sorted(home.volumes.glob(f"*/{TARGET_NAME}"))
+        exam_of(p.parent.name): str(p.relative_to(home.root)) for p in sorted(home.volumes.glob(f"*/{ORGAN_MAP_NAME}"))
     }
 
 

@@ -24,7 +24,7 @@ from model.petar.tokenizer import PetarTokenizer, load_tokenizer
 from pipelines.settings import QUESTION
 from pipelines.tables import atomic
 
-FORMAT_VERSION = 1
+CHECKPOINT_FORMAT = 1
 WEIGHTS, CONTRACT = "model.safetensors", "model.json"
 
 
@@ -56,7 +56,7 @@ class Contract:
     config: ModelConfig
     lineage: tuple[StageRecord, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
-    format_version: int = FORMAT_VERSION
+    format_version: int = CHECKPOINT_FORMAT
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, with the inputs described for readers that do not know this package."""
@@ -115,9 +115,9 @@ class Contract:
     def from_dict(cls, data: Mapping[str, Any]) -> "Contract":
         """The contract written by `to_dict`."""
         version = data.get("format_version")
-        if version != FORMAT_VERSION:
+        if version != CHECKPOINT_FORMAT:
             raise CheckpointError(
-                f"expected a checkpoint of format {FORMAT_VERSION}, got {version}: use the release that wrote it"
+                f"expected a checkpoint of format {CHECKPOINT_FORMAT}, got {version}: use the release that wrote it"
             )
         return cls(
             ModelConfig.from_dict(data["config"]),

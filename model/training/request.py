@@ -14,9 +14,7 @@ from model.petar.tokenizer import PetarTokenizer
 from model.training.samples import data_hash, spread
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
-
-TRAINING_VERSION = "training-2"
-"""Raised when the same settings and data would give other weights: no state saved before is then gone on with."""
+from pipelines.tables.provenance import code_version
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,8 @@ class StageRequest:
         start = None if self.init is None else read_contract(self.init).to_dict()
         val_hash = data_hash(self.validation, self.samples.home)
         texts = sorted(set(self.samples.texts))
-        return hash_of(TRAINING_VERSION, self.stage, train_hash, val_hash, self.config.to_dict(), fixed, start, texts)
+        code = code_version("model.training.train")
+        return hash_of(code, self.stage, train_hash, val_hash, self.config.to_dict(), fixed, start, texts)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ KEPT_VERSIONS = 10
 open need its files.
 """
 
-_STORAGE_VERSION = "v1.0.0"  # The oldest format: what any DuckDB that people have at hand can open.
+_DUCKDB_STORAGE = "v1.0.0"  # The oldest format: what any DuckDB that people have at hand can open.
 _TYPES = {pl.String: "VARCHAR", pl.Int64: "BIGINT", pl.Float64: "DOUBLE", pl.Boolean: "BOOLEAN"}
 _VIEW_FILE = re.compile(r"\d+_([a-z][a-z0-9_]*)\.sql")
 
@@ -366,7 +366,7 @@ def _database(
     with tempfile.TemporaryDirectory(prefix=".build-", dir=home.versions) as folder:
         path = Path(folder) / CATALOG_NAME
         with duckdb.connect() as con:
-            con.execute(f"ATTACH {_quote(str(path))} AS catalog (STORAGE_VERSION '{_STORAGE_VERSION}')")
+            con.execute(f"ATTACH {_quote(str(path))} AS catalog (STORAGE_VERSION '{_DUCKDB_STORAGE}')")
             con.execute("USE catalog")
             con.execute("BEGIN")  # Hundreds of comments: one flush to disk instead of hundreds.
             con.execute(under_home_macro(home.root))

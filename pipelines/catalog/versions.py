@@ -102,7 +102,7 @@ def write_manifest(home: Home, version: str, files: Mapping[str, Iterable[tuple[
         "version": version,
         "curation": version_of_rows(metas),
         "created_at": known.get("created_at") or datetime.now(UTC).isoformat(timespec="seconds"),
-        "code": code_version(),
+        "code": running_code(),
         "makers": makers,
         "tables": tables,
     }
@@ -149,7 +149,7 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def code_version() -> dict[str, str]:
+def running_code() -> dict[str, str]:
     """Version of the package, hash of its sources, and the commit where the sources are a checkout."""
     found = {"sources": hash_of_files([(str(p.relative_to(_ROOT)), p) for p in (_ROOT / "pipelines").rglob("*.py")])}
     with suppress(metadata.PackageNotFoundError):

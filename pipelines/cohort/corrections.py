@@ -18,11 +18,11 @@ from typing import Any
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.outcomes import Outcome
-from pipelines.tables.schemas import COMPARISONS, LATERALITIES, REGIONS
+from pipelines.tables.provenance import code_version
+from pipelines.tables.report_fields import COMPARISONS, LATERALITIES, REGIONS
 from pipelines.tables.shards import N_SHARDS, shard_name, shard_of
 
 FILE_NAME = "corrections.csv"
-LOGIC_VERSION = "corrections-1"
 COLUMNS = ("finding", "field", "value", "who", "when")
 FIELDS = ("outcome", "slice", "suvmax_reported", "region", "organ", "subsite", "laterality", "comparison", "text")
 NOT_NAMED = "(no exam named)"
@@ -232,7 +232,7 @@ def correction_rows(
             {
                 "exam_id": one.exam_id,
                 "patient_id": patients.get(one.exam_id, one.exam_id),
-                "row_key": hash_of(LOGIC_VERSION, one, status),
+                "row_key": hash_of(code_version(__name__), one, status),
                 "correction_id": content if seen[content] == 1 else f"{content}#{seen[content]}",
                 "finding_id": one.finding_id,
                 "field": one.field,

@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 
 from pipelines.cohort.corrections import CorrectionsError
 from pipelines.cohort.corrections import observe_corrections as _observe_corrections
-from pipelines.cohort.privacy import text_identifiers as privacy_text
+from pipelines.cohort.privacy import deidentification, header_identifiers
 from pipelines.cohort.privacy.deidentification import NO_DEIDENTIFICATION, Deidentifier
 from pipelines.cohort.privacy.header_identifiers import names_in_folder
 from pipelines.cohort.report_files import find_reports, read_reports
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of, hash_of_files
 from pipelines.tables.locks import lock
+from pipelines.tables.provenance import code_version
 from pipelines.tables.shards import N_SHARDS, shard_of
 
 _HASHING_THREADS = 4
@@ -315,7 +316,7 @@ def _observe(cohort_folder: Path, manifest_folder: Path, deidentifier: Deidentif
         versions[shard] = manifest_version(entries)
         payload = {
             "version": versions[shard],
-            "scanned": privacy_text.VERSION,
+            "scanned": _scan_version(),
             "entries": [vars(e) for e in entries],
         }
         if payload != before[shard]:
@@ -355,11 +356,16 @@ def read_observation(manifest_folder: Path) -> Observation | None:
     )
 
 
+def _scan_version() -> str:
+    """Version of the code that finds identifiers in reports; another one scans them again."""
+    return code_version(deidentification.__name__, header_identifiers.__name__)
+
+
 def _scanned_before(payloads: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """Entries of the last observation whose reports were scanned by the rules of today, by exam."""
     found: dict[str, Mapping[str, Any]] = {}
     for payload in payloads:
-        if payload.get("scanned") == privacy_text.VERSION:
+        if payload.get("scanned") == _scan_version():
             found |= {entry["exam_id"]: entry for entry in payload["entries"]}
     return found
 

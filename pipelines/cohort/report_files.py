@@ -17,8 +17,6 @@ from typing import Any
 
 import polars as pl
 
-LOGIC_VERSION = 1
-
 COLUMNS = ("exam_id", "patient_id", "findings", "impression", "study_date", "tracer", "problem")
 """Columns of the table of reports; all text, null where unknown. `problem` is null where the row is as it should be."""
 

@@ -20,19 +20,17 @@ from pipelines.curation.shard_lock import shard_lock
 from pipelines.curation.stages.curation import Curation, open_curation
 from pipelines.curation.stages.exam_stage import exams_stage
 from pipelines.curation.stages.failures import GuardedStage
+from pipelines.curation.stages.findings_stage import findings_stage
 from pipelines.curation.stages.incremental import Counts, update_exams
 from pipelines.curation.stages.lesion_stage import localisations_stage
-from pipelines.curation.stages.report_stages import findings_stage, readings_stage, sentences_stage
+from pipelines.curation.stages.readings_stage import readings_stage
+from pipelines.curation.stages.sentences_stage import sentences_stage
 from pipelines.curation.stages.stage import Maker, Stage, StageContext
-from pipelines.imaging.lesions import find_lesions as lesions_module
-from pipelines.imaging.reading import exam as exam_module
-from pipelines.reports import consensus as consensus_module
-from pipelines.reports import sentences as sentences_module
-from pipelines.reports import structure as structure_module
 from pipelines.tables import schemas
 from pipelines.tables.curation_version import CURATED
 from pipelines.tables.hashing import hash_of, plain
 from pipelines.tables.lake import Lake, inputs_hash
+from pipelines.tables.provenance import code_version
 from pipelines.tables.shards import N_SHARDS
 
 __all__ = [
@@ -44,6 +42,7 @@ __all__ = [
     "maker_of",
     "open_curation",
     "run_stage",
+    "stage_code",
     "stage_inputs",
     "stale_shards",
 ]
@@ -86,31 +85,34 @@ class StageReport:
     rows_reused: int
 
 
+def stage_code(table: str) -> str:
+    """Version of the code that makes a table's rows, without the readers and the structurer, which have their own."""
+    return code_version(_STAGES[table].__module__)
+
+
 def maker_of(curation: Curation, table: str) -> Maker:
-    """The logic's version and the parameters of a table. Equal makers and equal inputs give equal rows."""
+    """The code's version and the parameters of a table. Equal makers and equal inputs give equal rows."""
     settings, readers = curation.settings, curation.readers
+    parameters: dict[str, Any] = {}
     match table:
         case "exams":
-            return Maker(exam_module.LOGIC_VERSION, plain(settings.exam))
+            parameters = plain(settings.exam)
         case "sentences":
-            return Maker(str(sentences_module.LOGIC_VERSION), {"vocabulary": readers.vocabulary.version})
+            parameters = {"vocabulary": readers.vocabulary.version}
         case "readings":
-            return Maker("", {"readers": {reader.name: reader.version for reader in readers.readers}})
+            parameters = {"readers": {reader.name: reader.version for reader in readers.readers}}
         case "findings":
-            return Maker(
-                f"{consensus_module.LOGIC_VERSION} {structure_module.VERSION} {corrections_module.LOGIC_VERSION}",
-                plain(
-                    {
-                        **plain(settings.consensus),
-                        "reader_weights": readers.weights,
-                        "vocabulary": readers.vocabulary.version,
-                        "structurer": readers.structurer.version if readers.structurer else None,
-                    }
-                ),
+            parameters = plain(
+                {
+                    **plain(settings.consensus),
+                    "reader_weights": readers.weights,
+                    "vocabulary": readers.vocabulary.version,
+                    "structurer": readers.structurer.version if readers.structurer else None,
+                }
             )
         case "localisations":
-            return Maker(lesions_module.LOGIC_VERSION, plain(settings.lesions))
-    raise KeyError(table)
+            parameters = plain(settings.lesions)
+    return Maker(stage_code(table), parameters)
 
 
 def stage_inputs(curation: Curation, table: str, shard: int) -> dict[str, str]:

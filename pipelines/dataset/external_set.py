@@ -21,8 +21,7 @@ from pipelines.imaging.reading.expert_masks import read_expert_masks
 from pipelines.imaging.volume import Volume, save_nifti
 from pipelines.tables.hashing import hash_of, hash_of_files
 from pipelines.tables.home import Home
-
-LOGIC_VERSION = "external-1"
+from pipelines.tables.provenance import code_version
 
 _SEG_NAMES = ("seg.nii.gz", "seg.nii")
 _MEASURES = (
@@ -56,7 +55,7 @@ def _is_suv(path: Path) -> bool:
 def fingerprint(folder: Path, min_ml: float) -> str:
     """Hash of an exam's images and of how they are read: equal, lesions kept."""
     files = [(p.name, p) for p in sorted(folder.iterdir()) if p.is_file()]
-    return hash_of(LOGIC_VERSION, min_ml, hash_of_files(files))
+    return hash_of(code_version(__name__), min_ml, hash_of_files(files))
 
 
 def read_external(exam_id: str, folder: Path, root: Path, home: Home, out: Path, min_ml: float) -> ExternalExam:

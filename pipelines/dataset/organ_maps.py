@@ -15,19 +15,18 @@ import polars as pl
 from pipelines.cohort.manifest import ExamEntry
 from pipelines.curation.stages.incremental import Counts
 from pipelines.dataset.totalsegmentator import TotalSegmentator, TotalSegmentatorError
+from pipelines.imaging.organ_labels import ORGAN_MAP_NAME
 from pipelines.imaging.reading.exam import ExamError, read_exam
 from pipelines.imaging.volume import Volume, load_nifti, resample_to, save_nifti
 from pipelines.settings import AnatomySettings, ExamSettings
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
-
-LOGIC_VERSION = "1"
+from pipelines.tables.provenance import code_version
 
 SOURCE_NAMES = ("TOTALSEG.nii.gz", "TOTALSEG.nii", "totalsegmentator.nii.gz", "segmentations.nii.gz")
 """Names under which an exam's folder may hold a multi-label map of TotalSegmentator's `total` task."""
 
-TARGET_NAME = "ANATOMY.nii"
 _MAX_LABEL = 255
 _MOST_FAILURES = 3
 
@@ -75,8 +74,8 @@ def update_anatomy(
         if row is None or (source is None and (program is None or not row["has_ct"])):
             continue
         how = [] if source is not None or program is None else [program.how]
-        target = home.volume_folder(entry.exam_id) / TARGET_NAME
-        key = hash_of(LOGIC_VERSION, row["row_key"], *how)
+        target = home.volume_folder(entry.exam_id) / ORGAN_MAP_NAME
+        key = hash_of(code_version(__name__), row["row_key"], *how)
         if _is_stored(target, key):
             reused += 1
         elif source is None and failures >= _MOST_FAILURES:

@@ -10,8 +10,6 @@ from pipelines.dataset.splits import split_of
 from pipelines.settings import SampleSettings
 from pipelines.tables import schemas
 
-LOGIC_VERSION = 1
-
 NUMBER_TOKEN = "[#]"
 
 _FIELDS = (

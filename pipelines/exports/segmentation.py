@@ -17,12 +17,10 @@ from pipelines.imaging.problems import ExamError
 from pipelines.imaging.reading.dicom import Stack, find_series, pick_pet, stack_of
 from pipelines.imaging.volume import Volume, save_nifti
 from pipelines.tables import atomic
-from pipelines.tables.outcomes import ExamProblem
+from pipelines.tables.exam_problems import ExamProblem
 
 if TYPE_CHECKING:
     import highdicom
-
-LOGIC_VERSION = "export-3"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.exports import segmentation as export
 from pipelines.exports.segmentation import ExportLesion, export_dicom_seg, export_nifti
 from pipelines.imaging.volume import load_nifti
 from pipelines.settings import ExportSettings
@@ -24,8 +23,7 @@ from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home, folder_name
 from pipelines.tables.lake import Lake
 from pipelines.tables.outcomes import Outcome
-
-LOGIC_VERSION = f"exports-1 {export.LOGIC_VERSION}"
+from pipelines.tables.provenance import code_version
 
 _CSV, _NIFTI, _SEG, _STAMP = "lesions.csv", "lesions.nii.gz", "lesions.dcm", ".export.json"
 _COLUMNS = (
@@ -89,7 +87,7 @@ def export_lesions(
         with_seg = settings.dicom_seg and exam["source"] == "dicom"
         segs += with_seg
         wanted = [_CSV] + [_NIFTI] * settings.nifti + [_SEG] * with_seg
-        key = hash_of(LOGIC_VERSION, wanted, settings.keep_identity, exam["row_key"], own.to_dicts())
+        key = hash_of(code_version(__name__), wanted, settings.keep_identity, exam["row_key"], own.to_dicts())
         if _stamped(folder) == key and all((folder / name).is_file() for name in wanted):
             reused += 1
             continue

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti, save_nifti
-from pipelines.tables.outcomes import ExamProblem
+from pipelines.tables.exam_problems import ExamProblem
 
 
 def mask_name(finding_id: str) -> str:

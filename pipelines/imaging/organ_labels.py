@@ -5,8 +5,10 @@ The phantom paints with it, label maps are read with it, and questions about org
 
 from collections.abc import Mapping
 
-LABELS_VERSION = "totalsegmentator-v2-total"
-"""Named in errors and in what is made from label maps; another release of the classes is another version."""
+LABEL_SCHEME = "totalsegmentator-v2-total"
+"""Named in errors and in what is made from label maps; another release of the classes is another one."""
+ORGAN_MAP_NAME = "ANATOMY.nii"
+"""File of an exam's label map, beside its volumes."""
 
 
 def _sides(name: str, order: tuple[str, str] = ("left", "right")) -> list[str]:

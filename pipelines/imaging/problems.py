@@ -1,6 +1,6 @@
 """The error of the imaging layer: an exam (or a part of it) that cannot be used, with its reason."""
 
-from pipelines.tables.outcomes import ExamProblem
+from pipelines.tables.exam_problems import ExamProblem
 
 
 class ExamError(Exception):

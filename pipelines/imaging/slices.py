@@ -17,8 +17,6 @@ from pipelines.imaging.lesion_figures import SOFT_TISSUE_HU, SUV_WINDOW
 from pipelines.imaging.masks import place_mask
 from pipelines.imaging.volume import Volume
 
-LOGIC_VERSION = "slices-1"
-
 PLANES = ("sagittal", "coronal", "axial")
 _PIXEL_MM = 1.5
 _MAX_PIXELS = 640

@@ -19,9 +19,7 @@ from numpy.typing import NDArray
 from pipelines.imaging.problems import ExamError
 from pipelines.settings import Origin, SliceConvention, SliceGridKind
 from pipelines.tables import atomic
-from pipelines.tables.outcomes import ExamProblem
-
-LOGIC_VERSION = "volume-4"
+from pipelines.tables.exam_problems import ExamProblem
 
 SPACING_DISAGREES = 0.02
 """Part by which the voxel sizes of a NIfTI's sform and qform may differ: rounding is far below."""

@@ -1,7 +1,6 @@
 """Cohorts on disk: exams, reports and truth, written atomically and never twice."""
 
 import csv
-import hashlib
 import json
 import os
 import shutil
@@ -28,6 +27,7 @@ from pipelines.phantom.exam_files import (
 )
 from pipelines.phantom.tumours import shape_on
 from pipelines.tables import atomic
+from pipelines.tables.provenance import code_version
 
 MARKER = "phantom.json"
 REPORT_COLUMNS = ("exam_id", "patient_id", "findings", "impression", "study_date", "tracer")
@@ -116,14 +116,6 @@ class PhantomCohort:
         )
 
 
-def code_version() -> str:
-    """Hash of this package's source: another source, another cohort."""
-    digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
-
-
 def write_cohort(folder: Path, settings: PhantomSettings | None = None) -> PhantomCohort:
     """Writes a phantom cohort into `folder` and returns its counts; an equal cohort that is there already is left as
     it is.
@@ -134,7 +126,11 @@ def write_cohort(folder: Path, settings: PhantomSettings | None = None) -> Phant
     settings = settings or PhantomSettings()
     folder = Path(folder)
     marker = _read_marker(folder)
-    if marker is not None and marker["settings"] == asdict(settings) and marker["code_version"] == code_version():
+    if (
+        marker is not None
+        and marker["settings"] == asdict(settings)
+        and marker["code_version"] == code_version(__name__)
+    ):
         return _describe(folder, marker, written=False)
     if marker is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PhantomError(
@@ -157,7 +153,7 @@ def write_cohort(folder: Path, settings: PhantomSettings | None = None) -> Phant
             reports.extend(_write_faults(building, settings))
         (building / "reports.csv").write_bytes(csv_bytes(REPORT_COLUMNS, reports))
         (building / "truth.csv").write_bytes(csv_bytes(TRUTH_COLUMNS, truths))
-        marker = {"settings": asdict(settings), "code_version": code_version(), "added": []}
+        marker = {"settings": asdict(settings), "code_version": code_version(__name__), "added": []}
         marker |= _counts(reports, truths)
         _write_marker(building, marker)
         if folder.exists():

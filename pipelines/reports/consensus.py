@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipelines.reports.readers import Reading
-from pipelines.reports.rules import pairs as rules
 from pipelines.reports.rules.expressions import MAX_SUV, find_expressions
 from pipelines.reports.rules.pairs import Extraction, extract
 from pipelines.reports.rules.values import Role
@@ -16,11 +15,10 @@ from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabula
 from pipelines.settings import ConsensusSettings
 from pipelines.tables.outcomes import Outcome
 
-LOGIC_VERSION = f"3.{rules.LOGIC_VERSION}"
-"""With the versions of what grounds and splits here."""
-
 SUV_DECIMALS = 2
 """SUVs are compared after rounding to this: 4.2 and 4.20 are one vote."""
+FAILED_NOTE = "Fields by rules, the model failed"
+"""Stands in the explanation of a finding that the model gave no fields; another run may mend it."""
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pipelines.reports.rules import pairs as rules
 from pipelines.reports.rules.pairs import extract
 from pipelines.reports.sentences import Sentence
 from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
-
-LOGIC_VERSION = 1
+from pipelines.tables.provenance import code_version
 
 Progress = Callable[[int, int], None]
 """Called as (sentences done, sentences in all)."""
@@ -100,8 +98,8 @@ class RulesReader:
 
     @property
     def version(self) -> str:
-        """Version of the rules, with the cohort's own vocabulary where it has one."""
-        return f"rules-{LOGIC_VERSION}.{rules.LOGIC_VERSION}{self.vocabulary.suffix}"
+        """Version of the code that reads, with the cohort's own vocabulary where it has one."""
+        return f"rules/{code_version(__name__)}{self.vocabulary.suffix}"
 
     def read(self, sentences: Sequence[Sentence], progress: Progress | None = None) -> list[Reading]:
         """One reading a sentence, in the order of the sentences."""

@@ -15,8 +15,6 @@ from pipelines.settings import ConsensusSettings
 from pipelines.tables.outcomes import Outcome
 from pipelines.tables.statistics import wilson_interval
 
-LOGIC_VERSION = 2
-
 LABELLED_FILE = Path(__file__).parent / "labelled_sentences.csv"
 ENSEMBLE = "ensemble"
 RIGHT, NOT_READ, WRONG_PAIR = "right", "not read", "wrong pair accepted"

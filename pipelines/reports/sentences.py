@@ -19,8 +19,6 @@ from pipelines.reports.vocabulary.lexicon import MUSCULOSKELETAL
 from pipelines.reports.vocabulary.text import clean, lower
 from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
 
-LOGIC_VERSION = "3"
-
 
 @dataclass(frozen=True)
 class Sentence:

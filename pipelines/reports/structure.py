@@ -24,9 +24,6 @@ from pipelines.reports.vocabulary.lexicon import (
 from pipelines.reports.vocabulary.text import clean, lower, squeeze
 from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
 
-VERSION = "5.5"
-"""Version of the rules and the lexicon together, for row keys."""
-
 
 @dataclass(frozen=True)
 class Fields:

@@ -16,8 +16,6 @@ import polars as pl
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of
 
-VERSION = 1
-"""Raised when a look sees something else than before."""
 _SCHEMA = pl.Schema({"item": pl.String, "key": pl.String})
 
 
@@ -32,10 +30,9 @@ class CheckItem:
     files: tuple[Path | None, ...]
     look: Callable[[], str | None]
 
-    @property
-    def key(self) -> str:
-        """Hash of the facts and of every file's size and time."""
-        return hash_of(VERSION, self.facts, [_state(path) for path in self.files])
+    def key(self, code: str) -> str:
+        """Hash of the code that looks, the facts, and every file's size and time."""
+        return hash_of(code, self.facts, [_state(path) for path in self.files])
 
 
 @dataclass(frozen=True)
@@ -45,6 +42,8 @@ class CheckCache:
     folder: Path | None = None
     reopen: bool = False
     """Look at everything again, whatever was seen."""
+    code: str = ""
+    """Version of the code that looks; another one looks at everything again."""
 
     def check(self, check: str, items: Sequence[CheckItem]) -> tuple[list[tuple[CheckItem, str]], int]:
         """(items that are wrong with what is wrong, how many were opened)."""
@@ -54,7 +53,7 @@ class CheckCache:
         n_opened = 0
         for item in items:
             # Before the look: a file that changes while it is read is looked at again.
-            key = item.key
+            key = item.key(self.code)
             if seen.get(item.name) != key:
                 n_opened += 1
                 reason = item.look()

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.catalog.build import run_query
-from pipelines.catalog.versions import code_version, read_accepted, read_history
+from pipelines.catalog.versions import read_accepted, read_history, running_code
 from pipelines.dataset.splits import split_of
 from pipelines.settings import CurationSettings, SplitSettings
 from pipelines.tables import atomic
@@ -89,7 +89,7 @@ def _versions(home: Home) -> list[str]:
     if history:
         names = [one.name for one in accepted if one.version == history[-1]]
         lines.append(f"- Catalog: `{history[-1]}`" + (f", accepted as {', '.join(names)}." if names else "."))
-    code = {name: value for name, value in code_version().items() if value}
+    code = {name: value for name, value in running_code().items() if value}
     lines.append(f"- Code: {', '.join(f'{name} `{value}`' for name, value in code.items())}; schema {SCHEMA_VERSION}.")
     return ["\n".join(lines)]
 

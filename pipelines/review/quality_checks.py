@@ -28,6 +28,7 @@ from pipelines.review.quality_check_result import CheckResult, Severity, result_
 from pipelines.settings import LesionSettings, ProjectSettings
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake, LakeError
+from pipelines.tables.provenance import code_version
 
 LESIONS = LesionSettings()
 
@@ -491,7 +492,7 @@ def _bind_files(function: Callable[..., CheckResult], table: str, severity: Seve
 
     def run(home: Home, settings: ProjectSettings) -> CheckResult:
         lake = Lake(home.lake)
-        cache = CheckCache(home.checked, settings.quality.reopen_all)
+        cache = CheckCache(home.checked, settings.quality.reopen_all, code_version(__name__))
         return function(*(lake.read_table(name) for name in tables), home, cache)
 
     return _named(function, table, severity, run)

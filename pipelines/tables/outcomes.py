@@ -36,19 +36,3 @@ class Outcome(StrEnum):
     FLAT = "contour flat"
     TOO_SMALL = "contour too small"
     BORDER = "contour cut by the border"
-
-
-class ExamProblem(StrEnum):
-    """Why an exam gives no volume (or, for CT problems, gives a PET alone). FAILED is our own fault."""
-
-    NO_FOLDER = "no exam folder"
-    EMPTY_FOLDER = "empty exam folder"
-    NO_PET = "no PET series"
-    UNREADABLE = "unreadable file"
-    MISSING_TAG = "missing DICOM tag"
-    UNSUPPORTED_UNITS = "unsupported units"
-    NOT_CORRECTED = "not attenuation or decay corrected"
-    BAD_GEOMETRY = "inconsistent geometry"
-    BAD_VALUES = "implausible values"
-    NO_REPORT = "no report"
-    FAILED = "failed"

@@ -14,7 +14,10 @@ import dataframely as dy
 import polars as pl
 
 from pipelines.tables.errors import first_line
-from pipelines.tables.outcomes import ExamProblem, Outcome
+from pipelines.tables.exam_problems import ExamProblem
+from pipelines.tables.identifier_kinds import IDENTIFIER_KINDS
+from pipelines.tables.outcomes import Outcome
+from pipelines.tables.report_fields import COMPARISONS, LATERALITIES
 from pipelines.tables.shards import N_SHARDS
 
 SCHEMA_VERSION = 3
@@ -23,24 +26,6 @@ reading.
 """
 
 SPLITS = ("train", "val", "test")
-COMPARISONS = ("new", "increased", "decreased", "stable", "none")
-LATERALITIES = ("left", "right", "bilateral", "midline")
-REGIONS = ("head/neck", "chest", "abdomen/pelvis", "musculoskeletal")
-IDENTIFIER_KINDS = (
-    "name",
-    "mrn",
-    "accession",
-    "ssn",
-    "phone",
-    "email",
-    "url",
-    "address",
-    "date",
-    "age",
-    "uid",
-    "record id",
-)
-"""Kinds of identifiers in reports, after the HIPAA safe harbor list."""
 STOP_REASONS = ("converged", "leak", "border", "flat", "too small", "iterations")
 SCORE_STATUSES = ("computed", "not computed", "published")
 CORRECTION_STATUSES = ("applied", "superseded", "unknown finding", "not applied")

@@ -19,7 +19,8 @@ from pipelines.imaging.reading.exam import read_exam
 from pipelines.imaging.reading.suv import suv_scale
 from pipelines.imaging.volume import Volume, load_nifti
 from pipelines.settings import ContourSettings, LesionSettings
-from pipelines.tables.outcomes import ExamProblem, Outcome
+from pipelines.tables.exam_problems import ExamProblem
+from pipelines.tables.outcomes import Outcome
 from tests.support.paths import SHARED
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="no folder shared")]

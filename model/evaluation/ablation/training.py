@@ -28,9 +28,7 @@ from pipelines.dataset.samples import compose
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
-
-ABLATION_VERSION = "2"
-"""Raised when the same samples and settings would give other figures."""
+from pipelines.tables.provenance import code_version
 
 _FIELDS = ("region", "organ", "subsite", "laterality")
 _PROGRESS = "curve.json"
@@ -127,7 +125,7 @@ class ConditionRequest:
         """Hash of all that decides the result."""
         pretraining = self.pretraining
         return hash_of(
-            ABLATION_VERSION,
+            code_version(__name__),
             asdict(self.condition),
             self.model_config.to_dict(),
             self.settings.to_dict(),

@@ -20,9 +20,9 @@ from model.evaluation.metrics.settings import NotComputableError
 from pipelines.settings import ScoreSettings
 from pipelines.tables import schemas
 from pipelines.tables.hashing import hash_of
+from pipelines.tables.provenance import code_version
 
 __all__ = [
-    "LOGIC_VERSION",
     "METRICS",
     "Mean",
     "Metric",
@@ -35,10 +35,6 @@ __all__ = [
     "score",
     "with_others",
 ]
-
-
-LOGIC_VERSION = 4
-"""Raised when a metric of this package changes what it gives."""
 
 
 class Computed(Protocol):
@@ -98,7 +94,7 @@ DEFAULTS = ScoreSettings()
 
 
 def metrics_version(settings: ScoreSettings = DEFAULTS) -> str:
-    """Hash of all that scores depend on but the texts: logic, packages, settings, and which weights and data are there
+    """Hash of all that scores depend on but the texts: code, packages, settings, and which weights and data are there
     now.
     """
     packages = {name: version(name) for name in ("sacrebleu", "rouge-score", "nltk")}
@@ -108,7 +104,7 @@ def metrics_version(settings: ScoreSettings = DEFAULTS) -> str:
         wordnet = ""
     weights = [settings.bertscore_model, settings.bartscore_model, settings.ratescore_python]
     there = [path is not None and path.exists() for path in weights]
-    return hash_of(LOGIC_VERSION, lesion.STRUCTURE_VERSION, packages, sorted(METRICS), settings, wordnet, there)
+    return hash_of(code_version(__name__), packages, sorted(METRICS), settings, wordnet, there)
 
 
 def score(

@@ -11,10 +11,11 @@ import numpy as np
 
 from model.evaluation.metrics.pairs import Mean, Pairs
 from pipelines.dataset import samples
-from pipelines.reports.structure import VERSION as STRUCTURE_VERSION
+from pipelines.reports import structure as structure_module
 from pipelines.reports.structure import find_places, structure
 from pipelines.reports.vocabulary.text import clean, lower
 from pipelines.settings import ScoreSettings
+from pipelines.tables.provenance import code_version
 
 SUV_TOLERANCE = 0.1
 """SUV; what rounding to one digit and the search for the lesion allow."""
@@ -108,13 +109,18 @@ _COMPARE: Mapping[str, Callable[[TextFields, TextFields], float]] = {
 }
 
 
+def _rules() -> str:
+    """Version of the code that reads fields out of texts, for signatures."""
+    return code_version(structure_module.__name__)[:8]
+
+
 def accuracy(field: str) -> Callable[[Pairs, ScoreSettings], Mean]:
     """The metric: share of texts whose field equals the reference's; a reference without the field does not count."""
     compare = _COMPARE[field]
 
     def metric(pairs: Pairs, settings: ScoreSettings) -> Mean:
         each = [compare(fields_of(t), fields_of(r)) for t, r in zip(pairs.texts, pairs.references, strict=True)]
-        return Mean(np.array(each, float), f"petar|{field} accuracy|rules:{STRUCTURE_VERSION}")
+        return Mean(np.array(each, float), f"petar|{field} accuracy|rules:{_rules()}")
 
     return metric
 
@@ -123,7 +129,7 @@ def generated_numbers(pairs: Pairs, settings: ScoreSettings) -> Mean:
     """Share of texts whose numbers were right as the model wrote them, before measured ones were put in."""
     texts = pairs.generated or pairs.texts
     each = [_same_numbers(fields_of(t), fields_of(r)) for t, r in zip(texts, pairs.references, strict=True)]
-    return Mean(np.array(each, float), f"petar|numbers as generated|rules:{STRUCTURE_VERSION}")
+    return Mean(np.array(each, float), f"petar|numbers as generated|rules:{_rules()}")
 
 
 _PLACE_FIELDS = ("region", "organ", "subsite", "laterality")
@@ -161,7 +167,7 @@ def _grounding(pairs: Pairs, n_others: int | None, against: str) -> Mean:
         fields = fields_of(text)
         best, fit = max(_fit(fields, o) for o in others[:n_others]), _fit(fields, own)
         each.append(0.5 if fit == best else float(fit > best))
-    return Mean(np.array(each, float), f"petar|grounding|place against {against}|rules:{STRUCTURE_VERSION}")
+    return Mean(np.array(each, float), f"petar|grounding|place against {against}|rules:{_rules()}")
 
 
 def _others(pairs: Pairs) -> Sequence[Sequence[str]]:
@@ -188,4 +194,4 @@ def hallucinated(pairs: Pairs, settings: ScoreSettings) -> Mean:
     better.
     """
     each = [float(bool(_organs(t) - _organs(r))) for t, r in zip(pairs.texts, pairs.references, strict=True)]
-    return Mean(np.array(each, float), f"petar|organs that the reference has not|rules:{STRUCTURE_VERSION}")
+    return Mean(np.array(each, float), f"petar|organs that the reference has not|rules:{_rules()}")

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.cohort.privacy import text_identifiers as text_rules
 from pipelines.cohort.privacy.text_identifiers import counts_of, mask, scan
 from pipelines.settings import PrivacySettings
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
+from pipelines.tables.provenance import code_version
 
 KEY_VARIABLE = "PETAR_ID_KEY"
 KEY_FILE_VARIABLE = "PETAR_ID_KEY_FILE"
@@ -88,7 +88,7 @@ class Deidentifier:
         """Hash of what a report says and of how it is masked: an unchanged one need not be scanned again."""
         if self.settings == PrivacySettings():
             return hash_of(*parts)
-        whole = hash_of(*parts, self.settings.mask_reports, self.settings.hash_ids, text_rules.VERSION)
+        whole = hash_of(*parts, self.settings.mask_reports, self.settings.hash_ids, code_version(__name__))
         return self.pseudonyms.fingerprint(whole) if self.pseudonyms else whole
 
     def folder(self, exam_id: str, folder: Path) -> Path:

@@ -12,10 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.tables.schemas import IDENTIFIER_KINDS
-
-VERSION = 2
-"""Raised when the rules find something else; reports are scanned again then."""
+from pipelines.tables.identifier_kinds import IDENTIFIER_KINDS
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from pipelines.curation.stages.stage import Stage, StageContext
 from pipelines.imaging.reading.exam import ExamError, read_exam
 from pipelines.imaging.volume import save_nifti
 from pipelines.settings import ExamSettings
+from pipelines.tables.exam_problems import ExamProblem
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
-from pipelines.tables.outcomes import ExamProblem
 
 
 def exams_stage(context: StageContext) -> Stage:

@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 
 from pipelines.imaging.lesions.faces import flat_step, stepped
 
-LOGIC_VERSION = "basins-4"
-
 N_LEVELS = 4096
 KEEP_PART = 0.85
 """A summit below this part of a marked one is left to other marked peaks first: it lies outside of the hotter one's

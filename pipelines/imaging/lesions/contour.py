@@ -15,14 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipelines.imaging.lesions import basins, sides
 from pipelines.imaging.lesions.basins import basin_of, offsets_within
 from pipelines.imaging.lesions.faces import stepped
 from pipelines.imaging.lesions.sides import cut_by_sides
 from pipelines.imaging.volume import Box, Volume
 from pipelines.settings import ContourSettings
-
-LOGIC_VERSION = f"contour-9 {basins.LOGIC_VERSION} {sides.LOGIC_VERSION}"
 
 Ijk = tuple[int, int, int]
 

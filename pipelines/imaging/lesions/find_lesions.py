@@ -11,10 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.imaging import masks
-from pipelines.imaging.lesions import contour as contours
-from pipelines.imaging.lesions import location as locate
-from pipelines.imaging.lesions import location_words as places
-from pipelines.imaging.lesions import measures as measures
 from pipelines.imaging.lesions.contour import Contour, StopReason, contour, in_conglomerate
 from pipelines.imaging.lesions.location import ROUNDING_SUV, Candidate, Ijk, Locator, NearestMiss
 from pipelines.imaging.lesions.location_words import body_extent, width_mm, zone_of
@@ -22,10 +18,6 @@ from pipelines.imaging.lesions.measures import Measures, measure
 from pipelines.imaging.volume import SliceGrid, Volume, pet_k_of, pet_slice_of, slices_of
 from pipelines.settings import LesionSettings, LocateSettings
 from pipelines.tables.outcomes import Outcome
-
-LOGIC_VERSION = (
-    f"lesions-6 {locate.LOGIC_VERSION} {places.LOGIC_VERSION} {contours.LOGIC_VERSION} {measures.LOGIC_VERSION}"
-)
 
 STOPPED = {
     StopReason.LEAK: Outcome.LEAK,

@@ -21,8 +21,6 @@ from pipelines.imaging.lesions.faces import stepped
 from pipelines.imaging.volume import Volume
 from pipelines.settings import LocateSettings
 
-LOGIC_VERSION = "locate-5"
-
 Ijk = tuple[int, int, int]
 
 

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from pipelines.imaging.volume import Volume
 
-LOGIC_VERSION = "places-1"
-
 BODY_SUV = 0.15
 BODY_SLAB_MM = 15.0
 NARROWEST_BODY_MM = 220.0

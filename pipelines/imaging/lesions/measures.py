@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from pipelines.imaging.lesions.faces import stepped
 from pipelines.imaging.volume import Volume
 
-LOGIC_VERSION = "measure-1"
-
 PEAK_RADIUS_MM = (3000.0 / (4.0 * np.pi)) ** (1.0 / 3.0)
 """Radius of a sphere of 1 mL: 6.2035 mm."""
 

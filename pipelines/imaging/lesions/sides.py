@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from pipelines.imaging.lesions.faces import stepped
 
-LOGIC_VERSION = "sides-1"
-
 N_DIRECTIONS = 162
 STEP_MM = 1.0
 SMOOTHED_DEG = 30.0

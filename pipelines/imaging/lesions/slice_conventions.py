@@ -8,8 +8,6 @@ from pipelines.imaging.lesions.location import Locator
 from pipelines.imaging.volume import SliceGrid, Volume, pet_k_of, slices_of
 from pipelines.settings import LocateSettings, Origin, SliceConvention, SliceGridKind
 
-LOGIC_VERSION = "conventions-1"
-
 CONVENTIONS = tuple(
     SliceConvention(origin=origin, base=base, grid=grid)
     for grid in SliceGridKind

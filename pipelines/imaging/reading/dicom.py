@@ -18,12 +18,9 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import InvalidDicomError
 
 from pipelines.imaging.problems import ExamError
-from pipelines.imaging.reading import multiframe as frames
 from pipelines.imaging.reading.multiframe import frame_headers, is_enhanced
 from pipelines.imaging.volume import Volume
-from pipelines.tables.outcomes import ExamProblem
-
-LOGIC_VERSION = f"dicom-3 {frames.LOGIC_VERSION}"
+from pipelines.tables.exam_problems import ExamProblem
 
 SPACING_TOLERANCE_MM = 0.15
 """Slices of real series jitter by up to 0.08 mm: positions are rounded when they are written."""

@@ -15,17 +15,13 @@ from numpy.typing import NDArray
 
 from pipelines.cohort.privacy.header_identifiers import header_identifiers, scrub_message
 from pipelines.imaging.problems import ExamError
-from pipelines.imaging.reading import dicom, suv
 from pipelines.imaging.reading.dicom import Series, find_series, pick_ct, pick_pet, read_stack, stack_of
 from pipelines.imaging.reading.suv import suv_scale
-from pipelines.imaging.volume import LOGIC_VERSION as VOLUME_VERSION
 from pipelines.imaging.volume import SliceGrid, Volume, load_nifti, resample_to, slices_of
 from pipelines.settings import ExamSettings
-from pipelines.tables.outcomes import ExamProblem
+from pipelines.tables.exam_problems import ExamProblem
 
-__all__ = ["Exam", "ExamError", "ExamFacts", "LOGIC_VERSION", "read_exam"]
-
-LOGIC_VERSION = f"exam-5 {VOLUME_VERSION} {dicom.LOGIC_VERSION} {suv.LOGIC_VERSION}"
+__all__ = ["Exam", "ExamError", "ExamFacts", "read_exam"]
 
 SUV_NAMES = ("suv", "pet")
 CT_NAMES = ("ctres", "ct")

@@ -16,10 +16,7 @@ from skimage.draw import polygon2mask
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.reading.dicom import Series, find_series
 from pipelines.imaging.volume import Volume, load_nifti, resample_to
-from pipelines.tables.outcomes import ExamProblem
-
-LOGIC_VERSION = "expert-2"
-
+from pipelines.tables.exam_problems import ExamProblem
 
 SAME_PLANE = 0.1
 """Part of a slice by which the contours of one plane may lie apart."""

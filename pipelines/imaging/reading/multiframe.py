@@ -10,8 +10,6 @@ from typing import Any
 import pydicom
 from pydicom.dataset import Dataset
 
-LOGIC_VERSION = "frames-1"
-
 UNITS = {
     "BQ/ML": ("BQML", ""),
     "{SUVBW}G/ML": ("GML", "BW"),

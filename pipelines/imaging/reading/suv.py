@@ -19,9 +19,7 @@ from numpy.typing import NDArray
 
 from pipelines.imaging.problems import ExamError
 from pipelines.settings import Norm, SuvSettings
-from pipelines.tables.outcomes import ExamProblem
-
-LOGIC_VERSION = "suv-2"
+from pipelines.tables.exam_problems import ExamProblem
 
 
 @dataclass(frozen=True)

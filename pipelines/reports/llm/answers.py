@@ -9,8 +9,6 @@ from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 
-LOGIC_VERSION = 1
-
 _BUSY_S = 60.0
 _LOOK_UP_AT_ONCE = 500
 
@@ -19,10 +17,13 @@ class CacheError(RuntimeError):
     """The file of answers cannot be used; the message says which file and what to do."""
 
 
-def answer_key(model: str, prompt_version: str, schema: str, text: str) -> str:
-    """32 hex digits that stand for one question: equal for equal model, prompt version, schema and text."""
+def answer_key(model: str, prompt_version: str, schema: str, sampling: str, text: str) -> str:
+    """32 hex digits that stand for one question: equal for equal model, prompt version, schema, sampling and text.
+
+    No version of our code is among them: changed code reads the kept answers anew and asks nothing again.
+    """
     digest = blake2b(digest_size=16)
-    for part in (model, prompt_version, schema, text):
+    for part in (model, prompt_version, schema, sampling, text):
         data = part.encode("utf-8", "surrogatepass")
         digest.update(len(data).to_bytes(8, "big"))
         digest.update(data)

@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pipelines.reports.llm.answer_format import short
 from pipelines.reports.llm.answers import AnswerCache, CacheError, answer_key
 from pipelines.reports.vocabulary.text import squeeze
 from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
+from pipelines.tables.hashing import hash_of
 
 if TYPE_CHECKING:
     # It takes a second to import, which a process without language models need not wait for.
     import openai
-
-LOGIC_VERSION = 1
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +78,11 @@ class ServerSettings:
     give_up_after: int = 8
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """How the model picks its words. `max_tokens` has no say: an answer that it cut off is not kept."""
+        return {"temperature": 0.0, **self.extra}
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -102,27 +107,14 @@ class Asker:
     vocabulary: Vocabulary = field(default_factory=package_vocabulary)
     """What cuts a sentence into parts, and bears or refuses an answer."""
 
-    def version_with(self, logic: str) -> str:
-        """Model, prompt version and the logic around them, `logic` being the caller's own."""
-        return f"{self.server.model}/{self.prompt.version}/{logic}.{LOGIC_VERSION}{self.vocabulary.suffix}"
+    @property
+    def asked(self) -> str:
+        """Model, prompt and sampling: what an answer depends on beside the text."""
+        return f"{self.server.model}/{self.prompt.version}/sampling@{hash_of(self.server.sampling)[:8]}"
 
     def ask(self, texts: Sequence[str], check: Check, progress: Progress | None = None) -> list[Answer]:
         """One answer a text, in the order of the texts (see `ask_all`)."""
         return ask_all(self.server, self.prompt, texts, self.cache, check, name=self.name, progress=progress)
-
-
-def object_problem(answer: str, keys: Sequence[str]) -> str | None:
-    """What keeps an answer from being a JSON object with these keys, null where nothing does."""
-    try:
-        values = json.loads(answer)
-    except ValueError:
-        return f"expected JSON, the model answered {short(answer)!r}"
-    if not isinstance(values, Mapping):
-        return f"expected a JSON object, the model answered {short(answer)!r}"
-    missing = [key for key in keys if key not in values]
-    if missing:
-        return f"expected {', '.join(missing)} in the answer, the model answered {short(answer)!r}"
-    return None
 
 
 class _PermanentError(Exception):
@@ -164,13 +156,15 @@ def ask_all(
     if not texts:
         return []
     counts = Counter(squeeze(t) for t in texts)
-    keys = {text: answer_key(server.model, prompt.version, prompt.schema_text, text) for text in counts}
+    sampling = json.dumps(server.sampling, sort_keys=True)
+    keys = {text: answer_key(server.model, prompt.version, prompt.schema_text, sampling, text) for text in counts}
     kept = cache.get(list(keys.values())) if cache is not None else {}
     found: dict[str, Answer] = {}
     for text, key in keys.items():
-        # A kept answer that a newer check refuses is asked again.
-        if key in kept and check(kept[key]) is None:
-            found[text] = Answer(kept[key], None, kept[key], True)
+        if key in kept:
+            # What a check of newer code refuses is not asked again: the model would say the same.
+            problem = check(kept[key])
+            found[text] = Answer(None if problem else kept[key], problem, kept[key], True)
     missing = [text for text in counts if text not in found]
     run = _Run(server, prompt, cache, check, name, keys, counts, sum(counts[t] for t in found), progress)
     if missing:
@@ -332,9 +326,8 @@ class _Run:
             "model": self._server.model,
             "messages": self._prompt.messages(text),
             **({} if self._format is None else {"response_format": self._format}),
-            "temperature": 0.0,
             "max_tokens": self._server.max_tokens,
-            **self._server.extra,
+            **self._server.sampling,
         }
 
     def _content(self, completion: Any, where: str) -> str:
@@ -406,9 +399,3 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return max(0.0, float(headers["retry-after"]))
     except (KeyError, ValueError):
         return None
-
-
-def short(text: str, length: int = 200) -> str:
-    """Text on one line, cut off with an ellipsis where it is longer."""
-    flat = " ".join(text.split())
-    return flat if len(flat) <= length else flat[: length - 1] + "…"

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.reports.llm.chat import Answer, Asker, object_problem, short
+from pipelines.reports.llm.answer_format import object_problem, short
+from pipelines.reports.llm.chat import Answer, Asker
 from pipelines.reports.readers import Progress, Reading
-from pipelines.reports.rules import pairs as rules
 from pipelines.reports.rules.pairs import extract
 from pipelines.reports.sentences import Sentence
-
-LOGIC_VERSION = 1
+from pipelines.tables.provenance import code_version
 
 
 @dataclass(frozen=True)
@@ -24,8 +23,8 @@ class LlmReader(Asker):
 
     @property
     def version(self) -> str:
-        """Model, prompt version and the logic around them, with the rules that cut a sentence into parts."""
-        return self.version_with(f"{LOGIC_VERSION}.{rules.LOGIC_VERSION}")
+        """What is asked, of which model, and the version of the code that reads its answers."""
+        return f"{self.asked}/{code_version(__name__)}{self.vocabulary.suffix}"
 
     def read(self, sentences: Sequence[Sentence], progress: Progress | None = None) -> list[Reading]:
         """One reading a sentence, in the order of the sentences; a failed one has its `error`. Answers are cached as

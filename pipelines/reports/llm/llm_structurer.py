@@ -8,20 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from pipelines.reports.consensus import TextFinding
-from pipelines.reports.llm.chat import Asker, object_problem
+from pipelines.reports.consensus import FAILED_NOTE, TextFinding
+from pipelines.reports.llm.answer_format import object_problem
+from pipelines.reports.llm.chat import Asker
 from pipelines.reports.readers import Progress
 from pipelines.reports.structure import Fields, find_places, laterality
 from pipelines.reports.vocabulary.lexicon import LATERALITIES
 from pipelines.reports.vocabulary.text import clean, lower, squeeze
 from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
 from pipelines.tables.outcomes import Outcome
-from pipelines.tables.schemas import REGIONS
-
-LOGIC_VERSION = 1
-
-FAILED_NOTE = "Fields by rules, the model failed"
-"""Stands in the explanation of a finding that the model gave no fields; another run may mend it."""
+from pipelines.tables.provenance import code_version
+from pipelines.tables.report_fields import REGIONS
 
 _COMPARISONS = ("new", "increased", "decreased", "stable", "none")
 _KEYS = ("region", "organ", "subsite", "laterality", "suvmax", "slice", "comparison", "findings")
@@ -45,8 +42,8 @@ class LlmStructurer(Asker):
 
     @property
     def version(self) -> str:
-        """Model, prompt version and the logic around them."""
-        return self.version_with(str(LOGIC_VERSION))
+        """What is asked, of which model, and the version of the code that reads its answers."""
+        return f"{self.asked}/{code_version(__name__)}{self.vocabulary.suffix}"
 
     def structure(self, findings: Sequence[TextFinding], progress: Progress | None = None) -> list[Structured]:
         """Fields of each finding, in order. Where the model fails, the finding keeps what it has."""

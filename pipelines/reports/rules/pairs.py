@@ -15,9 +15,6 @@ from pipelines.reports.vocabulary.text import clean, lower
 from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
 from pipelines.tables.outcomes import Outcome
 
-LOGIC_VERSION = 5
-"""Of the other modules of this package and of the cues too."""
-
 _REACH = 40
 """Characters before a slice that can say which images it counts."""
 _CLEARLY_NEARER = 12

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from pipelines.reports.vocabulary.errors import VocabularyError, one_of
-from pipelines.tables.schemas import REGIONS
+from pipelines.tables.report_fields import REGIONS
 
 LEXICON_NAME = "lexicon.csv"
 LEXICON_FILE = Path(__file__).parent / LEXICON_NAME

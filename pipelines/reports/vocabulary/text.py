@@ -1,7 +1,5 @@
 """Report text made uniform without moving a character, so that a position in it is a position in the report."""
 
-LOGIC_VERSION = 1
-
 _LINE_FEED_ESCAPES = ("_x000D_", "_x000d_", "_x000A_", "_x000a_")
 
 _SINGLE = {

@@ -80,9 +80,12 @@ class TestVlmTexts:
             for _ in range(2):
                 vlm_texts(*tables, lake.home, settings(stub.url), cache=cache)
             assert len(stub.bodies) == 6
-            # A lesion whose contour changed is another question.
-            changed = tables[1].with_columns(row_key=pl.lit("other"))
-            vlm_texts(tables[0], changed, tables[2], lake.home, settings(stub.url), cache=cache)
+            # Changed code alone makes another key of a row, and no other question.
+            same = tables[1].with_columns(row_key=pl.lit("other"))
+            vlm_texts(tables[0], same, tables[2], lake.home, settings(stub.url), cache=cache)
+            assert len(stub.bodies) == 6
+            told_more = tables[2].with_columns(tracer=pl.lit("another tracer"))
+            vlm_texts(*tables[:2], told_more, lake.home, settings(stub.url), cache=cache)
             assert len(stub.bodies) == 12
 
     def test_several_are_in_flight(self, lake, tables) -> None:

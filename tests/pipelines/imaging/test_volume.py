@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, k_of, load_nifti, resample_to, save_nifti, slice_of
 from pipelines.settings import Origin, SliceConvention
-from pipelines.tables.outcomes import ExamProblem
+from pipelines.tables.exam_problems import ExamProblem
 
 ORIENTATIONS = [(axes, signs) for axes in permutations(range(3)) for signs in product((1, -1), repeat=3)]
 

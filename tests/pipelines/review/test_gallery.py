@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.imaging.volume import Volume
+from pipelines.review.finding_pictures import nearest_slice_k
 from pipelines.review.gallery import (
     GallerySettings,
     GallerySummary,
@@ -19,7 +20,6 @@ from pipelines.review.gallery import (
     draw_sample,
     flags_of,
     marked_sentence,
-    nearest_slice_k,
     size_class,
     write_gallery,
 )

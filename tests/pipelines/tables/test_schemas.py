@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.tables import schemas
-from pipelines.tables.outcomes import ExamProblem, Outcome
+from pipelines.tables.exam_problems import ExamProblem
+from pipelines.tables.outcomes import Outcome
 
 KEYS = {"exam_id": "E1", "patient_id": "P1", "row_key": "k"}
 

@@ -13,7 +13,7 @@ from pipelines.imaging.problems import ExamError
 from pipelines.imaging.reading.exam import ExamFacts, read_exam
 from pipelines.imaging.reading.expert_masks import read_expert_masks
 from pipelines.imaging.volume import Volume, save_nifti
-from pipelines.tables.outcomes import ExamProblem
+from pipelines.tables.exam_problems import ExamProblem
 
 FACTOR = 70_000 / (370e6 * 2 ** (-3600 / 6586.2))
 GRID = np.array([[4.0, 0, 0, -20], [0, 4, 0, -24], [0, 0, 3, -300], [0, 0, 0, 1]])

@@ -8,7 +8,7 @@ import pytest
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.reading.suv import nuclide_of, suv_scale
 from pipelines.settings import Norm, SuvSettings
-from pipelines.tables.outcomes import ExamProblem
+from pipelines.tables.exam_problems import ExamProblem
 
 HOUR_LATER = 70_000 / (370e6 * 2 ** (-3600 / 6586.2))
 

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from pipelines.reports.llm import llm_reader
 from pipelines.reports.llm.answers import AnswerCache, CacheError, answer_key
 from pipelines.reports.llm.chat import ServerSettings
 from pipelines.reports.llm.llm_reader import LlmReader, problem_of
@@ -185,9 +186,30 @@ class TestCache:
         assert len(stub.asked) == 2 * N
         assert before.version != after.version
 
-    @pytest.mark.parametrize("part", range(4))
+    def test_changed_code_reads_kept_answers_anew_and_asks_nothing(self, cache, monkeypatch):
+        with serving(Stub()) as stub:
+            reader_of(stub, cache).read(sentences_of())
+            monkeypatch.setattr(llm_reader, "problem_of", lambda answer: "refused by newer code")
+            refused = reader_of(stub, cache).read(sentences_of())
+            monkeypatch.undo()
+            monkeypatch.setattr(llm_reader, "code_version", lambda module: "newer")
+            newer = reader_of(stub, cache)
+            read = newer.read(sentences_of())
+        assert len(stub.asked) == N
+        assert ["refused by newer code" in r.error and r.answer is not None for r in refused] == [True] * N
+        assert [(r.slice, r.reader_version) for r in read] == [(80 + i, newer.version) for i in range(1, N + 1)]
+
+    def test_other_sampling_asks_again(self, cache):
+        with serving(Stub()) as stub:
+            greedy, sampled = reader_of(stub, cache), reader_of(stub, cache, extra={"temperature": 0.7})
+            for reader in (greedy, sampled, reader_of(stub, cache, max_tokens=320)):
+                reader.read(sentences_of())
+        assert [body["temperature"] for body in stub.bodies] == [0.0] * N + [0.7] * N
+        assert greedy.version != sampled.version
+
+    @pytest.mark.parametrize("part", range(5))
     def test_every_part_of_the_question_is_in_the_key(self, part):
-        question = ["model", "prompt", "schema", "text"]
+        question = ["model", "prompt", "schema", "sampling", "text"]
         other = [q + "!" if i == part else q for i, q in enumerate(question)]
         assert answer_key(*question) != answer_key(*other)
 

@@ -1,0 +1,29 @@
+"""Sentences as the stages of the reports take them from the lake, and where they stand in the report."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from pipelines.cohort.manifest import read_manifest
+from pipelines.curation.stages.stage import StageContext
+from pipelines.reports.sentences import Sentence
+
+PLACE = ("start", "end")
+"""Where a text stands in the report: an edit above it moves it, and it stays what it is."""
+
+
+def without_place(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row without its place in the report."""
+    return {name: value for name, value in row.items() if name not in PLACE}
+
+
+def sentences_by_exam(context: StageContext) -> dict[str, tuple[str, list[Sentence]]]:
+    """Patient and sentences of each exam of a shard; exams whose report holds no sentence stand here too."""
+    found: dict[str, tuple[str, list[Sentence]]] = {
+        e.exam_id: (e.patient_id, []) for e in read_manifest(context.curation.home.manifest, context.shard)[1]
+    }
+    names = [f.name for f in fields(Sentence)]
+    for row in context.curation.lake.read_shard("sentences", context.shard).iter_rows(named=True):
+        if row["exam_id"] in found:
+            found[row["exam_id"]][1].append(Sentence(**{name: row[name] for name in names}))
+    return found
