@@ -115,7 +115,8 @@ def build_catalog(home: Home, sql_dir: Path = SQL_DIR, keep: int = KEPT_VERSIONS
         pointing = [
             (table, found[0][1].inputs.get("curation")) for table, found in metas.items() if table in POINTING and found
         ]
-        data = _database(home, files, before, views, _catalog_rows(metas), version, diff_file, compared, pointing)
+        tables = _catalog_rows(metas)
+        data = _database(home, views, _Content(version, files, tables, compared, before, diff_file, pointing))
         if not is_pinned(folder):
             atomic.write_bytes(folder / CATALOG_NAME, data)
         atomic.write_bytes(home.catalog, data)
@@ -349,17 +350,22 @@ def _write_diff(folder: Path, diff: pl.DataFrame, compared: str | None) -> Path:
     return path
 
 
-def _database(
-    home: Home,
-    files: Mapping[str, Sequence[Path]],
-    before: Mapping[str, Sequence[Path]],
-    views: Sequence[tuple[str, str]],
-    tables: Sequence[tuple[str, int, int, int, str]],
-    version: str,
-    diff_file: Path,
-    compared: str | None,
-    pointing: Sequence[tuple[str, str | None]],
-) -> bytes:
+@dataclass(frozen=True)
+class _Content:
+    """What a catalog shows of a version, and of the one that it is compared with."""
+
+    version: str
+    files: Mapping[str, Sequence[Path]]
+    tables: Sequence[tuple[str, int, int, int, str]]
+    """Rows of the data dictionary: name, rows, shards, quarantined rows, description."""
+    compared: str | None
+    files_compared: Mapping[str, Sequence[Path]]
+    diff_file: Path
+    pointing: Sequence[tuple[str, str | None]]
+    """(table, curation that it was computed from)."""
+
+
+def _database(home: Home, views: Sequence[tuple[str, str]], content: _Content) -> bytes:
     """Bytes of a DuckDB file with the views: `lake` (the tables as they are), `previous` (those of the last
     version of another curation) and main.
     """
@@ -370,7 +376,7 @@ def _database(
             con.execute("USE catalog")
             con.execute("BEGIN")  # Hundreds of comments: one flush to disk instead of hundreds.
             con.execute(under_home_macro(home.root))
-            for schema, found in (("lake", files), ("previous", before)):
+            for schema, found in (("lake", content.files), ("previous", content.files_compared)):
                 con.execute(f"CREATE SCHEMA {schema}")
                 for table in schemas.TABLES:
                     con.execute(f"CREATE VIEW {schema}.{table} AS {_relation(table, found.get(table, ()))}")
@@ -378,8 +384,8 @@ def _database(
                         _comment_on(con, f"lake.{table}", schemas.describe_table(table), _column_comments([table]))
             for name, sql in views:
                 _create_view(con, name, sql)
-            _dictionary(con, tables, version)
-            _provenance(con, diff_file, compared, pointing)
+            _dictionary(con, content.tables, content.version)
+            _provenance(con, content.diff_file, content.compared, content.pointing)
             con.execute("COMMIT")
         return path.read_bytes()
 
