@@ -211,14 +211,16 @@ class TestTheWholeLineage:
     """One home, taken through a first pass, an unchanged second one, and one exam more."""
 
     @pytest.fixture(scope="class")
-    def cohort(self, small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    @classmethod
+    def cohort(cls, small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = tmp_path_factory.mktemp("run") / "cohort"
         shutil.copytree(small_cohort, folder)
         (folder / COHORT_SETTINGS_NAME).write_text(SETTINGS)
         return folder
 
     @pytest.fixture(scope="class")
-    def home(self, cohort: Path) -> Path:
+    @classmethod
+    def home(cls, cohort: Path) -> Path:
         home = cohort.parent / "home"
         code, output, errors = call("train", cohort, home)
         assert code == 0, output + errors

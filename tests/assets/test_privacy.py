@@ -116,7 +116,8 @@ def leaks(folder: Path, words: list[str]) -> list[tuple[str, str]]:
 @pytest.mark.slow
 class TestWithTheSwitchesOff:
     @pytest.fixture(scope="class")
-    def home(self, cohort: Path) -> Path:
+    @classmethod
+    def home(cls, cohort: Path) -> Path:
         home = cohort.parent / "plain"
         curate(cohort, home, "MRN-31415")
         return home
@@ -147,7 +148,8 @@ class TestWithTheSwitchesOff:
 @pytest.mark.slow
 class TestWithTheSwitchesOn:
     @pytest.fixture(scope="class")
-    def home(self, cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    @classmethod
+    def home(cls, cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         masked = tmp_path_factory.mktemp("masked")
         shutil.copytree(cohort, masked / "cohort")
         (masked / "cohort" / COHORT_SETTINGS_NAME).write_text("[privacy]\nmask_reports = true\nhash_ids = true\n")

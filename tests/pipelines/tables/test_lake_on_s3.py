@@ -170,13 +170,15 @@ def curate(home: Home, cohort: Path) -> int:
 
 class TestACurationOnS3:
     @pytest.fixture(scope="class")
-    def cohort(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    @classmethod
+    def cohort(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = tmp_path_factory.mktemp("cohort")
         (folder / "reports.csv").write_text(f"exam_id,patient_id,findings\nE1,P1,{REPORT}\nE2,P2,No focus.\n")
         return folder
 
     @pytest.fixture(scope="class")
-    def curated(self, store: Store, cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    @classmethod
+    def curated(cls, store: Store, cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
         root = tmp_path_factory.mktemp("home")
         use_lake(Home(root), store.url("curated"))
         home = Home(root)
