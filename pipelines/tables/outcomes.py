@@ -14,7 +14,7 @@ class Outcome(StrEnum):
     TEMPLATE = "template"
     SEVERAL_LESIONS = "several lesions"
     NO_ANATOMY = "no anatomy named"
-    SUV_TOO_LOW = "SUV under 2.5"
+    SUV_TOO_LOW = "SUVmax below threshold"
     NO_SLICE = "no slice"
     NO_SUVMAX = "no SUVmax"
     NOT_CURRENT = "not the current exam"

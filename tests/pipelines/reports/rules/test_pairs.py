@@ -233,7 +233,7 @@ REJECTED = [
     ("Two lung nodules with SUV max of 4.2 (slice 88).", "several lesions"),
     ("Left axillary node with SUVmean 3.1 (slice 87).", "no SUVmax"),
     ("Left axillary node, SUV > 10 (slice 87).", "no SUVmax"),
-    ("Right upper lobe nodule SUV 1.9 (slice 55).", "SUV under 2.5"),
+    ("Right upper lobe nodule SUV 1.9 (slice 55).", "SUVmax below threshold"),
     ("Right psoas lesion on slices 188-192, SUV 4.2.", "no slice"),
     ("Right psoas lesion, SULmax 4.9, SUVmean 3.0, slice 188.", "no SUVmax"),
     ("Right psoas lesion with SUV 4 to 9, the most avid part of the slice 188.", "several lesions"),
