@@ -47,7 +47,7 @@ def ablation(context: dg.AssetExecutionContext, config: AblationConfig, workspac
         result, report = update_ablation(
             home,
             condition,
-            settings.model.preset,
+            settings.model,
             settings.evaluation.ablation_effort * settings.model.effort,
             log,
         )

@@ -11,6 +11,7 @@ from assets.dagster_internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTIT
 from assets.faults import PermanentFailure, permanent
 from assets.resources import Workspace
 from assets.run_config import given
+from model.petar.config import check_model
 from pipelines.catalog import column_lineage as lineage
 from pipelines.curation.run import StageReport, is_empty, run_stage
 from pipelines.settings import ProjectSettings, overlaid
@@ -195,4 +196,6 @@ def settings_of_run(workspace: Workspace, config: dg.Config) -> ProjectSettings:
         PermanentFailure: a value that is not allowed.
     """
     with permanent():
-        return overlaid(workspace.settings(), given(config), "the run's configuration")
+        settings = overlaid(workspace.settings(), given(config), "the run's configuration")
+        check_model(settings.model)
+    return settings

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import dagster as dg
 
+from model.petar.config import check_model
 from pipelines.cohort.privacy.deidentification import Deidentifier, Pseudonyms, read_key
 from pipelines.curation.stages.curation import Curation, open_curation
 from pipelines.reports.llm.answers import AnswerCache
@@ -54,7 +55,9 @@ class Workspace(dg.ConfigurableResource):
         Without a file of its own the workspace takes `petar.toml` of the cohort folder where there is one: how an
         institution counts its slices belongs to its cohort.
         """
-        return load_settings(Path(self.settings_file) if self.settings_file else None, self.cohort_folder)
+        settings = load_settings(Path(self.settings_file) if self.settings_file else None, self.cohort_folder)
+        check_model(settings.model)
+        return settings
 
     def evaluation(self) -> EvaluationSettings:
         """The settings of the evaluation; relative paths in them start at the cohort folder."""

@@ -17,7 +17,7 @@ from assets.partitions import range_tags, together
 from assets.progress import CurationProgress
 from assets.resources import Workspace
 from assets.storage import StorageError
-from model.petar.config import TRAINING_STAGES
+from model.petar.config import TRAINING_STAGES, check_model
 from pipelines.cohort.manifest import CohortError, read_whole_manifest
 from pipelines.curation.run import is_current, is_empty, stale_shards
 from pipelines.reports.llm.readers_file import ReadersError
@@ -176,7 +176,8 @@ class Runner:
             if name not in _TABLES:
                 raise RerunError(f"expected --set for one of {', '.join(_TABLES)}, got it for {name}")
             config = {_TABLES[name]: parse("\n".join(changes), "--set")}
-            overlaid(self.workspace.settings(), config, "--set")  # Wrong ones end the call before a run starts.
+            # Wrong ones end the call before a run starts.
+            check_model(overlaid(self.workspace.settings(), config, "--set").model)
         if not sharded:
             if exams or shard:
                 raise RerunError(f"expected no exam and no shard, {name} is not in shards: run it whole")

@@ -15,7 +15,7 @@ from assets.resources import Workspace
 from assets.run_config import with_settings
 from model.evaluation.predictions import checkpoint_version
 from model.inputs.sample_table import build_samples, found_label_maps
-from model.petar.config import TRAINING_STAGES, TrainingStage
+from model.petar.config import TRAINING_STAGES, TrainingStage, model_config
 from model.training.figure import training_figure
 from pipelines.catalog.versions import pin_current
 from pipelines.cohort.manifest import read_whole_manifest
@@ -130,8 +130,8 @@ def _stage_asset(stage: TrainingStage, previous: dg.AssetsDefinition) -> dg.Asse
         home, model = workspace.paths, settings_of_run(workspace, config).model
         asked = LakeStage(
             stage,
-            model.preset,
-            stage_settings(stage, model.preset, epochs=model.epochs, effort=model.effort),
+            model_config(model),
+            stage_settings(stage, model),
             checkpoint_before(home, stage),
             config.allow_other_samples,
             reuse=not config.retrain,

@@ -481,17 +481,156 @@ class SampleSettings(SplitSettings):
     )
 
 
+Count = Annotated[Integer, Field(ge=0, le=10**9)]
+Positive = Annotated[Integer, Field(ge=1, le=10**6)]
+Voxels = tuple[Positive, Positive, Positive]
+Window = Annotated[
+    tuple[Annotated[Number, Field(ge=-5000, le=50_000)], Annotated[Number, Field(ge=-5000, le=50_000)]],
+    AfterValidator(_ascending),
+]
+FloatType = Literal["float32", "bfloat16"]
+
+
+class TrainingTable(Settings):
+    """How stages are trained, where it differs from the preset (model/petar/config.py, M3D's recipe). What is not set
+    is the preset's."""
+
+    epochs: Positive | None = Field(None, description="Passes over the samples [epochs]. Source: preset")
+    batch_size: Positive | None = Field(None, description="Samples of a batch [samples]. Source: preset")
+    accumulation: Positive | None = Field(None, description="Batches a step of the optimiser [batches]. Source: preset")
+    learning_rate: Number | None = Field(None, gt=0, le=1, description="Peak learning rate [1/step]. Source: preset")
+    weight_decay: Number | None = Field(None, ge=0, le=10, description="Of AdamW [ratio]. Source: preset")
+    beta2: Number | None = Field(None, gt=0, lt=1, description="Of AdamW [ratio]. Source: preset")
+    warmup_fraction: Fraction | None = Field(None, description="Part of the steps that warm up [ratio]. Source: preset")
+    clip_norm: Number | None = Field(None, gt=0, le=10**6, description="Largest gradient norm [norm]. Source: preset")
+    precision: FloatType | None = Field(None, description="bfloat16 is autocast. Source: preset")
+    seed: Seed | None = Field(None, description="Of weights, order and augmentation [seed]. Source: preset")
+    workers: Annotated[Integer, Field(ge=0, le=1024)] | None = Field(
+        None, description="Processes that make inputs; 0: a thread [processes]. Source: preset"
+    )
+    threads: Annotated[Integer, Field(ge=0, le=1024)] | None = Field(
+        None, description="Threads of torch on a CPU; 0: as many as it likes [threads]. Source: preset"
+    )
+    cpu_parts: Annotated[Integer, Field(ge=1, le=1024)] | None = Field(
+        None, description="Parts of a batch that a CPU computes side by side [parts]. Source: preset"
+    )
+    save_every_steps: Positive | None = Field(
+        None, description="How often the state to go on from is saved [steps]. Source: preset"
+    )
+    samples_per_epoch: Count | None = Field(
+        None, description="An epoch sees so many of the samples; 0: all [samples]. Source: preset"
+    )
+    validation_samples: Count | None = Field(
+        None, description="At most so many are scored after an epoch [samples]. Source: preset"
+    )
+    early_stop_epochs: Count | None = Field(
+        None, description="Stop after so many epochs without a lower validation loss; 0: never [epochs]. Source: preset"
+    )
+    without_ct: Literal["refuse", "air"] | None = Field(
+        None, description="A sample without CT where the model reads one. Source: preset"
+    )
+    optimiser: Literal["adamw", "adamw8bit"] | None = Field(
+        None, description="`adamw8bit` needs bitsandbytes and a GPU. Source: preset"
+    )
+    lora_rank: Annotated[Integer, Field(ge=0, le=4096)] | None = Field(
+        None,
+        description="Rank of LoRA on the language model in the full stages; 0: none [rank]. Source: preset; M3D: 16",
+    )
+    lora_alpha: Number | None = Field(None, gt=0, le=10**5, description="Scale of LoRA [ratio]. Source: preset")
+    recompute_activations: Flag | None = Field(None, description="Gradient checkpointing. Source: preset")
+    sharding: Literal["none", "full"] | None = Field(
+        None, description="Over several processes: DDP or FSDP. Source: preset"
+    )
+    weights_dtype: FloatType | None = Field(None, description="Trained weights are stored in. Source: preset")
+    frozen_dtype: FloatType | None = Field(None, description="Frozen weights are stored in. Source: preset")
+    language_rate: Number | None = Field(
+        None, ge=0, le=1000, description="The language model's share of the learning rate [ratio]. Source: preset"
+    )
+    mask_rate: Number | None = Field(
+        None, ge=0, le=1000, description="The mask embedding's share of the learning rate [ratio]. Source: preset"
+    )
+    language_steps: Count | None = Field(
+        None, description="Steps that teach a language model without weights [steps]. Source: preset"
+    )
+    tokenizer: str | None = Field(None, description="Folder or hub id of a tokenizer. Source: preset")
+    language_weights: str | None = Field(
+        None, description="Folder or hub id of the language model's weights. Source: preset"
+    )
+    model_weights: str | None = Field(
+        None, description="File, folder or hub id of a whole public release. Source: preset"
+    )
+    vision_weights: str | None = Field(None, description="File, folder or hub id of a tower. Source: preset")
+
+
+class StageTables(Settings):
+    """Training of single stages, over `[model.training]`."""
+
+    anatomy_projector: TrainingTable = TrainingTable()
+    anatomy_mask: TrainingTable = TrainingTable()
+    anatomy_full: TrainingTable = TrainingTable()
+    findings_projector: TrainingTable = TrainingTable()
+    findings_mask: TrainingTable = TrainingTable()
+    findings_full: TrainingTable = TrainingTable()
+
+
+class InputsTable(Settings):
+    """How an exam becomes the model's input arrays, where it differs from the preset."""
+
+    pet_window_suv: Window | None = Field(None, description="SUV that become 0 and 1 [SUV]. Source: preset")
+    ct_window_hu: Window | None = Field(None, description="HU that become 0 and 1 [HU]. Source: preset")
+    spacing_mm: Number | None = Field(None, gt=0, le=50, description="Grid of the crops [mm]. Source: preset")
+    global_crop: Literal["whole", "around"] | None = Field(
+        None, description="`whole`: from the head down (paper); `around`: the lesion (release). Source: preset"
+    )
+    field_voxels: Voxels | None = Field(None, description="Field (z, y, x) on that grid [voxels]. Source: preset")
+    slices_around: Positive | None = Field(None, description="Above and below the lesion [slices]. Source: preset")
+    focal_crop: Literal["cube", "box"] | None = Field(
+        None, description="`cube` around the mask (paper) or its `box` and a margin (release). Source: preset"
+    )
+    focal_margin_voxels: Annotated[Integer, Field(ge=0, le=4096)] | None = Field(
+        None, description="Margin of the box [voxels]. Source: preset"
+    )
+    focal_jitter: Fraction | None = Field(
+        None, description="Centre and side of the training cube move by this part of the side [ratio]. Source: preset"
+    )
+    global_jitter_voxels: Annotated[Integer, Field(ge=0, le=4096)] | None = Field(
+        None, description="The global crop of training moves by so many of the tower's voxels [voxels]. Source: preset"
+    )
+    resize: Literal["area", "linear"] | None = Field(
+        None, description="From the crop to the tower's input. Source: preset"
+    )
+
+
+class VisionTable(Settings):
+    """The 3D vision transformer, where it differs from the preset."""
+
+    image_shape: Voxels | None = Field(None, description="Input (z, y, x) [voxels]. Source: preset")
+    patch_shape: Voxels | None = Field(None, description="Patch (z, y, x) [voxels]. Source: preset")
+    width: Positive | None = Field(None, description="Width of a token [channels]. Source: preset")
+    layers: Positive | None = Field(None, description="Blocks [layers]. Source: preset")
+    heads: Positive | None = Field(None, description="Attention heads [heads]. Source: preset")
+    mlp_width: Positive | None = Field(None, description="Width inside a block [channels]. Source: preset")
+    attention: Literal["sdpa", "plain"] | None = Field(
+        None, description="torch's fused attention, or MONAI's own. Source: preset"
+    )
+
+
+class LanguageTable(Settings):
+    """The language model, where it differs from the preset."""
+
+    vocab_size: Positive | None = Field(None, description="Tokens at most [tokens]. Source: preset")
+    width: Positive | None = Field(None, description="Width of a token [channels]. Source: preset")
+    layers: Positive | None = Field(None, description="Blocks [layers]. Source: preset")
+    heads: Positive | None = Field(None, description="Attention heads [heads]. Source: preset")
+    mlp_width: Positive | None = Field(None, description="Width inside a block [channels]. Source: preset")
+    max_positions: Positive | None = Field(None, description="Longest text [tokens]. Source: preset")
+
+
 class ModelSettings(Settings):
-    """Which model is trained, and for how long."""
+    """Which model is trained, and for how long; what is not set is the preset's."""
 
     preset: Literal["tiny", "small", "petar-4b"] = Field(
         "tiny", description="`tiny` (a CPU, minutes), `small` (one consumer GPU) or `petar-4b`. Source: runs anywhere"
-    )
-    epochs: Integer = Field(
-        0,
-        ge=0,
-        le=100_000,
-        description="Epochs of every stage; 0: the preset's for each [epochs]. Source: the preset's",
     )
     effort: Number = Field(
         1.0,
@@ -500,6 +639,25 @@ class ModelSettings(Settings):
         description="Part of the preset's epochs, and of the steps that teach a model without weights its language, "
         "to train [ratio]. Source: the whole",
     )
+    use_mask: Flag | None = Field(None, description="Give the model the mask. Source: preset")
+    use_ct: Flag | None = Field(None, description="Give it the CT. Source: preset")
+    use_focal: Flag | None = Field(None, description="Give it the focal crop. Source: preset")
+    use_anatomy_pretraining: Flag | None = Field(None, description="Train on organs first. Source: preset")
+    shared_towers: Flag | None = Field(None, description="One tower for PET and CT (paper). Source: preset")
+    pool: Annotated[Integer, Field(ge=1, le=64)] | None = Field(
+        None, description="Patches averaged along each axis before the projector [patches]. Source: preset"
+    )
+    mask_numbers: Flag | None = Field(
+        None, description="Targets carry [#] in place of measured numbers. Source: preset"
+    )
+    max_length: Positive | None = Field(
+        None, description="Of one sample, image tokens included [tokens]. Source: preset"
+    )
+    training: TrainingTable = TrainingTable()
+    stages: StageTables = StageTables()
+    inputs: InputsTable = InputsTable()
+    vision: VisionTable = VisionTable()
+    language: LanguageTable = LanguageTable()
 
 
 class ScoreSettings(Settings):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, Self, get_args, get_type_hints
 
+from pipelines.settings import ModelSettings, Settings, SettingsError
 from pipelines.tables.hashing import hash_of
 
 TrainingStage = Literal[
@@ -207,6 +208,34 @@ def preset(name: str, **changes: Any) -> ModelConfig:
     return replace(PRESETS[name], **changes)
 
 
+def _given(table: Settings, kind: type) -> dict[str, Any]:
+    """What a table of the settings sets of a configuration's own fields."""
+    names = {f.name for f in fields(kind)}
+    return {name: value for name, value in table if name in names and value is not None}
+
+
+def model_config(settings: ModelSettings) -> ModelConfig:
+    """The preset that the settings name, with what they set in its place.
+
+    Raises:
+        SettingsError: the parts do not fit together.
+    """
+    base = preset(settings.preset)
+    try:
+        return replace(
+            base,
+            vision=replace(base.vision, **_given(settings.vision, VisionConfig)),
+            language=replace(base.language, **_given(settings.language, LanguageConfig)),
+            inputs=replace(base.inputs, **_given(settings.inputs, InputsConfig)),
+            **{name: value for name, value in _given(settings, ModelConfig).items() if name not in _PARTS},
+        )
+    except ValueError as error:
+        raise SettingsError(f"{error}: correct [model] or the tables below it") from error
+
+
+_PARTS = ("vision", "language", "inputs")
+
+
 @dataclass(frozen=True)
 class TrainingSettings(_Config):
     """How one stage is trained. Rates and schedule follow M3D's public recipe unless a preset says otherwise."""
@@ -333,3 +362,23 @@ def training_settings(preset_name: str, stage: TrainingStage, **changes: Any) ->
             workers=4,
         )
     return replace(settings, **changes)
+
+
+def overridden(base: TrainingSettings, settings: ModelSettings, stage: TrainingStage) -> TrainingSettings:
+    """Settings of a stage with what `[model.training]` and, over that, `[model.stages.<stage>]` set in their place.
+
+    Raises:
+        SettingsError: they do not fit together.
+    """
+    changes = _given(settings.training, TrainingSettings) | _given(getattr(settings.stages, stage), TrainingSettings)
+    try:
+        return replace(base, **changes)
+    except ValueError as error:
+        raise SettingsError(f"{error}: correct [model.training] or [model.stages.{stage}]") from error
+
+
+def check_model(settings: ModelSettings) -> None:
+    """Raises SettingsError where the settings of the model or of a stage do not fit together."""
+    model_config(settings)
+    for stage in TRAINING_STAGES:
+        overridden(training_settings(settings.preset, stage), settings, stage)

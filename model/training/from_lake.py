@@ -6,12 +6,20 @@ from pathlib import Path
 
 import polars as pl
 
-from model.petar.config import TRAINING_STAGES, TrainingSettings, TrainingStage, preset, training_settings
+from model.petar.config import (
+    TRAINING_STAGES,
+    ModelConfig,
+    TrainingSettings,
+    TrainingStage,
+    overridden,
+    training_settings,
+)
 from model.training.provenance import check_provenance, sample_kind
 from model.training.request import Hooks, StageRequest, StageSamples
 from model.training.results import StageResult
 from model.training.stages import TrainingError
 from model.training.train import train_stage
+from pipelines.settings import ModelSettings
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 
@@ -23,7 +31,7 @@ class LakeStage:
     """A stage to train on the samples of a lake; its checkpoint is `checkpoints/<stage>/checkpoint`."""
 
     stage: TrainingStage
-    preset: str
+    config: ModelConfig
     settings: TrainingSettings
     init: Path | None = None
     """Checkpoint folder to start from; None: the settings' weights, or random ones."""
@@ -34,18 +42,15 @@ class LakeStage:
     device: str = "auto"
 
 
-def stage_settings(stage: TrainingStage, preset_name: str, *, epochs: int = 0, effort: float = 1.0) -> TrainingSettings:
-    """The preset's settings for a stage.
-
-    Args:
-        stage: the stage.
-        preset_name: `tiny`, `small` or `petar-4b`.
-        epochs: epochs of the stage; 0: the preset's, times `effort`.
-        effort: part of the preset's epochs and of its steps of language warm-up, above 0.
-    """
-    full = training_settings(preset_name, stage)
-    epochs = epochs or max(1, round(full.epochs * effort))
-    return replace(full, epochs=epochs, language_steps=round(full.language_steps * effort))
+def stage_settings(stage: TrainingStage, model: ModelSettings) -> TrainingSettings:
+    """The preset's settings for a stage, shortened by `effort`, with what the tables of training set in their place."""
+    full = training_settings(model.preset, stage)
+    shorter = replace(
+        full,
+        epochs=max(1, round(full.epochs * model.effort)),
+        language_steps=round(full.language_steps * model.effort),
+    )
+    return overridden(shorter, model, stage)
 
 
 def checkpoint_before(home: Home, stage: TrainingStage) -> Path | None:
@@ -83,7 +88,7 @@ def train_from_lake(
     request = StageRequest(
         asked.stage,
         StageSamples.of(own, home, texts=texts, curation=curation),
-        preset(asked.preset),
+        asked.config,
         asked.settings,
         home.checkpoints / asked.stage,
         asked.init,

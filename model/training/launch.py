@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         init = options.init or (before if before and before.is_dir() else None)
         allow = options.allow_other_samples
         with joined(options.device) as device:
-            asked = LakeStage(options.stage, options.preset, settings, init, allow, device=device)
+            asked = LakeStage(options.stage, preset(options.preset), settings, init, allow, device=device)
             result = train_from_lake(home, asked)
             if current_world().leads:
                 shown = {k: v for k, v in vars(result).items() if k != "curve"}

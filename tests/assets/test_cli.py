@@ -26,8 +26,9 @@ val = 0.3
 test = 0.3
 anatomy_per_exam = 4
 [model]
-epochs = 1
 effort = 0.05
+[model.training]
+epochs = 1
 """
 
 

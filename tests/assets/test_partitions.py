@@ -8,9 +8,10 @@ import pytest
 from assets.definitions import build_defs
 from assets.lesions import LesionsConfig
 from assets.partitions import range_tags, settings_of_run, together
-from assets.resources import COHORT_SETTINGS_NAME, Workspace
+from assets.resources import Workspace
 from pipelines.cohort.manifest import observe_cohort
 from pipelines.curation.run import TABLES, is_empty
+from pipelines.settings import COHORT_SETTINGS_NAME
 from pipelines.tables.lake import Lake
 from pipelines.tables.shards import N_SHARDS, shard_name, shard_of
 

@@ -16,9 +16,10 @@ import pydicom
 import pytest
 
 from assets.definitions import build_defs
-from assets.resources import COHORT_SETTINGS_NAME, Workspace
+from assets.resources import Workspace
 from pipelines.catalog.build import connect
 from pipelines.cohort.privacy.deidentification import Pseudonyms
+from pipelines.settings import COHORT_SETTINGS_NAME
 from pipelines.tables.home import Home
 from pipelines.tables.shards import shard_name, shard_of
 

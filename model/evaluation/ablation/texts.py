@@ -7,8 +7,8 @@ from model.evaluation.ablation.training import ConditionRequest, OnMeasure, abla
 from model.evaluation.predictions import TableReport
 from model.evaluation.scores import ABLATION_PREFIX
 from model.evaluation.text_sources import update_checkpoint_texts
-from model.petar.config import preset
-from pipelines.settings import CheckpointSettings
+from model.petar.config import model_config, overridden
+from pipelines.settings import CheckpointSettings, ModelSettings
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 
@@ -16,7 +16,7 @@ from pipelines.tables.lake import Lake
 def update_ablation(
     home: Home,
     condition: Condition,
-    preset_name: str = "tiny",
+    model: ModelSettings = ModelSettings(),
     effort: float = 1.0,
     on_measure: OnMeasure | None = None,
 ) -> tuple[ConditionResult, TableReport]:
@@ -27,8 +27,8 @@ def update_ablation(
     Args:
         home: where samples, checkpoints and texts lie.
         condition: what the model is given.
-        preset_name: `tiny`, `small` or `petar-4b`.
-        effort: part of the preset's epochs, above 0.
+        model: preset, and what is set in its place.
+        effort: part of the preset's epochs, above 0; epochs that `model` sets are taken as they are.
         on_measure: called with each measurement.
 
     Raises:
@@ -38,13 +38,14 @@ def update_ablation(
     samples = Lake(home.lake).read_table("samples")
     findings, anatomy = (samples.filter(pl.col("kind") == kind) for kind in ("finding", "anatomy"))
     n_findings, n_anatomy = (t.filter(pl.col("split") == "train").height for t in (findings, anatomy))
-    first, second = ablation_settings(preset_name, n_findings, n_anatomy, effort)
+    first, second = ablation_settings(model.preset, n_findings, n_anatomy, effort)
+    first, second = overridden(first, model, "anatomy_full"), overridden(second, model, "findings_full")
     request = ConditionRequest(
         condition,
         findings,
         anatomy,
         home,
-        preset(preset_name),
+        model_config(model),
         second,
         ablation_folder(home) / condition.folder_name,
         anatomy_settings=first if n_anatomy else None,

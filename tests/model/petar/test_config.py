@@ -1,8 +1,21 @@
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 
 import pytest
 
-from model.petar.config import PRESETS, TRAINING_STAGES, ModelConfig, TrainingSettings, preset, training_settings
+from model.petar.config import (
+    PRESETS,
+    TRAINING_STAGES,
+    InputsConfig,
+    LanguageConfig,
+    ModelConfig,
+    TrainingSettings,
+    VisionConfig,
+    check_model,
+    model_config,
+    preset,
+    training_settings,
+)
+from pipelines.settings import InputsTable, LanguageTable, ModelSettings, SettingsError, TrainingTable, VisionTable
 
 
 class TestModelConfig:
@@ -42,3 +55,40 @@ class TestTrainingSettings:
     def test_refuses_no_epochs(self):
         with pytest.raises(ValueError, match="epochs"):
             TrainingSettings(epochs=0)
+
+
+class TestModelSettings:
+    TABLES = (
+        (TrainingTable, TrainingSettings),
+        (InputsTable, InputsConfig),
+        (VisionTable, VisionConfig),
+        (LanguageTable, LanguageConfig),
+    )
+
+    @pytest.mark.parametrize(("table", "kind"), TABLES)
+    def test_every_field_can_be_set_and_the_presets_values_are_allowed(self, table, kind) -> None:
+        assert list(table.model_fields) == [f.name for f in fields(kind)]
+        made = [training_settings(name, stage) for name in PRESETS for stage in TRAINING_STAGES]
+        made += [part for config in PRESETS.values() for part in (config.inputs, config.vision, config.language)]
+        own = [one for one in made if isinstance(one, kind)]
+        assert own
+        for one in own:
+            assert dict(table(**asdict(one))) == asdict(one)
+
+    def test_switches_and_parts_replace_the_presets(self) -> None:
+        settings = ModelSettings(use_ct=False, max_length=128, inputs=InputsTable(spacing_mm=4.0))
+        config = model_config(settings)
+        assert (config.use_ct, config.max_length, config.inputs.spacing_mm) == (False, 128, 4.0)
+        assert config.vision == preset("tiny").vision
+        assert {f.name for f in fields(ModelConfig)} - {"name"} <= set(ModelSettings.model_fields)
+
+    @pytest.mark.parametrize(
+        ("settings", "said"),
+        [
+            (ModelSettings(vision=VisionTable(heads=7)), "multiple of heads 7: correct .model"),
+            (ModelSettings(training=TrainingTable(weights_dtype="bfloat16")), "precision bfloat16 .* .model.training"),
+        ],
+    )
+    def test_refuses_what_does_not_fit_together(self, settings: ModelSettings, said: str) -> None:
+        with pytest.raises(SettingsError, match=said):
+            check_model(settings)

@@ -3,23 +3,27 @@ import json
 import pytest
 
 from model.petar.checkpoints import load_checkpoint, read_contract
-from model.petar.config import TRAINING_STAGES, training_settings
+from model.petar.config import TRAINING_STAGES, preset, training_settings
 from model.training.from_lake import LakeStage, checkpoint_before, stage_settings, train_from_lake
 from model.training.stages import TrainingError
 from pipelines.catalog.versions import ProvenanceError
+from pipelines.settings import ModelSettings, StageTables, TrainingTable
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 
 
 class TestStageSettings:
     def test_effort_shortens_epochs_and_language_warm_up(self):
-        full, half = (stage_settings("findings_full", "tiny", effort=effort) for effort in (1.0, 0.5))
+        full, half = (stage_settings("findings_full", ModelSettings(effort=effort)) for effort in (1.0, 0.5))
         assert full == training_settings("tiny", "findings_full")
         assert (half.epochs, half.language_steps) == (full.epochs // 2, full.language_steps // 2)
-        assert stage_settings("anatomy_mask", "tiny", effort=0.001).epochs == 1
+        assert stage_settings("anatomy_mask", ModelSettings(effort=0.001)).epochs == 1
 
-    def test_epochs_given_are_taken_as_they_are(self):
-        assert stage_settings("findings_full", "tiny", epochs=3, effort=0.5).epochs == 3
+    def test_what_is_set_is_taken_as_it_is_a_stages_own_first(self):
+        stages = StageTables(findings_full=TrainingTable(learning_rate=0.01))
+        model = ModelSettings(effort=0.5, training=TrainingTable(epochs=3, learning_rate=0.1), stages=stages)
+        assert [stage_settings(s, model).learning_rate for s in ("findings_mask", "findings_full")] == [0.1, 0.01]
+        assert stage_settings("findings_full", model).epochs == 3
 
 
 class TestCheckpointBefore:
@@ -42,21 +46,21 @@ class TestTrainFromLake:
     SETTINGS = training_settings("tiny", "findings_full", epochs=1, language_steps=1, validation_samples=2)
 
     def test_trains_tokenizer_and_model_on_the_training_split(self, home):
-        result = train_from_lake(home, LakeStage("findings_full", "tiny", self.SETTINGS))
+        result = train_from_lake(home, LakeStage("findings_full", preset("tiny"), self.SETTINGS))
         assert result.checkpoint == home.checkpoints / "findings_full/checkpoint"
         assert json.loads((home.checkpoints / "findings_full/result.json").read_text())["steps"] == result.steps == 1
         assert [record.stage for record in read_contract(result.checkpoint).lineage] == ["findings_full"]
         assert load_checkpoint(result.checkpoint).tokenizer.decode([]) == ""
 
     def test_start_from_other_samples_is_refused_or_logged(self, home, lake, caplog):
-        first = train_from_lake(home, LakeStage("findings_full", "tiny", self.SETTINGS)).checkpoint
+        first = train_from_lake(home, LakeStage("findings_full", preset("tiny"), self.SETTINGS)).checkpoint
         Lake(home.lake).write_table("samples", lake.with_row(0, target="right liver lesion"))
         with pytest.raises(ProvenanceError, match="findings_full saw 9 training samples"):
-            train_from_lake(home, LakeStage("findings_projector", "tiny", self.SETTINGS, first))
-        result = train_from_lake(home, LakeStage("findings_projector", "tiny", self.SETTINGS, first, True))
+            train_from_lake(home, LakeStage("findings_projector", preset("tiny"), self.SETTINGS, first))
+        result = train_from_lake(home, LakeStage("findings_projector", preset("tiny"), self.SETTINGS, first, True))
         assert result.steps == 1
         assert "goes on from other samples, as allowed" in caplog.text
 
     def test_no_samples_is_a_clear_error(self, tmp_path):
         with pytest.raises(TrainingError, match="curate the cohort first"):
-            train_from_lake(Home(tmp_path), LakeStage("findings_full", "tiny", self.SETTINGS))
+            train_from_lake(Home(tmp_path), LakeStage("findings_full", preset("tiny"), self.SETTINGS))
