@@ -10,6 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -337,11 +338,19 @@ def describe(
     json: Annotated[bool, typer.Option("--json", help="Text, text_measured and the measured values as JSON.")] = False,
 ) -> None:
     """Describe one lesion, given its images and mask."""
-    from model.serving.describe import main as describe_files
+    from dataclasses import asdict
 
-    images = {"--checkpoint": checkpoint, "--pet": pet, "--mask": mask, "--ct": ct}
-    options = {**images, "--question": question, "--device": device}
-    raise typer.Exit(describe_files([*_arguments(options), *(["--json"] if json else [])]))
+    from model.inputs.tensors import SampleError
+    from model.petar.checkpoints import CheckpointError
+    from model.serving.describe import describe_files
+    from pipelines.imaging.problems import ExamError
+    from pipelines.settings import QUESTION
+
+    try:
+        described = describe_files(checkpoint, pet, mask, ct, question or QUESTION, device)
+    except (SampleError, CheckpointError, ExamError) as error:
+        _fail(f"cannot describe the lesion: {error}")
+    print(dumps(asdict(described), indent=1) if json else described.text_measured)
 
 
 @app.command(epilog="Example: petar serve --checkpoint model --files /exams")
@@ -354,14 +363,16 @@ def serve(
     device: Device = "cpu",
 ) -> None:
     """Serve a checkpoint as an OpenAI-compatible chat endpoint."""
-    from model.serving.server import main as serve_checkpoint
+    from model.petar.checkpoints import CheckpointError
+    from model.petar.hub import from_pretrained
+    from model.serving.server import Service
+    from model.serving.server import serve as serve_until_interrupted
 
-    where = {"--files": files, "--name": name, "--host": host, "--port": port}
-    raise typer.Exit(serve_checkpoint(_arguments({"--checkpoint": checkpoint, **where, "--device": device})))
-
-
-def _arguments(options: Mapping[str, object]) -> list[str]:
-    return [part for name, value in options.items() if value is not None for part in (name, str(value))]
+    try:
+        service = Service(from_pretrained(checkpoint), name, files, device)
+    except CheckpointError as error:
+        _fail(f"cannot serve: {error}")
+    serve_until_interrupted(service, host, port)
 
 
 Venv = Annotated[Path | None, typer.Option(help="Virtual environment of vLLM. [default: .venv-vllm of the checkout]")]

@@ -1,6 +1,6 @@
 """PETAR over HTTP as an OpenAI-compatible chat endpoint.
 
-    python -m model.serving.server --checkpoint DIR [--port 8000] [--files DIR]
+    petar serve --checkpoint DIR [--port 8000] [--files DIR]
 
     POST /v1/chat/completions
     {"model": "petar", "messages": [{"role": "user", "content": "Please describe the region highlighted in the PET
@@ -18,14 +18,12 @@ content is the text with measured numbers; the field `petar` has what the model 
 understood.
 """
 
-import argparse
 import base64
 import binascii
 import contextlib
 import json
 import logging
 import socket
-import sys
 import tempfile
 import threading
 import time
@@ -47,8 +45,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from model.inputs.tensors import SampleError
-from model.petar.checkpoints import Checkpoint, CheckpointError
-from model.petar.hub import from_pretrained
+from model.petar.checkpoints import Checkpoint
 from model.serving.generation import Description, describe
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti
@@ -315,31 +312,10 @@ def make_server(service: Service, host: str, port: int) -> tuple[uvicorn.Server,
     return uvicorn.Server(config), bound
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Serves until interrupted; exit code 1 where the checkpoint cannot be loaded."""
-    parser = argparse.ArgumentParser(
-        "python -m model.serving.server", description="Serve a PETAR checkpoint as a chat endpoint."
-    )
-    parser.add_argument("--checkpoint", required=True, help="folder of a trained checkpoint, or its hub id")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; there is no login: keep it private")
-    parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--files", type=Path, help="folder below which paths in requests are read")
-    parser.add_argument("--name", default="petar", help="name of the model in requests")
-    parser.add_argument("--device", default="cpu")
-    options = parser.parse_args(arguments)
+def serve(service: Service, host: str, port: int) -> None:
+    """Answers requests until interrupted."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    try:
-        service = Service(from_pretrained(options.checkpoint), options.name, options.files, options.device)
-    except CheckpointError as error:
-        print(f"cannot serve: {error}", file=sys.stderr)
-        return 1
-    server, bound = make_server(service, options.host, options.port)
-    address = f"http://{options.host}:{bound.getsockname()[1]}/v1"
-    print(f"serving {options.checkpoint} as {options.name!r} on {address}", flush=True)
+    server, bound = make_server(service, host, port)
+    print(f"serving {service.model_name!r} on http://{host}:{bound.getsockname()[1]}/v1", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[bound])
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

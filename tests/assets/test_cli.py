@@ -150,6 +150,15 @@ class TestSettings:
         assert "min_suvmax" in capsys.readouterr().err
 
 
+class TestServing:
+    def test_missing_file_or_checkpoint_is_named(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        pet = str(tmp_path / "nowhere.nii")
+        assert main(["describe", "--checkpoint", "none", "--pet", pet, "--mask", pet]) == 1
+        assert "nowhere.nii" in capsys.readouterr().err
+        assert main(["serve", "--checkpoint", str(tmp_path / "none"), "--port", "0"]) == 1
+        assert "hub id" in capsys.readouterr().err
+
+
 class TestVllm:
     def test_status_of_no_server_is_exit_code_one(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["vllm", "status", "--port", "1", "--venv", str(tmp_path)]) == 1

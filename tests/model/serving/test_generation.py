@@ -1,14 +1,12 @@
-import json
-
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
 from model.inputs.numbers import Measured
-from model.inputs.tensors import LesionDataset, place_mask
+from model.inputs.tensors import LesionDataset, SampleError, place_mask
 from model.petar.checkpoints import Contract, build_model, load_checkpoint, save_checkpoint
-from model.serving import describe as describe_command
+from model.serving.describe import describe_files
 from model.serving.generation import Decoding, answer, describe, generate, measure
 from pipelines.imaging.volume import Volume, load_nifti, save_nifti
 from pipelines.tables import schemas
@@ -109,28 +107,15 @@ class TestDescribe:
         turned = describe(*(flipped(files[n]) for n in ("pet", "ct", "mask")), checkpoint, max_new_tokens=8)
         assert turned == straight
 
-    def test_command_prints_json(self, checkpoint, lake, capsys):
+    def test_files_are_read(self, checkpoint, lake):
         files = self.files(lake)
-        arguments = [
-            "--checkpoint",
-            str(checkpoint),
-            "--pet",
-            str(files["pet"]),
-            "--mask",
-            str(files["mask"]),
-            "--json",
-        ]
-        assert describe_command.main(arguments) == 0
-        assert json.loads(capsys.readouterr().out)["measured"]["suvmax"] == 7.0
+        assert describe_files(str(checkpoint), files["pet"], files["mask"]).measured.suvmax == 7.0
 
-    def test_command_names_what_is_wrong(self, checkpoint, lake, tmp_path, capsys):
+    def test_file_that_cannot_be_used_is_named(self, checkpoint, lake, tmp_path):
         empty = save_nifti(
             Volume(np.zeros((3, 3, 3), np.uint8), np.diag([4.0, 4.0, 4.0, 1.0])), tmp_path / "empty.nii.gz"
         )
-        pet = str(self.files(lake)["pet"])
-        assert describe_command.main(["--checkpoint", str(checkpoint), "--pet", pet, "--mask", str(empty)]) == 1
-        assert "mask" in capsys.readouterr().err
-        assert (
-            describe_command.main(["--checkpoint", str(checkpoint), "--pet", "nowhere.nii", "--mask", str(empty)]) == 1
-        )
-        assert "nowhere.nii" in capsys.readouterr().err
+        with pytest.raises(SampleError, match="mask"):
+            describe_files(str(checkpoint), self.files(lake)["pet"], empty)
+        with pytest.raises(SampleError, match="nowhere"):
+            describe_files(str(checkpoint), tmp_path / "nowhere.nii", empty)

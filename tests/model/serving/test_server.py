@@ -12,7 +12,7 @@ from openai.types.chat import ChatCompletion
 
 from model.petar.checkpoints import Contract, build_model, load_checkpoint, save_checkpoint
 from model.serving.generation import describe
-from model.serving.server import MAX_BODY_BYTES, Service, main, make_server
+from model.serving.server import MAX_BODY_BYTES, Service, make_server
 from pipelines.imaging.volume import load_nifti
 
 
@@ -167,9 +167,3 @@ class TestChat:
         service = Service(checkpoint, "petar")
         with pytest.raises(ValueError, match="--files"):
             service.chat({"messages": MESSAGES, **PATHS})
-
-
-class TestMain:
-    def test_missing_checkpoint_is_told(self, tmp_path, capsys):
-        assert main(["--checkpoint", str(tmp_path / "none"), "--port", "0"]) == 1
-        assert "hub id" in capsys.readouterr().err
