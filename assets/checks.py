@@ -24,7 +24,7 @@ _ASSETS: dict[str, dg.AssetsDefinition | dg.SourceAsset] = {
     "exams": exams,
     "readings": readings,
     "findings": findings,
-    "localisations": lesions,
+    "lesions": lesions,
     "catalog": catalog,
     "samples": samples,
 }

@@ -33,17 +33,15 @@ class LesionsConfig(ShardConfig):
     group_name="lesions",
     owners=CURATION_OWNERS,
     kinds={"parquet", "nifti"},
-    code_version=stage_code("localisations"),
+    code_version=stage_code("lesions"),
     automation_condition=changed(),
     retry_policy=RETRY,
-    metadata=table_metadata("localisations"),
+    metadata=table_metadata("lesions"),
 )
 def lesions(context: dg.AssetExecutionContext, config: LesionsConfig, workspace: Workspace) -> dg.MaterializeResult:
-    """One row an accepted finding: a lesion with its mask and measures, or why it is not in the image (table
-    `localisations`).
-    """
+    """One row an accepted finding: a lesion with its mask and measures, or why it is not in the image."""
     settings = settings_of_run(workspace, config)
-    report = run_shard(context, workspace, "localisations", config.only_exams, settings)
+    report = run_shard(context, workspace, "lesions", config.only_exams, settings)
     found = report.frame.filter(report.frame["outcome"] == "lesion")
     metadata = {**stage_metadata(report), "lesions": found.height, "not located": report.frame.height - found.height}
     if found.height and report.counts.recomputed:

@@ -64,7 +64,7 @@ def column_schema(table: str) -> dg.TableSchema:
     )
 
 
-_ASSET_OF = {lineage.COHORT: "exam_manifest", "localisations": "lesions", "ratings": "reader_study"}
+_ASSET_OF = {lineage.COHORT: "exam_manifest", "ratings": "reader_study"}
 
 
 def column_lineage(sources: Mapping[str, Sequence[tuple[str, str]]]) -> dg.TableColumnLineage:

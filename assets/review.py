@@ -36,7 +36,7 @@ def gallery(config: GalleryConfig, workspace: Workspace) -> dg.MaterializeResult
     home = workspace.paths
     lake = Lake(home.lake)
     version = curation_version(home)
-    found, located = lake.read_table("findings"), lake.read_table("localisations")
+    found, located = lake.read_table("findings"), lake.read_table("lesions")
     settings = GallerySettings(
         home=home, curation=version, n_lesions=config.n_lesions, n_rejected=config.n_rejected, seed=config.seed
     )

@@ -116,7 +116,7 @@ def train(home: Home) -> None:
             "mask_path": row["mask_path"],
             "mask_label": 1,
         }
-        for row in lake.read_table("localisations").filter(pl.col("outcome") == "lesion").iter_rows(named=True)
+        for row in lake.read_table("lesions").filter(pl.col("outcome") == "lesion").iter_rows(named=True)
     ]
     samples = pl.DataFrame(rows[:12])
     halves = StageSamples(samples[:-2], samples[-2:], home)

@@ -67,17 +67,17 @@ def change(home: Path, every: int = 1000) -> None:
     """The lake after a curation with another parameter, which moved the contour of one lesion in so many."""
     lake = Lake(home / "lake")
     for shard in range(N_SHARDS):
-        frame = lake.read_shard("localisations", shard)
+        frame = lake.read_shard("lesions", shard)
         moved = (pl.int_range(frame.height) % every == 0) & pl.col("mtv_ml").is_not_null()
         grown = {
             name: pl.when(moved).then(pl.col(name) * 1.1).otherwise(name) for name in ("mtv_ml", "tlg", "voxel_ml")
         }
-        _write(lake, "localisations", shard, frame.with_columns(**grown), plateau=0.5)
+        _write(lake, "lesions", shard, frame.with_columns(**grown), plateau=0.5)
 
 
 def _write(lake: Lake, table: str, shard: int, frame: pl.DataFrame, plateau: float) -> None:
     """Writes a shard with the footer of a real one: the key of each of its exams, and what made its rows."""
-    maker = {"logic": f"{table}-1", "parameters": {"contour": {"plateau": plateau}} if table == "localisations" else {}}
+    maker = {"logic": f"{table}-1", "parameters": {"contour": {"plateau": plateau}} if table == "lesions" else {}}
     keys = {exam_id: hash_of(exam_id, plateau) for exam_id in frame["exam_id"].unique(maintain_order=True)}
     made = {"default": "m", "of": {}, "by_id": {"m": maker}}
     written = lake.write_shard(table, shard, frame, {"keys": keys, "makers": made})
@@ -111,7 +111,7 @@ def shard_rows(
     yield "readings", _readings(rng, found)
     findings = _findings(rng, found, n_lesions)
     yield "findings", findings
-    yield "localisations", _localisations(rng, findings.filter(pl.col("outcome") == "accepted"), n_lesions)
+    yield "lesions", _lesions(rng, findings.filter(pl.col("outcome") == "accepted"), n_lesions)
 
 
 def _of_exams(rng: np.random.Generator, exams: pl.DataFrame, n: int) -> pl.DataFrame:
@@ -174,7 +174,7 @@ def _findings(rng: np.random.Generator, found: pl.DataFrame, n_lesions: int) -> 
     )
 
 
-def _localisations(rng: np.random.Generator, accepted: pl.DataFrame, n_lesions: int) -> pl.DataFrame:
+def _lesions(rng: np.random.Generator, accepted: pl.DataFrame, n_lesions: int) -> pl.DataFrame:
     n = accepted.height
     is_lesion = pl.int_range(n) < n_lesions
     voxels = rng.geometric(1 / 300, n)

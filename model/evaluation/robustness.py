@@ -221,7 +221,7 @@ def update_robustness(
         )
     asked = asked.sort(pl.col("finding_id").map_elements(hash_of, return_dtype=pl.String)).head(settings.n_lesions)
     loaded = load_checkpoint(checkpoint)
-    lesions = lake.read_table("localisations")
+    lesions = lake.read_table("lesions")
     rows = []
     for variant in variants_of(settings):
         folder = home.robustness / "masks" / variant.name.replace(" ", "_")

@@ -48,7 +48,7 @@ def update_scores(home: Home, settings: ScoreSettings = ScoreSettings(), cohort:
 
 
 def _with_places(lake: Lake) -> pl.DataFrame:
-    return with_others(*(lake.read_table(name) for name in ("predictions", "samples", "localisations")))
+    return with_others(*(lake.read_table(name) for name in ("predictions", "samples", "lesions")))
 
 
 def update_comparisons(home: Home, settings: ScoreSettings = ScoreSettings()) -> TableReport:

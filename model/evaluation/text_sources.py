@@ -71,7 +71,7 @@ def update_baseline_texts(home: Home) -> TableReport:
 
     def make() -> pl.DataFrame:
         lake = Lake(home.lake)
-        samples, lesions, exams = (lake.read_table(name) for name in ("samples", "localisations", "exams"))
+        samples, lesions, exams = (lake.read_table(name) for name in ("samples", "lesions", "exams"))
         return pl.concat([baseline(samples, lesions, exams, HELD_OUT) for baseline in (nearest_neighbour, template)])
 
     return update_part(home, "baselines", {"code": code_version("model.evaluation.baselines")}, make)
@@ -110,7 +110,7 @@ def update_vlm_texts(home: Home, vlms: Sequence[VlmSettings], api_keys: Mapping[
         def make(vlm: VlmSettings = vlm) -> tuple[pl.DataFrame, Sequence[str]]:
             from model.evaluation.vlm import vlm_texts
 
-            tables = lake.read_table("localisations"), lake.read_table("exams")
+            tables = lake.read_table("lesions"), lake.read_table("exams")
             key = (api_keys or {}).get(vlm.api_key_env) or "EMPTY"
             with AnswerCache(home.answers) as cache:
                 frame = vlm_texts(held_out, *tables, home, vlm, api_key=key, cache=cache)

@@ -114,7 +114,7 @@ def vlm_texts(
     """A row of `predictions` for every held-out finding (rows of `samples`): the model's text, or why there is none.
 
     Answers that come are kept in the cache at once, so that a killed run goes on where it stopped and a later one asks
-    only for what failed. `lesions` are rows of `localisations`, `exams` of the table of that name.
+    only for what failed. `lesions` are rows of `lesions`, `exams` of the table of that name.
     """
     measures = ["centroid_x_mm", "centroid_k", "mtv_ml", "suvmean", "suvpeak", "diameter_mm"]
     rows = (

@@ -45,7 +45,7 @@ def build_samples(home: Home, label_maps: Mapping[str, str], settings: SampleSet
         return SamplesReport(
             lake.read_table("samples"), meta.rows_digest, 0, meta.n_rows, meta.inputs.get("problems", {})
         )
-    exams, findings, localisations = (lake.read_table(name) for name in ("exams", "findings", "localisations"))
+    exams, findings, localisations = (lake.read_table(name) for name in ("exams", "findings", "lesions"))
     if curation_version(home) != made_from["curation"]:
         raise VersionError("expected one curation while samples are made of it, it changed meanwhile: make them again")
     lesions = localisations.filter(pl.col("outcome") == "lesion")

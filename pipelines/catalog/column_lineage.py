@@ -60,7 +60,7 @@ TABLES: Mapping[str, Rules] = {
         ("corrected accepted_by", "cohort.corrections"),
         ("row_key", f"sentences.sentence {_READ}"),
     ),
-    "localisations": (
+    "lesions": (
         ("exam_id", "exams.exam_id"),
         ("patient_id", "exams.patient_id"),
         ("finding_id", "findings.finding_id"),
@@ -73,25 +73,25 @@ TABLES: Mapping[str, Rules] = {
         ("*", f"{_IMAGE} {_ASKED} exams.ct_first_mm exams.ct_step_mm exams.status exams.problem exams.message"),
     ),
     "samples": (
-        ("sample_id", "localisations.finding_id exams.exam_id"),
+        ("sample_id", "lesions.finding_id exams.exam_id"),
         ("kind question mask_label", ""),
-        ("finding_id", "localisations.finding_id"),
-        ("exam_id", "localisations.exam_id exams.exam_id"),
-        ("patient_id split", "localisations.patient_id exams.patient_id"),
+        ("finding_id", "lesions.finding_id"),
+        ("exam_id", "lesions.exam_id exams.exam_id"),
+        ("patient_id split", "lesions.patient_id exams.patient_id"),
         ("suv_path", "exams.suv_path"),
         ("ct_path", "exams.ct_path"),
-        ("mask_path", "localisations.mask_path"),
+        ("mask_path", "lesions.mask_path"),
         ("region", "findings.region"),
         ("organ", "findings.organ"),
         ("subsite", "findings.subsite"),
         ("laterality", "findings.laterality"),
         ("comparison", "findings.comparison"),
-        ("suvmax", "localisations.suvmax"),
-        ("slice", "localisations.slice"),
+        ("suvmax", "lesions.suvmax"),
+        ("slice", "lesions.slice"),
         (
             "target",
             f"{_WORDS} findings.region findings.organ findings.subsite findings.laterality findings.comparison "
-            "localisations.suvmax_reported localisations.slice",
+            "lesions.suvmax_reported lesions.slice",
         ),
     ),
     "predictions": (
@@ -142,16 +142,17 @@ TABLES: Mapping[str, Rules] = {
 
 VIEWS: Mapping[str, Rules] = {
     "findings": (
-        ("outcome", "findings.outcome localisations.outcome"),
-        ("explanation", "findings.outcome findings.explanation localisations.explanation"),
+        ("outcome", "findings.outcome lesions.outcome"),
+        ("explanation", "findings.outcome findings.explanation lesions.explanation"),
         ("text_outcome", "findings.outcome"),
-        ("image_outcome", "findings.outcome localisations.outcome"),
+        ("image_outcome", "findings.outcome lesions.outcome"),
     ),
+    "localisations": (("*", "lesions.*"),),
     "lesions": (
-        ("sentence", "localisations.sentence findings.sentence"),
+        ("sentence", "lesions.sentence findings.sentence"),
         ("sentence_id votes readers agreement region organ subsite laterality comparison text corrected", "findings.*"),
         ("tracer has_ct", "exams.*"),
-        ("*", "localisations.*"),
+        ("*", "lesions.*"),
     ),
 }
 """Views that are more than one table: what differs from it. `table.*` is the column of the same name."""

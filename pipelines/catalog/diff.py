@@ -51,7 +51,7 @@ _MEASURED = ("mtv_ml", "suvmax", "suvmean", "suvpeak", "tlg", "threshold_suv", "
 _SAID = ("slice", "suvmax_reported", "region", "organ", "subsite", "laterality", "comparison", "text")
 _COMPARED: Mapping[str, tuple[str, ...]] = {
     "findings": ("finding_id", "exam_id", "sentence_id", "outcome", "corrected", *_SAID),
-    "localisations": ("finding_id", "exam_id", "patient_id", "outcome", "sentence", *_MEASURED),
+    "lesions": ("finding_id", "exam_id", "patient_id", "outcome", "sentence", *_MEASURED),
 }
 """Columns that are compared, or told of rows that differ."""
 _TO_IMAGES = ("finding_id", "slice", "suvmax_reported", "laterality")
@@ -81,13 +81,13 @@ def curation_diff(before: _Files, now: _Files) -> pl.DataFrame:
     """
     changed = _changed_shards(before, now)
     old, new = _files_of(before, changed), _files_of(now, changed)
-    return _compared(old, new) if any(old.values()) else _all_came(new["localisations"])
+    return _compared(old, new) if any(old.values()) else _all_came(new["lesions"])
 
 
 def _all_came(localisations: Sequence[Path]) -> pl.DataFrame:
     """The diff where nothing was there before: each lesion came with its exam, and there is nothing else to look at."""
     renamed = {"outcome": "outcome_now", "mtv_ml": "mtv_ml_now", "suvmax": "suvmax_now"}
-    frame = _read("localisations", localisations, ("finding_id", "exam_id", "patient_id", "sentence", *renamed))
+    frame = _read("lesions", localisations, ("finding_id", "exam_id", "patient_id", "sentence", *renamed))
     found = frame.filter(_is_lesion("outcome")).rename(renamed)
     found = found.with_columns(
         change=pl.lit("came"), why=pl.lit("new exam"), detail=pl.format(_CAME_WITH_EXAM, "exam_id")

@@ -307,7 +307,7 @@ def is_pinned(folder: Path) -> bool:
 def _files_of(folder: Path) -> list[str]:
     """Volumes and masks that a version's tables name, as paths under the home."""
     found: set[str] = set()
-    for table, columns in (("exams", ("suv_path", "ct_path")), ("localisations", ("mask_path",))):
+    for table, columns in (("exams", ("suv_path", "ct_path")), ("lesions", ("mask_path",))):
         for path in sorted((folder / "lake" / table).glob("*.parquet")):
             frame = pl.read_parquet(path, columns=list(columns), glob=False)
             for column in columns:

@@ -1,7 +1,7 @@
 """The five sharded stages of a curation, each a function of one shard: read the tables below, update the rows whose
 key changed, write.
 
-exams -> sentences -> readings -> findings -> localisations. A stage (`pipelines/stages`) knows the lake and the
+exams -> sentences -> readings -> findings -> lesions. A stage (`pipelines/stages`) knows the lake and the
 manifest, and nothing of who calls it.
 """
 
@@ -22,7 +22,7 @@ from pipelines.curation.stages.exam_stage import exams_stage
 from pipelines.curation.stages.failures import GuardedStage
 from pipelines.curation.stages.findings_stage import findings_stage
 from pipelines.curation.stages.incremental import Counts, update_exams
-from pipelines.curation.stages.lesion_stage import localisations_stage
+from pipelines.curation.stages.lesion_stage import lesions_stage
 from pipelines.curation.stages.readings_stage import readings_stage
 from pipelines.curation.stages.sentences_stage import sentences_stage
 from pipelines.curation.stages.stage import Maker, Stage, StageContext
@@ -58,7 +58,7 @@ _UPSTREAM = {
     "sentences": (),
     "readings": ("sentences",),
     "findings": ("sentences", "readings"),
-    "localisations": ("exams", "findings"),
+    "lesions": ("exams", "findings"),
 }
 
 _STAGES: Mapping[str, Callable[[StageContext], Stage]] = {
@@ -66,7 +66,7 @@ _STAGES: Mapping[str, Callable[[StageContext], Stage]] = {
     "sentences": sentences_stage,
     "readings": readings_stage,
     "findings": findings_stage,
-    "localisations": localisations_stage,
+    "lesions": lesions_stage,
 }
 
 
@@ -110,7 +110,7 @@ def maker_of(curation: Curation, table: str) -> Maker:
                     "structurer": readers.structurer.version if readers.structurer else None,
                 }
             )
-        case "localisations":
+        case "lesions":
             parameters = plain(settings.lesions)
     return Maker(stage_code(table), parameters)
 

@@ -25,8 +25,8 @@ def collect_files(home: Home) -> int:
             own = {entry.exam_id for entry in read_manifest(home.manifest, shard)[1]}
             exams = set(lake.read_shard("exams", shard)["exam_id"])
             known |= own | exams
-            named = {home.root / p for p in lake.read_shard("localisations", shard)["mask_path"].drop_nulls()}
-            meta = lake.shard_meta("localisations", shard)
+            named = {home.root / p for p in lake.read_shard("lesions", shard)["mask_path"].drop_nulls()}
+            meta = lake.shard_meta("lesions", shard)
             # An exam whose computation failed keeps its masks: the next run may find the lesions as they were.
             failed = meta.inputs.get("failures", {}) if meta else {}
             for exam_id in exams:

@@ -77,7 +77,7 @@ def finding_samples(
 ) -> pl.DataFrame:
     """A row of `samples` for every lesion whose finding and exam are known, sorted by finding.
 
-    `lesions` are rows of `localisations` (those that are no lesion are passed over), `findings` and `exams` those of
+    `lesions` are rows of `lesions` (those that are no lesion are passed over), `findings` and `exams` those of
     the tables of these names. The answer carries the reported SUVmax and slice, the column `suvmax` the measured one.
     """
     joined = (

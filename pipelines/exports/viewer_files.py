@@ -73,7 +73,7 @@ def export_lesions(
     exams = {row["exam_id"]: row for row in lake.read_table("exams").iter_rows(named=True)}
     names = ["finding_id", "organ", "subsite", "laterality"]
     lesions = (
-        lake.read_table("localisations")
+        lake.read_table("lesions")
         .filter(pl.col("outcome") == Outcome.LESION.value)
         .join(lake.read_table("findings").select(names), on="finding_id", how="left")
         .sort("exam_id", "slice", "finding_id")

@@ -504,7 +504,7 @@ def _bind_drift(function: Callable[..., CheckResult]) -> Check:
     """
 
     def run(home: Home, settings: ProjectSettings) -> CheckResult:
-        tables = ("exams", "findings", "localisations")
+        tables = ("exams", "findings", "lesions")
         now = outcomes(*(Lake(home.lake).read_table(name) for name in tables))
         version, words = _to_compare_with(home)
         try:
@@ -538,17 +538,17 @@ def _run_identifiers(home: Home, settings: ProjectSettings) -> CheckResult:
 
 
 def _run_suvmax(home: Home, settings: ProjectSettings) -> CheckResult:
-    return check_suvmax(Lake(home.lake).read_table("localisations"), settings.lesions)
+    return check_suvmax(Lake(home.lake).read_table("lesions"), settings.lesions)
 
 
 def _run_sides(home: Home, settings: ProjectSettings) -> CheckResult:
     lake = Lake(home.lake)
-    return check_sides(lake.read_table("localisations"), lake.read_table("findings"), settings.lesions)
+    return check_sides(lake.read_table("lesions"), lake.read_table("findings"), settings.lesions)
 
 
 def _run_files(home: Home, settings: ProjectSettings) -> CheckResult:
     lake = Lake(home.lake)
-    return check_files(lake.read_table("exams"), lake.read_table("localisations"), home)
+    return check_files(lake.read_table("exams"), lake.read_table("lesions"), home)
 
 
 CHECKS: tuple[Check, ...] = (
@@ -563,22 +563,22 @@ CHECKS: tuple[Check, ...] = (
     _bind(check_reader_errors, "readings", "warning", "readings"),
     _bind(check_every_candidate, "findings", "error", "sentences", "findings"),
     _bind(check_duplicates, "findings", "error", "findings"),
-    _bind(check_all_localised, "localisations", "error", "findings", "localisations"),
-    _named(check_files, "localisations", "error", _run_files),
-    _named(check_suvmax, "localisations", "error", _run_suvmax),
-    _bind(check_slice, "localisations", "error", "localisations"),
-    _named(check_sides, "localisations", "error", _run_sides),
-    _bind(check_ranges, "localisations", "warning", "localisations"),
-    _bind(check_border, "localisations", "warning", "localisations"),
-    _bind(check_shared_peaks, "localisations", "error", "localisations"),
-    _bind_files(check_masks, "localisations", "error", "localisations", "exams"),
-    _bind_files(check_overlaps, "localisations", "error", "localisations"),
+    _bind(check_all_localised, "lesions", "error", "findings", "lesions"),
+    _named(check_files, "lesions", "error", _run_files),
+    _named(check_suvmax, "lesions", "error", _run_suvmax),
+    _bind(check_slice, "lesions", "error", "lesions"),
+    _named(check_sides, "lesions", "error", _run_sides),
+    _bind(check_ranges, "lesions", "warning", "lesions"),
+    _bind(check_border, "lesions", "warning", "lesions"),
+    _bind(check_shared_peaks, "lesions", "error", "lesions"),
+    _bind_files(check_masks, "lesions", "error", "lesions", "exams"),
+    _bind_files(check_overlaps, "lesions", "error", "lesions"),
     _named(check_identifiers, "identifiers", "warning", _run_identifiers),
     _bind(check_quarantine, "catalog", "error", "quarantine"),
     _bind_drift(check_yield_drift),
     _bind_drift(check_reject_drift),
     _bind(check_splits, "samples", "error", "samples"),
-    _bind(check_samples, "samples", "error", "samples", "localisations"),
+    _bind(check_samples, "samples", "error", "samples", "lesions"),
 )
 """Every check of the tables, in the order of the lineage."""
 

@@ -322,6 +322,6 @@ def summarise(reviews: pl.DataFrame, findings: pl.DataFrame) -> ReviewSummary:
 def reviewed(home: Home) -> tuple[ReviewsRead, ReviewSummary]:
     """The answers in a home's folder `reviews`, and what they say of what is curated there now."""
     lake = Lake(home.lake)
-    findings, localisations = lake.read_table("findings"), lake.read_table("localisations")
+    findings, localisations = lake.read_table("findings"), lake.read_table("lesions")
     read = read_reviews(home.reviews, findings, localisations, curation_version(home))
     return read, summarise(read.frame, finding_rows(localisations, findings))

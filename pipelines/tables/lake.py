@@ -6,6 +6,7 @@ It lies in a folder or in an object store (`places`).
 by their key and nothing in a file tells the time.
 """
 
+import contextlib
 import functools
 import hashlib
 import io
@@ -30,6 +31,9 @@ log = logging.getLogger(__name__)
 
 WHOLE = "all"
 """Shard name of a table that is not in shards."""
+
+FORMER_NAMES = {"lesions": "localisations"}
+"""Table -> its name in a lake of before; a shard that lies there is read for reuse, and goes when it is written."""
 
 _ROW_GROUP_ROWS = 131_072
 _META = "petar."
@@ -107,8 +111,22 @@ class Lake:
         data, digest = encode(table, shard, good, inputs, n_quarantined=bad.height)
         path = self.path(table, shard)
         changed = places.replace_bytes(path, data)
+        if table in FORMER_NAMES:
+            self._remove_former(table, shard)
         broken = bad.get_column("broken").str.split("; ").explode().value_counts().sort("broken")
         return WriteResult(path, good.height, bad.height, dict(broken.iter_rows()), digest, changed)
+
+    def _former_path(self, table: str, shard: str) -> StoragePath:
+        """Where a shard lay before its table was renamed."""
+        return self.root / FORMER_NAMES[table] / f"{shard}.parquet"
+
+    def _remove_former(self, table: str, shard: str) -> None:
+        former = self._former_path(table, shard)
+        places.remove(former)
+        places.remove(self.root / "quarantine" / f"{FORMER_NAMES[table]}-{shard}.parquet")
+        with contextlib.suppress(OSError):  # No such folder, or shards in it that were not curated since.
+            if isinstance(former, Path):
+                former.parent.rmdir()
 
     def _write_quarantine(self, table: str, shard: str, bad: pl.DataFrame, inputs: Mapping[str, Any]) -> None:
         path = self.quarantine_path(table, shard)
@@ -180,10 +198,12 @@ class Lake:
         """
         name = _name(shard)
         _check_place(table, name, sharded=True)
-        path = self.path(table, name)
+        path, stored_as = self.path(table, name), table
+        if not places.exists(path) and table in FORMER_NAMES:
+            path, stored_as = self._former_path(table, name), FORMER_NAMES[table]
         if not places.exists(path):
             return schemas.empty(table), {}
-        meta, frame = read_meta(path, table, name), _rows(path, table, name)
+        meta, frame = read_meta(path, stored_as, name), _rows(path, table, name)
         if meta.schema_version < schemas.SCHEMA_VERSION:
             frame, broken = schemas.validate(table, _in_columns_of_today(frame, table))
             if not broken.is_empty():

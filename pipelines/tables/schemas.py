@@ -235,7 +235,7 @@ class Findings(ShardRow):
         return pl.col("start") < pl.col("end")
 
 
-class Localisations(ShardRow):
+class Lesions(ShardRow):
     """One row an accepted finding: where it lies in the image and how large it is, or why it is not there."""
 
     finding_id = string("Finding that was looked for", key=True)
@@ -554,7 +554,7 @@ TABLES: Mapping[str, type[dy.Schema]] = {
     "sentences": Sentences,
     "readings": Readings,
     "findings": Findings,
-    "localisations": Localisations,
+    "lesions": Lesions,
     "samples": Samples,
     "predictions": Predictions,
     "scores": Scores,
@@ -569,7 +569,7 @@ TABLES: Mapping[str, type[dy.Schema]] = {
     "identifiers": Identifiers,
     "quarantine": Quarantine,
 }
-SHARDED = ("exams", "sentences", "readings", "findings", "localisations", "removals", "corrections")
+SHARDED = ("exams", "sentences", "readings", "findings", "lesions", "removals", "corrections")
 
 
 class ContractError(ValueError):

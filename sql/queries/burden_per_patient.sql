@@ -31,7 +31,7 @@ FROM (
                 AND NOT regexp_matches(sentence, '(?i)(non-?|not )physiolog|than (expected|normal|physiolog)'),
                 false
             ) AS is_physiologic
-        FROM lake.localisations
+        FROM lake.lesions
         WHERE outcome = 'lesion'
     )
 )

@@ -1,9 +1,9 @@
 -- What changed since the last other version of the curation: findings by outcome before and now, counted; curation_diff names each and says why.
 WITH now AS (
-    SELECT finding_id, outcome, mtv_ml, suvmax FROM lake.localisations
+    SELECT finding_id, outcome, mtv_ml, suvmax FROM lake.lesions
 ),
 before AS (
-    SELECT finding_id, outcome, mtv_ml, suvmax FROM previous.localisations
+    SELECT finding_id, outcome, mtv_ml, suvmax FROM previous.lesions
 ),
 paired AS (
     SELECT

@@ -2,7 +2,7 @@
 WITH bare AS (
     SELECT exam_id, status, problem
     FROM exams
-    WHERE exam_id NOT IN (SELECT exam_id FROM lake.localisations WHERE outcome = 'lesion')
+    WHERE exam_id NOT IN (SELECT exam_id FROM lake.lesions WHERE outcome = 'lesion')
 ),
 -- Only the findings of these exams, before anything is joined to them: they are few.
 their_findings AS (
@@ -14,7 +14,7 @@ outcomes AS (
         f.finding_id,
         CASE WHEN f.outcome = 'accepted' THEN coalesce(l.outcome, f.outcome) ELSE f.outcome END AS outcome
     FROM their_findings AS f
-    LEFT JOIN lake.localisations AS l ON l.finding_id = f.finding_id
+    LEFT JOIN lake.lesions AS l ON l.finding_id = f.finding_id
 ),
 per_exam AS (
     SELECT

@@ -5,7 +5,7 @@ SELECT
     coalesce(sum(l.n), 0)::BIGINT AS n_lesions
 FROM lake.exams AS e
 LEFT JOIN (
-    SELECT exam_id, count(*) AS n FROM lake.localisations WHERE outcome = 'lesion' GROUP BY exam_id
+    SELECT exam_id, count(*) AS n FROM lake.lesions WHERE outcome = 'lesion' GROUP BY exam_id
 ) AS l USING (exam_id)
 GROUP BY e.patient_id
 ORDER BY n_lesions DESC, e.patient_id

@@ -11,4 +11,4 @@ SELECT
     f.outcome AS text_outcome,
     CASE WHEN f.outcome = 'accepted' THEN l.outcome END AS image_outcome
 FROM lake.findings AS f
-LEFT JOIN lake.localisations AS l USING (finding_id)
+LEFT JOIN lake.lesions AS l USING (finding_id)

@@ -17,7 +17,7 @@ SELECT
     f.corrected,
     e.tracer,
     e.has_ct
-FROM lake.localisations AS l
+FROM lake.lesions AS l
 LEFT JOIN lake.findings AS f USING (finding_id)
 LEFT JOIN lake.exams AS e ON e.exam_id = l.exam_id
 WHERE l.outcome = 'lesion'

@@ -21,7 +21,7 @@ class TestWarehouse:
         for table, frame in made.items():
             good, bad = schemas.validate(table, frame)
             assert (bad.height, good.height > 100) == (0, True), table
-        assert made["localisations"].filter(outcome="lesion").height == 1000
+        assert made["lesions"].filter(outcome="lesion").height == 1000
 
 
 class TestMetrics:

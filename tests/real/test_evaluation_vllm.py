@@ -47,7 +47,7 @@ def tables() -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     exams = [{"exam_id": key["exam_id"], "tracer": "FDG", "shape_k": 24} for key in keys]
     return (
         schemas.frame("samples", samples),
-        schemas.frame("localisations", lesions),
+        schemas.frame("lesions", lesions),
         schemas.frame("exams", exams),
     )
 

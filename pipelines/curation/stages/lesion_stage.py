@@ -1,4 +1,4 @@
-"""Localisations: each accepted finding located in its exam, contoured, measured and saved as a mask."""
+"""Lesions: each accepted finding located in its exam, contoured, measured and saved as a mask."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ ASKED = ("finding_id", "sentence", "slice", "suvmax_reported", "laterality")
 """What of a finding the images are asked for."""
 
 
-def localisations_stage(context: StageContext) -> Stage:
+def lesions_stage(context: StageContext) -> Stage:
     """One row an accepted finding. An exam whose findings changed is opened, all its findings are settled together, and
     only those whose text or contour inputs changed are contoured again.
     """

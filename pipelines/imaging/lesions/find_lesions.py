@@ -113,7 +113,7 @@ class LesionResult:
     """The earlier result, where it still holds; measures, mask and contour are null then."""
 
     def to_row(self) -> dict[str, Any]:
-        """The columns of `localisations` that the images decide, by name; unknown is None. mask_path is the
+        """The columns of `lesions` that the images decide, by name; unknown is None. mask_path is the
         caller's."""
         empty = dict.fromkeys(Measures.__dataclass_fields__)
         made = self.contour

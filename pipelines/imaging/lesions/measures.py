@@ -17,7 +17,7 @@ PEAK_RADIUS_MM = (3000.0 / (4.0 * np.pi)) ** (1.0 / 3.0)
 
 @dataclass(frozen=True)
 class Measures:
-    """Measures of one lesion, named as the columns of `localisations`. Boxes are half-open, positions voxel or RAS
+    """Measures of one lesion, named as the columns of `lesions`. Boxes are half-open, positions voxel or RAS
     mm."""
 
     peak_i: int

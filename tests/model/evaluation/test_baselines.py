@@ -28,7 +28,7 @@ def tables(*lesions: dict[str, Any]) -> tuple[pl.DataFrame, pl.DataFrame, pl.Dat
         place = {"centroid_x_mm": values.get("x"), "centroid_y_mm": 0.0, "centroid_k": values.get("k", 50.0)}
         found.append(keys | place | {"row_key": "k", "finding_id": f"E{n}:a", "outcome": "lesion", "mtv_ml": 3.0})
         exams.append(keys | {"row_key": "k", "status": "ok", "shape_k": 100})
-    return schemas.frame("samples", samples), schemas.frame("localisations", found), schemas.frame("exams", exams)
+    return schemas.frame("samples", samples), schemas.frame("lesions", found), schemas.frame("exams", exams)
 
 
 LUNG = {"organ": "lung", "k": 60.0, "x": -50.0}

@@ -48,7 +48,7 @@ def tables(lake) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
         for f in held_out["finding_id"]
     ]
     exams = [{"exam_id": e, "tracer": "FDG", "shape_k": 40} for e in ("E0", "E1")]
-    return held_out, schemas.frame("localisations", lesions), schemas.frame("exams", exams)
+    return held_out, schemas.frame("lesions", lesions), schemas.frame("exams", exams)
 
 
 class TestVlmTexts:

@@ -105,7 +105,7 @@ def small_lake(home: Home) -> Home:
     missed = localisation(
         "E1", "b", outcome="not in the image", nearest_slice_with_suvmax=13, explanation="3 off", **miss
     )
-    write(lake, "localisations", [localisation("E1", "a"), missed])
+    write(lake, "lesions", [localisation("E1", "a"), missed])
     return home
 
 
@@ -180,7 +180,7 @@ class TestViews:
 class TestSwap:
     def test_new_shard_is_seen_after_a_rebuild_and_not_before(self, home: Home) -> None:
         build_catalog(home)
-        write(Lake(home.root / "lake"), "localisations", [localisation("E2", "a")])
+        write(Lake(home.root / "lake"), "lesions", [localisation("E2", "a")])
         with connect(home) as con:
             assert con.execute("SELECT count(*) FROM lesions").fetchone() == (1,)
         build_catalog(home)
@@ -190,7 +190,7 @@ class TestSwap:
     def test_old_reader_keeps_its_state_while_the_lake_is_rewritten(self, home: Home) -> None:
         build_catalog(home)
         with connect(home) as old:
-            write(Lake(home.root / "lake"), "localisations", [localisation("E1", "a", suvmax=9.0)])
+            write(Lake(home.root / "lake"), "lesions", [localisation("E1", "a", suvmax=9.0)])
             build_catalog(home)
             with connect(home) as new:
                 assert new.execute("SELECT suvmax FROM lesions").fetchall() == [(9.0,)]
@@ -203,7 +203,7 @@ class TestSwap:
 
     def test_older_version_opens(self, home: Home) -> None:
         first = build_catalog(home).version
-        write(Lake(home.root / "lake"), "localisations", [localisation("E1", "a"), localisation("E1", "b")])
+        write(Lake(home.root / "lake"), "lesions", [localisation("E1", "a"), localisation("E1", "b")])
         second = build_catalog(home)
         assert second.previous == first
         with connect(home, first) as con:
@@ -212,7 +212,7 @@ class TestSwap:
     def test_old_versions_are_pruned(self, home: Home) -> None:
         versions = []
         for n in range(4):
-            write(Lake(home.root / "lake"), "localisations", [localisation("E1", "a", suvmax=8.0 + n)])
+            write(Lake(home.root / "lake"), "lesions", [localisation("E1", "a", suvmax=8.0 + n)])
             versions.append(build_catalog(home, keep=2).version)
         assert catalog.read_history(home) == versions[-2:]
         assert sorted(p.name for p in (home.root / "versions").iterdir() if p.is_dir()) == sorted(versions[-2:])
@@ -221,7 +221,7 @@ class TestSwap:
 
     def test_broken_file_leaves_the_old_catalog(self, home: Home) -> None:
         build_catalog(home)
-        path = Lake(home.root / "lake").path("localisations", shard_of("P1"))
+        path = Lake(home.root / "lake").path("lesions", shard_of("P1"))
         path.unlink()
         path.write_bytes(b"PAR1 not really")
         with pytest.raises(LakeError, match="materialise shard"):
@@ -232,7 +232,7 @@ class TestSwap:
     def test_file_that_was_damaged_in_place_is_mended_by_a_rerun(self, home: Home) -> None:
         build_catalog(home)
         lake = Lake(home.root / "lake")
-        path = lake.path("localisations", shard_of("P1"))
+        path = lake.path("lesions", shard_of("P1"))
         whole = path.read_bytes()
         with path.open("r+b") as file:
             file.truncate(100)
@@ -286,7 +286,7 @@ class TestConnect:
     def test_stranger_who_holds_it_for_writing_blocks_nobody(self, home: Home) -> None:
         path = build_catalog(home).path
         with duckdb.connect(str(path)):
-            write(Lake(home.root / "lake"), "localisations", [localisation("E2", "a")])
+            write(Lake(home.root / "lake"), "lesions", [localisation("E2", "a")])
             build_catalog(home)
             with connect(home) as con:
                 assert con.execute("SELECT count(*) FROM lesions").fetchone() == (2,)
@@ -321,7 +321,7 @@ class TestViewFiles:
 class TestQueries:
     def test_of_a_damaged_file_names_the_file_and_not_the_query(self, home: Home) -> None:
         build_catalog(home)
-        (path,) = (home.root / "versions").glob("*/lake/localisations/*.parquet")
+        (path,) = (home.root / "versions").glob("*/lake/lesions/*.parquet")
         path.write_bytes(path.read_bytes()[:500])
         with pytest.raises(CatalogError, match=f"the file is damaged: delete {path}, .* curate again"):
             run_query(home, "lesions_by_organ")
@@ -372,7 +372,7 @@ class TestQueries:
 
     def test_shared_contour_counts_its_volume_once(self, home: Home) -> None:
         both = [localisation("E1", "a", shares_with="E1:b"), localisation("E1", "b", shares_with="E1:a")]
-        write(Lake(home.root / "lake"), "localisations", both)
+        write(Lake(home.root / "lake"), "lesions", both)
         build_catalog(home)
         row = run_query(home, "burden_per_patient").row(0, named=True)
         assert (row["n_lesions"], row["total_mtv_ml"], row["total_tlg"]) == (2, 3.0, 15.0)
@@ -390,7 +390,7 @@ class TestQueries:
         self, home: Home, sentence: str, n_lesions: int, n_physiologic: int
     ) -> None:
         lesions = [localisation("E1", "a"), localisation("E1", "b", sentence=sentence)]
-        write(Lake(home.root / "lake"), "localisations", lesions)
+        write(Lake(home.root / "lake"), "lesions", lesions)
         build_catalog(home)
         row = run_query(home, "burden_per_patient").row(0, named=True)
         assert (row["n_lesions"], row["n_physiologic"]) == (n_lesions, n_physiologic)
@@ -403,7 +403,7 @@ class TestQueries:
     def test_changes_between_two_versions(self, home: Home) -> None:
         build_catalog(home)
         rows = [localisation("E1", "a", suvmax=8.05), localisation("E1", "b")]
-        write(Lake(home.root / "lake"), "localisations", rows)
+        write(Lake(home.root / "lake"), "lesions", rows)
         build_catalog(home)
         changes = {row["change"]: row["n"] for row in run_query(home, "changes").iter_rows(named=True)}
         assert changes == {"measured anew": 1, "came": 1}
@@ -411,7 +411,7 @@ class TestQueries:
     def test_changes_are_those_of_the_last_other_curation(self, home: Home) -> None:
         """As curation_diff: scores that are made of a curation change nothing in it."""
         build_catalog(home)
-        write(Lake(home.root / "lake"), "localisations", [localisation("E1", "a", suvmax=8.05)])
+        write(Lake(home.root / "lake"), "lesions", [localisation("E1", "a", suvmax=8.05)])
         build_catalog(home)
         score = {"model": "m", "split": "test", "metric": "BLEU", "value": 0.5, "n": 1, "status": "computed"}
         Lake(home.root / "lake").write_table("scores", schemas.frame("scores", [score]))

@@ -51,7 +51,7 @@ def con() -> duckdb.DuckDBPyConnection:
         con.execute(f"CREATE TABLE lake.{table} AS SELECT {', '.join(values)}")
     # So that the one row is in every view.
     con.execute("UPDATE lake.findings SET outcome = 'accepted'")
-    con.execute("UPDATE lake.localisations SET outcome = 'lesion'")
+    con.execute("UPDATE lake.lesions SET outcome = 'lesion'")
     for path in sorted((SQL_DIR / "views").glob("*.sql")):
         name = re.sub(r"^\d+_", "", path.stem)
         con.execute(f"CREATE VIEW {name} AS {path.read_text().strip().rstrip(';')}")
@@ -80,7 +80,7 @@ class TestViews:
                 con.execute(f'UPDATE lake.{source} SET "{name}" = {OTHER[type(dtype)]}')
                 after = self.seen(con, view)
                 con.execute("ROLLBACK")
-                if (source, name) == ("localisations", "outcome") and view == "lesions":
+                if (source, name) == ("lesions", "outcome") and view == "lesions":
                     continue  # It decides whether the row is there at all.
                 for column in before:
                     if after[column] != before[column]:

@@ -46,7 +46,7 @@ NO_FINDING: Version = {"E0": {"patient_id": PATIENTS[0], "images": "f", "is_read
 
 def write(root: Path, version: Version, suffix: str = "") -> dict[str, list[Path]]:
     """Files of a version by table; `suffix`: of the names of its shards."""
-    rows: dict[str, list[dict[str, Any]]] = {table: [] for table in ("exams", "sentences", "findings", "localisations")}
+    rows: dict[str, list[dict[str, Any]]] = {table: [] for table in ("exams", "sentences", "findings", "lesions")}
     for exam_id, exam in version.items():
         keys = {"exam_id": exam_id, "patient_id": exam["patient_id"], "row_key": "k"}
         grid = {f"spacing_{axis}_mm": 3.0 for axis in "ijk"} | {"n_slices": 90, "shape_k": 90, "suv_path": "SUV.nii"}
@@ -63,7 +63,7 @@ def write(root: Path, version: Version, suffix: str = "") -> dict[str, list[Path
             rows["findings"].append(keys | said | told | {"finding_id": name})
             if found["localised"]:
                 asked = {"finding_id": name, "sentence": "x", "slice": found["slice"], "suvmax_reported": 8.0}
-                rows["localisations"].append(keys | asked | measured(found))
+                rows["lesions"].append(keys | asked | measured(found))
     files: dict[str, list[Path]] = {table: [] for table in CURATED}
     for table, made in rows.items():
         frame = schemas.frame(table, made)

@@ -35,7 +35,7 @@ def curate(home: Home, state: int) -> None:
         lake.write_shard(
             "findings", shard, schemas.frame("findings", [f | {"outcome": "accepted"} for f in findings]), {}
         )
-        lake.write_shard("localisations", shard, schemas.frame("localisations", lesions), {})
+        lake.write_shard("lesions", shard, schemas.frame("lesions", lesions), {})
     build_catalog(home)
 
 
@@ -45,7 +45,7 @@ CONSISTENT = """
         count(DISTINCT l.row_key),
         min(f.row_key) = min(l.row_key),
         count(*) FILTER (f.finding_id IS NULL OR l.finding_id IS NULL)
-    FROM lake.findings AS f FULL JOIN lake.localisations AS l USING (finding_id)
+    FROM lake.findings AS f FULL JOIN lake.lesions AS l USING (finding_id)
 """
 
 

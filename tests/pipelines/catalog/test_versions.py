@@ -61,13 +61,13 @@ def put(home: Home, exam: str, *, mtv_ml: float = 3.0, maker: dict[str, Any] | N
     finding = identity | {"finding_id": f"{exam}:a", "slice": 10, "suvmax_reported": 8.0, "outcome": "accepted"}
     write(home, "findings", exam, finding | said)
     if said.get("outcome", "accepted") != "accepted":
-        write(home, "localisations", exam, None)
+        write(home, "lesions", exam, None)
         return
     row = {"finding_id": f"{exam}:a", "outcome": "lesion", "sentence": "x", "slice": 10, "suvmax_reported": 8.0}
     row |= {"n_voxels": 100, "voxel_ml": mtv_ml / 100, "suvmax": 8.0, "suvmean": 5.0, "mtv_ml": mtv_ml}
     row |= {"tlg": 5 * mtv_ml, "mask_path": mask}
     row |= {f"{what}_{axis}_mm": 1.0 for what in ("peak", "centroid") for axis in "xyz"}
-    write(home, "localisations", exam, row, maker)
+    write(home, "lesions", exam, row, maker)
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ class TestManifest:
 
     def test_names_logic_parameters_and_code(self, home: Home) -> None:
         manifest = read_manifest(home, read_history(home)[0])
-        (made,) = manifest["makers"]["localisations"].values()
+        (made,) = manifest["makers"]["lesions"].values()
         assert made == {**MAKER, "exams": 2}
         assert len(manifest["code"]["sources"]) == 32
 
@@ -217,7 +217,7 @@ class TestCurationDiff:
         assert self.why(home) == [("came", "new exam", "E3:a")]
 
     def test_removed_exam(self, home: Home) -> None:
-        for table in ("exams", "sentences", "findings", "localisations"):
+        for table in ("exams", "sentences", "findings", "lesions"):
             write(home, table, "E1", None)
         assert self.why(home) == [("went", "exam removed", "E1:a")]
 
@@ -237,7 +237,7 @@ class TestCurationDiff:
     def test_parameters_are_named_with_both_values(self, home: Home) -> None:
         put(home, "E1", mtv_ml=4.0, maker={"logic": "lesions-1", "parameters": {"contour": {"plateau": 0.5}}})
         assert self.why(home) == [("changed", "parameters", "E1:a")]
-        assert "localisations.contour.plateau: 0.4 -> 0.5" in run_query(home, "curation_diff")["detail"][0]
+        assert "lesions.contour.plateau: 0.4 -> 0.5" in run_query(home, "curation_diff")["detail"][0]
 
     def test_logic(self, home: Home) -> None:
         put(home, "E1", mtv_ml=4.0, maker=MAKER | {"logic": "lesions-2"})

@@ -144,7 +144,7 @@ def test_every_bad_exam_is_a_row_with_its_reason_and_the_others_are_done(curated
         assert row["status"] == "ok", row["message"]
         assert words is None or words in row["ct_message"]
 
-    places = {row["exam_id"]: row for row in curated.read_table("localisations").iter_rows(named=True)}
+    places = {row["exam_id"]: row for row in curated.read_table("lesions").iter_rows(named=True)}
     assert set(places) == {*PROBLEMS, *USABLE} - {"no-report"}
     for exam_id, row in places.items():
         if exam_id in USABLE and exams[exam_id]["source"] == "nifti":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.catalog.build import CatalogError, connect
@@ -15,21 +16,20 @@ from pipelines.catalog.versions import read_history
 from pipelines.cohort.manifest import observe_cohort
 from pipelines.curation.gate import read_outcomes
 from pipelines.curation.run import TABLES, open_curation, run_stage
-from pipelines.curation.stages import exam_stage, lesion_stage, report_stages
+from pipelines.curation.stages import exam_stage, findings_stage, lesion_stage, sentences_stage
 from pipelines.imaging.volume import save_nifti
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 from pipelines.tables.shards import shard_of
 
-LESIONS = TABLES[-1]
 EXAMS = [f"E{n}" for n in range(5)]
 SENTENCE = "FDG avid right lower lobe nodule with SUV max of 8.0 (slice 8)."
 WORDS = "Jane Doe, born in 1950"
 FUNCTIONS = {
     "exams": (exam_stage, "read_exam", lambda path, exam_id, *rest: exam_id),
-    "sentences": (report_stages, "split_report", lambda exam_id, *rest: exam_id),
-    "findings": (report_stages, "decide_exam", lambda sentences, *rest: sentences[0].exam_id),
-    LESIONS: (lesion_stage, "find_lesions", lambda suv, requests, *rest: requests[0].finding_id.split(":")[0]),
+    "sentences": (sentences_stage, "split_report", lambda exam_id, *rest: exam_id),
+    "findings": (findings_stage, "decide_exam", lambda sentences, *rest: sentences[0].exam_id),
+    "lesions": (lesion_stage, "find_lesions", lambda suv, requests, *rest: requests[0].finding_id.split(":")[0]),
 }
 """Table -> module and function that its stage calls once an exam, and the exam that it is called for."""
 
@@ -142,7 +142,7 @@ def test_of_one_exam_is_its_row_with_the_place_and_is_tried_again(
         assert message.startswith("RuntimeError at pipelines.curation.stages.")
         assert WORDS not in message
     if table == "exams":
-        assert rows(home, LESIONS)["E1"]["outcome"] == "failed"
+        assert rows(home, "lesions")["E1"]["outcome"] == "failed"
     monkeypatch.undo()
     curate(home, cohort)
     assert publish(home).catalog.rows["lesions"] == len(EXAMS)
@@ -150,7 +150,7 @@ def test_of_one_exam_is_its_row_with_the_place_and_is_tried_again(
 
 
 def rows_of_masks(home: Home) -> list[str]:
-    return Lake(home.lake).read_table(LESIONS)["mask_path"].drop_nulls().to_list()
+    return Lake(home.lake).read_table("lesions")["mask_path"].drop_nulls().to_list()
 
 
 def test_of_an_exam_that_left_is_forgotten(own: tuple[Path, Home], fail: Callable[[str, list[str]], None]) -> None:
@@ -171,3 +171,23 @@ def test_problems_of_the_input_are_no_failures(own: tuple[Path, Home]) -> None:
     exams = Lake(home.lake).read_table("exams")
     assert exams["problem"].to_list() == ["no exam folder"] * len(EXAMS)
     assert Lake(home.lake).read_table("findings").filter(pl.col("outcome") == "accepted").height == len(EXAMS)
+
+
+def test_a_lake_of_before_is_brought_up_with_its_masks(published: Path, tmp_path: Path) -> None:
+    """The table of lesions was called localisations; its rows, computed under that name, are not computed again."""
+    shutil.copytree(published, tmp_path / "own")
+    home, shard = Home(tmp_path / "own" / "home"), shard_of("P")
+    now = Lake(home.lake).path("lesions", shard)
+    table = pq.read_table(now)
+    before = home.root / "lake" / "localisations" / now.name
+    before.parent.mkdir()
+    footer = {key: value for key, value in pq.read_metadata(now).metadata.items() if key.startswith(b"petar.")}
+    pq.write_table(table.replace_schema_metadata(footer | {b"petar.table": b"localisations"}), before)
+    now.unlink()
+    kept, wanted = masks(home), table.to_pylist()
+    observe_cohort(tmp_path / "own" / "cohort", home.manifest)
+    report = run_stage(open_curation(home), "lesions", shard)
+    assert (report.counts.recomputed, report.counts.reused) == (0, len(EXAMS))
+    assert report.frame.to_dicts() == wanted
+    assert masks(home) == kept
+    assert not before.parent.exists()

@@ -84,7 +84,7 @@ def test_each_sentence_becomes_the_lesion_that_it_means_or_a_reason(tmp_path: Pa
         {exam_id: body(lesions) for exam_id, (lesions, _) in CASES.items()},
         {exam_id: " ".join(sentences) for exam_id, (_, sentences) in CASES.items()},
     )
-    rows = Lake(home.lake).read_table("localisations").iter_rows(named=True)
+    rows = Lake(home.lake).read_table("lesions").iter_rows(named=True)
     found = {(row["exam_id"], row["sentence"]): row for row in rows}
     expected = {(exam, text): meant for exam, (_, texts) in CASES.items() for text, meant in texts.items()}
     assert set(found) == set(expected)

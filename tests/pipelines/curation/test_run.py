@@ -11,7 +11,7 @@ import pytest
 from pipelines.cohort.manifest import observe_cohort
 from pipelines.curation.run import TABLES, is_current, open_curation, run_stage, stale_shards
 from pipelines.curation.stages import exam_stage as exams_stage
-from pipelines.curation.stages import lesion_stage as localisations_stage
+from pipelines.curation.stages import lesion_stage as lesions_stage
 from pipelines.curation.stages.incremental import Counts
 from pipelines.imaging.lesions import find_lesions as lesions_module
 from pipelines.phantom import add_exam
@@ -81,20 +81,20 @@ class TestACuration:
     def test_gives_every_accepted_finding_a_localisation(self, curated: tuple[Path, Path]) -> None:
         lake = Lake(Home(curated[1]).lake)
         accepted = lake.read_table("findings").filter(pl.col("outcome") == "accepted")["finding_id"]
-        assert sorted(accepted) == sorted(lake.read_table("localisations")["finding_id"])
+        assert sorted(accepted) == sorted(lake.read_table("lesions")["finding_id"])
 
     def test_puts_no_row_in_quarantine(self, curated: tuple[Path, Path]) -> None:
         assert Lake(Home(curated[1]).lake).read_table("quarantine").height == 0
 
     def test_names_the_finding_that_two_lesions_may_mean(self, curated: tuple[Path, Path]) -> None:
         truth = pl.read_csv(curated[0] / "truth.csv").filter(pl.col("outcome") == "ambiguous")
-        rows = Lake(Home(curated[1]).lake).read_table("localisations").filter(pl.col("outcome") == "ambiguous")
+        rows = Lake(Home(curated[1]).lake).read_table("lesions").filter(pl.col("outcome") == "ambiguous")
         assert rows.select("exam_id", "slice").rows() == truth.select("exam_id", "slice").rows()
         assert rows["explanation"].str.contains("2 peaks").all()
 
     def test_saves_a_mask_for_every_lesion_and_no_other(self, curated: tuple[Path, Path]) -> None:
         home = Home(curated[1])
-        paths = Lake(home.lake).read_table("localisations")["mask_path"].drop_nulls().to_list()
+        paths = Lake(home.lake).read_table("lesions")["mask_path"].drop_nulls().to_list()
         assert sorted(paths) == sorted(str(p.relative_to(home.root)) for p in home.masks.rglob("*.nii.gz"))
 
 
@@ -116,7 +116,7 @@ class TestASecondPass:
         _, home = own
         silent = ReadersConfig((Silent(),), READERS.weights, None)
         monkeypatch.setattr(exams_stage, "read_exam", refuse)
-        monkeypatch.setattr(localisations_stage, "load_nifti", refuse)
+        monkeypatch.setattr(lesions_stage, "load_nifti", refuse)
         counts = Counts()
         for shard in range(N_SHARDS):
             for table in TABLES:
@@ -165,12 +165,12 @@ class TestAChange:
         settings = CurationSettings()
         lesions = settings.lesions.changed(midline_mm=settings.lesions.midline_mm + 1)
         counts = curate(home, cohort, settings.changed(lesions=lesions))
-        assert {t: c.recomputed for t, c in counts.items() if t != "localisations"} == dict.fromkeys(TABLES[:-1], 0)
-        assert counts["localisations"].recomputed > 0
+        assert {t: c.recomputed for t, c in counts.items() if t != "lesions"} == dict.fromkeys(TABLES[:-1], 0)
+        assert counts["lesions"].recomputed > 0
 
     def test_that_takes_an_exam_away_removes_its_rows_volumes_and_masks(self, own: tuple[Path, Home]) -> None:
         cohort, home = own
-        exam_id = Lake(home.lake).read_table("localisations").filter(pl.col("outcome") == "lesion")["exam_id"][0]
+        exam_id = Lake(home.lake).read_table("lesions").filter(pl.col("outcome") == "lesion")["exam_id"][0]
         shutil.rmtree(cohort / "exams" / exam_id)
         reports = pl.read_csv(cohort / "reports.csv", infer_schema=False)
         reports.filter(pl.col("exam_id") != exam_id).write_csv(cohort / "reports.csv")
@@ -190,7 +190,7 @@ class TestAChange:
     def test_of_one_sentence_touches_one_finding(self, own: tuple[Path, Home], monkeypatch: pytest.MonkeyPatch) -> None:
         cohort, home = own
         lake = Lake(home.lake)
-        found = lake.read_table("localisations").filter(pl.col("outcome") == "lesion")
+        found = lake.read_table("lesions").filter(pl.col("outcome") == "lesion")
         exam_id = found.group_by("exam_id").len().sort("len", "exam_id")["exam_id"][-1]
         sentence = found.filter(pl.col("exam_id") == exam_id)["sentence"][0]
         reports = pl.read_csv(cohort / "reports.csv", infer_schema=False)
@@ -218,9 +218,9 @@ class TestAChange:
         readers = ReadersConfig((Recorder(),), READERS.weights, None)
         curation = open_curation(home, readers=readers)
         rows = {t: run_stage(curation, t, shard).rows_recomputed for t in TABLES}
-        assert rows == {"exams": 0, "sentences": 1, "readings": 1, "findings": 1, "localisations": 1}
+        assert rows == {"exams": 0, "sentences": 1, "readings": 1, "findings": 1, "lesions": 1}
         # One that is no lesion has no mask; whether it overlaps another is only known from its contour.
-        others = lake.read_table("localisations").filter(pl.col("outcome") != "lesion")
+        others = lake.read_table("lesions").filter(pl.col("outcome") != "lesion")
         rejected = set(others.select("peak_i", "peak_j", "peak_k").iter_rows())
         assert (len(asked), len(set(contoured) - rejected)) == (1, 1)
 
@@ -232,7 +232,7 @@ class TestAChange:
 
         _, home = own
         monkeypatch.setattr(exams_stage, "read_exam", None)
-        monkeypatch.setattr(localisations_stage, "load_nifti", None)
+        monkeypatch.setattr(lesions_stage, "load_nifti", None)
         readers = ReadersConfig((NewPrompt(),), READERS.weights, None)
         counts = {t: Counts() for t in TABLES}
         curation = open_curation(home, readers=readers)
@@ -240,7 +240,7 @@ class TestAChange:
             for table in TABLES:
                 counts[table] += run_stage(curation, table, shard).counts
         assert counts["readings"].recomputed > 0
-        assert (counts["exams"].recomputed, counts["localisations"].recomputed, counts["localisations"].failed) == (
+        assert (counts["exams"].recomputed, counts["lesions"].recomputed, counts["lesions"].failed) == (
             0,
             0,
             0,
@@ -251,7 +251,7 @@ class TestARemovedExam:
     def test_leaves_its_rows_in_the_table_of_removals_with_the_time_it_was_missed(self, own: tuple[Path, Home]) -> None:
         cohort, home = own
         lake = Lake(home.lake)
-        exam_id = lake.read_table("localisations")["exam_id"][0]
+        exam_id = lake.read_table("lesions")["exam_id"][0]
         before = {t: lake.read_table(t).filter(pl.col("exam_id") == exam_id).height for t in TABLES}
         shutil.rmtree(cohort / "exams" / exam_id, ignore_errors=True)
         reports = pl.read_csv(cohort / "reports.csv", infer_schema=False)
@@ -279,7 +279,7 @@ class TestARemovedExam:
 class TestACorrection:
     @pytest.fixture
     def accepted(self, own: tuple[Path, Home]) -> pl.DataFrame:
-        return Lake(own[1].lake).read_table("localisations").filter(pl.col("outcome") == "lesion")
+        return Lake(own[1].lake).read_table("lesions").filter(pl.col("outcome") == "lesion")
 
     def test_recomputes_the_findings_of_its_exam_and_opens_no_volume(
         self, own: tuple[Path, Home], accepted: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
@@ -287,7 +287,7 @@ class TestACorrection:
         cohort, home = own
         finding_id = accepted["finding_id"][0]
         write_corrections(cohort, f"{finding_id},organ,spleen,Dr A,2026-01-02")
-        monkeypatch.setattr(localisations_stage, "load_nifti", None)
+        monkeypatch.setattr(lesions_stage, "load_nifti", None)
         counts = curate(home, cohort)
         assert [counts[t].recomputed for t in TABLES] == [0, 0, 0, 1, 0]
         row = finding(home, finding_id)
@@ -307,17 +307,17 @@ class TestACorrection:
         finding_id, mask = accepted["finding_id"][0], accepted["mask_path"][0]
         write_corrections(cohort, f"{finding_id},outcome,reject,Dr A,2026-01-02")
         curate(home, cohort)
-        left = Lake(home.lake).read_table("localisations")["finding_id"]
+        left = Lake(home.lake).read_table("lesions")["finding_id"]
         assert (finding(home, finding_id)["outcome"], finding_id in left) == ("rejected by a correction", False)
         assert not (home.root / mask).exists()
 
     def test_that_accepts_makes_a_lesion_of_a_contour_that_the_images_rejected(self, own: tuple[Path, Home]) -> None:
         cohort, home = own
-        rejected = Lake(home.lake).read_table("localisations").filter(pl.col("outcome") == "on the other side")
+        rejected = Lake(home.lake).read_table("lesions").filter(pl.col("outcome") == "on the other side")
         finding_id = rejected["finding_id"][0]
         write_corrections(cohort, f"{finding_id},outcome,accept,Dr A,2026-01-02")
         curate(home, cohort)
-        row = Lake(home.lake).read_table("localisations").filter(finding_id=finding_id).row(0, named=True)
+        row = Lake(home.lake).read_table("lesions").filter(finding_id=finding_id).row(0, named=True)
         assert (row["outcome"], "accepted by Dr A" in row["explanation"]) == ("lesion", True)
         assert (home.root / row["mask_path"]).is_file()
 
@@ -355,7 +355,7 @@ class TestOnlyExams:
     def test_computes_the_named_exam_and_leaves_the_others(self, own: tuple[Path, Home]) -> None:
         _, home = own
         row = Lake(home.lake).read_table("exams").filter(pl.col("status") == "ok").row(0, named=True)
-        report = run_stage(open_curation(home), "localisations", row["shard"], only=[row["exam_id"]])
+        report = run_stage(open_curation(home), "lesions", row["shard"], only=[row["exam_id"]])
         assert report.counts.recomputed == 1
 
 

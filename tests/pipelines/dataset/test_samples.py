@@ -27,7 +27,7 @@ def tables(**changes: Any) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     }
     finding = KEYS | FIELDS | {"finding_id": "E1:a", "comparison": "increased", "text": "Avid nodule, SUVmax 8.2."}
     exam = KEYS | {"status": "ok", "suv_path": "volumes/E1/SUV.nii"}
-    rows = {"localisations": lesion, "findings": finding, "exams": exam}
+    rows = {"lesions": lesion, "findings": finding, "exams": exam}
     made = [schemas.frame(t, [row | {c: v for c, v in changes.items() if c in row}]) for t, row in rows.items()]
     return made[0], made[1], made[2]
 

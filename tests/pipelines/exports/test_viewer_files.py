@@ -44,7 +44,7 @@ def exams(small_cohort: Path) -> Path:
 
 
 def lesions_of(home: Home) -> pl.DataFrame:
-    return Lake(home.lake).read_table("localisations").filter(pl.col("outcome") == "lesion")
+    return Lake(home.lake).read_table("lesions").filter(pl.col("outcome") == "lesion")
 
 
 class TestAnExport:
@@ -94,8 +94,8 @@ class TestASecondCall:
         gone = lesions_of(home)["exam_id"][0]
         lake = Lake(home.lake)
         shard = shard_of(lesions_of(home).filter(pl.col("exam_id") == gone)["patient_id"][0])
-        rest = lake.read_shard("localisations", shard).filter(pl.col("exam_id") != gone)
-        lake.write_shard("localisations", shard, rest, inputs="")
+        rest = lake.read_shard("lesions", shard).filter(pl.col("exam_id") != gone)
+        lake.write_shard("lesions", shard, rest, inputs="")
         assert export_lesions(home, exams, ExportSettings(dicom_seg=False)).removed == 1
         assert not (home.exports / gone).exists()
         assert (home.exports / "mine").is_dir()

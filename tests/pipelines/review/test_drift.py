@@ -86,7 +86,7 @@ class TestOverVersions:
         findings = [keys | said | {"finding_id": n, "sentence_id": n} for n in names]
         outcome = ["ambiguous"] * n_lesions + ["not in the image"] * n_missed
         found = [keys | {"finding_id": n, "outcome": o} for n, o in zip(names, outcome, strict=True)]
-        for table, rows in (("exams", [exam]), ("findings", findings), ("localisations", found)):
+        for table, rows in (("exams", [exam]), ("findings", findings), ("lesions", found)):
             lake.write_shard(table, shard, schemas.frame(table, rows), {})
         build_catalog(home)
 
@@ -116,7 +116,7 @@ class TestOverVersions:
                 {"exam_id": "E2", "finding_id": "c", "outcome": "accepted"},
             ],
         )
-        found = schemas.frame("localisations", [{"finding_id": "a", "outcome": "lesion"}])
+        found = schemas.frame("lesions", [{"finding_id": "a", "outcome": "lesion"}])
         exams = schemas.frame("exams", [{"exam_id": "E1", "tracer": "FDG"}])
         assert outcomes(exams, findings, found).rows() == [
             ("FDG", "chest", "lesion", True),

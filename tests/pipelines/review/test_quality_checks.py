@@ -76,7 +76,7 @@ MAKERS = {
     "sentences": sentence,
     "readings": reading,
     "findings": finding,
-    "localisations": localisation,
+    "lesions": localisation,
     "samples": sample,
 }
 
@@ -135,7 +135,7 @@ def drift(home: Home, outcome: str) -> None:
     """Two versions of a curation, the second of which rejects what was a lesion for a reason."""
     names = [{"finding_id": f"E1:{n}", "sentence_id": f"E1:{n}"} for n in range(40)]
     for reason in ("lesion", outcome):
-        write_lake(home, findings=names, localisations=[n | {"outcome": reason} for n in map(located, names)])
+        write_lake(home, findings=names, lesions=[n | {"outcome": reason} for n in map(located, names)])
         build_catalog(home)
 
 
@@ -152,7 +152,7 @@ OTHER |= {"box_k0": 12, "box_k1": 15}
 def overlap(home: Home) -> None:
     """A second lesion on a voxel of the first."""
     write_mask(home, np.ones((3, 3, 3)), "b", (4, 8, 12))
-    write_lake(home, localisations=[{}, OTHER])
+    write_lake(home, lesions=[{}, OTHER])
 
 
 def found(home: Home) -> None:
@@ -180,12 +180,12 @@ BREAK: dict[str, Callable[[Path], Any]] = {
     "duplicates": lambda home: write_lake(home, findings=TWICE),
     "all_localised": lambda home: write_lake(home, findings=TWICE),
     "files": lambda home: (home.root / "masks" / "E1" / "a.nii.gz").unlink(),
-    "suvmax": lambda home: write_lake(home, localisations=[{"suvmax": 9.0}]),
-    "slice": lambda home: write_lake(home, localisations=[{"slice_k": 20}]),
+    "suvmax": lambda home: write_lake(home, lesions=[{"suvmax": 9.0}]),
+    "slice": lambda home: write_lake(home, lesions=[{"slice_k": 20}]),
     "sides": lambda home: write_lake(home, findings=[{"laterality": "right"}]),
-    "ranges": lambda home: write_lake(home, localisations=[{"stop_reason": "leak"}]),
-    "border": lambda home: write_lake(home, localisations=[{"touches_border": True}]),
-    "shared_peaks": lambda home: write_lake(home, localisations=TWICE_LOCATED),
+    "ranges": lambda home: write_lake(home, lesions=[{"stop_reason": "leak"}]),
+    "border": lambda home: write_lake(home, lesions=[{"touches_border": True}]),
+    "shared_peaks": lambda home: write_lake(home, lesions=TWICE_LOCATED),
     "masks": lambda home: write_mask(home, np.zeros((3, 3, 3))),
     "overlaps": overlap,
     "identifiers": found,
@@ -193,7 +193,7 @@ BREAK: dict[str, Callable[[Path], Any]] = {
     "yield_drift": lambda home: drift(home, "not in the image"),
     "reject_drift": lambda home: drift(home, "not in the image"),
     "splits": lambda home: write_lake(home, samples=[{}, {"sample_id": "E1:b", "split": "test"}]),
-    "samples": lambda home: write_lake(home, localisations=[{"outcome": "ambiguous"}]),
+    "samples": lambda home: write_lake(home, lesions=[{"outcome": "ambiguous"}]),
 }
 TWICE_LOCATED = [{}, {"finding_id": "E1:b"}]
 
@@ -311,11 +311,11 @@ class TestExams:
     @pytest.mark.parametrize("path", ["volumes/E1/SUV.nii", "volumes/E1/CT.nii", "masks/E1/a.nii.gz"])
     def test_missing_file(self, home: Home, path: str) -> None:
         (home.root / path).unlink()
-        assert fails(quality_checks.check_files(frame("exams"), frame("localisations"), home), path)
+        assert fails(quality_checks.check_files(frame("exams"), frame("lesions"), home), path)
 
     def test_empty_file(self, home: Home) -> None:
         (home.root / "masks/E1/a.nii.gz").write_bytes(b"")
-        assert fails(quality_checks.check_files(frame("exams"), frame("localisations"), home), "masks/E1/a.nii.gz")
+        assert fails(quality_checks.check_files(frame("exams"), frame("lesions"), home), "masks/E1/a.nii.gz")
 
 
 class TestReports:
@@ -336,36 +336,36 @@ class TestReports:
 
     def test_accepted_and_never_looked_for(self) -> None:
         findings = frame("findings", {}, {"finding_id": "E1:b"})
-        assert fails(quality_checks.check_all_localised(findings, frame("localisations")), "never looked for")
+        assert fails(quality_checks.check_all_localised(findings, frame("lesions")), "never looked for")
 
     def test_looked_for_and_not_accepted(self) -> None:
         findings = frame("findings", {"outcome": "template"})
-        assert fails(quality_checks.check_all_localised(findings, frame("localisations")), "not accepted")
+        assert fails(quality_checks.check_all_localised(findings, frame("lesions")), "not accepted")
 
 
 class TestLesions:
     def test_suvmax_off(self) -> None:
-        assert fails(quality_checks.check_suvmax(frame("localisations", {}, {"suvmax": 8.2})))
-        assert quality_checks.check_suvmax(frame("localisations", {"suvmax": 8.1})).passed
+        assert fails(quality_checks.check_suvmax(frame("lesions", {}, {"suvmax": 8.2})))
+        assert quality_checks.check_suvmax(frame("lesions", {"suvmax": 8.1})).passed
         wider = LesionSettings(locate=LocateSettings(tolerance_suv=0.3))
-        assert quality_checks.check_suvmax(frame("localisations", {"suvmax": 8.2}), wider).passed
+        assert quality_checks.check_suvmax(frame("lesions", {"suvmax": 8.2}), wider).passed
 
     def test_slice_not_reached(self) -> None:
-        assert fails(quality_checks.check_slice(frame("localisations", {}, {"slice_k": 13})), "does not reach")
+        assert fails(quality_checks.check_slice(frame("lesions", {}, {"slice_k": 13})), "does not reach")
 
     def test_peak_outside_its_box(self) -> None:
-        assert fails(quality_checks.check_slice(frame("localisations", {}, {"peak_j": 9})), "along j")
+        assert fails(quality_checks.check_slice(frame("lesions", {}, {"peak_j": 9})), "along j")
 
     @pytest.mark.parametrize(
         ("side", "x", "passes"), [("left", 40.0, False), ("right", -40.0, False), ("left", 5.0, True)]
     )
     def test_sides(self, side: str, x: float, passes: bool) -> None:
-        found = frame("localisations", {"centroid_x_mm": x})
+        found = frame("lesions", {"centroid_x_mm": x})
         assert quality_checks.check_sides(found, frame("findings", {"laterality": side})).passed == passes
 
     @pytest.mark.parametrize("side", ["bilateral", "midline", None])
     def test_sides_of_what_has_none(self, side: str | None) -> None:
-        result = quality_checks.check_sides(frame("localisations"), frame("findings", {"laterality": side}))
+        result = quality_checks.check_sides(frame("lesions"), frame("findings", {"laterality": side}))
         assert (result.passed, result.n_checked) == (True, 0)
 
     @pytest.mark.parametrize(
@@ -378,18 +378,18 @@ class TestLesions:
         ],
     )
     def test_ranges(self, change: dict[str, Any], words: str) -> None:
-        assert fails(quality_checks.check_ranges(frame("localisations", {}, change)), words)
+        assert fails(quality_checks.check_ranges(frame("lesions", {}, change)), words)
 
     def test_border(self) -> None:
-        assert fails(quality_checks.check_border(frame("localisations", {}, {"touches_border": True})))
+        assert fails(quality_checks.check_border(frame("lesions", {}, {"touches_border": True})))
 
     def test_shared_peak_unsaid(self) -> None:
         both = [{"shares_with": "E1:b"}, {"finding_id": "E1:b", "shares_with": "E1:a"}]
-        assert quality_checks.check_shared_peaks(frame("localisations", *both)).passed
-        assert fails(quality_checks.check_shared_peaks(frame("localisations", both[0], {"finding_id": "E1:b"})), "E1:b")
+        assert quality_checks.check_shared_peaks(frame("lesions", *both)).passed
+        assert fails(quality_checks.check_shared_peaks(frame("lesions", both[0], {"finding_id": "E1:b"})), "E1:b")
 
     def test_what_is_no_lesion_is_not_checked(self, home: Home) -> None:
-        missed = frame("localisations", {"outcome": "ambiguous", "mask_path": None, "suvmax": 99.0, "slice_k": 0})
+        missed = frame("lesions", {"outcome": "ambiguous", "mask_path": None, "suvmax": 99.0, "slice_k": 0})
         results = [
             quality_checks.check_suvmax(missed),
             quality_checks.check_slice(missed),
@@ -401,7 +401,7 @@ class TestLesions:
 
 class TestMasks:
     def fault(self, home: Home, **changes: Any) -> str:
-        result = quality_checks.check_masks(frame("localisations", changes), frame("exams"), home)
+        result = quality_checks.check_masks(frame("lesions", changes), frame("exams"), home)
         assert not result.passed
         return str(result.sample["reason"][0])
 
@@ -446,9 +446,9 @@ class TestOverlaps:
         write_mask(home, np.ones((3, 3, 3)), "b", (4, 8, 12))
         other = {"finding_id": "E1:b", "mask_path": "masks/E1/b.nii.gz"}
         other |= {"box_i0": 4, "box_i1": 7, "box_j0": 8, "box_j1": 11, "box_k0": 12, "box_k1": 15}
-        result = quality_checks.check_overlaps(frame("localisations", {}, other), home)
+        result = quality_checks.check_overlaps(frame("lesions", {}, other), home)
         assert result.sample.rows() == [("E1", "E1:a", "E1:b", 1)]
-        assert quality_checks.check_overlaps(frame("localisations", {"shares_with": "E1:b"}, other), home).passed
+        assert quality_checks.check_overlaps(frame("lesions", {"shares_with": "E1:b"}, other), home).passed
 
     def test_boxes_that_meet_without_common_voxels(self, home: Home) -> None:
         array = np.ones((3, 3, 3))
@@ -456,7 +456,7 @@ class TestOverlaps:
         write_mask(home, array, "b", (4, 8, 12))
         other = {"finding_id": "E1:b", "mask_path": "masks/E1/b.nii.gz"}
         other |= {"box_i0": 4, "box_i1": 7, "box_j0": 8, "box_j1": 11, "box_k0": 12, "box_k1": 15}
-        result = quality_checks.check_overlaps(frame("localisations", {}, other), home)
+        result = quality_checks.check_overlaps(frame("lesions", {}, other), home)
         assert (result.passed, result.n_checked) == (True, 1)
 
 
@@ -468,7 +468,7 @@ class TestSamplesAndLake:
         samples = frame(
             "samples", {}, {"sample_id": "E1:b", "finding_id": "E1:b"}, {"kind": "anatomy", "finding_id": None}
         )
-        assert fails(quality_checks.check_samples(samples, frame("localisations")), "E1:b")
+        assert fails(quality_checks.check_samples(samples, frame("lesions")), "E1:b")
 
     def test_quarantined_row(self) -> None:
         row = {"table": "exams", "shard": "03", "rules": "suv_max|min", "exam_id": "E1", "row_json": "{}"}
@@ -491,7 +491,7 @@ class TestLooks:
         """Names of the files that are opened from here on."""
         write_mask(home, np.ones((3, 3, 3)), "b", (4, 8, 12))
         write_mask(home, np.ones((3, 3, 3)), "a")
-        write_lake(home, localisations=[{}, OTHER | {"peak_i": 5, "peak_j": 9, "peak_k": 13, "shares_with": None}])
+        write_lake(home, lesions=[{}, OTHER | {"peak_i": 5, "peak_j": 9, "peak_k": 13, "shares_with": None}])
         names: list[str] = []
 
         def load(path: Path) -> Volume:
@@ -540,7 +540,7 @@ class TestLooks:
     def test_a_row_that_changed_is_looked_at_again(self, home: Home, opened: list[str]) -> None:
         write_lake(home)
         self.run(home)
-        write_lake(home, localisations=[{"suvmax": 7.5}])
+        write_lake(home, lesions=[{"suvmax": 7.5}])
         assert fails(self.run(home)["masks"], "8.00 SUV, row says 7.50")
 
     def test_everything_is_opened_again_on_demand(self, home: Home, opened: list[str]) -> None:

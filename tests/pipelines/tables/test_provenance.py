@@ -19,7 +19,7 @@ STAGES = {
     "sentences": "pipelines.curation.stages.sentences_stage",
     "readings": "pipelines.curation.stages.readings_stage",
     "findings": "pipelines.curation.stages.findings_stage",
-    "localisations": "pipelines.curation.stages.lesion_stage",
+    "lesions": "pipelines.curation.stages.lesion_stage",
 }
 OTHERS = {
     "rules reader": "pipelines.reports.readers",
@@ -104,7 +104,7 @@ class TestStale:
     @pytest.mark.parametrize(
         ("name", "pattern", "by", "stale"),
         [
-            ("pipelines/imaging/lesions/basins.py", r"^KEEP_PART = .*", "KEEP_PART = 0.8", {"localisations"}),
+            ("pipelines/imaging/lesions/basins.py", r"^KEEP_PART = .*", "KEEP_PART = 0.8", {"lesions"}),
             ("pipelines/imaging/reading/suv.py", r"\b60\b", "61", {"exams", "organ maps", "external set"}),
             ("pipelines/reports/structure.py", r"^SAME_SUV = .*", "SAME_SUV = 0.2",
              REPORTS | {"metrics", "robustness"}),
@@ -112,7 +112,7 @@ class TestStale:
              {"findings", "LLM structurer"}),
             ("pipelines/reports/llm/llm_reader.py", r"max\(0, ", "max(1, ", {"LLM reader"}),
             ("pipelines/tables/exam_problems.py", r"NO_PET = .*", "NO_PET = 'no PET'",
-             {"exams", "localisations", "organ maps", "samples", "texts", "robustness", "external set", "pictures",
+             {"exams", "lesions", "organ maps", "samples", "texts", "robustness", "external set", "pictures",
               "exports"} | LEARNT),
             ("model/training/schedule.py", r"math\.pi", "3.14", LEARNT),
             ("model/inputs/numbers.py", r"^import re$", "import re\n_MORE = 1", LEARNT | {"texts", "robustness"}),
@@ -142,7 +142,7 @@ class TestStale:
         )
         edited.before = versions(edited.tree)
         edited.replace("model/training/schedule.py", r"math\.pi", "3.14")
-        assert edited.stale() == LEARNT | {"localisations", "external set"}
+        assert edited.stale() == LEARNT | {"lesions", "external set"}
 
 
 class TestNotStale:

@@ -73,27 +73,27 @@ class TestEveryTable:
 
 class TestFrame:
     def test_plain_values_of_enums_paths_and_sequences(self) -> None:
-        frame = schemas.frame("localisations", [lesion(shares_with=("E1:2", "E1:3"))])
+        frame = schemas.frame("lesions", [lesion(shares_with=("E1:2", "E1:3"))])
         row = frame.row(0, named=True)
         assert (row["outcome"], row["mask_path"], row["shares_with"]) == ("lesion", "masks/E1/a.nii.gz", "E1:2, E1:3")
-        assert frame.schema == pl.Schema(schemas.types_of("localisations"))
+        assert frame.schema == pl.Schema(schemas.types_of("lesions"))
 
     def test_whole_reals_become_integers(self) -> None:
-        assert schemas.frame("localisations", [lesion(slice=10.0, suvmax=8)])["slice"].to_list() == [10]
+        assert schemas.frame("lesions", [lesion(slice=10.0, suvmax=8)])["slice"].to_list() == [10]
 
     @pytest.mark.parametrize("wrong", [10.5, "ten"])
     def test_lossy_value_is_named(self, wrong: object) -> None:
         with pytest.raises(schemas.ContractError, match=f"column slice: expected Int64, got {wrong!r}"):
-            schemas.frame("localisations", [lesion(slice=wrong)])
+            schemas.frame("lesions", [lesion(slice=wrong)])
 
     def test_unknown_column_is_named(self) -> None:
         with pytest.raises(schemas.ContractError, match="got colour"):
-            schemas.frame("localisations", [lesion(colour="red")])
+            schemas.frame("lesions", [lesion(colour="red")])
 
 
 class TestValidate:
     def test_whole_lesion_is_good(self) -> None:
-        good, bad = schemas.validate("localisations", schemas.frame("localisations", [lesion()]))
+        good, bad = schemas.validate("lesions", schemas.frame("lesions", [lesion()]))
         assert (good.height, bad.height) == (1, 0)
 
     @pytest.mark.parametrize(
@@ -114,14 +114,14 @@ class TestValidate:
         ],
     )
     def test_broken_row_names_its_rule(self, change: dict[str, Any], rule: str) -> None:
-        assert broken("localisations", lesion(**change)) == [rule]
+        assert broken("lesions", lesion(**change)) == [rule]
 
     def test_rejected_finding_needs_no_measures(self) -> None:
         row = KEYS | {"finding_id": "E1:1", "outcome": Outcome.NOT_IN_IMAGE, "explanation": "nearest 3.1"}
-        assert broken("localisations", row) == []
+        assert broken("lesions", row) == []
 
     def test_equal_keys_are_all_set_aside(self) -> None:
-        assert broken("localisations", lesion(), lesion(), lesion(finding_id="E1:1")) == ["primary_key", "primary_key"]
+        assert broken("lesions", lesion(), lesion(), lesion(finding_id="E1:1")) == ["primary_key", "primary_key"]
 
     def test_problem_needs_a_message(self) -> None:
         row = KEYS | {"shard": 3, "status": "problem", "problem": ExamProblem.NO_PET}
@@ -134,21 +134,21 @@ class TestValidate:
         assert broken("scores", row | {"value": 0.0}) == ["not_computed_has_note_and_no_value"]
 
     def test_missing_nullable_columns_become_null(self) -> None:
-        frame = schemas.frame("localisations", [lesion()]).drop("diameter_mm")
-        assert schemas.validate("localisations", frame)[0]["diameter_mm"].to_list() == [None]
+        frame = schemas.frame("lesions", [lesion()]).drop("diameter_mm")
+        assert schemas.validate("lesions", frame)[0]["diameter_mm"].to_list() == [None]
 
     def test_missing_required_column_is_named(self) -> None:
         with pytest.raises(schemas.ContractError, match="required columns are missing: finding_id"):
-            schemas.validate("localisations", schemas.frame("localisations", [lesion()]).drop("finding_id"))
+            schemas.validate("lesions", schemas.frame("lesions", [lesion()]).drop("finding_id"))
 
     def test_unknown_column_is_named(self) -> None:
-        frame = schemas.frame("localisations", [lesion()]).with_columns(colour=pl.lit("red"))
+        frame = schemas.frame("lesions", [lesion()]).with_columns(colour=pl.lit("red"))
         with pytest.raises(schemas.ContractError, match="got colour too"):
-            schemas.validate("localisations", frame)
+            schemas.validate("lesions", frame)
 
     def test_fraction_in_integer_column_is_not_cut_off(self) -> None:
-        frame = schemas.frame("localisations", [lesion(), lesion(finding_id="E1:1")])
-        good, bad = schemas.validate("localisations", frame.with_columns(slice=pl.Series([10.5, 11.0])))
+        frame = schemas.frame("lesions", [lesion(), lesion(finding_id="E1:1")])
+        good, bad = schemas.validate("lesions", frame.with_columns(slice=pl.Series([10.5, 11.0])))
         assert (good["slice"].to_list(), bad["broken"].to_list()) == ([11], ["slice|whole"])
 
     @settings(max_examples=25, deadline=None)

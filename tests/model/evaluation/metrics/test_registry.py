@@ -129,7 +129,7 @@ class TestWithOthers:
         )
         places = {"a": 0.0, "b": 50.0, "c": -20.0}
         lesions = schemas.frame(
-            "localisations",
+            "lesions",
             [
                 {"finding_id": f"E0:{i}", "centroid_x_mm": x, "centroid_y_mm": 0.0, "centroid_z_mm": 0.0}
                 for i, x in places.items()

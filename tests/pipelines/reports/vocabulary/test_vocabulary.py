@@ -86,7 +86,7 @@ def test_own_words_make_the_rows_of_reports_stale(cohort, tmp_path):
         curation = open_curation(home, CurationSettings(), load_readers(vocabulary=load_vocabulary(cohort)))
         stale = stale_shards(curation)
         for shard in stale:
-            for table in ("exams", "sentences", "readings", "findings", "localisations"):
+            for table in ("exams", "sentences", "readings", "findings", "lesions"):
                 run_stage(curation, table, shard)
         assert all(is_current(curation, shard) for shard in range(N_SHARDS))
         rows = Lake(home.lake).read_table("findings").sort("exam_id")
