@@ -432,6 +432,17 @@ def check_identifiers(identifiers: pl.DataFrame, most: int = 0) -> CheckResult:
 # Lake
 
 
+def check_uptake(exams: pl.DataFrame, most_half_lives: float = 3.0) -> CheckResult:
+    """The scan follows the injection while there is activity to see: after three half-lives an eighth of it is left,
+    and the times of injection or scan are more likely wrong.
+    """
+    usable = exams.filter(pl.col("status") == "ok")
+    late = pl.col("uptake_s") > most_half_lives * pl.col("half_life_s")
+    columns = ["exam_id", "uptake_s", "half_life_s", "tracer"]
+    reasons = {f"uptake over {most_half_lives:g} half-lives": late}
+    return _reasons("uptake", "warning", "Time from injection to scan", usable, reasons, columns)
+
+
 def check_quarantine(quarantine: pl.DataFrame) -> CheckResult:
     """No row broke the contract of its table."""
     bad = quarantine.select("table", "shard", "rules", "exam_id", "row_json")
@@ -558,6 +569,7 @@ CHECKS: tuple[Check, ...] = (
     _bind(check_reports, "exams", "warning", "exams"),
     _bind(check_geometry, "exams", "error", "exams"),
     _bind(check_suv_range, "exams", "warning", "exams"),
+    _bind(check_uptake, "exams", "warning", "exams"),
     _bind_files(check_ct_grid, "exams", "error", "exams"),
     _bind_files(check_suv_values, "exams", "error", "exams"),
     _bind(check_reader_errors, "readings", "warning", "readings"),

@@ -173,6 +173,7 @@ BREAK: dict[str, Callable[[Path], Any]] = {
     "reports": lambda home: write_lake(home, exams=[{"report_message": "comes twice"}]),
     "geometry": lambda home: write_lake(home, exams=[{"spacing_i_mm": 30.0}]),
     "suv_range": lambda home: write_lake(home, exams=[{"suv_max": 2.0}]),
+    "uptake": lambda home: write_lake(home, exams=[{"uptake_s": 26_000.0, "half_life_s": 6586.2}]),
     "ct_grid": lambda home: save_nifti(Volume(np.zeros((4, 4, 4)), AFFINE), home.root / "volumes" / "E1" / "CT.nii"),
     "suv_values": negative,
     "reader_errors": lambda home: write_lake(home, readings=[{"error": "timeout"}]),
@@ -266,6 +267,11 @@ class TestExams:
         bad = {"status": "problem", "problem": "no PET series", "message": "m"}
         assert fails(quality_checks.check_usable_exams(frame("exams", bad)))
         assert quality_checks.check_usable_exams(frame("exams", bad, {}, {})).passed
+
+    def test_scan_long_after_the_injection(self) -> None:
+        zirconium = {"uptake_s": 260_000.0, "half_life_s": 282_240.0}
+        assert quality_checks.check_uptake(frame("exams", {}, zirconium)).passed
+        assert fails(quality_checks.check_uptake(frame("exams", zirconium | {"half_life_s": 6586.2})), "3 half-lives")
 
     def test_odd_report(self) -> None:
         bad = {"report_message": "exam id comes 2 times with different reports"}
