@@ -398,6 +398,11 @@ class QualitySettings(Settings):
         le=36_500,
         description="A file of the cohort is newer; 0: a finished cohort never ages [days]. Source: off",
     )
+    most_unusable: Fraction = Field(
+        0.5,
+        description="Share of the exams that may be without a volume. Source: where more are, the cohort or its "
+        "reading is wrong",
+    )
     most_identifiers: Integer = Field(
         0,
         ge=0,

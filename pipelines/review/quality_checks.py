@@ -49,7 +49,7 @@ def check_failed_exams(exams: pl.DataFrame) -> CheckResult:
     )
 
 
-def check_usable_exams(exams: pl.DataFrame, most_unusable: float = 0.5) -> CheckResult:
+def check_usable_exams(exams: pl.DataFrame, most_unusable: float) -> CheckResult:
     """Not more than a share of the exams is without a volume: beyond it, the cohort or its reading is wrong."""
     bad = exams.filter(pl.col("status") != "ok").select("exam_id", "problem", "message")
     result = result_of(
@@ -544,6 +544,10 @@ def _run_freshness(home: Home, settings: ProjectSettings) -> CheckResult:
     return check_freshness(read_observation(home.manifest), datetime.now(UTC), settings.quality)
 
 
+def _run_usable_exams(home: Home, settings: ProjectSettings) -> CheckResult:
+    return check_usable_exams(Lake(home.lake).read_table("exams"), settings.quality.most_unusable)
+
+
 def _run_identifiers(home: Home, settings: ProjectSettings) -> CheckResult:
     return check_identifiers(Lake(home.lake).read_table("identifiers"), settings.quality.most_identifiers)
 
@@ -565,7 +569,7 @@ def _run_files(home: Home, settings: ProjectSettings) -> CheckResult:
 CHECKS: tuple[Check, ...] = (
     _named(check_freshness, "exam_manifest", "warning", _run_freshness),
     _bind(check_failed_exams, "exams", "error", "exams"),
-    _bind(check_usable_exams, "exams", "warning", "exams"),
+    _named(check_usable_exams, "exams", "warning", _run_usable_exams),
     _bind(check_reports, "exams", "warning", "exams"),
     _bind(check_geometry, "exams", "error", "exams"),
     _bind(check_suv_range, "exams", "warning", "exams"),

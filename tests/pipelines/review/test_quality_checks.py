@@ -265,8 +265,9 @@ class TestExams:
 
     def test_too_few_usable_exams(self) -> None:
         bad = {"status": "problem", "problem": "no PET series", "message": "m"}
-        assert fails(quality_checks.check_usable_exams(frame("exams", bad)))
-        assert quality_checks.check_usable_exams(frame("exams", bad, {}, {})).passed
+        assert fails(quality_checks.check_usable_exams(frame("exams", bad), 0.5))
+        assert quality_checks.check_usable_exams(frame("exams", bad, {}, {}), 0.5).passed
+        assert fails(quality_checks.check_usable_exams(frame("exams", bad, {}, {}), 0.2))
 
     def test_scan_long_after_the_injection(self) -> None:
         zirconium = {"uptake_s": 260_000.0, "half_life_s": 282_240.0}
