@@ -400,8 +400,8 @@ class QualitySettings(Settings):
     )
     most_unusable: Fraction = Field(
         0.5,
-        description="Share of the exams that may be without a volume. Source: where more are, the cohort or its "
-        "reading is wrong",
+        description="Share of the exams that may be without a volume [fraction]. Source: where more are, the "
+        "cohort or its reading is wrong",
     )
     most_identifiers: Integer = Field(
         0,
