@@ -1,4 +1,4 @@
-"""What a reader is and what it gives back, and the reader by rules that needs nothing."""
+"""The protocol of readers, their readings, and the rule reader."""
 
 import json
 from collections.abc import Callable, Sequence

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from pipelines.reports.rules.expressions import find_expressions
 from pipelines.reports.rules.number_kinds import has_suv, may_have_slice
 from pipelines.reports.rules.values import Expressions, Role
-from pipelines.reports.structure import Hit, find_places, organs_of, section_region
+from pipelines.reports.structure import AnatomyMention, find_anatomy, organs_of, section_region
 from pipelines.reports.vocabulary.cues import Cues
 from pipelines.reports.vocabulary.lexicon import MUSCULOSKELETAL
 from pipelines.reports.vocabulary.text import clean, lower
@@ -132,8 +132,8 @@ class _Report:
     def expressions(self, text: str) -> Expressions:
         return find_expressions(text, self.vocabulary)
 
-    def places(self, text: str) -> tuple[Hit, ...]:
-        return find_places(text, self.vocabulary)
+    def places(self, text: str) -> tuple[AnatomyMention, ...]:
+        return find_anatomy(text, self.vocabulary)
 
 
 def _candidate(report: _Report, text: str) -> tuple[bool, str]:

@@ -44,7 +44,7 @@ class Fields:
 
 
 @dataclass(frozen=True)
-class Hit:
+class AnatomyMention:
     """A word or phrase of the lexicon in a text, at `start`..`end` (half-open)."""
 
     term: Term
@@ -91,7 +91,7 @@ def structure(text: str, section: str | None = None, vocabulary: Vocabulary | No
     """
     flat = lower(clean(text))
     words = vocabulary or package_vocabulary()
-    return _fields(text, flat, _main_hit(flat, find_places(flat, words), words), section, words)
+    return _fields(text, flat, _main_mention(flat, find_anatomy(flat, words), words), section, words)
 
 
 def structure_parts(
@@ -113,7 +113,7 @@ def structure_parts(
     n_placed = 0
     for start, end in spans:
         own = structure(text[start:end], section, words)
-        if find_places(lower(clean(text[start:end])), words):
+        if find_anatomy(lower(clean(text[start:end])), words):
             n_placed += 1
         else:
             own = _with_shared(own, text, structure(text[:end], section, words), section, words, n_placed)
@@ -139,7 +139,7 @@ def _in_order(text: str, n: int, section: str | None, words: Vocabulary) -> list
     flat = lower(clean(text))
     whole = structure(text, section, words)
     generic = words.cues.words("generic_organ")
-    named = (p for p in find_places(flat, words) if p.term.region and not _is_beside(flat, p, words.cues))
+    named = (p for p in find_anatomy(flat, words) if p.term.region and not _is_beside(flat, p, words.cues))
     places = [p for p in named if p.term.subsite or p.term.organ not in generic]
     detailed = {p.term.organ for p in places if p.term.subsite}
     # Of "pulmonary nodules in the RUL and LLL" the first names them all.
@@ -158,7 +158,7 @@ def _in_order(text: str, n: int, section: str | None, words: Vocabulary) -> list
     return [replace(whole, laterality=None if whole.laterality == "bilateral" else whole.laterality) for _ in range(n)]
 
 
-def _fields(text: str, flat: str, place: Hit | None, section: str | None, words: Vocabulary) -> Fields:
+def _fields(text: str, flat: str, place: AnatomyMention | None, section: str | None, words: Vocabulary) -> Fields:
     headed = _of_section(section, words) if section else None
     if place is not None and headed is not None and headed.organ and _is_beside(flat, place, words.cues):
         # Under "Spleen", uptake "above liver" is the spleen's.
@@ -167,7 +167,7 @@ def _fields(text: str, flat: str, place: Hit | None, section: str | None, words:
     if place is not None:
         organ, region, subsite = _as_node_or_bone(flat, place, words.cues)
         if region is None:
-            region = next((p.term.region for p in find_places(flat, words) if p.term.region), None)
+            region = next((p.term.region for p in find_anatomy(flat, words) if p.term.region), None)
     if region is None and headed is not None:
         region, organ = headed.region, organ or headed.organ
     side = laterality(flat, place, words)
@@ -178,20 +178,20 @@ def organs_of(flat: str, vocabulary: Vocabulary | None = None) -> set[str | None
     """Organs that a cleaned, lowered text names; a pole alone is no organ."""
     words = vocabulary or package_vocabulary()
     parts = words.cues.words("part_of_several_organs")
-    return {p.term.organ for p in find_places(flat, words) if p.phrase not in parts}
+    return {p.term.organ for p in find_anatomy(flat, words) if p.phrase not in parts}
 
 
 def names_anatomy(text: str, section: str | None = None, vocabulary: Vocabulary | None = None) -> bool:
     """Whether a finding says where it is: by any word of the lexicon, or by the heading that it stands under."""
     words = vocabulary or package_vocabulary()
-    return bool(find_places(lower(clean(text)), words)) or (
+    return bool(find_anatomy(lower(clean(text)), words)) or (
         bool(section) and _of_section(section or "", words) is not None
     )
 
 
 def _of_section(section: str, words: Vocabulary) -> Term | None:
     """What a heading names: an organ ("Thyroid"), or a region alone ("CHEST")."""
-    places = find_places(lower(clean(section)), words)
+    places = find_anatomy(lower(clean(section)), words)
     if len(places) == 1 and places[0].term.organ not in words.cues.words("generic_organ"):
         return places[0].term
     region = section_region(section, words)
@@ -233,18 +233,18 @@ def _singular(word: str) -> str:
     return word
 
 
-def find_places(flat: str, vocabulary: Vocabulary | None = None) -> tuple[Hit, ...]:
+def find_anatomy(flat: str, vocabulary: Vocabulary | None = None) -> tuple[AnatomyMention, ...]:
     """Words of the lexicon in a cleaned, lowered text, longest first at each place, in reading order."""
-    return _find_places(flat, vocabulary or package_vocabulary())
+    return _find_anatomy(flat, vocabulary or package_vocabulary())
 
 
 @lru_cache(maxsize=1024)
-def _find_places(flat: str, vocabulary: Vocabulary) -> tuple[Hit, ...]:
+def _find_anatomy(flat: str, vocabulary: Vocabulary) -> tuple[AnatomyMention, ...]:
     hidden = vocabulary.cues["no_place"].sub(spaces, flat)
     words = list(WORD.finditer(hidden))
     names = [w[0] for w in words]
     by_first, max_words = vocabulary.lexicon.by_first_word, vocabulary.lexicon.max_words
-    out: list[Hit] = []
+    out: list[AnatomyMention] = []
     i = 0
     while i < len(words):
         first = names[i]
@@ -258,14 +258,14 @@ def _find_places(flat: str, vocabulary: Vocabulary) -> tuple[Hit, ...]:
                 key = tuple(names[i : i + n])
                 hit = terms.get(key) or terms.get((*key[:-1], _singular(key[-1])))
                 if hit is not None:
-                    out.append(Hit(hit[1], words[i].start(), end, hit[0]))
+                    out.append(AnatomyMention(hit[1], words[i].start(), end, hit[0]))
                     taken = n
                     break
         i += taken
     return tuple(out)
 
 
-def _main_hit(flat: str, places: Sequence[Hit], words: Vocabulary) -> Hit | None:
+def _main_mention(flat: str, places: Sequence[AnatomyMention], words: Vocabulary) -> AnatomyMention | None:
     """The hit that says where the finding is, among all of a text."""
     cues = words.cues
     suv = cues["suv_subject"].search(flat)
@@ -273,7 +273,7 @@ def _main_hit(flat: str, places: Sequence[Hit], words: Vocabulary) -> Hit | None
     first_value = next((v.start for v in values if v.role is Role.CURRENT), suv.start() if suv else len(flat))
     places = [p for p in places if not _is_of_another_value(flat, p, places, values)]
 
-    def score(place: Hit) -> float:
+    def score(place: AnatomyMention) -> float:
         others = [p for p in places if _is_other_organ(p, place)]
         points = 0.0
         if place.term.region is None or place.term.organ in cues.words("generic_organ"):
@@ -294,11 +294,13 @@ def _main_hit(flat: str, places: Sequence[Hit], words: Vocabulary) -> Hit | None
     return max(places, key=score, default=None)
 
 
-def _is_other_organ(a: Hit, b: Hit) -> bool:
+def _is_other_organ(a: AnatomyMention, b: AnatomyMention) -> bool:
     return a.term.organ is not None and a.term.organ != b.term.organ
 
 
-def _is_of_another_value(flat: str, place: Hit, places: Sequence[Hit], values: Sequence[SuvValue]) -> bool:
+def _is_of_another_value(
+    flat: str, place: AnatomyMention, places: Sequence[AnatomyMention], values: Sequence[SuvValue]
+) -> bool:
     """Whether the value right behind a place is a reference's or a mean: "bone marrow SUVmean 2.0" beside the finding's
     SUVmax.
     """
@@ -315,12 +317,12 @@ def _is_of_another_value(flat: str, place: Hit, places: Sequence[Hit], values: S
     return following.role is Role.REFERENCE or not is_first
 
 
-def _is_beside(flat: str, place: Hit, cues: Cues) -> bool:
+def _is_beside(flat: str, place: AnatomyMention, cues: Cues) -> bool:
     """Whether a place is only what the finding lies beside or is compared with."""
     return cues["beside"].search(flat[max(0, place.start - _REACH_OF_BESIDE) : place.start]) is not None
 
 
-def _as_node_or_bone(flat: str, place: Hit, cues: Cues) -> tuple[str | None, str | None, str | None]:
+def _as_node_or_bone(flat: str, place: AnatomyMention, cues: Cues) -> tuple[str | None, str | None, str | None]:
     """Organ, region and sub-site of a hit, where words for a node or a bone give it another meaning."""
     term = place.term
     has_node = cues["node"].search(flat) is not None
@@ -365,7 +367,7 @@ def _sides(flat: str, words: Vocabulary) -> list[_Side]:
     return sides
 
 
-def laterality(flat: str, place: Hit | None = None, vocabulary: Vocabulary | None = None) -> str | None:
+def laterality(flat: str, place: AnatomyMention | None = None, vocabulary: Vocabulary | None = None) -> str | None:
     """Side of the finding in a cleaned, lowered text.
 
     Args:

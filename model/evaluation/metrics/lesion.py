@@ -12,7 +12,7 @@ import numpy as np
 from model.evaluation.metrics.pairs import Mean, Pairs
 from pipelines.dataset import samples
 from pipelines.reports import structure as structure_module
-from pipelines.reports.structure import find_places, structure
+from pipelines.reports.structure import find_anatomy, structure
 from pipelines.reports.vocabulary.text import clean, lower
 from pipelines.settings import ScoreSettings
 from pipelines.tables.provenance import code_version
@@ -185,7 +185,7 @@ def _others(pairs: Pairs) -> Sequence[Sequence[str]]:
 @lru_cache(maxsize=65_536)
 def _organs(text: str) -> frozenset[str]:
     """Organs that a text names anywhere, by label or in words."""
-    named = {place.term.organ for place in find_places(lower(clean(text)))}
+    named = {place.term.organ for place in find_anatomy(lower(clean(text)))}
     return frozenset(words for organ in (*named, fields_of(text).organ) if (words := _plain(organ)))
 
 

@@ -12,7 +12,7 @@ from pipelines.reports.consensus import FAILED_NOTE, TextFinding
 from pipelines.reports.llm.answer_format import object_problem
 from pipelines.reports.llm.chat import Asker
 from pipelines.reports.readers import Progress
-from pipelines.reports.structure import Fields, find_places, laterality
+from pipelines.reports.structure import Fields, find_anatomy, laterality
 from pipelines.reports.vocabulary.lexicon import LATERALITIES
 from pipelines.reports.vocabulary.text import clean, lower, squeeze
 from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
@@ -107,7 +107,7 @@ def merge(
         return default, tuple(refused)
 
     out = default
-    places = find_places(flat, words)
+    places = find_anatomy(flat, words)
     region = answer["region"]
     if region in REGIONS and region != default.region:
         regions = {p.term.region for p in places if p.term.region}

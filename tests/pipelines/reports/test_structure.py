@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from pipelines.reports.structure import (
     comparison,
-    find_places,
+    find_anatomy,
     laterality,
     names_anatomy,
     structure,
@@ -136,7 +136,7 @@ class TestLaterality:
 
     def test_side_within_the_place_comes_first(self):
         flat = "pulmonary nodules bilaterally: rul 8 mm"
-        assert laterality(flat, find_places(flat)[-1]) == "right"
+        assert laterality(flat, find_anatomy(flat)[-1]) == "right"
 
 
 class TestComparison:

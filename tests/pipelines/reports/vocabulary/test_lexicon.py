@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.reports.structure import find_places, names_anatomy
+from pipelines.reports.structure import find_anatomy, names_anatomy
 from pipelines.reports.vocabulary.errors import VocabularyError
 from pipelines.reports.vocabulary.lexicon import COLUMNS, LATERALITIES, REGIONS, Term, load_lexicon
 
@@ -25,7 +25,7 @@ class TestPackage:
 
     def test_every_phrase_alone_names_its_term(self):
         for phrase, term in self.terms.items():
-            hits = find_places(phrase)
+            hits = find_anatomy(phrase)
             assert [h.term for h in hits][:1] == [term] or phrase in ("back to",), phrase
 
 
