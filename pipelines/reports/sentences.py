@@ -69,9 +69,6 @@ _DIGIT = re.compile(r"\d")
 _LEFT, _RIGHT = re.compile(r"\bleft\b"), re.compile(r"\bright\b")
 _ALNUM = re.compile(r"[^\W_]")
 _SPACE = re.compile(r"\s*")
-_HEADING = re.compile(
-    r"[\d.,=]|\b(?:LEFT|RIGHT|SUV\w*|SLICE|IMAGE|LESIONS?|NODES?|MASS(?:ES)?|NODULES?|FOC(?:US|I)|UPTAKE|NO)\b"
-)
 _HEADING = re.compile(r"(?P<name>[A-Za-z][A-Za-z/&,\-() ]{1,60}?)(?:\s*:(?=\s|$|[A-Z])|\s+-+(?=\s))")
 _CONTINUES = re.compile(r"[a-z(\[),;/=&]|\d|SUV\b|SUVmax|FDG[- ]avid|PET\b|CT\b")
 _LAST_WORD = re.compile(r"[A-Za-z][A-Za-z.]*$")
