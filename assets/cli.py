@@ -1,7 +1,7 @@
 """The command `petar`. What a command needs is imported inside of it, so that help, query and doctor answer at once.
 
 Exit codes: 0 done (exams with problems are rows, not failures), 1 a run failed or the input is wrong, 2 the command
-itself is wrong, 130 interrupted.
+itself is wrong.
 """
 
 import os
