@@ -13,7 +13,7 @@ from assets.resources import Workspace
 from assets.run_config import given
 from model.petar.config import check_model
 from pipelines.catalog import column_lineage as lineage
-from pipelines.curation.run import StageReport, is_empty, run_stage
+from pipelines.curation.run import ShardReport, is_empty, run_stage
 from pipelines.settings import ProjectSettings, overlaid
 from pipelines.tables import schemas
 from pipelines.tables.shards import SHARD_NAMES, shard_name
@@ -117,7 +117,7 @@ def table_sample(frame: pl.DataFrame, limit: int = _SAMPLE_ROWS) -> dg.TableMeta
     return dg.MetadataValue.table(records, schema=dg.TableSchema([dg.TableColumn(c) for c in head.columns]))
 
 
-def stage_metadata(report: StageReport) -> dict[str, dg.MetadataValue | int]:
+def stage_metadata(report: ShardReport) -> dict[str, dg.MetadataValue | int]:
     """What a sharded asset reports: rows, exams recomputed, reused, removed and failed, rows in quarantine, first
     rows.
     """
@@ -167,7 +167,7 @@ def run_shard(
     table: str,
     only_exams: list[str],
     settings: ProjectSettings | None = None,
-) -> StageReport:
+) -> ShardReport:
     """Brings the shard of a run up to date; `settings` where a run's own differ from the workspace's.
 
     A run of several shards is one of empty ones (`together`).

@@ -18,7 +18,7 @@ from assets.partitions import (
 from assets.resources import Workspace
 from assets.run_config import with_settings
 from pipelines.cohort.identifiers import update_identifiers
-from pipelines.curation.run import StageReport, stage_code
+from pipelines.curation.run import ShardReport, stage_code
 from pipelines.settings import ConsensusSettings
 
 
@@ -115,7 +115,7 @@ def identifiers(workspace: Workspace) -> dg.MaterializeResult:
     )
 
 
-def _result(report: StageReport, **counts: int) -> dg.MaterializeResult:
+def _result(report: ShardReport, **counts: int) -> dg.MaterializeResult:
     return dg.MaterializeResult(
         data_version=dg.DataVersion(report.version),
         metadata={**stage_metadata(report), **counts},

@@ -29,7 +29,7 @@ import polars as pl
 from assets.instance import dagster_instance
 from pipelines.cohort.manifest import observe_cohort
 from pipelines.curation.run import open_curation, run_stage
-from pipelines.curation.stages.incremental import Counts
+from pipelines.curation.stages.incremental import UpdateCounts
 from pipelines.tables.home import Home
 from pipelines.tables.shards import SHARD_NAMES, shard_name, shard_of
 
@@ -75,7 +75,7 @@ def exams_of(n: int) -> list[tuple[str, str, str]]:
     return [(f"E{i:06d}", f"P{i * 2 // 3:06d}", "No focus of uptake.") for i in range(n)]
 
 
-def assets_over(cohort: Path, home: Home, counts: list[Counts]) -> list[dg.AssetsDefinition | dg.SourceAsset]:
+def assets_over(cohort: Path, home: Home, counts: list[UpdateCounts]) -> list[dg.AssetsDefinition | dg.SourceAsset]:
     """The observed manifest and one sharded asset whose runs may take many shards at once."""
     curation = open_curation(home)
 
@@ -89,7 +89,7 @@ def assets_over(cohort: Path, home: Home, counts: list[Counts]) -> list[dg.Asset
 
     @dg.asset(partitions_def=SHARDS, deps=[manifest], backfill_policy=dg.BackfillPolicy.single_run())
     def work(context: dg.AssetExecutionContext, config: Config) -> None:
-        total = Counts()
+        total = UpdateCounts()
         for key in context.partition_keys:
             total += run_stage(curation, TABLE, int(key), only=config.only_exams).counts
         context.add_output_metadata(vars(total))
@@ -100,7 +100,7 @@ def assets_over(cohort: Path, home: Home, counts: list[Counts]) -> list[dg.Asset
 
 def measure_passes(cohort: Path, home: Home, n_exams: int) -> list[Figure]:
     """Figures of whole passes in this process: all, nothing changed, 21 changes, one exam."""
-    exams, counts = exams_of(n_exams), list[Counts]()
+    exams, counts = exams_of(n_exams), list[UpdateCounts]()
     write_reports(cohort, exams)
     manifest, work = assets_over(cohort, home, counts)
     job = dg.define_asset_job("work_job", selection=[work])
@@ -123,9 +123,9 @@ def measure_passes(cohort: Path, home: Home, n_exams: int) -> list[Figure]:
             return Figure(name, time.perf_counter() - start, goal_s, cpu_s=time.process_time() - start_cpu)
 
         figures = [whole_pass("full pass", GOALS_S["full pass"])]
-        assert counts.pop() == Counts(recomputed=n_exams)
+        assert counts.pop() == UpdateCounts(recomputed=n_exams)
         figures.append(whole_pass("nothing changed", GOALS_S["nothing changed"]))
-        assert counts.pop() == Counts(reused=n_exams)
+        assert counts.pop() == UpdateCounts(reused=n_exams)
 
         # Changed and removed ones from all over the cohort; each of the new a patient of its own.
         changed = {i * (n_exams // 11) for i in range(10)}

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.catalog.versions import makers_by_exam
+from pipelines.catalog.versions import provenance_by_exam
 from pipelines.tables import schemas
 from pipelines.tables.curation_version import CURATED
 from pipelines.tables.lake import ShardMeta, read_meta
@@ -286,7 +286,9 @@ def _reason() -> tuple[pl.Expr, pl.Expr]:
 def _maker_changes(exam_ids: pl.Series, old: _State, new: _State) -> pl.DataFrame:
     """exam_id, and for each of `_TOLD` what changed of it in words, empty where nothing did."""
     wanted = set(exam_ids)
-    a, b = (makers_by_exam((_meta(p) for paths in state.files.values() for p in paths), wanted) for state in (old, new))
+    a, b = (
+        provenance_by_exam((_meta(p) for paths in state.files.values() for p in paths), wanted) for state in (old, new)
+    )
     words: dict[tuple[str, int, int], dict[str, str]] = {}  # Of a pair of makers: they are few, exams are many.
     rows: list[dict[str, str]] = []
     for exam_id in wanted if a and b else ():

@@ -120,7 +120,7 @@ def _made(meta: ShardMeta) -> Iterator[tuple[dict[str, Any], int]]:
                 yield made, n
 
 
-def makers_by_exam(metas: Iterable[ShardMeta], exam_ids: Set[str]) -> dict[tuple[str, str], dict[str, Any]]:
+def provenance_by_exam(metas: Iterable[ShardMeta], exam_ids: Set[str]) -> dict[tuple[str, str], dict[str, Any]]:
     """(table, exam) -> what made the exam's rows: `logic` and `parameters`; of these exams."""
     found = {}
     for meta in metas:

@@ -21,11 +21,11 @@ from pipelines.curation.stages.curation import Curation, open_curation
 from pipelines.curation.stages.exam_stage import exams_stage
 from pipelines.curation.stages.failures import GuardedStage
 from pipelines.curation.stages.findings_stage import findings_stage
-from pipelines.curation.stages.incremental import Counts, update_exams
+from pipelines.curation.stages.incremental import UpdateCounts, update_exams
 from pipelines.curation.stages.lesion_stage import lesions_stage
 from pipelines.curation.stages.readings_stage import readings_stage
 from pipelines.curation.stages.sentences_stage import sentences_stage
-from pipelines.curation.stages.stage import Maker, Stage, StageContext
+from pipelines.curation.stages.stage import ShardContext, ShardStage, StageProvenance
 from pipelines.tables import schemas
 from pipelines.tables.curation_version import CURATED
 from pipelines.tables.hashing import hash_of, plain
@@ -36,10 +36,10 @@ from pipelines.tables.shards import N_SHARDS
 __all__ = [
     "TABLES",
     "Curation",
-    "StageReport",
+    "ShardReport",
     "is_current",
     "is_empty",
-    "maker_of",
+    "provenance_of",
     "open_curation",
     "run_stage",
     "stage_code",
@@ -61,7 +61,7 @@ _UPSTREAM = {
     "lesions": ("exams", "findings"),
 }
 
-_STAGES: Mapping[str, Callable[[StageContext], Stage]] = {
+_STAGES: Mapping[str, Callable[[ShardContext], ShardStage]] = {
     "exams": exams_stage,
     "sentences": sentences_stage,
     "readings": readings_stage,
@@ -71,12 +71,12 @@ _STAGES: Mapping[str, Callable[[StageContext], Stage]] = {
 
 
 @dataclass(frozen=True)
-class StageReport:
-    """What a stage did to one shard: counts in exams and in rows, the rows it left, and their content's version."""
+class ShardReport:
+    """Result of a stage for one shard: counts in exams and in rows, the rows, and their version."""
 
     table: str
     shard: int
-    counts: Counts
+    counts: UpdateCounts
     frame: pl.DataFrame
     version: str
     quarantined: int
@@ -90,8 +90,8 @@ def stage_code(table: str) -> str:
     return code_version(_STAGES[table].__module__)
 
 
-def maker_of(curation: Curation, table: str) -> Maker:
-    """The code's version and the parameters of a table. Equal makers and equal inputs give equal rows."""
+def provenance_of(curation: Curation, table: str) -> StageProvenance:
+    """The code's version and the parameters of a table. Equal provenance and equal inputs give equal rows."""
     settings, readers = curation.settings, curation.readers
     parameters: dict[str, Any] = {}
     match table:
@@ -112,7 +112,7 @@ def maker_of(curation: Curation, table: str) -> Maker:
             )
         case "lesions":
             parameters = plain(settings.lesions)
-    return Maker(stage_code(table), parameters)
+    return StageProvenance(stage_code(table), parameters)
 
 
 def stage_inputs(curation: Curation, table: str, shard: int) -> dict[str, str]:
@@ -120,7 +120,7 @@ def stage_inputs(curation: Curation, table: str, shard: int) -> dict[str, str]:
 
     Stored with the shard; where it differs from what is stored, the shard is stale.
     """
-    inputs = {"logic": hash_of(maker_of(curation, table))}
+    inputs = {"logic": hash_of(provenance_of(curation, table))}
     if table in ("exams", "sentences"):
         inputs["manifest"] = read_manifest(curation.home.manifest, shard)[0]
     if table == "findings":
@@ -162,7 +162,7 @@ def run_stage(
     *,
     only: Sequence[str] = (),
     log: logging.Logger | None = None,
-) -> StageReport:
+) -> ShardReport:
     """Brings one shard of one table up to date and says what that took.
 
     `only` computes exactly the exams that it names. A killed call loses at most the last 25 exams, or five seconds of
@@ -179,26 +179,26 @@ def run_stage(
 
 
 def _run_stage(
-    make: Callable[[StageContext], Stage],
+    make: Callable[[ShardContext], ShardStage],
     curation: Curation,
     table: str,
     shard: int,
     only: Sequence[str],
     log: logging.Logger,
-) -> StageReport:
+) -> ShardReport:
     lake = curation.lake
     previous, before = lake.read_for_reuse(table, shard)
     previous_keys: dict[str, str] = dict(before.get("keys", {}))
-    maker = maker_of(curation, table)
+    provenance = provenance_of(curation, table)
     inputs = stage_inputs(curation, table, shard)
     notes = before.get("notes", {})
-    stage = make(StageContext(curation, shard, log, hash_of(maker), previous, frozenset(only), notes))
+    stage = make(ShardContext(curation, shard, log, hash_of(provenance), previous, frozenset(only), notes))
     guard = GuardedStage(stage, _failed_below(lake, table, shard), log)
 
     def stored(keys: Mapping[str, str]) -> dict[str, Any]:
         made = {
             "keys": dict(keys),
-            "makers": _makers(maker, guard.touched, stage.keys, before.get("makers", {})),
+            "makers": _provenance_by_exam(provenance, guard.touched, stage.keys, before.get("makers", {})),
             "notes": {exam_id: stage.notes[exam_id] for exam_id in sorted(stage.notes) if exam_id in stage.keys},
             "failures": _failures(guard, stage.keys, before.get("failures", {})),
         }
@@ -235,13 +235,13 @@ def _run_stage(
     meta = lake.shard_meta(table, shard) if before and not guard.touched and not update.removed else None
     if meta and meta.inputs_hash == inputs_hash(made_from):
         # The file holds these rows and says so: checking and writing them again would cost more than all else.
-        return StageReport(
+        return ShardReport(
             table, shard, update.counts, previous, meta.rows_digest, meta.n_quarantined, 0, previous.height
         )
     written = lake.write_shard(table, shard, update.frame, made_from)
     frame = lake.read_shard(table, shard)
     reused = _rows_reused(table, previous, frame, only)
-    return StageReport(
+    return ShardReport(
         table,
         shard,
         update.counts,
@@ -276,13 +276,15 @@ def _rows_reused(table: str, previous: pl.DataFrame, frame: pl.DataFrame, forced
     return kept.join(previous.select(keys), on=keys, how="semi").height
 
 
-def _makers(maker: Maker, touched: set[str], exam_ids: Mapping[str, str], before: Mapping[str, Any]) -> dict[str, Any]:
+def _provenance_by_exam(
+    provenance: StageProvenance, touched: set[str], exam_ids: Mapping[str, str], before: Mapping[str, Any]
+) -> dict[str, Any]:
     """What made the rows of each exam: `by_id`, and `of`, exam -> id, for those that the `default` did not make.
 
     A run with parameters of its own for one exam leaves a shard whose exams had several makers.
     """
-    now = hash_of(maker)[:8]
-    by_id: dict[str, Any] = {**before.get("by_id", {}), now: asdict(maker)}
+    now = hash_of(provenance)[:8]
+    by_id: dict[str, Any] = {**before.get("by_id", {}), now: asdict(provenance)}
     of: dict[str, str] = {}
     for exam_id in exam_ids:
         earlier = before.get("of", {}).get(exam_id, before.get("default", now))

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from pipelines.cohort.manifest import ExamEntry
-from pipelines.curation.stages.incremental import Counts
+from pipelines.curation.stages.incremental import UpdateCounts
 from pipelines.dataset.totalsegmentator import TotalSegmentator, TotalSegmentatorError
 from pipelines.imaging.organ_labels import ORGAN_MAP_NAME
 from pipelines.imaging.reading.exam import ExamError, read_exam
@@ -36,7 +36,7 @@ class AnatomyReport:
     """Which exams have a label map, as paths under PETAR_HOME, what that took, and what was wrong with the others."""
 
     paths: dict[str, str]
-    counts: Counts
+    counts: UpdateCounts
     problems: dict[str, str]
     version: str
 
@@ -95,7 +95,7 @@ def update_anatomy(
             recomputed += 1
         paths[entry.exam_id] = str(target.relative_to(home.root))
         keys[entry.exam_id] = key
-    counts = Counts(recomputed=recomputed, reused=reused, failed=len(problems))
+    counts = UpdateCounts(recomputed=recomputed, reused=reused, failed=len(problems))
     return AnatomyReport(paths, counts, problems, hash_of(keys))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipelines.cohort.manifest import ExamEntry, read_manifest
 from pipelines.curation.stages.incremental import Rows
-from pipelines.curation.stages.stage import Stage, StageContext
+from pipelines.curation.stages.stage import ShardContext, ShardStage
 from pipelines.imaging.reading.exam import ExamError, read_exam
 from pipelines.imaging.volume import save_nifti
 from pipelines.settings import ExamSettings
@@ -14,7 +14,7 @@ from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
 
 
-def exams_stage(context: StageContext) -> Stage:
+def exams_stage(context: ShardContext) -> ShardStage:
     """One row an exam of the shard."""
     home, settings = context.curation.home, context.curation.settings.exam
     entries = {e.exam_id: e for e in read_manifest(home.manifest, context.shard)[1]}
@@ -39,7 +39,7 @@ def exams_stage(context: StageContext) -> Stage:
     def forget(exam_id: str) -> None:
         shutil.rmtree(home.volume_folder(exam_id), ignore_errors=True)
 
-    return Stage(keys, compute, failed, forget)
+    return ShardStage(keys, compute, failed, forget)
 
 
 def _exam_row(entry: ExamEntry, home: Home, settings: ExamSettings) -> dict[str, object]:

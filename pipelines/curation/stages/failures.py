@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.curation.stages.incremental import Rows
-from pipelines.curation.stages.stage import Stage
+from pipelines.curation.stages.stage import ShardStage
 from pipelines.reports.llm.answers import CacheError
 from pipelines.reports.llm.prompting import PromptError
 from pipelines.tables.lake import LakeError
@@ -41,7 +41,7 @@ class GuardedStage:
         log: gets the traceback of every exception.
     """
 
-    def __init__(self, stage: Stage, below: Mapping[str, str], log: logging.Logger) -> None:
+    def __init__(self, stage: ShardStage, below: Mapping[str, str], log: logging.Logger) -> None:
         self._stage, self._below, self._log = stage, below, log
         self._prepares_alone = False
         self.touched: set[str] = set()

@@ -9,7 +9,7 @@ import polars as pl
 from pipelines.cohort.corrections import Correction, correction_rows, read_observed
 from pipelines.curation.stages.incremental import Rows
 from pipelines.curation.stages.report_rows import PLACE, sentences_by_exam, without_place
-from pipelines.curation.stages.stage import Stage, StageContext
+from pipelines.curation.stages.stage import ShardContext, ShardStage
 from pipelines.reports.apply_corrections import Corrected, apply_corrections
 from pipelines.reports.consensus import FAILED_NOTE, TextFinding, decide_exam
 from pipelines.reports.readers import Reading
@@ -18,7 +18,7 @@ from pipelines.tables.outcomes import Outcome
 from pipelines.tables.schemas import frame as frame_of
 
 
-def findings_stage(context: StageContext) -> Stage:
+def findings_stage(context: ShardContext) -> ShardStage:
     """One row a finding, or a candidate sentence that gives none, with its corrections; and the table of these."""
     sentences = sentences_by_exam(context)
     lake, readers, log = context.curation.lake, context.curation.readers, context.log
@@ -105,7 +105,7 @@ def findings_stage(context: StageContext) -> Stage:
         if rows or lake.has_shard("corrections", context.shard):
             lake.write_shard("corrections", context.shard, frame_of("corrections", rows), {})
 
-    return Stage(keys, compute, failed, prepare=prepare, finish=finish)
+    return ShardStage(keys, compute, failed, prepare=prepare, finish=finish)
 
 
 def _finding_row(made: Corrected) -> dict[str, Any]:

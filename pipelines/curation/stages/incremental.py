@@ -9,16 +9,16 @@ import polars as pl
 
 
 @dataclass(frozen=True)
-class Counts:
-    """What a stage did, in exams."""
+class UpdateCounts:
+    """Number of exams by what an update did with them."""
 
     recomputed: int = 0
     reused: int = 0
     removed: int = 0
     failed: int = 0
 
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(
+    def __add__(self, other: "UpdateCounts") -> "UpdateCounts":
+        return UpdateCounts(
             self.recomputed + other.recomputed,
             self.reused + other.reused,
             self.removed + other.removed,
@@ -27,12 +27,12 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Update:
+class ShardUpdate:
     """The rows of a shard after an update, the key of every exam in it, and what was done."""
 
     frame: pl.DataFrame
     keys: dict[str, str]
-    counts: Counts
+    counts: UpdateCounts
     removed: tuple[str, ...] = field(default=())
 
 
@@ -50,7 +50,7 @@ def update_exams(
     save: Callable[[pl.DataFrame, dict[str, str]], None] | None = None,
     save_every: int = 25,
     save_after_s: float = 0,
-) -> Update:
+) -> ShardUpdate:
     """The rows of every exam in `keys`, computed where the key is new and reused where it is unchanged.
 
     Args:
@@ -104,8 +104,8 @@ def update_exams(
             save(frame_after(todo[:n]), dict(kept))
             saved_at = time.monotonic()
 
-    counts = Counts(recomputed=len(todo) - failed, reused=len(keys) - len(todo), removed=len(gone), failed=failed)
-    return Update(frame_after(todo), kept, counts, gone)
+    counts = UpdateCounts(recomputed=len(todo) - failed, reused=len(keys) - len(todo), removed=len(gone), failed=failed)
+    return ShardUpdate(frame_after(todo), kept, counts, gone)
 
 
 def _frame(rows: Sequence[Mapping[str, object]], schema: pl.Schema) -> pl.DataFrame:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.curation.stages.incremental import Rows
-from pipelines.curation.stages.stage import Stage, StageContext
+from pipelines.curation.stages.stage import ShardContext, ShardStage
 from pipelines.imaging.lesions.find_lesions import (
     ContourInputs,
     KnownLesion,
@@ -29,7 +29,7 @@ ASKED = ("finding_id", "sentence", "slice", "suvmax_reported", "laterality")
 """What of a finding the images are asked for."""
 
 
-def lesions_stage(context: StageContext) -> Stage:
+def lesions_stage(context: ShardContext) -> ShardStage:
     """One row an accepted finding. An exam whose findings changed is opened, all its findings are settled together, and
     only those whose text or contour inputs changed are contoured again.
     """
@@ -103,7 +103,7 @@ def lesions_stage(context: StageContext) -> Stage:
     def forget(exam_id: str) -> None:
         shutil.rmtree(home.mask_folder(exam_id), ignore_errors=True)
 
-    return Stage(keys, compute, failed, forget, notes=notes)
+    return ShardStage(keys, compute, failed, forget, notes=notes)
 
 
 def ct_slices(exam: Mapping[str, Any]) -> SliceGrid | None:

@@ -6,14 +6,14 @@ from typing import Any
 
 from pipelines.curation.stages.incremental import Rows
 from pipelines.curation.stages.report_rows import sentences_by_exam
-from pipelines.curation.stages.stage import Stage, StageContext
+from pipelines.curation.stages.stage import ShardContext, ShardStage
 from pipelines.reports.readers import Reading
 from pipelines.reports.sentences import Sentence
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.provenance import code_version
 
 
-def readings_stage(context: StageContext) -> Stage:
+def readings_stage(context: ShardContext) -> ShardStage:
     """One row a candidate sentence and reader. A reader is asked only for what it has not answered yet."""
     sentences = sentences_by_exam(context)
     readers, log, code = context.curation.readers.readers, context.log, code_version(__name__)
@@ -72,4 +72,4 @@ def readings_stage(context: StageContext) -> Stage:
             log.warning("exam %s: %d readings failed, the next run asks again: %s", exam_id, len(errors), errors[0])
         return rows, bool(errors)
 
-    return Stage(keys, compute, prepare=prepare)
+    return ShardStage(keys, compute, prepare=prepare)

@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 from pipelines.cohort.manifest import read_manifest
-from pipelines.curation.stages.stage import StageContext
+from pipelines.curation.stages.stage import ShardContext
 from pipelines.reports.sentences import Sentence
 
 PLACE = ("start", "end")
@@ -17,7 +17,7 @@ def without_place(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in PLACE}
 
 
-def sentences_by_exam(context: StageContext) -> dict[str, tuple[str, list[Sentence]]]:
+def sentences_by_exam(context: ShardContext) -> dict[str, tuple[str, list[Sentence]]]:
     """Patient and sentences of each exam of a shard; exams whose report holds no sentence stand here too."""
     found: dict[str, tuple[str, list[Sentence]]] = {
         e.exam_id: (e.patient_id, []) for e in read_manifest(context.curation.home.manifest, context.shard)[1]

@@ -1,4 +1,4 @@
-"""What the sharded stages share: what they are given, and what they give back."""
+"""Types that the sharded stages share: context, stage, provenance."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -12,16 +12,16 @@ from pipelines.curation.stages.incremental import Rows
 
 
 @dataclass(frozen=True)
-class Maker:
-    """What made an exam's rows of a table besides their inputs: the version of the logic, and the parameters."""
+class StageProvenance:
+    """Provenance of an exam's rows besides their inputs: the version of the code, and the parameters."""
 
     logic: str
     parameters: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class StageContext:
-    """What a stage works on: one shard of one table, and its last rows."""
+class ShardContext:
+    """Input of a stage: one shard of one table, and its last rows."""
 
     curation: Curation
     shard: int
@@ -45,7 +45,7 @@ class StageContext:
 
 
 @dataclass(frozen=True)
-class Stage:
+class ShardStage:
     """How the rows of a shard are made, an exam at a time.
 
     `keys`: exam -> hash of everything that its rows depend on. `compute`: exam -> (rows, whether the next run must

@@ -12,7 +12,7 @@ from pipelines.cohort.manifest import observe_cohort
 from pipelines.curation.run import TABLES, is_current, open_curation, run_stage, stale_shards
 from pipelines.curation.stages import exam_stage as exams_stage
 from pipelines.curation.stages import lesion_stage as lesions_stage
-from pipelines.curation.stages.incremental import Counts
+from pipelines.curation.stages.incremental import UpdateCounts
 from pipelines.imaging.lesions import find_lesions as lesions_module
 from pipelines.phantom import add_exam
 from pipelines.reports.consensus import TextFinding
@@ -28,11 +28,11 @@ from pipelines.tables.shards import N_SHARDS, shard_of
 READERS = load_readers()
 
 
-def curate(home: Home, cohort: Path, settings: CurationSettings | None = None) -> dict[str, Counts]:
-    """Counts by table of bringing every shard up to date."""
+def curate(home: Home, cohort: Path, settings: CurationSettings | None = None) -> dict[str, UpdateCounts]:
+    """UpdateCounts by table of bringing every shard up to date."""
     curation = open_curation(home, settings or CurationSettings())
     observe_cohort(cohort, home.manifest)
-    counts = {table: Counts() for table in TABLES}
+    counts = {table: UpdateCounts() for table in TABLES}
     for shard in range(N_SHARDS):
         if not is_current(curation, shard):
             for table in TABLES:
@@ -101,7 +101,7 @@ class TestACuration:
 class TestASecondPass:
     def test_finds_every_shard_current(self, curated: tuple[Path, Path]) -> None:
         counts = curate(Home(curated[1]), curated[0])
-        assert set(counts.values()) == {Counts()}
+        assert set(counts.values()) == {UpdateCounts()}
 
     def test_opens_no_volume_and_asks_no_reader_when_forced(
         self, own: tuple[Path, Home], monkeypatch: pytest.MonkeyPatch
@@ -117,7 +117,7 @@ class TestASecondPass:
         silent = ReadersConfig((Silent(),), READERS.weights, None)
         monkeypatch.setattr(exams_stage, "read_exam", refuse)
         monkeypatch.setattr(lesions_stage, "load_nifti", refuse)
-        counts = Counts()
+        counts = UpdateCounts()
         for shard in range(N_SHARDS):
             for table in TABLES:
                 counts += run_stage(open_curation(home, readers=silent), table, shard).counts
@@ -234,7 +234,7 @@ class TestAChange:
         monkeypatch.setattr(exams_stage, "read_exam", None)
         monkeypatch.setattr(lesions_stage, "load_nifti", None)
         readers = ReadersConfig((NewPrompt(),), READERS.weights, None)
-        counts = {t: Counts() for t in TABLES}
+        counts = {t: UpdateCounts() for t in TABLES}
         curation = open_curation(home, readers=readers)
         for shard in stale_shards(curation):
             for table in TABLES:

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from pipelines.curation.stages.incremental import Counts, update_exams
+from pipelines.curation.stages.incremental import UpdateCounts, update_exams
 
 EMPTY = pl.DataFrame(schema={"exam_id": pl.String, "value": pl.Int64, "row_key": pl.String})
 
@@ -25,13 +25,13 @@ class TestUpdateExams:
     def test_computes_every_exam_at_first(self) -> None:
         compute = Recorder()
         update = update_exams({"a": "1", "b": "1"}, EMPTY, {}, compute)
-        assert (compute.asked, update.counts) == (["a", "b"], Counts(recomputed=2))
+        assert (compute.asked, update.counts) == (["a", "b"], UpdateCounts(recomputed=2))
 
     def test_asks_for_nothing_when_no_key_changed(self) -> None:
         first = update_exams({"a": "1", "b": "1"}, EMPTY, {}, Recorder())
         compute = Recorder()
         second = update_exams({"a": "1", "b": "1"}, first.frame, first.keys, compute)
-        assert (compute.asked, second.counts) == ([], Counts(reused=2))
+        assert (compute.asked, second.counts) == ([], UpdateCounts(reused=2))
         assert second.frame.equals(first.frame)
 
     def test_computes_exactly_the_exam_whose_key_changed(self) -> None:
@@ -44,7 +44,7 @@ class TestUpdateExams:
         silent = frozenset({"a"})
         first = update_exams({"a": "1"}, EMPTY, {}, Recorder(without_rows=silent))
         compute = Recorder(without_rows=silent)
-        assert update_exams({"a": "1"}, first.frame, first.keys, compute).counts == Counts(reused=1)
+        assert update_exams({"a": "1"}, first.frame, first.keys, compute).counts == UpdateCounts(reused=1)
 
     def test_drops_the_rows_of_an_exam_that_is_gone(self) -> None:
         first = update_exams({"a": "1", "b": "1"}, EMPTY, {}, Recorder())
