@@ -4,12 +4,11 @@ template.
 Both know of a held-out lesion what was measured on its mask and never a word of its report.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import polars as pl
 
 from model.evaluation.predictions import HELD_OUT
+from model.inputs.numbers import measured_of, put_in_measured
 from pipelines.dataset import samples as texts
 from pipelines.tables import schemas
 
@@ -27,9 +26,7 @@ class NoTrainingLesionsError(ValueError):
     """A baseline has nothing to copy from."""
 
 
-def nearest_neighbour(
-    samples: pl.DataFrame, lesions: pl.DataFrame, exams: pl.DataFrame, splits: Sequence[str] = HELD_OUT
-) -> pl.DataFrame:
+def nearest_neighbour(samples: pl.DataFrame, lesions: pl.DataFrame, exams: pl.DataFrame) -> pl.DataFrame:
     """Rows of `predictions`: for every held-out finding the text of the training lesion nearest to it by place,
     SUVmax and volume.
 
@@ -38,26 +35,25 @@ def nearest_neighbour(
     same with the lesion's own numbers. Raises NoTrainingLesionsError where no finding is in the split train.
     """
     frame = _measured(samples, lesions, exams)
-    train, held_out = _parts(frame, splits)
+    train, held_out = _parts(frame)
     known, asked = _features(train, train), _features(held_out, train)
     rows = []
     for row, point in zip(held_out.iter_rows(named=True), asked, strict=True):
         nearest = int(np.argmin(((known - point) ** 2).sum(axis=1)))
         neighbour = train["target"][nearest]
-        rows.append(_prediction(row, NEAREST, neighbour, _with_numbers(neighbour, row), train["finding_id"][nearest]))
+        measured = put_in_measured(neighbour, measured_of(row))
+        rows.append(_prediction(row, NEAREST, neighbour, measured, train["finding_id"][nearest]))
     return schemas.frame("predictions", rows)
 
 
-def template(
-    samples: pl.DataFrame, lesions: pl.DataFrame, exams: pl.DataFrame, splits: Sequence[str] = HELD_OUT
-) -> pl.DataFrame:
+def template(samples: pl.DataFrame, lesions: pl.DataFrame, exams: pl.DataFrame) -> pl.DataFrame:
     """Rows of `predictions`: one sentence with the measured numbers, the side by the affine, and the commonest
     place in training.
 
     What a model must beat to show that it learned more than to measure. Raises NoTrainingLesionsError as
     `nearest_neighbour` does.
     """
-    train, held_out = _parts(_measured(samples, lesions, exams), splits)
+    train, held_out = _parts(_measured(samples, lesions, exams))
     place = {name: _commonest(train[name]) for name in ("region", "organ")}
     rows = []
     for row in held_out.iter_rows(named=True):
@@ -92,14 +88,14 @@ def _measured(samples: pl.DataFrame, lesions: pl.DataFrame, exams: pl.DataFrame)
     )
 
 
-def _parts(frame: pl.DataFrame, splits: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _parts(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     train = frame.filter(pl.col("split") == "train")
     if train.is_empty():
         raise NoTrainingLesionsError(
             f"expected lesions in the split train, got none of {frame.height}: curate more patients or lower the "
             f"shares of val and test"
         )
-    return train, frame.filter(pl.col("split").is_in(list(splits)))
+    return train, frame.filter(pl.col("split").is_in(HELD_OUT))
 
 
 def _features(rows: pl.DataFrame, train: pl.DataFrame) -> np.ndarray:
@@ -115,21 +111,11 @@ def _features(rows: pl.DataFrame, train: pl.DataFrame) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
-def _with_numbers(text: str, row: dict[str, object]) -> str:
-    # Not at module level: it brings torch, which nothing else here needs.
-    from model.serving.generation import measured_of, put_in_measured
-
-    return put_in_measured(text, measured_of(row))
-
-
 def _commonest(values: pl.Series) -> str | None:
     there = values.drop_nulls()
     # Ties go by the alphabet, so that the baseline does not change with the order of the rows.
-    return (
-        str(there.value_counts().sort("count", values.name, descending=[True, False])[values.name][0])
-        if len(there)
-        else None
-    )
+    counted = there.value_counts().sort("count", values.name, descending=[True, False])
+    return counted[values.name][0] if len(there) else None
 
 
 def side_of(x_mm: float | None) -> str | None:

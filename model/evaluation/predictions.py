@@ -30,17 +30,17 @@ class TableReport:
     problems: Sequence[str] = field(default=())
 
 
-def held_out_findings(home: Home, splits: Sequence[str] = HELD_OUT) -> pl.DataFrame:
+def held_out_findings(home: Home) -> pl.DataFrame:
     """The samples of held-out findings.
 
     Raises:
         ValueError: no finding is held out.
     """
     findings = Lake(home.lake).read_table("samples").filter(pl.col("kind") == "finding")
-    held_out = findings.filter(pl.col("split").is_in(list(splits)))
+    held_out = findings.filter(pl.col("split").is_in(HELD_OUT))
     if held_out.is_empty():
         raise ValueError(
-            f"expected findings in the splits {' and '.join(splits)}, got none of {findings.height}: curate "
+            f"expected findings in the splits {' and '.join(HELD_OUT)}, got none of {findings.height}: curate "
             "more patients, or give these splits a larger share ([samples] in the settings)"
         )
     return held_out

@@ -11,7 +11,6 @@ import polars as pl
 from model.evaluation.baselines import nearest_neighbour, template
 from model.evaluation.prediction_files import prediction_files, read_predictions
 from model.evaluation.predictions import (
-    HELD_OUT,
     TableReport,
     checkpoint_version,
     drop_part,
@@ -72,7 +71,7 @@ def update_baseline_texts(home: Home) -> TableReport:
     def make() -> pl.DataFrame:
         lake = Lake(home.lake)
         samples, lesions, exams = (lake.read_table(name) for name in ("samples", "lesions", "exams"))
-        return pl.concat([baseline(samples, lesions, exams, HELD_OUT) for baseline in (nearest_neighbour, template)])
+        return pl.concat([baseline(samples, lesions, exams) for baseline in (nearest_neighbour, template)])
 
     return update_part(home, "baselines", {"code": code_version("model.evaluation.baselines")}, make)
 

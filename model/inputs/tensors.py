@@ -98,8 +98,8 @@ class ExamImages:
     ct: Volume | None
 
 
-def place_mask(mask: Volume, reference: Volume, label: int | None = None) -> MaskBox:
-    """The mask cut to its box on the reference's grid: where it equals `label`, or where it is not 0.
+def place_mask(mask: Volume, reference: Volume) -> MaskBox:
+    """The mask cut to its box on the reference's grid: where it is not 0.
 
     A mask on the reference's grid, whole or cropped, is placed exactly; one on another grid is resampled to the nearest
     voxel. Raises SampleError where nothing is left.
@@ -115,8 +115,7 @@ def place_mask(mask: Volume, reference: Volume, label: int | None = None) -> Mas
                 "the mask belongs to another grid"
             )
         mask, offset = moved, np.zeros(3)
-    selected = mask.array == label if label is not None else mask.array != 0
-    return _cut(selected, tuple(int(o) for o in np.round(offset)), reference)  # type: ignore[arg-type]  # three axes
+    return _cut(mask.array != 0, tuple(int(o) for o in np.round(offset)), reference)  # type: ignore[arg-type]  # three axes
 
 
 def _cut(selected: NDArray[np.bool_], offset: tuple[int, int, int], reference: Volume) -> MaskBox:
@@ -139,10 +138,10 @@ class LesionImages:
     empty.
     """
 
-    def __init__(self, home: Home, config: ModelConfig, cache_mb: int = 512) -> None:
+    def __init__(self, home: Home, config: ModelConfig) -> None:
         self.home, self.config = home, config
         self._exams: _Cache[ExamImages] = _Cache(_open_exams(), lambda _: 1)
-        self._globals: _Cache[NDArray[np.float32]] = _Cache(cache_mb << 20, lambda a: a.nbytes)
+        self._globals: _Cache[NDArray[np.float32]] = _Cache(512 << 20, lambda a: a.nbytes)
         self._masks: _Cache[MaskBox] = _Cache(128 << 20, lambda m: m.array.nbytes + 200)
         self._label_maps: _Cache[dict[int, _PackedBox]] = _Cache(
             256 << 20, lambda d: sum(m.bits.nbytes + 200 for m in d.values())
@@ -268,7 +267,6 @@ class Item:
     images: Tensor
     focal: Tensor | None
     encoded: Encoded
-    has_ct: bool
 
 
 @dataclass(frozen=True)
@@ -359,7 +357,7 @@ class LesionDataset(Dataset[Item]):
             images, focal = self.images.tensors(row, self._rng(epoch, row["sample_id"]))
         except SampleError as error:
             raise SampleError(f"sample {row['sample_id']} of exam {row['exam_id']}: {error}") from error
-        return Item(index, images, focal, self.encoded[index], bool(row["ct_path"]))
+        return Item(index, images, focal, self.encoded[index])
 
     def _rng(self, epoch: int, sample_id: str) -> np.random.Generator | None:
         if self.seed is None:
@@ -398,28 +396,27 @@ class LesionDataset(Dataset[Item]):
         return found
 
 
-def collate(items: Sequence[Item], pad_id: int, *, pad_left: bool = False) -> Batch:
-    """Items as one batch, padded on the right for training and on the left for generation."""
-    rows = [[*item.encoded.prompt, *item.encoded.answer] for item in items]
-    length = max(len(row) for row in rows)
-    input_ids = torch.full((len(rows), length), pad_id)
-    attention_mask = torch.zeros(len(rows), length, dtype=torch.long)
-    labels = torch.full((len(rows), length), LABEL_IGNORED)
-    for i, (row, item) in enumerate(zip(rows, items)):
+def padded_tokens(encoded: Sequence[Encoded], pad_id: int, *, pad_left: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """Token ids, attention mask and labels (samples, length) of prompts with their answers, on one length."""
+    length = max(len(one.prompt) + len(one.answer) for one in encoded)
+    input_ids = torch.full((len(encoded), length), pad_id)
+    attention_mask = torch.zeros(len(encoded), length, dtype=torch.long)
+    labels = torch.full((len(encoded), length), LABEL_IGNORED)
+    for i, one in enumerate(encoded):
+        row = [*one.prompt, *one.answer]
         start = length - len(row) if pad_left else 0
         input_ids[i, start : start + len(row)] = torch.tensor(row)
         attention_mask[i, start : start + len(row)] = 1
-        answer = start + len(item.encoded.prompt)
-        labels[i, answer : answer + len(item.encoded.answer)] = torch.tensor(item.encoded.answer, dtype=torch.long)
+        answer = start + len(one.prompt)
+        labels[i, answer : answer + len(one.answer)] = torch.tensor(one.answer, dtype=torch.long)
+    return input_ids, attention_mask, labels
+
+
+def collate(items: Sequence[Item], pad_id: int, *, pad_left: bool = False) -> Batch:
+    """Items as one batch, padded on the right for training and on the left for generation."""
+    tokens = padded_tokens([item.encoded for item in items], pad_id, pad_left=pad_left)
     focal = None if items[0].focal is None else torch.stack([item.focal for item in items if item.focal is not None])
-    return Batch(
-        [item.index for item in items],
-        input_ids,
-        attention_mask,
-        labels,
-        torch.stack([item.images for item in items]),
-        focal,
-    )
+    return Batch([item.index for item in items], *tokens, torch.stack([item.images for item in items]), focal)
 
 
 def epoch_batches(n: int, batch_size: int, seed: int, epoch: int, limit: int = 0) -> Iterator[list[tuple[int, int]]]:

@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -158,10 +158,9 @@ class LoadReport:
         return f"{len(self.loaded)} loaded, {len(self.missing)} missing, {len(self.unexpected)} unexpected"
 
 
-def _some(names: Iterable[str], limit: int = 5) -> str:
-    names = list(names)
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
 
 
 def load_weights(
@@ -176,11 +175,8 @@ def load_weights(
 
     Raises CheckpointError on a tensor of another shape, and on missing or unexpected ones unless they are allowed.
     """
-    own = {
-        **dict(module.named_parameters(remove_duplicate=False)),
-        **dict(module.named_buffers(remove_duplicate=False)),
-    }
-    wanted = {name: own[name] for name in module.state_dict()}
+    # Detached, but of the module's own memory.
+    wanted = module.state_dict()
     mismatched = tuple(
         f"{n}: model {tuple(wanted[n].shape)}, file {tuple(t.shape)}"
         for n, t in tensors.items()
@@ -207,9 +203,8 @@ def load_weights(
             f"expected only tensors of the model, {source} has {_some(report.unexpected)} too: allow_unexpected "
             "drops them"
         )
-    with torch.no_grad():
-        for name in report.loaded:
-            wanted[name].copy_(tensors[name])
+    for name in report.loaded:
+        wanted[name].copy_(tensors[name])
     return report
 
 
@@ -319,9 +314,7 @@ def build_model(config: ModelConfig, tokenizer: PetarTokenizer, vocab_size: int 
     return Petar(config, language, tokenizer.image_id)
 
 
-def load_checkpoint(
-    folder: Path, *, expected: ModelConfig | None = None, allow_missing: bool = False, allow_unexpected: bool = False
-) -> Checkpoint:
+def load_checkpoint(folder: Path, *, expected: ModelConfig | None = None, allow_missing: bool = False) -> Checkpoint:
     """The model of a checkpoint in evaluation mode, on the CPU.
 
     `expected` is the configuration it is to be used with: another tower or language model is an error that names the
@@ -346,7 +339,5 @@ def load_checkpoint(
     tensors = read_tensors(folder / WEIGHTS)
     vocab_size = tensors["language.model.embed_tokens.weight"].shape[0]
     model = build_model(config, tokenizer, vocab_size)
-    report = load_weights(
-        model, tensors, allow_missing=allow_missing, allow_unexpected=allow_unexpected, source=str(folder)
-    )
+    report = load_weights(model, tensors, allow_missing=allow_missing, source=str(folder))
     return Checkpoint(model.eval(), tokenizer, contract, report, folder)

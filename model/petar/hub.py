@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -28,14 +29,13 @@ from model.petar.checkpoints import (
     read_contract,
     write_folder_atomically,
 )
-from model.petar.config import ModelConfig
 from pipelines.tables.errors import first_line
 
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _ERRORS = (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, httpx2.HTTPError, OSError)
 
 
-def local_path(source: Path | str, *, endpoint: str | None = None, token: str | None = None) -> Path:
+def local_path(source: Path | str) -> Path:
     """The folder or file of a source; a hub id is downloaded into Hugging Face's cache, once a revision.
 
     Raises CheckpointError where it is neither on disk nor to be had from the hub.
@@ -47,7 +47,7 @@ def local_path(source: Path | str, *, endpoint: str | None = None, token: str | 
     if match is None:
         raise CheckpointError(f"expected a folder, a file or a hub id (user/name), {source} is not there")
     try:
-        found = snapshot_download(match["repo"], revision=match["revision"], endpoint=endpoint, token=token)
+        found = snapshot_download(match["repo"], revision=match["revision"])
     except _ERRORS as error:
         raise CheckpointError(
             f"expected {source} on disk or on the hub, it is not on disk and the hub says: {first_line(error)}: give "
@@ -56,40 +56,25 @@ def local_path(source: Path | str, *, endpoint: str | None = None, token: str | 
     return Path(found)
 
 
-def from_pretrained(
-    source: Path | str,
-    *,
-    expected: ModelConfig | None = None,
-    endpoint: str | None = None,
-    token: str | None = None,
-) -> Checkpoint:
+def from_pretrained(source: Path | str) -> Checkpoint:
     """The checkpoint in a folder or of a hub id, as `load_checkpoint` gives it.
 
     Raises CheckpointError where it is not there, or is none.
     """
-    return load_checkpoint(local_path(source, endpoint=endpoint, token=token), expected=expected)
+    return load_checkpoint(local_path(source))
 
 
-def push_to_hub(
-    folder: Path | str,
-    repo: str,
-    *,
-    private: bool = True,
-    message: str = "Upload PETAR checkpoint",
-    endpoint: str | None = None,
-    token: str | None = None,
-) -> str:
+def push_to_hub(folder: Path, repo: str, *, private: bool = True) -> str:
     """Uploads a checkpoint's files with a model card and returns the commit's address; the repository is made where it
     is missing.
 
     Only what belongs to a checkpoint is sent: no data, no optimiser's state. Raises CheckpointError where the folder is
     no checkpoint or the hub refuses.
     """
-    folder = Path(folder)
     contract = read_contract(folder)
     if not (folder / WEIGHTS).is_file():
         raise CheckpointError(f"expected {WEIGHTS} in {folder}, it is not there: train the stage again")
-    api = HfApi(endpoint=endpoint, token=token)
+    api = HfApi()
     try:
         api.create_repo(repo, private=private, exist_ok=True)
         with tempfile.TemporaryDirectory() as beside:
@@ -97,7 +82,7 @@ def push_to_hub(
             for name in (WEIGHTS, CONTRACT, *_tokenizer_files(folder)):
                 (staged / name).symlink_to((folder / name).absolute())
             (staged / "README.md").write_text(contract.card())
-            done = api.upload_folder(repo_id=repo, folder_path=staged, commit_message=message)
+            done = api.upload_folder(repo_id=repo, folder_path=staged, commit_message="Upload PETAR checkpoint")
     except _ERRORS as error:
         raise CheckpointError(
             f"expected to upload {folder} to {repo}, failed: {first_line(error)}: log in with a token that may write "
@@ -106,16 +91,11 @@ def push_to_hub(
     return str(done.commit_url)
 
 
-def pull_from_hub(repo: str, folder: Path | str, *, endpoint: str | None = None, token: str | None = None) -> Path:
+def pull_from_hub(repo: str, folder: Path) -> Path:
     """Copies a checkpoint of the hub into a folder, whole or not at all, and returns it."""
-    folder = Path(folder)
-    source = local_path(repo, endpoint=endpoint, token=token)
+    source = local_path(repo)
     read_contract(source)
-
-    def copy(part: Path) -> None:
-        shutil.copytree(source, part, dirs_exist_ok=True)
-
-    write_folder_atomically(folder, copy)
+    write_folder_atomically(folder, partial(shutil.copytree, source, dirs_exist_ok=True))
     return folder
 
 

@@ -65,10 +65,6 @@ class PetarTokenizer:
         # A text that spells the image token would take a place meant for a visual token.
         return [i for i in ids if i != self.image_id]
 
-    def text_ids(self, text: str) -> list[int]:
-        """Token ids of a text alone, between [BOS] and [EOS]."""
-        return [*([] if self.bos_id is None else [self.bos_id]), *self._text_ids(text), self.eos_id]
-
     def decode(self, ids: Sequence[int]) -> str:
         """The text up to the first end token, without special tokens."""
         ids = list(ids)

@@ -17,7 +17,7 @@ from scipy.spatial.distance import pdist
 
 from model.inputs.crops import MaskBox
 from model.inputs.numbers import Measured, measured_of, put_in_measured
-from model.inputs.tensors import ExamImages, Item, LesionDataset, LesionImages, SampleError, collate, place_mask
+from model.inputs.tensors import ExamImages, Item, LesionDataset, LesionImages, collate, place_mask
 from model.inputs.threads import limited_threads
 from model.petar.checkpoints import Checkpoint, load_checkpoint
 from pipelines.imaging.volume import Volume, resample_to
@@ -179,7 +179,7 @@ def describe(
     on_grid = None if ct is None else resample_to(ct.canonical(), pet, order=1, fill=-1000.0)
     box = place_mask(mask.canonical(), pet)
     images, focal = _OneLesion(config, ExamImages(pet, on_grid), box).tensors({"suv_path": "", "ct_path": ""})
-    item = Item(0, images, focal, loaded.tokenizer.encode(config, question, None), ct is not None)
+    item = Item(0, images, focal, loaded.tokenizer.encode(config, question, None))
     text = answer(loaded, [item], max_new_tokens=max_new_tokens, device=torch.device(device))[0]
     measured = measure(pet, box)
     return Description(text, put_in_measured(text, measured), measured)
@@ -197,16 +197,3 @@ class _OneLesion(LesionImages):
 
     def mask(self, row: Mapping[str, Any], exam: ExamImages) -> MaskBox:
         return self._box
-
-
-__all__ = [
-    "Description",
-    "Measured",
-    "SampleError",
-    "answer",
-    "describe",
-    "generate",
-    "measure",
-    "measured_of",
-    "put_in_measured",
-]

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.inputs.tensors import LABEL_IGNORED
+from model.inputs.tensors import LABEL_IGNORED, padded_tokens
 from model.petar.architecture import Petar
 from model.petar.tokenizer import Encoded, PetarTokenizer
 from model.training.schedule import learning_rate_at
@@ -50,7 +50,7 @@ def warm_up_language(
     for step in range(steps):
         chosen = rng.choice(len(encoded), min(_BATCH, len(encoded)), replace=False)
         rows = [encoded[i] for i in chosen]
-        input_ids, labels, mask = (t.to(device) for t in _padded(rows, tokenizer.pad_id))
+        input_ids, mask, labels = (t.to(device) for t in padded_tokens(rows, tokenizer.pad_id))
         hints = _hints([specific[i] for i in chosen], model.config.n_visual_tokens, len(tokenizer), rng).to(device)
         table = language.get_input_embeddings().weight
         placed = hints @ table[: len(tokenizer)]
@@ -75,19 +75,6 @@ def _specific_tokens(encoded: Sequence[Encoded]) -> list[list[int]]:
     counts = Counter(token for one in encoded for token in set(one.answer))
     found = ([t for t in dict.fromkeys(one.answer) if counts[t] < _COMMON * len(encoded)] for one in encoded)
     return [tokens or list(dict.fromkeys(one.answer)) for tokens, one in zip(found, encoded)]
-
-
-def _padded(rows: Sequence[Encoded], pad_id: int) -> tuple[Tensor, Tensor, Tensor]:
-    length = max(len(row.prompt) + len(row.answer) for row in rows)
-    input_ids = torch.full((len(rows), length), pad_id)
-    labels = torch.full((len(rows), length), LABEL_IGNORED)
-    mask = torch.zeros(len(rows), length, dtype=torch.long)
-    for i, row in enumerate(rows):
-        start, end = len(row.prompt), len(row.prompt) + len(row.answer)
-        input_ids[i, :end] = torch.tensor([*row.prompt, *row.answer])
-        labels[i, start:end] = torch.tensor(row.answer)
-        mask[i, :end] = 1
-    return input_ids, labels, mask
 
 
 def _hints(specific: Sequence[list[int]], places: int, vocab_size: int, rng: np.random.Generator) -> Tensor:

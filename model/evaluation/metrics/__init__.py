@@ -30,7 +30,6 @@ __all__ = [
     "Pairs",
     "pairs_of",
     "metrics_version",
-    "per_sample_scores",
     "published_scores",
     "score",
     "with_others",
@@ -121,29 +120,6 @@ def score(
         weights = patient_weights(pairs.patients, settings.n_resamples, settings.seed) if len(pairs) else None
         rows += [{"model": model, "split": split} | _score_row(metric, pairs, weights, settings) for metric in chosen]
     return schemas.frame("scores", rows)
-
-
-def per_sample_scores(
-    predictions: pl.DataFrame, names: Sequence[str] | None = None, settings: ScoreSettings = DEFAULTS
-) -> pl.DataFrame:
-    """model, split, finding_id, patient_id, metric, value: one row a pair and metric that has a score for it."""
-    chosen = [_metric(name) for name in (METRICS if names is None else names)]
-    types = {"model": pl.String, "split": pl.String, "finding_id": pl.String, "patient_id": pl.String}
-    frames = [pl.DataFrame(schema=types | {"metric": pl.String, "value": pl.Float64})]
-    for model, split, pairs in _groups(predictions, settings):
-        for metric in chosen if len(pairs) else ():
-            try:
-                values = metric.compute(pairs, settings).per_sample
-            except NotComputableError:
-                continue
-            columns = {"finding_id": list(pairs.finding_ids), "patient_id": list(pairs.patients), "value": values}
-            frames.append(
-                pl.DataFrame(columns)
-                .filter(pl.col("value").is_not_nan())
-                .select(pl.lit(model).alias("model"), pl.lit(split).alias("split"), "finding_id", "patient_id",
-                        pl.lit(metric.name).alias("metric"), "value")
-            )  # fmt: skip
-    return pl.concat(frames)
 
 
 def _metric(name: str) -> Metric:

@@ -51,14 +51,6 @@ def bleu(pairs: Pairs, settings: ScoreSettings) -> Bleu:
     return bleu_of(pairs.texts, [pairs.references])
 
 
-def rouge_l_scores(text: str, reference: str) -> tuple[float, float, float]:
-    """(precision, recall, F) of the longest common subsequence of words, stemmed (rouge-score's rougeL)."""
-    from rouge_score.rouge_scorer import RougeScorer
-
-    score = RougeScorer(["rougeL"], use_stemmer=True).score(reference, text)["rougeL"]
-    return score.precision, score.recall, score.fmeasure
-
-
 def rouge_1(pairs: Pairs, settings: ScoreSettings) -> Mean:
     """Mean F of rouge-score's rouge1 with Porter's stemmer: words in common, whatever their order."""
     return _rouge("rouge1", pairs)

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from model.evaluation import metrics
-from model.evaluation.metrics import METRICS, metrics_version, per_sample_scores, published_scores, score, with_others
+from model.evaluation.metrics import METRICS, metrics_version, published_scores, score, with_others
 from model.evaluation.metrics.intervals import patient_weights
 from pipelines.settings import ScoreSettings
 from pipelines.tables import schemas
@@ -137,13 +137,6 @@ class TestWithOthers:
         )
         asked = pl.concat([predictions(1, finding_id=f"E0:{i}") for i in "ad"])
         assert with_others(asked, samples, lesions)["others"].to_list() == [["c", "b"], []]
-
-
-class TestPerSampleScores:
-    def test_one_row_a_pair_and_metric(self) -> None:
-        frame = per_sample_scores(predictions(), ["laterality", "BLEU"])
-        assert frame.height == 12
-        assert frame.filter(metric="laterality")["value"].to_list() == [0, 1, 0, 1, 0, 1]
 
 
 class TestPatientWeights:
