@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipelines.imaging.organ_labels import CLASSES
 from pipelines.phantom import wording
 from pipelines.phantom.acquisition import Acquisition, Frame, frame_for
-from pipelines.phantom.body import UPTAKE, Ellipsoid, Floats, Painted, Patient, Point, paint, part_mask
+from pipelines.phantom.body import UPTAKE, Ellipsoid, Floats, Painted, Patient, paint, part_mask
 from pipelines.phantom.exam_files import SUV_STEP
 from pipelines.phantom.scanner import Change, Scan
 from pipelines.phantom.sites import SITES, Site
@@ -655,10 +655,3 @@ def study_date_of(first: date, visit: int) -> date:
 def organ_at(exam: PhantomExam, ijk: tuple[int, int, int]) -> str:
     """The class of the organ that holds a voxel, empty where there is none."""
     return CLASSES.get(int(exam.painted.labels[ijk]), "")
-
-
-def mask_center(frame: Frame, imaged: Imaged) -> Point:
-    """The centre of a mask in RAS mm."""
-    i, j, k = np.argwhere(imaged.mask).mean(0) + [b.start for b in imaged.box]
-    x, y, z = (frame.affine @ [i, j, k, 1.0])[:3]
-    return float(x), float(y), float(z)

@@ -76,19 +76,6 @@ class Reader(Protocol):
         ...
 
 
-def read_all(
-    readers: Sequence[Reader], sentences: Sequence[Sentence], progress: Progress | None = None
-) -> dict[str, list[Reading]]:
-    """Readings of all readers by sentence id, one a reader. Give it many sentences at once: a server batches what is in
-    flight together.
-    """
-    out: dict[str, list[Reading]] = {s.sentence_id: [] for s in sentences}
-    for reader in readers:
-        for reading in reader.read(sentences, progress):
-            out[reading.sentence_id].append(reading)
-    return out
-
-
 @dataclass(frozen=True)
 class RulesReader:
     """Reads by expressions; the embedded default."""

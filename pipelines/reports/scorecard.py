@@ -9,7 +9,7 @@ import polars as pl
 
 from pipelines.reports.consensus import TextFinding, decide_exam
 from pipelines.reports.readers import Progress, Reader, Reading
-from pipelines.reports.sentences import Sentence, split_report
+from pipelines.reports.sentences import split_report
 from pipelines.reports.vocabulary.vocabulary import Vocabulary
 from pipelines.settings import ConsensusSettings
 from pipelines.tables.outcomes import Outcome
@@ -284,13 +284,3 @@ def not_right(card: Scorecard) -> pl.DataFrame:
     """The texts whose outcome is not right, wrong pairs first, with what to compare side by side."""
     columns = ("sentence", "label", "accepted", "read", "verdict", "reader", "topic", "outcome", "error")
     return card.answers.filter(pl.col("verdict") != RIGHT).sort(pl.col("verdict") != WRONG_PAIR).select(columns)
-
-
-def sentences_of(labelled: Sequence[Labelled]) -> list[Sentence]:
-    """The candidate sentences of a labelled set, as `score` reads them."""
-    return [
-        s
-        for n, item in enumerate(labelled, start=1)
-        for s in split_report(f"labelled-{n:04d}", item.text)
-        if s.is_candidate
-    ]

@@ -1,7 +1,6 @@
 """All findings of one exam, located, contoured and measured together: one result a finding, a lesion or the reason
 why not."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -286,14 +285,6 @@ def one_side(laterality: str | None) -> str | None:
     """'left' or 'right' where the text names just one side, else None."""
     word = (laterality or "").strip().lower()
     return word if word in ("left", "right") else None
-
-
-def laterality_in(sentence: str) -> str | None:
-    """'left' or 'right' where a sentence names just one side, else None."""
-    sides = {s.lower() for s in re.findall(r"\b(left|right)\b", sentence, flags=re.IGNORECASE)}
-    if re.search(r"\bbilateral", sentence, flags=re.IGNORECASE) or len(sides) != 1:
-        return None
-    return sides.pop()
 
 
 def midlines_mm(volume: Volume, k: int) -> tuple[float, ...]:

@@ -25,7 +25,6 @@ __all__ = ["Exam", "ExamError", "ExamFacts", "read_exam"]
 
 SUV_NAMES = ("suv", "pet")
 CT_NAMES = ("ctres", "ct")
-EXPERT_NAMES = ("seg",)
 AIR_HU = -1024
 LOWEST_SUV = -0.5
 """Reconstruction and resampling undershoot a little below zero; further down an image is not SUV."""

@@ -5,11 +5,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
-from pipelines.reports.vocabulary.cues import CUES_FILE, CUES_NAME, Cues, load_cues
-from pipelines.reports.vocabulary.lexicon import LEXICON_FILE, LEXICON_NAME, Lexicon, load_lexicon
-
-VOCABULARY_FILES = (CUES_FILE, LEXICON_FILE)
-"""Data that the reading of reports depends on like on code."""
+from pipelines.reports.vocabulary.cues import CUES_NAME, Cues, load_cues
+from pipelines.reports.vocabulary.lexicon import LEXICON_NAME, Lexicon, load_lexicon
 
 
 @dataclass(frozen=True, eq=False)

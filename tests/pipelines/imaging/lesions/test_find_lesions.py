@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from pipelines.imaging.lesions.find_lesions import LesionRequest, find_lesions, laterality_in, midlines_mm, write_mask
+from pipelines.imaging.lesions.find_lesions import LesionRequest, find_lesions, midlines_mm, write_mask
 from pipelines.imaging.lesions.location import Locator, t0_suv
 from pipelines.imaging.masks import place_mask
 from pipelines.imaging.volume import Volume, load_nifti
@@ -242,18 +242,3 @@ class TestMidlines:
     def test_is_the_scanners_in_a_crop(self):
         part = self.body(0.0).crop((slice(40, 80), slice(30, 100), slice(None)))
         assert midlines_mm(part, 10) == (0.0,)
-
-
-class TestLateralityIn:
-    @pytest.mark.parametrize(
-        ("sentence", "side"),
-        [
-            ("a left node", "left"),
-            ("Right hilar", "right"),
-            ("left and right", None),
-            ("bilateral, left more", None),
-            ("a node", None),
-        ],
-    )
-    def test_names_one_side_or_none(self, sentence, side):
-        assert laterality_in(sentence) == side

@@ -11,7 +11,7 @@ from pipelines.reports.llm.readers_file import load_readers
 from pipelines.reports.readers import RulesReader
 from pipelines.reports.sentences import split_report
 from pipelines.reports.vocabulary.errors import VocabularyError
-from pipelines.reports.vocabulary.vocabulary import VOCABULARY_FILES, Vocabulary, load_vocabulary, package_vocabulary
+from pipelines.reports.vocabulary.vocabulary import Vocabulary, load_vocabulary, package_vocabulary
 from pipelines.settings import CurationSettings
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
@@ -73,9 +73,6 @@ class TestVocabulary:
         (cohort / "lexicon.csv").write_text(LEXICON.replace("abdomen/pelvis", "belly"))
         with pytest.raises(VocabularyError, match=r"lexicon\.csv, line 2, column 3: "):
             load_vocabulary(cohort)
-
-    def test_files_of_the_package_are_there(self):
-        assert [path.is_file() for path in VOCABULARY_FILES] == [True, True]
 
 
 def test_own_words_make_the_rows_of_reports_stale(cohort, tmp_path):
