@@ -31,6 +31,16 @@ Number = Annotated[float, Strict()]
 Integer = Annotated[int, Strict()]
 Flag = Annotated[bool, Strict()]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
+ProperFraction = Annotated[Number, Field(ge=0, lt=1)]
+OpenFraction = Annotated[Number, Field(gt=0, lt=1)]
+Count = Annotated[Integer, Field(ge=0, le=10**9)]
+Positive = Annotated[Integer, Field(ge=1, le=10**6)]
+Requests = Annotated[Integer, Field(ge=1, le=10_000)]
+Processes = Annotated[Integer, Field(ge=0, le=1024)]
+Size = Annotated[Integer, Field(ge=0, le=4096)]
+Tries = Annotated[Integer, Field(ge=0, le=100)]
+Timeout = Annotated[Number, Field(gt=0, le=86_400)]
+Wait = Annotated[Number, Field(ge=0, le=3600)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Url = Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
 Split = Literal["train", "val", "test"]
@@ -153,17 +163,15 @@ class LocateSettings(Settings):
         1.0, ge=0, le=10, description="B of the threshold T0 = a B + b SUVmax [SUV]. Source: weak-labelling paper"
     )
     background_weight: Number = Field(0.617, ge=0, le=2, description="a of T0 [ratio]. Source: weak-labelling paper")
-    max_weight: Number = Field(0.316, gt=0, lt=1, description="b of T0 [ratio]. Source: weak-labelling paper")
+    max_weight: OpenFraction = Field(0.316, description="b of T0 [ratio]. Source: weak-labelling paper")
     reach_mm: Number = Field(
         60.0,
         gt=0,
         le=500,
         description="How far from the reported slice the peak of a basin may lie [mm]. Source: docs/localisation.md",
     )
-    stand_out: Number = Field(
+    stand_out: ProperFraction = Field(
         0.03,
-        ge=0,
-        lt=1,
         description="Part of its value by which a peak must exceed its saddle [ratio]. Source: docs/localisation.md",
     )
     stand_out_suv: Number = Field(
@@ -201,22 +209,18 @@ class ContourSettings(Settings):
         "basin",
         description="`published` is the iterative threshold of the weak-labelling paper. Source: docs/contours.md",
     )
-    plateau: Number = Field(
+    plateau: OpenFraction = Field(
         0.7,
-        gt=0,
-        lt=1,
         description="The plateau is the mean of what lies above this part of the maximum [ratio]. Source: blurred "
         "spheres",
     )
-    sharp_level: Number = Field(
+    sharp_level: OpenFraction = Field(
         0.45,
-        gt=0,
-        lt=1,
         description="Contour between background (0) and plateau (1) of a lesion with a sharp edge [ratio]. Source: "
         "blurred spheres",
     )
-    gradual_level: Number = Field(
-        0.25, gt=0, lt=1, description="The same with a gradual edge [ratio]. Source: expert contours"
+    gradual_level: OpenFraction = Field(
+        0.25, description="The same with a gradual edge [ratio]. Source: expert contours"
     )
     edge_width_mm: MillimetreRange = Field(
         (4.3, 4.9),
@@ -238,8 +242,8 @@ class ContourSettings(Settings):
     conglomerate_link_mm: Number = Field(
         45.0, ge=0, le=500, description="Largest distance within such a chain [mm]. Source: expert contours"
     )
-    conglomerate_level: Number = Field(
-        0.18, gt=0, lt=1, description="gradual_level in a conglomerate [ratio]. Source: expert contours"
+    conglomerate_level: OpenFraction = Field(
+        0.18, description="gradual_level in a conglomerate [ratio]. Source: expert contours"
     )
     conglomerate_width_mm: MillimetreRange = Field(
         (2.0, 6.0), description="edge_width_mm in a conglomerate [mm]. Source: expert contours"
@@ -249,8 +253,8 @@ class ContourSettings(Settings):
         description="A lesion of a conglomerate touches from this part of its surface on [ratio]. Source: expert "
         "contours",
     )
-    touching_level: Number = Field(
-        0.38, gt=0, lt=1, description="sharp_level of a lesion that touches [ratio]. Source: expert contours"
+    touching_level: OpenFraction = Field(
+        0.38, description="sharp_level of a lesion that touches [ratio]. Source: expert contours"
     )
     side_mm: MillimetreRange = Field(
         (4.0, 9.0),
@@ -352,10 +356,8 @@ class LesionSettings(Settings):
     convention: SliceConvention = SliceConvention()
     locate: LocateSettings = LocateSettings()
     contour: ContourSettings = ContourSettings()
-    midline_mm: Number = Field(
+    midline_mm: Millimetres = Field(
         10.0,
-        ge=0,
-        le=100,
         description="Half the width of the band about the middle of the body in which a lesion has no side [mm]. "
         "Source: chosen for this project",
     )
@@ -403,10 +405,8 @@ class QualitySettings(Settings):
         description="Share of the exams that may be without a volume [fraction]. Source: where more are, the "
         "cohort or its reading is wrong",
     )
-    most_identifiers: Integer = Field(
+    most_identifiers: Count = Field(
         0,
-        ge=0,
-        le=10**9,
         description="Unmasked identifiers in reports that are put up with, over all exams [identifiers]. Source: none",
     )
     reopen_all: Flag = Field(
@@ -456,10 +456,8 @@ QUESTION = "Please describe the region highlighted in the PET image."
 class SplitSettings(Settings):
     """Shares of validation and test patients; the rest trains."""
 
-    val: Number = Field(
-        0.1, ge=0, lt=1, description="Share of validation patients [ratio]. Source: PETAR paper, 80/10/10"
-    )
-    test: Number = Field(0.1, ge=0, lt=1, description="Share of test patients [ratio]. Source: PETAR paper, 80/10/10")
+    val: ProperFraction = Field(0.1, description="Share of validation patients [ratio]. Source: PETAR paper, 80/10/10")
+    test: ProperFraction = Field(0.1, description="Share of test patients [ratio]. Source: PETAR paper, 80/10/10")
     salt: str = Field("", description="Another salt assigns all patients again. Source: any will do")
 
     @model_validator(mode="after")
@@ -486,8 +484,6 @@ class SampleSettings(SplitSettings):
     )
 
 
-Count = Annotated[Integer, Field(ge=0, le=10**9)]
-Positive = Annotated[Integer, Field(ge=1, le=10**6)]
 Voxels = tuple[Positive, Positive, Positive]
 Window = Annotated[
     tuple[Annotated[Number, Field(ge=-5000, le=50_000)], Annotated[Number, Field(ge=-5000, le=50_000)]],
@@ -496,75 +492,54 @@ Window = Annotated[
 FloatType = Literal["float32", "bfloat16"]
 
 
+def _preset(description: str, **limits: float) -> Any:
+    """A field that the preset sets where a cohort does not."""
+    return Field(None, description=f"{description}. Source: preset", **limits)
+
+
 class TrainingTable(Settings):
     """How stages are trained, where it differs from the preset (model/petar/config.py, M3D's recipe). What is not set
     is the preset's."""
 
-    epochs: Positive | None = Field(None, description="Passes over the samples [epochs]. Source: preset")
-    batch_size: Positive | None = Field(None, description="Samples of a batch [samples]. Source: preset")
-    accumulation: Positive | None = Field(None, description="Batches a step of the optimiser [batches]. Source: preset")
-    learning_rate: Number | None = Field(None, gt=0, le=1, description="Peak learning rate [1/step]. Source: preset")
-    weight_decay: Number | None = Field(None, ge=0, le=10, description="Of AdamW [ratio]. Source: preset")
-    beta2: Number | None = Field(None, gt=0, lt=1, description="Of AdamW [ratio]. Source: preset")
-    warmup_fraction: Fraction | None = Field(None, description="Part of the steps that warm up [ratio]. Source: preset")
-    clip_norm: Number | None = Field(None, gt=0, le=10**6, description="Largest gradient norm [norm]. Source: preset")
-    precision: FloatType | None = Field(None, description="bfloat16 is autocast. Source: preset")
-    seed: Seed | None = Field(None, description="Of weights, order and augmentation [seed]. Source: preset")
-    workers: Annotated[Integer, Field(ge=0, le=1024)] | None = Field(
-        None, description="Processes that make inputs; 0: a thread [processes]. Source: preset"
+    epochs: Positive | None = _preset("Passes over the samples [epochs]")
+    batch_size: Positive | None = _preset("Samples of a batch [samples]")
+    accumulation: Positive | None = _preset("Batches a step of the optimiser [batches]")
+    learning_rate: Number | None = _preset("Peak learning rate [1/step]", gt=0, le=1)
+    weight_decay: Number | None = _preset("Of AdamW [ratio]", ge=0, le=10)
+    beta2: OpenFraction | None = _preset("Of AdamW [ratio]")
+    warmup_fraction: Fraction | None = _preset("Part of the steps that warm up [ratio]")
+    clip_norm: Number | None = _preset("Largest gradient norm [norm]", gt=0, le=10**6)
+    precision: FloatType | None = _preset("bfloat16 is autocast")
+    seed: Seed | None = _preset("Of weights, order and augmentation [seed]")
+    workers: Processes | None = _preset("Processes that make inputs; 0: a thread [processes]")
+    threads: Processes | None = _preset("Threads of torch on a CPU; 0: as many as it likes [threads]")
+    cpu_parts: Annotated[Integer, Field(ge=1, le=1024)] | None = _preset(
+        "Parts of a batch that a CPU computes side by side [parts]"
     )
-    threads: Annotated[Integer, Field(ge=0, le=1024)] | None = Field(
-        None, description="Threads of torch on a CPU; 0: as many as it likes [threads]. Source: preset"
+    save_every_steps: Positive | None = _preset("How often the state to go on from is saved [steps]")
+    samples_per_epoch: Count | None = _preset("An epoch sees so many of the samples; 0: all [samples]")
+    validation_samples: Count | None = _preset("At most so many are scored after an epoch [samples]")
+    early_stop_epochs: Count | None = _preset(
+        "Stop after so many epochs without a lower validation loss; 0: never [epochs]"
     )
-    cpu_parts: Annotated[Integer, Field(ge=1, le=1024)] | None = Field(
-        None, description="Parts of a batch that a CPU computes side by side [parts]. Source: preset"
-    )
-    save_every_steps: Positive | None = Field(
-        None, description="How often the state to go on from is saved [steps]. Source: preset"
-    )
-    samples_per_epoch: Count | None = Field(
-        None, description="An epoch sees so many of the samples; 0: all [samples]. Source: preset"
-    )
-    validation_samples: Count | None = Field(
-        None, description="At most so many are scored after an epoch [samples]. Source: preset"
-    )
-    early_stop_epochs: Count | None = Field(
-        None, description="Stop after so many epochs without a lower validation loss; 0: never [epochs]. Source: preset"
-    )
-    without_ct: Literal["refuse", "air"] | None = Field(
-        None, description="A sample without CT where the model reads one. Source: preset"
-    )
-    optimiser: Literal["adamw", "adamw8bit"] | None = Field(
-        None, description="`adamw8bit` needs bitsandbytes and a GPU. Source: preset"
-    )
-    lora_rank: Annotated[Integer, Field(ge=0, le=4096)] | None = Field(
+    without_ct: Literal["refuse", "air"] | None = _preset("A sample without CT where the model reads one")
+    optimiser: Literal["adamw", "adamw8bit"] | None = _preset("`adamw8bit` needs bitsandbytes and a GPU")
+    lora_rank: Size | None = Field(
         None,
         description="Rank of LoRA on the language model in the full stages; 0: none [rank]. Source: preset; M3D: 16",
     )
-    lora_alpha: Number | None = Field(None, gt=0, le=10**5, description="Scale of LoRA [ratio]. Source: preset")
-    recompute_activations: Flag | None = Field(None, description="Gradient checkpointing. Source: preset")
-    sharding: Literal["none", "full"] | None = Field(
-        None, description="Over several processes: DDP or FSDP. Source: preset"
-    )
-    weights_dtype: FloatType | None = Field(None, description="Trained weights are stored in. Source: preset")
-    frozen_dtype: FloatType | None = Field(None, description="Frozen weights are stored in. Source: preset")
-    language_rate: Number | None = Field(
-        None, ge=0, le=1000, description="The language model's share of the learning rate [ratio]. Source: preset"
-    )
-    mask_rate: Number | None = Field(
-        None, ge=0, le=1000, description="The mask embedding's share of the learning rate [ratio]. Source: preset"
-    )
-    language_steps: Count | None = Field(
-        None, description="Steps that teach a language model without weights [steps]. Source: preset"
-    )
-    tokenizer: str | None = Field(None, description="Folder or hub id of a tokenizer. Source: preset")
-    language_weights: str | None = Field(
-        None, description="Folder or hub id of the language model's weights. Source: preset"
-    )
-    model_weights: str | None = Field(
-        None, description="File, folder or hub id of a whole public release. Source: preset"
-    )
-    vision_weights: str | None = Field(None, description="File, folder or hub id of a tower. Source: preset")
+    lora_alpha: Number | None = _preset("Scale of LoRA [ratio]", gt=0, le=10**5)
+    recompute_activations: Flag | None = _preset("Gradient checkpointing")
+    sharding: Literal["none", "full"] | None = _preset("Over several processes: DDP or FSDP")
+    weights_dtype: FloatType | None = _preset("Trained weights are stored in")
+    frozen_dtype: FloatType | None = _preset("Frozen weights are stored in")
+    language_rate: Number | None = _preset("The language model's share of the learning rate [ratio]", ge=0, le=1000)
+    mask_rate: Number | None = _preset("The mask embedding's share of the learning rate [ratio]", ge=0, le=1000)
+    language_steps: Count | None = _preset("Steps that teach a language model without weights [steps]")
+    tokenizer: str | None = _preset("Folder or hub id of a tokenizer")
+    language_weights: str | None = _preset("Folder or hub id of the language model's weights")
+    model_weights: str | None = _preset("File, folder or hub id of a whole public release")
+    vision_weights: str | None = _preset("File, folder or hub id of a tower")
 
 
 class StageTables(Settings):
@@ -581,54 +556,48 @@ class StageTables(Settings):
 class InputsTable(Settings):
     """How an exam becomes the model's input arrays, where it differs from the preset."""
 
-    pet_window_suv: Window | None = Field(None, description="SUV that become 0 and 1 [SUV]. Source: preset")
-    ct_window_hu: Window | None = Field(None, description="HU that become 0 and 1 [HU]. Source: preset")
-    spacing_mm: Number | None = Field(None, gt=0, le=50, description="Grid of the crops [mm]. Source: preset")
-    global_crop: Literal["whole", "around"] | None = Field(
-        None, description="`whole`: from the head down (paper); `around`: the lesion (release). Source: preset"
+    pet_window_suv: Window | None = _preset("SUV that become 0 and 1 [SUV]")
+    ct_window_hu: Window | None = _preset("HU that become 0 and 1 [HU]")
+    spacing_mm: Number | None = _preset("Grid of the crops [mm]", gt=0, le=50)
+    global_crop: Literal["whole", "around"] | None = _preset(
+        "`whole`: from the head down (paper); `around`: the lesion (release)"
     )
-    field_voxels: Voxels | None = Field(None, description="Field (z, y, x) on that grid [voxels]. Source: preset")
-    slices_around: Positive | None = Field(None, description="Above and below the lesion [slices]. Source: preset")
-    focal_crop: Literal["cube", "box"] | None = Field(
-        None, description="`cube` around the mask (paper) or its `box` and a margin (release). Source: preset"
+    field_voxels: Voxels | None = _preset("Field (z, y, x) on that grid [voxels]")
+    slices_around: Positive | None = _preset("Above and below the lesion [slices]")
+    focal_crop: Literal["cube", "box"] | None = _preset(
+        "`cube` around the mask (paper) or its `box` and a margin (release)"
     )
-    focal_margin_voxels: Annotated[Integer, Field(ge=0, le=4096)] | None = Field(
-        None, description="Margin of the box [voxels]. Source: preset"
+    focal_margin_voxels: Size | None = _preset("Margin of the box [voxels]")
+    focal_jitter: Fraction | None = _preset(
+        "Centre and side of the training cube move by this part of the side [ratio]"
     )
-    focal_jitter: Fraction | None = Field(
-        None, description="Centre and side of the training cube move by this part of the side [ratio]. Source: preset"
+    global_jitter_voxels: Size | None = _preset(
+        "The global crop of training moves by so many of the tower's voxels [voxels]"
     )
-    global_jitter_voxels: Annotated[Integer, Field(ge=0, le=4096)] | None = Field(
-        None, description="The global crop of training moves by so many of the tower's voxels [voxels]. Source: preset"
-    )
-    resize: Literal["area", "linear"] | None = Field(
-        None, description="From the crop to the tower's input. Source: preset"
-    )
+    resize: Literal["area", "linear"] | None = _preset("From the crop to the tower's input")
 
 
 class VisionTable(Settings):
     """The 3D vision transformer, where it differs from the preset."""
 
-    image_shape: Voxels | None = Field(None, description="Input (z, y, x) [voxels]. Source: preset")
-    patch_shape: Voxels | None = Field(None, description="Patch (z, y, x) [voxels]. Source: preset")
-    width: Positive | None = Field(None, description="Width of a token [channels]. Source: preset")
-    layers: Positive | None = Field(None, description="Blocks [layers]. Source: preset")
-    heads: Positive | None = Field(None, description="Attention heads [heads]. Source: preset")
-    mlp_width: Positive | None = Field(None, description="Width inside a block [channels]. Source: preset")
-    attention: Literal["sdpa", "plain"] | None = Field(
-        None, description="torch's fused attention, or MONAI's own. Source: preset"
-    )
+    image_shape: Voxels | None = _preset("Input (z, y, x) [voxels]")
+    patch_shape: Voxels | None = _preset("Patch (z, y, x) [voxels]")
+    width: Positive | None = _preset("Width of a token [channels]")
+    layers: Positive | None = _preset("Blocks [layers]")
+    heads: Positive | None = _preset("Attention heads [heads]")
+    mlp_width: Positive | None = _preset("Width inside a block [channels]")
+    attention: Literal["sdpa", "plain"] | None = _preset("torch's fused attention, or MONAI's own")
 
 
 class LanguageTable(Settings):
     """The language model, where it differs from the preset."""
 
-    vocab_size: Positive | None = Field(None, description="Tokens at most [tokens]. Source: preset")
-    width: Positive | None = Field(None, description="Width of a token [channels]. Source: preset")
-    layers: Positive | None = Field(None, description="Blocks [layers]. Source: preset")
-    heads: Positive | None = Field(None, description="Attention heads [heads]. Source: preset")
-    mlp_width: Positive | None = Field(None, description="Width inside a block [channels]. Source: preset")
-    max_positions: Positive | None = Field(None, description="Longest text [tokens]. Source: preset")
+    vocab_size: Positive | None = _preset("Tokens at most [tokens]")
+    width: Positive | None = _preset("Width of a token [channels]")
+    layers: Positive | None = _preset("Blocks [layers]")
+    heads: Positive | None = _preset("Attention heads [heads]")
+    mlp_width: Positive | None = _preset("Width inside a block [channels]")
+    max_positions: Positive | None = _preset("Longest text [tokens]")
 
 
 class ModelSettings(Settings):
@@ -644,20 +613,16 @@ class ModelSettings(Settings):
         description="Part of the preset's epochs, and of the steps that teach a model without weights its language, "
         "to train [ratio]. Source: the whole",
     )
-    use_mask: Flag | None = Field(None, description="Give the model the mask. Source: preset")
-    use_ct: Flag | None = Field(None, description="Give it the CT. Source: preset")
-    use_focal: Flag | None = Field(None, description="Give it the focal crop. Source: preset")
-    use_anatomy_pretraining: Flag | None = Field(None, description="Train on organs first. Source: preset")
-    shared_towers: Flag | None = Field(None, description="One tower for PET and CT (paper). Source: preset")
-    pool: Annotated[Integer, Field(ge=1, le=64)] | None = Field(
-        None, description="Patches averaged along each axis before the projector [patches]. Source: preset"
+    use_mask: Flag | None = _preset("Give the model the mask")
+    use_ct: Flag | None = _preset("Give it the CT")
+    use_focal: Flag | None = _preset("Give it the focal crop")
+    use_anatomy_pretraining: Flag | None = _preset("Train on organs first")
+    shared_towers: Flag | None = _preset("One tower for PET and CT (paper)")
+    pool: Annotated[Integer, Field(ge=1, le=64)] | None = _preset(
+        "Patches averaged along each axis before the projector [patches]"
     )
-    mask_numbers: Flag | None = Field(
-        None, description="Targets carry [#] in place of measured numbers. Source: preset"
-    )
-    max_length: Positive | None = Field(
-        None, description="Of one sample, image tokens included [tokens]. Source: preset"
-    )
+    mask_numbers: Flag | None = _preset("Targets carry [#] in place of measured numbers")
+    max_length: Positive | None = _preset("Of one sample, image tokens included [tokens]")
     training: TrainingTable = TrainingTable()
     stages: StageTables = StageTables()
     inputs: InputsTable = InputsTable()
@@ -668,11 +633,11 @@ class ModelSettings(Settings):
 class ScoreSettings(Settings):
     """How scores and their intervals are made. A metric whose file, folder or server is not named says so."""
 
-    n_resamples: Integer = Field(
-        1000, ge=1, le=10**6, description="Bootstrap draws of patients [draws]. Source: usual for 95 % intervals"
+    n_resamples: Positive = Field(
+        1000, description="Bootstrap draws of patients [draws]. Source: usual for 95 % intervals"
     )
     seed: Seed = Field(20251027, description="Of the draws [seed]. Source: arbitrary")
-    level: Number = Field(0.95, gt=0, lt=1, description="Level of the intervals [ratio]. Source: usual")
+    level: OpenFraction = Field(0.95, description="Level of the intervals [ratio]. Source: usual")
     text_column: Literal["text_measured", "text"] = Field(
         "text_measured",
         description="Column of `predictions` that is scored: with measured numbers, or as the model wrote it. Source:"
@@ -713,15 +678,13 @@ class ScoreSettings(Settings):
         None,
         description="GREEN: a prompt with {reference} and {candidate} in it; not set: this project's. Source: GREEN",
     )
-    green_in_flight: Integer = Field(
-        16, ge=1, le=10_000, description="GREEN: questions at once [requests]. Source: chosen for this project"
+    green_in_flight: Requests = Field(
+        16, description="GREEN: questions at once [requests]. Source: chosen for this project"
     )
-    green_timeout_s: Number = Field(
-        120.0, gt=0, le=86_400, description="GREEN: of one question [s]. Source: chosen for this project"
-    )
-    green_max_tokens: Integer = Field(1024, ge=1, le=10**6, description="GREEN: of an answer [tokens]. Source: GREEN")
-    green_retries: Integer = Field(
-        3, ge=0, le=100, description="GREEN: further tries of a question [tries]. Source: chosen for this project"
+    green_timeout_s: Timeout = Field(120.0, description="GREEN: of one question [s]. Source: chosen for this project")
+    green_max_tokens: Positive = Field(1024, description="GREEN: of an answer [tokens]. Source: GREEN")
+    green_retries: Tries = Field(
+        3, description="GREEN: further tries of a question [tries]. Source: chosen for this project"
     )
     green_cache: Path | None = Field(
         None,
@@ -748,31 +711,17 @@ class VlmSettings(Settings):
     images: Flag = Field(
         True, description="Off: the model gets the measurements alone, for one that takes no pictures. Source: on"
     )
-    concurrency: Integer = Field(
-        16, ge=1, le=10_000, description="Questions at once [requests]. Source: chosen for this project"
+    concurrency: Requests = Field(16, description="Questions at once [requests]. Source: chosen for this project")
+    timeout_s: Timeout = Field(120.0, description="Of one question [s]. Source: chosen for this project")
+    max_retries: Tries = Field(5, description="Further tries of a question [tries]. Source: chosen for this project")
+    backoff_s: Wait = Field(
+        0.5, description="First wait before a further try, then doubled [s]. Source: chosen for this project"
     )
-    timeout_s: Number = Field(
-        120.0, gt=0, le=86_400, description="Of one question [s]. Source: chosen for this project"
+    backoff_max_s: Wait = Field(15.0, description="Longest wait [s]. Source: chosen for this project")
+    give_up_after: Requests = Field(
+        8, description="Failures in a row after which the server is down [questions]. Source: chosen for this project"
     )
-    max_retries: Integer = Field(
-        5, ge=0, le=100, description="Further tries of a question [tries]. Source: chosen for this project"
-    )
-    backoff_s: Number = Field(
-        0.5,
-        ge=0,
-        le=3600,
-        description="First wait before a further try, then doubled [s]. Source: chosen for this project",
-    )
-    backoff_max_s: Number = Field(15.0, ge=0, le=3600, description="Longest wait [s]. Source: chosen for this project")
-    give_up_after: Integer = Field(
-        8,
-        ge=1,
-        le=10_000,
-        description="Failures in a row after which the server is down [questions]. Source: chosen for this project",
-    )
-    max_tokens: Integer = Field(
-        256, ge=1, le=10**6, description="Of an answer [tokens]. Source: longer than any finding"
-    )
+    max_tokens: Positive = Field(256, description="Of an answer [tokens]. Source: longer than any finding")
 
     @property
     def label(self) -> str:
@@ -799,11 +748,8 @@ class RobustnessSettings(Settings):
     shifts_mm: tuple[Annotated[Number, Field(ge=0, le=1000)], ...] = Field(
         (5.0, 10.0, 20.0, 40.0), description="The mask is moved by so much [mm]. Source: up to another organ"
     )
-    n_lesions: Integer = Field(
-        200,
-        ge=1,
-        le=10**6,
-        description="At most so many, drawn by a hash of their ids [lesions]. Source: intervals of 5 %",
+    n_lesions: Positive = Field(
+        200, description="At most so many, drawn by a hash of their ids [lesions]. Source: intervals of 5 %"
     )
 
 
