@@ -3,7 +3,7 @@
 import dagster as dg
 
 from assets.faults import permanent
-from assets.partitions import MODEL_OWNERS, settings_of_run, table_metadata, table_sample
+from assets.partitions import evaluated, settings_of_run, table_sample
 from assets.pictures import picture
 from assets.resources import Workspace
 from assets.run_config import run_fields, with_settings
@@ -22,15 +22,7 @@ class AblationConfig(dg.Config):
     """How the conditions are trained."""
 
 
-@dg.asset(
-    partitions_def=ABLATION_PARTITIONS,
-    deps=[samples],
-    group_name="evaluation",
-    owners=MODEL_OWNERS,
-    kinds={"torch"},
-    pool="gpu",
-    metadata=table_metadata("predictions"),
-)
+@evaluated("predictions", [samples], {"torch"}, pool="gpu", partitions=ABLATION_PARTITIONS)
 def ablation(context: dg.AssetExecutionContext, config: AblationConfig, workspace: Workspace) -> dg.MaterializeResult:
     """Accuracy with and without mask, CT, focal crop and anatomy pretraining: the eight rows of the paper."""
     # Not at module level: loading the definitions must not cost the import of torch.

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets.partitions import MODEL_OWNERS, table_metadata, table_sample, update_metadata
+from assets.partitions import MODEL_OWNERS, evaluated, table_sample, update_metadata
 from assets.pictures import picture
 from assets.resources import Workspace
 from assets.texts import SOURCES, predictions
@@ -22,26 +22,14 @@ def _result(report: TableReport, name: str, limit: int) -> dg.MaterializeResult:
     )
 
 
-@dg.asset(
-    deps=[predictions],
-    group_name="evaluation",
-    owners=MODEL_OWNERS,
-    kinds={"parquet"},
-    metadata=table_metadata("scores"),
-)
+@evaluated("scores", [predictions], {"parquet"})
 def scores(workspace: Workspace) -> dg.MaterializeResult:
     """Every metric of every model and split with its interval over patients, or the reason why it is not computed."""
     report = update_scores(workspace.paths, workspace.evaluation().scores, workspace.cohort_folder.name)
     return _result(report, "scores", 60)
 
 
-@dg.asset(
-    deps=[scores],
-    group_name="evaluation",
-    owners=MODEL_OWNERS,
-    kinds={"parquet"},
-    metadata=table_metadata("comparisons"),
-)
+@evaluated("comparisons", [scores], {"parquet"})
 def comparisons(workspace: Workspace) -> dg.MaterializeResult:
     """Paired comparison of models: differences with intervals, tests over patients, Holm correction."""
     return _result(update_comparisons(workspace.paths, workspace.evaluation().scores), "comparisons", 60)

@@ -2,12 +2,11 @@
 
 import dagster as dg
 
-from assets.faults import RETRY, permanent
-from assets.partitions import CURATION_OWNERS, SHARDS, changed, run_shard, stage_metadata, table_metadata
+from assets.faults import permanent
+from assets.partitions import SHARDS, run_shard, sharded, stage_result
 from assets.resources import Workspace
 from pipelines.cohort.corrections import read_observed
 from pipelines.cohort.manifest import observe_cohort, observe_corrections
-from pipelines.curation.run import stage_code
 from pipelines.tables.shards import shard_name
 
 
@@ -51,24 +50,11 @@ def corrections(context: dg.OpExecutionContext, workspace: Workspace) -> dg.Data
     return dg.DataVersionsByPartition({shard_name(shard): version for shard, version in versions.items()})
 
 
-@dg.asset(
-    partitions_def=SHARDS,
-    deps=[exam_manifest],
-    group_name="exams",
-    owners=CURATION_OWNERS,
-    kinds={"dicom", "parquet"},
-    code_version=stage_code("exams"),
-    automation_condition=changed(),
-    retry_policy=RETRY,
-    metadata=table_metadata("exams"),
-)
+@sharded("exams", "exams", [exam_manifest], {"dicom", "parquet"})
 def exams(context: dg.AssetExecutionContext, config: ShardConfig, workspace: Workspace) -> dg.MaterializeResult:
     """One row an exam: its PET as SUV and its CT on the PET's grid, or the reason why there is no volume."""
     report = run_shard(context, workspace, "exams", config.only_exams)
     problems = report.frame.filter(report.frame["status"] == "problem")
     for row in problems.iter_rows(named=True):
         context.log.warning("exam %s: %s: %s", row["exam_id"], row["problem"], row["message"])
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(report.version),
-        metadata={**stage_metadata(report), "problems": problems.height},
-    )
+    return stage_result(report, problems=problems.height)

@@ -8,12 +8,12 @@ import dagster as dg
 import polars as pl
 
 from assets.dagster_internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
-from assets.faults import PermanentFailure, permanent
+from assets.faults import RETRY, PermanentFailure, permanent
 from assets.resources import Workspace
 from assets.run_config import given
 from model.petar.config import check_model
 from pipelines.catalog import column_lineage as lineage
-from pipelines.curation.run import ShardReport, is_empty, run_stage
+from pipelines.curation.run import ShardReport, is_empty, run_stage, stage_code
 from pipelines.settings import ProjectSettings, overlaid
 from pipelines.tables import schemas
 from pipelines.tables.shards import SHARD_NAMES, shard_name
@@ -85,6 +85,44 @@ def table_metadata(table: str) -> dict[str, Any]:
     }
 
 
+AssetDecorator = Callable[[Callable[..., Any]], dg.AssetsDefinition]
+
+
+def sharded(table: str, group: str, deps: Sequence[Any], kinds: set[str], pool: str | None = None) -> AssetDecorator:
+    """Decorator of the asset of a curated table, one partition a shard."""
+    return dg.asset(
+        partitions_def=SHARDS,
+        deps=deps,
+        group_name=group,
+        owners=CURATION_OWNERS,
+        kinds=kinds,
+        pool=pool,
+        code_version=stage_code(table),
+        automation_condition=changed(),
+        retry_policy=RETRY,
+        metadata=table_metadata(table),
+    )
+
+
+def evaluated(
+    table: str,
+    deps: Sequence[Any],
+    kinds: set[str],
+    pool: str | None = None,
+    partitions: dg.PartitionsDefinition[str] | None = None,
+) -> AssetDecorator:
+    """Decorator of an asset of the evaluation that writes rows of a table."""
+    return dg.asset(
+        partitions_def=partitions,
+        deps=deps,
+        group_name="evaluation",
+        owners=MODEL_OWNERS,
+        kinds=kinds,
+        pool=pool,
+        metadata=table_metadata(table),
+    )
+
+
 class Updated(Protocol):
     """What an update of a whole table gives."""
 
@@ -134,6 +172,13 @@ def stage_metadata(report: ShardReport) -> dict[str, dg.MetadataValue | int]:
     if report.frame.height:
         metadata["first rows"] = table_sample(report.frame)
     return metadata
+
+
+def stage_result(report: ShardReport, **more: Any) -> dg.MaterializeResult:
+    """What a sharded asset gives: its data version, and `more` beside `stage_metadata`."""
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(report.version), metadata={**stage_metadata(report), **more}
+    )
 
 
 def together(shards: Sequence[int], is_empty: Callable[[int], bool]) -> list[range]:

@@ -13,7 +13,7 @@ _LINE_EVERY_S = 10.0
 
 
 class CurationProgress:
-    """UpdateCounts the shards and exams of a curation while they are done.
+    """Counts the shards and exams of a curation while they are done.
 
     Args:
         n_shards: stale shards, 0 to 64.
@@ -45,7 +45,7 @@ class CurationProgress:
             self._progress.stop()
 
     def advance(self, shards: int, exams: int) -> None:
-        """UpdateCounts shards that are done, with the exams in them."""
+        """Counts shards that are done, with the exams in them."""
         self._shards += shards
         self._exams += exams
         done = f"{self._exams}/{self._n_exams}"

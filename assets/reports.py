@@ -4,26 +4,20 @@ import dagster as dg
 import polars as pl
 
 from assets.exams import ShardConfig, corrections, exam_manifest
-from assets.faults import RETRY
 from assets.partitions import (
     CURATION_OWNERS,
-    SHARDS,
     changed,
     run_shard,
     settings_of_run,
-    stage_metadata,
+    sharded,
+    stage_result,
     table_metadata,
     table_sample,
 )
 from assets.resources import Workspace
 from assets.run_config import with_settings
 from pipelines.cohort.identifiers import update_identifiers
-from pipelines.curation.run import ShardReport, stage_code
 from pipelines.settings import ConsensusSettings
-
-
-class ReadingsConfig(ShardConfig):
-    """Configuration of the readings."""
 
 
 @with_settings(consensus=ConsensusSettings)
@@ -31,63 +25,32 @@ class FindingsConfig(ShardConfig):
     """Configuration of the findings."""
 
 
-@dg.asset(
-    partitions_def=SHARDS,
-    deps=[exam_manifest],
-    group_name="reports",
-    owners=CURATION_OWNERS,
-    kinds={"parquet"},
-    code_version=stage_code("sentences"),
-    automation_condition=changed(),
-    retry_policy=RETRY,
-    metadata=table_metadata("sentences"),
-)
+@sharded("sentences", "reports", [exam_manifest], {"parquet"})
 def sentences(context: dg.AssetExecutionContext, config: ShardConfig, workspace: Workspace) -> dg.MaterializeResult:
     """One row a unit of the report that can be a finding, with its character span; candidates hold an SUV and a
     slice.
     """
     report = run_shard(context, workspace, "sentences", config.only_exams)
-    return _result(report, candidates=report.frame.filter("is_candidate").height)
+    return stage_result(report, candidates=report.frame.filter("is_candidate").height)
 
 
-@dg.asset(
-    partitions_def=SHARDS,
-    deps=[sentences],
-    group_name="reports",
-    owners=CURATION_OWNERS,
-    kinds={"parquet", "openai"},
-    pool="llm",
-    code_version=stage_code("readings"),
-    automation_condition=changed(),
-    retry_policy=RETRY,
-    metadata=table_metadata("readings"),
-)
-def readings(context: dg.AssetExecutionContext, config: ReadingsConfig, workspace: Workspace) -> dg.MaterializeResult:
+@sharded("readings", "reports", [sentences], {"parquet", "openai"}, pool="llm")
+def readings(context: dg.AssetExecutionContext, config: ShardConfig, workspace: Workspace) -> dg.MaterializeResult:
     """One row a candidate sentence and reader: the slice and the SUVmax of the current exam that the reader sees in
     it.
     """
     report = run_shard(context, workspace, "readings", config.only_exams)
-    return _result(report, errors=report.frame["error"].drop_nulls().len())
+    return stage_result(report, errors=report.frame["error"].drop_nulls().len())
 
 
-@dg.asset(
-    partitions_def=SHARDS,
-    deps=[sentences, readings, corrections],
-    group_name="reports",
-    owners=CURATION_OWNERS,
-    kinds={"parquet"},
-    code_version=stage_code("findings"),
-    automation_condition=changed(),
-    retry_policy=RETRY,
-    metadata=table_metadata("findings"),
-)
+@sharded("findings", "reports", [sentences, readings, corrections], {"parquet"})
 def findings(context: dg.AssetExecutionContext, config: FindingsConfig, workspace: Workspace) -> dg.MaterializeResult:
     """One row a finding, or a candidate sentence that gives none: `accepted`, or the reason of its rejection."""
     settings = settings_of_run(workspace, config)
     report = run_shard(context, workspace, "findings", config.only_exams, settings)
     accepted = report.frame.filter(report.frame["outcome"] == "accepted").height
     corrected = report.frame["corrected"].drop_nulls().len()
-    return _result(report, accepted=accepted, rejected=report.frame.height - accepted, corrected=corrected)
+    return stage_result(report, accepted=accepted, rejected=report.frame.height - accepted, corrected=corrected)
 
 
 @dg.asset(
@@ -112,11 +75,4 @@ def identifiers(workspace: Workspace) -> dg.MaterializeResult:
             "unmasked": int(frame.filter(~pl.col("is_masked"))["n"].sum()),
             "kinds": table_sample(kinds, limit=20),
         },
-    )
-
-
-def _result(report: ShardReport, **counts: int) -> dg.MaterializeResult:
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(report.version),
-        metadata={**stage_metadata(report), **counts},
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 import dagster as dg
 
 from assets.faults import permanent
-from assets.partitions import MODEL_OWNERS, table_metadata, table_sample, update_metadata
+from assets.partitions import MODEL_OWNERS, evaluated, table_sample, update_metadata
 from assets.pictures import picture
 from assets.resources import Workspace
 from assets.texts import predictions
@@ -26,14 +26,7 @@ def _trained(workspace: Workspace) -> tuple[Path, str]:
     return folder, f"petar-{workspace.settings().model.preset}"
 
 
-@dg.asset(
-    deps=[samples, STAGE_ASSETS[-1]],
-    group_name="evaluation",
-    owners=MODEL_OWNERS,
-    kinds={"torch", "parquet"},
-    pool="gpu",
-    metadata=table_metadata("robustness"),
-)
+@evaluated("robustness", [samples, STAGE_ASSETS[-1]], {"torch", "parquet"}, pool="gpu")
 def robustness(workspace: Workspace) -> dg.MaterializeResult:
     """The model's scores under worse masks: edges moved in and out, masks shifted, another lesion's mask."""
     home, settings = workspace.paths, workspace.evaluation()
@@ -53,14 +46,7 @@ def robustness(workspace: Workspace) -> dg.MaterializeResult:
     )
 
 
-@dg.asset(
-    deps=[STAGE_ASSETS[-1]],
-    group_name="evaluation",
-    owners=MODEL_OWNERS,
-    kinds={"torch", "nifti", "html"},
-    pool="gpu",
-    metadata=table_metadata("external"),
-)
+@evaluated("external", [STAGE_ASSETS[-1]], {"torch", "nifti", "html"}, pool="gpu")
 def external(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
     """Texts for an external set in autoPET's layout (`external` in [evaluation]): components of SEG become lesions."""
     settings = workspace.evaluation()
@@ -112,13 +98,7 @@ class ResultsConfig(dg.Config):
     """Name of its folder; empty: the study whose ratings are newest."""
 
 
-@dg.asset(
-    deps=[reader_study],
-    group_name="evaluation",
-    owners=MODEL_OWNERS,
-    kinds={"parquet", "markdown"},
-    metadata=table_metadata("agreement"),
-)
+@evaluated("agreement", [reader_study], {"parquet", "markdown"})
 def reader_study_results(
     context: dg.AssetExecutionContext, config: ResultsConfig, workspace: Workspace
 ) -> dg.MaterializeResult:

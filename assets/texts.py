@@ -4,7 +4,7 @@ import dagster as dg
 
 from assets.ablation import ablation
 from assets.faults import permanent
-from assets.partitions import MODEL_OWNERS, table_metadata, table_sample, update_metadata
+from assets.partitions import evaluated, table_sample, update_metadata
 from assets.resources import Workspace
 from assets.training import STAGE_ASSETS, samples
 from model.evaluation.predictions import TableReport, collect_predictions
@@ -17,8 +17,6 @@ from model.evaluation.text_sources import (
 )
 from model.petar.config import TRAINING_STAGES
 from pipelines.settings import CheckpointSettings
-
-_METADATA = table_metadata("predictions")
 
 
 def _result(context: dg.AssetExecutionContext, report: TableReport) -> dg.MaterializeResult:
@@ -43,14 +41,7 @@ class PetarTextsConfig(dg.Config):
     """Describe these lesions with a checkpoint that was trained on other samples; some of them it may have seen."""
 
 
-@dg.asset(
-    deps=[samples, STAGE_ASSETS[-1]],
-    group_name="evaluation",
-    owners=MODEL_OWNERS,
-    kinds={"torch", "parquet"},
-    pool="gpu",
-    metadata=_METADATA,
-)
+@evaluated("predictions", [samples, STAGE_ASSETS[-1]], {"torch", "parquet"}, pool="gpu")
 def petar_texts(
     context: dg.AssetExecutionContext, config: PetarTextsConfig, workspace: Workspace
 ) -> dg.MaterializeResult:
@@ -62,14 +53,14 @@ def petar_texts(
         return _result(context, update_checkpoint_texts(home, "petar", trained, allow_other_samples=allowed))
 
 
-@dg.asset(deps=[samples], group_name="evaluation", owners=MODEL_OWNERS, kinds={"parquet"}, metadata=_METADATA)
+@evaluated("predictions", [samples], {"parquet"})
 def baseline_texts(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
     """Texts of two baselines that need no weights: the nearest training lesion, and a template."""
     with permanent(ValueError):
         return _result(context, update_baseline_texts(workspace.paths))
 
 
-@dg.asset(deps=[samples], group_name="evaluation", owners=MODEL_OWNERS, kinds={"csv", "parquet"}, metadata=_METADATA)
+@evaluated("predictions", [samples], {"csv", "parquet"})
 def file_texts(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
     """Texts of any other model, from the files in PETAR_HOME/predictions; unknown, duplicate and missing lesions
     are reported.
@@ -78,28 +69,14 @@ def file_texts(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Ma
     return _result(context, update_file_texts(workspace.paths, folder))
 
 
-@dg.asset(
-    deps=[samples],
-    group_name="evaluation",
-    owners=MODEL_OWNERS,
-    kinds={"openai", "parquet"},
-    pool="llm",
-    metadata=_METADATA,
-)
+@evaluated("predictions", [samples], {"openai", "parquet"}, pool="llm")
 def vlm_texts(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
     """Texts of the vision-language models that `[[evaluation.vlm]]` names, given three slices of each lesion."""
     report = update_vlm_texts(workspace.paths, workspace.evaluation().vlm, workspace.api_keys())
     return _result(context, report)
 
 
-@dg.asset(
-    deps=[samples],
-    group_name="evaluation",
-    owners=MODEL_OWNERS,
-    kinds={"torch", "parquet"},
-    pool="gpu",
-    metadata=_METADATA,
-)
+@evaluated("predictions", [samples], {"torch", "parquet"}, pool="gpu")
 def checkpoint_texts(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
     """Texts of the further checkpoints that `[[evaluation.checkpoint]]` names, M3D-RAD by way of `model/` among
     them.
@@ -110,13 +87,7 @@ def checkpoint_texts(context: dg.AssetExecutionContext, workspace: Workspace) ->
 SOURCES = [petar_texts, baseline_texts, file_texts, vlm_texts, checkpoint_texts]
 
 
-@dg.asset(
-    deps=[*SOURCES, ablation],
-    group_name="evaluation",
-    owners=MODEL_OWNERS,
-    kinds={"parquet"},
-    metadata=_METADATA,
-)
+@evaluated("predictions", [*SOURCES, ablation], {"parquet"})
 def predictions(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
     """The texts of all sources as one table; those made from other samples than the present ones are left out and
     named.
