@@ -492,7 +492,7 @@ Window = Annotated[
 FloatType = Literal["float32", "bfloat16"]
 
 
-def _preset(description: str, **limits: float) -> Any:
+def _preset(description: str, **limits: Any) -> Any:
     """A field that the preset sets where a cohort does not."""
     return Field(None, description=f"{description}. Source: preset", **limits)
 

@@ -29,7 +29,7 @@ READERS = load_readers()
 
 
 def curate(home: Home, cohort: Path, settings: CurationSettings | None = None) -> dict[str, UpdateCounts]:
-    """UpdateCounts by table of bringing every shard up to date."""
+    """Counts by table of bringing every shard up to date."""
     curation = open_curation(home, settings or CurationSettings())
     observe_cohort(cohort, home.manifest)
     counts = {table: UpdateCounts() for table in TABLES}

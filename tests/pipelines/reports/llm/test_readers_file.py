@@ -50,17 +50,17 @@ class TestLoadReaders:
         ("text", "words"),
         [
             ("[[reader]", "expected TOML"),
-            ('[[reader]]\nname = "a"\nkind = "magic"\n', "kind rules or llm"),
-            ('[[reader]]\nkind = "rules"\n', "expected a name"),
+            ('[[reader]]\nname = "a"\nkind = "magic"\n', "rules, llm for kind"),
+            ('[[reader]]\nkind = "rules"\n', "for name in"),
             ('[[reader]]\nname = "a"\nkind = "llm"\n', "add model"),
             (LLM + "concurency = 3\n", "concurency"),
-            (LLM + 'concurrency = "3"\n', "expected int for concurrency"),
-            (LLM + "concurrency = 0\n", "above 0"),
+            (LLM + 'concurrency = "3"\n', "an integer .* for concurrency"),
+            (LLM + "concurrency = 0\n", "an integer >= 1 .* for concurrency"),
             (LLM + LLM, "got two"),
             (LLM + "enabled = false\n", "at least one enabled reader"),
             (LLM + 'prompt = "none"\n', "prompt file"),
             (LLM + 'api_key_env = "MY_KEY"\n', "MY_KEY"),
-            ("[server]\n", "remove or rename"),
+            ("[server]\n", "expected one of reader, structurer"),
         ],
     )
     def test_errors_say_what_to_do(self, write, text, words):
