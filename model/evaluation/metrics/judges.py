@@ -102,7 +102,7 @@ _N_KINDS = 6
 
 
 def read_judgement(answer: str) -> Judgement | None:
-    """UpdateCounts in the judge's answer; None where it does not have the sections that were asked for."""
+    """Counts in the judge's answer; None where it does not have the sections that were asked for."""
     matches = list(_HEADING.finditer(answer))
     ends = [m.start() for m in matches[1:]] + [len(answer)]
     sections = {m[1].lower(): answer[m.end() : end] for m, end in zip(matches, ends, strict=False)}
