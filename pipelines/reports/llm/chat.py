@@ -6,10 +6,10 @@ import asyncio
 import json
 import logging
 import random
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -120,7 +120,7 @@ class Asker:
 class _PermanentError(Exception):
     """A failure that no retry changes. `stops_all` where every other question would meet it too."""
 
-    def __init__(self, message: str, *, stops_all: bool, raw: str | None = None) -> None:
+    def __init__(self, message: str, *, stops_all: bool = False, raw: str | None = None) -> None:
         super().__init__(message)
         self.stops_all = stops_all
         self.raw = raw
@@ -179,54 +179,34 @@ def _run_async(run: "_Run", texts: Sequence[str]) -> dict[str, Answer]:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(run.ask(texts))
-    result: dict[str, Answer] = {}
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            result.update(asyncio.run(run.ask(texts)))
-        except BaseException as error:  # handed to the caller's thread below
-            errors.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return result
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, run.ask(texts)).result()
 
 
+@dataclass
 class _Run:
     """The questions of one call of `ask_all`."""
 
-    def __init__(
-        self,
-        server: ServerSettings,
-        prompt: Question,
-        cache: AnswerCache | None,
-        check: Check,
-        name: str,
-        keys: Mapping[str, str],
-        counts: Mapping[str, int],
-        done: int,
-        progress: Progress | None,
-    ) -> None:
-        self._server = server
-        self._prompt = prompt
-        self._cache = cache
-        self._check = check
-        self._name = name
-        self._keys = keys
-        self._counts = counts
-        self._total = sum(counts.values())
-        self._cached = done
-        self._done = done
-        self._failed = 0
-        self._progress = progress
-        self._format = prompt.response_format()
-        self._stopped: str | None = None
-        self._failures_in_a_row = 0
-        self._began = self._logged = time.monotonic()
+    server: ServerSettings
+    prompt: Question
+    cache: AnswerCache | None
+    check: Check
+    name: str
+    keys: Mapping[str, str]
+    """Of the cache, by text."""
+    counts: Mapping[str, int]
+    """How often each text was given."""
+    n_cached: int
+    progress: Progress | None
+    n_failed: int = 0
+    failures_in_a_row: int = 0
+    stopped: str | None = None
+    """Why nothing is asked any more."""
+
+    def __post_init__(self) -> None:
+        self.n_done, self.total = self.n_cached, sum(self.counts.values())
+        self.format = self.prompt.response_format()
+        self.began = self.logged = time.monotonic()
 
     async def ask(self, texts: Sequence[str]) -> dict[str, Answer]:
         """One answer a text."""
@@ -234,11 +214,11 @@ class _Run:
 
         found: dict[str, Answer] = {}
         queue = iter(texts)
-        n_workers = max(1, min(self._server.concurrency, len(texts)))
-        timeout = openai.Timeout(self._server.timeout_s, connect=min(10.0, self._server.timeout_s))
+        n_workers = max(1, min(self.server.concurrency, len(texts)))
+        timeout = openai.Timeout(self.server.timeout_s, connect=min(10.0, self.server.timeout_s))
         async with openai.AsyncOpenAI(
-            base_url=self._server.base_url,
-            api_key=self._server.api_key,
+            base_url=self.server.base_url,
+            api_key=self.server.api_key,
             timeout=timeout,
             # Retries are counted, logged and bounded here, for all failures in the same way.
             max_retries=0,
@@ -249,13 +229,13 @@ class _Run:
     async def _work(self, client: "openai.AsyncOpenAI", queue: Iterator[str], found: dict[str, Answer]) -> None:
         for text in queue:
             found[text] = answer = await self._answer(client, text)
-            self._done += self._counts[text]
-            self._failed += 0 if answer.error is None else self._counts[text]
+            self.n_done += self.counts[text]
+            self.n_failed += 0 if answer.error is None else self.counts[text]
             self.report()
 
     async def _answer(self, client: "openai.AsyncOpenAI", text: str) -> Answer:
-        if self._stopped is not None:
-            return Answer(None, self._stopped, None, False)
+        if self.stopped is not None:
+            return Answer(None, self.stopped, None, False)
         raw: str | None = None
         try:
             raw = await self._with_retries(client, text)
@@ -264,39 +244,39 @@ class _Run:
                 self._stop(str(error))
             return Answer(None, str(error), error.raw, False)
         except _TransientError as error:
-            message = f"{error} (tried {self._server.max_retries + 1} times)"
-            self._failures_in_a_row += 1
-            if self._failures_in_a_row >= self._server.give_up_after:
+            message = f"{error} (tried {self.server.max_retries + 1} times)"
+            self.failures_in_a_row += 1
+            if self.failures_in_a_row >= self.server.give_up_after:
                 self._stop(message)
             return Answer(None, message, None, False)
         except Exception as error:  # one question's surprise must not lose the others
-            log.exception("reader %s: unexpected failure", self._name)
+            log.exception("reader %s: unexpected failure", self.name)
             return Answer(None, f"unexpected {type(error).__name__}: {error}", raw, False)
-        self._failures_in_a_row = 0
-        if self._cache is not None:
+        self.failures_in_a_row = 0
+        if self.cache is not None:
             try:
-                self._cache.put(self._keys[text], self._server.model, self._prompt.version, text, raw)
+                self.cache.put(self.keys[text], self.server.model, self.prompt.version, text, raw)
             except CacheError as error:
                 # The answer is good; only a rerun will have to ask for it again.
-                log.error("reader %s: %s", self._name, error)
+                log.error("reader %s: %s", self.name, error)
         return Answer(raw, None, raw, False)
 
     def _stop(self, message: str) -> None:
-        if self._stopped is None:
-            self._stopped = message
-            log.error("reader %s: %s; what is left is not asked", self._name, message)
+        if self.stopped is None:
+            self.stopped = message
+            log.error("reader %s: %s; what is left is not asked", self.name, message)
 
     async def _with_retries(self, client: "openai.AsyncOpenAI", text: str) -> str:
-        for attempt in range(self._server.max_retries + 1):
+        for attempt in range(self.server.max_retries + 1):
             try:
                 return await self._once(client, text)
             except _TransientError as error:
-                if attempt == self._server.max_retries or self._stopped is not None:
+                if attempt == self.server.max_retries or self.stopped is not None:
                     raise
-                wait_s = error.wait_s if error.wait_s is not None else self._server.backoff_s * 2**attempt
+                wait_s = error.wait_s if error.wait_s is not None else self.server.backoff_s * 2**attempt
                 # Jitter, so that the questions in flight do not come back all at once.
-                wait_s = min(wait_s, self._server.backoff_max_s) * random.uniform(0.75, 1.25)
-                log.warning("reader %s: %s; again in %.1f s (%d)", self._name, error, wait_s, attempt + 1)
+                wait_s = min(wait_s, self.server.backoff_max_s) * random.uniform(0.75, 1.25)
+                log.warning("reader %s: %s; again in %.1f s (%d)", self.name, error, wait_s, attempt + 1)
                 await asyncio.sleep(wait_s)
         raise AssertionError("the loop returns or raises")
 
@@ -304,12 +284,12 @@ class _Run:
         import openai
         from openai.types.chat import ChatCompletion
 
-        where = f"server {self._server.base_url}"
+        where = f"server {self.server.base_url}"
         try:
             # Posted as it is: the client's own walk over typed messages costs more than all the rest of a question.
             completion = await client.post("/chat/completions", cast_to=ChatCompletion, body=self._body(text))
         except openai.APITimeoutError as error:
-            raise _TransientError(f"{where} gave no answer within {self._server.timeout_s:g} s") from error
+            raise _TransientError(f"{where} gave no answer within {self.server.timeout_s:g} s") from error
         except openai.APIConnectionError as error:
             reason = str(error.__cause__ or error) or type(error).__name__
             raise _TransientError(
@@ -323,31 +303,27 @@ class _Run:
 
     def _body(self, text: str) -> dict[str, Any]:
         return {
-            "model": self._server.model,
-            "messages": self._prompt.messages(text),
-            **({} if self._format is None else {"response_format": self._format}),
-            "max_tokens": self._server.max_tokens,
-            **self._server.sampling,
+            "model": self.server.model,
+            "messages": self.prompt.messages(text),
+            **({} if self.format is None else {"response_format": self.format}),
+            "max_tokens": self.server.max_tokens,
+            **self.server.sampling,
         }
 
     def _content(self, completion: Any, where: str) -> str:
         choices = getattr(completion, "choices", None)
         if not choices or getattr(choices[0], "message", None) is None:
             raise _PermanentError(
-                f"{where} sent an answer without choices: is it OpenAI-compatible?",
-                stops_all=False,
-                raw=str(completion)[:500],
+                f"{where} sent an answer without choices: is it OpenAI-compatible?", raw=str(completion)[:500]
             )
         content = choices[0].message.content or ""
         if choices[0].finish_reason == "length":
             raise _PermanentError(
-                f"answer cut off after {self._server.max_tokens} tokens: {short(content)}",
-                stops_all=False,
-                raw=content,
+                f"answer cut off after {self.server.max_tokens} tokens: {short(content)}", raw=content
             )
-        problem = self._check(content)
+        problem = self.check(content)
         if problem is not None:
-            raise _PermanentError(problem, stops_all=False, raw=content)
+            raise _PermanentError(problem, raw=content)
         return content
 
     async def _of_status(self, client: "openai.AsyncOpenAI", error: "openai.APIStatusError", where: str) -> Exception:
@@ -358,32 +334,32 @@ class _Run:
             return _PermanentError(f"{message}; {await self._models(client)}", stops_all=True)
         if error.status_code in (401, 403):
             return _PermanentError(f"{message}: set the environment variable that api_key_env names", stops_all=True)
-        return _PermanentError(message, stops_all=False)
+        return _PermanentError(message)
 
     async def _models(self, client: "openai.AsyncOpenAI") -> str:
         try:
             names = [m.id async for m in client.models.list()]
         except Exception:  # only a help in an error that is raised anyway
-            return f"model {self._server.model!r} is not there"
+            return f"model {self.server.model!r} is not there"
         has = ", ".join(names) or "none"
-        return f"model {self._server.model!r} is not there, the server has {has}: correct model in the readers' file"
+        return f"model {self.server.model!r} is not there, the server has {has}: correct model in the readers' file"
 
     def report(self, *, is_last: bool = False) -> None:
         """Logs and passes on how far the run is, not more often than a log can be read."""
         now = time.monotonic()
-        if not is_last and now - self._logged < _LOG_EVERY_S:
+        if not is_last and now - self.logged < _LOG_EVERY_S:
             return
-        self._logged = now
-        if self._progress is not None:
-            self._progress(self._done, self._total)
+        self.logged = now
+        if self.progress is not None:
+            self.progress(self.n_done, self.total)
         log.info(
             "reader %s: %d of %d sentences, %d of them from the cache, %d failed, %.1f asked a second",
-            self._name,
-            self._done,
-            self._total,
-            self._cached,
-            self._failed,
-            (self._done - self._cached) / max(now - self._began, 1e-9),
+            self.name,
+            self.n_done,
+            self.total,
+            self.n_cached,
+            self.n_failed,
+            (self.n_done - self.n_cached) / max(now - self.began, 1e-9),
         )
 
 
