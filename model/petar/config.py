@@ -3,8 +3,10 @@ processes.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, Self, get_args, get_type_hints
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, Self, get_args
+
+from pydantic import ConfigDict, TypeAdapter
 
 from pipelines.settings import ModelSettings, Settings, SettingsError
 from pipelines.tables.hashing import hash_of
@@ -23,20 +25,15 @@ NUMBER_TOKEN = "[#]"
 """Stands for a measured number in a target: the model does not guess numbers, they are put in from the mask."""
 
 
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(k): _jsonable(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_jsonable(v) for v in value]
-    return value
-
-
 class _Config:
     """Dict, hash and strict reading back for frozen dataclasses, nested ones too."""
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON-ready dicts and lists."""
-        return _jsonable(asdict(self))  # type: ignore[call-overload]  # every subclass is a dataclass
+        found: dict[str, Any] = TypeAdapter(type(self)).dump_python(self, mode="json")
+        return found
 
     @property
     def digest(self) -> str:
@@ -45,23 +42,12 @@ class _Config:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """The configuration written by `to_dict`. A key that is not a setting is an error: a typo would pass for a
-        default.
+        """The configuration written by `to_dict`.
+
+        Raises:
+            ValueError: a key is no setting (a typo would pass for a default), or a value is of another type.
         """
-        hints = get_type_hints(cls)
-        names = [f.name for f in fields(cls)]  # type: ignore[arg-type]  # every subclass is a dataclass
-        unknown = sorted(set(data) - set(names))
-        if unknown:
-            raise ValueError(f"expected settings of {cls.__name__} among {names}, got {unknown}")
-        values: dict[str, Any] = {}
-        for name, value in data.items():
-            kind = hints[name]
-            if isinstance(kind, type) and issubclass(kind, _Config) and isinstance(value, Mapping):
-                value = kind.from_dict(value)
-            elif isinstance(value, list):
-                value = tuple(value)
-            values[name] = value
-        return cls(**values)
+        return TypeAdapter(cls).validate_python(data)
 
 
 @dataclass(frozen=True)
@@ -238,7 +224,10 @@ _PARTS = ("vision", "language", "inputs")
 
 @dataclass(frozen=True)
 class TrainingSettings(_Config):
-    """How one stage is trained. Rates and schedule follow M3D's public recipe unless a preset says otherwise."""
+    """How one stage is trained. Rates and schedule follow M3D's public recipe unless a preset says otherwise.
+
+    The range of each field stands in `pipelines.settings.TrainingTable`, through which all that a user sets comes.
+    """
 
     epochs: int = 10
     batch_size: int = 8
@@ -306,21 +295,8 @@ class TrainingSettings(_Config):
     """File, folder or hub id of an M3D-CLIP tower (`pretrained_ViT.bin`); empty: it starts random."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulation", "save_every_steps", "cpu_parts"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"expected {name} >= 1, got {getattr(self, name)}")
         if "bfloat16" in (self.weights_dtype, self.frozen_dtype) and self.precision != "bfloat16":
             raise ValueError(f"expected precision bfloat16 for weights stored so, got {self.precision}")
-        for name in (
-            "samples_per_epoch",
-            "validation_samples",
-            "early_stop_epochs",
-            "language_steps",
-            "workers",
-            "threads",
-        ):
-            if getattr(self, name) < 0:
-                raise ValueError(f"expected {name} >= 0, got {getattr(self, name)}")
 
 
 def training_settings(preset_name: str, stage: TrainingStage, **changes: Any) -> TrainingSettings:

@@ -15,15 +15,11 @@ from typing import Any
 import torch
 
 from model.petar.checkpoints import CheckpointError, Contract, LoadReport, build_model, save_checkpoint, versions
-from model.petar.config import PRESETS, ModelConfig, preset
+from model.petar.config import PRESETS, ModelConfig, model_config
 from model.petar.hub import local_path
 from model.petar.tokenizer import TokenizerError, load_tokenizer
 from model.petar.weights import DTYPES, load_public_weights
-
-AS_RELEASED: Mapping[str, Any] = {"mask_numbers": False, "inputs": {"focal_crop": "box"}}
-"""Where the public releases differ from the presets: numbers are part of the text, and the focal crop is the mask's box
-with a margin.
-"""
+from pipelines.settings import ModelSettings, validated
 
 
 def convert(
@@ -86,16 +82,15 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def _changed(config: ModelConfig, *changes: Mapping[str, Any]) -> ModelConfig:
-    """The configuration with settings changed by name, nested ones too."""
-    merged = config.to_dict()
-    for change in changes:
-        for name, value in change.items():
-            if isinstance(value, Mapping) and isinstance(merged.get(name), dict):
-                merged[name] = {**merged[name], **value}
-            else:
-                merged[name] = value
-    return ModelConfig.from_dict(merged)
+def released_config(preset_name: str, changes: Mapping[str, Any]) -> ModelConfig:
+    """The preset with settings changed by name, nested ones too, as `[model]` takes them.
+
+    Unless changed, two are as in the public releases: numbers are part of the text, and the focal crop is the mask's
+    box with a margin. Raises SettingsError where a change is no setting or out of its range.
+    """
+    inputs = {"focal_crop": "box", **changes.get("inputs", {})}
+    values = {"preset": preset_name, "mask_numbers": False, **changes, "inputs": inputs}
+    return model_config(validated(ModelSettings, values, "--changes"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--allow-missing", action="store_true", help="parts without weights start untrained")
     options = parser.parse_args(arguments)
     try:
-        config = _changed(preset(options.preset), AS_RELEASED, json.loads(options.changes))
+        config = released_config(options.preset, json.loads(options.changes))
         report = convert(
             options.weights,
             options.to,

@@ -13,12 +13,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model.petar.checkpoints import CheckpointError
-from model.petar.config import PRESETS, TRAINING_STAGES, TrainingSettings, preset, training_settings
+from model.petar.config import (
+    PRESETS,
+    TRAINING_STAGES,
+    TrainingSettings,
+    TrainingStage,
+    overridden,
+    preset,
+    training_settings,
+)
 from model.training.from_lake import LakeStage, checkpoint_before, train_from_lake
 from model.training.memory import memory_plan
 from model.training.parallel import current_world, joined
 from model.training.stages import TrainingError
 from pipelines.catalog.versions import ProvenanceError
+from pipelines.settings import ModelSettings, validated
 from pipelines.tables.home import Home
 
 
@@ -64,12 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _settings(preset_name: str, stage: str, changes: str) -> TrainingSettings:
-    base = training_settings(preset_name, stage)  # type: ignore[arg-type]  # argparse has checked it
+def _settings(preset_name: str, stage: TrainingStage, changes: str) -> TrainingSettings:
     try:
-        return TrainingSettings.from_dict({**base.to_dict(), **json.loads(changes)})
-    except (ValueError, TypeError) as error:
+        values = {"preset": preset_name, "training": json.loads(changes)}
+    except ValueError as error:
         raise TrainingError(f"expected settings as JSON, got {changes!r} ({error})") from error
+    return overridden(training_settings(preset_name, stage), validated(ModelSettings, values, "--settings"), stage)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ class TestTrainingSettings:
 
     def test_refuses_no_epochs(self):
         with pytest.raises(ValueError, match="epochs"):
-            TrainingSettings(epochs=0)
+            TrainingTable(epochs=0)
 
 
 class TestModelSettings:

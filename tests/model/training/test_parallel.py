@@ -139,7 +139,8 @@ class TestTrainCommand:
         assert "4,012.38 M" in capsys.readouterr().out
 
     @pytest.mark.parametrize(
-        ("changes", "words"), [("{}", "curate the cohort"), ('{"epoch": 1}', "epoch"), ("[", "JSON")]
+        ("changes", "words"),
+        [("{}", "curate the cohort"), ('{"epoch": 1}', "epoch"), ('{"epochs": 0}', "epochs"), ("[", "JSON")],
     )
     def test_says_what_is_wrong(self, tmp_path, capsys, changes, words):
         assert main(["--home", str(tmp_path), "--stage", "findings_full", "--settings", changes]) == 1
