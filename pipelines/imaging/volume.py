@@ -7,6 +7,7 @@ RAS mm. Files are brought to that order when they are read, so no other module h
 
 import gzip
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,11 @@ class Volume:
             return False
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape])).reshape(3, -1).T
         return bool(np.abs(self.to_ras_mm(corners) - other.to_ras_mm(corners)).max() <= tolerance_mm)
+
+
+def by_axis(name: str, values: Iterable[Any], axes: str = "ijk") -> dict[str, Any]:
+    """A value an axis by the name of its column: `name` holds {} where the axis stands."""
+    return {name.format(axis): value for axis, value in zip(axes, values, strict=True)}
 
 
 @dataclass(frozen=True)

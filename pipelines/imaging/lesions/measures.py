@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.imaging.lesions.faces import stepped
-from pipelines.imaging.volume import Volume
+from pipelines.imaging.volume import Volume, by_axis
 
 PEAK_RADIUS_MM = (3000.0 / (4.0 * np.pi)) ** (1.0 / 3.0)
 """Radius of a sphere of 1 mL: 6.2035 mm."""
@@ -74,31 +74,16 @@ def measure(suv: Volume, mask: NDArray[np.bool_], corner: tuple[int, int, int]) 
     centroid = ijk.mean(axis=0)
     voxel_ml = suv.voxel_ml
     mean = float(values.mean())
-    peak_mm, centroid_mm = suv.to_ras_mm(peak), suv.to_ras_mm(centroid)
     return Measures(
-        peak_i=int(peak[0]),
-        peak_j=int(peak[1]),
-        peak_k=int(peak[2]),
-        peak_x_mm=float(peak_mm[0]),
-        peak_y_mm=float(peak_mm[1]),
-        peak_z_mm=float(peak_mm[2]),
-        centroid_i=float(centroid[0]),
-        centroid_j=float(centroid[1]),
-        centroid_k=float(centroid[2]),
-        centroid_x_mm=float(centroid_mm[0]),
-        centroid_y_mm=float(centroid_mm[1]),
-        centroid_z_mm=float(centroid_mm[2]),
-        box_i0=int(box_low[0]),
-        box_j0=int(box_low[1]),
-        box_k0=int(box_low[2]),
-        box_i1=int(box_high[0]),
-        box_j1=int(box_high[1]),
-        box_k1=int(box_high[2]),
+        **by_axis("peak_{}", peak.tolist()),
+        **by_axis("peak_{}_mm", suv.to_ras_mm(peak).tolist(), "xyz"),
+        **by_axis("centroid_{}", centroid.tolist()),
+        **by_axis("centroid_{}_mm", suv.to_ras_mm(centroid).tolist(), "xyz"),
+        **by_axis("box_{}0", box_low.tolist()),
+        **by_axis("box_{}1", box_high.tolist()),
         n_voxels=len(ijk),
         voxel_ml=voxel_ml,
-        spacing_i_mm=suv.spacing_mm[0],
-        spacing_j_mm=suv.spacing_mm[1],
-        spacing_k_mm=suv.spacing_mm[2],
+        **by_axis("spacing_{}_mm", suv.spacing_mm),
         suvmax=float(values.max()),
         suvmean=mean,
         suvpeak=global_peak(suv, ijk),

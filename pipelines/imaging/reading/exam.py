@@ -17,7 +17,7 @@ from pipelines.cohort.privacy.header_identifiers import header_identifiers, scru
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.reading.dicom import Series, find_series, pick_ct, pick_pet, read_stack, stack_of
 from pipelines.imaging.reading.suv import suv_scale
-from pipelines.imaging.volume import SliceGrid, Volume, load_nifti, resample_to, slices_of
+from pipelines.imaging.volume import SliceGrid, Volume, by_axis, load_nifti, resample_to, slices_of
 from pipelines.settings import ExamSettings
 from pipelines.tables.exam_problems import ExamProblem
 
@@ -43,27 +43,27 @@ class ExamFacts:
     """What an exam's images say, named as the columns of the `exams` table; None where they do not say it."""
 
     source: str
-    tracer: str | None
-    series_description: str | None
-    units: str | None
-    suv_rule: str | None
-    decay_correction: str | None
-    injected_dose_bq: float | None
-    half_life_s: float | None
-    weight_kg: float | None
-    uptake_s: float | None
-    n_slices: int
-    shape_i: int
-    shape_j: int
-    shape_k: int
-    spacing_i_mm: float
-    spacing_j_mm: float
-    spacing_k_mm: float
-    voxel_ml: float
-    suv_max: float
-    has_ct: bool
-    ct_message: str | None
-    message: str | None
+    tracer: str | None = None
+    series_description: str | None = None
+    units: str | None = None
+    suv_rule: str | None = None
+    decay_correction: str | None = None
+    injected_dose_bq: float | None = None
+    half_life_s: float | None = None
+    weight_kg: float | None = None
+    uptake_s: float | None = None
+    n_slices: int = 0
+    shape_i: int = 0
+    shape_j: int = 0
+    shape_k: int = 0
+    spacing_i_mm: float = 0.0
+    spacing_j_mm: float = 0.0
+    spacing_k_mm: float = 0.0
+    voxel_ml: float = 0.0
+    suv_max: float = 0.0
+    has_ct: bool = False
+    ct_message: str | None = None
+    message: str | None = None
 
     def to_row(self) -> dict[str, Any]:
         """The facts by column name."""
@@ -146,12 +146,8 @@ def _read_exam(folder: Path, exam_id: str, settings: ExamSettings, seen: list[Se
     facts = replace(
         partial,
         n_slices=volume.shape[2],
-        shape_i=volume.shape[0],
-        shape_j=volume.shape[1],
-        shape_k=volume.shape[2],
-        spacing_i_mm=volume.spacing_mm[0],
-        spacing_j_mm=volume.spacing_mm[1],
-        spacing_k_mm=volume.spacing_mm[2],
+        **by_axis("shape_{}", volume.shape),
+        **by_axis("spacing_{}_mm", volume.spacing_mm),
         voxel_ml=volume.voxel_ml,
         suv_max=float(volume.array.max()),
         has_ct=ct is not None,
@@ -179,32 +175,6 @@ def _refuse_damaged_pet(series: Sequence[Series], damaged: Sequence[tuple[Path, 
             raise ExamError(ExamProblem.UNREADABLE, message)
 
 
-_EMPTY = ExamFacts(
-    source="",
-    tracer=None,
-    series_description=None,
-    units=None,
-    suv_rule=None,
-    decay_correction=None,
-    injected_dose_bq=None,
-    half_life_s=None,
-    weight_kg=None,
-    uptake_s=None,
-    n_slices=0,
-    shape_i=0,
-    shape_j=0,
-    shape_k=0,
-    spacing_i_mm=0.0,
-    spacing_j_mm=0.0,
-    spacing_k_mm=0.0,
-    voxel_ml=0.0,
-    suv_max=0.0,
-    has_ct=False,
-    ct_message=None,
-    message=None,
-)
-
-
 def _read_nifti_pet(path: Path) -> tuple[Volume, ExamFacts]:
     volume = load_nifti(path)
     array = np.asarray(volume.array, dtype=np.float32)
@@ -219,9 +189,7 @@ def _read_nifti_pet(path: Path) -> tuple[Volume, ExamFacts]:
             " dose: give SUV.nii.gz or the DICOM series",
         )
     stem = path.name.split(".")[0]
-    facts = replace(
-        _EMPTY, source="nifti", units="SUV", suv_rule=f"{stem} is read as SUV", series_description=path.name
-    )
+    facts = ExamFacts(source="nifti", units="SUV", suv_rule=f"{stem} is read as SUV", series_description=path.name)
     return Volume(array, volume.affine), facts
 
 
@@ -231,8 +199,7 @@ def _read_dicom_pet(series: list[Series], settings: ExamSettings) -> tuple[Volum
     stack = stack_of(pet)
     scale = suv_scale(stack.datasets, settings.suv)
     volume = read_stack(stack, scale.factors)
-    facts = replace(
-        _EMPTY,
+    facts = ExamFacts(
         source="dicom",
         tracer=scale.tracer,
         series_description=pet.description or None,
