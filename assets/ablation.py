@@ -64,7 +64,6 @@ ablate = dg.define_asset_job(
     "ablate",
     selection=[ablation],
     description="One condition of the ablation: trains it and describes the held-out lesions.",
-    executor_def=dg.in_process_executor,
 )
 
 JOBS = [ablate]

@@ -30,7 +30,6 @@ observe = dg.define_asset_job(
     selection=[exam_manifest, corrections],
     description="Observes the cohort folder; the automation condition then requests the shards that changed.",
     tags={ALONE: "observe"},
-    executor_def=dg.in_process_executor,
 )
 
 curate = dg.define_asset_job(
@@ -38,7 +37,6 @@ curate = dg.define_asset_job(
     # The checks look at whole tables: once after all shards, in `publish`, not once a shard.
     selection=dg.AssetSelection.assets(exams, sentences, readings, findings, lesions).without_checks(),
     description="From exams and reports to lesions, one run a shard.",
-    executor_def=dg.in_process_executor,
 )
 
 publish = dg.define_asset_job(
@@ -47,7 +45,6 @@ publish = dg.define_asset_job(
     | dg.AssetSelection.checks_for_assets(exam_manifest.key, exams, readings, findings, lesions, identifiers, catalog),
     description="The DuckDB catalog over the lake, what changed in it, the dataset card, and every quality check.",
     tags={ALONE: "publish"},
-    executor_def=dg.in_process_executor,
 )
 
 refresh = dg.define_asset_job(
@@ -55,7 +52,6 @@ refresh = dg.define_asset_job(
     selection=[catalog],
     description="The DuckDB catalog alone, over tables that were written since it was published.",
     tags={ALONE: "publish"},
-    executor_def=dg.in_process_executor,
 )
 
 accept = dg.define_asset_job(
@@ -63,14 +59,12 @@ accept = dg.define_asset_job(
     selection=[accepted_curation],
     description="Accepts the published version under a name and keeps it permanently, if its checks pass.",
     tags={ALONE: "publish"},
-    executor_def=dg.in_process_executor,
 )
 
 freshness = dg.define_asset_job(
     "freshness",
     selection=dg.AssetSelection.checks_for_assets(exam_manifest.key),
     description="Whether the cohort was observed recently, and whether new exams arrive (check `freshness`).",
-    executor_def=dg.in_process_executor,
 )
 
 

@@ -56,7 +56,6 @@ evaluate = dg.define_asset_job(
     "evaluate",
     selection=dg.AssetSelection.assets(*SOURCES, predictions, scores, comparisons, scoreboard),
     description="Texts of all sources on held-out lesions, scores, comparisons, scoreboard.",
-    executor_def=dg.in_process_executor,
 )
 
 JOBS = [evaluate]

@@ -42,7 +42,6 @@ export = dg.define_asset_job(
     "export",
     selection=dg.AssetSelection.assets(exports),
     description="The lesions as NIfTI and DICOM SEG; only exams whose lesions changed are written.",
-    executor_def=dg.in_process_executor,
 )
 
 JOBS = [export]

@@ -132,7 +132,6 @@ review = dg.define_asset_job(
     "review",
     selection=dg.AssetSelection.assets(gallery, reviews, reader_scorecard, slice_conventions),
     description="The gallery, the reviewers' answers, the readers' scorecard and the slice conventions.",
-    executor_def=dg.in_process_executor,
 )
 
 JOBS = [review]

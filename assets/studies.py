@@ -128,14 +128,12 @@ study = dg.define_asset_job(
     "study",
     selection=dg.AssetSelection.assets(external, reader_study, reader_study_results),
     description="The reader study: sheets of the predictions as they are now, ratings read back.",
-    executor_def=dg.in_process_executor,
 )
 
 robust = dg.define_asset_job(
     "robustness_and_external",
     selection=dg.AssetSelection.assets(robustness, external),
     description="The model under worse masks, and on the external set.",
-    executor_def=dg.in_process_executor,
 )
 
 JOBS = [robust, study]

@@ -197,7 +197,6 @@ train = dg.define_asset_job(
     "train",
     selection=dg.AssetSelection.assets(anatomy, samples, *STAGE_ASSETS),
     description="Label maps, samples and the six stages; a stage whose data and settings are unchanged is kept.",
-    executor_def=dg.in_process_executor,
 )
 
 JOBS = [train]
