@@ -9,7 +9,7 @@ the finding changed since, the answer is kept, marked as stale and not counted.
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -161,40 +161,47 @@ def _latest(answers: Iterable[_Answer], is_stale: Callable[[_Answer], bool]) -> 
     return _Latest(chosen, n_repeated, n_outdated, problems)
 
 
-def _read_file(path: Path, known: set[str]) -> tuple[list[_Answer], list[ReviewProblem]]:
-    """The lines of one file that make sense, and a problem for each other one."""
+def read_lines(
+    path: Path, columns: Sequence[str], required: Sequence[str], source: str
+) -> tuple[list[tuple[int, dict[str, str], bool]], list[ReviewProblem]]:
+    """(number, values by column, whether it has more values than the header) of every line of a CSV that people saved
+    and may have edited, empty ones left out; or the problem of the file.
+
+    Args:
+        columns: what the values are taken from; missing ones are empty.
+        required: columns without which the file cannot be taken.
+        source: where the file is saved from, for the message.
+    """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        return [], [
-            ReviewProblem(
-                path.name, 0, f"expected UTF-8, got byte {error.start} of another encoding: save it as CSV UTF-8"
-            )
-        ]
+        message = f"expected UTF-8, got byte {error.start} of another encoding: save it as CSV UTF-8"
+        return [], [ReviewProblem(path.name, 0, message)]
     except OSError as error:
         return [], [ReviewProblem(path.name, 0, f"it cannot be read ({error.strerror}): copy it again")]
     header = text.split("\n", 1)[0]
     # Spreadsheets of some countries save a CSV with semicolons.
-    delimiter = max(",;\t", key=header.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restkey="more")
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count), restkey="more")
     names = [(n or "").strip().lower() for n in reader.fieldnames or []]
-    missing = [c for c in REQUIRED if c not in names]
+    missing = [c for c in required if c not in names]
     if missing:
         message = (
-            f"expected the columns {', '.join(COLUMNS)}, got {', '.join(names) or 'none'}: {', '.join(missing)} "
-            "missing; save it from the gallery again"
+            f"expected the columns {', '.join(columns)}, got {', '.join(names) or 'none'}: {', '.join(missing)} "
+            f"missing; save it from {source} again"
         )
         return [], [ReviewProblem(path.name, 0, message)]
     reader.fieldnames = names
+    rows = ((reader.line_num, {c: (row.get(c) or "").strip() for c in columns}, "more" in row) for row in reader)
+    return [row for row in rows if any(row[1].values())], []
+
+
+def _read_file(path: Path, known: set[str]) -> tuple[list[_Answer], list[ReviewProblem]]:
+    """The lines of one file that make sense, and a problem for each other one."""
+    lines, problems = read_lines(path, COLUMNS, REQUIRED, "the gallery")
     answers: list[_Answer] = []
-    problems: list[ReviewProblem] = []
-    for row in reader:
-        line = reader.line_num
-        value = {c: (row.get(c) or "").strip() for c in COLUMNS}
+    for line, value, has_more in lines:
         value["answer"] = " ".join(value["answer"].lower().split())
-        if not any(value.values()):
-            continue
-        reason = _wrong(value, known, extra="more" in row)
+        reason = _wrong(value, known, extra=has_more)
         if reason:
             problems.append(ReviewProblem(path.name, line, reason))
         else:

@@ -2,8 +2,6 @@
 never changed.
 """
 
-import csv
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from model.evaluation.reader_study.cases import REPORT, SIDES, Study
-from pipelines.review.reviews import ReviewProblem
+from pipelines.review.reviews import ReviewProblem, read_lines
 from pipelines.tables import schemas
 
 CRITERIA = ("anatomy", "interpretation", "utility")
@@ -112,35 +110,15 @@ def read_ratings(folder: Path, study: Study) -> RatingsRead:
 
 
 def _read_file(path: Path, study: Study) -> tuple[list[_Line], list[ReviewProblem]]:
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        message = f"expected UTF-8, got byte {error.start} of another encoding: save it as CSV UTF-8"
-        return [], [ReviewProblem(path.name, 0, message)]
-    except OSError as error:
-        return [], [ReviewProblem(path.name, 0, f"it cannot be read ({error.strerror}): copy it again")]
-    header = text.split("\n", 1)[0]
-    # Spreadsheets of some countries save a CSV with semicolons.
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count), restkey="more")
-    names = [(n or "").strip().lower() for n in reader.fieldnames or []]
-    missing = [c for c in _REQUIRED if c not in names]
-    if missing:
-        message = (
-            f"expected the columns {', '.join(COLUMNS)}: {', '.join(missing)} missing; save it from the sheet again"
-        )
-        return [], [ReviewProblem(path.name, 0, message)]
-    reader.fieldnames = names
+    read, problems = read_lines(path, COLUMNS, _REQUIRED, "the sheet")
     known = {case.case_id for case in study.cases}
-    lines, problems = [], []
-    for row in reader:
-        value = {c: (row.get(c) or "").strip() for c in COLUMNS}
-        if not any(value.values()):
-            continue
+    lines = []
+    for number, value, _ in read:
         reason = _strange(value, known, study)
         if reason is None:
-            lines.append(_Line(path.name, reader.line_num, value))
+            lines.append(_Line(path.name, number, value))
         else:
-            problems.append(ReviewProblem(path.name, reader.line_num, reason))
+            problems.append(ReviewProblem(path.name, number, reason))
     return lines, problems
 
 
