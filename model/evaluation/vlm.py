@@ -123,18 +123,7 @@ def vlm_texts(
         .to_dicts()
     )
     texts = {f"{row['finding_id']} {_fingerprint(row, home, vlm.images)}": row for row in rows}
-    server = ServerSettings(
-        vlm.model,
-        vlm.base_url,
-        api_key,
-        concurrency=vlm.concurrency,
-        timeout_s=vlm.timeout_s,
-        max_retries=vlm.max_retries,
-        backoff_s=vlm.backoff_s,
-        backoff_max_s=vlm.backoff_max_s,
-        max_tokens=vlm.max_tokens,
-        give_up_after=vlm.give_up_after,
-    )
+    server = ServerSettings.of(vlm, api_key=api_key)
     question = LesionQuestion(texts, home, vlm.images)
     answers = ask_all(server, question, list(texts), cache, _nothing_said, name=vlm.label)
     return schemas.frame(

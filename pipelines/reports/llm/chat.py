@@ -10,13 +10,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from pipelines.reports.llm.answer_format import short
 from pipelines.reports.llm.answers import AnswerCache, CacheError, answer_key
 from pipelines.reports.vocabulary.text import squeeze
 from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
+from pipelines.settings import Settings
 from pipelines.tables.hashing import hash_of
 
 if TYPE_CHECKING:
@@ -77,6 +78,12 @@ class ServerSettings:
     max_tokens: int = 160
     give_up_after: int = 8
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, table: Settings, **more: Any) -> Self:
+        """The server that a table of settings describes, by the fields that are called alike; `more` goes before."""
+        names = {one.name for one in fields(cls)} & set(type(table).model_fields)
+        return cls(**{**table.model_dump(include=names, exclude_none=True), **more})
 
     @property
     def sampling(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Which readers read, with how many votes, and which model structures findings: one TOML file."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -75,9 +75,6 @@ class ReadersFile(Settings):
 
     reader: tuple[ReaderEntry, ...] = ()
     structurer: StructurerEntry | None = None
-
-
-_OF_SERVER = {one.name for one in fields(ServerSettings)} & set(ReaderEntry.model_fields)
 
 
 @dataclass(frozen=True)
@@ -156,7 +153,7 @@ def _asked(entry: ReaderEntry, path: Path, environment: Mapping[str, str]) -> tu
 
 
 def _server(entry: ReaderEntry, path: Path, environment: Mapping[str, str]) -> ServerSettings:
-    values = entry.model_dump(include=_OF_SERVER, exclude_none=True)
+    values: dict[str, Any] = {}
     if entry.base_url is None and environment.get("PETAR_VLLM_URL"):
         values["base_url"] = _with_v1(environment["PETAR_VLLM_URL"])
     if entry.api_key_env:
@@ -166,7 +163,7 @@ def _server(entry: ReaderEntry, path: Path, environment: Mapping[str, str]) -> S
                 f"expected the key of reader {entry.name!r} in the environment variable {entry.api_key_env}, got none:"
                 f" set it, or remove api_key_env in {path}"
             )
-    return ServerSettings(**values)
+    return ServerSettings.of(entry, **values)
 
 
 def _with_v1(url: str) -> str:
