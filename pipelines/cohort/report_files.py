@@ -123,13 +123,10 @@ def decode(data: bytes) -> tuple[str, str | None]:
     except UnicodeDecodeError as error:
         where = f"byte {error.start} is no UTF-8"
         try:
-            return data.decode(
-                "cp1252"
-            ), f"not UTF-8 ({where}): read as Windows-1252; save the file as UTF-8 if letters look wrong"
+            text, name = data.decode("cp1252"), "Windows-1252"
         except UnicodeDecodeError:
-            return data.decode(
-                "latin-1"
-            ), f"not UTF-8 ({where}): read as Latin-1; save the file as UTF-8 if letters look wrong"
+            text, name = data.decode("latin-1"), "Latin-1"
+        return text, f"not UTF-8 ({where}): read as {name}; save the file as UTF-8 if letters look wrong"
 
 
 # --- what is wrong with a row ----------------------------------------------------------------------------------------
@@ -166,14 +163,16 @@ def _unique(reports: Iterable[Report]) -> list[Report]:
             if differs
             else " with the same report"
         )
-        out[exam_id] = replace(first, problem="; ".join(p for p in (first.problem, text) if p))
+        out[exam_id] = replace(first, problem=_joined(first.problem, text))
     return list(out.values())
 
 
+def _joined(*problems: str | None) -> str | None:
+    return "; ".join(p for p in problems if p) or None
+
+
 def _text(value: object) -> str | None:
-    if value is None:
-        return None
-    text = str(value)
+    text = "" if value is None else str(value)
     return text if text.strip() else None
 
 
@@ -181,7 +180,7 @@ def _report(row: Mapping[str, object], where: str, problem: str | None = None) -
     exam_id = (_text(row.get("exam_id")) or "").strip()
     if not exam_id:
         exam_id = where
-        problem = "; ".join(p for p in (problem, f"no exam id: named {where}") if p)
+        problem = _joined(problem, f"no exam id: named {where}")
     patient = _text(row.get("patient_id"))
     return Report(
         exam_id=exam_id,
@@ -233,14 +232,8 @@ def _from_csv(path: Path) -> Iterator[Report]:
                 continue
             row_problem = problem
             if len(values) != len(header):
-                row_problem = "; ".join(
-                    p
-                    for p in (
-                        problem,
-                        f"row {n} has {len(values)} fields instead of {len(header)}: quote text that holds commas",
-                    )
-                    if p
-                )
+                fault = f"row {n} has {len(values)} fields instead of {len(header)}: quote text that holds commas"
+                row_problem = _joined(problem, fault)
             row = {c: values[i] if i < len(values) else None for c, i in positions.items()}
             yield _report(row, f"row {n}", row_problem)
     except csv.Error as error:

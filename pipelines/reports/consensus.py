@@ -269,25 +269,12 @@ def _pair_verdict(number: int, suvmax: float, readings: Sequence[Reading], setti
     voters = [r for r in valid if wanted in {(s, round(v, SUV_DECIMALS)) for s, v in r.pairs}]
     votes = sum(_weight(r, settings) for r in voters)
     needed = _needed(readings, settings)
+    names = tuple(sorted(r.reader for r in voters))
     if votes < needed:
-        return _Verdict(
-            number,
-            suvmax,
-            Outcome.READERS_DISAGREE,
-            _disagreement(readings, needed),
-            len(voters),
-            tuple(sorted(r.reader for r in voters)),
-            len(voters) / len(valid),
-        )
-    return _Verdict(
-        number,
-        suvmax,
-        Outcome.ACCEPTED,
-        _agreement(votes, sorted(r.reader for r in voters), readings),
-        len(voters),
-        tuple(sorted(r.reader for r in voters)),
-        len(voters) / len(valid),
-    )
+        outcome, explanation = Outcome.READERS_DISAGREE, _disagreement(readings, needed)
+    else:
+        outcome, explanation = Outcome.ACCEPTED, _agreement(votes, names, readings)
+    return _Verdict(number, suvmax, outcome, explanation, len(voters), names, len(voters) / len(valid))
 
 
 def _failures(readings: Sequence[Reading]) -> str:
@@ -345,13 +332,8 @@ def _finding(sentence: Sentence, suffix: str, start: int, end: int, fields: Fiel
         explanation=verdict.explanation,
         votes=verdict.votes,
         readers=",".join(verdict.readers),
-        region=fields.region,
-        organ=fields.organ,
-        subsite=fields.subsite,
-        laterality=fields.laterality,
-        comparison=fields.comparison,
-        text=fields.text,
         agreement=verdict.agreement,
+        **vars(fields),
     )
 
 

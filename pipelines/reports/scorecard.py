@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.reports.consensus import TextFinding, decide_exam
-from pipelines.reports.readers import Progress, Reader, Reading
+from pipelines.reports.readers import Reader, Reading
 from pipelines.reports.sentences import split_report
 from pipelines.reports.vocabulary.vocabulary import Vocabulary
 from pipelines.settings import ConsensusSettings
@@ -99,7 +99,6 @@ def score(
     labelled: Sequence[Labelled],
     readers: Sequence[Reader],
     settings: ConsensusSettings | None = None,
-    progress: Progress | None = None,
     vocabulary: Vocabulary | None = None,
 ) -> Scorecard:
     """Scores of each reader alone and, with two or more, of their ensemble under the settings.
@@ -110,22 +109,14 @@ def score(
     settings = settings or ConsensusSettings()
     cut = [split_report(f"labelled-{n:04d}", item.text, vocabulary) for n, item in enumerate(labelled, start=1)]
     candidates = [s for own in cut for s in own if s.is_candidate]
-    by_reader = {reader.name: reader.read(candidates, progress) for reader in readers}
+    by_reader = {reader.name: reader.read(candidates) for reader in readers}
     rows: list[dict[str, object]] = []
     for reader in readers:
         alone = {r.sentence_id: r for r in by_reader[reader.name]}
         for item, own in zip(labelled, cut, strict=True):
             readings = [alone[s.sentence_id] for s in own if s.is_candidate]
-            rows.append(
-                _row(
-                    item,
-                    reader.name,
-                    reader.version,
-                    _read(readings),
-                    decide_exam(own, readings, settings, vocabulary),
-                    readings,
-                )
-            )
+            findings = decide_exam(own, readings, settings, vocabulary)
+            rows.append(_row(item, reader.name, reader.version, _read(readings), findings, readings))
     if len(readers) > 1:
         version = "+".join(reader.name for reader in readers)
         together: dict[str, list[Reading]] = {}
@@ -141,23 +132,11 @@ def score(
 
 
 _ANSWERS = pl.Schema(
-    {
-        "reader": pl.String,
-        "version": pl.String,
-        "sentence": pl.String,
-        "topic": pl.String,
-        "label": pl.String,
-        "read": pl.String,
-        "accepted": pl.String,
-        "outcome": pl.String,
-        "verdict": pl.String,
-        "has_pair": pl.Boolean,
-        "slice_right": pl.Boolean,
-        "suvmax_right": pl.Boolean,
-        "both_right": pl.Boolean,
-        "wrong_accepted": pl.Boolean,
-        "error": pl.String,
-    }
+    dict.fromkeys(
+        ("reader", "version", "sentence", "topic", "label", "read", "accepted", "outcome", "verdict"), pl.String
+    )
+    | dict.fromkeys(("has_pair", "slice_right", "suvmax_right", "both_right", "wrong_accepted"), pl.Boolean)
+    | {"error": pl.String}
 )
 
 
