@@ -255,7 +255,9 @@ def _version(
 ) -> str:
     """Twelve hex digits of the rows, the views and the place: equal content, equal version."""
     rows = {table: {meta.shard: meta.rows_digest for _, meta in found} for table, found in metas.items()}
-    content = json.dumps([str(home.root), schemas.SCHEMA_VERSION, rows, list(views)], sort_keys=True)
+    content = json.dumps(
+        [str(home.root), [schemas.version_of(t) for t in schemas.TABLES], rows, list(views)], sort_keys=True
+    )
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
@@ -392,11 +394,13 @@ def _database(home: Home, views: Sequence[tuple[str, str]], content: _Content) -
 
 def _relation(table: str, files: Sequence[Path]) -> str:
     """SELECT over the files by absolute path, or of no rows with the right types."""
-    if files:
-        columns = ", ".join(f'"{c}"' for c in schemas.types_of(table))
-        return f"SELECT {columns} FROM read_parquet([{', '.join(_quote(str(f)) for f in files)}])"
     columns = ", ".join(f'CAST(NULL AS {_TYPES[type(t)]}) AS "{c}"' for c, t in schemas.types_of(table).items())
-    return f"SELECT {columns} WHERE false"
+    none = f"SELECT {columns} WHERE false"
+    if not files:
+        return none
+    # Files that were written before a nullable column was added lack it: by name, and with no row that has it.
+    found = f"read_parquet([{', '.join(_quote(str(f)) for f in files)}], union_by_name = true)"
+    return f"{none} UNION ALL BY NAME SELECT * FROM {found}"
 
 
 def _create_view(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:

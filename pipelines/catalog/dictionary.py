@@ -33,7 +33,7 @@ def dictionary_page() -> str:
         "A row that breaks a constraint or a rule of its table goes to `quarantine` with the rule's name. The catalog",
         "holds the same text: `SELECT * FROM columns` in DuckDB, and the comments of tables and columns.",
         "",
-        f"Schema version {schemas.SCHEMA_VERSION}. Sharded tables: {', '.join(f'`{t}`' for t in schemas.SHARDED)}.",
+        f"Sharded tables: {', '.join(f'`{t}`' for t in schemas.SHARDED)}.",
         "",
         "## Views of the catalog",
         "",

@@ -13,7 +13,6 @@ from pipelines.tables import atomic
 from pipelines.tables.curation_version import curation_version
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
-from pipelines.tables.schemas import SCHEMA_VERSION
 
 _BIASES = (
     "Only findings with an axial slice and an SUVmax in the report can become lesions: faint, diffuse and unmeasured "
@@ -90,7 +89,7 @@ def _versions(home: Home) -> list[str]:
         names = [one.name for one in accepted if one.version == history[-1]]
         lines.append(f"- Catalog: `{history[-1]}`" + (f", accepted as {', '.join(names)}." if names else "."))
     code = {name: value for name, value in running_code().items() if value}
-    lines.append(f"- Code: {', '.join(f'{name} `{value}`' for name, value in code.items())}; schema {SCHEMA_VERSION}.")
+    lines.append(f"- Code: {', '.join(f'{name} `{value}`' for name, value in code.items())}.")
     return ["\n".join(lines)]
 
 

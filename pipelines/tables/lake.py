@@ -52,7 +52,8 @@ class ShardMeta:
     n_rows: int
     n_quarantined: int
     n_shards: int
-    schema_version: int
+    schema: Mapping[str, Any]
+    """Signature of the schema that it was written with (`schemas.signature_of`)."""
     inputs: Mapping[str, Any]
     inputs_hash: str
     rows_digest: str
@@ -193,8 +194,8 @@ class Lake:
     def read_for_reuse(self, table: str, shard: int | str) -> tuple[pl.DataFrame, dict[str, Any]]:
         """(rows, inputs) that a shard was last written with, for the next writer; none where it never was.
 
-        Rows of an older schema come in the columns of today, new ones null: a schema alone makes no exam be read
-        again. Where such rows break today's contract, the shard counts as never written.
+        Columns that were added since and are nullable come as null; a shard of a schema that differs in more counts as
+        never written.
         """
         name = _name(shard)
         _check_place(table, name, sharded=True)
@@ -203,12 +204,8 @@ class Lake:
             path, stored_as = self._former_path(table, name), FORMER_NAMES[table]
         if not places.exists(path):
             return schemas.empty(table), {}
-        meta, frame = read_meta(path, stored_as, name), _rows(path, table, name)
-        if meta.schema_version < schemas.SCHEMA_VERSION:
-            frame, broken = schemas.validate(table, _in_columns_of_today(frame, table))
-            if not broken.is_empty():
-                return schemas.empty(table), {}
-        return frame, dict(meta.inputs)
+        meta = _meta_of_today(path, table, name, stored_as)
+        return (schemas.empty(table), {}) if meta is None else (_rows(path, table, name), dict(meta.inputs))
 
     def read_table(self, table: str) -> pl.DataFrame:
         """Rows of a whole table, or of all shards of a sharded one (and all of the quarantine), in the order of the
@@ -221,8 +218,10 @@ class Lake:
         files = self.files(table)
         local = [path for path in files if isinstance(path, Path)]
         if len(local) < len(files):
-            return pl.concat([pl.read_parquet(places.read_bytes(path)) for path in files]).lazy()
-        return pl.scan_parquet(local, glob=False) if local else schemas.empty(table).lazy()
+            return pl.concat([_rows(path, table, path.stem) for path in files]).lazy()
+        types = schemas.types_of(table)
+        found = pl.scan_parquet(local, glob=False, schema=types, missing_columns="insert") if local else None
+        return schemas.empty(table).lazy() if found is None else found
 
     def files(self, table: str) -> list[StoragePath]:
         """Files of a table, in the order of their shards, each of the schema of today; an unusable one raises a
@@ -254,7 +253,9 @@ def encode(
         writer.write_table(arrow, row_group_size=_ROW_GROUP_ROWS)
         # Up to here the sink holds pages only; their hash can still go into the footer.
         digest = hashlib.sha256(sink.getbuffer()).hexdigest()
-        digest = hashlib.sha256(f"{table} {schemas.SCHEMA_VERSION} {ordered.height} {digest}".encode()).hexdigest()[:32]
+        digest = hashlib.sha256(f"{table} {schemas.version_of(table)} {ordered.height} {digest}".encode()).hexdigest()[
+            :32
+        ]
         inputs_json = _inputs_json(inputs)
         meta = {
             "table": table,
@@ -262,7 +263,7 @@ def encode(
             "n_rows": ordered.height,
             "n_quarantined": n_quarantined,
             "n_shards": N_SHARDS,
-            "schema_version": schemas.SCHEMA_VERSION,
+            "schema": json.dumps(schemas.signature_of(table), sort_keys=True),
             "inputs": inputs_json,
             "inputs_hash": inputs_hash(inputs),
             "rows_digest": digest,
@@ -294,7 +295,7 @@ def _footer(path: StoragePath, signature: tuple[object, ...] | None) -> ShardMet
         n_rows=int(raw[_META + "n_rows"]),
         n_quarantined=int(raw[_META + "n_quarantined"]),
         n_shards=int(raw[_META + "n_shards"]),
-        schema_version=int(raw[_META + "schema_version"]),
+        schema=json.loads(raw.get(_META + "schema", "{}")),
         inputs=json.loads(raw[_META + "inputs"]),
         inputs_hash=raw[_META + "inputs_hash"],
         rows_digest=raw[_META + "rows_digest"],
@@ -320,34 +321,30 @@ def read_meta(path: StoragePath, table: str, shard: str) -> ShardMeta:
             f"{path}: expected a lake of {N_SHARDS} shards, got one of {meta.n_shards}: curate into a new PETAR_HOME, "
             "or use the version of the code that wrote it"
         )
-    if meta.schema_version > schemas.SCHEMA_VERSION:
-        raise LakeError(
-            f"{path}: expected schema version {schemas.SCHEMA_VERSION} of table {table}, got a newer one, "
-            f"{meta.schema_version}: use the newer version of the code that wrote it"
-        )
     return meta
 
 
-def _meta_of_today(path: StoragePath, table: str, shard: str) -> ShardMeta | None:
-    """Metadata of a file; None, and a line in the log, where its schema is an older one."""
-    meta = read_meta(path, table, shard)
-    if meta.schema_version == schemas.SCHEMA_VERSION:
+def _meta_of_today(path: StoragePath, table: str, shard: str, stored_as: str | None = None) -> ShardMeta | None:
+    """Metadata of a file; None where its schema is another one than today's, which is logged once for a table.
+
+    `stored_as`: the table's former name, where the file still has that.
+    """
+    meta = read_meta(path, stored_as or table, shard)
+    if schemas.is_readable(meta.schema, table):
         return meta
-    log.warning(
-        "%s: expected schema version %d of table %s, got an older one, %d: it counts as not there until `%s` is "
-        "materialised again",
-        path,
-        schemas.SCHEMA_VERSION,
-        table,
-        meta.schema_version,
-        table,
-    )
+    if str(path.parent) not in _TOLD:
+        _TOLD.add(str(path.parent))
+        log.warning("table %s: its schema has changed; files of the other one are not read, but made anew", table)
     return None
+
+
+_TOLD: set[str] = set()
+"""Folders of tables whose files of another schema were told of."""
 
 
 def _rows(path: StoragePath, table: str, shard: str) -> pl.DataFrame:
     try:
-        return pl.read_parquet(places.read_bytes(path))
+        return _in_columns_of_today(pl.read_parquet(places.read_bytes(path)), table)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise LakeError(_unusable(path, table, shard, f"it can not be read ({first_line(error)})")) from error
 

@@ -15,15 +15,11 @@ import polars as pl
 
 from pipelines.tables.errors import first_line
 from pipelines.tables.exam_problems import ExamProblem
+from pipelines.tables.hashing import hash_of
 from pipelines.tables.identifier_kinds import IDENTIFIER_KINDS
 from pipelines.tables.outcomes import Outcome
 from pipelines.tables.report_fields import COMPARISONS, LATERALITIES
 from pipelines.tables.shards import N_SHARDS
-
-SCHEMA_VERSION = 3
-"""Raised when a table changes in a way that older files do not satisfy; stored in every file and compared on
-reading.
-"""
 
 SPLITS = ("train", "val", "test")
 STOP_REASONS = ("converged", "leak", "border", "flat", "too small", "iterations")
@@ -111,7 +107,7 @@ class ShardRow(dy.Schema):
 
     exam_id = string("Exam, as the cohort names it")
     patient_id = string("Patient, as the cohort names it; decides the shard and the split")
-    row_key = string("Hash of the row's inputs, logic version and parameters; a row with an equal key is reused")
+    row_key = string("Hash of the row's inputs, code version and parameters; a row with an equal key is reused")
 
 
 class Exams(ShardRow):
@@ -120,7 +116,7 @@ class Exams(ShardRow):
     # All three again, for the key keeps its place only among columns that are declared together.
     exam_id = string("Exam, as the cohort names it", key=True)
     patient_id = string("Patient, as the cohort names it; decides the shard and the split")
-    row_key = string("Hash of the row's inputs, logic version and parameters; a row with an equal key is reused")
+    row_key = string("Hash of the row's inputs, code version and parameters; a row with an equal key is reused")
     shard = integer("Shard of the patient", null=False, low=0, high=N_SHARDS - 1)
     status = choice("Whether the exam gave a volume; `failed`: our own code raised", EXAM_STATUSES, null=False)
     problem = choice("Why it gave none, or what is wrong with it", ExamProblem, null=True)
@@ -635,6 +631,37 @@ _TYPE_NAMES: Mapping[type[dy.Column], str] = {
 def describe_table(table: str) -> str:
     """One-line description of a row of the table."""
     return (schema_of(table).__doc__ or "").strip().splitlines()[0]
+
+
+def signature_of(table: str) -> dict[str, Any]:
+    """What of a table's schema decides about rows, as JSON takes it: every column with type, nullability, key and
+    constraints, and the rules over several columns. Stored in every file.
+    """
+    rules = schema_of(table)._schema_validation_rules()
+    return {
+        "columns": {c.name: [c.type, c.nullable, *c.constraints] for c in describe(table)},
+        "rules": {name: str(rule.expr) for name, rule in sorted(rules.items())},
+    }
+
+
+def version_of(table: str) -> str:
+    """Version of a table's schema: the hash of its signature."""
+    return hash_of(signature_of(table))[:12]
+
+
+def is_readable(signature: Mapping[str, Any], table: str) -> bool:
+    """Whether rows of a schema with this signature are rows of today's: the same one, or without columns that are
+    nullable and no key, which are null in them.
+    """
+    today = signature_of(table)
+    columns = signature.get("columns", {})
+    added = {name: column for name, column in today["columns"].items() if name not in columns}
+    return (
+        columns == {name: column for name, column in today["columns"].items() if name in columns}
+        and bool(columns)
+        and signature.get("rules") == today["rules"]
+        and all(nullable and "primary key" not in constraints for _, nullable, *constraints in added.values())
+    )
 
 
 def rules_of(table: str) -> tuple[str, ...]:
