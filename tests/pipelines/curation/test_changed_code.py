@@ -1,0 +1,61 @@
+"""A constant that is changed in the code: what it makes stale is recomputed, as a new home would have it."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[3]
+CURATE = """
+import json, sys
+from pathlib import Path
+from pipelines.cohort.manifest import observe_cohort
+from pipelines.curation.run import TABLES, open_curation, run_stage, stale_shards
+from pipelines.settings import CurationSettings
+from pipelines.tables.home import Home
+
+home, cohort = Home(Path(sys.argv[1])), Path(sys.argv[2])
+curation = open_curation(home, CurationSettings())
+observe_cohort(cohort, home.manifest)
+stale = stale_shards(curation)
+counts = {table: 0 for table in TABLES}
+for shard in stale:
+    for table in TABLES:
+        counts[table] += run_stage(curation, table, shard).counts.recomputed
+print(json.dumps({"stale": len(stale), "recomputed": counts}))
+"""
+
+
+def curate(sources: Path, home: Path, cohort: Path) -> dict[str, Any]:
+    """Curates with the sources of a folder, in a process of its own: what was stale, and exams recomputed by table."""
+    command = [sys.executable, "-c", CURATE, str(home), str(cohort)]
+    done = subprocess.run(command, cwd=sources, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(sources)}, check=True,
+                          capture_output=True, text=True)  # fmt: skip
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def lake(home: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(home)): p.read_bytes() for p in sorted((home / "lake").rglob("*.parquet"))}
+
+
+def test_rows_of_changed_code_are_those_of_a_new_home(small_cohort: Path, tmp_path: Path) -> None:
+    sources = tmp_path / "sources"
+    shutil.copytree(ROOT / "pipelines", sources / "pipelines", ignore=shutil.ignore_patterns("__pycache__"))
+    curate(sources, tmp_path / "home", small_cohort)
+    assert curate(sources, tmp_path / "home", small_cohort)["stale"] == 0
+    before = lake(tmp_path / "home")
+
+    path = sources / "pipelines" / "imaging" / "lesions" / "basins.py"
+    text, n = re.subn(r"^KEEP_PART = .*", "KEEP_PART = 0.5", path.read_text(), flags=re.MULTILINE)
+    assert n == 1
+    path.write_text(text)
+    recomputed = curate(sources, tmp_path / "home", small_cohort)["recomputed"]
+    assert {table for table, n in recomputed.items() if n} == {"lesions"}
+    curate(sources, tmp_path / "new", small_cohort)
+    assert lake(tmp_path / "home") == lake(tmp_path / "new")
+    changed = {name for name, content in lake(tmp_path / "home").items() if content != before[name]}
+    assert changed
+    assert {name.split("/")[1] for name in changed} == {"lesions"}
