@@ -253,9 +253,8 @@ def encode(
         writer.write_table(arrow, row_group_size=_ROW_GROUP_ROWS)
         # Up to here the sink holds pages only; their hash can still go into the footer.
         digest = hashlib.sha256(sink.getbuffer()).hexdigest()
-        digest = hashlib.sha256(f"{table} {schemas.version_of(table)} {ordered.height} {digest}".encode()).hexdigest()[
-            :32
-        ]
+        rows = f"{table} {schemas.version_of(table)} {ordered.height} {digest}"
+        digest = hashlib.sha256(rows.encode()).hexdigest()[:32]
         inputs_json = _inputs_json(inputs)
         meta = {
             "table": table,
@@ -332,14 +331,14 @@ def _meta_of_today(path: StoragePath, table: str, shard: str, stored_as: str | N
     meta = read_meta(path, stored_as or table, shard)
     if schemas.is_readable(meta.schema, table):
         return meta
-    if str(path.parent) not in _TOLD:
-        _TOLD.add(str(path.parent))
-        log.warning("table %s: its schema has changed; files of the other one are not read, but made anew", table)
+    if str(path.parent) not in _LOGGED:
+        _LOGGED.add(str(path.parent))
+        log.warning("table %s: its schema has changed; its files are computed again by the next curation", table)
     return None
 
 
-_TOLD: set[str] = set()
-"""Folders of tables whose files of another schema were told of."""
+_LOGGED: set[str] = set()
+"""Folders of tables whose change of schema was logged."""
 
 
 def _rows(path: StoragePath, table: str, shard: str) -> pl.DataFrame:

@@ -7,6 +7,7 @@ the column schema in the UI and the comments of the DuckDB catalog (`describe`),
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from pathlib import PurePath
 from typing import Any
 
@@ -637,9 +638,15 @@ def signature_of(table: str) -> dict[str, Any]:
     """What of a table's schema decides about rows, as JSON takes it: every column with type, nullability, key and
     constraints, and the rules over several columns. Stored in every file.
     """
-    rules = schema_of(table)._schema_validation_rules()
+    return _signature(schema_of(table))
+
+
+@cache
+def _signature(schema: type[dy.Schema]) -> dict[str, Any]:
+    rules = schema._schema_validation_rules()
+    columns = (_contract(name, column) for name, column in schema.columns().items())
     return {
-        "columns": {c.name: [c.type, c.nullable, *c.constraints] for c in describe(table)},
+        "columns": {c.name: [c.type, c.nullable, *c.constraints] for c in columns},
         "rules": {name: str(rule.expr) for name, rule in sorted(rules.items())},
     }
 
