@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,17 +131,12 @@ def _without_shortcuts(edges: Sequence[tuple[str, str]], column: Mapping[str, in
 
 
 def _columns(edges: Sequence[tuple[str, str]]) -> dict[str, int]:
-    """The longest distance of every node from a source."""
-    nodes = list(dict.fromkeys(n for edge in edges for n in edge))
-    column = dict.fromkeys(nodes, 0)
-    for _ in range(len(nodes) + 1):
-        changed = False
-        for upstream, downstream in edges:
-            if column[downstream] < column[upstream] + 1:
-                column[downstream], changed = column[upstream] + 1, True
-        if not changed:
-            return column
-    raise ValueError(f"expected a lineage without cycles, got {list(edges)}: remove the edge that goes back")
+    """The longest distance of every node from a source; a cycle is graphlib's CycleError, a ValueError."""
+    column = dict.fromkeys((n for edge in edges for n in edge), 0)
+    above = {node: [u for u, d in edges if d == node] for node in column}
+    for node in TopologicalSorter(above).static_order():
+        column[node] = max((column[u] + 1 for u in above[node]), default=0)
+    return column
 
 
 if __name__ == "__main__":
