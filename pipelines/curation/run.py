@@ -17,7 +17,8 @@ from pipelines.cohort import corrections as corrections_module
 from pipelines.cohort.manifest import read_departures, read_manifest, read_whole_manifest
 from pipelines.curation.gate import note_outcomes
 from pipelines.curation.shard_lock import shard_lock
-from pipelines.curation.stages.curation import Curation, open_curation
+from pipelines.curation.stages.curation import Curation
+from pipelines.curation.stages.curation import open_curation as open_curation
 from pipelines.curation.stages.exam_stage import exams_stage
 from pipelines.curation.stages.failures import GuardedStage
 from pipelines.curation.stages.findings_stage import findings_stage
@@ -32,20 +33,6 @@ from pipelines.tables.hashing import hash_of, plain
 from pipelines.tables.lake import Lake, inputs_hash
 from pipelines.tables.provenance import code_version
 from pipelines.tables.shards import N_SHARDS
-
-__all__ = [
-    "TABLES",
-    "Curation",
-    "ShardReport",
-    "is_current",
-    "is_empty",
-    "provenance_of",
-    "open_curation",
-    "run_stage",
-    "stage_code",
-    "stage_inputs",
-    "stale_shards",
-]
 
 TABLES = CURATED
 """The sharded tables in the order in which they are made."""

@@ -34,7 +34,7 @@ _ZOOM_MM = 120.0
 _LUNG_LIMIT_HU = -500.0
 
 
-def mip_figure(suv: Volume, masks: Sequence[Volume] = (), title: str = "") -> bytes:
+def mip_figure(suv: Volume, masks: Sequence[Volume] = ()) -> bytes:
     """PNG of the coronal and the sagittal MIP, lesions outlined and numbered in the order given.
 
     `suv` and `masks` are in RAS+ order; a mask is a box of the same grid with its own affine.
@@ -60,8 +60,6 @@ def mip_figure(suv: Volume, masks: Sequence[Volume] = (), title: str = "") -> by
     colorbar = figure.colorbar(shown, cax=bar, ticks=[0, 5, 10])
     colorbar.set_label("SUV", fontsize=9)
     colorbar.ax.tick_params(labelsize=8)
-    if title:
-        figure.suptitle(title, fontsize=10, color=INK)
     return png_bytes(figure)
 
 

@@ -8,7 +8,7 @@ docs/suv.md.
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -158,7 +158,6 @@ def _stored_suv(
         norm = settings.norm
         factors = factors * (_norm_size(first, norm) / _norm_size(first, stored))
         rule += f", converted to {norm.value}"
-    optional = _Optional(first)
     return SuvScale(
         factors=factors,
         units=units,
@@ -166,24 +165,19 @@ def _stored_suv(
         rule=rule,
         decay_correction=decay or None,
         tracer=tracer_of(first),
-        injected_dose_bq=optional(_dose_bq),
-        half_life_s=optional(_half_life_s),
-        weight_kg=optional(_weight_kg),
+        injected_dose_bq=_optional(_dose_bq, first),
+        half_life_s=_optional(_half_life_s, first),
+        weight_kg=_optional(_weight_kg, first),
         uptake_s=None,
     )
 
 
-class _Optional:
+def _optional(function: Callable[[Any], float], dataset: Any) -> float | None:
     """A value of the dataset, or None where it is not known: for columns that the SUV does not rest on."""
-
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-
-    def __call__(self, function: Any) -> float | None:
-        try:
-            return float(function(self.dataset))
-        except ExamError:
-            return None
+    try:
+        return function(dataset)
+    except ExamError:
+        return None
 
 
 def _from_activity(
@@ -295,12 +289,7 @@ def _number(value: Any) -> float | None:
 
 
 def _slope(dataset: Any) -> float:
-    slope = _number(getattr(dataset, "RescaleSlope", None))
-    if slope is None or slope <= 0:
-        raise ExamError(
-            ExamProblem.MISSING_TAG,
-            f"expected a positive RescaleSlope (0028,1053), got {slope}: export the series again",
-        )
+    slope = _positive(dataset, "RescaleSlope", "0028,1053", "export the series again")
     intercept = _number(getattr(dataset, "RescaleIntercept", None)) or 0.0
     if intercept != 0.0:
         raise ExamError(
@@ -327,14 +316,16 @@ def _radiopharmaceutical(dataset: Any) -> Any:
     return sequence[0]
 
 
+def _positive(dataset: Any, keyword: str, tag: str, remedy: str) -> float:
+    number = _number(getattr(dataset, keyword, None))
+    if number is None or number <= 0:
+        raise ExamError(ExamProblem.MISSING_TAG, f"expected a positive {keyword} ({tag}), got {number}: {remedy}")
+    return number
+
+
 def _dose_bq(dataset: Any) -> float:
     """Injected dose in Bq; a number that can only be MBq is read as MBq."""
-    dose = _number(getattr(_radiopharmaceutical(dataset), "RadionuclideTotalDose", None))
-    if dose is None or dose <= 0:
-        raise ExamError(
-            ExamProblem.MISSING_TAG,
-            f"expected a positive RadionuclideTotalDose (0018,1074), got {dose}: add the injected dose",
-        )
+    dose = _positive(_radiopharmaceutical(dataset), "RadionuclideTotalDose", "0018,1074", "add the injected dose")
     if 1.0 <= dose < MBQ_BELOW_BQ:
         dose *= 1e6
     if not LOWEST_DOSE_BQ <= dose <= HIGHEST_DOSE_BQ:
@@ -346,11 +337,7 @@ def _dose_bq(dataset: Any) -> float:
 
 
 def _weight_kg(dataset: Any) -> float:
-    weight = _number(getattr(dataset, "PatientWeight", None))
-    if weight is None or weight <= 0:
-        raise ExamError(
-            ExamProblem.MISSING_TAG, f"expected a positive PatientWeight (0010,1030), got {weight}: add the weight"
-        )
+    weight = _positive(dataset, "PatientWeight", "0010,1030", "add the weight")
     if weight > GRAMS_ABOVE_KG:
         weight /= 1000.0
     if not 0.4 <= weight <= 600.0:
@@ -361,11 +348,7 @@ def _weight_kg(dataset: Any) -> float:
 
 
 def _height_cm(dataset: Any) -> float:
-    height = _number(getattr(dataset, "PatientSize", None))
-    if height is None or height <= 0:
-        raise ExamError(
-            ExamProblem.MISSING_TAG, f"expected a positive PatientSize (0010,1020), got {height}: add the height"
-        )
+    height = _positive(dataset, "PatientSize", "0010,1020", "add the height")
     height_cm = height * 100.0 if height < 3.0 else height
     if not 30.0 <= height_cm <= 260.0:
         raise ExamError(
