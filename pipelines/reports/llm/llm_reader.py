@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pipelines.reports.llm.answer_format import object_problem, short
@@ -43,34 +44,21 @@ class LlmReader(Asker):
         return [text]
 
     def _reading(self, sentence: Sentence, answers: Sequence[Answer]) -> Reading:
+        made = partial(Reading, sentence.sentence_id, self.name, self.version)
         failed = next((a for a in answers if a.error is not None), None)
         if failed is not None:
-            return self._made(sentence, None, None, None, None, f"exam {sentence.exam_id}: {failed.error}", failed.raw)
+            return made(None, None, None, None, f"exam {sentence.exam_id}: {failed.error}", failed.raw)
         values = [_values(a.text or "") for a in answers]
         if len(values) == 1:
             v = values[0]
-            return self._made(sentence, v["slice"], v["suvmax"], v["n_lesions"], v["is_current"], None, answers[0].raw)
+            return made(v["slice"], v["suvmax"], v["n_lesions"], v["is_current"], None, answers[0].raw)
         lesions = [
             {"slice": v["slice"], "suvmax": v["suvmax"]}
             for v in values
             if v["slice"] is not None and v["suvmax"] is not None
         ]
         answer = json.dumps({"lesions": lesions, "answers": [a.raw for a in answers]})
-        return self._made(sentence, None, None, len(values), any(v["is_current"] for v in values), None, answer)
-
-    def _made(
-        self,
-        sentence: Sentence,
-        number: int | None,
-        suvmax: float | None,
-        n_lesions: int | None,
-        is_current: bool | None,
-        error: str | None,
-        answer: str | None,
-    ) -> Reading:
-        return Reading(
-            sentence.sentence_id, self.name, self.version, number, suvmax, n_lesions, is_current, error, answer
-        )
+        return made(None, None, len(values), any(v["is_current"] for v in values), None, answer)
 
 
 def problem_of(answer: str) -> str | None:

@@ -118,7 +118,7 @@ def merge(
         else:
             out = replace(out, region=region)
     elif region is not None and region not in REGIONS:
-        refuse("region", region, "no region of the house")
+        refuse("region", region, "no known region")
     out = _with_words(out, answer, flat, {p.term.organ for p in places} | {p.term.subsite for p in places}, refuse)
     side = answer["laterality"]
     named = laterality(flat, None, words)
@@ -132,7 +132,7 @@ def merge(
     change = answer["comparison"]
     if change != default.comparison and change is not None:
         if change not in _COMPARISONS:
-            refuse("comparison", change, "no change of the house")
+            refuse("comparison", change, "no known change")
         elif default.comparison != "none" or not words.cues["change_mention"].search(flat):
             refuse("comparison", change, f"the sentence says {default.comparison}")
         else:
