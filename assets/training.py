@@ -41,17 +41,9 @@ def anatomy(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Mater
     TotalSegmentator where the settings name its command.
     """
     home, settings = workspace.paths, workspace.settings()
-    try:
-        report = update_anatomy(
-            home,
-            read_whole_manifest(home.manifest),
-            Lake(home.lake).read_table("exams"),
-            context.log,
-            settings.anatomy,
-            settings.exam,
-        )
-    except TotalSegmentatorError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
+    with permanent(TotalSegmentatorError):
+        entries, exams_now = read_whole_manifest(home.manifest), Lake(home.lake).read_table("exams")
+        report = update_anatomy(home, entries, exams_now, context.log, settings.anatomy, settings.exam)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(report.version),
         metadata={
