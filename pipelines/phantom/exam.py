@@ -1,7 +1,7 @@
 """One exam of the phantom: its lesions, its image, its report, and the truth about every claim of the report."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -186,27 +186,18 @@ class _Placed:
     tries: int = 0
 
 
+@dataclass
 class _Builder:
     """Puts lesions into a scan until each can be told from everything else on its slice."""
 
-    def __init__(
-        self,
-        patient: Patient,
-        frame: Frame,
-        painted: Painted,
-        scan: Scan,
-        tracer: str,
-        uptake: dict[str, float],
-        rng: np.random.Generator,
-    ) -> None:
-        self.patient = patient
-        self.frame = frame
-        self.painted = painted
-        self.scan = scan
-        self.tracer = tracer
-        self.uptake = uptake
-        self.rng = rng
-        self.placed: list[_Placed] = []
+    patient: Patient
+    frame: Frame
+    painted: Painted
+    scan: Scan
+    tracer: str
+    uptake: dict[str, float]
+    rng: np.random.Generator
+    placed: list[_Placed] = field(default_factory=list)
 
     def place(self, planned: Sequence[Tumour | Site]) -> list[Imaged]:
         """The lesions that could be placed and located, in order from the head; at least one, at most six."""
