@@ -105,7 +105,7 @@ bench: $(READY) ## the figures of benchmarks/, as ratios
 	for f in benchmarks/[a-z]*.py; do echo "== $$f"; $(BIN)/python -m benchmarks.$$(basename $$f .py); done
 
 soak: $(READY) ## KILLS=12 [SEED=1] [KINDS='curation catalog training dagster']: kills at random moments; reruns must end equal
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.kills --kills $(or $(KILLS),12) --seed $(or $(SEED),1) $(if $(KINDS),--only $(KINDS))
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.kills --kills $(or $(KILLS),12) --seed $(or $(SEED),1) $(addprefix --only ,$(KINDS))
 
 # Hashes of all files of each release. torch is left out, because its CPU and its CUDA build differ; sympy is what it alone needs.
 LOCK = build/lock/bin/uv pip compile pyproject.toml --quiet --system-certs --generate-hashes --no-strip-extras --no-annotate \

@@ -1,19 +1,21 @@
 """Evidence for the default contour: what each contour does on scenes with a known truth. Prints Markdown tables.
 
-usage: python -m benchmarks.contours [--seeds N] [--fwhm MM ...] [--drawn N] [--only-drawn-from SEED] [--only-scanned]
+usage: python -m benchmarks.contours [--seeds N] [--fwhm MM --fwhm MM ...] [--drawn N] [--only-drawn-from SEED]
+       [--only-scanned]
 
 docs/contours.md keeps the figures of the last run. The last two tables are of scanned images in the folder `shared`
 beside the checkout, or where PETAR_SHARED says, and left out where there is none.
 """
 
-import argparse
 import os
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -364,27 +366,27 @@ def scanned() -> None:
     sarcomas(shared)
 
 
-def main() -> None:
+def main(
+    seeds: Annotated[int, typer.Option(help="clusters of each kind")] = 4,
+    fwhm: Annotated[list[float] | None, typer.Option(help="blur in mm, once each (default: 5, 6, 7)")] = None,
+    n_drawn: Annotated[int, typer.Option("--drawn", help="exams drawn")] = 40,
+    only_drawn_from: Annotated[int | None, typer.Option(help="the drawn exams alone, from this seed on")] = None,
+    only_scanned: Annotated[bool, typer.Option(help="the tables of scanned images alone")] = False,
+) -> None:
     """Prints all tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=4, help="clusters of each kind (default 4)")
-    parser.add_argument("--fwhm", type=float, nargs="+", default=[5.0, 6.0, 7.0], help="blur in mm (default 5 6 7)")
-    parser.add_argument("--drawn", type=int, default=40, help="exams drawn (default 40)")
-    parser.add_argument("--only-drawn-from", type=int, metavar="SEED", help="the drawn exams alone, from this seed on")
-    parser.add_argument("--only-scanned", action="store_true", help="the tables of scanned images alone")
-    options = parser.parse_args()
-    if options.only_scanned:
+    if only_scanned:
         scanned()
         return
-    if options.only_drawn_from is not None:
-        drawn(options.drawn, first=options.only_drawn_from)
+    if only_drawn_from is not None:
+        drawn(n_drawn, first=only_drawn_from)
         return
-    spheres(options.fwhm)
-    neighbours(options.fwhm)
-    clusters(options.fwhm, options.seeds)
-    drawn(options.drawn)
+    fwhm = fwhm or [5.0, 6.0, 7.0]
+    spheres(fwhm)
+    neighbours(fwhm)
+    clusters(fwhm, seeds)
+    drawn(n_drawn)
     scanned()
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

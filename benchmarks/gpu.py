@@ -5,14 +5,14 @@ random and inputs made up, as large as real ones: neither changes how long a ste
 that, with the presets that would. Without a GPU it runs `--preset tiny` on the CPU, and gives no utilisation there.
 """
 
-import argparse
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated, Literal
 
 import torch
+import typer
 
 from model.inputs.tensors import LABEL_IGNORED, Batch
 from model.petar.architecture import Petar, language_model
@@ -149,35 +149,32 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(
+    preset_name: Annotated[str, typer.Option("--preset")] = "petar-4b" if torch.cuda.is_available() else "tiny",
+    ways: str = "lora,full",
+    batch: Annotated[int, typer.Option(help="0: the preset's")] = 0,
+    length: Annotated[int, typer.Option(help="tokens a sample; 0: the preset's longest")] = 0,
+    steps: int = 8,
+    optimiser: Literal["adamw", "adamw8bit"] = "adamw",
+    weights: Annotated[Literal["float32", "bfloat16"], typer.Option(help="dtype of trained weights")] = "float32",
+    device_name: Annotated[str, typer.Option("--device")] = "auto",
+    json_path: Annotated[Path | None, typer.Option("--json")] = None,
+) -> None:
     """Prints a line a way of training."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default="petar-4b" if torch.cuda.is_available() else "tiny")
-    parser.add_argument("--ways", default="lora,full")
-    parser.add_argument("--batch", type=int, default=0, help="0: the preset's")
-    parser.add_argument("--length", type=int, default=0, help="tokens a sample; 0: the preset's longest")
-    parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--optimiser", default="adamw", choices=["adamw", "adamw8bit"])
-    parser.add_argument(
-        "--weights", default="float32", choices=["float32", "bfloat16"], help="dtype of trained weights"
-    )
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args(arguments)
-    config = preset(options.preset)
-    settings = training_settings(options.preset, "findings_full", optimiser=options.optimiser)
-    settings = replace(settings, weights_dtype=options.weights, batch_size=options.batch or settings.batch_size)
-    device = pick_device(options.device)
+    config = preset(preset_name)
+    settings = training_settings(preset_name, "findings_full", optimiser=optimiser, weights_dtype=weights)
+    settings = replace(settings, batch_size=batch or settings.batch_size)
+    device = pick_device(device_name)
     found = []
-    for way in options.ways.split(","):
-        one = measure(way, config, settings, device, options.length or config.max_length, options.steps)
+    for way in ways.split(","):
+        one = measure(way, config, settings, device, length or config.max_length, steps)
         print(one.line(), flush=True)
         found.append(asdict(one))
         if device.type == "cuda":
             torch.cuda.empty_cache()
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1))
+    if json_path:
+        json_path.write_text(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -10,16 +10,17 @@ Seconds are those of the processor (everything timed runs in one thread): on a b
 measures others.
 """
 
-import argparse
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import nibabel
 import numpy as np
+import typer
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -170,19 +171,16 @@ def timed(function: Callable[[], object]) -> float:
     return time.process_time() - begin
 
 
-def main() -> None:
+def main(
+    spacing: Annotated[float, typer.Option(help="voxel size in mm")] = 2.0,
+    slow_lesions: Annotated[int, typer.Option(help="lesions that the slow code is timed on")] = 1,
+) -> None:
     """Prints the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--spacing", type=float, default=2.0, help="voxel size in mm (default 2)")
-    parser.add_argument(
-        "--slow-lesions", type=int, default=1, help="lesions that the slow code is timed on (default 1)"
-    )
-    options = parser.parse_args()
-    volume, requests = whole_body(options.spacing)
+    volume, requests = whole_body(spacing)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = save_nifti(volume, folder / "exam" / "SUV.nii.gz")
-        print(f"exam of {volume.shape} voxels of {options.spacing:g} mm, {path.stat().st_size / 1e6:.0f} MB compressed")
+        print(f"exam of {volume.shape} voxels of {spacing:g} mm, {path.stat().st_size / 1e6:.0f} MB compressed")
         del volume
         ours(folder / "exam", requests, folder / "warm-up")
         parts, results = ours(folder / "exam", requests, folder / "masks")
@@ -195,7 +193,7 @@ def main() -> None:
         print(f"memory of one exam, read and searched, in a process of its own: {child.stdout.strip()} MiB")
         slow = [
             timed(lambda r=r: published_slow(path, r, folder / "slow.nii.gz"))
-            for r in requests[:: 10 // max(1, options.slow_lesions)][: options.slow_lesions]
+            for r in requests[:: 10 // max(1, slow_lesions)][:slow_lesions]
         ]  # type: ignore[misc]  # the lambda is called at once
         slow_all = float(np.mean(slow)) * len(requests)
         one = parts["lesions"] / len(requests)
@@ -208,4 +206,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

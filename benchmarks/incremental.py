@@ -8,7 +8,6 @@ exits 1 where one misses its goal. The last figure is of real runs, each a proce
 queue as it does in the UI: the job `curate` with its five assets, once a shard (`--runs 0` leaves it out).
 """
 
-import argparse
 import json
 import os
 import signal
@@ -20,13 +19,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import dagster as dg
 import polars as pl
+import typer
 
 from assets.instance import dagster_instance
+from benchmarks.figures import Figure
 from pipelines.cohort.manifest import observe_cohort
 from pipelines.curation.run import open_curation, run_stage
 from pipelines.curation.stages.incremental import UpdateCounts
@@ -37,30 +38,6 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARDS = dg.StaticPartitionsDefinition(list(SHARD_NAMES))
 GOALS_S = {"full pass": 5.0, "nothing changed": 3.0, "one exam": 0.5, "real runs": 240.0}
 TABLE = "exams"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One thing that was measured, and what it was to be."""
-
-    name: str
-    value: float
-    goal: float | None
-    unit: str = "s"
-    exact: bool = False
-    cpu_s: float | None = None
-    """Processor time of it: on a machine that does other work too, the clock says little."""
-
-    @property
-    def missed(self) -> bool:
-        """Whether the goal was not reached."""
-        return self.goal is not None and (self.value != self.goal if self.exact else self.value > self.goal)
-
-    def line(self) -> str:
-        """The figure as it is printed."""
-        goal = "" if self.goal is None else f"  (goal {'' if self.exact else '<= '}{self.goal:g})"
-        cpu = "" if self.cpu_s is None else f", CPU {self.cpu_s:.2f} s"
-        return f"{self.name:<44} {self.value:9.2f} {self.unit}{cpu}{goal}{'  MISSED' if self.missed else ''}"
 
 
 def write_reports(cohort: Path, exams: Sequence[tuple[str, str, str]]) -> None:
@@ -219,25 +196,24 @@ def _wait_for(port: int, server: subprocess.Popen[bytes], patience_s: float) -> 
             time.sleep(0.5)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0 where every figure is within its goal."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.incremental", description=__doc__.splitlines()[0])
-    parser.add_argument("--exams", type=int, default=33_000)
-    parser.add_argument("--runs", type=int, default=len(SHARD_NAMES), help="real runs, one a shard; 0: none")
-    parser.add_argument("--home", type=Path, help="keep what is written here (default: a folder that is removed)")
-    options = parser.parse_args(arguments)
+def main(
+    exams: int = 33_000,
+    runs: Annotated[int, typer.Option(help="real runs, one a shard; 0: none")] = len(SHARD_NAMES),
+    home: Annotated[Path | None, typer.Option(help="keep what is written here")] = None,
+) -> None:
+    """Measures curation at size; exits 1 where a figure misses its goal."""
     with tempfile.TemporaryDirectory() as folder:
-        base = options.home or Path(folder)
-        figures = measure_passes(base / "cohort", Home(base / "passes"), options.exams)
+        base = home or Path(folder)
+        figures = measure_passes(base / "cohort", Home(base / "passes"), exams)
         for figure in figures:
             print(figure.line(), flush=True)
-        if options.runs:
-            runs = measure_real_runs(base / "cohort", Home(base / "passes"), options.runs)
-            for figure in runs:
+        if runs:
+            of_runs = measure_real_runs(base / "cohort", Home(base / "passes"), runs)
+            for figure in of_runs:
                 print(figure.line(), flush=True)
-            figures += runs
-    return 1 if any(figure.missed for figure in figures) else 0
+            figures += of_runs
+    raise typer.Exit(any(figure.missed for figure in figures))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)

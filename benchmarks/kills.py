@@ -1,6 +1,6 @@
 """SIGKILL at random moments, each followed by a rerun that must end as if nothing had happened.
 
-python -m benchmarks.kills [--kills 50] [--seed 1] [--only curation catalog training dagster]
+python -m benchmarks.kills [--kills 50] [--seed 1] [--only curation] [--only catalog ...]
 
 What is killed, in turn: a curation of a phantom cohort after exams came, went and changed; the swap of a catalog; the
 training of a micro model, which saves its state at every step; a curation through Dagster's jobs. After each rerun
@@ -9,7 +9,6 @@ run leaves too, the catalog must show the same rows, and no run of Dagster may b
 not. Kills that come after the work is done do not count and are tried again.
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -17,16 +16,17 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from enum import StrEnum
 from pathlib import Path
 
 import polars as pl
+import typer
 
 from assets import cli
 from assets.instance import dagster_instance
@@ -42,7 +42,16 @@ from pipelines.phantom import PhantomSettings, add_exam, write_cohort
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 
-KINDS = ("curation", "catalog", "training", "dagster")
+
+class Kind(StrEnum):
+    """What is killed."""
+
+    CURATION = "curation"
+    CATALOG = "catalog"
+    TRAINING = "training"
+    DAGSTER = "dagster"
+
+
 _TURNS = ("curation", "catalog", "training", "curation", "catalog", "training", "curation", "dagster")
 _PATIENCE_S = 900
 _UNCOMPARED = ("locks/", "dagster/")
@@ -273,7 +282,7 @@ def soak(folder: Path, n_kills: int, seed: int, kinds: Sequence[str]) -> list[st
         "training": lambda: scene(unpublished, lambda: train(home)),
         "dagster": lambda: scene(first, lambda: curate_through_dagster(cohort, home)),
     }
-    scenes = {kind: make[kind]() for kind in KINDS if kind in kinds}
+    scenes = {kind: make[kind]() for kind in Kind if kind in kinds}
     for kind, found in scenes.items():
         print(f"{kind}: {found.seconds:.1f} s undisturbed, {len(found.end.files)} files", flush=True)
     turns = [kind for kind in _TURNS if kind in kinds]
@@ -305,21 +314,16 @@ def void(value: object) -> None:
     """Nothing, of anything."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0 where every rerun ended as an undisturbed run does."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.kills", description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", nargs="*", choices=KINDS, default=KINDS)
-    options = parser.parse_args(arguments)
+def main(kills: int = 50, seed: int = 1, only: list[Kind] | None = None) -> None:
+    """Kills and reruns; exits 1 where a rerun did not end as an undisturbed run does."""
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="petar-kills-") as folder:
-        wrong = soak(Path(folder), options.kills, options.seed, options.only)
+        wrong = soak(Path(folder), kills, seed, only or list(Kind))
     for words in wrong:
         print(words)
-    print(f"{options.kills} kills, seed {options.seed}: {len(wrong)} differences, {time.monotonic() - start:.0f} s")
-    return 1 if wrong else 0
+    print(f"{kills} kills, seed {seed}: {len(wrong)} differences, {time.monotonic() - start:.0f} s")
+    raise typer.Exit(bool(wrong))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)

@@ -6,7 +6,6 @@ parts of a batch side by side), and the same model with MONAI's plain attention 
 once with one thread and once with as many as there are cores. Meant for a quiet machine.
 """
 
-import argparse
 import os
 import tempfile
 import time
@@ -18,6 +17,7 @@ from statistics import median
 import numpy as np
 import polars as pl
 import torch
+import typer
 
 from model.inputs.tensors import LesionDataset, LesionImages, collate
 from model.inputs.threads import limited_threads
@@ -123,16 +123,11 @@ def plain_rate(samples: pl.DataFrame, home: Path, steps: int, threads: int) -> f
     return BATCH * (steps - WARM_STEPS) / (time.perf_counter() - began)
 
 
-def main() -> None:
+def main(exams: int = 4, rounds: int = 3, steps: int = 50) -> None:
     """Prints the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--exams", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=50)
-    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        samples = write_lake(home, options.exams)
+        samples = write_lake(home, exams)
         with limited_threads(1):
             for name in ("tiny", "petar-4b"):
                 for crop in ("whole", "around"):
@@ -144,10 +139,10 @@ def main() -> None:
                     )
         cores = len(os.sched_getaffinity(0))
         rates: dict[str, list[float]] = {}
-        for _ in range(options.rounds):
-            rates.setdefault("stage", []).append(stage_rate(samples, home, options.steps))
+        for _ in range(rounds):
+            rates.setdefault("stage", []).append(stage_rate(samples, home, steps))
             for threads in sorted({1, cores}):
-                rate = plain_rate(samples, home, options.steps, threads)
+                rate = plain_rate(samples, home, steps, threads)
                 rates.setdefault(f"plain, {threads} threads", []).append(rate)
         ours = median(rates["stage"])
         for name, found in rates.items():
@@ -156,4 +151,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -5,7 +5,6 @@ server that answers at once, on one core (target: 100). vllm     a real server: 
 in flight, side by side (target: 3 times).
 """
 
-import argparse
 import json
 import os
 import random
@@ -13,17 +12,30 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from pipelines.reports.consensus import decide_exam
 from pipelines.reports.llm.chat import ServerSettings
 from pipelines.reports.llm.llm_reader import LlmReader
 from pipelines.reports.llm.prompting import load_prompt
 from pipelines.reports.readers import RulesReader
-from pipelines.reports.scorecard import load_labelled, sentences_of
+from pipelines.reports.scorecard import load_labelled
 from pipelines.reports.sentences import Sentence, split_report
 
 STUB = Path(__file__).parents[1] / "tests" / "pipelines" / "reports" / "llm" / "stub_server.py"
+
+
+class Measurement(StrEnum):
+    """What is measured."""
+
+    RULES = "rules"
+    CLIENT = "client"
+    VLLM = "vllm"
+
 
 _PLACES = (
     "right axilla",
@@ -145,7 +157,8 @@ def client(n: int) -> None:
 
 def vllm(url: str, model: str, n: int) -> None:
     """Asks a real server about different sentences of the labelled set, one at a time and 16 in flight, in turns."""
-    pool = sentences_of(load_labelled())
+    split = (split_report(f"labelled-{n:04d}", item.text) for n, item in enumerate(load_labelled(), start=1))
+    pool = [sentence for sentences in split for sentence in sentences if sentence.is_candidate]
     # Each turn gets sentences of its own, or the server's cache of prefixes would answer the later ones.
     random.Random(0).shuffle(pool)
     warm, rest = pool[:8], pool[8:]
@@ -162,23 +175,22 @@ def vllm(url: str, model: str, n: int) -> None:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the measurements that are named, all but `vllm` where none is."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.reports", description=__doc__)
-    parser.add_argument("what", nargs="*", choices=("rules", "client", "vllm", []), help="default: rules and client")
-    parser.add_argument("--reports", type=int, default=33_000)
-    parser.add_argument("--sentences", type=int, default=None)
-    parser.add_argument("--url", default="http://127.0.0.1:8000")
-    parser.add_argument("--model", default="smollm2-135m")
-    arguments = parser.parse_args(argv)
-    what = arguments.what or ["rules", "client"]
-    if "rules" in what:
-        rules(arguments.reports)
-    if "client" in what:
-        client(arguments.sentences or 1000)
-    if "vllm" in what:
-        vllm(arguments.url, arguments.model, arguments.sentences or 24)
+def main(
+    what: Annotated[list[Measurement] | None, typer.Argument()] = None,
+    reports: int = 33_000,
+    sentences: Annotated[int, typer.Option(help="of the client (0: 1000), of a turn of vllm (0: 24)")] = 0,
+    url: str = "http://127.0.0.1:8000",
+    model: str = "smollm2-135m",
+) -> None:
+    """Runs the measurements that are named; rules and client where none is."""
+    what = what or [Measurement.RULES, Measurement.CLIENT]
+    if Measurement.RULES in what:
+        rules(reports)
+    if Measurement.CLIENT in what:
+        client(sentences or 1000)
+    if Measurement.VLLM in what:
+        vllm(url, model, sentences or 24)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

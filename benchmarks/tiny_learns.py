@@ -6,13 +6,13 @@ Run: python -m benchmarks.tiny_learns FOLDER [--exams 1600] [--effort 1.0] [--co
 once; a condition that was trained is not trained again, a killed one goes on. Minutes are of the training.
 """
 
-import argparse
 import csv
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import polars as pl
+import typer
 
 from model.evaluation.ablation.conditions import CONDITIONS, Condition, Point, ablation_table
 from model.evaluation.ablation.figure import ablation_figure
@@ -109,26 +109,25 @@ def _cropped(mask: Volume) -> Volume:
     return Volume((cut.array > 0).astype(np.uint8), cut.affine)
 
 
-def main() -> None:
+def main(
+    folder: Path,
+    exams: int = 1600,
+    effort: Annotated[float, typer.Option(help="part of the preset's epochs to train")] = 1.0,
+    conditions: Annotated[str, typer.Option(help="or `ablation`: the paper's eight")] = "both,mask,neither",
+    figure: Annotated[Path | None, typer.Option(help="PNG of accuracy against minutes")] = None,
+) -> None:
     """Prints a line a measurement, and a line a condition."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--exams", type=int, default=1600)
-    parser.add_argument("--effort", type=float, default=1.0, help="part of the preset's epochs to train")
-    parser.add_argument("--conditions", default="both,mask,neither", help="or `ablation`: the paper's eight")
-    parser.add_argument("--figure", type=Path, help="PNG of accuracy against minutes")
-    options = parser.parse_args()
-    cohort, home = options.folder / "cohort", options.folder / "home"
-    write_cohort(cohort, PhantomSettings(options.exams, options.exams, seed=11, size="small"))
+    cohort, home = folder / "cohort", folder / "home"
+    write_cohort(cohort, PhantomSettings(exams, exams, seed=11, size="small"))
     findings, anatomy = phantom_samples(cohort, home)
     counts = ", ".join(f"{split} {n}" for split, n in findings.group_by("split").len().sort("split").iter_rows())
-    print(f"{options.exams} patients, lesions: {counts}; {len(anatomy)} anatomy pairs", flush=True)
+    print(f"{exams} patients, lesions: {counts}; {len(anatomy)} anatomy pairs", flush=True)
     n_findings, n_anatomy = (t.filter(pl.col("split") == "train").height for t in (findings, anatomy))
-    first, second = ablation_settings("tiny", n_findings, n_anatomy, options.effort)
-    whole = options.conditions == "ablation"
-    conditions = CONDITIONS if whole else [CORNERS[name] for name in options.conditions.split(",")]
+    first, second = ablation_settings("tiny", n_findings, n_anatomy, effort)
+    whole = conditions == "ablation"
+    chosen = CONDITIONS if whole else [CORNERS[name] for name in conditions.split(",")]
     results = []
-    for condition in conditions:
+    for condition in chosen:
         request = ConditionRequest(
             condition,
             findings,
@@ -136,7 +135,7 @@ def main() -> None:
             Home(home),
             preset("tiny"),
             second,
-            options.folder / "runs" / condition.folder_name,
+            folder / "runs" / condition.folder_name,
             anatomy_settings=first,
             measure_epochs=max(1, second.epochs // 6),
         )
@@ -147,10 +146,10 @@ def main() -> None:
             f"(the most frequent answer: {result.chance:.1%})",
             flush=True,
         )
-    if options.conditions == "ablation":
+    if whole:
         print(ablation_table(results))
-    if options.figure:
-        atomic.write_bytes(options.figure, ablation_figure(results))
+    if figure:
+        atomic.write_bytes(figure, ablation_figure(results))
 
 
 def _print_point(point: Point) -> None:
@@ -161,4 +160,4 @@ def _print_point(point: Point) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import incremental, kills, metrics, warehouse
+from benchmarks import kills, metrics, warehouse
+from benchmarks.figures import Figure
 from pipelines.curation.run import TABLES
 from pipelines.tables import schemas
 from pipelines.tables.shards import shard_of
@@ -26,7 +27,7 @@ class TestWarehouse:
 
 class TestMetrics:
     def test_small_run_prints_every_metric(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert metrics.main(["--pairs", "12", "--resamples", "20"]) == 0
+        metrics.main(pairs=12, resamples=20)
         out = capsys.readouterr().out
         assert "BLEU" in out
         assert "goal 60, 12 pairs" in out
@@ -54,9 +55,9 @@ class TestKills:
         assert not (tmp_path / "done").exists()
 
 
-class TestIncremental:
+class TestFigure:
     @pytest.mark.parametrize(("value", "exact", "missed"), [(5.1, False, True), (4.9, False, False), (4.9, True, True)])
     def test_a_figure_that_misses_its_goal_is_told(self, value: float, exact: bool, missed: bool) -> None:
-        figure = incremental.Figure("full pass", value, 5.0, exact=exact)
+        figure = Figure("full pass", value, 5.0, exact=exact)
         assert figure.missed == missed
         assert ("MISSED" in figure.line()) == missed

@@ -9,9 +9,7 @@ from model.petar.config import preset, training_settings
 
 class TestMeasure:
     def test_tiny_on_a_cpu_has_tokens_and_no_utilisation(self, tmp_path, capsys):
-        main(
-            ["--preset", "tiny", "--batch", "2", "--length", "32", "--steps", "1", "--json", str(tmp_path / "out.json")]
-        )
+        main("tiny", batch=2, length=32, steps=1, json_path=tmp_path / "out.json")
         found = json.loads((tmp_path / "out.json").read_text())
         assert [one["way"] for one in found] == ["lora", "full"]
         assert all(one["ran"] and one["tokens_per_s"] > 0 and one["mfu"] is None for one in found)
