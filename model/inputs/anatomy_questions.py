@@ -204,9 +204,7 @@ def _labels_of(path: Path, reference: Volume, min_ml: float) -> tuple[list[tuple
     low, high = int(array.min()), int(array.max())
     if low < 0:
         raise AnatomyError(f"expected labels from 0 up in {path}, got {low}")
-    counts = np.zeros((high + 1, n_slices), np.int64)
-    for k in range(n_slices):
-        counts[:, k] = np.bincount(array[:, :, k].ravel(), minlength=high + 1)
+    counts = np.stack([np.bincount(array[:, :, k].ravel(), minlength=high + 1) for k in range(n_slices)], axis=1)
     totals = counts.sum(axis=1)
     found = [int(v) for v in np.flatnonzero(totals) if v > 0]
     large = [v for v in found if v in CLASSES and totals[v] * reference.voxel_ml >= min_ml]
