@@ -274,6 +274,7 @@ class Lesions(ShardRow):
     diameter_mm = real("Largest 3D diameter", "mm", low=0)
     threshold_suv = real("Threshold at which the contour stopped", "SUV", low=0)
     background_suv = real("Mean SUV of the shell around the contour", "SUV", low=0)
+    tumour_to_background = real("suvmax over background_suv; null where the background is 0", None, low=0)
     iterations = integer("Steps of the contour", low=0)
     stop_reason = choice("Why the contour stopped", STOP_REASONS, null=True)
     touches_border = flag("Whether the mask touches the border of the image")

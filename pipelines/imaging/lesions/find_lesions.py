@@ -111,6 +111,12 @@ class LesionResult:
     known: KnownLesion | None = None
     """The earlier result, where it still holds; measures, mask and contour are null then."""
 
+    @property
+    def tumour_to_background(self) -> float | None:
+        """SUVmax over the mean of the shell around the contour; null where one is not known or the shell is at 0."""
+        background = self.contour.background_suv if self.contour else None
+        return self.measures.suvmax / background if self.measures and background else None
+
     def to_row(self) -> dict[str, Any]:
         """The columns of `lesions` that the images decide, by name; unknown is None. mask_path is the
         caller's."""
@@ -128,6 +134,7 @@ class LesionResult:
             **(self.measures.to_row() if self.measures else empty),
             "threshold_suv": made.threshold_suv if made else None,
             "background_suv": made.background_suv if made else None,
+            "tumour_to_background": self.tumour_to_background,
             "iterations": made.iterations if made else None,
             "stop_reason": made.stop_reason.value if made else None,
             "method": made.method if made else None,
