@@ -78,14 +78,14 @@ def export_dicom_seg(
     return path
 
 
-def _pet_slices(exam_folder: Path, keep_identity: bool) -> tuple[Stack, list[pydicom.Dataset]]:
+def _pet_slices(exam_folder: Path, keep_identity: bool) -> tuple[Stack, list[pydicom.FileDataset]]:
     """The PET's stack and the headers of its files, without the patient's identity unless `keep_identity`."""
     # Damaged files are reported where the exam is read; here only the PET that was read counts.
     series = find_series(exam_folder, damaged=[])
     if not any(s.modality == "PT" for s in series):
         raise ExamError(ExamProblem.NO_PET, f"{exam_folder.name} has no DICOM PET to refer to: export NIfTI")
     stack = stack_of(pick_pet(series).series)
-    sources: list[pydicom.Dataset] = [pydicom.dcmread(p) for p in dict.fromkeys(stack.paths)]
+    sources = [pydicom.dcmread(p) for p in dict.fromkeys(stack.paths)]
     identifiers = header_identifiers([sources])
     for source in sources:
         if not keep_identity:
