@@ -153,7 +153,7 @@ MAY_BE_EMPTY = (
 )
 
 
-def _complete(dataset: pydicom.FileDataset) -> None:
+def _complete(dataset: pydicom.Dataset) -> None:
     """Gives the dataset, empty, the attributes that a SEG repeats and that de-identification may have removed."""
     for keyword in MAY_BE_EMPTY:
         if keyword not in dataset:
