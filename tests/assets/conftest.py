@@ -52,9 +52,9 @@ def _ask(url: str, query: str) -> dict[str, Any]:
 @contextmanager
 def _open_ui(home: Path, **variables: str) -> Iterator[Ask]:
     port = _free_port()
-    environment = {**os.environ, **variables}
+    environment = {**os.environ, "PETAR_COHORT": str(home / "cohort"), **variables}
     home.mkdir(parents=True, exist_ok=True)
-    command = ["ui", "--home", str(home), "--cohort", str(home / "cohort"), "--port", str(port)]
+    command = ["ui", "--home", str(home), "--port", str(port)]
     with (home / "ui.log").open("w") as log:
         # As in a shell script: without the default handling of INT the servers below would outlive their parent.
         process = subprocess.Popen(

@@ -31,11 +31,12 @@ def truth():
     with (COHORT / "truth.csv").open() as file:
         rows = list(csv.DictReader(file))
     # What only the image can tell is accepted by the text stage.
-    image_stage = {"lesion", "not in the image"}
+    accepted = dict.fromkeys(("lesion", "not in the image"), Outcome.ACCEPTED)
+    # The truth was written when the label named the threshold.
+    outcome_of = {**accepted, "SUV under 2.5": Outcome.SUV_TOO_LOW}
     return {
-        (r["exam_id"], int(r["slice"]), float(r["suvmax_reported"])): Outcome.ACCEPTED
-        if r["outcome"] in image_stage
-        else Outcome(r["outcome"])
+        (r["exam_id"], int(r["slice"]), float(r["suvmax_reported"])): outcome_of.get(r["outcome"])
+        or Outcome(r["outcome"])
         for r in rows
     }
 
