@@ -191,9 +191,16 @@ def _run_stage(
         }
         return {name: value for name, value in made.items() if value or name == "keys"}
 
+    def note(removed: Sequence[str] = ()) -> None:
+        # An exam that fails as it did before is noted as it was then: once published, its retries bar nothing.
+        failed_before = before.get("failures", {}).items()
+        again = {exam for exam, message in guard.outcomes.items() if (exam, message) in failed_before}
+        outcomes = {exam: message for exam, message in guard.outcomes.items() if exam not in again}
+        note_outcomes(curation.home, table, shard, outcomes, (guard.touched - again).union(removed))
+
     def save(frame: pl.DataFrame, keys: dict[str, str]) -> None:
         # Without "inputs" the shard stays stale, whatever it holds so far.
-        note_outcomes(curation.home, table, shard, guard.outcomes, guard.touched)
+        note()
         lake.write_shard(table, shard, frame, stored(keys))
 
     update = update_exams(
@@ -206,7 +213,7 @@ def _run_stage(
         save=save,
         save_after_s=_SAVE_AFTER_S,
     )
-    note_outcomes(curation.home, table, shard, guard.outcomes, guard.touched | set(update.removed))
+    note(update.removed)
     _keep_removed(curation, table, shard, previous, update.removed)
     if update.removed:
         # An exam whose patient was renamed has moved to another shard, and its files stay.

@@ -109,11 +109,12 @@ def test_of_more_than_half_of_the_exams_publishes_nothing(
     cohort, home = own
     history, kept = read_history(home), masks(home)
     fail(table, failing)
-    curate(home, cohort)
-    with pytest.raises(
-        CatalogError, match=f"{len(failing)} of 5 computed exams failed in `{table}`.*RuntimeError at pipe"
-    ):
-        publish(home)
+    for _ in range(2):
+        curate(home, cohort)
+        with pytest.raises(
+            CatalogError, match=f"{len(failing)} of 5 computed exams failed in `{table}`.*RuntimeError at pipe"
+        ):
+            publish(home)
     assert read_history(home) == history
     with connect(home) as con:
         assert con.sql("select count(*) from lesions").fetchall() == [(5,)]
@@ -143,6 +144,9 @@ def test_of_one_exam_is_its_row_with_the_place_and_is_tried_again(
         assert WORDS not in message
     if table == "exams":
         assert rows(home, "lesions")["E1"]["outcome"] == "failed"
+    # Its retry, which fails alike and is all that is computed, bars no publication.
+    curate(home, cohort)
+    assert publish(home).catalog.rows["lesions"] == len(EXAMS) - 1
     monkeypatch.undo()
     curate(home, cohort)
     assert publish(home).catalog.rows["lesions"] == len(EXAMS)
