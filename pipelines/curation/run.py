@@ -165,6 +165,55 @@ def run_stage(
         return _run_stage(make, curation, table, shard, only, log or logging.getLogger(__name__))
 
 
+@dataclass(frozen=True)
+class _ShardUpdate:
+    """The update of one shard of one table: what is noted and stored of it beside its rows."""
+
+    curation: Curation
+    table: str
+    shard: int
+    provenance: StageProvenance
+    stage: ShardStage
+    guard: GuardedStage
+    before: Mapping[str, Any]
+    """What the last update stored."""
+
+    def note(self, removed: Sequence[str] = ()) -> None:
+        """Notes what became of the computed exams, for the next publication."""
+        # An exam that fails as it did before is noted as it was then: once published, its retries bar nothing.
+        failed_before = self.before.get("failures", {}).items()
+        found = self.guard.outcomes
+        again = {exam for exam, message in found.items() if (exam, message) in failed_before}
+        outcomes = {exam: message for exam, message in found.items() if exam not in again}
+        note_outcomes(self.curation.home, self.table, self.shard, outcomes, (self.guard.touched - again).union(removed))
+
+    def stored(self, keys: Mapping[str, str]) -> dict[str, Any]:
+        """What stands in the shard's file beside its rows. Without "inputs" the shard stays stale."""
+        stage, before = self.stage, self.before
+        made = {
+            "keys": dict(keys),
+            "makers": _provenance_by_exam(self.provenance, self.guard.touched, stage.keys, before.get("makers", {})),
+            "notes": {exam_id: stage.notes[exam_id] for exam_id in sorted(stage.notes) if exam_id in stage.keys},
+            "failures": _failures(self.guard, stage.keys, before.get("failures", {})),
+        }
+        return {name: value for name, value in made.items() if value or name == "keys"}
+
+    def save(self, frame: pl.DataFrame, keys: Mapping[str, str]) -> None:
+        """Writes what was computed so far."""
+        self.note()
+        self.curation.lake.write_shard(self.table, self.shard, frame, self.stored(keys))
+
+    def forget(self, removed: Sequence[str]) -> None:
+        """Removes the files of exams that left the cohort, once their rows are among the removals."""
+        if not removed:
+            return
+        # An exam whose patient was renamed has moved to another shard, and its files stay.
+        everywhere = {entry.exam_id for entry in read_whole_manifest(self.curation.home.manifest)}
+        for exam_id in removed:
+            if exam_id not in everywhere:
+                self.stage.forget(exam_id)
+
+
 def _run_stage(
     make: Callable[[ShardContext], ShardStage],
     curation: Curation,
@@ -175,76 +224,40 @@ def _run_stage(
 ) -> ShardReport:
     lake = curation.lake
     previous, before = lake.read_for_reuse(table, shard)
-    previous_keys: dict[str, str] = dict(before.get("keys", {}))
     provenance = provenance_of(curation, table)
     inputs = stage_inputs(curation, table, shard)
     notes = before.get("notes", {})
     stage = make(ShardContext(curation, shard, log, hash_of(provenance), previous, frozenset(only), notes))
     guard = GuardedStage(stage, _failed_below(lake, table, shard), log)
-
-    def stored(keys: Mapping[str, str]) -> dict[str, Any]:
-        made = {
-            "keys": dict(keys),
-            "makers": _provenance_by_exam(provenance, guard.touched, stage.keys, before.get("makers", {})),
-            "notes": {exam_id: stage.notes[exam_id] for exam_id in sorted(stage.notes) if exam_id in stage.keys},
-            "failures": _failures(guard, stage.keys, before.get("failures", {})),
-        }
-        return {name: value for name, value in made.items() if value or name == "keys"}
-
-    def note(removed: Sequence[str] = ()) -> None:
-        # An exam that fails as it did before is noted as it was then: once published, its retries bar nothing.
-        failed_before = before.get("failures", {}).items()
-        again = {exam for exam, message in guard.outcomes.items() if (exam, message) in failed_before}
-        outcomes = {exam: message for exam, message in guard.outcomes.items() if exam not in again}
-        note_outcomes(curation.home, table, shard, outcomes, (guard.touched - again).union(removed))
-
-    def save(frame: pl.DataFrame, keys: dict[str, str]) -> None:
-        # Without "inputs" the shard stays stale, whatever it holds so far.
-        note()
-        lake.write_shard(table, shard, frame, stored(keys))
-
+    record = _ShardUpdate(curation, table, shard, provenance, stage, guard, before)
     update = update_exams(
         stage.keys,
         previous,
-        previous_keys,
+        dict(before.get("keys", {})),
         guard.compute,
         only=only,
         prepare=guard.prepare,
-        save=save,
+        save=record.save,
         save_after_s=_SAVE_AFTER_S,
     )
-    note(update.removed)
+    record.note(update.removed)
     _keep_removed(curation, table, shard, previous, update.removed)
-    if update.removed:
-        # An exam whose patient was renamed has moved to another shard, and its files stay.
-        everywhere = {entry.exam_id for entry in read_whole_manifest(curation.home.manifest)}
-        for exam_id in update.removed:
-            if exam_id not in everywhere:
-                stage.forget(exam_id)
+    record.forget(update.removed)
     stage.finish(update.frame)
     failed = sorted(set(stage.keys) - set(update.keys))
     # Rows of exams that `only` left out may be older than the inputs; then the shard must stay stale.
     whole = all(update.keys.get(exam) == key for exam, key in stage.keys.items() if exam not in failed)
-    made_from = {**stored(update.keys), "failed": failed, "inputs": inputs if whole else None}
+    made_from = {**record.stored(update.keys), "failed": failed, "inputs": inputs if whole else None}
     meta = lake.shard_meta(table, shard) if before and not guard.touched and not update.removed else None
     if meta and meta.inputs_hash == inputs_hash(made_from):
         # The file holds these rows and says so: checking and writing them again would cost more than all else.
-        return ShardReport(
-            table, shard, update.counts, previous, meta.rows_digest, meta.n_quarantined, 0, previous.height
-        )
+        kept = (previous, meta.rows_digest, meta.n_quarantined)
+        return ShardReport(table, shard, update.counts, *kept, rows_recomputed=0, rows_reused=previous.height)
     written = lake.write_shard(table, shard, update.frame, made_from)
     frame = lake.read_shard(table, shard)
     reused = _rows_reused(table, previous, frame, only)
-    return ShardReport(
-        table,
-        shard,
-        update.counts,
-        frame,
-        written.rows_digest,
-        written.quarantined,
-        frame.height - reused,
-        reused,
-    )
+    now = (frame, written.rows_digest, written.quarantined)
+    return ShardReport(table, shard, update.counts, *now, rows_recomputed=frame.height - reused, rows_reused=reused)
 
 
 def _failed_below(lake: Lake, table: str, shard: int) -> dict[str, str]:
