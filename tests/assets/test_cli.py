@@ -14,6 +14,7 @@ import pytest
 from assets.cli import main
 from model.petar.config import TRAINING_STAGES
 from pipelines.catalog.build import build_catalog, connect, list_queries
+from pipelines.curation.stages import sentences_stage
 from pipelines.phantom import add_exam
 from pipelines.reports.llm import vllm_server
 from pipelines.settings import COHORT_SETTINGS_NAME
@@ -70,6 +71,33 @@ class TestCurate:
         monkeypatch.delenv("PETAR_COHORT", raising=False)
         assert main(["curate"]) == 2
         assert "--cohort" in capsys.readouterr().err
+
+
+class TestFailures:
+    """Faults of our own code in reports of which there are no images."""
+
+    def test_of_all_exams_publish_nothing_and_the_next_call_recovers(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        cohort, home = tmp_path / "my cohort", tmp_path / "home"
+        cohort.mkdir()
+        report = "Right lower lobe nodule with SUV max of 8.0 (slice 8)."
+        (cohort / "reports.csv").write_text(f"exam_id,patient_id,findings\nE1,P1,{report}\nE2,P2,{report}\n")
+
+        def fail(*_: object) -> None:
+            raise RuntimeError("Jane Doe")
+
+        monkeypatch.setattr(sentences_stage, "split_report", fail)
+        assert main(["curate", "--cohort", str(cohort), "--home", str(home)]) == 1
+        errors = capsys.readouterr().err
+        assert "nothing is published: 2 of 2 computed exams failed in `sentences`" in errors
+        assert "Jane Doe" not in errors
+        assert not Home(home).catalog.exists()
+        monkeypatch.undo()
+        assert main(["curate", "--cohort", str(cohort), "--home", str(home)]) == 0
+        with connect(Home(home)) as con:
+            outcomes = con.sql("select text_outcome, outcome from findings").fetchall()
+        assert outcomes == [("accepted", "exam without usable images")] * 2
 
 
 @pytest.fixture(scope="module")

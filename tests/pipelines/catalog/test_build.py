@@ -15,8 +15,8 @@ from pipelines.catalog import build as catalog
 from pipelines.catalog.build import CatalogError, build_catalog, connect, list_queries, run_query
 from pipelines.tables import schemas
 from pipelines.tables.home import Home
-from pipelines.tables.lake import Lake, LakeError
-from pipelines.tables.shards import shard_of
+from pipelines.tables.lake import Lake, LakeError, encode
+from pipelines.tables.shards import shard_name, shard_of
 
 PATIENTS = {"E1": "P1", "E2": "P2", "E3": "P1"}
 
@@ -115,6 +115,23 @@ class TestViews:
         promised = {"exams", "sentences", "readings", "findings", "lesions", "samples", "predictions", "scores"}
         assert promised | {"localisations", "reviews", "removals", "quarantine"} <= set(summary.views)
         assert summary.tables["findings"] == 4
+
+    def test_a_nullable_column_that_was_added_since_is_null_in_the_rows_before(
+        self, home: Home, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lake, shard = Lake(home.root / "lake"), shard_of("P2")
+        now = schemas.signature_of("exams")
+        before = {**now, "columns": {name: c for name, c in now["columns"].items() if name != "tracer"}}
+        rows = lake.read_shard("exams", shard).drop("tracer")
+        with monkeypatch.context() as patch:
+            patch.setattr(schemas, "signature_of", lambda table: before)
+            data, _ = encode("exams", shard_name(shard), rows, {})
+        Path(str(lake.path("exams", shard))).write_bytes(data)
+        build_catalog(home)
+        with connect(home) as con:
+            found = con.execute("SELECT exam_id, tracer FROM exams WHERE status = 'ok' ORDER BY 1").fetchall()
+        assert found == [("E1", "FDG"), ("E2", None)]
+        assert run_query(home, "lesions_by_tracer")["tracer"].to_list() == ["FDG"]
 
     def test_findings_carry_the_outcome_of_the_image_stage(self, built: Home) -> None:
         with connect(built) as con:
