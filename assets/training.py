@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -17,6 +18,7 @@ from model.evaluation.predictions import checkpoint_version
 from model.inputs.sample_table import build_samples, found_label_maps
 from model.petar.config import TRAINING_STAGES, TrainingStage, model_config
 from model.training.figure import training_figure
+from model.training.results import StageResult
 from pipelines.catalog.versions import pin_current
 from pipelines.cohort.manifest import read_whole_manifest
 from pipelines.dataset.organ_maps import update_anatomy
@@ -141,31 +143,37 @@ def _stage_asset(stage: TrainingStage, previous: dg.AssetsDefinition) -> dg.Asse
 
         with permanent(TrainingError, CheckpointError):
             result = train_from_lake(home, asked, Hooks(log_step), context.log)
-        metadata: dict[str, Any] = {
-            "recomputed": int(not result.reused),
-            "reused": int(result.reused),
-            "samples": result.n_samples,
-            "steps": result.steps,
-            "seconds": result.seconds,
-            "trainable parameters": result.trainable_parameters,
-            "parameters": result.total_parameters,
-            "checkpoint": dg.MetadataValue.path(str(result.checkpoint)),
-        }
-        losses = {
-            "loss at start": result.loss_first,
-            "loss at end": result.loss_last,
-            "validation loss": result.val_loss,
-        }
-        metadata |= {k: v for k, v in losses.items() if v is not None}
-        if result.curve:
-            metadata |= _plotted(result.curve[-1])
-            metadata["log"] = dg.MetadataValue.path(str(home.checkpoints / stage / "log.jsonl"))
-            metadata["training"] = picture(training_figure(result.curve), f"Training of {stage}")
         return dg.MaterializeResult(
-            data_version=dg.DataVersion(checkpoint_version(result.checkpoint)), metadata=metadata
+            data_version=dg.DataVersion(checkpoint_version(result.checkpoint)),
+            metadata=_stage_metadata(stage, result, home.checkpoints / stage / "log.jsonl"),
         )
 
     return train
+
+
+def _stage_metadata(stage: TrainingStage, result: StageResult, log: Path) -> dict[str, Any]:
+    """What the UI shows of a stage: counts, losses, and the curve of the training where one was done."""
+    numbers = {
+        "samples": result.n_samples,
+        "steps": result.steps,
+        "seconds": result.seconds,
+        "trainable parameters": result.trainable_parameters,
+        "parameters": result.total_parameters,
+        "loss at start": result.loss_first,
+        "loss at end": result.loss_last,
+        "validation loss": result.val_loss,
+    }
+    metadata: dict[str, Any] = {
+        "recomputed": int(not result.reused),
+        "reused": int(result.reused),
+        "checkpoint": dg.MetadataValue.path(str(result.checkpoint)),
+        **{name: number for name, number in numbers.items() if number is not None},
+    }
+    if result.curve:
+        metadata |= _plotted(result.curve[-1])
+        metadata["log"] = dg.MetadataValue.path(str(log))
+        metadata["training"] = picture(training_figure(result.curve), f"Training of {stage}")
+    return metadata
 
 
 _PLOTTED = ("loss", "learning_rate", "grad_norm", "samples_per_s", "gpu_memory_gb", "val_loss")
