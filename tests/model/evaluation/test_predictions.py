@@ -96,4 +96,4 @@ class TestCollectPredictions:
 class TestHeldOutFindings:
     def test_nothing_held_out_says_what_to_do(self, home: Home) -> None:
         with pytest.raises(ValueError, match="give these splits a larger share"):
-            held_out_findings(home, ["val"])
+            held_out_findings(home)
