@@ -95,5 +95,6 @@ class TestCollectPredictions:
 
 class TestHeldOutFindings:
     def test_nothing_held_out_says_what_to_do(self, home: Home) -> None:
+        Lake(home.lake).write_table("samples", schemas.frame("samples", [sample(0) | {"split": "train"}]))
         with pytest.raises(ValueError, match="give these splits a larger share"):
             held_out_findings(home)
