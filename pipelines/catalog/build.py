@@ -408,7 +408,7 @@ def _create_view(con: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:
         con.execute(f"CREATE VIEW {name} AS {sql.strip().rstrip(';')}")
     except duckdb.Error as error:
         raise CatalogError(f"view {name}: {first_line(error)}: fix sql/views/NN_{name}.sql") from error
-    sources = [t for t in lineage.VIEWS.get(name, (name,)) if t in schemas.TABLES]
+    sources = [t for t in lineage.tables_of_view(name) if t in schemas.TABLES]
     comments = _column_comments(sources) | dict(re.findall(r"^-- @(\w+): (.+)$", sql, re.MULTILINE))
     _comment_on(con, name, _comment(sql), comments)
 

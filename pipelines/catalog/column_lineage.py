@@ -1,4 +1,4 @@
-"""Column lineage: the source columns of every column of every table, and the tables of every view.
+"""Column lineage: the source columns of every column of every table and view.
 
 A rule gives columns (words; `*` is all that no earlier rule names) and what they are made from (`table.column`,
 words; `cohort` is the cohort as observed, `cohort.corrections` its file of corrections). Keys that only join rows are
@@ -140,12 +140,22 @@ TABLES: Mapping[str, Rules] = {
 }
 """Rules of every table that an asset holds. No source: it comes from the settings, the code or people."""
 
-VIEWS: Mapping[str, tuple[str, ...]] = {
-    "findings": ("findings", "lesions"),
-    "localisations": ("lesions",),
-    "lesions": ("lesions", "findings", "exams"),
+VIEWS: Mapping[str, Rules] = {
+    "findings": (
+        ("outcome", "findings.outcome lesions.outcome"),
+        ("explanation", "findings.outcome findings.explanation lesions.explanation"),
+        ("text_outcome", "findings.outcome"),
+        ("image_outcome", "findings.outcome lesions.outcome"),
+    ),
+    "localisations": (("*", "lesions.*"),),
+    "lesions": (
+        ("sentence", "lesions.sentence findings.sentence"),
+        ("sentence_id votes readers agreement region organ subsite laterality comparison text corrected", "findings.*"),
+        ("tracer has_ct", "exams.*"),
+        ("*", "lesions.*"),
+    ),
 }
-"""Tables that a view of the catalog shows, the one that gives it its rows first; every other view shows its own."""
+"""Views that are more than one table: what differs from it. `table.*` is the column of the same name."""
 
 
 def sources_of(table: str) -> dict[str, tuple[tuple[str, str], ...]]:
@@ -154,18 +164,32 @@ def sources_of(table: str) -> dict[str, tuple[tuple[str, str], ...]]:
     Raises:
         KeyError: a table without rules, or a column that no rule names.
     """
-    columns = list(schemas.types_of(table))
+    return _apply(table, list(schemas.types_of(table)), TABLES[table])
+
+
+def view_sources(view: str, columns: Sequence[str]) -> dict[str, tuple[tuple[str, str], ...]]:
+    """(table, column) that every column of a view of the catalog shows."""
+    return _apply(view, columns, (*VIEWS.get(view, ()), ("*", f"{view}.*")))
+
+
+def tables_of_view(view: str) -> list[str]:
+    """Tables that a view of the catalog shows, the one that gives it its rows first."""
+    named = [source.split(".")[0] for _, sources in VIEWS.get(view, ()) for source in sources.split()]
+    return list(dict.fromkeys(named or [view]))
+
+
+def _apply(name: str, columns: Sequence[str], rules: Rules) -> dict[str, tuple[tuple[str, str], ...]]:
     by_column: dict[str, str] = {}
-    for words, sources in TABLES[table]:
+    for words, sources in rules:
         for column in columns if words == "*" else words.split():
             by_column.setdefault(column, sources)
     missing = [column for column in columns if column not in by_column]
     if missing:
         raise KeyError(
-            f"{table}: expected a rule for every column, got none for {', '.join(missing)}: add it to {__name__}"
+            f"{name}: expected a rule for every column, got none for {', '.join(missing)}: add it to {__name__}"
         )
     found = {}
     for column in columns:
         pairs = [source.split(".") for source in by_column[column].split()]
-        found[column] = tuple((source_table, source) for source_table, source in pairs)
+        found[column] = tuple((table, column if source == "*" else source) for table, source in pairs)
     return found

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from pipelines.imaging.lesions.contour import StopReason, contour
 from pipelines.imaging.lesions.find_lesions import LesionRequest, find_lesions
-from pipelines.imaging.lesions.measures import global_peak, measure
+from pipelines.imaging.lesions.measures import energy, global_peak, local_peak, measure, mesh_volume_ml
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.reading.dicom import find_series, read_stack, stack_of
 from pipelines.imaging.reading.exam import read_exam
@@ -109,10 +109,13 @@ def test_digital_phantom_has_the_values_of_ibsi():
     m, ijk = measure(image, mask, (0, 0, 0)), np.argwhere(mask)
     got = {
         "morph_vol_approx": m.mtv_ml * 1000,
+        "morph_volume": mesh_volume_ml(mask, image.spacing_mm) * 1000,
         "morph_diam": m.diameter_mm,
         "stat_mean": m.suvmean,
         "stat_max": m.suvmax,
+        "loc_peak_loc": local_peak(image, ijk),
         "loc_peak_glob": global_peak(image, ijk),
+        "stat_energy": energy(image.array[mask]),
     }
     assert m.suvpeak == got["loc_peak_glob"]
     for tag, value in got.items():

@@ -107,6 +107,13 @@ def global_peak(suv: Volume, ijk: NDArray[np.int64]) -> float:
     return float(_peak_means(suv.array, ijk, _sphere(suv.spacing_mm)).max())
 
 
+def local_peak(suv: Volume, ijk: NDArray[np.int64]) -> float:
+    """The mean over a sphere of 1 mL around the hottest of the voxels ijk (n, 3); of several as hot, the greatest
+    mean."""
+    values = suv.array[ijk[:, 0], ijk[:, 1], ijk[:, 2]]
+    return float(_peak_means(suv.array, ijk[values == values.max()], _sphere(suv.spacing_mm)).max())
+
+
 @numba.njit(cache=True)
 def _peak_means(array, ijk, offsets):
     n_i, n_j, n_k = array.shape
@@ -175,3 +182,18 @@ def _farthest(points, distance):
             z = points[a, 2] - points[b, 2]
             best = max(best, np.sqrt(x * x + y * y + z * z))
     return best
+
+
+def mesh_volume_ml(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> float:
+    """Volume in mL inside the triangle mesh of the mask's surface (marching cubes at one half; IBSI's mesh volume)."""
+    from skimage.measure import marching_cubes
+
+    padded = np.pad(mask, 1).astype(np.float32)
+    vertices, faces, _, _ = marching_cubes(padded, 0.5, spacing=spacing_mm)
+    a, b, c = (vertices[faces[:, n]].astype(np.float64) for n in range(3))
+    return float(abs(np.einsum("ij,ij->i", a, np.cross(b, c)).sum()) / 6.0 / 1000.0)
+
+
+def energy(values: NDArray[np.float64]) -> float:
+    """Sum of the squared values of a mask's voxels (IBSI's energy)."""
+    return float(np.square(np.asarray(values, dtype=np.float64)).sum())

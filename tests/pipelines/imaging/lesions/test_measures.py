@@ -7,7 +7,9 @@ from pipelines.imaging.lesions.measures import (
     PEAK_RADIUS_MM,
     global_peak,
     largest_diameter_mm,
+    local_peak,
     measure,
+    mesh_volume_ml,
 )
 from pipelines.imaging.masks import mask_name, place_mask, save_mask
 from pipelines.imaging.problems import ExamError
@@ -58,14 +60,14 @@ class TestPeak:
             if (2 * i) ** 2 + (2 * j) ** 2 + (3 * k) ** 2 <= PEAK_RADIUS_MM**2
         ]
         expected = np.mean([suv.array[9 + i, 10 + j, 11 + k] for i, j, k in offsets])
-        assert global_peak(suv, np.array([[9, 10, 11]])) == pytest.approx(expected)
+        assert local_peak(suv, np.array([[9, 10, 11], [8, 8, 8]])) == pytest.approx(expected)
 
-    def test_is_the_greatest_of_all_voxels(self, suv):
+    def test_global_is_never_below_local(self, suv):
         ijk = np.argwhere(suv.array >= 4)
-        assert global_peak(suv, ijk) == max(global_peak(suv, one[None]) for one in ijk)
+        assert global_peak(suv, ijk) >= local_peak(suv, ijk)
 
     def test_at_the_border_counts_the_voxels_that_are_there(self, suv):
-        assert global_peak(suv, np.array([[0, 0, 0]])) == 1.0
+        assert local_peak(suv, np.array([[0, 0, 0]])) == 1.0
 
 
 class TestLargestDiameter:
@@ -91,6 +93,12 @@ class TestLargestDiameter:
         points = np.array(faces)
         expected = np.linalg.norm(points[:, None] - points[None], axis=-1).max()
         assert largest_diameter_mm(mask, (2.0, 3.0, 4.0)) == pytest.approx(expected)
+
+
+class TestMeshVolume:
+    def test_of_a_box_lies_just_under_that_of_its_voxels(self):
+        volume = mesh_volume_ml(np.ones((10, 10, 10), dtype=bool), (2.0, 2.0, 2.0))
+        assert 0.95 * 8.0 < volume < 8.0
 
 
 class TestMasks:
