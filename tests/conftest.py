@@ -6,11 +6,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 
 from pipelines.imaging.volume import Volume, save_nifti
 from pipelines.phantom import PhantomSettings, write_cohort
+
+# The same examples in every run, so that a failure belongs to the change that it appears with. New examples are tried
+# with `pytest --hypothesis-profile=default`; one that fails is kept as an `@example`.
+hypothesis.settings.register_profile("repeatable", derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")
