@@ -13,8 +13,7 @@ from typing import Any
 import pydicom
 
 from pipelines.cohort.privacy.text_identifiers import clean
-
-REMOVED = "[removed]"
+from pipelines.tables.safe_text import REMOVED
 
 _KEYWORDS = (
     "PatientID",
