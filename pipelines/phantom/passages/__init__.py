@@ -1,0 +1,1 @@
+"""Passages of reports with the mentions that they hold, known by construction."""
