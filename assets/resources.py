@@ -7,7 +7,7 @@ from typing import TypeVar
 import dagster as dg
 
 from model.petar.config import check_model
-from pipelines.cohort.privacy.deidentification import Deidentifier, Pseudonyms, read_key
+from pipelines.cohort.privacy.deidentification import Deidentifier, Pseudonyms, open_secret, read_key
 from pipelines.curation.stages.curation import Curation, open_curation
 from pipelines.reports.llm.answers import AnswerCache
 from pipelines.reports.llm.readers_file import ReadersConfig, load_readers
@@ -79,7 +79,8 @@ class Workspace(dg.ConfigurableResource):
         """
         switches = self.settings().privacy
         key = read_key(os.environ, self.paths) if switches.hash_ids or switches.mask_reports else None
-        return Deidentifier(switches, Pseudonyms(key) if key else None, self.paths.links)
+        secret = open_secret(self.paths) if switches.mask_reports and not key else None
+        return Deidentifier(switches, Pseudonyms(key) if key else None, self.paths.links, secret)
 
     def curation(self) -> Curation:
         """What a run of the curation works with."""

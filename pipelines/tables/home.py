@@ -71,6 +71,11 @@ class Home:
         return self.root.with_name(f"{self.root.name}.links")
 
     @property
+    def secret(self) -> Path:
+        """Beside the home, where reports are masked without a key: what dates are moved by. Not to be handed out."""
+        return self.root.with_name(f"{self.root.name}.secret")
+
+    @property
     def checkpoints(self) -> Path:
         """One folder a training stage."""
         return self.root / "checkpoints"

@@ -7,10 +7,13 @@ written; identifiers in texts are counted all the same. Nothing after it sees th
 import hmac
 import json
 import os
+import secrets
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipelines.cohort.privacy import dates
 from pipelines.cohort.privacy.text_identifiers import counts_of, mask, scan
 from pipelines.settings import PrivacySettings
 from pipelines.tables import atomic
@@ -63,6 +66,8 @@ class Deidentifier:
     settings: PrivacySettings = field(default_factory=PrivacySettings)
     pseudonyms: Pseudonyms | None = None
     links: Path | None = None
+    secret: bytes | None = field(default=None, repr=False)
+    """What dates are moved by where there is no key; with neither they are hidden."""
 
     def __post_init__(self) -> None:
         if self.settings.hash_ids and (self.pseudonyms is None or self.links is None):
@@ -75,6 +80,29 @@ class Deidentifier:
     def patient(self, patient_id: str) -> str:
         """Name of a patient after de-identification."""
         return self.pseudonyms.patient(patient_id) if self._hashes and self.pseudonyms else patient_id
+
+    def days_back(self, patient: str) -> int | None:
+        """By how many days all dates of a patient are moved back, in texts, columns and exports; None where they stay
+        (reports are not masked), or are hidden (no secret).
+
+        Args:
+            patient: name of the patient after de-identification.
+        """
+        secret = self.pseudonyms.key if self.pseudonyms else self.secret
+        return dates.days_back(secret, patient) if self.settings.mask_reports and secret else None
+
+    def study_date(self, value: str | None, patient: str) -> str | None:
+        """A column's date as it goes on: unchanged where reports are not masked, else moved, as YYYY-MM-DD, and None
+        where it is none.
+
+        Args:
+            value: as the column has it, in any form.
+            patient: name of the patient after de-identification.
+        """
+        if not self.settings.mask_reports:
+            return value
+        days = self.days_back(patient)
+        return dates.moved_date(value, days) if days is not None else None
 
     def report(self, text: str, ids: Iterable[str], names: Iterable[str] = ()) -> tuple[str, dict[str, int]]:
         """(text as it goes on, identifiers found in it by kind); `ids` are those of the exam and the patient, `names`
@@ -143,6 +171,23 @@ class Deidentifier:
         key = self.pseudonyms.check if self._hashes and self.pseudonyms else None
         state = {"hash_ids": self._hashes, "key": key}
         atomic.write_bytes(manifest_folder / _STATE_NAME, json.dumps(state).encode())
+
+
+def open_secret(home: Home) -> bytes:
+    """The secret beside a home that dates are moved by where there is no key: drawn at the first call, readable by its
+    owner alone.
+    """
+    path = home.secret
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        drawn = path.with_name(f"{path.name}.{os.getpid()}")
+        with open(os.open(drawn, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(secrets.token_hex(32).encode())
+        # A link is made by one of several that draw at once, and never half written.
+        with suppress(FileExistsError):
+            os.link(drawn, path)
+        drawn.unlink()
+    return path.read_bytes()
 
 
 _STATE_NAME = "privacy.json"

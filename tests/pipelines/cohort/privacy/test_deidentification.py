@@ -1,6 +1,7 @@
 """The deidentifier: what goes on of ids and texts, with which key, and what it refuses."""
 
 import csv
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from pipelines.cohort.privacy.deidentification import (
     Deidentifier,
     PrivacyError,
     Pseudonyms,
+    open_secret,
     read_key,
 )
 from pipelines.dataset.splits import split_of
@@ -123,6 +125,34 @@ class TestObservation:
         assert scanned == [REPORT, "Nothing."]
         observe_cohort(cohort, manifest, Deidentifier(PrivacySettings(mask_reports=True)))
         assert len(scanned) == 4
+
+
+class TestStudyDate:
+    MASKED = Deidentifier(PrivacySettings(mask_reports=True), secret=b"drawn")
+
+    def test_stays_where_reports_are_not_masked(self, tmp_path: Path) -> None:
+        assert NO_DEIDENTIFICATION.study_date("14.03.2023", "P1") == "14.03.2023"
+        assert hashing(tmp_path).study_date("14.03.2023", "P1") == "14.03.2023"
+
+    def test_is_moved_by_one_number_a_patient(self) -> None:
+        days = self.MASKED.days_back("P1")
+        assert days is not None
+        assert self.MASKED.study_date("14.03.2023", "P1") == (date(2023, 3, 14) - timedelta(days)).isoformat()
+        assert self.MASKED.days_back("P2") != days
+
+    def test_is_hidden_where_it_is_no_date_or_there_is_no_secret(self) -> None:
+        assert self.MASKED.study_date("seen by Miller", "P1") is None
+        assert Deidentifier(PrivacySettings(mask_reports=True)).study_date("14.03.2023", "P1") is None
+
+    def test_is_moved_by_the_key_where_there_is_one(self, tmp_path: Path) -> None:
+        with_key = hashing(tmp_path, mask_reports=True)
+        assert with_key.days_back("P1") != self.MASKED.days_back("P1")
+
+    def test_is_moved_by_a_secret_beside_the_home_that_is_drawn_once(self, tmp_path: Path) -> None:
+        home = Home(tmp_path / "home")
+        assert open_secret(home) == open_secret(home) != open_secret(Home(tmp_path / "other"))
+        assert home.secret.stat().st_mode & 0o077 == 0
+        assert not home.secret.is_relative_to(home.root)
 
 
 class TestRefusals:
