@@ -13,7 +13,7 @@ from pipelines.imaging.organ_labels import ORGAN_MAP_NAME
 from pipelines.settings import SampleSettings
 from pipelines.tables.curation_version import curation_version
 from pipelines.tables.hashing import hash_of
-from pipelines.tables.home import Home, exam_of
+from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 from pipelines.tables.provenance import code_version
 
@@ -65,9 +65,8 @@ def build_samples(home: Home, label_maps: Mapping[str, str], settings: SampleSet
 
 def found_label_maps(home: Home) -> dict[str, str]:
     """Label maps that the asset `anatomy` left beside the volumes: exam id -> path under PETAR_HOME."""
-    return {
-        exam_of(p.parent.name): str(p.relative_to(home.root)) for p in sorted(home.volumes.glob(f"*/{ORGAN_MAP_NAME}"))
-    }
+    maps = {exam: home.volume_folder(exam) / ORGAN_MAP_NAME for exam in Lake(home.lake).read_table("exams")["exam_id"]}
+    return {exam: str(path.relative_to(home.root)) for exam, path in sorted(maps.items()) if path.is_file()}
 
 
 def _state(path: Path) -> tuple[int, int]:

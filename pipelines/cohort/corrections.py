@@ -5,21 +5,22 @@ counts, the lower one in the file where they are of one time. A line that can no
 changes nothing; the others are taken.
 """
 
-import csv
-import io
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pipelines.cohort.table_files import TableFileError, TableRow, read_table_file, without_lone_surrogates
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.outcomes import Outcome
 from pipelines.tables.provenance import code_version
 from pipelines.tables.report_fields import COMPARISONS, LATERALITIES, REGIONS
+from pipelines.tables.safe_text import error_reason
 from pipelines.tables.shards import N_SHARDS, shard_name, shard_of
 
 FILE_NAME = "corrections.csv"
@@ -27,6 +28,11 @@ COLUMNS = ("finding", "field", "value", "who", "when")
 FIELDS = ("outcome", "slice", "suvmax_reported", "region", "organ", "subsite", "laterality", "comparison", "text")
 NOT_NAMED = "(no exam named)"
 """Exam of a line whose finding names none, so that the line is not lost."""
+
+MOST_SLICE = 999_999
+"""Slices of an exam; scanners give hundreds to a few thousand."""
+MOST_SUV = 100_000
+"""A lesion's SUV; the largest that was ever reported is in the hundreds."""
 
 _ALIASES = {"finding_id": "finding", "corrected_by": "who", "corrected_at": "when"}
 _ACCEPT, _REJECT = ("accept", "accepted"), ("reject", "rejected")
@@ -63,43 +69,46 @@ def read_corrections(path: Path) -> list[Correction]:
     if not path.is_file():
         return []
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (UnicodeDecodeError, OSError) as error:
-        raise CorrectionsError(f"expected a readable {path} in UTF-8, got {error}: save it as CSV UTF-8") from error
-    header = text.split("\n", 1)[0]
-    rows = csv.reader(io.StringIO(text), delimiter=";" if header.count(";") > header.count(",") else ",")
-    names = [_ALIASES.get(name.strip().lower(), name.strip().lower()) for name in next(rows, [])]
-    missing = [name for name in COLUMNS if name not in names]
-    if missing:
+        table = read_table_file(path)
+        names = [_ALIASES.get(name.strip().lower(), name.strip().lower()) for name in table.header]
+        missing = [name for name in COLUMNS if name not in names]
+        if missing:
+            raise CorrectionsError(
+                f"expected the columns {', '.join(COLUMNS)} in {path}, got {', '.join(names) or 'none'}: add "
+                f"{', '.join(missing)}; until then nothing is curated, so that no correction is undone"
+            )
+        found = [_correction(names, row) for row in table.rows if any(row.cells)]
+    except (TableFileError, OSError) as error:
+        reason = str(error) if isinstance(error, TableFileError) else f"it cannot be read ({error_reason(error)})"
         raise CorrectionsError(
-            f"expected the columns {', '.join(COLUMNS)} in {path}, got {', '.join(names) or 'none'}: add "
-            f"{', '.join(missing)}; until then nothing is curated, so that no correction is undone"
-        )
-    found = [_correction(dict(zip(names, row)), len(row) - len(names), rows.line_num) for row in rows if any(row)]
+            f"{path}: {reason}; until then nothing is curated, so that no correction is undone"
+        ) from error
     return _with_superseded(found)
 
 
-def _correction(row: Mapping[str, str], n_more: int, line: int) -> Correction:
-    values = {name: (row.get(name) or "").strip() for name in COLUMNS}
+def _correction(names: Sequence[str], row: TableRow) -> Correction:
+    cells = dict(zip(names, row.cells, strict=False))
+    values = {name: without_lone_surrogates(cells.get(name, "").strip()) for name in COLUMNS}
     made = Correction(values["finding"], values["field"].lower(), values["value"], values["who"], values["when"])
-    problem = (
-        f"expected {len(COLUMNS)} cells, got {n_more} more: quote a value that holds a comma" if n_more > 0 else ""
-    )
-    problem = problem or _problem(made) or ""
-    return replace(made, problem=f"line {line}: {problem}") if problem else made
+    n_more = len(row.cells) - len(names)
+    problem = f"expected {len(names)} cells, got {n_more} more: quote a value that holds a comma" if n_more > 0 else ""
+    problem = problem or row.problem or _problem(made) or ""
+    return replace(made, problem=f"line {row.number}: {problem}") if problem else made
 
 
 def _problem(one: Correction) -> str | None:
     if one.exam_id == NOT_NAMED:
-        return f"expected a finding (<exam>:<8 hex>), got {one.finding_id!r}: copy finding_id of the view findings"
+        return (
+            f"expected a finding (<exam>:<8 hex>), got {_shown(one.finding_id)}: copy finding_id of the view findings"
+        )
     if one.field not in FIELDS:
-        return f"unknown field {one.field!r}: expected one of {', '.join(FIELDS)}"
+        return f"unknown field {_shown(one.field)}: expected one of {', '.join(FIELDS)}"
     if not one.who:
         return "expected who corrects, got nothing: name the person"
     try:
         datetime.fromisoformat(one.when)
     except ValueError:
-        return f"expected when as 2026-01-31 or 2026-01-31T12:00, got {one.when!r}"
+        return f"expected when as 2026-01-31 or 2026-01-31T12:00, got {_shown(one.when)}"
     try:
         parse_value(one.field, one.value)
     except ValueError as error:
@@ -119,18 +128,20 @@ def parse_value(field: str, text: str) -> Any:
                 return Outcome.ACCEPTED
             if text.lower() in _REJECT:
                 return Outcome.CORRECTED
-            raise ValueError(f"expected accept or reject, got {text!r}")
+            raise ValueError(f"expected accept or reject, got {_shown(text)}")
         case "slice":
-            if not text.isascii() or not text.isdigit():
-                raise ValueError(f"expected a whole number as slice, got {text!r}")
+            if not re.fullmatch(r"[0-9]{1,6}", text):
+                raise ValueError(f"expected a whole number of at most {MOST_SLICE} as slice, got {_shown(text)}")
             return int(text)
         case "suvmax_reported":
             try:
                 number = float(text)
             except ValueError:
                 number = math.nan
-            if not (math.isfinite(number) and number >= 0):
-                raise ValueError(f"expected a number of at least 0 as SUVmax, got {text!r}")
+            if not 0 <= number <= MOST_SUV:
+                raise ValueError(
+                    f"expected a number of at least 0 and at most {MOST_SUV} as SUVmax, got {_shown(text)}"
+                )
             return number
         case "laterality":
             return _one_of(LATERALITIES, text) if text else None
@@ -143,9 +154,14 @@ def parse_value(field: str, text: str) -> Any:
     return text or None
 
 
+def _shown(text: str, longest: int = 40) -> str:
+    """A value for a message, cut where it is long."""
+    return repr(text if len(text) <= longest else f"{text[:longest]}...")
+
+
 def _one_of(options: Sequence[str], text: str) -> str:
     if text.lower() not in options:
-        raise ValueError(f"expected one of {', '.join(options)}, got {text!r}")
+        raise ValueError(f"expected one of {', '.join(options)}, got {_shown(text)}")
     return text.lower()
 
 

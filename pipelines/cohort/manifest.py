@@ -6,20 +6,21 @@ A cohort is a folder with `reports.csv` (or `.parquet`) and `exams/<exam_id>/`; 
 import functools
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipelines.cohort.corrections import CorrectionsError
 from pipelines.cohort.corrections import observe_corrections as _observe_corrections
+from pipelines.cohort.near_ids import folders_too_deep, near_names
 from pipelines.cohort.privacy import deidentification, header_identifiers
 from pipelines.cohort.privacy.deidentification import NO_DEIDENTIFICATION, Deidentifier
 from pipelines.cohort.privacy.header_identifiers import names_in_folder
-from pipelines.cohort.report_files import find_reports, read_reports
+from pipelines.cohort.report_files import clean_id, file_name_text, find_reports, read_reports
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of, hash_of_files
 from pipelines.tables.locks import lock
@@ -61,6 +62,8 @@ class ExamEntry:
     report_fingerprint: str
     identifiers: Mapping[str, int] = field(default_factory=dict)
     """How many identifiers of each kind were found in the report, masked or not."""
+    near: str | None = None
+    """Where nothing matches: which folder or report is nearly named as the exam, as a question."""
 
     @property
     def shard(self) -> int:
@@ -92,7 +95,8 @@ _SHOWN = "+"
 
 def manifest_version(entries: Iterable[ExamEntry]) -> str:
     """Data version of one shard of the manifest: the hash of its sorted (exam id, fingerprints)."""
-    return hash_of(sorted((e.exam_id, e.patient_id, e.image_fingerprint, e.report_fingerprint) for e in entries))
+    parts = ((e.exam_id, e.patient_id, e.image_fingerprint, e.report_fingerprint, e.near or "") for e in entries)
+    return hash_of(sorted(parts))
 
 
 def check_cohort(folder: Path) -> Path:
@@ -108,7 +112,7 @@ def check_cohort(folder: Path) -> Path:
     reports_path = find_reports(folder)
     if reports_path is None:
         raise CohortError(
-            f"expected reports.csv or reports.parquet in the cohort folder, got none in {folder}: "
+            f"expected reports.csv (or .xlsx, .parquet, .json) in the cohort folder, got none in {folder}: "
             "add the table (exam_id, patient_id, findings), see 'Bring your own cohort' in README.md"
         )
     return reports_path
@@ -135,23 +139,63 @@ def scan_cohort(
     except ValueError as error:
         raise CohortError(str(error)) from error
 
-    exams_folder = folder / "exams"
-    folders = {p.name: p for p in sorted(exams_folder.iterdir()) if p.is_dir()} if exams_folder.is_dir() else {}
+    folders = _exam_folders(folder / "exams")
     fingerprints, newest = _fingerprints({deidentifier.exam(name): path for name, path in folders.items()}, known)
     deidentifier.keep_links(folders)
 
+    reported = reports["exam_id"].to_list()
+    near = _near_matches(
+        folder, [exam for exam in reported if exam not in folders], folders.keys() - set(reported), folders
+    )
+    near = near if not deidentifier.settings.hash_ids else {exam: _NEAR_UNNAMED for exam in near}
     entries: list[ExamEntry] = []
     for row in reports.iter_rows(named=True):
         exam_id, exam_folder = deidentifier.exam(row["exam_id"]), folders.pop(row["exam_id"], None)
         images = fingerprints[exam_id].content if exam_folder else ""
-        entries.append(_reported_entry(row, exam_folder, images, deidentifier, before.get(exam_id)))
-    entries += [
-        _entry_without_report(name, path, fingerprints[deidentifier.exam(name)].content, deidentifier)
-        for name, path in folders.items()
-    ]
+        entry = _reported_entry(row, exam_folder, images, deidentifier, before.get(exam_id))
+        entries.append(replace(entry, near=near.get(row["exam_id"])))
+    for name, path in folders.items():
+        images = fingerprints[deidentifier.exam(name)].content
+        entries.append(replace(_entry_without_report(name, path, images, deidentifier), near=near.get(name)))
     files = [reports_path, *reports_path.rglob("*")] if reports_path.is_dir() else [reports_path]
-    newest_s = max([*newest.values(), *(path.stat().st_mtime for path in files)])
+    newest_s = max([*newest.values(), *(path.lstat().st_mtime for path in files)])
     return Cohort(folder, tuple(sorted(entries, key=lambda e: e.exam_id)), fingerprints, newest_s)
+
+
+def _exam_folders(exams_folder: Path) -> dict[str, Path]:
+    """Folders of exams by exam: their names composed (NFC), as the ids of reports are. Of two folders that differ in
+    nothing else the second keeps its name.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(exams_folder.iterdir()) if exams_folder.is_dir() else ():
+        if path.is_dir():
+            name = _exam_of(path.name)
+            found[name if name not in found else file_name_text(path.name)] = path
+    return found
+
+
+def _exam_of(name: str) -> str:
+    """Exam that a folder of this name is of."""
+    return clean_id(file_name_text(name)) or file_name_text(name)
+
+
+_NEAR_UNNAMED = "one of nearly the same name is there: compare case, leading zeros, blanks and the folder's depth"
+
+
+def _near_matches(
+    cohort: Path, without_folder: Sequence[str], without_report: Collection[str], folders: Mapping[str, Path]
+) -> dict[str, str]:
+    """Exam that lacks its folder or its report -> a question about what is there under nearly its name."""
+    deep = folders_too_deep(cohort, set(without_folder), {e: folders[e] for e in without_report}, _exam_of)
+    questions = {
+        exam: f"did you mean {f'{place}/{name}' if place else name}, which does not lie in exams/ itself"
+        for exam, (place, name) in deep.items()
+    }
+    for names, others, kind in ((without_folder, without_report, "folder"), (without_report, without_folder, "report")):
+        for exam, near in near_names(names, others).items():
+            listed = " or ".join(map(repr, near))
+            questions.setdefault(exam, f"did you mean the {kind} {listed}")
+    return questions
 
 
 def _reported_entry(
@@ -227,21 +271,37 @@ class _File(NamedTuple):
 
 
 def _files(folder: Path) -> list[_File]:
-    """All files below a folder, by name; folders that are links, or may not be read, are left out."""
+    """All files below a folder, by name. Folders that are links are followed once; what is no file (a pipe, a link to
+    itself) or may not be read is left out.
+    """
     found: list[_File] = []
     # One look a file: `Path.rglob` asks four times, and a cohort may hold millions of slices.
     places = [(str(folder), "")]
+    linked: set[tuple[int, int]] = set()
     while places:
         place, prefix = places.pop()
-        with suppress(PermissionError), os.scandir(place) as entries:
+        with suppress(OSError), os.scandir(place) as entries:
             for entry in entries:
                 name = prefix + entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    places.append((entry.path, f"{name}{os.sep}"))
-                elif entry.is_file():
-                    status = entry.stat()
-                    found.append(_File(name, Path(entry.path), status.st_size, status.st_mtime_ns))
+                with suppress(OSError):
+                    if entry.is_symlink() and entry.is_dir():
+                        status = entry.stat()
+                        # A link to a folder above would lead round and round.
+                        if (status.st_dev, status.st_ino) not in linked and not _is_above(entry.path, place):
+                            linked.add((status.st_dev, status.st_ino))
+                            places.append((entry.path, f"{name}{os.sep}"))
+                    elif entry.is_dir(follow_symlinks=False):
+                        places.append((entry.path, f"{name}{os.sep}"))
+                    elif entry.is_file():
+                        status = entry.stat()
+                        found.append(_File(name, Path(entry.path), status.st_size, status.st_mtime_ns))
     return sorted(found)
+
+
+def _is_above(link: str, place: str) -> bool:
+    """Whether a link leads to the folder that it lies in, or to one above."""
+    target, here = os.path.realpath(link), os.path.realpath(place)
+    return os.path.commonpath([target, here]) == target
 
 
 def _state(files: Iterable[_File]) -> str:

@@ -1,21 +1,30 @@
-"""Reports from CSV, Parquet, a folder of text files, or FHIR DiagnosticReport JSON, as one table.
+"""Reports from CSV, a workbook, Parquet, a folder of text files, or FHIR DiagnosticReport JSON, as one table.
 
-What is wrong with a row stands in the row.
+What is wrong with a row, a file or a resource stands in its row and ends none of the others.
 """
 
 import base64
 import binascii
-import csv
 import html
-import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+
+from pipelines.cohort.table_files import (
+    WORKBOOK_SUFFIXES,
+    TableFileError,
+    decode,
+    is_blank,
+    read_table_file,
+    without_lone_surrogates,
+)
+from pipelines.tables.safe_text import error_reason
 
 COLUMNS = ("exam_id", "patient_id", "findings", "impression", "study_date", "tracer", "problem")
 """Columns of the table of reports; all text, null where unknown. `problem` is null where the row is as it should be."""
@@ -25,10 +34,9 @@ SCHEMA = pl.Schema({name: pl.String for name in COLUMNS})
 LARGE_REPORT_CHARS = 1_000_000
 """A longer report is read, with a word of doubt: it is more likely a whole file pasted into one cell."""
 
-FILE_NAMES = ("reports.csv", "reports.parquet", "reports.json", "reports.ndjson", "reports")
-"""What a cohort folder's reports may be called, in the order in which they are looked for.
-
-`reports` is a folder of .txt or FHIR .json.
+FILE_SUFFIXES = (".csv", ".parquet", ".json", ".ndjson", ".tsv", *WORKBOOK_SUFFIXES, ".jsonl", ".pq", "")
+"""What a cohort folder's `reports` may be, in the order in which they are looked for; without a suffix it is a folder
+of .txt or FHIR .json.
 """
 
 _VOID_STATUS = ("entered-in-error", "cancelled")
@@ -71,67 +79,82 @@ class Report:
 
 
 def find_reports(folder: Path) -> Path | None:
-    """Path of a cohort folder's reports, null where there are none."""
-    return next((folder / name for name in FILE_NAMES if (folder / name).exists()), None)
+    """Path of a cohort folder's reports (`reports.csv`, in any case), null where there are none."""
+    found: dict[tuple[int, int, str], Path] = {}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        suffix = path.suffix.lower()
+        stem, exact = path.name.lower().removesuffix(suffix), path.name == f"reports{suffix}"
+        if stem in ("reports", "report") and suffix in FILE_SUFFIXES and path.is_dir() == (suffix == ""):
+            found[FILE_SUFFIXES.index(suffix), not exact, path.name] = path
+    return found[min(found)] if found else None
 
 
 def read_reports(path: Path) -> pl.DataFrame:
     """Table of reports (see `COLUMNS`), one row an exam, in the source's order.
 
     Args:
-        path: .csv, .parquet, .json or .ndjson (FHIR DiagnosticReport, a Bundle or a list of them), .txt, or a folder of
-            .txt and .json files.
+        path: .csv, .tsv, .xlsx, .xls, .ods, .parquet, .json or .ndjson (FHIR DiagnosticReport, a Bundle or a list of
+            them), .txt, or a folder of .txt and .json files.
 
-    An exam that comes twice keeps its first report; where the others differ, the row's problem says so.
+    An exam that comes twice keeps its first report; where the others differ, the row's problem says so. Ids are in
+    Unicode's composed form (NFC), whatever the file has.
 
     Raises:
-        ReportsError: the path is not there, is of another kind, has no exam or findings column, or cannot be decoded as
-            a table.
+        ReportsError: the path is not there, is of another kind, has no exam or findings column, cannot be decoded as
+            a table, or its rows cannot be told apart.
     """
     if not path.exists():
         raise ReportsError(f"expected a file or folder of reports, got {path}, which is not there: check the path")
+    suffix = path.suffix.lower()
     if path.is_dir():
         reports: Iterable[Report] = _from_folder(path)
-    elif path.suffix.lower() in (".csv", ".tsv"):
-        reports = _from_csv(path)
-    elif path.suffix.lower() in (".parquet", ".pq"):
+    elif suffix in (".csv", ".tsv", *WORKBOOK_SUFFIXES):
+        reports = _from_table(path)
+    elif suffix in (".parquet", ".pq"):
         reports = _from_parquet(path)
-    elif path.suffix.lower() in (".json", ".ndjson", ".jsonl"):
-        reports = _from_fhir(path)
-    elif path.suffix.lower() == ".txt":
+    elif suffix in (".json", ".ndjson", ".jsonl"):
+        reports = _from_fhir(path, str(path))
+    elif suffix == ".txt":
         reports = [_from_text(path)]
     else:
         raise ReportsError(
-            f"expected reports as .csv, .parquet, .json, .ndjson, .txt or a folder, got {path.name}: convert it to "
-            f"one of these"
+            f"expected reports as .csv, .xlsx, .parquet, .json, .ndjson, .txt or a folder, got {path.name}: convert it "
+            f"to one of these"
         )
-    rows = [vars(_checked(r)) for r in _unique(reports)]
+    try:
+        rows = [vars(_checked(r)) for r in _unique(reports)]
+    except OSError as error:
+        raise ReportsError(
+            f"expected reports in {path}, got a file that cannot be read ({error_reason(error)}): copy it again"
+        ) from error
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
-def decode(data: bytes) -> tuple[str, str | None]:
-    """Text of bytes and, where they are not UTF-8, a word on how they were read (UTF-16 by its mark, else
-    Windows-1252).
+def clean_id(text: str) -> str:
+    """An id as it is compared: composed (NFC), without blanks, marks of width 0 or lone surrogates around or in it, and
+    as one line; a spreadsheet's `="00042"` is 00042.
     """
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        try:
-            return data.decode("utf-16"), "not UTF-8: read as UTF-16"
-        except UnicodeDecodeError:
-            pass
-    try:
-        return data.decode("utf-8-sig"), None
-    except UnicodeDecodeError as error:
-        where = f"byte {error.start} is no UTF-8"
-        try:
-            text, name = data.decode("cp1252"), "Windows-1252"
-        except UnicodeDecodeError:
-            text, name = data.decode("latin-1"), "Latin-1"
-        return text, f"not UTF-8 ({where}): read as {name}; save the file as UTF-8 if letters look wrong"
+    formula = re.fullmatch(r'\s*="([^"]*)"\s*', text)
+    text = unicodedata.normalize("NFC", without_lone_surrogates(formula[1] if formula else text))
+    return " ".join(_INVISIBLE.sub("", text).split())
 
 
-# --- what is wrong with a row ----------------------------------------------------------------------------------------
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
+"""Soft hyphen, marks of width 0 and of direction, the byte order mark."""
+
+LONGEST_ID = 255
+"""Characters of an exam's id; a longer one is text that came to stand in the wrong column."""
+
+
+# --- what is wrong with a row ---
+
+
 def _checked(report: Report) -> Report:
     problems = [report.problem] if report.problem else []
+    if len(report.exam_id) > LONGEST_ID:
+        problems.append(
+            f"exam id of {len(report.exam_id)} characters: if it is a piece of a report, quote that report's text"
+        )
     if not (report.findings or "").strip():
         problems.append("empty report: no findings text")
     else:
@@ -172,19 +195,18 @@ def _joined(*problems: str | None) -> str | None:
 
 
 def _text(value: object) -> str | None:
-    text = "" if value is None else str(value)
+    text = "" if value is None else without_lone_surrogates(str(value))
     return text if text.strip() else None
 
 
 def _report(row: Mapping[str, object], where: str, problem: str | None = None) -> Report:
-    exam_id = (_text(row.get("exam_id")) or "").strip()
+    exam_id, patient_id = _id(row.get("exam_id")), _id(row.get("patient_id"))
     if not exam_id:
         exam_id = where
         problem = _joined(problem, f"no exam id: named {where}")
-    patient = _text(row.get("patient_id"))
     return Report(
         exam_id=exam_id,
-        patient_id=patient.strip() if patient else None,
+        patient_id=patient_id or None,
         findings=_text(row.get("findings")),
         impression=_text(row.get("impression")),
         study_date=_text(row.get("study_date")),
@@ -193,207 +215,312 @@ def _report(row: Mapping[str, object], where: str, problem: str | None = None) -
     )
 
 
-def _columns(names: Iterable[str], path: Path) -> dict[str, str]:
-    """Our column -> the source's column."""
-    given = {name.strip().lstrip("\ufeff").lower().replace(" ", "_"): name for name in names}
-    out = {}
-    for column, aliases in _ALIASES.items():
-        hit = next((given[a] for a in aliases if a in given), None)
-        if hit is not None:
-            out[column] = hit
-    missing = [c for c in ("exam_id", "findings") if c not in out]
+def _id(value: object) -> str:
+    """An id as text; a number that lost its type to a missing value (4711.0) is the whole number."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return "" if value is None else clean_id(str(value))
+
+
+def _columns(names: Iterable[str], path: Path) -> dict[str, list[int]]:
+    """Our column -> positions of the source's columns for it, the first one that is filled counts."""
+    given: dict[str, int] = {}
+    for position, name in enumerate(names):
+        given.setdefault("_".join(clean_id(name).lower().split()), position)
+    out = {column: [given[a] for a in aliases if a in given] for column, aliases in _ALIASES.items()}
+    missing = [c for c in ("exam_id", "findings") if not out[c]]
     if missing:
         raise ReportsError(
-            f"expected columns exam_id, patient_id and findings in {path}, got {', '.join(given) or 'none'}:"
+            f"expected columns exam_id, patient_id and findings in {path}, got {_listed(given)}:"
             f" add {' and '.join(missing)}"
         )
-    return out
+    return {column: positions for column, positions in out.items() if positions}
 
 
-# --- formats ---------------------------------------------------------------------------------------------------------
+def _listed(names: Iterable[str], most: int = 12, longest: int = 30) -> str:
+    """Names for a message: a few of them, and none that may be a text."""
+    given = [name if len(name) <= longest else f"{name[:longest]}..." for name in names if name]
+    return ", ".join(given[:most]) + (f" and {len(given) - most} more" if len(given) > most else "") or "none"
 
 
-def _from_csv(path: Path) -> Iterator[Report]:
-    text, problem = _read_table_text(path)
-    csv.field_size_limit(2**31 - 1)
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(text)
+def _first_filled(cells: Sequence[object], positions: Sequence[int]) -> object:
+    found = (cells[i] for i in positions if i < len(cells))
+    return next((cell for cell in found if cell is not None and str(cell).strip()), None)
+
+
+# --- formats ---
+
+
+def _from_table(path: Path) -> Iterator[Report]:
     try:
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        header = next(rows, None)
-        if not header:
+        table = read_table_file(path)
+        if not table.header:
             raise ReportsError(
                 f"expected a table of reports in {path}, got an empty file: add the columns exam_id, patient_id, "
                 f"findings"
             )
-        columns = _columns(header, path)
-        positions = {column: header.index(name) for column, name in columns.items()}
-        for n, values in enumerate(rows, start=2):
-            if not any(v.strip() for v in values):
+        columns = _columns(table.header, path)
+        for row in table.rows:
+            if is_blank(row.cells):
                 continue
-            row_problem = problem
-            if len(values) != len(header):
-                fault = f"row {n} has {len(values)} fields instead of {len(header)}: quote text that holds commas"
-                row_problem = _joined(problem, fault)
-            row = {c: values[i] if i < len(values) else None for c, i in positions.items()}
-            yield _report(row, f"row {n}", row_problem)
-    except csv.Error as error:
-        raise ReportsError(
-            f"expected a CSV of reports, got {path} that breaks off with {error}: export it again"
-        ) from error
-
-
-def _delimiter(text: str) -> str:
-    header = text.split("\n", 1)[0]
-    return max(",;\t|", key=header.count) if any(d in header for d in ",;\t|") else ","
-
-
-def _read_table_text(path: Path) -> tuple[str, str | None]:
-    text, problem = decode(path.read_bytes())
-    if "\x00" in text:
-        raise ReportsError(f"expected text in {path}, got binary data: export the reports as UTF-8 CSV")
-    return text, problem
+            problem = _joined(table.note, row.problem)
+            surplus = row.cells[len(table.header) :]
+            if len(row.cells) < len(table.header) or not is_blank(surplus):
+                fault = f"row {row.number} has {len(row.cells)} fields instead of {len(table.header)}"
+                problem = _joined(problem, f"{fault}: quote text that holds commas")
+            cells = {c: _first_filled(row.cells, positions) for c, positions in columns.items()}
+            yield _report(cells, f"row {row.number}", problem)
+    except TableFileError as error:
+        raise ReportsError(f"{path}: {error}") from error
 
 
 def _from_parquet(path: Path) -> Iterator[Report]:
     try:
-        frame = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
+        frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
         raise ReportsError(
-            f"expected a Parquet file of reports, got {path} that cannot be read ({error}): write it again"
+            f"expected a Parquet file of reports, got {path} that cannot be read ({error_reason(error)}): write it "
+            "again"
         ) from error
     columns = _columns(frame.columns, path)
-    for n, row in enumerate(frame.select(columns.values()).iter_rows(named=True), start=1):
-        yield _report({c: row[name] for c, name in columns.items()}, f"row {n}")
+    wanted = sorted({position for positions in columns.values() for position in positions})
+    frame = frame.select(pl.nth(wanted))
+    places = {column: [wanted.index(i) for i in positions] for column, positions in columns.items()}
+    for n, row in enumerate(frame.iter_rows(), start=1):
+        yield _report({c: _first_filled(row, positions) for c, positions in places.items()}, f"row {n}")
 
 
 def _from_folder(folder: Path) -> Iterator[Report]:
     files = sorted(
-        p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in (".txt", ".json", ".ndjson", ".jsonl")
+        p for p in folder.rglob("*") if p.suffix.lower() in (".txt", ".json", ".ndjson", ".jsonl") and _is_file(p)
     )
     if not files:
         raise ReportsError(
             f"expected .txt or FHIR .json reports in {folder}, got none: add one file an exam, named <exam_id>.txt"
         )
     for path in files:
-        if path.suffix.lower() == ".txt":
-            yield _from_text(path, folder)
-            continue
         try:
-            yield from _from_fhir(path)
+            if path.suffix.lower() == ".txt":
+                yield _from_text(path, folder)
+            else:
+                yield from _from_fhir(path, "the file")
         except ReportsError as error:
-            yield Report(exam_id=path.stem, problem=str(error))
+            yield Report(exam_id=clean_id(_stem(path)), problem=str(error))
+        except OSError as error:
+            problem = f"the report cannot be read ({error_reason(error)}): copy it again"
+            yield Report(exam_id=clean_id(_stem(path)), problem=problem)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # A link to itself.
+        return False
+
+
+def _stem(path: Path) -> str:
+    """Name of a file without its suffix; one that is not UTF-8 is read as its bytes say."""
+    return file_name_text(path.stem)
+
+
+def file_name_text(name: str) -> str:
+    """The text of a file's or folder's name, also where its bytes are not UTF-8."""
+    return decode(name.encode("utf-8", "surrogateescape"))[0] if _is_escaped(name) else name
+
+
+def _is_escaped(name: str) -> bool:
+    return any("\udc80" <= c <= "\udcff" for c in name)
 
 
 def _from_text(path: Path, folder: Path | None = None) -> Report:
     """A text file is the report of the exam it is named after; a sub-folder, where there is one, names the patient."""
     text, problem = decode(path.read_bytes())
     patient = path.parent.name if folder is not None and path.parent != folder else None
-    return Report(exam_id=path.stem, patient_id=patient, findings=text if text.strip() else None, problem=problem)
+    return Report(
+        exam_id=clean_id(_stem(path)),
+        patient_id=clean_id(file_name_text(patient)) if patient else None,
+        findings=text if text.strip() else None,
+        problem=problem,
+    )
 
 
-def _from_fhir(path: Path) -> Iterator[Report]:
+# --- FHIR ---
+
+
+def _from_fhir(path: Path, shown: str) -> Iterator[Report]:
+    """Reports of a file; `shown`: what messages call it."""
     text, problem = decode(path.read_bytes())
-    try:
-        resources = (
-            [json.loads(line) for line in text.splitlines() if line.strip()]
-            if path.suffix.lower() != ".json"
-            else [json.loads(text)]
-        )
-    except ValueError as error:
-        raise ReportsError(
-            f"expected FHIR DiagnosticReport JSON, got {path} that is no JSON ({error}): export it again"
-        ) from error
-    found = False
-    for resource in resources:
-        for report, contained in _diagnostic_reports(resource):
-            found = True
-            yield _from_resource(report, contained, f"{path.stem}", problem)
+    name = clean_id(_stem(path))
+    if path.suffix.lower() == ".json":
+        found = list(_of_document(text, name, problem, shown))
+    else:
+        found = []
+        for n, line in enumerate(text.splitlines(), start=1):
+            if line.strip():
+                found += _of_line(line, n, name, problem)
     if not found:
         raise ReportsError(
-            f"expected a FHIR DiagnosticReport (or a Bundle of them) in {path}, got none: export resources of this type"
+            f"expected a FHIR DiagnosticReport (or a Bundle of them) in {shown}, got none: export resources of this "
+            "type"
         )
+    yield from found
 
 
-def _diagnostic_reports(value: Any) -> Iterator[tuple[dict[str, Any], dict[str, dict[str, Any]]]]:
+def _of_line(line: str, n: int, name: str, problem: str | None) -> list[Report]:
+    """Reports of one line of an NDJSON file; a broken line is a row that says so."""
+    try:
+        return list(_of_document(line, f"{name} line {n}", problem, f"line {n}"))
+    except ReportsError as error:
+        return [Report(exam_id=f"{name} line {n}", problem=str(error))]
+
+
+def _of_document(text: str, where: str, problem: str | None, shown: str) -> Iterator[Report]:
+    try:
+        resource = json.loads(text)
+        for n, (report, others) in enumerate(_diagnostic_reports(resource)):
+            yield _from_resource(report, others, where if n == 0 else f"{where} #{n + 1}", problem)
+    except (ValueError, RecursionError) as error:
+        raise ReportsError(
+            f"expected FHIR DiagnosticReport JSON in {shown}, got {error_reason(error)}: export it again"
+        ) from error
+
+
+def _diagnostic_reports(value: Any) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     """(report, resources by reference) of a resource, a list of them, or a Bundle."""
     if isinstance(value, list):
         for entry in value:
             yield from _diagnostic_reports(entry)
-    elif isinstance(value, dict) and value.get("resourceType") == "Bundle":
-        entries = [e for e in value.get("entry") or [] if isinstance(e, dict) and isinstance(e.get("resource"), dict)]
-        by_reference: dict[str, dict[str, Any]] = {}
-        for entry in entries:
-            resource = entry["resource"]
-            by_reference[f"{resource.get('resourceType')}/{resource.get('id')}"] = resource
-            if entry.get("fullUrl"):
-                by_reference[str(entry["fullUrl"])] = resource
-        for entry in entries:
-            if entry["resource"].get("resourceType") == "DiagnosticReport":
-                yield entry["resource"], by_reference
-    elif isinstance(value, dict) and value.get("resourceType") == "DiagnosticReport":
-        yield value, {}
+        return
+    resource = _mapping(value)
+    if resource.get("resourceType") == "DiagnosticReport":
+        yield resource, {}
+    elif resource.get("resourceType") == "Bundle":
+        by_reference: dict[str, Any] = {}
+        reports = []
+        for entry in map(_mapping, _list(resource.get("entry"))):
+            own = _mapping(entry.get("resource"))
+            by_reference[f"{_word(own.get('resourceType'))}/{_word(own.get('id'))}"] = own
+            if _word(entry.get("fullUrl")):
+                by_reference[_word(entry.get("fullUrl"))] = own
+            if own.get("resourceType") == "DiagnosticReport":
+                reports.append(own)
+        for report in reports:
+            yield report, by_reference
 
 
-def _from_resource(
-    resource: dict[str, Any], others: dict[str, dict[str, Any]], where: str, problem: str | None
-) -> Report:
+# A resource may have anything anywhere: what is not of the standard's type counts as missing.
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _word(value: Any) -> str:
+    """A text or a number as text; anything else is an empty text."""
+    if isinstance(value, str):
+        return without_lone_surrogates(value)
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
+
+
+def _from_resource(resource: Mapping[str, Any], others: Mapping[str, Any], where: str, problem: str | None) -> Report:
     problems = [problem] if problem else []
-    status = resource.get("status")
+    status = _word(resource.get("status"))
     if status in _VOID_STATUS:
         problems.append(f"the report's status is {status}: not read")
-    identifiers = [i for i in resource.get("identifier") or [] if isinstance(i, dict) and i.get("value")]
-    accession = [i for i in identifiers if "ACSN" in json.dumps(i.get("type") or {})]
-    exam_id = str((accession or identifiers or [{"value": resource.get("id") or where}])[0]["value"])
-    subject = resource.get("subject") or {}
-    patient = subject.get("reference") or (subject.get("identifier") or {}).get("value") or subject.get("display")
-    patient_id = str(patient).rsplit("/", 1)[-1].removeprefix("urn:uuid:") if patient else None
-    contained = {f"#{c.get('id')}": c for c in resource.get("contained") or [] if isinstance(c, dict)}
-    texts = []
-    for form in resource.get("presentedForm") or []:
+    texts, notes = _texts_of(resource, others)
+    exam_id, date = _exam_of(resource), _date_of(resource)
+    if not exam_id:
+        problems.append(f"no exam id: named {where}")
+    return Report(
+        exam_id=exam_id or where,
+        patient_id=_patient_of(resource) or None,
+        findings=_text("\n".join(texts)) if status not in _VOID_STATUS else None,
+        impression=_text(_word(resource.get("conclusion"))),
+        study_date=date[:10] if date else None,
+        problem="; ".join([*problems, *notes]) or None,
+    )
+
+
+def _exam_of(resource: Mapping[str, Any]) -> str:
+    """Accession number, else the first identifier, else the id of a report; empty where it has none."""
+    identifiers = [i for i in map(_mapping, _list(resource.get("identifier"))) if clean_id(_word(i.get("value")))]
+    accession = [i for i in identifiers if "ACSN" in json.dumps(i.get("type"))]
+    for identifier in (*accession, *identifiers):
+        return clean_id(_word(identifier.get("value")))
+    return clean_id(_word(resource.get("id")))
+
+
+def _patient_of(resource: Mapping[str, Any]) -> str:
+    subject = _mapping(resource.get("subject"))
+    named = (subject.get("reference"), _mapping(subject.get("identifier")).get("value"), subject.get("display"))
+    patient = next((_word(value) for value in named if _word(value).strip()), "")
+    return clean_id(patient.rsplit("/", 1)[-1].removeprefix("urn:uuid:"))
+
+
+def _date_of(resource: Mapping[str, Any]) -> str:
+    period = _mapping(resource.get("effectivePeriod"))
+    dates = (resource.get("effectiveDateTime"), period.get("start"), resource.get("issued"))
+    return next((_word(date).strip() for date in dates if isinstance(date, str) and date.strip()), "")
+
+
+def _texts_of(resource: Mapping[str, Any], others: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """(texts, what is wrong with some) of a report: its attachments and results, else its narrative."""
+    contained = {f"#{_word(c.get('id'))}": c for c in map(_mapping, _list(resource.get("contained")))}
+    texts, notes = [], []
+    for form in map(_mapping, _list(resource.get("presentedForm"))):
         text, note = _attachment(form)
         texts += [text] if text else []
-        problems += [note] if note else []
-    for reference in resource.get("result") or []:
-        name = str((reference or {}).get("reference", ""))
-        observation = contained.get(name) or others.get(name)
-        if observation and observation.get("valueString"):
-            texts.append(str(observation["valueString"]))
-    if not texts:
-        division = (resource.get("text") or {}).get("div")
-        if division:
-            texts.append(_plain(str(division)))
-    date = (
-        resource.get("effectiveDateTime")
-        or (resource.get("effectivePeriod") or {}).get("start")
-        or resource.get("issued")
-    )
-    return Report(
-        exam_id=exam_id,
-        patient_id=patient_id,
-        findings=("\n".join(texts) or None) if status not in _VOID_STATUS else None,
-        impression=_text(resource.get("conclusion")),
-        study_date=str(date)[:10] if date else None,
-        problem="; ".join(problems) or None,
-    )
+        notes += [note] if note else []
+    for reference in map(_mapping, _list(resource.get("result"))):
+        name = _word(reference.get("reference"))
+        observation = _mapping(contained.get(name) or others.get(name))
+        if _word(observation.get("valueString")).strip():
+            texts.append(_word(observation.get("valueString")))
+    division = _word(_mapping(resource.get("text")).get("div"))
+    if not texts and division:
+        texts.append(_plain(division))
+    return texts, notes
 
 
-def _attachment(form: Any) -> tuple[str | None, str | None]:
-    if not isinstance(form, dict) or not form.get("data"):
-        return None, "presentedForm without data: embed the text, links are not followed" if isinstance(
-            form, dict
-        ) and form.get("url") else None
-    kind = str(form.get("contentType") or "text/plain").split(";")[0].strip().lower()
+def _attachment(form: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    data = _word(form.get("data"))
+    if not data:
+        is_link = bool(_word(form.get("url")))
+        return None, "presentedForm without data: embed the text, links are not followed" if is_link else None
+    kind = (_word(form.get("contentType")) or "text/plain").split(";")[0].strip().lower()
     if not kind.startswith("text/"):
-        return None, f"presentedForm of type {kind} is not read: embed the report as text/plain"
+        named = f"of type {kind} " if re.fullmatch(r"[a-z]+/[a-z0-9.+-]{1,40}", kind) else "that is no text "
+        return None, f"presentedForm {named}is not read: embed the report as text/plain"
     try:
-        text, problem = decode(base64.b64decode(form["data"], validate=False))
-    except (binascii.Error, ValueError) as error:
-        return None, f"presentedForm is no base64 ({error}): export it again"
+        text, problem = decode(base64.b64decode(data, validate=False))
+    except (binascii.Error, ValueError):
+        return None, "presentedForm is no base64: export it again"
     return (_plain(text) if kind == "text/html" else text), problem
+
+
+_TAG = re.compile(r"<[^<>]*>")
+_BLOCK_END = re.compile(r"<\s*(?:br|/p|/div|/li|/tr|/h[1-6])\b[^<>]*>", re.IGNORECASE)
+_UNSHOWN = re.compile(r"<(/?)(script|style)\b[^<>]*>", re.IGNORECASE)
 
 
 def _plain(markup: str) -> str:
     """Text of simple XHTML, a line for each block."""
-    text = re.sub(r"(?is)<(script|style).*?</\1>", "", markup)
-    text = re.sub(r"(?i)<\s*(?:br|/p|/div|/li|/tr|/h[1-6])\b[^>]*>", "\n", text)
-    return html.unescape(re.sub(r"<[^>]+>", "", text)).strip()
+    text = _TAG.sub("", _BLOCK_END.sub("\n", _without_scripts(markup)))
+    return html.unescape(text).strip()
+
+
+def _without_scripts(markup: str) -> str:
+    """The markup without its scripts and styles, found in one pass; one that is never closed goes on to the end."""
+    kept, start, inside = [], 0, ""
+    for tag in _UNSHOWN.finditer(markup):
+        if not inside and not tag[1]:
+            kept.append(markup[start : tag.start()])
+            inside = tag[2].lower()
+        elif inside and tag[1] and tag[2].lower() == inside:
+            inside = ""
+            start = tag.end()
+    return "".join(kept) if inside else "".join([*kept, markup[start:]])

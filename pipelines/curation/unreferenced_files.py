@@ -6,7 +6,7 @@ from pathlib import Path
 from pipelines.cohort.manifest import read_manifest
 from pipelines.curation.shard_lock import shard_lock
 from pipelines.tables import atomic
-from pipelines.tables.home import Home, exam_of
+from pipelines.tables.home import Home, folder_name
 from pipelines.tables.lake import Lake
 from pipelines.tables.shards import N_SHARDS
 
@@ -24,7 +24,7 @@ def collect_files(home: Home) -> int:
         with shard_lock(home, shard):
             own = {entry.exam_id for entry in read_manifest(home.manifest, shard)[1]}
             exams = set(lake.read_shard("exams", shard)["exam_id"])
-            known |= own | exams
+            known |= {folder_name(exam_id) for exam_id in own | exams}
             named = {home.root / p for p in lake.read_shard("lesions", shard)["mask_path"].drop_nulls()}
             meta = lake.shard_meta("lesions", shard)
             # An exam whose computation failed keeps its masks: the next run may find the lesions as they were.
@@ -39,7 +39,7 @@ def collect_files(home: Home) -> int:
                     n += atomic.clean_partials(place) if place.is_dir() else 0
     for parent in (home.volumes, home.masks, home.exports):
         for folder in _folders(parent):
-            if exam_of(folder.name) not in known:
+            if folder.name not in known:
                 shutil.rmtree(folder, ignore_errors=True)
                 n += 1
     return n

@@ -47,15 +47,21 @@ def hash_of(*parts: Any) -> str:
 
 
 def hash_of_files(paths: Iterable[tuple[str, Path]]) -> str:
-    """32 hex digits of the names and contents of files, streamed; `paths` are (name, path), hashed in sorted order."""
+    """32 hex digits of the names and contents of files, streamed; `paths` are (name, path), hashed in sorted order.
+
+    A file that cannot be read counts by its name and the system's word on it; who reads it next tells what is wrong.
+    """
     digest = blake2b(digest_size=16)
     for name, path in sorted(paths):
-        digest.update(f"{name}\0".encode())
+        digest.update(f"{name}\0".encode("utf-8", "surrogateescape"))
         size = 0
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
-                size += len(chunk)
+        try:
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK_BYTES):
+                    digest.update(chunk)
+                    size += len(chunk)
+        except OSError as error:
+            digest.update(f"\0unreadable {error.errno}\0".encode())
         # The length closes each entry, so that moving bytes from one file to the next changes the hash.
         digest.update(size.to_bytes(8, "big"))
     return digest.hexdigest()

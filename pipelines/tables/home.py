@@ -3,26 +3,29 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
 from pipelines.tables import atomic
+from pipelines.tables.hashing import hash_of
 from pipelines.tables.storage_paths import StoragePath, is_url, storage_path_of
 
-_NO_FILE_NAME = re.compile(r'[\x00-\x1f/\\%:*?"<>|\x7f]')
+_NO_FILE_NAME = re.compile(r'[\x00-\x1f/\\%:*?"<>|\x7f\ud800-\udfff]')
+LONGEST_NAME_BYTES = 200
+"""Of a file's or folder's name; file systems take 255, and a suffix or a temporary name is added to it."""
 
 
 def folder_name(exam_id: str) -> str:
     """Name of an exam's folder: its id, with what no file system takes, or what would lead out of the folder above, as
-    %XX.
+    %XX; a longer one is cut and ends with a hash of the id.
     """
     if not exam_id.strip("."):
-        return exam_id.replace(".", "%2E")
-    return _NO_FILE_NAME.sub(lambda match: f"%{ord(match[0]):02X}", exam_id)
-
-
-def exam_of(name: str) -> str:
-    """Exam whose folder has this name."""
-    return unquote(name)
+        name = exam_id.replace(".", "%2E")
+    else:
+        name = _NO_FILE_NAME.sub(lambda match: f"%{ord(match[0]):02X}", exam_id)
+    data = name.encode()
+    if len(data) <= LONGEST_NAME_BYTES:
+        return name
+    digest = hash_of(exam_id)
+    return f"{data[: LONGEST_NAME_BYTES - len(digest) - 1].decode(errors='ignore')}~{digest}"
 
 
 _LAKE_NAME, _LAKE_POINTER = "lake", "lake.url"

@@ -20,7 +20,7 @@ def exams_stage(context: ShardContext) -> ShardStage:
     entries = {e.exam_id: e for e in read_manifest(home.manifest, context.shard)[1]}
     keys = {
         e.exam_id: hash_of(
-            context.logic, e.image_fingerprint, e.folder is None, e.has_report, e.tracer, e.report_problem
+            context.logic, e.image_fingerprint, e.folder is None, e.has_report, e.tracer, e.report_problem, e.near
         )
         for e in entries.values()
     }
@@ -46,13 +46,14 @@ def _exam_row(entry: ExamEntry, home: Home, settings: ExamSettings) -> dict[str,
     if entry.folder is None:
         raise ExamError(
             ExamProblem.NO_FOLDER,
-            f"expected a folder exams/{entry.exam_id} for the report of exam {entry.exam_id}, got none: "
-            "add its images or remove the report",
+            f"expected a folder exams/{entry.exam_id[:_SHOWN]} for the report of exam {entry.exam_id[:_SHOWN]}, got "
+            f"none: {_question(entry)}add its images or remove the report",
         )
     if not entry.has_report:
         raise ExamError(
             ExamProblem.NO_REPORT,
-            f"expected a row of reports for exam {entry.exam_id}, got none: add its report, or remove the folder",
+            f"expected a row of reports for exam {entry.exam_id[:_SHOWN]}, got none: {_question(entry)}add its report, "
+            "or remove the folder",
         )
     exam = read_exam(Path(entry.folder), entry.exam_id, settings)
     folder = home.volume_folder(entry.exam_id)
@@ -77,6 +78,14 @@ def _exam_row(entry: ExamEntry, home: Home, settings: ExamSettings) -> dict[str,
         "ct_step_mm": exam.ct_slices.step_mm if exam.ct_slices else None,
         "image_fingerprint": entry.image_fingerprint,
     }
+
+
+_SHOWN = 80
+"""Characters of an exam's id that a message shows."""
+
+
+def _question(entry: ExamEntry) -> str:
+    return f"{entry.near}? Else " if entry.near else ""
 
 
 def _problem_row(entry: ExamEntry, problem: ExamProblem, message: str) -> dict[str, object]:

@@ -34,11 +34,20 @@ class TestReadCorrections:
         with pytest.raises(CorrectionsError, match="expected the columns"):
             read_corrections(tmp_path / "c.csv")
 
+    def test_refuses_a_quote_that_holds_the_lines_below(self, tmp_path: Path) -> None:
+        text = 'E1:0000abcd,text,"open,Dr A,2026-01-02\nE2:0000abcd,text,b,Dr A,2026-01-02\n'
+        (tmp_path / "c.csv").write_text(HEADER + text)
+        with pytest.raises(CorrectionsError, match="row 2"):
+            read_corrections(tmp_path / "c.csv")
+
     @pytest.mark.parametrize(
         ("line", "why"),
         [
             ("E1:0000abcd,colour,red,Dr A,2026-01-02", "unknown field 'colour'"),
             ("E1:0000abcd,slice,1.5,Dr A,2026-01-02", "expected a whole number"),
+            ("E1:0000abcd,slice,100000000000000000000,Dr A,2026-01-02", "at most 999999"),
+            ("E1:0000abcd,slice,1e20,Dr A,2026-01-02", "expected a whole number"),
+            ("E1:0000abcd,suvmax_reported,1e300,Dr A,2026-01-02", "at most 100000"),
             ("E1:0000abcd,suvmax_reported,nan,Dr A,2026-01-02", "expected a number of at least 0"),
             ("E1:0000abcd,outcome,maybe,Dr A,2026-01-02", "expected accept or reject"),
             ("E1:0000abcd,laterality,lft,Dr A,2026-01-02", "expected one of left"),

@@ -1,6 +1,7 @@
 """Reading a cohort folder and noticing what changed in it."""
 
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,35 @@ class TestScanCohort:
         (tmp_path / "reports.csv").write_text("a,b\n1,2\n")
         with pytest.raises(CohortError, match="findings"):
             scan_cohort(tmp_path)
+
+    def test_names_that_are_not_utf_8_links_to_themselves_and_pipes_end_nothing(self, cohort: Path) -> None:
+        (cohort / "exams" / "E1" / "loop").symlink_to("loop")
+        os.mkfifo(cohort / "exams" / "E1" / "pipe")
+        (cohort / "exams" / "E2" / "back").symlink_to("..")
+        (cohort / "exams" / "E2" / os.fsdecode(b"M\xfcller.dcm")).write_bytes(b"x")
+        os.rename(cohort / "exams" / "E2", cohort / "exams" / os.fsdecode(b"Gr\xf6\xdfe"))
+        write_reports(cohort, {"E1": ("P1", "One."), "Größe": ("P2", "Two.")})
+        assert [(e.exam_id, e.folder is not None) for e in scan_cohort(cohort).entries] == [
+            ("E1", True),
+            ("Größe", True),
+        ]
+
+    def test_composed_and_decomposed_names_are_one(self, cohort: Path) -> None:
+        os.rename(cohort / "exams" / "E2", cohort / "exams" / unicodedata.normalize("NFD", "Größe"))
+        write_reports(cohort, {"E1": ("P1", "One."), "Größe": ("P2", "Two.")})
+        assert [e.folder is not None for e in scan_cohort(cohort).entries] == [True, True]
+
+    def test_sees_a_change_in_a_linked_folder(self, cohort: Path, tmp_path: Path) -> None:
+        (tmp_path / "series").mkdir()
+        (cohort / "exams" / "E1" / "series").symlink_to(tmp_path / "series")
+        before = scan_cohort(cohort)
+        (tmp_path / "series" / "1.dcm").write_bytes(b"x")
+        assert scan_cohort(cohort).entries[0].image_fingerprint != before.entries[0].image_fingerprint
+
+    def test_asks_for_what_is_nearly_named_so(self, cohort: Path) -> None:
+        write_reports(cohort, {"e1": ("P1", "One."), "E2": ("P2", "Two.")})
+        near = {e.exam_id: e.near for e in scan_cohort(cohort).entries}
+        assert near == {"e1": "did you mean the folder 'E1'", "E1": "did you mean the report 'e1'", "E2": None}
 
     def test_gives_equal_fingerprints_to_files_that_were_only_touched(self, cohort: Path) -> None:
         before = scan_cohort(cohort)

@@ -1,8 +1,11 @@
 import base64
 import json
+import unicodedata
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipelines.cohort.report_files import COLUMNS, ReportsError, find_reports, read_reports
 
@@ -67,8 +70,24 @@ class TestCsv:
         with pytest.raises(ReportsError, match="binary"):
             read_reports(write("r.csv", b"PK\x03\x04\x00\x00\x00"))
 
+    def test_ids_are_composed_and_without_blanks(self, write):
+        text = f'exam_id,patient_id,findings\n{unicodedata.normalize("NFD", "Größe")}\u00a0," P1\u200b",A.\n'
+        assert read_reports(write("r.csv", text)).row(0)[:2] == ("Größe", "P1")
+
+    def test_the_column_that_is_filled_counts(self, write):
+        frame = read_reports(write("r.csv", "exam_id,findings,report\nE1,,Text.\nE2,Other.,\n"))
+        assert frame["findings"].to_list() == ["Text.", "Other."]
+
+    def test_a_text_in_the_column_of_ids_is_told(self, write):
+        frame = read_reports(write("r.csv", "exam_id,findings\n" + "word " * 80 + ",a\nE2,b\n"))
+        assert "exam id of 399 characters" in frame["problem"][0]
+
 
 class TestParquet:
+    def test_ids_that_became_reals_are_whole_numbers(self, tmp_path):
+        pl.DataFrame({"exam_id": [4711.0], "findings": ["A."]}).write_parquet(tmp_path / "r.parquet")
+        assert read_reports(tmp_path / "r.parquet")["exam_id"].item() == "4711"
+
     def test_reads_numbers_as_text(self, tmp_path):
         pl.DataFrame({"exam_id": [7], "patient_id": [1], "findings": ["A."]}).write_parquet(tmp_path / "r.parquet")
         assert read_reports(tmp_path / "r.parquet").row(0)[:3] == ("7", "1", "A.")
@@ -141,6 +160,45 @@ class TestFhir:
         with pytest.raises(ReportsError, match="DiagnosticReport"):
             read_reports(write("r.json", '{"resourceType": "Patient"}'))
 
+    @settings(max_examples=30)
+    @given(st.data())
+    def test_whatever_stands_where_another_type_should_the_report_is_a_row(self, tmp_path_factory, data):
+        resource = diagnostic_report(
+            identifier=[{"value": "ACC1", "type": {"coding": [{"code": "ACSN"}]}}],
+            presentedForm=[{"contentType": "text/plain", "data": "QQ=="}],
+            contained=[{"resourceType": "Observation", "id": "o", "valueString": "Node."}],
+            result=[{"reference": "#o"}],
+            text={"div": "<div>A</div>"},
+            conclusion="B",
+            effectivePeriod={"start": "2020"},
+        )
+        key = data.draw(st.sampled_from(sorted(resource.keys() - {"resourceType"})))
+        inner = st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec=None)),
+            lambda one: st.lists(one) | st.dictionaries(st.sampled_from(["value", "type", "data", "reference"]), one),
+        )
+        path = tmp_path_factory.mktemp("fhir") / "r.json"
+        path.write_text(json.dumps([{**resource, key: data.draw(inner)}, diagnostic_report(id="other")]))
+        assert "other" in read_reports(path)["exam_id"].to_list()
+
+    def test_a_broken_line_of_ndjson_is_a_row_beside_the_others(self, write):
+        lines = [json.dumps(diagnostic_report(id="a")), '{"resourceType": "Diag', json.dumps(diagnostic_report(id="b"))]
+        frame = read_reports(write("r.ndjson", "\n".join(lines)))
+        assert frame["exam_id"].to_list() == ["a", "r line 2", "b"]
+        assert "no JSON" in frame["problem"][1]
+
+    def test_a_lone_surrogate_is_a_lost_letter(self, write):
+        row = read_reports(write("r.json", json.dumps(diagnostic_report(text={"div": "Node \ud800."})))).row(
+            0, named=True
+        )
+        assert row["findings"] == "Node \ufffd."
+        assert "letters were lost" in row["problem"]
+
+    def test_markup_without_its_end_is_read_at_once(self, write):
+        division = "<script>" * 50_000 + "<p" * 50_000
+        frame = read_reports(write("r.json", json.dumps(diagnostic_report(text={"div": division}))))
+        assert frame.height == 1
+
     def test_damaged_file_in_a_folder_stops_nobody(self, write, tmp_path):
         write("reports/a.json", "{broken")
         write("reports/b.txt", "Two.")
@@ -154,6 +212,17 @@ class TestFinding:
         assert find_reports(tmp_path) is None
 
     def test_csv_is_found(self, write, tmp_path):
+        path = write("reports.csv", "exam_id,findings\n")
+        assert find_reports(tmp_path) == path
+
+    @pytest.mark.parametrize("name", ["Reports.csv", "report.csv", "reports.tsv", "REPORTS.XLSX", "reports.Parquet"])
+    def test_other_names_are_found(self, write, tmp_path, name):
+        path = write(name, "exam_id,findings\n")
+        assert find_reports(tmp_path) == path
+
+    def test_the_usual_name_comes_first(self, write, tmp_path):
+        for name in ("Reports.csv", "reports.xlsx", "report.csv"):
+            write(name, "exam_id,findings\n")
         path = write("reports.csv", "exam_id,findings\n")
         assert find_reports(tmp_path) == path
 
