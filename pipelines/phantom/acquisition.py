@@ -82,6 +82,17 @@ def acquisition_of(size: str, index: int) -> Acquisition:
 
 
 @dataclass(frozen=True)
+class Extent:
+    """What of the body a scan covers, in body mm before the patient's scale: from the first slice down to the last one,
+    and half the width and half the depth of the field of view.
+    """
+
+    top_mm: float = TOP_MM
+    bottom_mm: float = BOTTOM_MM
+    half_mm: tuple[float, float] = (212.0, 138.0)
+
+
+@dataclass(frozen=True)
 class Frame:
     """A grid in the body and in the world: `grid` gives body mm, `affine` takes (i, j, k) to RAS mm.
 
@@ -107,7 +118,7 @@ class Frame:
 def frame_for(
     patient: Patient,
     spacing_mm: Spacing,
-    top_mm: float,
+    extent: Extent,
     shift_mm: tuple[float, float, float],
     oblique_deg: float,
     start_mm: float = 0.0,
@@ -115,8 +126,8 @@ def frame_for(
     """The RAS+ grid over a patient's body. `shift_mm` is where the body's origin lies in the world, `start_mm` moves
     the grid.
     """
-    half_x, half_y = 212 * patient.scale[0], 138 * patient.scale[1]
-    top, bottom = top_mm * patient.scale[2], BOTTOM_MM * patient.scale[2]
+    half_x, half_y = extent.half_mm[0] * patient.scale[0], extent.half_mm[1] * patient.scale[1]
+    top, bottom = extent.top_mm * patient.scale[2], extent.bottom_mm * patient.scale[2]
     low = (-half_x + start_mm, -half_y + start_mm, bottom + start_mm)
     n = [round(length / s) for length, s in zip((2 * half_x, 2 * half_y, top - bottom), spacing_mm)]
     real = [a + s * np.arange(m) for a, s, m in zip(low, spacing_mm, n)]
@@ -133,4 +144,4 @@ def frame_for(
 
 def beside(frame: Frame, patient: Patient, how: Acquisition) -> Frame:
     """The grid of a CT of its own over the same body: another spacing, and moved by a little."""
-    return frame_for(patient, how.ct_spacing_mm, how.top_mm, frame.shift_mm, how.oblique_deg, start_mm=1.3)
+    return frame_for(patient, how.ct_spacing_mm, Extent(how.top_mm), frame.shift_mm, how.oblique_deg, start_mm=1.3)

@@ -25,6 +25,8 @@ from pipelines.phantom.exam_files import (
     write_ct_dicom,
     write_pet_dicom,
 )
+from pipelines.phantom.hard.exam import make_hard_exam
+from pipelines.phantom.hard.settings import HardSettings, Workstation
 from pipelines.phantom.tumours import shape_on
 from pipelines.tables import atomic
 from pipelines.tables.provenance import code_version
@@ -79,6 +81,8 @@ class PhantomSettings:
     seed: int = 0
     size: Literal["demo", "small"] = "demo"
     with_faults: bool = False
+    hard: HardSettings | None = None
+    """Hard exams, drawn with these settings, and not the even ones of `size`."""
 
     def __post_init__(self) -> None:
         if self.n_patients < 1 or self.n_exams < self.n_patients:
@@ -128,7 +132,7 @@ def write_cohort(folder: Path, settings: PhantomSettings | None = None) -> Phant
     marker = _read_marker(folder)
     if (
         marker is not None
-        and marker["settings"] == asdict(settings)
+        and marker["settings"] == json.loads(json.dumps(asdict(settings)))
         and marker["code_version"] == code_version(__name__)
     ):
         return _describe(folder, marker, written=False)
@@ -182,7 +186,7 @@ def add_exam(folder: Path, patient_id: str | None = None) -> str:
         raise PhantomError(
             f"expected a phantom cohort with its {MARKER}, got {folder}: write one with python -m pipelines.phantom"
         )
-    settings = PhantomSettings(**marker["settings"])
+    settings = _settings_of(marker)
     visits = [(index, patient, visit) for index, patient, visit in _schedule(settings)] + [
         tuple(a) for a in marker["added"]
     ]
@@ -235,6 +239,8 @@ def _make(
     first_day = date(2019, 1, 7) + timedelta(
         days=int(np.random.default_rng([settings.seed, patient_index, 3]).integers(1400))
     )
+    if settings.hard is not None:
+        return make_hard_exam(f"PX-{index + 1:04d}", patient, settings.hard, study_date_of(first_day, visit), rng)
     # Every kind of decoy comes round within a few exams, however small the cohort is.
     decoys = [DECOYS[(5 * index + n * 3 + n // 4) % len(DECOYS)] for n in range(5)]
     return make_exam(
@@ -301,7 +307,8 @@ def _write_exam(cohort: Path, exam: PhantomExam) -> None:
                 shape = shape_on(twin, frame.grid, exam.patient.scale)
                 seg[shape.box][shape.mask] = 1
             (building / "SEG.nii.gz").write_bytes(nifti_bytes(seg, frame.affine, orientation))
-    (building / "TOTALSEG.nii.gz").write_bytes(nifti_bytes(exam.painted.labels, frame.affine, orientation))
+    if exam.with_organ_map:
+        (building / "TOTALSEG.nii.gz").write_bytes(nifti_bytes(exam.painted.labels, frame.affine, orientation))
     shutil.rmtree(folder, ignore_errors=True)
     building.rename(folder)
 
@@ -351,8 +358,8 @@ def _write_truth(cohort: Path, exam: PhantomExam) -> list[dict[str, str]]:
         row |= {
             "exam_id": exam.exam_id,
             "patient_id": exam.patient.patient_id,
-            "slice": str(claim.slice),
-            "suvmax_reported": f"{claim.suvmax_reported:.1f}",
+            "slice": "" if claim.slice is None else str(claim.slice),
+            "suvmax_reported": "" if claim.suvmax_reported is None else f"{claim.suvmax_reported:.1f}",
             "outcome": claim.outcome.value,
             "lesion_id": claim.lesion_id,
             "sentence": truth.sentence,
@@ -423,7 +430,7 @@ def _describe(folder: Path, marker: dict, written: bool) -> PhantomCohort:  # ty
     ids = tuple(marker["exam_ids"])
     return PhantomCohort(
         folder,
-        PhantomSettings(**marker["settings"]),
+        _settings_of(marker),
         len(ids),
         marker["n_patients"],
         marker["n_lesions"],
@@ -446,6 +453,16 @@ def _read_marker(folder: Path) -> dict | None:  # type: ignore[type-arg]  # JSON
 
 def _write_marker(folder: Path, marker: dict) -> None:  # type: ignore[type-arg]  # JSON
     atomic.write_bytes(folder / MARKER, (json.dumps(marker, indent=1) + "\n").encode())
+
+
+def _settings_of(marker: dict) -> PhantomSettings:  # type: ignore[type-arg]  # JSON
+    """The settings that a marker's cohort was written with."""
+    settings = dict(marker["settings"])
+    if settings["hard"] is not None:
+        hard = dict(settings["hard"])
+        hard["workstation"], hard["tracers"] = Workstation(**hard["workstation"]), tuple(hard["tracers"])
+        settings["hard"] = HardSettings(**hard)
+    return PhantomSettings(**settings)
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from pipelines.imaging.organ_labels import CLASSES
 from pipelines.phantom import wording
-from pipelines.phantom.acquisition import Acquisition, Frame, frame_for
+from pipelines.phantom.acquisition import Acquisition, Extent, Frame, frame_for
 from pipelines.phantom.body import UPTAKE, Ellipsoid, Floats, Painted, Patient, paint, part_mask
 from pipelines.phantom.exam_files import SUV_STEP
-from pipelines.phantom.scanner import Change, Scan
+from pipelines.phantom.scanner import Change, Scan, Scanner
 from pipelines.phantom.sites import SITES, Site
 from pipelines.phantom.tumours import (
     Box,
@@ -21,14 +21,17 @@ from pipelines.phantom.tumours import (
     Shape,
     Tumour,
     activity,
+    axial_size_mm,
     draw_blobs,
     draw_center,
     far_enough,
     fits,
     hot_slices,
+    overlap,
     peak_of,
     resize,
     shape_on,
+    subtract,
 )
 from pipelines.tables.outcomes import Outcome
 
@@ -81,6 +84,7 @@ class PhantomExam:
     impression: str
     study_date: date
     truths: tuple[Truth, ...]
+    with_organ_map: bool = True
 
 
 def uptake_for(tracer: str, rng: np.random.Generator) -> dict[str, float]:
@@ -109,9 +113,15 @@ def make_exam(
     """
     uptake = uptake_for(acquisition.tracer, rng)
     shift = tuple(round(float(v), 2) for v in rng.uniform((-6, -25, -250), (6, 25, 250)))
-    frame = frame_for(patient, acquisition.spacing_mm, acquisition.top_mm, shift, acquisition.oblique_deg)  # type: ignore[arg-type]
+    frame = frame_for(
+        patient,
+        acquisition.spacing_mm,
+        Extent(acquisition.top_mm),
+        shift,  # type: ignore[arg-type]  # three uniform numbers
+        acquisition.oblique_deg,
+    )
     painted = paint(patient, frame.grid, uptake)
-    scan = Scan(painted.suv, acquisition.spacing_mm, float(rng.uniform(0.09, 0.15)), rng)
+    scan = Scan(painted.suv, acquisition.spacing_mm, Scanner(float(rng.uniform(0.09, 0.15))), rng)
     planned = _plan(acquisition.tracer, earlier, rng)
     builder = _Builder(patient, frame, painted, scan, acquisition.tracer, uptake, rng)
     lesions = builder.place(planned)
@@ -295,7 +305,7 @@ class _Builder:
                 peak,
                 k,
                 reported,
-                _axial_size_mm(p.shape, self.frame.spacing_mm),
+                axial_size_mm(p.shape.occupancy > 0.5, self.frame.spacing_mm),
             )
             for p, peak in zip(pair, peaks)
         )
@@ -379,7 +389,7 @@ class _Builder:
         occupied = shape.occupancy.copy()
         mask = shape.mask.copy()
         for other in self.placed:
-            _subtract(occupied, mask, shape.box, other.shape)
+            subtract(occupied, mask, shape.box, other.shape)
         shape = Shape(shape.box, occupied, np.minimum(shape.core, occupied), mask)
         if not mask.any():
             return
@@ -418,7 +428,7 @@ class _Builder:
         reported = round(peak.suvmax, 1)
         if any(not _holds(box, mask, ijk) for ijk in maxima.matching(slice_k, reported)):
             return None
-        size = _axial_size_mm(placed.shape, self.frame.spacing_mm)
+        size = axial_size_mm(placed.shape.occupancy > 0.5, self.frame.spacing_mm)
         return Imaged(placed.tumour.lesion_id, placed.tumour, box, mask, peak, slice_k, reported, size)
 
     def physiologic(self) -> list[Imaged]:
@@ -431,7 +441,7 @@ class _Builder:
             around = self.uptake["kidney" if part.tissue == "excreted" else "muscle"]
             if mask.sum() < 8 or self.uptake[part.tissue] < 3 * around:
                 continue
-            if any(_overlap(box, p.shape.box) for p in self.placed):
+            if any(overlap(box, p.shape.box) for p in self.placed):
                 continue
             peak = peak_of(self.scan.image, box, mask)
             if peak is None or peak.suvmax < 5 or abs(peak.suvmax - round(peak.suvmax, 1)) > _SAFE_ROUNDING:
@@ -454,38 +464,9 @@ class _Builder:
         ]
 
 
-def _overlap(a: Box, b: Box) -> bool:
-    return all(x.start < y.stop and y.start < x.stop for x, y in zip(a, b))
-
-
 def _holds(box: Box, mask: NDArray[np.bool_], ijk: tuple[int, int, int]) -> bool:
     at = tuple(v - b.start for v, b in zip(ijk, box))
     return all(0 <= v < n for v, n in zip(at, mask.shape)) and bool(mask[at])
-
-
-def _subtract(occupied: Floats, mask: NDArray[np.bool_], box: Box, other: Shape) -> None:
-    """Takes out of a lesion's voxels what another lesion already fills."""
-    if not _overlap(box, other.box):
-        return
-    mine, theirs = [], []
-    for a, b in zip(box, other.box):
-        low, high = max(a.start, b.start), min(a.stop, b.stop)
-        mine.append(slice(low - a.start, high - a.start))
-        theirs.append(slice(low - b.start, high - b.start))
-    here, there = tuple(mine), tuple(theirs)
-    occupied[here] = np.minimum(occupied[here], 1 - other.occupancy[there])
-    mask[here] &= ~other.mask[there]
-
-
-def _axial_size_mm(shape: Shape, spacing_mm: tuple[float, float, float]) -> tuple[float, float]:
-    """Long and short axis of the lesion on its largest axial slice, from its area moments."""
-    filled = shape.occupancy > 0.5
-    plane = filled[:, :, int(filled.sum((0, 1)).argmax())]
-    points = np.argwhere(plane) * np.array(spacing_mm[:2])
-    if len(points) < 3:
-        return 2 * spacing_mm[0], spacing_mm[0]
-    spread = np.sqrt(np.maximum(np.linalg.eigvalsh(np.cov(points.T)), 1.0)) * 4
-    return float(spread[1]), float(spread[0])
 
 
 DECOYS = (
@@ -521,7 +502,7 @@ def _report(
     n_k = frame.shape[2]
     by_id = {i.lesion_id: i for i in (*lesions, *physiologic)}
     seen = [_seen(i, n_k, earlier) for i in lesions]
-    claimed: set[tuple[int, float]] = set()
+    claimed: set[tuple[int | None, float | None]] = set()
     sentences: list[wording.Sentence] = []
 
     def say(sentence: wording.Sentence) -> bool:

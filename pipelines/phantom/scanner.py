@@ -23,16 +23,30 @@ def fwhm_to_sigma(fwhm_mm: float, spacing_mm: tuple[float, float, float]) -> tup
 
 
 def noise_field(
-    shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], rng: np.random.Generator
+    shape: tuple[int, int, int],
+    spacing_mm: tuple[float, float, float],
+    rng: np.random.Generator,
+    fwhm_mm: float = NOISE_FWHM_MM,
 ) -> Floats:
     """Correlated noise of mean 0 and standard deviation 1, float32, shape (i, j, k)."""
     field = ndimage.gaussian_filter(
         rng.standard_normal(shape, dtype=np.float32),
-        fwhm_to_sigma(NOISE_FWHM_MM, spacing_mm),
+        fwhm_to_sigma(fwhm_mm, spacing_mm),
         mode="wrap",
         truncate=_TRUNCATE,
     )
     return (field / field.std()).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """How an image is made: full width at half maximum of the point spread and of the noise's correlation (mm), and the
+    noise's standard deviation at SUV 1.
+    """
+
+    noise: float
+    psf_fwhm_mm: float = PSF_FWHM_MM
+    noise_fwhm_mm: float = NOISE_FWHM_MM
 
 
 @dataclass(frozen=True)
@@ -51,13 +65,13 @@ class Scan:
     """
 
     def __init__(
-        self, ideal_suv: Floats, spacing_mm: tuple[float, float, float], noise: float, rng: np.random.Generator
+        self, ideal_suv: Floats, spacing_mm: tuple[float, float, float], scanner: Scanner, rng: np.random.Generator
     ) -> None:
-        """`noise` is the standard deviation at SUV 1; it grows with the root of the SUV as counting noise does."""
+        """The noise grows with the root of the SUV as counting noise does."""
         self.ideal = ideal_suv.copy()
-        self._sigma = fwhm_to_sigma(PSF_FWHM_MM, spacing_mm)
+        self._sigma = fwhm_to_sigma(scanner.psf_fwhm_mm, spacing_mm)
         self._blurred = ndimage.gaussian_filter(ideal_suv, self._sigma, truncate=_TRUNCATE)
-        self._noise = noise_field(ideal_suv.shape, spacing_mm, rng) * np.float32(noise)
+        self._noise = noise_field(ideal_suv.shape, spacing_mm, rng, scanner.noise_fwhm_mm) * np.float32(scanner.noise)
         self.image = np.zeros_like(ideal_suv)
         self._draw((slice(None), slice(None), slice(None)))
 
@@ -77,6 +91,11 @@ class Scan:
         change = Change(wide, delta, ndimage.gaussian_filter(delta, self._sigma, truncate=_TRUNCATE, mode="nearest"))
         self._apply(change, 1)
         return change
+
+    def brighten(self, box: tuple[slice, slice, slice], suv: Floats) -> None:
+        """Adds uptake that is already as blurred as the scanner makes it."""
+        self._blurred[box] += suv
+        self._draw(box)
 
     def remove(self, change: Change) -> None:
         """Takes a lesion out again (whatever was added after it keeps its own change)."""

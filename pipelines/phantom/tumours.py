@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -226,3 +227,43 @@ def far_enough(center: Point, reach_mm: float, others: Sequence[Tumour], scale: 
         if distance < reach_mm + other.reach_mm + gap_mm:
             return False
     return True
+
+
+def axial_size_mm(filled: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> tuple[float, float]:
+    """Long and short axis (mm) of a lesion on its largest axial slice, from its area moments."""
+    plane = filled[:, :, int(filled.sum((0, 1)).argmax())]
+    points = np.argwhere(plane) * np.array(spacing_mm[:2])
+    if len(points) < 3:
+        return 2 * spacing_mm[0], spacing_mm[0]
+    spread = np.sqrt(np.maximum(np.linalg.eigvalsh(np.cov(points.T)), 1.0)) * 4
+    return float(spread[1]), float(spread[0])
+
+
+def overlap(a: Box, b: Box) -> bool:
+    """Whether two boxes have a voxel in common."""
+    return all(x.start < y.stop and y.start < x.stop for x, y in zip(a, b))
+
+
+class Filled(Protocol):
+    """What fills voxels of a box: their share, and the voxels that are its own."""
+
+    @property
+    def box(self) -> Box: ...
+    @property
+    def occupancy(self) -> Floats: ...
+    @property
+    def mask(self) -> NDArray[np.bool_]: ...
+
+
+def subtract(occupied: Floats, mask: NDArray[np.bool_], box: Box, other: Filled) -> None:
+    """Takes out of a lesion's voxels what another lesion already fills."""
+    if not overlap(box, other.box):
+        return
+    mine, theirs = [], []
+    for a, b in zip(box, other.box):
+        low, high = max(a.start, b.start), min(a.stop, b.stop)
+        mine.append(slice(low - a.start, high - a.start))
+        theirs.append(slice(low - b.start, high - b.start))
+    here, there = tuple(mine), tuple(theirs)
+    occupied[here] = np.minimum(occupied[here], 1 - other.occupancy[there])
+    mask[here] &= ~other.mask[there]

@@ -23,10 +23,12 @@ AVID = {
 
 @dataclass(frozen=True)
 class Claim:
-    """One pair of numbers in a sentence. `lesion_id` names what they belong to, empty where there is nothing."""
+    """One pair of numbers in a sentence, None where the sentence does not give one of them. `lesion_id` names what they
+    belong to, empty where there is nothing.
+    """
 
-    slice: int
-    suvmax_reported: float
+    slice: int | None
+    suvmax_reported: float | None
     outcome: Outcome
     lesion_id: str = ""
 
@@ -78,8 +80,8 @@ def with_article(phrase: str) -> str:
     return f"{'an' if vowel else 'a'} {phrase}"
 
 
-def suv_words(suv: float, rng: Rng) -> str:
-    """A SUVmax in one of the ways in which it is dictated."""
+def suv_words(suv: float, rng: Rng, digits: int = 1) -> str:
+    """A SUVmax in one of the ways in which it is dictated, with so many digits after the point."""
     forms = (
         "SUV max of {}",
         "SUVmax of {}",
@@ -90,7 +92,7 @@ def suv_words(suv: float, rng: Rng) -> str:
         "max SUV {}",
         "SUV Max of {}",
     )
-    return pick(rng, forms).format(f"{suv:.1f}")
+    return pick(rng, forms).format(f"{suv:.{digits}f}")
 
 
 def slice_words(number: int, rng: Rng) -> str:
