@@ -94,7 +94,11 @@ def decide(
         spans = [(x.start, x.end) for x in known.lesions]
         fields = structure_parts(sentence.sentence, spans, sentence.section, words)
         for n, (lesion, own) in enumerate(zip(known.lesions, fields, strict=True), start=1):
-            verdict = _pair_verdict(lesion.slice, lesion.suvmax, readings, settings)
+            if lesion.slice is None:
+                why = "No slice of the finding: no number goes with a slice."
+                verdict = _Verdict(None, lesion.suvmax, Outcome.NO_SLICE, why)
+            else:
+                verdict = _pair_verdict(lesion.slice, lesion.suvmax, readings, settings)
             finding = _finding(sentence, f".{n}", lesion.start, lesion.end, own, verdict)
             out.append(_filtered(finding, sentence, settings, words))
         return out

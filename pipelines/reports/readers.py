@@ -103,7 +103,7 @@ class RulesReader:
         if found.reason is not None:
             answer = {"reason": found.reason.value, "note": found.note}
         elif len(found.lesions) > 1:
-            answer = {"lesions": [{"slice": x.slice, "suvmax": x.suvmax} for x in found.lesions]}
+            answer = {"lesions": [{"slice": x.slice, "suvmax": x.suvmax} for x in found.lesions if x.slice]}
         is_single = len(found.lesions) == 1
         return Reading(
             sentence_id=sentence.sentence_id,

@@ -474,7 +474,7 @@ def _split_semicolons(report: _Report, start: int, end: int) -> list[tuple[int, 
     groups: list[tuple[int, int]] = []
     is_complete = False
     begin = 0
-    for cut in [*(m.start() for m in re.finditer(";", text)), len(text)]:
+    for cut in [*_outside_parentheses(text, ";"), len(text)]:
         if is_complete and _stands_alone(report, text[begin:cut], text[groups[-1][0] : groups[-1][1]]):
             groups.append((begin, cut))
         else:
@@ -485,6 +485,12 @@ def _split_semicolons(report: _Report, start: int, end: int) -> list[tuple[int, 
     spans = [_strip(report.lowered, start + a, start + b) for a, b in groups]
     conjunction = report.cues["and_leads"]
     return [(m.end() if (m := conjunction.match(report.lowered, a, b)) else a, b) for a, b in spans]
+
+
+def _outside_parentheses(text: str, mark: str) -> list[int]:
+    """Where a mark stands that is in no short parenthesis."""
+    inside = [m.span() for m in _PARENTHESIS.finditer(text)]
+    return [n for n, c in enumerate(text) if c == mark and not any(a < n < b for a, b in inside)]
 
 
 def _stands_alone(report: _Report, text: str, before: str) -> bool:

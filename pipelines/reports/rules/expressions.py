@@ -4,13 +4,14 @@ Every number gets one meaning (`number_kinds.py`); each word "SUV" gets its numb
 told to belong to the current exam, a prior one, a reference region or a range (`roles.py`).
 """
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from pipelines.reports.rules.number_kinds import Number, SuvWord, classify, spaces, suv_words
 from pipelines.reports.rules.roles import Governed, slice_roles, suv_roles
-from pipelines.reports.rules.values import Expressions, SuvValue
+from pipelines.reports.rules.values import Expressions
 from pipelines.reports.vocabulary.cues import Cues
 from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
 
@@ -20,6 +21,7 @@ _MAX_GAP = 90
 """Characters that may part a decimal number from the word SUV or from the value before it."""
 _REACH = 40
 """Characters before and behind a number that can say that it is no SUV."""
+_PARENTHESIS = re.compile(r"[()\[\]]")
 
 
 def find_expressions(text: str, vocabulary: Vocabulary | None = None) -> Expressions:
@@ -35,10 +37,13 @@ def find_expressions(text: str, vocabulary: Vocabulary | None = None) -> Express
 @lru_cache(maxsize=1024)
 def _find(text: str, cues: Cues) -> Expressions:
     dated = cues["date"].sub(lambda m: "\x00" * (m.end() - m.start()), text)
+    dated = cues["measure_aside"].sub(lambda m: _PARENTHESIS.sub(" ", m[0]), dated)
     dated = cues["short_cue"].sub(lambda m: m[0][:-1] + " ", cues["ratio"].sub(spaces, dated))
     numbers, slices = classify(dated, cues)
-    governed = [g for g in _Text(dated, cues, numbers).governed(suv_words(dated, cues)) if 0 < g[0].value <= MAX_SUV]
-    suvs: list[SuvValue] = suv_roles(dated, governed, slices, cues)
+    words = _Text(dated, cues, numbers)
+    governed = [g for g in words.governed(suv_words(dated, cues)) if 0 < g[0].value <= MAX_SUV]
+    roles = suv_roles(dated, governed, slices, cues)
+    suvs = [replace(value, is_near=words.is_near(*g)) for value, g in zip(roles, governed, strict=True)]
     slices = slice_roles(dated, slices, suvs, cues)
     taken = {v.start for v in suvs}
     unclaimed = tuple(n.value for n in numbers if n.kind == "free" and n.start not in taken)
@@ -67,6 +72,12 @@ class _Text:
             starts = {m.start("number") for m in self.cues["label_value"].finditer(self.text)}
             out = [(n, None) for n in self.free if n.start in starts]
         return sorted(out, key=lambda g: g[0].start)
+
+    def is_near(self, number: Number, word: SuvWord | None) -> bool:
+        """Whether a value stands right beside its word, or is said of a place of its own ("and 4.2 on the left")."""
+        if word is None or number.end <= word.start or self._is_tight(word.end, number.start):
+            return True
+        return self.cues["placed_value"].match(self.text, number.end) is not None
 
     def _values_of(self, word: SuvWord, following: SuvWord | None) -> list[Number]:
         limit = following.start if following else len(self.text)

@@ -20,6 +20,10 @@ MAX_SPAN_OF_SLICES = 40
 """Of "image 3-241" the first is the series where it is this low and the second this much higher; of "(4/112)" where it
 is this low, or a reconstruction's number above the slice's ("(605/44)").
 """
+MIN_TOTAL = 150
+"""Of "image 12/299" the second is how many slices there are; a whole-body PET of 1 m in slices of up to 6 mm has more
+than these.
+"""
 MAX_DIGITS = 8
 """A longer number is an identifier."""
 _REACH = 70
@@ -226,14 +230,18 @@ def _is_total(n: _Written) -> bool:
     if chain is None or not chain["total"] or n.last_slice is None:
         return False
     # "images 88/89" are two slices, "image 88/230" is one of 230.
-    return not (chain["total"] == "/" and int(n.token) - n.last_slice.number < MAX_PAIR_OF_SLICES)
+    is_close = int(n.token) - n.last_slice.number < MAX_PAIR_OF_SLICES
+    return not (chain["total"] == "/" and is_close and n.cues["slices_before"].search(n.text[: n.last_slice.start]))
 
 
 def _is_slice_of_series(n: _Written) -> bool:
     """Whether "image 3-241" is image 241 of series 3: one image, and no span of slices that a lesion could have."""
     first = n.last_slice
-    if n.between != "-" or _chained(n) is None or first is None:
+    if n.between not in ("-", "/") or _chained(n) is None or first is None:
         return False
+    if n.between == "/":
+        # "image 4/77": no exam has so few slices.
+        return first.number <= MAX_SERIES_OF_PAIR and first.number + MAX_PAIR_OF_SLICES < int(n.token) < MIN_TOTAL
     if n.cues["slices_before"].search(n.text[: first.start]):
         return False
     second = int(n.token)
@@ -317,14 +325,17 @@ def _bare_pairs(text: str, cues: Cues) -> dict[int, str]:
     """Kind of the numbers of "(4/112)" by where they start: the first is the series, the second the slice."""
     kinds = {}
     for match in cues["bare_pair"].finditer(text):
-        first, second = ("series", "slice") if match["series"] else ("open_series", "open_slice")
-        series, number = int(match[first]), int(match[second])
-        # "(98/263)" may as well be slice 98 of 263.
-        is_series = 0 < series <= MAX_SERIES_OF_PAIR or (series >= 100 and number < series)
-        before = cues["no_bare_pair_before"].search(text, max(0, match.start() - 20), match.start())
-        if is_series and before is None:
-            kinds[match.start(first)] = "other"
-            kinds[match.start(second)] = "slice"
+        named = {name: int(value) for name, value in match.groupdict().items() if value is not None}
+        series = next((name for name in named if name.startswith("series")), None)
+        item = next(name for name in named if name.startswith("slice"))
+        if "/" in match[0] and cues["no_bare_pair_before"].search(text, max(0, match.start() - 20), match.start()):
+            continue
+        if series is not None:
+            # "(98/263)" may as well be slice 98 of 263.
+            if not (0 < named[series] <= MAX_SERIES_OF_PAIR or (named[series] >= 100 and named[item] < named[series])):
+                continue
+            kinds[match.start(series)] = "other"
+        kinds[match.start(item)] = "slice"
     return kinds
 
 

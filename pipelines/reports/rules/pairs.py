@@ -1,9 +1,10 @@
 """What a sentence says by rules alone.
 
-Which SUVmax goes with which slice, how many lesions, and why there is no pair where there is none.
+Which SUVmax goes with which slice, how many lesions, and why there is no lesion where there is none.
 """
 
 import itertools
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,19 +20,23 @@ _REACH = 40
 """Characters before a slice that can say which images it counts."""
 _CLEARLY_NEARER = 12
 """Characters by which a slice must be nearer to the SUV than the next one."""
+_UNLINKED = 150.0
+"""Distance, in characters with the additions of `_distance`, from which an SUV and a slice are rather left alone."""
 _SENTENCE_END = re.compile(r"[.!?]\s|\n")
 _CLOSES_AND_OPENS = re.compile(r"\).*\(")
 _LIST_FOLLOWS = re.compile(r"[^.;:]*:\s*\w")
 
+Link = tuple[SuvValue, SliceNumber | None]
+
 
 @dataclass(frozen=True)
 class Lesion:
-    """One lesion of a sentence with its own SUVmax and slice.
+    """One lesion of a sentence with its own SUVmax, and its slice where it has one.
 
     `start` and `end` are its part of the sentence, half-open.
     """
 
-    slice: int
+    slice: int | None
     suvmax: float
     start: int
     end: int
@@ -72,31 +77,27 @@ def extract(text: str, vocabulary: Vocabulary | None = None) -> Extraction:
     if not suvs:
         return _no_suv(found, shown)
     shown = replace(shown, suvmax=suvs[0].value)
-    suvs = _without_repetitions(suvs)
     slices = _usable_slices(flat, found, suvs, cues)
+    suvs = _without_repetitions(suvs, slices)
     ranges = [v for v in found.suvs if v.role is Role.RANGE]
     if ranges:
         beside = _slices_beside_range(flat, ranges, suvs, slices, cues)
         if beside is None:
             return shown.none(Outcome.SEVERAL_LESIONS, "one SUV is a value and another is a range", 2)
         slices = beside
-    if not slices:
-        return _no_slice(found, shown, suvs)
-    shown = replace(shown, slice=slices[0].number)
+    shown = replace(shown, slice=slices[0].number if slices else None)
     if len(suvs) == 1:
-        chosen = _slice_of(flat, suvs[0], slices, cues)
-        if chosen is None:
-            numbers = ", ".join(str(s.number) for s in slices)
-            why = f"one SUV and several slices ({numbers}) that it could go with"
-            return shown.none(Outcome.SEVERAL_LESIONS, why, len(slices))
-        only = Lesion(chosen.number, suvs[0].value, 0, len(text))
-        return Extraction((only,), _count(flat, cues), True, only.slice, only.suvmax, None, "")
-    pairs = _pairs(flat, suvs, slices, cues)
-    if pairs is None:
+        number = _slice_of(flat, suvs[0], slices, cues) if slices else None
+        only = Lesion(number.number if number else None, suvs[0].value, 0, len(text))
+        note = "" if number else _why_no_slice(found, slices)
+        return Extraction((only,), _count(flat, cues), True, only.slice, only.suvmax, None, note)
+    links = _links(flat, suvs, slices, cues)
+    if links is None or sum(cues["timed_value"].match(flat, v.end) is not None for v in suvs) > 1:
         n_slices = f"{len(slices)} slice{'s' if len(slices) > 1 else ''}"
         why = f"{len(suvs)} SUVs and {n_slices}, not each SUV with a slice of its own"
         return shown.none(Outcome.SEVERAL_LESIONS, why, len(suvs))
-    lesions = _with_spans(text, flat, pairs, cues)
+    links = [link for link in links if link[1] is not None or link[0].is_near] or links[:1]
+    lesions = _with_spans(text, flat, links, cues)
     return Extraction(lesions, len(lesions), True, lesions[0].slice, lesions[0].suvmax, None, "")
 
 
@@ -178,23 +179,17 @@ def _first_slice(found: Expressions) -> int | None:
     return usable[0].number if usable else None
 
 
-def _no_slice(found: Expressions, shown: _Shown, suvs: Sequence[SuvValue]) -> Extraction:
-    roles = [s.role for s in found.slices]
+def _why_no_slice(found: Expressions, usable: Sequence[SliceNumber]) -> str:
+    """Why no slice goes with the only SUV."""
+    roles = {s.role: s for s in found.slices}
+    numbers = ", ".join(str(s.number) for s in usable or found.slices)
+    if usable or Role.LIST in roles:
+        return f"one SUV and several slices ({numbers}) that it could go with"
     if Role.RANGE in roles:
-        span = [s.number for s in found.slices if s.role is Role.RANGE]
-        return shown.none(Outcome.NO_SLICE, f"slices {span[0]} to {span[-1]} are given, not one")
-    if Role.LIST in roles:
-        numbers = ", ".join(str(s.number) for s in found.slices if s.role is Role.LIST)
-        return shown.none(
-            Outcome.SEVERAL_LESIONS,
-            f"several slices ({numbers}) for {len(suvs)} SUV{'s' if len(suvs) > 1 else ''}",
-            max(2, len(suvs)),
-        )
+        return f"slices {numbers} are the ends of a span, not one slice"
     if Role.OTHER_PLANE in roles:
-        return shown.none(Outcome.NO_SLICE, "the slice is of a coronal or sagittal view")
-    if Role.PRIOR in roles:
-        return shown.none(Outcome.NO_SLICE, "the slice is of a prior exam")
-    return shown.none(Outcome.NO_SLICE, "no number goes with a slice")
+        return "the slice is of a coronal or sagittal view"
+    return "the slice is of a prior exam" if Role.PRIOR in roles else "no number goes with a slice"
 
 
 def _usable_slices(flat: str, found: Expressions, suvs: list[SuvValue], cues: Cues) -> list[SliceNumber]:
@@ -250,43 +245,82 @@ def _slice_of(flat: str, suv: SuvValue, slices: Sequence[SliceNumber], cues: Cue
     return ranked[0] if second - best >= _CLEARLY_NEARER else None
 
 
-# --- pairs -----------------------------------------------------------------------------------------------------------
+# --- links -----------------------------------------------------------------------------------------------------------
 
 
-def _without_repetitions(suvs: list[SuvValue]) -> list[SuvValue]:
-    """SUVs without one that repeats the value right before it ("SUV max 6.5 ... the SUV of 6.5")."""
-    if len({v.value for v in suvs}) == 1:
-        return suvs[:1]
-    return suvs
+def _without_repetitions(suvs: list[SuvValue], slices: Sequence[SliceNumber]) -> list[SuvValue]:
+    """SUVs without one that repeats the first ("SUV max 6.5 ... the SUV of 6.5"), unless each has a slice."""
+    return suvs[:1] if len({v.value for v in suvs}) == 1 and len(slices) < len(suvs) else suvs
 
 
-def _pairs(
-    flat: str, suvs: Sequence[SuvValue], slices: Sequence[SliceNumber], cues: Cues
-) -> list[tuple[SuvValue, SliceNumber]] | None:
-    if len(slices) > len(suvs):
-        kept = []
-        left = list(slices)
-        for suv in suvs:
-            nearest = min((_distance(flat, suv, s, cues), n) for n, s in enumerate(left))
-            kept.append(left.pop(nearest[1]))
-        slices = sorted(kept, key=lambda s: s.start)
-    if len(slices) != len(suvs):
+def _links(flat: str, suvs: Sequence[SuvValue], slices: Sequence[SliceNumber], cues: Cues) -> list[Link] | None:
+    """Each SUV with its slice, null for one without; null in all where the SUVs cannot be told apart."""
+    in_order = cues["respectively"].search(flat) is not None
+    if in_order and len(slices) == len(suvs):
+        return list(zip(suvs, slices, strict=True))
+    shared = _shared_slice(flat, suvs, slices, cues)
+    are_listed = any(
+        cues["value_list_gap"].fullmatch(flat, a.end, b.start) is not None for a, b in itertools.pairwise(suvs)
+    )
+    if are_listed and not (in_order and not slices):
         return None
-    pairs = list(zip(suvs, slices, strict=True))
-    if cues["respectively"].search(flat):
-        return pairs
-    spans = [(min(v.start, s.start), max(v.end, s.end)) for v, s in pairs]
-    if any(a[1] > b[0] for a, b in itertools.pairwise(spans)):
+    if shared is not None:
+        return [(v, shared) for v in suvs]
+    links = _aligned(flat, suvs, slices, cues)
+    spans = [_span(link) for link in links]
+    return None if any(a[1] > b[0] for a, b in itertools.pairwise(spans)) else links
+
+
+def _shared_slice(flat: str, suvs: Sequence[SuvValue], slices: Sequence[SliceNumber], cues: Cues) -> SliceNumber | None:
+    """The only slice where it is that of all SUVs: it stands before all that is found there, or is said to be."""
+    if len({s.number for s in slices}) != 1:
         return None
-    return pairs
+    first = slices[0]
+    leads = first.end <= suvs[0].start and cues["lesion_mention"].search(flat, 0, first.start) is None
+    return first if leads or cues["same_slice"].search(flat) else None
 
 
-def _with_spans(text: str, flat: str, pairs: Sequence[tuple[SuvValue, SliceNumber]], cues: Cues) -> tuple[Lesion, ...]:
-    spans = [(min(v.start, s.start), max(v.end, s.end)) for v, s in pairs]
+def _aligned(flat: str, suvs: Sequence[SuvValue], slices: Sequence[SliceNumber], cues: Cues) -> list[Link]:
+    """SUVs and slices linked in their order so that the distances are least; what is far from all stays alone."""
+    best: dict[tuple[int, int], tuple[float, tuple[Link, ...]]] = {(0, 0): (0.0, ())}
+    for i, j in itertools.product(range(len(suvs) + 1), range(len(slices) + 1)):
+        options = [best[0, 0]] if i == j == 0 else []
+        if j:
+            cost, links = best[i, j - 1]
+            options.append((cost + _UNLINKED, links))
+        if i:
+            cost, links = best[i - 1, j]
+            options.append((cost + _UNLINKED, (*links, (suvs[i - 1], None))))
+        if i and j:
+            cost, links = best[i - 1, j - 1]
+            pair = suvs[i - 1], slices[j - 1]
+            is_far = len(slices) < len(suvs) and _may_be_others(flat, *pair, suvs, cues)
+            options.append((cost + (math.inf if is_far else _distance(flat, *pair, cues)), (*links, pair)))
+        best[i, j] = min(options, key=lambda option: option[0])
+    return list(best[len(suvs), len(slices)][1])
+
+
+def _may_be_others(flat: str, suv: SuvValue, item: SliceNumber, suvs: Sequence[SuvValue], cues: Cues) -> bool:
+    """Whether a slice behind several SUVs may as well be another one's than `suv`'s, or of all of them."""
+    if any(suv.end <= v.start < item.start or item.end <= v.start < suv.start for v in suvs):
+        return True
+    return suv is not suvs[0] and cues["trails"].fullmatch(flat, suv.end, item.start) is not None
+
+
+def _span(link: Link) -> tuple[int, int]:
+    suv, item = link
+    return (suv.start, suv.end) if item is None else (min(suv.start, item.start), max(suv.end, item.end))
+
+
+def _with_spans(text: str, flat: str, links: Sequence[Link], cues: Cues) -> tuple[Lesion, ...]:
+    spans = [_span(link) for link in links]
+    if len({item and item.number for _, item in links}) == 1:
+        # A slice that they share is in no one's part.
+        spans = [(v.start, v.end) for v, _ in links]
     if any(a[1] > b[0] for a, b in itertools.pairwise(spans)):
         # "SUVs of 4.2 and 5.1 on slices 88 and 92, respectively": the words cannot be told apart, so each lesion
         # has them all.
-        return tuple(Lesion(s.number, v.value, 0, len(text)) for v, s in pairs)
+        return tuple(Lesion(s.number if s else None, v.value, 0, len(text)) for v, s in links)
     cuts = [0]
     for a, b in itertools.pairwise(spans):
         cut = cues["joins_lesions"].search(flat, a[1], b[0])
@@ -297,9 +331,9 @@ def _with_spans(text: str, flat: str, pairs: Sequence[tuple[SuvValue, SliceNumbe
             cuts.append(paren + 1 if paren >= 0 else a[1])
     cuts.append(len(text))
     lesions = []
-    for (suv, item), start, end in zip(pairs, cuts, cuts[1:], strict=False):
+    for (suv, item), start, end in zip(links, cuts, cuts[1:], strict=False):
         start, end = _trim(text, start, end, cues)
-        lesions.append(Lesion(item.number, suv.value, start, end))
+        lesions.append(Lesion(item.number if item else None, suv.value, start, end))
     return tuple(lesions)
 
 

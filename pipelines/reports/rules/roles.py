@@ -233,8 +233,12 @@ def _mark_ranges(text: str, values: list[SuvValue], cues: Cues) -> None:
 
 
 def _role(at: _Around) -> Role:
-    if at.measure in ("mean", "peak", "min", "sul") or _is_second_in_parentheses(at):
+    if at.measure in ("mean", "peak", "min", "sul") or _is_second_in_parentheses(at) or _is_second_measure(at):
         return Role.OTHER_MEASURE
+    if at.says_before("other_measure_before"):
+        return Role.OTHER_MEASURE
+    if _is_corrected(at):
+        return Role.CORRECTED
     if at.word is not None and at.says_before("bound_before") and not at.says_before("reference"):
         return Role.BOUND
     if _is_reference(at):
@@ -256,6 +260,20 @@ def _is_second_in_parentheses(at: _Around) -> bool:
     return is_alone and not at.is_first and not at.number.is_integer
 
 
+def _is_second_measure(at: _Around) -> bool:
+    """Whether it is the 3.1 of "SUVmax 5.2/3.1", which gives the lower measure of the same lesion behind the higher."""
+    return at.is_second_of_pair and at.number.value < at.governed[at.i - 1][0].value
+
+
+def _is_corrected(at: _Around) -> bool:
+    """Whether another value is said to stand in its place."""
+    if at.says_before("not_this_before"):
+        return not at.is_first
+    if at.next_value == len(at.text):
+        return False
+    return at.cues["corrects"].search(at.text, at.number.end, at.next_value) is not None
+
+
 def _next_joins(at: _Around) -> bool:
     if at.next_value == len(at.text):
         return False
@@ -273,7 +291,7 @@ def _is_prior(at: _Around) -> bool:
         return True
     if _has_prior_word(at):
         return True
-    if (at.meets_value and _ARROW.match(at.after)) or (len(at.governed) == 1 and _is_gone(at)):
+    if (at.meets_value and _ARROW.match(at.after)) or _is_gone(at):
         return True
     return not at.is_first and _later_is_prior(at)
 
@@ -307,12 +325,15 @@ def _may_be_prior(at: _Around) -> bool:
 
 def _is_gone(at: _Around) -> bool:
     """Whether a text tells of a lesion that was there before and is no more, and gives its value in between."""
+    before = at.text[at.text.rfind(". ", 0, at.number.start) + 1 : at.number.start]
     after = at.text[at.number.end :].split(". ", maxsplit=1)[0]
-    if at.cues["treated_since"].search(after):
+    opens = at.cues["gone_before"].search(before)
+    if opens is not None and not at.cues["still_there"].search(before) and not at.is_now:
         return True
-    before = at.text[: at.number.start]
-    before = before[max(before.rfind(". "), before.rfind(";")) + 1 :]
-    return at.cues["seen_before"].search(before) is not None and at.cues["gone"].search(after) is not None
+    if at.cues["gone_after"].match(after):
+        return True
+    is_alone = len(at.governed) == 1
+    return is_alone and bool(at.cues["seen_before"].search(before) and at.cues["no_more"].search(after))
 
 
 def _in_prior_list(at: _Around) -> bool:
@@ -434,6 +455,8 @@ def slice_roles(text: str, slices: Sequence[SliceNumber], suvs: Sequence[SuvValu
             item = replace(item, role=Role.PRIOR)
             if "(" not in text[text.rfind(")", 0, owner.start) + 1 : owner.start]:
                 bound.append(i)
+        if owner is not None and owner.role is Role.PRIOR and _is_nested(text, owner, item, suvs):
+            item = replace(item, role=Role.PRIOR)
         done.append(item)
     if bound and not any(s.role is Role.CURRENT for s in done):
         # "4.2 versus 4.3 on slice 88": the only slice is the finding's, and so are as many as there are findings.
@@ -441,6 +464,14 @@ def slice_roles(text: str, slices: Sequence[SliceNumber], suvs: Sequence[SuvValu
         for i in bound if len(bound) == n_current else bound[-1:]:
             done[i] = replace(done[i], role=Role.CURRENT)
     return done
+
+
+def _is_nested(text: str, owner: SuvValue, item: SliceNumber, suvs: Sequence[SuvValue]) -> bool:
+    """Whether a slice stands in parentheses within those of its value: "4.2 (previously 8.8 (slice 40))"."""
+    left = max((v.end for v in suvs if v.end <= owner.start), default=0)
+    outer = text[left : owner.start]
+    between = text[owner.end : item.start]
+    return outer.count("(") > outer.count(")") and "(" in between and ")" not in between
 
 
 def _is_prior_slice(cues: Cues, before: str, after: str, *, meets_value: bool) -> bool:

@@ -13,18 +13,23 @@ class Role(StrEnum):
     RANGE = "range"
     LIST = "list"
     BOUND = "bound"
+    CORRECTED = "corrected"
     OTHER_MEASURE = "mean, peak or minimum"
     OTHER_PLANE = "coronal or sagittal"
 
 
 @dataclass(frozen=True)
 class SuvValue:
-    """A number that an SUV word governs; `start` and `end` are the number's own place in the text."""
+    """A number that an SUV word governs; `start` and `end` are the number's own place in the text.
+
+    `is_near` tells whether it stands right beside its word or is said of a place of its own, so that it needs no slice.
+    """
 
     value: float
     start: int
     end: int
     role: Role
+    is_near: bool = True
 
 
 @dataclass(frozen=True)

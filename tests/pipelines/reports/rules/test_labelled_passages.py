@@ -1,0 +1,33 @@
+"""Passages written by hand, before the rules were changed for any of them: lesions that are read, and wrong ones."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from pipelines.reports.rules.pairs import extract
+from pipelines.reports.sentences import SUV_AND_SLICE, SUV_ONLY, split_report
+
+FOLDER = Path(__file__).parents[1] / "labelled"
+
+
+def lesions_of(cell):
+    """Slice (null for "-") and SUVmax of each lesion of a label."""
+    parts = (mention.split(":") for mention in cell.split("; ") if mention)
+    return {(None if number == "-" else int(number), float(suvmax)) for number, suvmax, *_ in parts}
+
+
+def read(text):
+    sentences = (s for s in split_report("E", text) if s.candidate_reason in (SUV_AND_SLICE, SUV_ONLY))
+    return {(x.slice, x.suvmax) for s in sentences for x in extract(s.sentence).lesions}
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.csv")), ids=lambda path: path.stem)
+def test_lesions_are_read_and_wrong_ones_are_rare(path):
+    rows = list(csv.DictReader(path.open(encoding="utf-8", newline="")))
+    labelled = [lesions_of(row["mentions"]) for row in rows]
+    found = [read(row["text"]) for row in rows]
+    n_right = sum(len(a & b) for a, b in zip(labelled, found, strict=True))
+    n_wrong = sum(bool(b - a) for a, b in zip(labelled, found, strict=True))
+    assert n_right >= 0.9 * sum(map(len, labelled))
+    assert n_wrong <= 0.05 * len(rows)
