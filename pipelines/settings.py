@@ -150,6 +150,25 @@ class SliceConvention(Settings):
     )
 
 
+class PeakSettings(Settings):
+    """Which local maxima of an exam are kept (docs/localisation.md)."""
+
+    floor_suv: Number = Field(
+        1.5,
+        gt=0,
+        le=50,
+        description="Only voxels above are looked at [SUV]. Source: background uptake of soft tissue and blood",
+    )
+    least_prominence: OpenFraction = Field(
+        0.03,
+        description="Part of its value by which a maximum must exceed its saddle [ratio]. Source: image noise; "
+        "docs/localisation.md",
+    )
+    least_prominence_suv: Number = Field(
+        0.1, gt=0, le=10, description="The same as a difference [SUV]. Source: reports give SUV to one decimal"
+    )
+
+
 class LocateSettings(Settings):
     """The peak that a finding means (docs/localisation.md)."""
 
@@ -354,6 +373,7 @@ class LesionSettings(Settings):
     """How findings become lesions."""
 
     convention: SliceConvention = SliceConvention()
+    peaks: PeakSettings = PeakSettings()
     locate: LocateSettings = LocateSettings()
     contour: ContourSettings = ContourSettings()
     midline_mm: Millimetres = Field(

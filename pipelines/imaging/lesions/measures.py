@@ -104,14 +104,20 @@ def _sphere(spacing_mm: tuple[float, float, float]) -> NDArray[np.int64]:
 def global_peak(suv: Volume, ijk: NDArray[np.int64]) -> float:
     """The greatest mean over a sphere of 1 mL around any of the voxels ijk (n, 3); voxels outside the image do not
     count."""
-    return float(_peak_means(suv.array, ijk, _sphere(suv.spacing_mm)).max())
+    return float(peak_means(suv, ijk).max())
 
 
 def local_peak(suv: Volume, ijk: NDArray[np.int64]) -> float:
     """The mean over a sphere of 1 mL around the hottest of the voxels ijk (n, 3); of several as hot, the greatest
     mean."""
     values = suv.array[ijk[:, 0], ijk[:, 1], ijk[:, 2]]
-    return float(_peak_means(suv.array, ijk[values == values.max()], _sphere(suv.spacing_mm)).max())
+    return float(peak_means(suv, ijk[values == values.max()]).max())
+
+
+def peak_means(suv: Volume, ijk: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The mean over a sphere of 1 mL around each of the voxels ijk (n, 3), shape (n,); voxels outside the image do not
+    count."""
+    return np.asarray(_peak_means(suv.array, ijk, _sphere(suv.spacing_mm)))
 
 
 @numba.njit(cache=True)
