@@ -117,5 +117,10 @@ lock: ## requirements.lock and requirements-dev.lock from pyproject.toml (ARGS=-
 	$(LOCK) --extra dev --constraint requirements.lock --output-file requirements-dev.lock $(ARGS) \
 	  $$(sed -nE 's/^([a-z0-9.-]+)(\[.*\])?==.*/--no-emit-package \1/p' requirements.lock) >/dev/null
 
-clean: ## removes what the demo wrote (never a cohort of yours)
-	rm -rf data
+# The demo's home is curated from the phantom in it; `manifest/cohort.json` says of every home what it is curated from.
+OTHER_COHORTS = find data -mindepth 1 -maxdepth 2 ! -path 'data/phantom*' ! -path 'data/lake*' \( -name exams -o -name 'reports*' \)
+clean: ## removes what the demo wrote (never a home or a cohort of yours)
+	@if [ ! -e data ]; then echo "clean: no data/ here"; \
+	elif [ -d data ] && [ ! -L data ] && [ -z "$$($(OTHER_COHORTS))" ] && \
+	  { grep -qs '"folder": "phantom"' data/manifest/cohort.json || [ "$$(ls -A data)" = phantom ]; }; then rm -rf data; \
+	else echo "clean: data/ is not the demo's home alone, so it is left alone; remove it yourself if you do not need it" >&2; exit 1; fi

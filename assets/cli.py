@@ -1,7 +1,7 @@
 """The command `petar`. What a command needs is imported inside of it, so that help, query and doctor answer at once.
 
 Exit codes: 0 done (exams with problems are rows, not failures), 1 a run failed or the input is wrong, 2 the command
-itself is wrong.
+itself is wrong, 130 stopped by Ctrl-C.
 """
 
 import os
@@ -77,25 +77,42 @@ def _run(
 
     Args:
         with_model: training and scoreboard are told too.
-        strict: exams that ended as `problem` or `failed` are a failure.
+        strict: exams that ended as `problem` or `failed` are a failure, and quality checks that failed.
     """
-    from assets.runner import EXPECTED, runner_of
+    from assets.interruption import INTERRUPTED, CommandInterruptedError, run_interruptible
+    from assets.runner import EXPECTED, RunSummary, runner_of
     from assets.summary import print_summary, unusable_exams
     from pipelines.cohort.manifest import check_cohort
 
     started = time.monotonic()
     _check_settings(workspace)
+    summary = RunSummary()
+
+    def run() -> None:
+        with runner_of(workspace, summary) as runner:
+            steps(runner)
+
     try:
         check_cohort(workspace.cohort_folder)
-        with runner_of(workspace) as runner:
-            steps(runner)
+        run_interruptible(run)
     except EXPECTED as error:
         _fail(str(error))
-    runner.summary.seconds = time.monotonic() - started
-    print_summary(workspace, runner.summary, with_model=with_model)
-    if strict and (unusable := unusable_exams(workspace)):
-        _fail(f"--strict: expected every exam to be usable, {unusable} ended as problem or failed, as told above")
-    raise typer.Exit(1 if runner.summary.failed else 0)
+    except CommandInterruptedError:
+        typer.echo("stopped by Ctrl-C; what was computed is kept, the same command goes on from there", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    summary.seconds = time.monotonic() - started
+    print_summary(workspace, summary, with_model=with_model)
+    if strict and not summary.failed:
+        _check_strictly(unusable_exams(workspace), sorted(summary.failed_checks))
+    raise typer.Exit(1 if summary.failed else 0)
+
+
+def _check_strictly(n_unusable: int, failed_checks: Sequence[str]) -> None:
+    """Ends the command where an exam is not usable or a quality check failed."""
+    wrong = [f"{n_unusable} exams ended as problem or failed"] if n_unusable else []
+    wrong += [f"checks failed: {', '.join(failed_checks)}"] if failed_checks else []
+    if wrong:
+        _fail(f"--strict: expected usable exams and checks that pass, got: {'; '.join(wrong)}, as told above")
 
 
 def _check_settings(workspace: "Workspace") -> None:
@@ -120,11 +137,21 @@ def curate(
     home: Home = _DATA,
     settings: Settings = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit code 1 if an exam ended as problem or failed; all is published.")
+        bool,
+        typer.Option(
+            "--strict", help="Exit code 1 if an exam ended as problem or failed, or a check failed; all is published."
+        ),
+    ] = False,
+    accept_removals: Annotated[
+        bool,
+        typer.Option(
+            "--accept-removals",
+            help="Many exams may leave at once, with their masks and volumes; else such a loss stops the call.",
+        ),
     ] = False,
 ) -> None:
     """Curate a cohort: everything up to the catalog."""
-    _run(_workspace(cohort, home, settings), lambda runner: runner.curate(), strict=strict)
+    _run(_workspace(cohort, home, settings), lambda runner: runner.curate(accept_removals), strict=strict)
 
 
 @app.command(epilog="Example: petar demo --home demo")
@@ -455,6 +482,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0
+    except KeyboardInterrupt:
+        code = 130
     if arguments is None:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -9,6 +9,9 @@ from pipelines.cohort.corrections import read_observed
 from pipelines.cohort.manifest import observe_cohort, observe_corrections
 from pipelines.tables.shards import shard_name
 
+ACCEPT_REMOVALS = "petar/accept-removals"
+"""Tag of a run that observes: `true` where exams may leave that are too many to leave unasked."""
+
 
 class ShardConfig(dg.Config):
     """Configuration that every sharded asset takes."""
@@ -24,10 +27,13 @@ class ShardConfig(dg.Config):
     description="The cohort folder: which exams and reports are there, by fingerprint. A shard's data version changes "
     "when an exam or a report of it does. Observing reads the files whose size or time changed and nothing else.",
 )
-def exam_manifest(workspace: Workspace) -> dg.DataVersionsByPartition:
-    """Data version of every shard of the cohort."""
+def exam_manifest(context: dg.OpExecutionContext, workspace: Workspace) -> dg.DataVersionsByPartition:
+    """Data version of every shard of the cohort; a run with the tag `ACCEPT_REMOVALS` lets many exams leave at once."""
+    accept = context.run.tags.get(ACCEPT_REMOVALS, "").lower() == "true"
     with permanent():
-        versions = observe_cohort(workspace.cohort_folder, workspace.paths.manifest, workspace.deidentifier())
+        versions = observe_cohort(
+            workspace.cohort_folder, workspace.paths.manifest, workspace.deidentifier(), accept_removals=accept
+        )
     return dg.DataVersionsByPartition({shard_name(shard): version for shard, version in versions.items()})
 
 

@@ -8,6 +8,7 @@ import dagster as dg
 from pipelines.catalog.versions import VersionError
 from pipelines.cohort.manifest import CohortError
 from pipelines.cohort.privacy.deidentification import PrivacyError
+from pipelines.curation.stages.stopping import CurationStoppedError
 from pipelines.reports.llm.readers_file import ReadersError
 from pipelines.reports.vocabulary.errors import VocabularyError
 from pipelines.settings import SettingsError
@@ -27,6 +28,7 @@ _PERMANENT: tuple[type[Exception], ...] = (
     LakeError,
     HomeError,
     VersionError,
+    CurationStoppedError,
 )
 
 

@@ -12,7 +12,9 @@ import dagster as dg
 
 from assets.automation import WRITES_LATER_TABLES
 from assets.definitions import build_defs
+from assets.exams import ACCEPT_REMOVALS
 from assets.instance import DatabaseError, dagster_instance, living_process, waiting_for_database
+from assets.interruption import check_interrupted
 from assets.partitions import range_tags, together
 from assets.progress import CurationProgress
 from assets.resources import Workspace
@@ -54,12 +56,25 @@ EXPECTED = (
 """Errors of wrong input, settings, folders and databases: a line on standard error and exit code 1."""
 
 
+@dataclass(frozen=True)
+class FailedCheck:
+    """A quality check that failed: its name, whether as an error or as a warning, and what it counted."""
+
+    name: str
+    is_error: bool
+    description: str
+
+
 @dataclass
 class RunSummary:
     """What the runs of one call did: counts by asset, and the runs that failed."""
 
     counts: dict[str, Counter[str]] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
+    failed_checks: dict[str, FailedCheck] = field(default_factory=dict)
+    """By name, as they were last run."""
+    is_cut_short: bool = False
+    """Whether nothing was run after a run that failed."""
     seconds: float = 0.0
 
     def add(self, result: dg.ExecuteInProcessResult) -> None:
@@ -73,19 +88,29 @@ class RunSummary:
                 if value is not None and isinstance(value.value, int):
                     counter[key] += value.value
             counter["runs"] += 1
+        for check in result.get_asset_check_evaluations():
+            self.failed_checks.pop(check.check_name, None)
+            if not check.passed:
+                is_error = check.severity is dg.AssetCheckSeverity.ERROR
+                self.failed_checks[check.check_name] = FailedCheck(check.check_name, is_error, check.description or "")
 
 
 class Runner:
     """Runs the jobs of the definitions in this process, with Dagster's own instance, so that the UI shows them."""
 
     def __init__(
-        self, workspace: Workspace, instance: dg.DagsterInstance, tags: Mapping[str, str] | None = None
+        self,
+        workspace: Workspace,
+        instance: dg.DagsterInstance,
+        tags: Mapping[str, str] | None = None,
+        summary: RunSummary | None = None,
     ) -> None:
         self.workspace = workspace
         self.instance = instance
         self.tags = dict(tags or {})
         self.defs = build_defs(workspace)
-        self.summary = RunSummary()
+        self.summary = summary if summary is not None else RunSummary()
+        self._told: set[str] = set()
 
     def job(self, name: str, partition: str | None = None, config: Mapping[str, Any] | None = None) -> bool:
         """Whether a job succeeded; `config`: of each asset, by its name."""
@@ -115,6 +140,7 @@ class Runner:
         config: Mapping[str, Any],
         selection: Sequence[dg.AssetKey] | None = None,
         tags: Mapping[str, str] | None = None,
+        run_tags: Mapping[str, str] | None = None,
     ) -> bool:
         label = " ".join([name, *([partition] if partition else []), *(tags or {}).values()])
         run_config = {**_QUIET, "ops": {asset: {"config": dict(values)} for asset, values in config.items()}}
@@ -124,7 +150,7 @@ class Runner:
                 instance=self.instance,
                 partition_key=partition,
                 run_config=run_config,
-                tags={**self.tags, **(tags or {})},
+                tags={**self.tags, **(tags or {}), **(run_tags or {})},
                 raise_on_error=False,
                 asset_selection=selection,
             )
@@ -132,17 +158,30 @@ class Runner:
         # A run that lost its database half-way is done again: what it finished is in the lake and is reused.
         result = waiting_for_database(run, lambda words: print(f"{label}: {words}", file=sys.stderr, flush=True))
         self.summary.add(result)
+        check_interrupted()
         if not result.success:
             self.summary.failed.append(label)
             for event in result.all_events:
                 if event.is_step_failure and event.step_failure_data.error is not None:
-                    print(f"{label}, {event.step_key}: {_cause(event)}", file=sys.stderr)
+                    self._tell(f"{label}, {event.step_key}", _cause(event))
         return result.success
 
-    def curate(self) -> bool:
-        """Whether the cohort was observed, the shards that were not current curated, and the catalog published."""
+    def _tell(self, where: str, cause: str) -> None:
+        """Prints why something failed, once: the runs of other shards mostly fail with the same words."""
+        if cause not in self._told:
+            self._told.add(cause)
+            print(f"{where}: {cause}", file=sys.stderr)
+
+    def curate(self, accept_removals: bool = False) -> bool:
+        """Whether the cohort was observed, the shards that were not current curated, and the catalog published.
+
+        Args:
+            accept_removals: many exams may leave the home at once.
+        """
         curation = self.workspace.curation()
-        if not self.job("observe"):
+        tags = {ACCEPT_REMOVALS: "true"} if accept_removals else {}
+        if not self._run("observe", self.defs.resolve_job_def("observe"), None, {}, run_tags=tags):
+            self.summary.is_cut_short = True
             return False
         stale = stale_shards(curation)
         in_shard = Counter(entry.shard for entry in read_whole_manifest(curation.home.manifest))
@@ -156,7 +195,13 @@ class Runner:
 
     def walk(self, *jobs: str) -> bool:
         """Whether the curation and then these jobs succeeded; nothing is run after one that failed."""
-        return self.curate() and all(self.job(job) for job in jobs)
+        if not self.curate():
+            return False
+        for n, job in enumerate(jobs, start=1):
+            if not self.job(job):
+                self.summary.is_cut_short = n < len(jobs)
+                return False
+        return True
 
     def rerun(self, name: str, exams: Sequence[str], shard: str, changes: Sequence[str]) -> bool:
         """Whether one asset was materialised again: for some exams (their shards are looked up), a shard, or whole.
@@ -215,8 +260,9 @@ def _cause(event: dg.DagsterEvent) -> str:
 
 
 @contextlib.contextmanager
-def runner_of(workspace: Workspace) -> Iterator[Runner]:
-    """A runner over the instance of the workspace's home; runs of processes that died are closed first.
+def runner_of(workspace: Workspace, summary: RunSummary | None = None) -> Iterator[Runner]:
+    """A runner over the instance of the workspace's home; runs of processes that died are closed first. `summary` takes
+    up what its runs do.
 
     Raises:
         DatabaseError: Dagster's database does not answer.
@@ -224,4 +270,4 @@ def runner_of(workspace: Workspace) -> Iterator[Runner]:
     logging.getLogger("dagster").setLevel(logging.WARNING)
     home = workspace.paths
     with dagster_instance(home) as instance, living_process(instance, home) as tags:
-        yield Runner(workspace, instance, tags)
+        yield Runner(workspace, instance, tags, summary)

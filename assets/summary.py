@@ -11,6 +11,7 @@ from assets.runner import RunSummary
 from assets.terminal import print_frame
 from model.training.results import stage_line, stage_results
 from pipelines.catalog.build import connect
+from pipelines.review.quality_checks import remedy_of
 from pipelines.review.reviews import reviewed
 from pipelines.tables.lake import Lake
 
@@ -22,7 +23,8 @@ def print_summary(workspace: Workspace, done: RunSummary, *, with_model: bool) -
     """Prints what a call computed, what the catalog holds, and, with `with_model`, the training and the scoreboard."""
     home = workspace.paths
     _say()
-    if home.catalog.exists():
+    # What an earlier call published says nothing of one that ended before it computed anything.
+    if home.catalog.exists() and not (done.is_cut_short and not done.counts):
         with connect(home) as con:
             _say(*_curation(con))
             if with_model:
@@ -32,18 +34,32 @@ def print_summary(workspace: Workspace, done: RunSummary, *, with_model: bool) -
     if any(home.reviews.glob("*.csv")):
         _say(*_answers(workspace))
     _say("", _work(done))
+    if done.failed_checks:
+        _say("", *_checks(done))
     if done.failed:
-        _say(f"FAILED: {', '.join(done.failed)}; the reasons stand above, everything else is done")
-    _say(
-        "",
-        f"catalog     {home.catalog}",
-        f"queries     petar query funnel --home {shlex.quote(str(home.root))}    (without a name: their list)",
-        f"UI          petar ui --home {shlex.quote(str(home.root))} --cohort {shlex.quote(workspace.cohort)}",
-    )
+        rest = "nothing was run after it" if done.is_cut_short else "everything else is done"
+        _say(f"FAILED: {', '.join(done.failed)}; why stands above, {rest}")
+    _say("")
+    if home.catalog.exists():
+        _say(
+            f"catalog     {home.catalog}" + ("" if "catalog" in done.counts else ", as it was published before"),
+            f"queries     petar query funnel --home {shlex.quote(str(home.root))}    (without a name: their list)",
+        )
+    _say(f"UI          petar ui --home {shlex.quote(str(home.root))} --cohort {shlex.quote(workspace.cohort)}")
     if (home.gallery / "index.html").exists():
         _say(f"review      {home.gallery / 'index.html'}")
     if home.exports.is_dir():
         _say(f"exports     {home.exports}")
+
+
+def _checks(done: RunSummary) -> list[str]:
+    """A line a failed check, errors first, each with what to do."""
+    failed = sorted(done.failed_checks.values(), key=lambda check: (not check.is_error, check.name))
+    return [
+        f"  check     {check.name} ({'error' if check.is_error else 'warning'}): {check.description}; "
+        f"{remedy_of(check.name)}"
+        for check in failed
+    ]
 
 
 def unusable_exams(workspace: Workspace) -> int:
@@ -68,7 +84,7 @@ def _work(done: RunSummary) -> str:
         for name, counter in done.counts.items()
         if counter["recomputed"] + counter["reused"] + counter["removed"] + counter["failed"]
     ]
-    return f"work in {done.seconds:.1f} s: " + "; ".join(parts)
+    return f"work in {done.seconds:.1f} s: {'; '.join(parts) or 'nothing was computed'}"
 
 
 def _curation(con: duckdb.DuckDBPyConnection) -> list[str]:

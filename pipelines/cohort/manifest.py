@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from pipelines.cohort.corrections import CorrectionsError
 from pipelines.cohort.corrections import observe_corrections as _observe_corrections
+from pipelines.cohort.losses import is_other_cohort_folder, losses, note_cohort_folder
 from pipelines.cohort.near_ids import folders_too_deep, near_names
 from pipelines.cohort.privacy import deidentification, header_identifiers
 from pipelines.cohort.privacy.deidentification import NO_DEIDENTIFICATION, Deidentifier
@@ -342,20 +343,27 @@ class Observation:
 
 
 def observe_cohort(
-    cohort_folder: Path, manifest_folder: Path, deidentifier: Deidentifier = NO_DEIDENTIFICATION
+    cohort_folder: Path,
+    manifest_folder: Path,
+    deidentifier: Deidentifier = NO_DEIDENTIFICATION,
+    *,
+    accept_removals: bool = False,
 ) -> dict[int, str]:
     """Scans a cohort, writes the manifest of each shard that changed, and gives the data version of every shard.
 
     The stages read the manifest written here and never the folder's listing, so one shard's run costs nothing of the
     others. Corrections are observed too, and when an exam was first missed is noted.
 
+    Args:
+        accept_removals: many exams may leave at once (`pipelines/cohort/losses.py`); else nothing is written then.
+
     Raises:
-        CohortError: see `scan_cohort`; or corrections.csv can not be read.
+        CohortError: see `scan_cohort`; or corrections.csv can not be read; or more exams left than may unasked.
         PrivacyError: the manifest that is there was made with other ids.
     """
     with _observing(manifest_folder):
         deidentifier.check_manifest(manifest_folder)
-        return _observe(cohort_folder, manifest_folder, deidentifier)
+        return _observe(cohort_folder, manifest_folder, deidentifier, accept_removals)
 
 
 def _observing(manifest_folder: Path) -> AbstractContextManager[None]:
@@ -363,10 +371,17 @@ def _observing(manifest_folder: Path) -> AbstractContextManager[None]:
     return lock(manifest_folder / ".lock")
 
 
-def _observe(cohort_folder: Path, manifest_folder: Path, deidentifier: Deidentifier) -> dict[int, str]:
+def _observe(
+    cohort_folder: Path, manifest_folder: Path, deidentifier: Deidentifier, accept_removals: bool
+) -> dict[int, str]:
     fingerprints_path = manifest_folder / "fingerprints.json"
     before = [_read_payload(_shard_path(manifest_folder, shard)) for shard in range(N_SHARDS)]
     cohort = scan_cohort(cohort_folder, _read_fingerprints(fingerprints_path), deidentifier, _scanned_before(before))
+    lost = losses((entry for payload in before for entry in payload.get("entries", ())), cohort.entries)
+    refusal = lost.refusal(is_other_cohort_folder(cohort_folder, manifest_folder))
+    if refusal and not accept_removals:
+        raise CohortError(f"{cohort_folder}: {refusal}")
+    note_cohort_folder(cohort_folder, manifest_folder)
     _corrections_by_shard(cohort_folder, manifest_folder, {e.exam_id: e.patient_id for e in cohort.entries})
     shards = cohort.by_shard()
     _note_departures(manifest_folder, shards, before)

@@ -27,6 +27,7 @@ from pipelines.curation.stages.lesion_stage import lesions_stage
 from pipelines.curation.stages.readings_stage import readings_stage
 from pipelines.curation.stages.sentences_stage import sentences_stage
 from pipelines.curation.stages.stage import ShardContext, ShardStage, StageProvenance
+from pipelines.curation.stages.stopping import stop_is_requested
 from pipelines.tables import schemas
 from pipelines.tables.curation_version import CURATED
 from pipelines.tables.hashing import hash_of, plain
@@ -159,6 +160,7 @@ def run_stage(
         KeyError: `table` is not one of `TABLES`.
         CohortError: the cohort was never observed.
         ValueError: `only` names an exam that is not in this shard.
+        CurationStoppedError: `request_stop` was called; what was computed is saved, and the shard is stale.
     """
     make = _STAGES[table]
     with shard_lock(curation.home, shard):
@@ -239,6 +241,7 @@ def _run_stage(
         prepare=guard.prepare,
         save=record.save,
         save_after_s=_SAVE_AFTER_S,
+        is_stopped=stop_is_requested,
     )
     record.note(update.removed)
     _keep_removed(curation, table, shard, previous, update.removed)

@@ -599,6 +599,46 @@ CHECKS: tuple[Check, ...] = (
 """Every check of the tables, in the order of the lineage."""
 
 
+_SEE_EXAMS = "see their messages (view exams) and correct the files, or leave the exams out"
+_CODE = "a fault of the code: curate again, and report it where it stays"
+_COMPARE = "compare with the version before (petar query curation_diff): a scanner, reader or template changed"
+_REMEDIES: Mapping[str, str] = {
+    "freshness": "observe the cohort (petar curate), or see why no exams arrive",
+    "failed_exams": "curate again; where it stays, the log of that run has the traceback",
+    "usable_exams": _SEE_EXAMS,
+    "reports": "see report_message (view exams) and correct the table of reports",
+    "geometry": _SEE_EXAMS,
+    "suv_range": "see units and suv_rule (view exams): a wrong dose, weight or unit scales an exam as a whole",
+    "uptake": "see uptake_s (view exams): compare the times of injection and scan with the originals",
+    "ct_grid": "curate the exams again: petar rerun exams --exam ID",
+    "suv_values": "curate the exams again: petar rerun exams --exam ID",
+    "reader_errors": "see whether the server of the language model runs, then curate again",
+    "every_candidate": _CODE,
+    "duplicates": _CODE,
+    "all_localised": "curate again",
+    "files": "files were moved or deleted: petar rerun exams --exam ID, then petar rerun lesions --exam ID",
+    "suvmax": "compute the lesions again: petar rerun lesions --exam ID; where it stays, report it",
+    "slice": "compute the lesions again: petar rerun lesions --exam ID; where it stays, report it",
+    "sides": "look at these lesions in the review pages; correct the side in corrections.csv, or reject them",
+    "ranges": "look at these lesions in the review pages, and reject them in corrections.csv where they are none",
+    "border": "look at these lesions in the review pages: the image may end in them",
+    "shared_peaks": "look at these lesions in the review pages, and reject one of each pair in corrections.csv",
+    "masks": "compute the lesions again: petar rerun lesions --exam ID",
+    "overlaps": "look at these lesions in the review pages; report it where both are right",
+    "identifiers": "mask the reports (privacy.mask_reports in petar.toml)",
+    "quarantine": "see the table quarantine: rows broke their table's contract; report it",
+    "yield_drift": _COMPARE,
+    "reject_drift": _COMPARE,
+    "splits": _CODE,
+    "samples": "make the samples again: petar rerun samples",
+}
+
+
+def remedy_of(check: str) -> str:
+    """What to do where a check of this name fails."""
+    return _REMEDIES[check]
+
+
 def run_checks(
     home: Home, table: str | None = None, settings: ProjectSettings = ProjectSettings()
 ) -> list[CheckResult]:

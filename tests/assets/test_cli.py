@@ -4,9 +4,12 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -14,6 +17,7 @@ import pytest
 from assets.cli import main
 from model.petar.config import TRAINING_STAGES
 from pipelines.catalog.build import build_catalog, connect, list_queries
+from pipelines.cohort.manifest import observe_cohort
 from pipelines.curation.stages import sentences_stage
 from pipelines.phantom import add_exam
 from pipelines.reports.llm import vllm_server
@@ -71,6 +75,62 @@ class TestCurate:
         monkeypatch.delenv("PETAR_COHORT", raising=False)
         assert main(["curate"]) == 2
         assert "--cohort" in capsys.readouterr().err
+
+
+class TestLosses:
+    def test_stop_the_call_tell_it_once_and_are_accepted_by_an_option(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        arguments = ["curate", "--cohort", str(tmp_path), "--home", str(tmp_path / "home")]
+        rows = "".join(f"E{n},P0,Nodule with SUV max of 8.0 (slice 8).\n" for n in range(8))
+        (tmp_path / "reports.csv").write_text("exam_id,patient_id,findings\n" + rows)
+        observe_cohort(tmp_path, tmp_path / "home" / "manifest")
+        (tmp_path / "reports.csv").write_text("exam_id,patient_id,findings\nE0,P0,Text.\n")
+        assert main(arguments) == 1
+        printed = capsys.readouterr()
+        assert printed.err.count("--accept-removals") == 1
+        assert "everything else is done" not in printed.out
+        # The check that fails is told with what to do, and counts where that is asked for.
+        assert main([*arguments, "--accept-removals", "--strict"]) == 1
+        printed = capsys.readouterr()
+        assert re.search(r"check +usable_exams \(warning\): .*1 of 1 wrong; see their messages", printed.out)
+        assert "checks failed: usable_exams" in printed.err
+        with connect(Home(tmp_path / "home")) as con:
+            assert con.sql("select exam_id from exams").fetchall() == [("E0",)]
+
+    def test_of_a_cohort_that_was_never_curated_name_no_catalog(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "reports.csv").write_text("exam_id,patient_id,findings\nE0,P0,Text.\n")
+        (tmp_path / "corrections.csv").write_text("finding,field\n")
+        assert main(["curate", "--cohort", str(tmp_path), "--home", str(tmp_path / "home")]) == 1
+        printed = capsys.readouterr()
+        assert printed.err.count("expected the columns finding") == 1
+        assert "catalog" not in printed.out
+
+
+class TestInterruption:
+    def test_stops_after_the_exam_in_hand_and_the_next_call_goes_on(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        arguments = ["curate", "--cohort", str(tmp_path), "--home", str(tmp_path / "home")]
+        rows = "".join(f"E{n},P0,Nodule with SUV max of 8.0 (slice 8).\n" for n in range(3))
+        (tmp_path / "reports.csv").write_text("exam_id,patient_id,findings\n" + rows)
+        split, calls = sentences_stage.split_report, []
+
+        def interrupted(exam_id: str, *more: Any) -> Any:
+            calls.append(exam_id)
+            if len(calls) == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.2)
+            return split(exam_id, *more)
+
+        monkeypatch.setattr(sentences_stage, "split_report", interrupted)
+        assert main(arguments) == 130
+        assert len(calls) == 1
+        assert "stopped by Ctrl-C" in capsys.readouterr().err
+        assert main(arguments) == 0
+        assert len(calls) == 3
 
 
 class TestFailures:
@@ -242,6 +302,35 @@ class TestMake:
     def test_fails_where_the_command_fails(self, venv: Path) -> None:
         command = ["make", f"VENV={venv}", "curate", "COHORT=nowhere"]
         assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode != 0
+
+
+class TestMakeClean:
+    def clean(self, folder: Path) -> int:
+        command = ["make", "-s", "-f", str(ROOT / "Makefile"), "clean"]
+        return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode
+
+    def home(self, folder: Path, cohort: str) -> Path:
+        (folder / cohort).mkdir(parents=True)
+        (folder / cohort / "reports.csv").write_text("exam_id,patient_id,findings\nE0,P0,Text.\n")
+        observe_cohort(folder / cohort, folder / "data" / "manifest")
+        return folder / "data"
+
+    def test_removes_the_demos_home(self, tmp_path: Path) -> None:
+        home = self.home(tmp_path, "data/phantom")
+        assert self.clean(tmp_path) == 0
+        assert not home.exists()
+
+    @pytest.mark.parametrize("cohort", ["cohort", "data/cohort", "data"])
+    def test_never_removes_another_home(self, tmp_path: Path, cohort: str) -> None:
+        home = self.home(tmp_path, cohort)
+        assert self.clean(tmp_path) != 0
+        assert (home / "manifest" / "cohort.json").exists()
+
+    def test_never_removes_a_cohort_in_the_demos_home(self, tmp_path: Path) -> None:
+        home = self.home(tmp_path, "data/phantom")
+        (home / "mine" / "exams").mkdir(parents=True)
+        assert self.clean(tmp_path) != 0
+        assert (home / "mine").exists()
 
 
 @pytest.mark.slow

@@ -7,6 +7,8 @@ from enum import Enum
 
 import polars as pl
 
+from pipelines.curation.stages.stopping import CurationStoppedError
+
 
 @dataclass(frozen=True)
 class UpdateCounts:
@@ -50,6 +52,7 @@ def update_exams(
     save: Callable[[pl.DataFrame, dict[str, str]], None] | None = None,
     save_every: int = 25,
     save_after_s: float = 0,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> ShardUpdate:
     """The rows of every exam in `keys`, computed where the key is new and reused where it is unchanged.
 
@@ -68,8 +71,11 @@ def update_exams(
         save_after_s: but not before so many seconds have passed since the last save: exams that cost milliseconds are
         sooner done again than saved.
 
+        is_stopped: asked before every exam; where it says so, what was computed is saved and the update ends.
+
     Raises:
         ValueError: `only` names an exam that is not in `keys`.
+        CurationStoppedError: `is_stopped` said so.
     """
     unknown = sorted(set(only) - set(keys))
     if unknown:
@@ -91,6 +97,10 @@ def update_exams(
         return pl.concat([left, _frame(rows, schema)]) if rows else left
 
     for n, exam in enumerate(todo, start=1):
+        if is_stopped():
+            if save is not None and n > 1:
+                save(frame_after(todo[: n - 1]), dict(kept))
+            raise CurationStoppedError(f"stopped with {len(todo) - n + 1} of {len(todo)} exams of this shard to do")
         if prepare is not None and (n - 1) % save_every == 0:
             prepare(todo[n - 1 : n - 1 + save_every])
         computed, has_failed = compute(exam)
