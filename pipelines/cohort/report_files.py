@@ -31,8 +31,10 @@ COLUMNS = ("exam_id", "patient_id", "findings", "impression", "study_date", "tra
 
 SCHEMA = pl.Schema({name: pl.String for name in COLUMNS})
 
-LARGE_REPORT_CHARS = 1_000_000
-"""A longer report is read, with a word of doubt: it is more likely a whole file pasted into one cell."""
+LONGEST_REPORT_CHARS = 50_000
+"""Characters of a report that is read, sixteen pages; longer ones are whole files in one cell, and would keep the other
+exams waiting.
+"""
 
 FILE_SUFFIXES = (".csv", ".parquet", ".json", ".ndjson", ".tsv", *WORKBOOK_SUFFIXES, ".jsonl", ".pq", "")
 """What a cohort folder's `reports` may be, in the order in which they are looked for; without a suffix it is a folder
@@ -157,12 +159,14 @@ def _checked(report: Report) -> Report:
         )
     if not (report.findings or "").strip():
         problems.append("empty report: no findings text")
-    else:
-        size = len(report.findings or "")
-        if size > LARGE_REPORT_CHARS:
-            problems.append(f"very long report: {size:,} characters; check that the row holds one report")
-        if "\ufffd" in (report.findings or ""):
-            problems.append("letters were lost when the report was saved (U+FFFD): export it again as UTF-8")
+    elif (size := len(report.findings or "")) > LONGEST_REPORT_CHARS:
+        problems.append(
+            f"very long report: {size:,} characters, it is not read; give each report a row of its own, of at most "
+            f"{LONGEST_REPORT_CHARS:,} characters"
+        )
+        report = replace(report, findings=None)
+    elif "\ufffd" in (report.findings or ""):
+        problems.append("letters were lost when the report was saved (U+FFFD): export it again as UTF-8")
     if not report.patient_id:
         problems.append("no patient id: the exam is taken for a patient of its own")
     problem = "; ".join(problems) or None

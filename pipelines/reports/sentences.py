@@ -43,6 +43,10 @@ SUV_AND_SLICE = "SUV and slice"
 SUV_ONLY = "SUV without slice"
 SLICE_ONLY = "slice without SUV"
 NEITHER = "no SUV and no slice"
+MANY_SUVS = "more SUVs than a sentence names"
+
+MOST_SUVS = 24
+"""SUVs of one sentence: a longer list is a table without its lines, and each SUV costs as much as all before it."""
 
 MAX_UNIT_CHARS = 4000
 """A longer unit is no sentence but text without punctuation.
@@ -135,6 +139,8 @@ class _Report:
 
 def _candidate(report: _Report, text: str) -> tuple[bool, str]:
     suv, item = _holds(report, text)
+    if suv and len(report.expressions(text).suvs) > MOST_SUVS:
+        return False, MANY_SUVS
     if suv and item:
         return True, SUV_AND_SLICE
     return False, SUV_ONLY if suv else SLICE_ONLY if item else NEITHER

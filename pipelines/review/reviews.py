@@ -6,8 +6,6 @@ problem with its file and line, and no file is ever changed. An answer belongs t
 the finding changed since, the answer is kept, marked as stale and not counted.
 """
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,11 +13,13 @@ from pathlib import Path
 
 import polars as pl
 
+from pipelines.cohort.table_files import TableFileError, is_blank, read_table_file, without_lone_surrogates
 from pipelines.review.finding_rows import answer_holds, finding_fingerprint, finding_rows
 from pipelines.tables import schemas
 from pipelines.tables.curation_version import curation_version
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
+from pipelines.tables.safe_text import error_reason
 from pipelines.tables.statistics import wilson_interval
 
 COLUMNS = ("finding_id", "reviewer", "answer", "note", "curation", "seen", "answered_at")
@@ -173,26 +173,32 @@ def read_lines(
         source: where the file is saved from, for the message.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        message = f"expected UTF-8, got byte {error.start} of another encoding: save it as CSV UTF-8"
-        return [], [ReviewProblem(path.name, 0, message)]
+        table = read_table_file(path)
+        if table.note and "UTF-16" not in table.note:
+            message = f"expected UTF-8, got another encoding ({table.note.split(':')[0]}): save it as CSV UTF-8"
+            return [], [ReviewProblem(path.name, 0, message)]
+        names = [name.strip().lower() for name in table.header]
+        missing = [c for c in required if c not in names]
+        if missing:
+            message = (
+                f"expected the columns {', '.join(columns)}, got {', '.join(names)[:200] or 'none'}: "
+                f"{', '.join(missing)} missing; save it from {source} again"
+            )
+            return [], [ReviewProblem(path.name, 0, message)]
+        rows = [row for row in table.rows if not is_blank(row.cells)]
+    except TableFileError as error:
+        return [], [ReviewProblem(path.name, 0, str(error))]
     except OSError as error:
-        return [], [ReviewProblem(path.name, 0, f"it cannot be read ({error.strerror}): copy it again")]
-    header = text.split("\n", 1)[0]
-    # Spreadsheets of some countries save a CSV with semicolons.
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count), restkey="more")
-    names = [(n or "").strip().lower() for n in reader.fieldnames or []]
-    missing = [c for c in required if c not in names]
-    if missing:
-        message = (
-            f"expected the columns {', '.join(columns)}, got {', '.join(names) or 'none'}: {', '.join(missing)} "
-            f"missing; save it from {source} again"
-        )
-        return [], [ReviewProblem(path.name, 0, message)]
-    reader.fieldnames = names
-    rows = ((reader.line_num, {c: (row.get(c) or "").strip() for c in columns}, "more" in row) for row in reader)
-    return [row for row in rows if any(row[1].values())], []
+        return [], [ReviewProblem(path.name, 0, f"it cannot be read ({error_reason(error)}): copy it again")]
+    lines, problems = [], []
+    for row in rows:
+        cells = dict(zip(names, row.cells, strict=False))
+        values = {column: without_lone_surrogates(cells.get(column, "").strip()) for column in columns}
+        if row.problem:
+            problems.append(ReviewProblem(path.name, row.number, row.problem))
+        elif any(values.values()):
+            lines.append((row.number, values, len(row.cells) > len(names)))
+    return lines, problems
 
 
 def _read_file(path: Path, known: set[str]) -> tuple[list[_Answer], list[ReviewProblem]]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.reports.sentences import MAX_UNIT_CHARS, split_report
+from pipelines.reports.sentences import MANY_SUVS, MAX_UNIT_CHARS, MOST_SUVS, SUV_AND_SLICE, split_report
 
 
 def texts(report):
@@ -150,3 +150,11 @@ class TestCandidates:
     def test_reason_says_what_the_sentence_holds(self, sentence, reason):
         (found,) = split_report("E", sentence)
         assert (found.candidate_reason, found.is_candidate) == (reason, reason == "SUV and slice")
+
+
+class TestLists:
+    def test_a_sentence_names_so_many_suvs(self):
+        listed = [f"SUV max of {n / 10 + 3} (slice {n + 5})" for n in range(MOST_SUVS + 1)]
+        most, more = (split_report("E", "Nodes with " + ", ".join(listed[:n])) for n in (MOST_SUVS, MOST_SUVS + 1))
+        assert [s.candidate_reason for s in most] == [SUV_AND_SLICE]
+        assert [s.candidate_reason for s in more] == [MANY_SUVS]
