@@ -51,7 +51,7 @@ def make_hard_exam(
     shift = rng.uniform((-6, -25, -250), (6, 25, 250)).round(2)
     frame = frame_for(patient, spacing, extent, (float(shift[0]), float(shift[1]), float(shift[2])), 0.0)
     body = draw_body(patient, frame.grid, posture, tracer, rng)
-    psf = float(rng.uniform(5.0, 7.5))
+    psf = float(rng.uniform(4.5, 7.0))
     scanner = Scanner(float(rng.uniform(0.14, 0.30)), psf, float(rng.uniform(4.0, 6.0)))
     scan = Scan(body.painted.suv, spacing, scanner, rng)
     builder = _Builder(body, patient.scale, spacing, scan, rng)
@@ -98,7 +98,7 @@ class _Builder:
     def place(self) -> None:
         """Draws the exam's lesions: some alone, in some exams a mass, in some a chain of nodes."""
         rng = self.rng
-        if rng.random() < 0.5:
+        if rng.random() < 0.6:
             self._alone([s for s in MASS_SITES if self.body.tracer in s.tracers])
         if rng.random() < 0.4:
             self._chain(CHAINS[int(rng.integers(len(CHAINS)))], int(rng.integers(3, 12)))
@@ -146,14 +146,14 @@ class _Builder:
         organ = organs[int(self.rng.choice(len(organs), p=weights / weights.sum()))]
         options = [s for s in sites if s.organ == organ]
         site = options[int(self.rng.integers(len(options)))]
+        low, high = site.radius_mm[0], max(site.radius_mm[1], min(1.3 * site.radius_mm[1], 45.0))
+        radius = float(self.rng.uniform(low, high))
         for attempt in range(30):
             center = self._center(site)
             if center is None:
                 return False
-            low, high = site.radius_mm
-            # A place that holds no large one may hold a smaller one.
-            radius = float(self.rng.uniform(low, low + (high - low) * max(0.1, 1 - max(0, attempt - 15) / 15)))
-            tumour = self._drawn(site, center, radius, self._suv())
+            # Where no place holds one so large, a smaller one may fit.
+            tumour = self._drawn(site, center, max(low, radius * 0.93 ** max(0, attempt - 8)), self._suv())
             if keeps_apart(tumour, [p.tumour for p in self.placed], self.scale, 8.0) and self._insert(tumour):
                 return True
         return False
@@ -173,7 +173,7 @@ class _Builder:
         self, chain: Chain, nodes: Sequence[HardTumour], others: Sequence[HardTumour], path: Points, suv: float
     ) -> HardTumour | None:
         """The next node of a chain, placed beside one of the nodes; None where there is no room."""
-        radius = float(self.rng.uniform(5.0, 11.0))
+        radius = float(self.rng.uniform(6.0, 12.0))
         for _ in range(60):
             base = nodes[-1 - int(self.rng.integers(min(3, len(nodes))))] if nodes else None
             center = path[int(self.rng.integers(10))] if base is None else self._beside(base, radius, path)
@@ -224,7 +224,7 @@ class _Builder:
             suv=suv * (1.25 if radius_mm < 8 else 1.0),
             core=core,
             gradient=float(rng.uniform(-0.3, 0.3)),
-            edge_mm=float(rng.choice([2.0, 4.0, 8.0]) if radius_mm > 7 else 2.0),
+            edge_mm=min(float(rng.choice([2.0, 4.0, 8.0])), 0.4 * radius_mm),
             rough_mm=float(rng.uniform(0, 0.08)) * radius_mm if radius_mm > 9 else 0.0,
             variation=float(rng.uniform(0.05, 0.4)) if radius_mm > 8 else 0.05,
             grain_mm=float(rng.uniform(6, 18)),
