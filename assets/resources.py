@@ -87,14 +87,14 @@ class Workspace(dg.ConfigurableResource):
         return open_curation(self.paths, self.settings().curation, self.readers())
 
     def readers(self) -> ReadersConfig:
-        """The readers that vote and the structurer, as the settings' file of readers names them, with the cohort's own
+        """The readers that vote, as the settings' file of readers names them, with the cohort's own
         `cues.toml` and `lexicon.csv`.
         """
         name = self.settings().readers_file
         path = self.cohort_folder / name if name else None
         vocabulary = load_vocabulary(self.cohort_folder)
         config = load_readers(path, environment=os.environ, vocabulary=vocabulary)
-        if config.structurer is None and all(isinstance(reader, RulesReader) for reader in config.readers):
+        if all(isinstance(reader, RulesReader) for reader in config.readers):
             return config
         return load_readers(path, cache=AnswerCache(self.paths.answers), environment=os.environ, vocabulary=vocabulary)
 

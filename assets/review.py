@@ -99,9 +99,7 @@ def reviews(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Mater
 def reader_scorecard(workspace: Workspace) -> dg.MaterializeResult:
     """Accuracy of each reader and of their consensus on labelled sentences: slice, SUV, wrong pairs accepted."""
     config = workspace.readers()
-    consensus = workspace.settings().consensus
-    consensus = consensus.changed(weights={**config.weights, **consensus.weights})
-    card = score(workspace.labelled(), config.readers, consensus, vocabulary=config.vocabulary)
+    card = score(workspace.labelled(), config.readers, workspace.settings().consensus, vocabulary=config.vocabulary)
     metadata: dict[str, Any] = {
         "figure": picture(
             scores_figure(rows_of_figure(card)), "What each reader reads, with 95 % intervals over the texts"

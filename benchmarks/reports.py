@@ -22,11 +22,12 @@ from pipelines.reports.consensus import decide_exam
 from pipelines.reports.llm.chat import ServerSettings
 from pipelines.reports.llm.llm_reader import LlmReader
 from pipelines.reports.llm.prompting import load_prompt
+from pipelines.reports.passages import Passage, passages_of
 from pipelines.reports.readers import RulesReader
 from pipelines.reports.scorecard import load_labelled
-from pipelines.reports.sentences import Sentence, split_report
+from pipelines.reports.sentences import split_report
 
-STUB = Path(__file__).parents[1] / "tests" / "pipelines" / "reports" / "llm" / "stub_server.py"
+STUB = Path(__file__).parents[1] / "tests" / "support" / "stub_server.py"
 
 
 class Measurement(StrEnum):
@@ -100,7 +101,7 @@ def rules(n: int) -> None:
     read = []
     for i, text in enumerate(texts):
         sentences = split_report(f"E{i}", text)
-        read.append((sentences, reader.read([s for s in sentences if s.is_candidate])))
+        read.append((sentences, reader.read(passages_of(sentences))))
     parsed_s, parsed_cpu_s = time.perf_counter() - began, time.process_time() - cpu
     began = time.perf_counter()
     accepted = sum(
@@ -108,9 +109,9 @@ def rules(n: int) -> None:
     )
     decided_s = time.perf_counter() - began
     units = sum(len(sentences) for sentences, _ in read)
-    candidates = sum(len(readings) for _, readings in read)
+    mentions = sum(len(reading.mentions) for _, readings in read for reading in readings)
     print(
-        f"rules: {n} reports, {units} sentences, {candidates} candidates read in {parsed_s:.1f} s"
+        f"rules: {n} reports, {units} sentences, {mentions} mentions read in {parsed_s:.1f} s"
         f" ({parsed_cpu_s:.1f} s of CPU)"
         f" ({units / parsed_s:.0f} sentences a second; target 60 s for 33,000 reports); {accepted} findings decided in"
         f" {decided_s:.1f} s more"
@@ -121,27 +122,27 @@ def _reader(url: str, model: str, concurrency: int) -> LlmReader:
     server = ServerSettings(
         model, url if url.endswith("/v1") else f"{url}/v1", concurrency=concurrency, timeout_s=300.0
     )
-    return LlmReader(f"{model} x{concurrency}", server, load_prompt("finding-v1"))
+    return LlmReader(f"{model} x{concurrency}", server, load_prompt("passage-v1"))
 
 
-def _numbered(n: int) -> list[Sentence]:
-    text = "\n".join(f"- Left lung nodule with SUV max of {3 + i / 1000:.3f} (slice {80 + i % 100})." for i in range(n))
-    return split_report("E", text)
+def _numbered(n: int) -> list[Passage]:
+    texts = (f"Left lung nodule with SUV max of {3 + i / 1000:.3f} (slice {80 + i % 100})." for i in range(n))
+    return [passage for text in texts for passage in passages_of(split_report("E", text))]
 
 
-def _measure(reader: LlmReader, sentences: Sequence[Sentence]) -> tuple[float, float]:
-    """Sentences a second by the clock, and a second of this process's CPU time."""
+def _measure(reader: LlmReader, passages: Sequence[Passage]) -> tuple[float, float]:
+    """Passages a second by the clock, and a second of this process's CPU time."""
     clock, cpu = time.perf_counter(), time.process_time()
-    failed = [r.error for r in reader.read(sentences) if r.error is not None]
+    failed = [r.error for r in reader.read(passages) if r.error is not None]
     clock, cpu = time.perf_counter() - clock, time.process_time() - cpu
-    if failed and len(failed) > len(sentences) // 2:
-        raise SystemExit(f"expected answers, {len(failed)} of {len(sentences)} failed, the first with: {failed[0]}")
-    return len(sentences) / clock, len(sentences) / cpu
+    if failed and len(failed) > len(passages) // 2:
+        raise SystemExit(f"expected answers, {len(failed)} of {len(passages)} failed, the first with: {failed[0]}")
+    return len(passages) / clock, len(passages) / cpu
 
 
 def client(n: int) -> None:
     """Asks a stub in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(STUB.parents[3])}
+    environment = {**os.environ, "PYTHONPATH": str(STUB.parents[2])}
     pipe = subprocess.PIPE
     with subprocess.Popen(
         [sys.executable, str(STUB), "0"], stdin=pipe, stdout=pipe, text=True, env=environment
@@ -152,14 +153,14 @@ def client(n: int) -> None:
         _measure(reader, _numbered(50))
         by_clock, by_cpu = _measure(reader, _numbered(n))
         stub.stdin.close()
-    print(f"client: {by_clock:.0f} sentences a second by the clock, {by_cpu:.0f} a second of its CPU time (target 100)")
+    print(f"client: {by_clock:.0f} passages a second by the clock, {by_cpu:.0f} a second of its CPU time (target 100)")
 
 
 def vllm(url: str, model: str, n: int) -> None:
-    """Asks a real server about different sentences of the labelled set, one at a time and 16 in flight, in turns."""
+    """Asks a real server about different passages of the labelled set, one at a time and 16 in flight, in turns."""
     split = (split_report(f"labelled-{n:04d}", item.text) for n, item in enumerate(load_labelled(), start=1))
-    pool = [sentence for sentences in split for sentence in sentences if sentence.is_candidate]
-    # Each turn gets sentences of its own, or the server's cache of prefixes would answer the later ones.
+    pool = [passage for sentences in split for passage in passages_of(sentences)]
+    # Each turn gets passages of its own, or the server's cache of prefixes would answer the later ones.
     random.Random(0).shuffle(pool)
     warm, rest = pool[:8], pool[8:]
     n = min(n, len(rest) // 4)
@@ -170,7 +171,7 @@ def vllm(url: str, model: str, n: int) -> None:
         rates[concurrency].append(_measure(_reader(url, model, concurrency), part)[0])
     alone, together = (sum(rates[c]) / len(rates[c]) for c in (1, 16))
     print(
-        f"vllm: {model}, {n} sentences a turn: {alone:.2f} a second one at a time, {together:.2f} at 16 in flight:"
+        f"vllm: {model}, {n} passages a turn: {alone:.2f} a second one at a time, {together:.2f} at 16 in flight:"
         f" {together / alone:.1f} times (target 3); turns {json.dumps(rates)}"
     )
 

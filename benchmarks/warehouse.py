@@ -147,7 +147,12 @@ def _exams(rng: np.random.Generator, exams: pl.DataFrame, shard: int) -> pl.Data
 def _readings(rng: np.random.Generator, found: pl.DataFrame) -> pl.DataFrame:
     """Two readers a candidate sentence; the second errs in one of twenty."""
     rows = found.drop("start", "end").with_columns(
-        reader=pl.lit("rules"), reader_version=pl.lit("1"), is_current=pl.lit(True)
+        reader=pl.lit("rules"),
+        reader_version=pl.lit("1"),
+        exam=pl.lit("current"),
+        role=pl.lit("lesion"),
+        mention=pl.lit(1, pl.Int64),
+        **dict.fromkeys(("sentence_ids", "passage_id", "passage_sentence_ids"), pl.col("sentence_id")),
     )
     other = rows.with_columns(
         reader=pl.lit("llm"),

@@ -117,13 +117,6 @@ class ExamSettings(Settings):
 class ConsensusSettings(Settings):
     """When a finding of a report is accepted."""
 
-    min_votes: Integer = Field(
-        2,
-        ge=1,
-        le=100,
-        description="Equal votes that are needed where several readers read a sentence; one where there is one reader"
-        " [votes]. Source: weak-labelling paper",
-    )
     min_suvmax: Number | None = Field(
         2.5,
         ge=0,
@@ -133,10 +126,10 @@ class ConsensusSettings(Settings):
     require_anatomy: Flag = Field(
         True, description="Reject a finding whose sentence names no anatomy. Source: weak-labelling paper"
     )
-    weights: Mapping[Name, Annotated[Integer, Field(ge=1, le=100)]] = Field(
+    weights: Mapping[Name, Annotated[Number, Field(ge=0, le=100)]] = Field(
         {},
-        description="Votes of a reader by name, over those of the readers' file [votes]. Source: one each, until a "
-        "reader's scorecard earns it more",
+        description="Weight of a reader's vote by name, over the measured one [votes of `rules`]. Source: measured by"
+        " the scorecard; one each, until it has run",
     )
 
 
@@ -822,8 +815,7 @@ class ProjectSettings(CurationSettings):
 
     readers_file: str = Field(
         "",
-        description="TOML beside the cohort that names the readers and the structurer; empty: rules alone. Source: "
-        "runs anywhere",
+        description="TOML beside the cohort that names the readers; empty: rules alone. Source: runs anywhere",
     )
     labelled_file: str = Field(
         "",

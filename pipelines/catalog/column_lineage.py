@@ -16,7 +16,10 @@ COHORT = "cohort"
 
 _IMAGE = "exams.suv_path exams.spacing_i_mm exams.spacing_j_mm exams.spacing_k_mm"
 _ASKED = "findings.slice findings.suvmax_reported findings.laterality findings.sentence"
-_READ = "readings.slice readings.suvmax readings.n_lesions readings.is_current readings.error readings.reader"
+_READ = (
+    "readings.slice readings.suvmax readings.n_lesions readings.exam readings.role readings.refused readings.error"
+    " readings.reader"
+)
 _WORDS = "findings.sentence findings.text"
 
 TABLES: Mapping[str, Rules] = {
@@ -44,7 +47,7 @@ TABLES: Mapping[str, Rules] = {
         ("sentence", "sentences.sentence"),
         ("row_key", "sentences.sentence_id sentences.sentence"),
         ("reader reader_version", ""),
-        ("*", "sentences.sentence"),
+        ("*", "sentences.sentence sentences.section"),
     ),
     "findings": (
         ("exam_id", "sentences.exam_id"),
@@ -52,7 +55,8 @@ TABLES: Mapping[str, Rules] = {
         ("sentence_id", "sentences.sentence_id"),
         ("finding_id sentence start end", "sentences.sentence_id sentences.sentence sentences.start"),
         (
-            "slice suvmax_reported outcome explanation votes readers agreement",
+            "slice suvmax_reported outcome explanation votes readers agreement text_evidence is_physiologic size_cm"
+            " n_lesions prior_suvmax certainty",
             f"sentences.sentence {_READ} cohort.corrections",
         ),
         ("region", "sentences.sentence sentences.section cohort.corrections"),
@@ -151,6 +155,7 @@ VIEWS: Mapping[str, Rules] = {
     "lesions": (
         ("sentence", "lesions.sentence findings.sentence"),
         ("sentence_id votes readers agreement region organ subsite laterality comparison text corrected", "findings.*"),
+        ("text_evidence is_physiologic size_cm n_lesions prior_suvmax certainty", "findings.*"),
         ("tracer has_ct", "exams.*"),
         ("*", "lesions.*"),
     ),

@@ -74,7 +74,7 @@ class ShardReport:
 
 
 def stage_code(table: str) -> str:
-    """Version of the code that makes a table's rows, without the readers and the structurer, which have their own."""
+    """Version of the code that makes a table's rows, without the readers, which have their own."""
     return code_version(_STAGES[table].__module__)
 
 
@@ -93,9 +93,7 @@ def provenance_of(curation: Curation, table: str) -> StageProvenance:
             parameters = plain(
                 {
                     **plain(settings.consensus),
-                    "reader_weights": readers.weights,
                     "vocabulary": readers.vocabulary.version,
-                    "structurer": readers.structurer.version if readers.structurer else None,
                 }
             )
         case "lesions":

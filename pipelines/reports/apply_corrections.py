@@ -9,8 +9,9 @@ from pipelines.tables.outcomes import Outcome
 
 _UNKNOWN_VALUES = (
     Outcome.READERS_DISAGREE,
-    Outcome.NO_SLICE,
     Outcome.NO_SUVMAX,
+    Outcome.NO_LESION,
+    Outcome.NOTHING_TO_LOCATE_BY,
     Outcome.NOT_GROUNDED,
     Outcome.READER_FAILED,
     Outcome.SUV_TOO_LOW,
@@ -33,8 +34,8 @@ def apply_corrections(
     """A finding with the corrections that count for it.
 
     A corrected slice or SUVmax decides anew where the finding was rejected for want of it, or for a low one; a
-    corrected outcome stands above that. A finding without slice or SUVmax can not be accepted: it stays as it is, and
-    the words say so.
+    corrected outcome stands above that. A finding without SUVmax, or with neither slice nor place, can not be accepted:
+    it stays as it is, and the words say so.
     """
     own = [c for c in corrections if c.finding_id == finding.finding_id and c.problem is None and not c.superseded]
     if not own:
@@ -42,7 +43,7 @@ def apply_corrections(
     by_field = {c.field: c for c in own}
     values = {c.field: parse_value(c.field, c.value) for c in own if c.field != "outcome"}
     made = replace(finding, **values)
-    known = made.slice is not None and made.suvmax_reported is not None
+    known = made.suvmax_reported is not None and bool(made.slice is not None or made.organ or made.region)
     if {"slice", "suvmax_reported"} & set(values) and finding.outcome in (*_UNKNOWN_VALUES, Outcome.ACCEPTED) and known:
         low = min_suvmax is not None and made.suvmax_reported is not None and made.suvmax_reported < min_suvmax
         made = replace(made, outcome=Outcome.SUV_TOO_LOW if low else Outcome.ACCEPTED)
@@ -52,7 +53,7 @@ def apply_corrections(
         wanted = parse_value("outcome", verdict.value)
         if wanted is Outcome.ACCEPTED and not known:
             del by_field["outcome"]
-            notes.append(f"outcome: accept of {verdict.who} needs a slice and a SUVmax, correct these too")
+            notes.append(f"outcome: accept of {verdict.who} needs a SUVmax, and a slice or a place, correct these too")
         else:
             made = replace(made, outcome=wanted)
             accepted_by = verdict.who if wanted is Outcome.ACCEPTED else None

@@ -1,24 +1,34 @@
-"""From what the readers say to findings: grounding, votes, filters, and one outcome for every candidate sentence."""
+"""From what the readers say to findings: mentions aligned, voted on field by field, filtered, each with one outcome.
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+A mention counts where the readers that give it hold more than half of the weight of all readers, those that failed
+included, so that a reader without a server never lets fewer votes decide. Readers that say "no lesion", "prior" or
+"reference" vote against it.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from pipelines.reports.alignment import Said, aligned, rounded
+from pipelines.reports.mentions import Mention, text_evidence
 from pipelines.reports.readers import Reading
-from pipelines.reports.rules.expressions import MAX_SUV, find_expressions
-from pipelines.reports.rules.pairs import Extraction, extract
-from pipelines.reports.rules.values import Role
-from pipelines.reports.sentences import Sentence
-from pipelines.reports.structure import Fields, names_anatomy, structure, structure_parts
-from pipelines.reports.vocabulary.text import clean, lower
+from pipelines.reports.sentences import SUV_AND_SLICE, Sentence
+from pipelines.reports.structure import names_anatomy, without_references
 from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
 from pipelines.settings import ConsensusSettings
 from pipelines.tables.outcomes import Outcome
 
-SUV_DECIMALS = 2
-"""SUVs are compared after rounding to this: 4.2 and 4.20 are one vote."""
-FAILED_NOTE = "Fields by rules, the model failed"
-"""Stands in the explanation of a finding that the model gave no fields; another run may mend it."""
+ABSENT = "no lesion"
+"""Vote of a reader that read the passage and gives no such mention."""
+_OUTCOMES = {
+    "template": (Outcome.TEMPLATE, "Not a finding: it reports the uptake of a reference region"),
+    "reference": (Outcome.TEMPLATE, "Not a finding: it is a reference region's"),
+    "negated": (Outcome.NO_LESION, "The sentence says that there is no lesion, or none any more"),
+    "prior": (Outcome.NOT_CURRENT, "The SUV belongs to a prior exam, not to this one"),
+    "outside": (Outcome.NOT_CURRENT, "The SUV belongs to an exam made elsewhere"),
+    ABSENT: (Outcome.NO_LESION, "The readers that decide give no lesion there"),
+}
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,7 @@ class TextFinding:
     `start` and `end` are its place in the report. `slice` and `suvmax_reported` are the accepted values, or the ones it
     was rejected with, as far as known. `votes` counts the readers that give the values, whatever their weight, and
     `readers` names them, sorted and parted by commas; `agreement` is their share of the readers that did not fail, null
-    where no values were voted on.
+    where no values were voted on. `text_evidence` says which of the two values the text gives.
     """
 
     finding_id: str
@@ -50,60 +60,12 @@ class TextFinding:
     comparison: str
     text: str
     agreement: float | None = None
-
-
-@dataclass(frozen=True)
-class _Verdict:
-    slice: int | None
-    suvmax: float | None
-    outcome: Outcome
-    explanation: str
-    votes: int = 0
-    readers: tuple[str, ...] = ()
-    agreement: float | None = None
-
-
-def decide(
-    sentence: Sentence,
-    readings: Sequence[Reading],
-    settings: ConsensusSettings | None = None,
-    vocabulary: Vocabulary | None = None,
-) -> list[TextFinding]:
-    """Findings of one sentence: none unless it is a candidate, else exactly one outcome, or one for each lesion where
-    it is split.
-
-    Args:
-        readings: of this sentence, at most one a reader. None at all counts as a failed reading.
-        vocabulary: by default the package's.
-
-    Raises:
-        ValueError: a reading belongs to another sentence, or a reader read twice.
-    """
-    settings = settings or ConsensusSettings()
-    words = vocabulary or package_vocabulary()
-    _check(sentence, readings)
-    if not sentence.is_candidate:
-        return []
-    known = extract(sentence.sentence, words)
-    if sentence.section and words.cues["heading_of_before"].fullmatch(sentence.section.strip()):
-        why = f"It stands under {sentence.section}, which tells of the time before this exam."
-        verdict = _Verdict(known.slice, known.suvmax, Outcome.NOT_CURRENT, why)
-        return [_whole(sentence, verdict, words)]
-    if len(known.lesions) > 1:
-        out = []
-        spans = [(x.start, x.end) for x in known.lesions]
-        fields = structure_parts(sentence.sentence, spans, sentence.section, words)
-        for n, (lesion, own) in enumerate(zip(known.lesions, fields, strict=True), start=1):
-            if lesion.slice is None:
-                why = "No slice of the finding: no number goes with a slice."
-                verdict = _Verdict(None, lesion.suvmax, Outcome.NO_SLICE, why)
-            else:
-                verdict = _pair_verdict(lesion.slice, lesion.suvmax, readings, settings)
-            finding = _finding(sentence, f".{n}", lesion.start, lesion.end, own, verdict)
-            out.append(_filtered(finding, sentence, settings, words))
-        return out
-    verdict = _verdict(sentence, readings, known, settings, words)
-    return [_filtered(_whole(sentence, verdict, words), sentence, settings, words)]
+    text_evidence: str = "neither"
+    is_physiologic: bool = False
+    size_cm: float | None = None
+    n_lesions: int | None = None
+    prior_suvmax: float | None = None
+    certainty: str | None = None
 
 
 def decide_exam(
@@ -114,273 +76,343 @@ def decide_exam(
 ) -> list[TextFinding]:
     """Findings of all sentences of one exam, in reading order; a lesion that is said twice is accepted once.
 
+    Every sentence with an SUV and a slice ends with an outcome, also where nobody read it.
+
     Args:
-        readings: of any of the sentences, in any order.
+        readings: of the exam's passages, in any order.
+        vocabulary: by default the package's.
+
+    Raises:
+        ValueError: a reading is of sentences that are not there, or a reader read a passage twice.
     """
-    by_sentence: dict[str, list[Reading]] = defaultdict(list)
+    words = vocabulary or package_vocabulary()
+    known = {s.sentence_id: n for n, s in enumerate(sentences)}
+    by_passage: dict[tuple[str, ...], list[Reading]] = defaultdict(list)
     for reading in readings:
-        by_sentence[reading.sentence_id].append(reading)
-    findings = [f for s in sentences for f in decide(s, by_sentence[s.sentence_id], settings, vocabulary)]
-    return _without_duplicates(findings)
+        _check(reading, known, by_passage[reading.sentence_ids])
+        by_passage[reading.sentence_ids].append(reading)
+    decided = [_decided(own, sentences, known, settings or ConsensusSettings(), words) for own in by_passage.values()]
+    found = sorted((f for own in decided for f in own), key=lambda f: (known[f.sentence_id], f.start))
+    covered = {f.sentence_id for f in found} | {i for ids in by_passage for i in ids}
+    found += [_unread(s, ()) for s in sentences if s.candidate_reason == SUV_AND_SLICE and s.sentence_id not in covered]
+    found.sort(key=lambda f: known[f.sentence_id])
+    return _without_duplicates(_named(found))
+
+
+def _check(reading: Reading, known: Mapping[str, int], others: Sequence[Reading]) -> None:
+    strange = [i for i in reading.sentence_ids if i not in known]
+    if strange:
+        raise ValueError(
+            f"expected readings of the exam's sentences, got one of {strange[0]} by reader {reading.reader!r}: pass"
+            " each exam its own readings"
+        )
+    if any(other.reader == reading.reader for other in others):
+        raise ValueError(
+            f"expected one reading a reader of passage {reading.passage_id}, got two by {reading.reader!r}: give each"
+            " reader its own name"
+        )
 
 
 # --- votes -----------------------------------------------------------------------------------------------------------
 
 
-def _check(sentence: Sentence, readings: Sequence[Reading]) -> None:
-    for reading in readings:
-        if reading.sentence_id != sentence.sentence_id:
-            raise ValueError(
-                f"expected readings of sentence {sentence.sentence_id}, got one of {reading.sentence_id} by reader "
-                f"{reading.reader!r}:"
-                " pass each sentence its own readings"
-            )
-    names = [r.reader for r in readings]
-    if len(set(names)) != len(names):
-        raise ValueError(
-            f"expected one reading a reader for sentence {sentence.sentence_id}, got readers {sorted(names)}: give "
-            f"each reader its own name"
-        )
+@dataclass(frozen=True)
+class _Vote:
+    """The readers of a passage with their weights, and what each says of one mention."""
+
+    weights: Mapping[str, float]
+    failed: frozenset[str]
+    said: Mapping[str, Mention]
+
+    @property
+    def total(self) -> float:
+        return sum(self.weights.values())
+
+    def weight(self, readers: Iterable[str]) -> float:
+        return sum(self.weights[r] for r in readers)
+
+    def is_majority(self, readers: Iterable[str]) -> bool:
+        return 2 * self.weight(readers) > self.total + 1e-9
+
+    def supporters(self) -> list[str]:
+        return [r for r, m in self.said.items() if m.is_finding]
+
+    def position(self, reader: str) -> str:
+        """What a reader that did not fail says that the mention is."""
+        mention = self.said.get(reader)
+        if mention is None:
+            return ABSENT
+        if mention.exam != "current":
+            return mention.exam
+        return "finding" if mention.is_finding else mention.role
+
+    def positions(self) -> dict[str, float]:
+        """Weight of each position, the heaviest first."""
+        totals: Counter[str] = Counter()
+        for reader in self.weights:
+            if reader not in self.failed:
+                totals[self.position(reader)] += self.weights[reader]  # type: ignore[assignment]  # weights are real
+        return dict(totals.most_common())
+
+    def winner(self, value: Callable[[Mention], Any], *, is_null_a_vote: bool) -> tuple[Any, list[str]]:
+        """The value that the readers of the finding give with the most weight, and who gives it; of values with equal
+        weight that of the reader with the largest weight."""
+        readers: dict[Any, list[str]] = defaultdict(list)
+        for reader in self.supporters():
+            given = value(self.said[reader])
+            if given is not None or is_null_a_vote:
+                readers[given].append(reader)
+        if not readers:
+            return None, []
+        best = max(readers, key=lambda v: (self.weight(readers[v]), max(self.weights[r] for r in readers[v])))
+        return best, readers[best]
 
 
-def _needed(readings: Sequence[Reading], settings: ConsensusSettings) -> int:
-    return settings.min_votes if len(readings) > 1 else 1
+def _decided(
+    readings: Sequence[Reading],
+    sentences: Sequence[Sentence],
+    known: Mapping[str, int],
+    settings: ConsensusSettings,
+    words: Vocabulary,
+) -> list[TextFinding]:
+    """Findings of one passage."""
+    own = [sentences[known[i]] for i in readings[0].sentence_ids]
+    failed = frozenset(r.reader for r in readings if r.error is not None)
+    if len(failed) == len(readings):
+        return [_unread(s, readings) for s in own if s.candidate_reason == SUV_AND_SLICE]
+    weights = {r.reader: settings.weights.get(r.reader, 1.0) for r in readings}
+    # The heaviest reader first, so that groups begin with what it says.
+    ordered = sorted((r for r in readings if r.error is None), key=lambda r: (-weights[r.reader], r.reader))
+    groups = aligned([(r.reader, [m for m in r.mentions if m.refused is None]) for r in ordered])
+    out: list[TextFinding] = []
+    others: list[tuple[list[Said], TextFinding]] = []
+    for group in groups:
+        vote = _Vote(weights, failed, {s.reader: s.mention for s in group})
+        finding = _finding(vote, sentences, known, words)
+        finding = _filtered(finding, sentences[known[finding.sentence_id]], settings, words)
+        if vote.supporters():
+            out.append(finding)
+        else:
+            others.append((group, finding))
+    for _, finding in others:
+        # A reference, or the prior value of a lesion, in a sentence that has a finding is no row of its own.
+        if not any(finding.sentence_id == f.sentence_id for f in out):
+            out.append(finding)
+    spoken = {i for group in groups for s in group for i in s.mention.sentence_ids}
+    out += [_silent(s, readings) for s in own if s.candidate_reason == SUV_AND_SLICE and s.sentence_id not in spoken]
+    return out
 
 
-def _weight(reading: Reading, settings: ConsensusSettings) -> int:
-    return settings.weights.get(reading.reader, 1)
+def _leading(vote: _Vote) -> Mention:
+    """What the heaviest reader that gives the finding says, and gives a part of the sentence where one does."""
+    readers = vote.supporters() or list(vote.said)
+    return vote.said[max(readers, key=lambda r: (vote.weights[r], vote.said[r].part is not None))]
 
 
-def _grounds(text: str, words: Vocabulary) -> tuple[set[int], set[float]]:
-    """Numbers of a text that may be a slice, and that may be an SUVmax, of a lesion on the current exam.
+def _finding(vote: _Vote, sentences: Sequence[Sentence], known: Mapping[str, int], words: Vocabulary) -> TextFinding:
+    leading = _leading(vote)
+    outcome, explanation, slice_, suvmax, voters = _verdict(vote, leading)
+    sentence = sentences[known[leading.sentence_ids[0]]]
+    start, end = leading.part or (0, len(sentence.sentence))
+    text = sentence.sentence[start:end]
+    place = vote.winner(lambda m: (m.region, m.organ, m.subsite) if m.organ or m.region else None, is_null_a_vote=False)
+    region, organ, subsite = place[0] or (leading.region, leading.organ, leading.subsite)
 
-    Those are the ones that the expressions take for that, and the ones that they cannot place, for a reader may know a
-    wording that they do not. A number that has another meaning (a prior exam's, a reference region's, a size, a series)
-    is not among them.
-    """
-    found = find_expressions(lower(clean(text)), words)
-    slices = {s.number for s in found.slices if s.role in (Role.CURRENT, Role.LIST)}
-    suvs = {round(v.value, SUV_DECIMALS) for v in found.suvs if v.role is Role.CURRENT}
-    slices |= {int(n) for n in found.unclaimed if n == int(n) and n > 0}
-    suvs |= {round(n, SUV_DECIMALS) for n in found.unclaimed if 0 < n <= MAX_SUV}
-    return slices, suvs
+    def field(name: str, *, is_null_a_vote: bool = False) -> Any:
+        if not vote.supporters():
+            return getattr(leading, name)
+        return vote.winner(lambda m: getattr(m, name), is_null_a_vote=is_null_a_vote)[0]
+
+    valid = len(vote.weights) - len(vote.failed)
+    return TextFinding(
+        finding_id=sentence.sentence_id,
+        sentence_id=sentence.sentence_id,
+        exam_id=sentence.exam_id,
+        sentence=text,
+        start=sentence.start + start,
+        end=sentence.start + end,
+        slice=slice_,
+        suvmax_reported=suvmax,
+        outcome=outcome,
+        explanation=explanation,
+        votes=len(voters),
+        readers=",".join(sorted(voters)),
+        agreement=len(voters) / valid if voters else None,
+        region=region,
+        organ=organ,
+        subsite=subsite,
+        laterality=field("laterality", is_null_a_vote=True),
+        comparison=field("comparison"),
+        text=without_references(text, words),
+        text_evidence=text_evidence(slice_, suvmax),
+        is_physiologic=field("role") == "physiologic",
+        size_cm=field("size_cm"),
+        n_lesions=field("count"),
+        prior_suvmax=field("prior_suv"),
+        certainty=field("certainty"),
+    )
 
 
-def _verdict(
-    sentence: Sentence, readings: Sequence[Reading], known: Extraction, settings: ConsensusSettings, words: Vocabulary
-) -> _Verdict:
-    def rejected(outcome: Outcome, explanation: str) -> _Verdict:
-        return _Verdict(known.slice, known.suvmax, outcome, explanation)
-
-    if known.reason is Outcome.TEMPLATE:
-        return rejected(Outcome.TEMPLATE, f"Not a finding: {known.note}.")
-    valid = [r for r in readings if r.error is None]
-    if not valid:
-        return rejected(Outcome.READER_FAILED, _failures(readings))
-    total = sum(_weight(r, settings) for r in valid)
-    not_current = sum(_weight(r, settings) for r in valid if r.is_current is False)
-    if 2 * not_current >= total:
-        return rejected(Outcome.NOT_CURRENT, "The SUV belongs to a prior exam, not to this one.")
-    several = sum(_weight(r, settings) for r in valid if (r.n_lesions or 0) > 1)
-    if 2 * several >= total:
-        why = (
-            known.note
-            if known.reason is Outcome.SEVERAL_LESIONS
-            else "the sentence names several lesions and one pair of values"
-        )
-        return rejected(Outcome.SEVERAL_LESIONS, f"More than one lesion: {why}.")
-
-    return _voted(sentence, readings, known, settings, words)
-
-
-def _voted(
-    sentence: Sentence, readings: Sequence[Reading], known: Extraction, settings: ConsensusSettings, words: Vocabulary
-) -> _Verdict:
-    """Verdict by the votes for a slice and an SUVmax that stand in the sentence."""
-
-    def rejected(outcome: Outcome, explanation: str) -> _Verdict:
-        return _Verdict(known.slice, known.suvmax, outcome, explanation)
-
-    valid = [r for r in readings if r.error is None]
-    slices, suvs = _grounds(sentence.sentence, words)
-    said_slices = {r.slice for r in valid if r.slice is not None}
-    said_suvs = {round(r.suvmax, SUV_DECIMALS) for r in valid if r.suvmax is not None}
-    if not said_suvs or not said_slices:
-        what, outcome = ("SUVmax", Outcome.NO_SUVMAX) if not said_suvs else ("slice", Outcome.NO_SLICE)
-        if known.reason is not None and (not said_suvs and not said_slices):
-            return rejected(known.reason, f"No pair of slice and SUVmax: {known.note}.")
-        return rejected(
-            outcome,
-            f"No reader found a {what} of the finding."
-            if not known.note
-            else f"No {what} of the finding: {known.note}.",
-        )
-    grounded = [
-        r
-        for r in valid
-        if (r.slice is None or r.slice in slices) and (r.suvmax is None or round(r.suvmax, SUV_DECIMALS) in suvs)
-    ]
-    if not any(r.slice is not None for r in grounded) or not any(r.suvmax is not None for r in grounded):
-        wrong = sorted(said_suvs - suvs) or sorted(said_slices - slices)
-        return rejected(
-            Outcome.NOT_GROUNDED,
-            f"What was read ({', '.join(f'{w:g}' for w in wrong)}) does not stand in the sentence as this finding's "
-            f"slice or SUVmax.",
-        )
-    slice_votes: dict[int, list[Reading]] = defaultdict(list)
-    suv_votes: dict[float, list[Reading]] = defaultdict(list)
-    for reading in grounded:
-        if reading.slice is not None:
-            slice_votes[reading.slice].append(reading)
-        if reading.suvmax is not None:
-            suv_votes[round(reading.suvmax, SUV_DECIMALS)].append(reading)
-    best_slice, n_slice, by_slice = _winner(slice_votes, settings)
-    best_suv, n_suv, by_suv = _winner(suv_votes, settings)
-    needed = _needed(readings, settings)
+def _verdict(vote: _Vote, leading: Mention) -> tuple[Outcome, str, int | None, float | None, list[str]]:
+    """Outcome, its explanation, the values and the readers that decide them."""
+    number, by_slice = vote.winner(lambda m: m.axial_slice, is_null_a_vote=True)
+    suv, by_suv = vote.winner(lambda m: rounded(m.suvmax), is_null_a_vote=True)
+    shown = (leading.axial_slice, leading.suvmax)
+    if not vote.is_majority(vote.supporters()):
+        return (*_no_majority(vote, leading), *shown, [])
+    several = [r for r in vote.supporters() if vote.said[r].count > 1]
+    if 2 * vote.weight(several) >= vote.weight(vote.supporters()):
+        why = leading.note or "the sentence names several lesions and one pair of values"
+        return Outcome.SEVERAL_LESIONS, f"More than one lesion: {why}.", *shown, []
     # Votes count per value, but a pair that no reader gives as a pair may be of two lesions.
-    is_said = any(
-        r.slice == best_slice and r.suvmax is not None and round(r.suvmax, SUV_DECIMALS) == best_suv for r in grounded
-    )
-    if best_slice is None or best_suv is None or min(n_slice, n_suv) < needed or not is_said:
-        return rejected(Outcome.READERS_DISAGREE, _disagreement(readings, needed))
-    voters = sorted({r.reader for r in by_slice} & {r.reader for r in by_suv})
-    return _Verdict(
-        int(best_slice),
-        best_suv,
-        Outcome.ACCEPTED,
-        _agreement(min(n_slice, n_suv), voters, readings),
-        min(len(by_slice), len(by_suv)),
-        tuple(voters),
-        min(len(by_slice), len(by_suv)) / len(valid),
-    )
+    is_said = any((vote.said[r].axial_slice, rounded(vote.said[r].suvmax)) == (number, suv) for r in vote.supporters())
+    if not (is_said and vote.is_majority(by_slice) and vote.is_majority(by_suv)):
+        return Outcome.READERS_DISAGREE, f"No value has more than half of the votes: {_said(vote)}.", *shown, []
+    voters = [r for r in by_slice if r in by_suv]
+    values = (number, suv)
+    if values[1] is None:
+        outcome = Outcome.NO_SUVMAX if leading.note else Outcome.NOTHING_TO_LOCATE_BY
+        why = leading.note or f"the text gives {text_evidence(*values).replace('neither', 'neither slice nor SUV')}"
+        return outcome, f"No SUVmax of the finding: {why}.", *values, voters
+    return Outcome.ACCEPTED, _agreement(vote, voters, values), *values, voters
 
 
-def _winner(
-    votes: Mapping[int, list[Reading]] | Mapping[float, list[Reading]], settings: ConsensusSettings
-) -> tuple[float | None, int, list[Reading]]:
-    counts = sorted(((sum(_weight(r, settings) for r in who), value) for value, who in votes.items()), reverse=True)
-    if not counts or (len(counts) > 1 and counts[0][0] == counts[1][0]):
-        return None, counts[0][0] if counts else 0, []
-    return counts[0][1], counts[0][0], votes[counts[0][1]]  # type: ignore[index]  # the key comes from this mapping
+def _no_majority(vote: _Vote, leading: Mention) -> tuple[Outcome, str]:
+    """Why a mention that too few readers give as a finding is none."""
+    positions = vote.positions()
+    first = next(iter(positions))
+    is_heaviest = first != "finding" and positions[first] > positions.get("finding", 0.0)
+    if not is_heaviest:
+        # A tie, or a finding that only lacks the votes of readers that failed.
+        return Outcome.READERS_DISAGREE, f"No reading has more than half of the votes: {_said(vote)}."
+    outcome, why = _OUTCOMES[first]
+    if leading.note and len(vote.weights) == 1:
+        why = f"{why.split(':')[0]}: {leading.note}" if ":" in why else f"{why} ({leading.note})"
+    elif len(vote.weights) > 1:
+        why = f"{why}: {_said(vote)}"
+    return outcome, f"{why}."
 
 
-def _pair_verdict(number: int, suvmax: float, readings: Sequence[Reading], settings: ConsensusSettings) -> _Verdict:
-    """Verdict on one lesion of a sentence that names several: the votes of the readers that give this very pair."""
-    valid = [r for r in readings if r.error is None]
-    if not valid:
-        return _Verdict(number, suvmax, Outcome.READER_FAILED, _failures(readings))
-    wanted = (number, round(suvmax, SUV_DECIMALS))
-    voters = [r for r in valid if wanted in {(s, round(v, SUV_DECIMALS)) for s, v in r.pairs}]
-    votes = sum(_weight(r, settings) for r in voters)
-    needed = _needed(readings, settings)
-    names = tuple(sorted(r.reader for r in voters))
-    if votes < needed:
-        outcome, explanation = Outcome.READERS_DISAGREE, _disagreement(readings, needed)
-    else:
-        outcome, explanation = Outcome.ACCEPTED, _agreement(votes, names, readings)
-    return _Verdict(number, suvmax, outcome, explanation, len(voters), names, len(voters) / len(valid))
+def _said(vote: _Vote) -> str:
+    """What each reader says, in words."""
+    return "; ".join(f"{r} {_words(vote, r)}" for r in sorted(vote.weights))
 
 
-def _failures(readings: Sequence[Reading]) -> str:
-    if not readings:
-        return "No reader has read the sentence yet: run the readings again."
-    return "Every reader failed: " + "; ".join(f"{r.reader}: {r.error}" for r in readings) + ". Run the readings again."
+def _words(vote: _Vote, reader: str) -> str:
+    if reader in vote.failed:
+        return "failed"
+    position = vote.position(reader)
+    if position == ABSENT:
+        return "read no lesion there"
+    mention = vote.said[reader]
+    suv = "no SUVmax" if mention.suvmax is None else f"SUVmax {mention.suvmax:g}"
+    number = "no slice" if mention.axial_slice is None else f"slice {mention.axial_slice}"
+    return f"read {suv} on {number}" + ("" if position == "finding" else f" ({position})")
 
 
-def _said(reading: Reading) -> str:
-    if reading.error is not None:
-        return f"{reading.reader} failed ({reading.error})"
-    if len(reading.pairs) > 1:
-        return f"{reading.reader} read " + " and ".join(f"SUVmax {v:g} on slice {s}" for s, v in reading.pairs)
-    suv = "no SUVmax" if reading.suvmax is None else f"SUVmax {reading.suvmax:g}"
-    number = "no slice" if reading.slice is None else f"slice {reading.slice}"
-    return f"{reading.reader} read {suv} on {number}"
-
-
-def _disagreement(readings: Sequence[Reading], needed: int) -> str:
-    return f"Fewer than {needed} equal votes: " + "; ".join(_said(r) for r in readings) + "."
-
-
-def _agreement(votes: int, voters: Sequence[str], readings: Sequence[Reading]) -> str:
-    others = [r.reader for r in readings if r.error is None and r.reader not in voters]
-    failed = [r.reader for r in readings if r.error is not None]
-    text = f"Slice and SUVmax stand in the sentence and were read by {', '.join(voters)}"
-    if len(readings) > 1:
-        text += f" ({votes} votes"
-        text += f"; otherwise by {', '.join(others)}" if others else ""
-        text += f"; failed: {', '.join(failed)}" if failed else ""
+def _agreement(vote: _Vote, voters: Sequence[str], values: tuple[int | None, float | None]) -> str:
+    what = "Slice and SUVmax stand" if values[0] is not None else "SUVmax stands"
+    text = f"{what} in the sentence, read by {', '.join(sorted(voters))}"
+    if len(vote.weights) > 1:
+        others = sorted(set(vote.weights) - set(voters) - vote.failed)
+        text += f" ({vote.weight(voters):g} of {vote.total:g} votes"
+        text += f"; otherwise: {'; '.join(f'{r} {_words(vote, r)}' for r in others)}" if others else ""
+        text += f"; failed: {', '.join(sorted(vote.failed))}" if vote.failed else ""
         text += ")"
     return text + "."
 
 
-# --- filters ---------------------------------------------------------------------------------------------------------
-
-
-def _whole(sentence: Sentence, verdict: _Verdict, words: Vocabulary) -> TextFinding:
-    fields = structure(sentence.sentence, sentence.section, words)
-    return _finding(sentence, "", 0, len(sentence.sentence), fields, verdict)
-
-
-def _finding(sentence: Sentence, suffix: str, start: int, end: int, fields: Fields, verdict: _Verdict) -> TextFinding:
-    """Finding of a part of a sentence, `start`..`end` in it."""
-    return TextFinding(
-        finding_id=sentence.sentence_id + suffix,
-        sentence_id=sentence.sentence_id,
-        exam_id=sentence.exam_id,
-        sentence=sentence.sentence[start:end],
-        start=sentence.start + start,
-        end=sentence.start + end,
-        slice=verdict.slice,
-        suvmax_reported=verdict.suvmax,
-        outcome=verdict.outcome,
-        explanation=verdict.explanation,
-        votes=verdict.votes,
-        readers=",".join(verdict.readers),
-        agreement=verdict.agreement,
-        **vars(fields),
+def _unread(sentence: Sentence, readings: Sequence[Reading]) -> TextFinding:
+    """A candidate sentence that no reader has read, or that all failed on."""
+    why = (
+        "Every reader failed: " + "; ".join(f"{r.reader}: {r.error}" for r in readings)
+        if readings
+        else "No reader has read the sentence yet"
     )
+    return _bare(sentence, Outcome.READER_FAILED, f"{why}. Run the readings again.")
+
+
+def _silent(sentence: Sentence, readings: Sequence[Reading]) -> TextFinding:
+    """A candidate sentence of which no reader gives a mention that counts."""
+    refused = [
+        f"{r.reader}: {m.refused}"
+        for r in readings
+        for m in r.mentions
+        if m.refused is not None and sentence.sentence_id in m.sentence_ids
+    ]
+    if refused:
+        return _bare(sentence, Outcome.NOT_GROUNDED, f"What was read does not stand there ({'; '.join(refused)}).")
+    names = ", ".join(r.reader for r in readings)
+    return _bare(sentence, Outcome.NO_LESION, f"No reader gives a lesion there: {names}.")
+
+
+def _bare(sentence: Sentence, outcome: Outcome, explanation: str) -> TextFinding:
+    return TextFinding(
+        sentence.sentence_id, sentence.sentence_id, sentence.exam_id, sentence.sentence, sentence.start, sentence.end,
+        None, None, outcome, explanation, 0, "", None, None, None, None, "none", "",
+    )  # fmt: skip
+
+
+# --- filters ---------------------------------------------------------------------------------------------------------
 
 
 def _filtered(finding: TextFinding, sentence: Sentence, settings: ConsensusSettings, words: Vocabulary) -> TextFinding:
     if finding.outcome is not Outcome.ACCEPTED or finding.suvmax_reported is None:
         return finding
     if settings.min_suvmax is not None and finding.suvmax_reported < settings.min_suvmax:
-        return replace(
-            finding,
-            outcome=Outcome.SUV_TOO_LOW,
-            explanation=f"SUVmax {finding.suvmax_reported:g} is under {settings.min_suvmax:g},"
-            " too close to background to be contoured.",
-        )
+        why = f"SUVmax {finding.suvmax_reported:g} is under {settings.min_suvmax:g}"
+        why += ", too close to background to be contoured."
+        return replace(finding, outcome=Outcome.SUV_TOO_LOW, explanation=why)
     # A part of a split sentence may leave the organ to the words before it ("nodes in the right axilla ... and the
-    # left ...").
+    # left ..."). Without a slice the place is what locates.
     texts = (finding.sentence, sentence.sentence)
-    if settings.require_anatomy and not any(names_anatomy(text, sentence.section, words) for text in texts):
-        return replace(
-            finding,
-            outcome=Outcome.NO_ANATOMY,
-            explanation="Neither the sentence nor its heading says where in the body the finding is.",
-        )
+    is_placed = finding.organ or finding.region or any(names_anatomy(t, sentence.section, words) for t in texts)
+    if finding.slice is None and not (finding.organ or finding.region):
+        why = f"SUVmax {finding.suvmax_reported:g} without a slice, and neither organ nor region to look for it in."
+        return replace(finding, outcome=Outcome.NOTHING_TO_LOCATE_BY, explanation=why)
+    if settings.require_anatomy and not is_placed:
+        why = "Neither the sentence nor its heading says where in the body the finding is."
+        return replace(finding, outcome=Outcome.NO_ANATOMY, explanation=why)
     return finding
 
 
-def _without_duplicates(findings: Sequence[TextFinding]) -> list[TextFinding]:
-    first: dict[tuple[int | None, float | None], TextFinding] = {}
+def _named(findings: Sequence[TextFinding]) -> list[TextFinding]:
+    """The findings with ids of their own: those of one sentence are numbered."""
+    n = Counter(f.sentence_id for f in findings)
+    seen: Counter[str] = Counter()
     out = []
     for finding in findings:
-        if finding.outcome is Outcome.ACCEPTED:
-            key = (finding.slice, finding.suvmax_reported)
-            earlier = first.setdefault(key, finding)
-            if earlier is not finding and _may_be_same(earlier, finding):
-                finding = replace(
-                    finding,
-                    outcome=Outcome.DUPLICATE,
-                    explanation=f"SUVmax {finding.suvmax_reported:g} on slice {finding.slice} is already the finding"
-                    f" {earlier.finding_id}.",
-                )
+        if n[finding.sentence_id] > 1:
+            seen[finding.sentence_id] += 1
+            finding = replace(finding, finding_id=f"{finding.sentence_id}.{seen[finding.sentence_id]}")
         out.append(finding)
     return out
 
 
-def _may_be_same(a: TextFinding, b: TextFinding) -> bool:
-    """Whether two findings with equal values can be one lesion: not where their sides differ."""
-    return {a.laterality, b.laterality} != {"left", "right"}
+def _without_duplicates(findings: Sequence[TextFinding]) -> list[TextFinding]:
+    """The findings, each lesion accepted once; where it is said with a slice and without, the one with the slice."""
+    accepted: list[TextFinding] = []
+    repeats: dict[str, str] = {}
+    for finding in sorted((f for f in findings if f.outcome is Outcome.ACCEPTED), key=lambda f: f.slice is None):
+        earlier = next((f for f in accepted if _is_same(f, finding)), None)
+        if earlier is None:
+            accepted.append(finding)
+        else:
+            repeats[finding.finding_id] = earlier.finding_id
+    out = []
+    for f in findings:
+        if f.finding_id in repeats:
+            where = f" on slice {f.slice}" if f.slice is not None else ""
+            why = f"SUVmax {f.suvmax_reported:g}{where} is already the finding {repeats[f.finding_id]}."
+            f = replace(f, outcome=Outcome.DUPLICATE, explanation=why)
+        out.append(f)
+    return out
+
+
+def _is_same(a: TextFinding, b: TextFinding) -> bool:
+    """Whether two findings can be one lesion: equal values and no other side; without slices also no other organ."""
+    if a.suvmax_reported != b.suvmax_reported or {a.laterality, b.laterality} == {"left", "right"}:
+        return False
+    if a.slice is not None and b.slice is not None:
+        return a.slice == b.slice
+    return a.organ == b.organ or (None in (a.organ, b.organ) and a.region == b.region)

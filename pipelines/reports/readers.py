@@ -1,65 +1,45 @@
 """The protocol of readers, their readings, and the rule reader."""
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Protocol
 
-from pipelines.reports.rules.pairs import extract
-from pipelines.reports.sentences import Sentence
+from pipelines.reports.mentions import Mention
+from pipelines.reports.passages import Passage
+from pipelines.reports.rule_mentions import mentions_of
 from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
 from pipelines.tables.provenance import code_version
 
 Progress = Callable[[int, int], None]
-"""Called as (sentences done, sentences in all)."""
+"""Called as (passages done, passages in all)."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What one reader read in one sentence.
+    """What one reader read in one passage: mentions, in reading order, none where it found none.
 
-    `slice` and `suvmax` are null where the reader found none. `n_lesions` counts the lesions that the values could
-    belong to, `is_current` is false where they are a prior exam's. Where the reader failed, `error` says why and all
-    values are null. `answer` is what it said, word for word, as JSON; its key `lesions`, where present, lists the pairs
-    of a sentence with several lesions.
+    `sentence_ids` are all sentences of the passage. Where the reader failed, `error` says why and there are no
+    mentions. `answer` is what a language model said, word for word: a failure with an answer is final, for the model
+    would say the same again; a failure without one is asked again by the next run.
     """
 
-    sentence_id: str
+    passage_id: str
+    sentence_ids: tuple[str, ...]
     reader: str
     reader_version: str
-    slice: int | None
-    suvmax: float | None
-    n_lesions: int | None
-    is_current: bool | None
-    error: str | None
-    answer: str | None
+    mentions: tuple[Mention, ...] = ()
+    error: str | None = None
+    answer: str | None = None
 
     @property
-    def pairs(self) -> tuple[tuple[int, float], ...]:
-        """Every (slice, SUVmax) that the reader gives for the sentence; one where the sentence has one lesion."""
-        if self.error is not None:
-            return ()
-        lesions = _lesions_of(self.answer)
-        if lesions:
-            return lesions
-        if self.slice is not None and self.suvmax is not None:
-            return ((self.slice, self.suvmax),)
-        return ()
-
-
-def _lesions_of(answer: str | None) -> tuple[tuple[int, float], ...]:
-    if not answer or '"lesions"' not in answer:
-        return ()
-    try:
-        lesions = json.loads(answer)["lesions"]
-        return tuple((int(entry["slice"]), float(entry["suvmax"])) for entry in lesions)
-    except (ValueError, TypeError, KeyError):
-        # A model's own words under that key are no list of pairs; the reading's single pair then stands.
-        return ()
+    def may_be_mended(self) -> bool:
+        """Whether another run may give the reading that failed."""
+        return self.error is not None and self.answer is None
 
 
 class Reader(Protocol):
-    """Reads sentences. A reader never raises for one sentence: what goes wrong becomes that reading's `error`."""
+    """Reads passages. A reader never raises for one passage: what goes wrong becomes that reading's `error`."""
 
     @property
     def name(self) -> str:
@@ -68,11 +48,11 @@ class Reader(Protocol):
 
     @property
     def version(self) -> str:
-        """Changes whenever the same sentence could be read differently."""
+        """Changes whenever the same passage could be read differently."""
         ...
 
-    def read(self, sentences: Sequence[Sentence], progress: Progress | None = None) -> list[Reading]:
-        """One reading a sentence, in the order of the sentences."""
+    def read(self, passages: Sequence[Passage], progress: Progress | None = None) -> list[Reading]:
+        """One reading a passage, in the order of the passages."""
         ...
 
 
@@ -88,31 +68,74 @@ class RulesReader:
         """Version of the code that reads, with the cohort's own vocabulary where it has one."""
         return f"rules/{code_version(__name__)}{self.vocabulary.suffix}"
 
-    def read(self, sentences: Sequence[Sentence], progress: Progress | None = None) -> list[Reading]:
-        """One reading a sentence, in the order of the sentences."""
+    def read(self, passages: Sequence[Passage], progress: Progress | None = None) -> list[Reading]:
+        """One reading a passage, in the order of the passages."""
         out = []
-        for n, sentence in enumerate(sentences, start=1):
-            out.append(self._read_one(sentence))
-            if progress is not None and (n % 1000 == 0 or n == len(sentences)):
-                progress(n, len(sentences))
+        version = self.version
+        for n, passage in enumerate(passages, start=1):
+            mentions = tuple(m for s in passage.sentences for m in mentions_of(s, self.vocabulary))
+            ids = tuple(s.sentence_id for s in passage.sentences)
+            out.append(Reading(passage.passage_id, ids, self.name, version, mentions))
+            if progress is not None and (n % 1000 == 0 or n == len(passages)):
+                progress(n, len(passages))
         return out
 
-    def _read_one(self, sentence: Sentence) -> Reading:
-        found = extract(sentence.sentence, self.vocabulary)
-        answer: dict[str, object] = {}
-        if found.reason is not None:
-            answer = {"reason": found.reason.value, "note": found.note}
-        elif len(found.lesions) > 1:
-            answer = {"lesions": [{"slice": x.slice, "suvmax": x.suvmax} for x in found.lesions if x.slice]}
-        is_single = len(found.lesions) == 1
-        return Reading(
-            sentence_id=sentence.sentence_id,
-            reader=self.name,
-            reader_version=self.version,
-            slice=found.slice if is_single else None,
-            suvmax=found.suvmax if is_single else None,
-            n_lesions=found.n_lesions,
-            is_current=found.is_current,
-            error=None,
-            answer=json.dumps(answer),
-        )
+
+# --- rows of the table -----------------------------------------------------------------------------------------------
+
+_PLAIN = tuple(f.name for f in fields(Mention) if f.name not in ("sentence_ids", "part", "count"))
+
+
+def rows_of(reading: Reading, sentences: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Rows of `readings`: one a mention, or one without values where there is none.
+
+    Args:
+        sentences: the passage's texts by sentence_id.
+    """
+    # `mention` counts from 1; 0 is the row of a passage without one.
+    mentions = reading.mentions or (Mention(reading.sentence_ids),)
+    out = []
+    for n, mention in enumerate(mentions, start=1 if reading.mentions else 0):
+        row: dict[str, Any] = {name: getattr(mention, name) for name in _PLAIN} if n else {}
+        if n:
+            start, end = mention.part or (None, None)
+            row |= {"n_lesions": mention.count, "part_start": start, "part_end": end, "suvmax": mention.suvmax}
+        row |= {
+            "passage_id": reading.passage_id,
+            "passage_sentence_ids": ", ".join(reading.sentence_ids),
+            "mention": n,
+            "sentence_id": mention.sentence_ids[0],
+            "sentence_ids": ", ".join(mention.sentence_ids),
+            "sentence": sentences[mention.sentence_ids[0]],
+            "reader": reading.reader,
+            "reader_version": reading.reader_version,
+            "error": reading.error,
+            "answer": reading.answer if n <= 1 else None,
+        }
+        out.append(row)
+    return out
+
+
+def readings_of(rows: Iterable[Mapping[str, Any]]) -> list[Reading]:
+    """The readings that rows of one exam were made from, in their order."""
+    found: dict[tuple[str, str], Reading] = {}
+    for row in rows:
+        key = (row["passage_id"], row["reader"])
+        if key not in found:
+            ids = _ids(row["exam_id"], row["passage_sentence_ids"])
+            found[key] = Reading(key[0], ids, key[1], row["reader_version"], (), row["error"], row["answer"])
+        if row["mention"]:
+            part = None if row["part_start"] is None else (row["part_start"], row["part_end"])
+            mention = Mention(
+                sentence_ids=_ids(row["exam_id"], row["sentence_ids"]),
+                part=part,
+                count=row["n_lesions"],
+                **{name: row[name] for name in _PLAIN},
+            )
+            found[key] = replace(found[key], mentions=(*found[key].mentions, mention))
+    return list(found.values())
+
+
+def _ids(exam_id: str, joined: str) -> tuple[str, ...]:
+    """The ids of sentences, whose exam's name may hold a comma too."""
+    return tuple(re.findall(re.escape(exam_id) + r":[0-9a-f]{8}(?:#\d+)?", joined))

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.reports.consensus import TextFinding, decide_exam
+from pipelines.reports.passages import passages_of
 from pipelines.reports.readers import Reader, Reading
 from pipelines.reports.sentences import split_report
 from pipelines.reports.vocabulary.vocabulary import Vocabulary
@@ -108,25 +109,22 @@ def score(
     """
     settings = settings or ConsensusSettings()
     cut = [split_report(f"labelled-{n:04d}", item.text, vocabulary) for n, item in enumerate(labelled, start=1)]
-    candidates = [s for own in cut for s in own if s.is_candidate]
-    by_reader = {reader.name: reader.read(candidates) for reader in readers}
-    rows: list[dict[str, object]] = []
+    passages = [p for own in cut for p in passages_of(own, vocabulary)]
+    given: dict[tuple[str, str], list[Reading]] = {}
     for reader in readers:
-        alone = {r.sentence_id: r for r in by_reader[reader.name]}
-        for item, own in zip(labelled, cut, strict=True):
-            readings = [alone[s.sentence_id] for s in own if s.is_candidate]
-            findings = decide_exam(own, readings, settings, vocabulary)
-            rows.append(_row(item, reader.name, reader.version, _read(readings), findings, readings))
+        for passage, reading in zip(passages, reader.read(passages), strict=True):
+            given.setdefault((reader.name, passage.exam_id), []).append(reading)
+    names = {reader.name: reader.version for reader in readers}
+    voices: list[tuple[tuple[str, ...], str, str]] = [((name,), name, version) for name, version in names.items()]
     if len(readers) > 1:
-        version = "+".join(reader.name for reader in readers)
-        together: dict[str, list[Reading]] = {}
-        for readings in by_reader.values():
-            for reading in readings:
-                together.setdefault(reading.sentence_id, []).append(reading)
-        for item, own in zip(labelled, cut, strict=True):
-            readings = [r for s in own if s.is_candidate for r in together[s.sentence_id]]
+        voices.append((tuple(names), ENSEMBLE, "+".join(names)))
+    rows = []
+    for voters, name, version in voices:
+        for n, (item, own) in enumerate(zip(labelled, cut, strict=True), start=1):
+            readings = [r for voter in voters for r in given.get((voter, f"labelled-{n:04d}"), ())]
             findings = decide_exam(own, readings, settings, vocabulary)
-            rows.append(_row(item, ENSEMBLE, version, _known(findings), findings, readings))
+            said = _known(findings) if len(voters) > 1 else _read(readings)
+            rows.append(_row(item, name, version, said, findings, readings))
     answers = pl.DataFrame(rows, schema=_ANSWERS)
     return Scorecard(_scores(answers), answers)
 
@@ -141,10 +139,11 @@ _ANSWERS = pl.Schema(
 
 
 def _read(readings: Sequence[Reading]) -> tuple[list[int], list[float], Pairs]:
-    """Slices, SUVs and pairs that a reader gives, over all sentences of a text."""
-    pairs = tuple(p for r in readings for p in r.pairs)
-    slices = [s for s, _ in pairs] + [r.slice for r in readings if not r.pairs and r.slice is not None]
-    suvs = [v for _, v in pairs] + [r.suvmax for r in readings if not r.pairs and r.suvmax is not None]
+    """Slices, SUVs and pairs that a reader gives of this exam's lesions, over all passages of a text."""
+    found = [m for r in readings for m in r.mentions if m.is_finding and m.refused is None]
+    slices = [m.axial_slice for m in found if m.axial_slice is not None]
+    suvs = [m.suvmax for m in found if m.suvmax is not None]
+    pairs = tuple((m.axial_slice, m.suvmax) for m in found if m.axial_slice is not None and m.suvmax is not None)
     return slices, suvs, pairs
 
 
@@ -166,7 +165,7 @@ def _row(
     readings: Sequence[Reading],
 ) -> dict[str, object]:
     slices, suvs, pairs = said
-    accepted = [(f.slice, f.suvmax_reported) for f in findings if f.outcome is Outcome.ACCEPTED]
+    accepted = [(f.slice, f.suvmax_reported) for f in findings if f.outcome is Outcome.ACCEPTED and f.slice is not None]
     errors = [r.error for r in readings if r.error is not None]
     is_wrong = any(pair not in item.pairs for pair in accepted)
     is_right = sorted(_known(findings)[2]) == sorted(item.pairs) if item.pairs else not accepted
@@ -178,7 +177,7 @@ def _row(
         "label": _shown(item.pairs) or item.outcome or "rejected",
         "read": _shown(pairs),
         "accepted": _shown(tuple((s, v) for s, v in accepted if s is not None and v is not None)),
-        "outcome": "; ".join(f.outcome.value for f in findings) or "no candidate",
+        "outcome": "; ".join(_outcome(f).value for f in findings) or "no candidate",
         "verdict": WRONG_PAIR if is_wrong else RIGHT if is_right else NOT_READ,
         "has_pair": bool(item.pairs),
         "slice_right": sorted(slices) == sorted(s for s, _ in item.pairs),
@@ -187,6 +186,15 @@ def _row(
         "wrong_accepted": is_wrong,
         "error": "; ".join(errors) or None,
     }
+
+
+def _outcome(finding: TextFinding) -> Outcome:
+    """Outcome of a finding as labels name it: they ask for pairs of slice and SUVmax."""
+    if finding.outcome is Outcome.NOTHING_TO_LOCATE_BY and finding.suvmax_reported is None:
+        return Outcome.NO_SUVMAX
+    if finding.outcome in (Outcome.ACCEPTED, Outcome.NOTHING_TO_LOCATE_BY) and finding.slice is None:
+        return Outcome.NO_SLICE
+    return finding.outcome
 
 
 def _shown(pairs: Pairs) -> str:

@@ -367,6 +367,11 @@ def _sides(flat: str, words: Vocabulary) -> list[_Side]:
     return sides
 
 
+def sides_of(flat: str, vocabulary: Vocabulary | None = None) -> set[str]:
+    """All sides that a cleaned, lowered text names, whosever they are."""
+    return {str(m.lastgroup) for m in _side_words(vocabulary or package_vocabulary()).finditer(flat)}
+
+
 def laterality(flat: str, place: AnatomyMention | None = None, vocabulary: Vocabulary | None = None) -> str | None:
     """Side of the finding in a cleaned, lowered text.
 

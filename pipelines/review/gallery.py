@@ -297,7 +297,8 @@ def _vote(reading: Mapping[str, Any]) -> dict[str, Any]:
         "slice": reading.get("slice"),
         "suvmax": _plain(reading.get("suvmax")),
         "lesions": reading.get("n_lesions"),
-        "current": reading.get("is_current"),
+        "exam": reading.get("exam"),
+        "role": reading.get("role"),
         "error": reading.get("error"),
     }
 

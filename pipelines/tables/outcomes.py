@@ -17,6 +17,8 @@ class Outcome(StrEnum):
     SUV_TOO_LOW = "SUVmax below threshold"
     NO_SLICE = "no slice"
     NO_SUVMAX = "no SUVmax"
+    NO_LESION = "no lesion"
+    NOTHING_TO_LOCATE_BY = "nothing to locate by"
     NOT_CURRENT = "not the current exam"
     NOT_GROUNDED = "number not in the sentence"
     READERS_DISAGREE = "readers disagree"

@@ -1,5 +1,11 @@
-"""What the fields of a finding may say, whoever fills them: rules, language models, corrections."""
+"""What the fields of a mention and of a finding may say, whoever fills them: rules, language models, corrections."""
 
 COMPARISONS = ("new", "increased", "decreased", "stable", "none")
 LATERALITIES = ("left", "right", "bilateral", "midline")
 REGIONS = ("head/neck", "chest", "abdomen/pelvis", "musculoskeletal")
+SUV_KINDS = ("max", "peak", "mean", "sul", "ratio")
+PLANES = ("axial", "coronal", "sagittal")
+EXAMS = ("current", "prior", "outside")
+ROLES = ("lesion", "reference", "physiologic", "template", "negated")
+CERTAINTIES = ("certain", "possible")
+TEXT_EVIDENCE = ("slice+SUV", "SUV only", "slice only", "neither")

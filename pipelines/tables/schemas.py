@@ -19,7 +19,16 @@ from pipelines.tables.exam_problems import ExamProblem
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.identifier_kinds import IDENTIFIER_KINDS
 from pipelines.tables.outcomes import Outcome
-from pipelines.tables.report_fields import COMPARISONS, LATERALITIES
+from pipelines.tables.report_fields import (
+    CERTAINTIES,
+    COMPARISONS,
+    EXAMS,
+    LATERALITIES,
+    PLANES,
+    ROLES,
+    SUV_KINDS,
+    TEXT_EVIDENCE,
+)
 from pipelines.tables.shards import N_SHARDS
 
 SPLITS = ("train", "val", "test")
@@ -42,8 +51,10 @@ IMAGE_OUTCOMES = (
     Outcome.FLAT,
     Outcome.TOO_SMALL,
     Outcome.BORDER,
+    Outcome.NOTHING_TO_LOCATE_BY,
 )
-TEXT_OUTCOMES = tuple(o for o in Outcome if o is Outcome.FAILED or o not in IMAGE_OUTCOMES)
+_EITHER_STAGE = (Outcome.FAILED, Outcome.NOTHING_TO_LOCATE_BY)
+TEXT_OUTCOMES = tuple(o for o in Outcome if o in _EITHER_STAGE or o not in IMAGE_OUTCOMES)
 
 
 def _meta(unit: str | None, choices: Iterable[str] | None = None) -> dict[str, Any]:
@@ -183,18 +194,44 @@ class Sentences(ShardRow):
 
 
 class Readings(ShardRow):
-    """One row a candidate sentence and reader, also for exams without images."""
+    """One row a mention of a reader in a passage, or one without values where it read none, also without images."""
 
-    sentence_id = string("Sentence that was read", key=True)
+    passage_id = string("Passage that was read: a heading with its sentences", key=True)
     reader = string("Name of the reader", key=True)
-    sentence = string("The sentence as it was read")
+    mention = dy.Int64(
+        primary_key=True,
+        min=0,
+        description="Number of the mention in the passage, from 1; 0 where the reader gives none",
+    )
+    sentence_id = string("Sentence that holds the mention's SUV, else its first; of none, the passage's first")
+    sentence = string("That sentence as it was read")
+    sentence_ids = string("All sentences that say the mention, parted by commas")
+    passage_sentence_ids = string("All sentences of the passage, parted by commas")
     reader_version = string("Version of the reader: its rules, or its model and prompt")
+    lesion = string("What the text calls the lesion", null=True)
     slice = integer("Axial slice that it read, as the report counts", low=0)
+    series = integer("Series of the slice", low=0)
+    plane = choice("Plane of the slice; null counts as axial", PLANES, null=True)
     suvmax = real("SUVmax that it read", "SUV", low=0)
-    n_lesions = integer("How many lesions the sentence names", low=0)
-    is_current = flag("Whether the values belong to the current exam")
+    suv = real("The SUV that it read, of whatever kind", "SUV", low=0)
+    suv_kind = choice("Kind of the SUV", SUV_KINDS, null=True)
+    size_cm = real("Largest diameter that the text gives", "cm", low=0)
+    exam = choice("Exam that the mention is of", EXAMS, null=True)
+    role = choice("What the mention is; lesions and physiologic uptake are findings", ROLES, null=True)
+    n_lesions = integer("How many lesions the mention stands for", low=0)
+    region = string("Region of the body", null=True)
+    organ = string("Organ", null=True)
+    subsite = string("Part of the organ", null=True)
+    laterality = choice("Side that the text names", LATERALITIES, null=True)
+    comparison = choice("Change since the prior exam", COMPARISONS, null=True)
+    prior_suv = real("SUV of the same lesion at an earlier exam", "SUV", low=0)
+    certainty = choice("Whether the text is certain of it", CERTAINTIES, null=True)
+    part_start = integer("First character of the mention's part of the sentence; null where it has it all", low=0)
+    part_end = integer("One past its last character", low=0)
+    note = string("Why a value is missing, in words", null=True)
+    refused = string("Why the mention does not count: what of it does not stand in the text", null=True)
     error = string("Why the reader failed, null where it did not", null=True)
-    answer = string("What the reader said, word for word", null=True, empty=True)
+    answer = string("What a language model said, word for word", null=True, empty=True)
 
 
 class Findings(ShardRow):
@@ -220,12 +257,18 @@ class Findings(ShardRow):
     laterality = choice("Side that the text names", LATERALITIES, null=True)
     comparison = choice("Change since the prior exam", COMPARISONS, null=True)
     text = string("The sentence without its references to slices; stands in the target text", null=True, empty=True)
+    text_evidence = choice("Which of slice and SUVmax the text gives", TEXT_EVIDENCE, null=True)
+    is_physiologic = flag("Whether the text calls the uptake normal for its organ")
+    size_cm = real("Largest diameter that the text gives", "cm", low=0)
+    n_lesions = integer("How many lesions the text names in it", low=0)
+    prior_suvmax = real("SUV of the same lesion at an earlier exam", "SUV", low=0)
+    certainty = choice("Whether the text is certain of it", CERTAINTIES, null=True)
     corrected = string("What corrections.csv changed, by whom and when; null where nothing", null=True)
     accepted_by = string("Who accepted it in corrections.csv, null where nobody did", null=True)
 
     @dy.rule()
     def accepted_has_values(cls) -> pl.Expr:  # noqa: N805
-        return _present_when(pl.col("outcome") == Outcome.ACCEPTED.value, "slice", "suvmax_reported")
+        return _present_when(pl.col("outcome") == Outcome.ACCEPTED.value, "suvmax_reported")
 
     @dy.rule()
     def span_in_order(cls) -> pl.Expr:  # noqa: N805

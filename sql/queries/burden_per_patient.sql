@@ -1,5 +1,5 @@
 -- Tumour burden of each patient at each exam: lesions, total MTV and TLG, hottest SUVmax; the largest burden first, 50 rows.
--- What the sentence calls physiologic, expected or excreted is counted apart and adds nothing.
+-- What the text calls normal for its organ is counted apart and adds nothing.
 -- Lesions that have voxels in common count their volume once, by the first of them: a bound from below where contours overlap in part.
 SELECT
     patient_id,
@@ -23,16 +23,8 @@ FROM (
             mtv_ml,
             tlg,
             suvmax,
-            coalesce(
-                regexp_matches(
-                    sentence,
-                    '(?i)physiolog|(expected|normal) (\w+ )?(activity|uptake|excretion|distribution)|excreted'
-                )
-                AND NOT regexp_matches(sentence, '(?i)(non-?|not )physiolog|than (expected|normal|physiolog)'),
-                false
-            ) AS is_physiologic
-        FROM lake.lesions
-        WHERE outcome = 'lesion'
+            coalesce(is_physiologic, false) AS is_physiologic
+        FROM lesions
     )
 )
 GROUP BY ALL

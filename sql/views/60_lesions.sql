@@ -14,6 +14,12 @@ SELECT
     f.laterality,
     f.comparison,
     f.text,
+    f.text_evidence,
+    f.is_physiologic,
+    f.size_cm,
+    f.n_lesions,
+    f.prior_suvmax,
+    f.certainty,
     f.corrected,
     e.tracer,
     e.has_ct

@@ -6,6 +6,7 @@ import pytest
 
 from pipelines.cohort.report_files import read_reports
 from pipelines.reports.consensus import decide_exam
+from pipelines.reports.passages import passages_of
 from pipelines.reports.readers import RulesReader
 from pipelines.reports.sentences import split_report
 from pipelines.tables.outcomes import Outcome
@@ -21,7 +22,7 @@ def outcomes():
     found = {}
     for row in read_reports(COHORT / "reports.csv").iter_rows(named=True):
         sentences = split_report(row["exam_id"], row["findings"])
-        for f in decide_exam(sentences, RulesReader().read([s for s in sentences if s.is_candidate])):
+        for f in decide_exam(sentences, RulesReader().read(passages_of(sentences))):
             found[(f.exam_id, f.slice, f.suvmax_reported)] = f.outcome
     return found
 

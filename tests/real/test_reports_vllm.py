@@ -12,8 +12,10 @@ from pipelines.reports.llm.chat import ServerSettings
 from pipelines.reports.llm.llm_reader import LlmReader
 from pipelines.reports.llm.prompting import load_prompt
 from pipelines.reports.llm.vllm_server import ServerPlan, served_models
+from pipelines.reports.passages import passages_of
 from pipelines.reports.readers import RulesReader
 from pipelines.reports.scorecard import ENSEMBLE, load_labelled, score
+from pipelines.reports.sentences import split_report
 from pipelines.settings import ConsensusSettings
 from tests.support.paths import ROOT
 
@@ -45,14 +47,13 @@ def reader(plan, tmp_path_factory):
     models = served_models(plan)
     assert models, f"expected a server at {URL}, got no answer: start it with `make vllm`"
     cache = AnswerCache(tmp_path_factory.mktemp("vllm") / "answers.sqlite")
-    yield LlmReader("vllm", ServerSettings(models[0], f"{URL}/v1", timeout_s=300.0), load_prompt("finding-v1"), cache)
+    yield LlmReader("vllm", ServerSettings(models[0], f"{URL}/v1", timeout_s=300.0), load_prompt("passage-v1"), cache)
     cache.close()
 
 
 @pytest.fixture(scope="module")
 def card(labelled, reader):
-    # Rules carry two votes, as in the readers' file that comes with the package.
-    card = score(labelled, [RulesReader(), reader], ConsensusSettings(weights={"rules": 2}))
+    card = score(labelled, [RulesReader(), reader], ConsensusSettings(weights={"vllm": 0.5}))
     KEPT.parent.mkdir(exist_ok=True)
     KEPT.write_text(json.dumps({"scores": card.scores.to_dicts(), "answers": card.answers.to_dicts()}, indent=1))
     return card
@@ -85,9 +86,7 @@ class TestRealServer:
         assert [r["read"] for r in rows_of(again, "vllm")] == [r["read"] for r in rows_of(card, "vllm")]
 
     def test_unknown_model_is_named_with_what_is_there(self, reader):
-        from pipelines.reports.sentences import split_report
-
-        other = LlmReader("other", ServerSettings("no-such-model", f"{URL}/v1"), load_prompt("finding-v1"))
-        (reading,) = other.read(split_report("E1", "Left node SUV 4 (slice 8)."))
+        other = LlmReader("other", ServerSettings("no-such-model", f"{URL}/v1"), load_prompt("passage-v1"))
+        (reading,) = other.read(passages_of(split_report("E1", "Left node SUV 4 (slice 8).")))
         assert "no-such-model" in reading.error
         assert reader.server.model in reading.error

@@ -28,12 +28,19 @@ class Stub:
 
 
 def right_answer(text):
+    """What the rules read in the numbered sentences of a passage, as a model answers."""
     from pipelines.reports.rules.pairs import extract
 
-    found = extract(text)
-    return json.dumps(
-        {"n_lesions": found.n_lesions, "is_current": found.is_current, "suvmax": found.suvmax, "slice": found.slice}
-    )
+    mentions = []
+    for line in text.splitlines():
+        number, _, sentence = line.partition(". ")
+        if not number.isdigit():
+            continue
+        for lesion in extract(sentence).lesions:
+            values = {"suv": lesion.suvmax, "slice": lesion.slice}
+            values = {name: value for name, value in values.items() if value is not None}
+            mentions.append({"sentences": [int(number)], "role": "lesion", "exam": "current", **values})
+    return json.dumps({"mentions": mentions})
 
 
 @contextmanager

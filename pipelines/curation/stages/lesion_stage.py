@@ -59,9 +59,10 @@ def lesions_stage(context: ShardContext) -> ShardStage:
     def compute(exam_id: str) -> tuple[Rows, bool]:
         exam, findings = exams[exam_id], {f["finding_id"]: f for f in accepted[exam_id]}
         noted = notes.pop(exam_id, {})
-        requests = [LesionRequest(**{k: f[k] for k in ASKED}) for f in findings.values()]
+        requests = [LesionRequest(**{k: f[k] for k in ASKED}) for f in findings.values() if f["slice"] is not None]
+        without_slice = [f for f in findings.values() if f["slice"] is None]
 
-        if exam["status"] != "ok" or not requests:
+        if exam["status"] != "ok" or not findings:
             _remove_masks(home, exam_id, keep=())
             return unlocated(exam_id, Outcome.EXAM_PROBLEM, f"{exam['problem']}: {exam['message']}"), False
         known = {}
@@ -71,7 +72,10 @@ def lesions_stage(context: ShardContext) -> ShardStage:
                 known[finding_id] = _known(home, note, row)
         suv = load_nifti(home.root / exam["suv_path"])
         results = find_lesions(suv, requests, context.curation.settings.lesions, ct_slices(exam), known)
-        rows: list[dict[str, object]] = []
+        rows: list[dict[str, object]] = [
+            _unlocated_row(f, key_of(f), Outcome.NOTHING_TO_LOCATE_BY, "The text gives no slice.")
+            for f in without_slice
+        ]
         paths: list[Path] = []
         for result in results:
             finding = findings[result.request.finding_id]

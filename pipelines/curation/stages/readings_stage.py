@@ -1,75 +1,68 @@
-"""Readings: what each reader reads in the candidate sentences."""
+"""Readings: what each reader reads in the passages."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from pipelines.curation.stages.incremental import Rows
 from pipelines.curation.stages.report_rows import sentences_by_exam
 from pipelines.curation.stages.stage import ShardContext, ShardStage
-from pipelines.reports.readers import Reading
-from pipelines.reports.sentences import Sentence
+from pipelines.reports.passages import Passage, passages_of
+from pipelines.reports.readers import Reading, rows_of
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.provenance import code_version
 
 
 def readings_stage(context: ShardContext) -> ShardStage:
-    """One row a candidate sentence and reader. A reader is asked only for what it has not answered yet."""
+    """One row a mention. A reader is asked only for the passages that it has not answered yet."""
     sentences = sentences_by_exam(context)
-    readers, log, code = context.curation.readers.readers, context.log, code_version(__name__)
+    config, log, code = context.curation.readers, context.log, code_version(__name__)
+    passages = {exam_id: passages_of(own, config.vocabulary) for exam_id, (_, own) in sentences.items()}
     keys = {
-        exam_id: hash_of(context.logic, patient_id, [(s.sentence_id, s.sentence) for s in own if s.is_candidate])
-        for exam_id, (patient_id, own) in sentences.items()
+        exam_id: hash_of(context.logic, sentences[exam_id][0], [(p.passage_id, p.text) for p in own])
+        for exam_id, own in passages.items()
     }
-    before = {
-        row["row_key"]: row
-        for rows in context.rows_before().values()
-        for row in rows
-        if row["error"] is None  # What failed is asked again.
-    }
+    before: dict[str, list[Mapping[str, Any]]] = {}
+    for rows in context.rows_before().values():
+        for row in rows:
+            if row["error"] is None:  # What failed is asked again; a final failure comes from the kept answers.
+                before.setdefault(row["row_key"], []).append(row)
 
-    def key_of(name: str, version: str, exam_id: str, s: Sentence) -> str:
-        return hash_of(code, name, version, sentences[exam_id][0], s.sentence_id, s.sentence)
+    def key_of(name: str, version: str, p: Passage) -> str:
+        return hash_of(code, name, version, sentences[p.exam_id][0], p.passage_id, p.text)
 
     answered: dict[tuple[str, str], Reading] = {}
 
     def prepare(exam_ids: Sequence[str]) -> None:
         # One call a reader for many exams, so that a server always has enough questions to batch.
-        candidates = [(exam_id, s) for exam_id in exam_ids for s in sentences[exam_id][1] if s.is_candidate]
         answered.clear()
-        for reader in readers:
-            new = [s for exam, s in candidates if key_of(reader.name, reader.version, exam, s) not in before]
+        for reader in config.readers:
+            wanted = [p for exam_id in exam_ids for p in passages[exam_id]]
+            new = [p for p in wanted if key_of(reader.name, reader.version, p) not in before]
 
             def progress(done: int, of: int, name: str = reader.name) -> None:
-                log.info("reader %s: %d of %d sentences", name, done, of)
+                log.info("reader %s: %d of %d passages", name, done, of)
 
             for reading in reader.read(new, progress) if new else ():
-                answered[reader.name, reading.sentence_id] = reading
+                answered[reader.name, reading.passage_id] = reading
 
     def compute(exam_id: str) -> tuple[Rows, bool]:
         patient_id, own = sentences[exam_id]
+        texts = {s.sentence_id: s.sentence for s in own}
+        identity = {"exam_id": exam_id, "patient_id": patient_id}
         rows: list[Mapping[str, Any]] = []
-        for reader in readers:
-            for s in own:
-                if not s.is_candidate:
-                    continue
-                key = key_of(reader.name, reader.version, exam_id, s)
+        mendable = []
+        for reader in config.readers:
+            for passage in passages[exam_id]:
+                key = key_of(reader.name, reader.version, passage)
                 if key in before:
-                    rows.append(before[key])
-                else:
-                    reading = asdict(answered[reader.name, s.sentence_id])
-                    rows.append(
-                        {
-                            **reading,
-                            "exam_id": exam_id,
-                            "patient_id": patient_id,
-                            "sentence": s.sentence,
-                            "row_key": key,
-                        }
-                    )
-        errors = [row["error"] for row in rows if row["error"] is not None]
-        if errors:
-            log.warning("exam %s: %d readings failed, the next run asks again: %s", exam_id, len(errors), errors[0])
-        return rows, bool(errors)
+                    rows += before[key]
+                    continue
+                reading = answered[reader.name, passage.passage_id]
+                rows += [{**row, **identity, "row_key": key} for row in rows_of(reading, texts)]
+                if reading.may_be_mended:
+                    mendable.append(reading.error)
+        if mendable:
+            log.warning("exam %s: %d readings failed, the next run asks again: %s", exam_id, len(mendable), mendable[0])
+        return rows, bool(mendable)
 
     return ShardStage(keys, compute, prepare=prepare)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from pipelines.reports.llm.answer_format import short
 from pipelines.reports.llm.answers import AnswerCache, CacheError, answer_key
-from pipelines.reports.vocabulary.text import squeeze
 from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
 from pipelines.settings import Settings
 from pipelines.tables.hashing import hash_of
@@ -75,7 +74,7 @@ class ServerSettings:
     max_retries: int = 5
     backoff_s: float = 0.5
     backoff_max_s: float = 15.0
-    max_tokens: int = 160
+    max_tokens: int = 1024
     give_up_after: int = 8
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -105,7 +104,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Asker:
-    """A prompt put to a model under a name: what readers and the structurer share."""
+    """A prompt put to a model under a name: what readers share."""
 
     name: str
     server: ServerSettings
@@ -162,7 +161,7 @@ def ask_all(
     """
     if not texts:
         return []
-    counts = Counter(squeeze(t) for t in texts)
+    counts = Counter(texts)
     sampling = json.dumps(server.sampling, sort_keys=True)
     keys = {text: answer_key(server.model, prompt.version, prompt.schema_text, sampling, text) for text in counts}
     kept = cache.get(list(keys.values())) if cache is not None else {}
@@ -177,7 +176,7 @@ def ask_all(
     if missing:
         found.update(_run_async(run, missing))
     run.report(is_last=True)
-    return [found[squeeze(t)] for t in texts]
+    return [found[t] for t in texts]
 
 
 def _run_async(run: "_Run", texts: Sequence[str]) -> dict[str, Answer]:
@@ -360,7 +359,7 @@ class _Run:
         if self.progress is not None:
             self.progress(self.n_done, self.total)
         log.info(
-            "reader %s: %d of %d sentences, %d of them from the cache, %d failed, %.1f asked a second",
+            "reader %s: %d of %d questions, %d of them from the cache, %d failed, %.1f asked a second",
             self.name,
             self.n_done,
             self.total,

@@ -1,4 +1,4 @@
-"""Which readers read, with how many votes, and which model structures findings: one TOML file."""
+"""Which readers read, and where their models are: one TOML file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,6 @@ from pydantic import StringConstraints, model_validator
 from pipelines.reports.llm.answers import AnswerCache
 from pipelines.reports.llm.chat import ServerSettings
 from pipelines.reports.llm.llm_reader import LlmReader
-from pipelines.reports.llm.llm_structurer import LlmStructurer
 from pipelines.reports.llm.prompting import Prompt, PromptError, load_prompt
 from pipelines.reports.readers import Reader, RulesReader
 from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
@@ -41,8 +40,7 @@ class ReaderEntry(Settings):
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]
     kind: Literal["rules", "llm"]
     enabled: Flag = True
-    votes: Positive = 1
-    prompt: str = "finding-v1"
+    prompt: str = "passage-v1"
     api_key_env: str = ""
     model: str = ""
     base_url: str | None = None
@@ -62,30 +60,18 @@ class ReaderEntry(Settings):
         return self
 
 
-class StructurerEntry(ReaderEntry):
-    """The [structurer] of the file."""
-
-    name: str = "structurer"
-    kind: Literal["rules", "llm"] = "llm"
-    prompt: str = "fields-v1"
-
-
 class ReadersFile(Settings):
     """The file of readers as it is written."""
 
     reader: tuple[ReaderEntry, ...] = ()
-    structurer: StructurerEntry | None = None
 
 
 @dataclass(frozen=True)
 class ReadersConfig:
-    """The readers that are enabled, their votes, and the structurer, null where rules structure the findings."""
+    """The readers that are enabled, and the words that reports are cut, read and structured with."""
 
     readers: tuple[Reader, ...]
-    weights: Mapping[str, int]
-    structurer: LlmStructurer | None
     vocabulary: Vocabulary = field(default_factory=package_vocabulary)
-    """The words that reports are cut, read and structured with."""
 
 
 def load_readers(
@@ -120,13 +106,11 @@ def load_readers(
     except SettingsError as error:
         raise ReadersError(str(error)) from error
     readers: list[Reader] = []
-    weights: dict[str, int] = {}
     for entry in file.reader:
         if sum(other.name == entry.name for other in file.reader) > 1:
             raise ReadersError(f"expected one reader named {entry.name!r} in {path}, got two: give each its own name")
         if not entry.enabled:
             continue
-        weights[entry.name] = entry.votes
         if entry.kind == "rules":
             readers.append(RulesReader(entry.name, words))
         else:
@@ -135,10 +119,7 @@ def load_readers(
         raise ReadersError(
             f"expected at least one enabled reader in {path}, got none: enable rules, which needs nothing"
         )
-    structurer = None
-    if file.structurer is not None and file.structurer.enabled and file.structurer.kind == "llm":
-        structurer = LlmStructurer(*_asked(file.structurer, path, environment), cache, words)
-    return ReadersConfig(tuple(readers), weights, structurer, words)
+    return ReadersConfig(tuple(readers), words)
 
 
 def _asked(entry: ReaderEntry, path: Path, environment: Mapping[str, str]) -> tuple[str, ServerSettings, Prompt]:

@@ -74,6 +74,11 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Home:
     return home
 
 
+def of_sentence(name: str, reader: str) -> dict[str, Any]:
+    ids = dict.fromkeys(("sentence_id", "sentence_ids", "passage_id", "passage_sentence_ids"), f"E1:{name}")
+    return ids | {"reader": reader}
+
+
 def small_lake(home: Home) -> Home:
     """Two good exams and a bad one; a lesion, a near miss, a template sentence, and a finding that waits for its
     image.
@@ -88,8 +93,8 @@ def small_lake(home: Home) -> Home:
     write(lake, "exams", [exam("E1"), exam("E2", tracer=None), bad])
     sentence = {"sentence": "x", "start": 0, "end": 1, "is_candidate": True}
     write(lake, "sentences", [keys("E1") | sentence | {"sentence_id": f"E1:{n}"} for n in "abc"])
-    reading = {"sentence": "x", "reader_version": "1", "slice": 10, "suvmax": 8.0}
-    readings = [keys("E1") | reading | {"sentence_id": f"E1:{n}", "reader": r} for n in "ab" for r in ("llm", "rules")]
+    reading = {"sentence": "x", "reader_version": "1", "mention": 1, "slice": 10, "suvmax": 8.0}
+    readings = [keys("E1") | reading | of_sentence(n, r) for n in "ab" for r in ("llm", "rules")]
     readings[0] |= {"slice": 11}
     write(lake, "readings", readings)
     findings = [
@@ -395,19 +400,14 @@ class TestQueries:
         assert (row["n_lesions"], row["total_mtv_ml"], row["total_tlg"]) == (2, 3.0, 15.0)
 
     @pytest.mark.parametrize(
-        ("sentence", "n_lesions", "n_physiologic"),
-        [
-            ("The urinary bladder shows expected activity with SUV max 30.3 on image 190.", 1, 1),
-            ("Physiologic uptake in the heart, SUV max 9.1 (slice 80).", 1, 1),
-            ("Colon mass, more than expected uptake, SUV max 9.1 (slice 80).", 2, 0),
-            ("Non-physiologic uptake in the colon, SUV max 9.1 (slice 80).", 2, 0),
-        ],
+        ("is_physiologic", "n_lesions", "n_physiologic"), [(True, 1, 1), (False, 2, 0), (None, 2, 0)]
     )
     def test_what_is_physiologic_is_no_burden(
-        self, home: Home, sentence: str, n_lesions: int, n_physiologic: int
+        self, home: Home, is_physiologic: bool | None, n_lesions: int, n_physiologic: int
     ) -> None:
-        lesions = [localisation("E1", "a"), localisation("E1", "b", sentence=sentence)]
-        write(Lake(home.root / "lake"), "lesions", lesions)
+        write(Lake(home.root / "lake"), "lesions", [localisation("E1", "a"), localisation("E1", "b")])
+        findings = [finding("E1", "a"), finding("E1", "b", is_physiologic=is_physiologic)]
+        write(Lake(home.root / "lake"), "findings", findings)
         build_catalog(home)
         row = run_query(home, "burden_per_patient").row(0, named=True)
         assert (row["n_lesions"], row["n_physiologic"]) == (n_lesions, n_physiologic)

@@ -1,9 +1,8 @@
 """The sharded stages on a small phantom: what comes out, and what a second pass does not do again."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import polars as pl
 import pytest
@@ -15,8 +14,6 @@ from pipelines.curation.stages import lesion_stage as lesions_stage
 from pipelines.curation.stages.incremental import UpdateCounts
 from pipelines.imaging.lesions import find_lesions as lesions_module
 from pipelines.phantom import add_exam
-from pipelines.reports.consensus import TextFinding
-from pipelines.reports.llm.llm_structurer import FAILED_NOTE, LlmStructurer
 from pipelines.reports.llm.readers_file import ReadersConfig, load_readers
 from pipelines.reports.readers import RulesReader
 from pipelines.settings import ConsensusSettings, CurationSettings
@@ -76,7 +73,7 @@ class TestACuration:
     def test_gives_every_candidate_sentence_an_outcome(self, curated: tuple[Path, Path]) -> None:
         lake = Lake(Home(curated[1]).lake)
         candidates = lake.read_table("sentences").filter("is_candidate")["sentence_id"]
-        assert set(candidates) == set(lake.read_table("findings")["sentence_id"])
+        assert set(candidates) <= set(lake.read_table("findings")["sentence_id"])
 
     def test_gives_every_accepted_finding_a_localisation(self, curated: tuple[Path, Path]) -> None:
         lake = Lake(Home(curated[1]).lake)
@@ -114,7 +111,7 @@ class TestASecondPass:
                 raise AssertionError("a reader was asked")
 
         _, home = own
-        silent = ReadersConfig((Silent(),), READERS.weights, None)
+        silent = ReadersConfig((Silent(),))
         monkeypatch.setattr(exams_stage, "read_exam", refuse)
         monkeypatch.setattr(lesions_stage, "load_nifti", refuse)
         counts = UpdateCounts()
@@ -202,9 +199,9 @@ class TestAChange:
         contoured: list[tuple[int, ...]] = []
 
         class Recorder(RulesReader):
-            def read(self, sentences, progress=None):  # type: ignore[no-untyped-def]
-                asked.extend(s.sentence_id for s in sentences)
-                return super().read(sentences, progress)
+            def read(self, passages, progress=None):  # type: ignore[no-untyped-def]
+                asked.extend(p.passage_id for p in passages)
+                return super().read(passages, progress)
 
         contour = lesions_module.contour
 
@@ -215,16 +212,18 @@ class TestAChange:
         monkeypatch.setattr(lesions_module, "contour", record)
         observe_cohort(cohort, home.manifest)
         shard = shard_of(found.filter(pl.col("exam_id") == exam_id)["patient_id"][0])
-        readers = ReadersConfig((Recorder(),), READERS.weights, None)
+        readers = ReadersConfig((Recorder(),))
         curation = open_curation(home, readers=readers)
         rows = {t: run_stage(curation, t, shard).rows_recomputed for t in TABLES}
-        assert rows == {"exams": 0, "sentences": 1, "readings": 1, "findings": 1, "lesions": 1}
+        # A passage is read as a whole.
+        assert rows.pop("readings") >= 1
+        assert rows == {"exams": 0, "sentences": 1, "findings": 1, "lesions": 1}
         # One that is no lesion has no mask; whether it overlaps another is only known from its contour.
         others = lake.read_table("lesions").filter(pl.col("outcome") != "lesion")
         rejected = set(others.select("peak_i", "peak_j", "peak_k").iter_rows())
         assert (len(asked), len(set(contoured) - rejected)) == (1, 1)
 
-    def test_of_a_prompt_asks_every_sentence_and_opens_no_volume(
+    def test_of_a_prompt_asks_every_passage_and_opens_no_volume(
         self, own: tuple[Path, Home], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         class NewPrompt(RulesReader):
@@ -233,7 +232,7 @@ class TestAChange:
         _, home = own
         monkeypatch.setattr(exams_stage, "read_exam", None)
         monkeypatch.setattr(lesions_stage, "load_nifti", None)
-        readers = ReadersConfig((NewPrompt(),), READERS.weights, None)
+        readers = ReadersConfig((NewPrompt(),))
         counts = {t: UpdateCounts() for t in TABLES}
         curation = open_curation(home, readers=readers)
         for shard in stale_shards(curation):
@@ -376,33 +375,3 @@ class TestAFailure:
         assert (counts["exams"].failed, row["status"], row["problem"]) == (1, "failed", "failed")
         assert row["message"].startswith("RuntimeError at pipelines.curation.stages.exam_stage:")
         assert curate(home, cohort)["exams"].recomputed == 1
-
-
-class FailingStructurer:
-    """Stands for a structuring model whose server is down until it is mended."""
-
-    version = "stub-1"
-
-    def __init__(self) -> None:
-        self.is_down, self.calls = True, 0
-
-    def apply(self, findings: list[TextFinding]) -> list[TextFinding]:
-        self.calls += 1
-        note = f" {FAILED_NOTE}: the server is down." if self.is_down else ""
-        return [replace(f, explanation=f.explanation + note) if f.outcome == "accepted" else f for f in findings]
-
-
-class TestAStructurerThatFails:
-    def test_leaves_the_rules_fields_and_is_asked_again(self, own: tuple[Path, Home]) -> None:
-        _, home = own
-        structurer = FailingStructurer()
-        readers = ReadersConfig(READERS.readers, READERS.weights, cast(LlmStructurer, structurer))
-        accepted = Lake(home.lake).read_table("findings").filter(pl.col("outcome") == "accepted")
-        shard = shard_of(accepted["patient_id"][0])
-        curation = open_curation(home, readers=readers)
-        first = run_stage(curation, "findings", shard)
-        structurer.is_down = False
-        second = run_stage(curation, "findings", shard)
-        assert first.counts.failed > 0
-        assert (second.counts.failed, second.counts.recomputed) == (0, first.counts.failed)
-        assert structurer.calls == 2

@@ -65,11 +65,11 @@ class TestApplyCorrections:
         made = corrected(tmp_path, "E1:0000abcd,outcome,accept,Dr A,2026-01-02\n", rejected)
         assert (made.finding.outcome, made.accepted_by) == (Outcome.ACCEPTED, "Dr A")
 
-    def test_does_not_accept_what_has_no_slice_and_says_so(self, tmp_path: Path) -> None:
-        rejected = replace(FINDING, outcome=Outcome.NO_SLICE, slice=None)
+    def test_does_not_accept_what_has_neither_slice_nor_place_and_says_so(self, tmp_path: Path) -> None:
+        rejected = replace(FINDING, outcome=Outcome.NOTHING_TO_LOCATE_BY, slice=None, organ=None, region=None)
         made = corrected(tmp_path, "E1:0000abcd,outcome,accept,Dr A,2026-01-02\n", rejected)
-        assert made.finding.outcome is Outcome.NO_SLICE
-        assert "needs a slice" in (made.corrected or "")
+        assert made.finding.outcome is Outcome.NOTHING_TO_LOCATE_BY
+        assert "a slice or a place" in (made.corrected or "")
 
     def test_known_values_accept_what_was_rejected_for_want_of_them(self, tmp_path: Path) -> None:
         rejected = replace(FINDING, outcome=Outcome.READERS_DISAGREE, slice=None)

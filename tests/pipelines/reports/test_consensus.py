@@ -1,201 +1,242 @@
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.reports.consensus import decide, decide_exam
+from pipelines.reports.consensus import decide_exam
+from pipelines.reports.mentions import Mention
+from pipelines.reports.passages import passages_of
 from pipelines.reports.readers import Reading, RulesReader
 from pipelines.reports.sentences import split_report
 from pipelines.settings import ConsensusSettings
 from pipelines.tables.outcomes import Outcome
 
 TEXT = "Right axillary node with SUV max of 4.2 (series 3, slice 88), previously 6.6."
+TWO = "Right axillary node with SUV 4.2 (slice 88) and left axillary node with SUV 5.1 (slice 40)."
 
 
-def sentence_of(text=TEXT):
-    (sentence,) = split_report("E", text)
-    return sentence
+def sentences_of(text=TEXT):
+    return split_report("E", text)
 
 
-def reading(sentence, reader, number=88, suvmax=4.2, **extra):
-    values = {"n_lesions": 1, "is_current": True, "error": None, "answer": None, **extra}
-    return Reading(sentence.sentence_id, reader, "1", number, suvmax, **values)
+def mention(slice=88, suv=4.2, **fields):
+    sentence = fields.pop("sentence", None) or sentences_of()[0]
+    return Mention((sentence.sentence_id,), slice=slice, suv=suv, **{"organ": "lymph node", **fields})
 
 
-def outcome(readings, settings=None, text=TEXT):
-    (finding,) = decide(sentence_of(text), readings, settings)
+def reading(reader, *mentions, text=TEXT, **fields):
+    ids = tuple(s.sentence_id for s in sentences_of(text))
+    return Reading("p", ids, reader, "1", mentions, **fields)
+
+
+def failed(reader):
+    return reading(reader, error="server down")
+
+
+def decided(*readings, text=TEXT, **settings):
+    return decide_exam(sentences_of(text), readings, ConsensusSettings(**settings))
+
+
+def outcome(*readings, **settings):
+    (finding,) = decided(*readings, **settings)
     return finding.outcome
+
+
+def by_rules(text):
+    sentences = sentences_of(text)
+    return decide_exam(sentences, RulesReader().read(passages_of(sentences)))
 
 
 class TestVotes:
     def test_one_reader_alone_is_enough(self):
-        assert outcome([reading(sentence_of(), "a")]) is Outcome.ACCEPTED
+        assert outcome(reading("a", mention())) is Outcome.ACCEPTED
 
-    def test_two_equal_votes_accept_and_are_named(self):
-        s = sentence_of()
-        (finding,) = decide(s, [reading(s, "a"), reading(s, "b"), reading(s, "c", None, None)])
+    def test_the_readers_that_give_the_values_are_named(self):
+        (finding,) = decided(reading("a", mention()), reading("b", mention()), reading("c"))
         assert (finding.outcome, finding.votes, finding.readers) == (Outcome.ACCEPTED, 2, "a,b")
+        assert finding.agreement == pytest.approx(2 / 3)
 
-    def test_one_vote_of_two_readers_is_a_disagreement(self):
-        s = sentence_of("Right node, SUV 4.2, SUVmax 4.9, slice 88, slice 91.")
-        (finding,) = decide(s, [reading(s, "a"), reading(s, "b", 91)])
+    def test_two_slices_for_one_value_are_a_disagreement(self):
+        (finding,) = decided(reading("a", mention()), reading("b", mention(91)))
         assert finding.outcome is Outcome.READERS_DISAGREE
         assert "slice 91" in finding.explanation
 
-    def test_votes_count_per_value(self):
-        s = sentence_of()
-        found = outcome([reading(s, "a", 88, None), reading(s, "b", 88, 4.2), reading(s, "c", None, 4.2)])
-        assert found is Outcome.ACCEPTED
+    def test_a_heavier_reader_decides_against_a_lighter_one(self):
+        readings = [reading("a", mention()), reading("b", mention(91))]
+        (finding,) = decided(*readings, weights={"a": 1.5})
+        assert (finding.outcome, finding.slice, finding.readers) == (Outcome.ACCEPTED, 88, "a")
 
-    def test_weight_of_a_trusted_reader(self):
-        s = sentence_of()
-        readings = [reading(s, "rules"), reading(s, "llm", None, None)]
-        assert outcome(readings) is Outcome.READERS_DISAGREE
-        (finding,) = decide(s, readings, ConsensusSettings(weights={"rules": 2}))
-        assert (finding.outcome, finding.votes, finding.readers) == (Outcome.ACCEPTED, 1, "rules")
+    def test_values_that_no_reader_gives_as_a_pair_are_no_pair(self):
+        readings = [reading("a", mention(88, 4.2)), reading("b", mention(91, 4.2)), reading("c", mention(88, 4.9))]
+        weights = {"b": 1.5, "c": 1.5}
+        assert Outcome.ACCEPTED not in [f.outcome for f in decided(*readings, weights=weights)]
 
-    def test_failed_reader_does_not_vote_but_counts_as_reader(self):
-        s = sentence_of()
-        failed = replace(reading(s, "b", None, None), error="server down")
-        assert outcome([reading(s, "a"), failed]) is Outcome.READERS_DISAGREE
-        assert outcome([reading(s, "a"), reading(s, "c"), failed]) is Outcome.ACCEPTED
+    def test_a_reader_without_a_server_does_not_lower_the_votes_that_are_needed(self):
+        assert outcome(reading("a", mention()), failed("b")) is Outcome.READERS_DISAGREE
+        assert outcome(reading("a", mention()), reading("c", mention()), failed("b")) is Outcome.ACCEPTED
+
+    def test_a_failed_reader_is_told(self):
+        (finding,) = decided(reading("a", mention()), reading("c", mention()), failed("b"))
+        assert "failed: b" in finding.explanation
 
     def test_all_failed(self):
-        s = sentence_of()
-        (finding,) = decide(s, [replace(reading(s, "b", None, None), error="server down")])
+        (finding,) = decided(failed("b"))
         assert finding.outcome is Outcome.READER_FAILED
         assert "b: server down" in finding.explanation
 
     def test_no_readings_yet(self):
-        assert outcome([]) is Outcome.READER_FAILED
+        assert outcome() is Outcome.READER_FAILED
 
-
-class TestAgreement:
-    def test_is_the_share_of_the_readers_that_did_not_fail(self):
-        s = sentence_of()
-        failed = replace(reading(s, "d", None, None), error="server down")
-        (finding,) = decide(s, [reading(s, "a"), reading(s, "b"), reading(s, "c", 3, 6.6), failed])
-        assert (finding.votes, finding.agreement) == (2, pytest.approx(2 / 3))
-
-    def test_of_a_split_sentence_counts_each_pair(self):
-        s = sentence_of("Right node SUV 4.2 (slice 88) and left node SUV 5.1 (slice 92).")
-        rules = RulesReader().read([s])[0]
-        other = replace(rules, reader="other", answer='{"lesions": [{"slice": 88, "suvmax": 4.2}]}')
-        settings = ConsensusSettings(weights={"rules": 2})
-        assert [f.agreement for f in decide(s, [rules, other], settings)] == [1.0, 0.5]
-
-    def test_is_null_where_nothing_was_voted_on(self):
-        s = sentence_of("Blood pool SUV max 2.1 (slice 92).")
-        assert [f.agreement for f in decide(s, [reading(s, "a", 92, 2.1)])] == [None]
-
-
-class TestGrounding:
     @pytest.mark.parametrize(
-        ("number", "suvmax"),
-        [(88, 4.3), (89, 4.2), (3, 4.2), (88, 6.6), (88, 88.0)],
-        ids=["SUV not there", "slice not there", "series", "prior SUV", "slice as SUV"],
+        ("field", "said", "wanted"),
+        [("organ", ("lung", "lung", "pleura"), "lung"), ("laterality", ("left", None, None), None),
+         ("organ", (None, None, "pleura"), "pleura"), ("comparison", ("new", "none", "none"), "none")],
+    )  # fmt: skip
+    def test_fields_are_voted_on_one_by_one(self, field, said, wanted):
+        readings = [reading(name, mention(**{field: value})) for name, value in zip("abc", said, strict=True)]
+        (finding,) = decided(*readings)
+        assert (finding.outcome, getattr(finding, field)) == (Outcome.ACCEPTED, wanted)
+
+
+class TestVetoAndFind:
+    @pytest.mark.parametrize(
+        ("fields", "wanted"),
+        [
+            ({"exam": "prior"}, Outcome.NOT_CURRENT),
+            ({"exam": "outside"}, Outcome.NOT_CURRENT),
+            ({"role": "reference"}, Outcome.TEMPLATE),
+            ({"role": "template"}, Outcome.TEMPLATE),
+            ({"role": "negated"}, Outcome.NO_LESION),
+        ],
     )
-    def test_number_that_is_not_the_findings_is_never_accepted(self, number, suvmax):
-        s = sentence_of()
-        assert outcome([reading(s, r, number, suvmax) for r in "abc"]) is Outcome.NOT_GROUNDED
+    def test_agreeing_readers_veto(self, fields, wanted):
+        assert outcome(reading("rules", mention()), *(reading(r, mention(**fields)) for r in "ab")) is wanted
 
-    def test_number_whose_meaning_the_rules_do_not_know_may_be_read(self):
-        text = "Right axillary node with SUV max of 4.2 (slice 88), hot spot index 7.7 there."
-        s = sentence_of(text)
-        assert outcome([reading(s, r, 88, 7.7) for r in "ab"], text=text) is Outcome.ACCEPTED
+    def test_readers_that_see_no_lesion_veto(self):
+        (finding,) = decided(reading("rules", mention()), reading("a"), reading("b"))
+        assert finding.outcome is Outcome.NO_LESION
+        assert "a read no lesion there" in finding.explanation
 
-    def test_values_that_no_reader_gives_as_a_pair_are_no_pair(self):
-        text = "Right axillary node, SUV 4.2, SUV 4.9, slice 88, slice 91."
-        s = sentence_of(text)
-        readings = [
-            reading(s, "a", 88, None),
-            reading(s, "b", 88, None),
-            reading(s, "c", None, 4.9),
-            reading(s, "d", None, 4.9),
-        ]
-        assert outcome(readings, text=text) is Outcome.READERS_DISAGREE
+    def test_agreeing_readers_find_what_another_does_not_see(self):
+        (finding,) = decided(reading("rules"), reading("a", mention()), reading("b", mention()))
+        assert (finding.outcome, finding.readers) == (Outcome.ACCEPTED, "a,b")
 
-    def test_an_ungrounded_vote_does_not_drag_the_others_down(self):
-        s = sentence_of()
-        assert outcome([reading(s, "a"), reading(s, "b"), reading(s, "c", 3, 6.6)]) is Outcome.ACCEPTED
+    def test_a_tie_is_rejected(self):
+        assert outcome(reading("a", mention()), reading("b")) is Outcome.READERS_DISAGREE
+
+    def test_a_refused_mention_is_no_vote(self):
+        (finding,) = decided(reading("a", mention(refused="slice 99 does not stand in the cited sentences")))
+        assert finding.outcome is Outcome.NOT_GROUNDED
+        assert "slice 99" in finding.explanation
+
+    def test_physiologic_uptake_stays_a_finding(self):
+        (finding,) = decided(reading("a", mention(role="physiologic")))
+        assert (finding.outcome, finding.is_physiologic) == (Outcome.ACCEPTED, True)
+
+
+class TestAlignment:
+    def test_each_lesion_of_a_sentence_has_its_own_votes(self):
+        (sentence,) = sentences_of(TWO)
+        right = mention(88, 4.2, laterality="right", sentence=sentence)
+        left = mention(40, 5.1, laterality="left", sentence=sentence)
+        findings = decided(
+            reading("a", right, left, text=TWO), reading("b", left, right, text=TWO), reading("c", left, text=TWO),
+            text=TWO,
+        )  # fmt: skip
+        assert [(f.suvmax_reported, f.votes) for f in findings] == [(4.2, 2), (5.1, 3)]
+        assert len({f.finding_id for f in findings}) == 2
+
+    def test_reference_beside_a_finding_is_no_row_of_its_own(self):
+        (finding,) = decided(reading("a", mention(), mention(None, 2.9, role="reference", organ="liver")))
+        assert finding.suvmax_reported == 4.2
+
+    def test_another_value_of_the_slice_is_a_misreading_and_not_another_lesion(self):
+        (finding,) = decided(reading("a", mention()), reading("b", mention()), reading("c", mention(88, 6.6)))
+        assert (finding.outcome, finding.suvmax_reported, finding.votes) == (Outcome.ACCEPTED, 4.2, 2)
+
+
+class TestEvidence:
+    @pytest.mark.parametrize(
+        ("values", "evidence", "wanted"),
+        [
+            ((88, 4.2), "slice+SUV", Outcome.ACCEPTED),
+            ((None, 4.2), "SUV only", Outcome.ACCEPTED),
+            ((88, None), "slice only", Outcome.NOTHING_TO_LOCATE_BY),
+            ((None, None), "neither", Outcome.NOTHING_TO_LOCATE_BY),
+        ],
+    )
+    def test_outcome_by_what_the_text_gives(self, values, evidence, wanted):
+        (finding,) = decided(reading("a", mention(*values)))
+        assert (finding.text_evidence, finding.outcome) == (evidence, wanted)
+
+    def test_suv_without_slice_and_place_cannot_be_located(self):
+        assert outcome(reading("a", mention(None, 4.2, organ=None))) is Outcome.NOTHING_TO_LOCATE_BY
+
+    def test_coronal_slice_is_no_axial_one(self):
+        (finding,) = decided(reading("a", mention(plane="coronal")))
+        assert (finding.outcome, finding.text_evidence) == (Outcome.ACCEPTED, "SUV only")
+
+    def test_mean_is_no_maximum(self):
+        assert outcome(reading("a", mention(suv_kind="mean"))) is Outcome.NOTHING_TO_LOCATE_BY
 
 
 class TestFilters:
-    def test_low_suv(self):
-        s = sentence_of("Right axillary node with SUV max of 2.4 (slice 88).")
-        assert outcome([reading(s, "a", 88, 2.4)], text=s.sentence) is Outcome.SUV_TOO_LOW
-
-    def test_threshold_itself_passes(self):
-        s = sentence_of("Right axillary node with SUV max of 2.5 (slice 88).")
-        assert outcome([reading(s, "a", 88, 2.5)], text=s.sentence) is Outcome.ACCEPTED
+    @pytest.mark.parametrize(("suv", "wanted"), [(2.4, Outcome.SUV_TOO_LOW), (2.5, Outcome.ACCEPTED)])
+    def test_low_suv(self, suv, wanted):
+        assert outcome(reading("a", mention(88, suv))) is wanted
 
     def test_no_anatomy_unless_the_heading_names_it(self):
         bare = "Focus with SUV max of 4.2 (slice 88)."
-        s = sentence_of(bare)
-        assert outcome([reading(s, "a")], text=bare) is Outcome.NO_ANATOMY
-        headed = sentence_of("CHEST: " + bare)
-        (finding,) = decide(headed, [reading(headed, "a")])
+        assert [f.outcome for f in by_rules(bare)] == [Outcome.NO_ANATOMY]
+        (finding,) = by_rules("CHEST: " + bare)
         assert (finding.outcome, finding.region) == (Outcome.ACCEPTED, "chest")
 
-    def test_majority_says_several(self):
-        s = sentence_of()
-        assert outcome([reading(s, r, n_lesions=2) for r in "ab"]) is Outcome.SEVERAL_LESIONS
+    def test_several_lesions_with_one_pair(self):
+        assert outcome(*(reading(r, mention(count=2)) for r in "ab")) is Outcome.SEVERAL_LESIONS
 
-    def test_majority_says_prior(self):
-        s = sentence_of()
-        assert outcome([reading(s, r, is_current=False) for r in "ab"]) is Outcome.NOT_CURRENT
-
-    def test_sentence_that_is_no_candidate_gives_nothing(self):
-        assert decide(sentence_of("Normal liver."), []) == []
+    def test_sentence_that_names_no_lesion_gives_nothing(self):
+        assert by_rules("Normal liver.") == []
 
     @pytest.mark.parametrize("heading", ["HISTORY", "Clinical history", "COMPARISON"])
     def test_what_stands_under_the_history_is_not_of_this_exam(self, heading):
-        (finding,) = decide_exam(split_report("E", f"{heading}: {TEXT}"), [])
-        assert finding.outcome is Outcome.NOT_CURRENT
-
-
-class TestSplitting:
-    TEXT = "Right axillary node with SUV 4.2 (slice 88) and left axillary node with SUV 5.1 (slice 40)."
-
-    def test_each_part_has_its_own_span_values_and_side(self):
-        s = sentence_of(self.TEXT)
-        a, b = decide(s, RulesReader().read([s]))
-        assert [self.TEXT[f.start : f.end] for f in (a, b)] == [a.sentence, b.sentence]
-        assert (a.slice, a.suvmax_reported, a.laterality) == (88, 4.2, "right")
-        assert (b.slice, b.suvmax_reported, b.laterality) == (40, 5.1, "left")
-        assert len({a.finding_id, b.finding_id}) == 2
-
-    def test_part_that_only_one_of_two_readers_gives_is_rejected(self):
-        s = sentence_of(self.TEXT)
-        first, second = decide(s, [*RulesReader().read([s]), reading(s, "llm", 88, 4.2)])
-        assert (first.outcome, second.outcome) == (Outcome.ACCEPTED, Outcome.READERS_DISAGREE)
+        assert [f.outcome for f in by_rules(f"{heading}: {TEXT}")] == [Outcome.NOT_CURRENT]
 
 
 class TestExam:
-    def test_lesion_said_twice_is_accepted_once(self):
-        sentences = split_report(
-            "E", "Left lung nodule SUV 4.2 (slice 88).\nIMPRESSION: Left lung nodule, SUV max 4.2, slice 88."
-        )
-        findings = decide_exam(sentences, RulesReader().read(sentences))
+    def test_each_part_has_its_own_span_values_and_side(self):
+        a, b = by_rules(TWO)
+        assert [TWO[f.start : f.end] for f in (a, b)] == [a.sentence, b.sentence]
+        assert (a.slice, a.suvmax_reported, a.laterality) == (88, 4.2, "right")
+        assert (b.slice, b.suvmax_reported, b.laterality) == (40, 5.1, "left")
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "Left lung nodule SUV 4.2 (slice 88).\nIMPRESSION: Left lung nodule, SUV max 4.2, slice 88.",
+            "Left lung nodule SUV 4.2 (slice 88).\nIMPRESSION: Left lung nodule, SUV max 4.2.",
+        ],
+        ids=["with slice", "without slice"],
+    )
+    def test_lesion_said_twice_is_accepted_once(self, text):
+        findings = by_rules(text)
         assert [f.outcome for f in findings] == [Outcome.ACCEPTED, Outcome.DUPLICATE]
         assert findings[0].finding_id in findings[1].explanation
 
+    def test_of_two_sayings_the_one_with_the_slice_counts(self):
+        findings = by_rules("IMPRESSION: Left lung nodule, SUV max 4.2.\nCHEST: Left lung nodule SUV 4.2 (slice 88).")
+        assert [(f.outcome, f.slice) for f in findings] == [(Outcome.DUPLICATE, None), (Outcome.ACCEPTED, 88)]
+
     def test_two_sides_are_two_lesions(self):
-        sentences = split_report("E", "Left lung nodule SUV 4.2 (slice 88). Right lung nodule SUV 4.2 (slice 88).")
-        findings = decide_exam(sentences, RulesReader().read(sentences))
+        findings = by_rules("Left lung nodule SUV 4.2 (slice 88). Right lung nodule SUV 4.2 (slice 88).")
         assert [f.outcome for f in findings] == [Outcome.ACCEPTED] * 2
 
-    def test_every_candidate_has_an_outcome(self):
-        report = "Node SUV 4 (slice 8). Blood pool SUV 2 (slice 9). Left nodes SUV 3-5 (slice 7). Liver normal."
-        sentences = split_report("E", report)
-        findings = decide_exam(sentences, RulesReader().read([s for s in sentences if s.is_candidate]))
-        assert {f.sentence_id for f in findings} == {s.sentence_id for s in sentences if s.is_candidate}
+    def test_readings_of_another_exam_are_refused(self):
+        readings = RulesReader().read(passages_of(split_report("other", TEXT)))
+        with pytest.raises(ValueError, match="expected readings of the exam's sentences"):
+            decide_exam(sentences_of(), readings)
 
-    def test_readings_of_another_sentence_are_refused(self):
-        a, b = split_report("E", "Left node SUV 4 (slice 8). Right node SUV 5 (slice 9).")
-        with pytest.raises(ValueError, match="expected readings of sentence"):
-            decide(a, RulesReader().read([b]))
+    def test_reader_that_reads_twice_is_refused(self):
+        with pytest.raises(ValueError, match="own name"):
+            decided(reading("a", mention()), reading("a", mention()))
 
 
 REPORTS = st.lists(
@@ -216,19 +257,17 @@ class TestAnyReport:
     @given(REPORTS)
     @settings(max_examples=300, deadline=None)
     def test_every_candidate_ends_with_an_outcome_and_every_finding_is_traceable(self, report):
-        sentences = split_report("E", report)
-        findings = decide_exam(sentences, RulesReader().read([s for s in sentences if s.is_candidate]))
-        assert {f.sentence_id for f in findings} == {s.sentence_id for s in sentences if s.is_candidate}
+        findings = by_rules(report)
+        assert {s.sentence_id for s in sentences_of(report) if s.is_candidate} <= {f.sentence_id for f in findings}
         assert len({f.finding_id for f in findings}) == len(findings)
         assert all(report[f.start : f.end] == f.sentence and f.explanation for f in findings)
 
     @given(REPORTS)
     @settings(max_examples=300, deadline=None)
     def test_accepted_numbers_stand_in_the_sentence(self, report):
-        sentences = split_report("E", report)
-        text = {s.sentence_id: s.sentence for s in sentences}
-        for f in decide_exam(sentences, RulesReader().read(sentences)):
+        text = {s.sentence_id: s.sentence for s in sentences_of(report)}
+        for f in by_rules(report):
             if f.outcome is Outcome.ACCEPTED:
-                assert str(f.slice) in text[f.sentence_id]
+                assert f.slice is None or str(f.slice) in text[f.sentence_id]
                 assert f"{f.suvmax_reported:g}" in text[f.sentence_id]
                 assert f.suvmax_reported >= 2.5

@@ -88,7 +88,7 @@ def tables(home: Path) -> dict[str, pl.DataFrame]:
             for f in ("E1:aa", "E1:bb", "E1:cc")
         ]
     )
-    said = {"n_lesions": 1, "is_current": True, "error": None}
+    said = {"n_lesions": 1, "exam": "current", "role": "lesion", "error": None}
     readings = pl.DataFrame(
         [
             {"sentence_id": f, "reader": reader, "slice": numbers[f][0], "suvmax": numbers[f][1], **said}

@@ -45,6 +45,7 @@ def sentence(**changes: Any) -> dict[str, Any]:
 
 def reading(**changes: Any) -> dict[str, Any]:
     row = {"sentence_id": "E1:a", "reader": "rules", "reader_version": "1", "sentence": "x", "slice": 13, "suvmax": 8.0}
+    row |= {"mention": 1} | dict.fromkeys(("passage_id", "sentence_ids", "passage_sentence_ids"), "E1:a")
     return KEYS | row | changes
 
 

@@ -24,7 +24,6 @@ STAGES = {
 OTHERS = {
     "rules reader": "pipelines.reports.readers",
     "LLM reader": "pipelines.reports.llm.llm_reader",
-    "LLM structurer": "pipelines.reports.llm.llm_structurer",
     "identifiers": "pipelines.cohort.privacy.deidentification",
     "organ maps": "pipelines.dataset.organ_maps",
     "samples": "model.inputs.sample_table",
@@ -38,7 +37,7 @@ OTHERS = {
     "exports": "pipelines.exports.viewer_files",
 }
 ENTRIES = STAGES | OTHERS
-REPORTS = {"sentences", "readings", "findings", "rules reader", "LLM reader", "LLM structurer"}
+REPORTS = {"sentences", "readings", "findings", "rules reader", "LLM reader"}
 LEARNT = {"training", "ablation"}
 
 
@@ -108,9 +107,8 @@ class TestStale:
             ("pipelines/imaging/reading/suv.py", r"\b60\b", "61", {"exams", "organ maps", "external set"}),
             ("pipelines/reports/structure.py", r"^SAME_SUV = .*", "SAME_SUV = 0.2",
              REPORTS | {"metrics", "robustness"}),
-            ("pipelines/reports/consensus.py", r"^SUV_DECIMALS = .*", "SUV_DECIMALS = 1",
-             {"findings", "LLM structurer"}),
-            ("pipelines/reports/llm/llm_reader.py", r"max\(0, ", "max(1, ", {"LLM reader"}),
+            ("pipelines/reports/alignment.py", r"^SUV_DECIMALS = .*", "SUV_DECIMALS = 1", {"findings"}),
+            ("pipelines/reports/llm/answered_mentions.py", r"max\(1, ", "max(2, ", {"LLM reader"}),
             ("pipelines/tables/exam_problems.py", r"NO_PET = .*", "NO_PET = 'no PET'",
              {"exams", "lesions", "organ maps", "samples", "texts", "robustness", "external set", "pictures",
               "exports"} | LEARNT),

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.cohort.privacy.text_identifiers import Identifier, clean, counts_of, is_no_name, mask, scan
+from pipelines.reports.passages import passages_of
 from pipelines.reports.readers import RulesReader
 from pipelines.reports.sentences import split_report
 from tests.support.paths import ROOT
@@ -164,8 +165,10 @@ class TestMask:
             ], sentence
             read = [
                 [
-                    (r.slice, r.suvmax, r.is_current, r.n_lesions)
-                    for r in reader.read([s for s in units if s.is_candidate])
+                    (m.slice, m.suv, m.exam, m.role, m.count)
+                    for r in reader.read(passages_of(units))
+                    for m in r.mentions
+                    if m.suv is not None
                 ]
                 for units in (plain, hidden)
             ]

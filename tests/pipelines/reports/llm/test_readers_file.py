@@ -21,13 +21,12 @@ class TestLoadReaders:
     def test_default_is_rules_alone(self):
         config = load_readers()
         assert [type(r) for r in config.readers] == [RulesReader]
-        assert config.structurer is None
 
-    def test_reader_by_model_with_votes(self, write):
-        config = load_readers(write(LLM + "votes = 3\nconcurrency = 5\n"))
+    def test_reader_by_model(self, write):
+        config = load_readers(write(LLM + "concurrency = 5\n"))
         (reader,) = config.readers
         assert isinstance(reader, LlmReader)
-        assert (reader.server.model, reader.server.concurrency, dict(config.weights)) == ("x", 5, {"m": 3})
+        assert (reader.server.model, reader.server.concurrency) == ("x", 5)
 
     def test_disabled_reader_is_left_out(self, write):
         config = load_readers(write(LLM + 'enabled = false\n[[reader]]\nname = "rules"\nkind = "rules"\n'))
@@ -41,10 +40,6 @@ class TestLoadReaders:
         config = load_readers(write(LLM + 'api_key_env = "MY_KEY"\n'), environment={"MY_KEY": "secret"})
         assert config.readers[0].server.api_key == "secret"
         assert "secret" not in repr(config.readers[0])
-
-    def test_structurer(self, write):
-        config = load_readers(write(LLM + '[structurer]\nmodel = "q"\n'))
-        assert config.structurer.server.model == "q"
 
     @pytest.mark.parametrize(
         ("text", "words"),
@@ -60,7 +55,7 @@ class TestLoadReaders:
             (LLM + "enabled = false\n", "at least one enabled reader"),
             (LLM + 'prompt = "none"\n', "prompt file"),
             (LLM + 'api_key_env = "MY_KEY"\n', "MY_KEY"),
-            ("[server]\n", "expected one of reader, structurer"),
+            ("[server]\n", "expected .*reader"),
         ],
     )
     def test_errors_say_what_to_do(self, write, text, words):

@@ -8,6 +8,7 @@ from pipelines.cohort.manifest import observe_cohort
 from pipelines.curation.run import is_current, open_curation, run_stage, stale_shards
 from pipelines.reports.consensus import decide_exam
 from pipelines.reports.llm.readers_file import load_readers
+from pipelines.reports.passages import passages_of
 from pipelines.reports.readers import RulesReader
 from pipelines.reports.sentences import split_report
 from pipelines.reports.vocabulary.errors import VocabularyError
@@ -27,7 +28,7 @@ PLACE = "Avid focus in the recessus glandularis with SUVmax of 5.2 (slice 90)."
 def decided(text: str, vocabulary: Vocabulary | None):
     sentences = split_report("E", text, vocabulary)
     reader = RulesReader("rules", vocabulary or package_vocabulary())
-    readings = reader.read([s for s in sentences if s.is_candidate])
+    readings = reader.read(passages_of(sentences, vocabulary))
     return decide_exam(sentences, readings, None, vocabulary)
 
 

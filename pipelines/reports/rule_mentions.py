@@ -1,0 +1,136 @@
+"""Mentions of a sentence by rules, lexicon and cues."""
+
+import re
+from dataclasses import replace
+
+from pipelines.reports.mentions import Mention
+from pipelines.reports.rules.expressions import find_expressions
+from pipelines.reports.rules.pairs import Extraction, extract
+from pipelines.reports.rules.values import Role
+from pipelines.reports.sentences import NEITHER, Sentence
+from pipelines.reports.structure import Fields, find_anatomy, organs_of, structure, structure_parts
+from pipelines.reports.vocabulary.text import clean, lower
+from pipelines.reports.vocabulary.vocabulary import Vocabulary
+from pipelines.tables.outcomes import Outcome
+
+_DIAMETER = r"(\d+(?:[.,]\d+)?)"
+_SIZE = re.compile(rf"{_DIAMETER}(?:\s*(?:x|by)\s*{_DIAMETER})?(?:\s*(?:x|by)\s*{_DIAMETER})?\s*(cm|mm)\b")
+_CLAUSE_END = re.compile(r";|[.!?]\s|,?\s\b(?:but|whereas|while|however)\b")
+_PRIOR_REACH = 25
+"""Characters before a size in which a word can say that it is a prior exam's."""
+
+
+def mentions_of(sentence: Sentence, words: Vocabulary) -> list[Mention]:
+    """What a sentence mentions: its lesions with their values and fields, or one mention that says what it speaks of
+    instead; none where it names neither a value nor a lesion with its place.
+    """
+    text, flat = sentence.sentence, lower(clean(sentence.sentence))
+    if sentence.candidate_reason == NEITHER:
+        return _without_values(sentence, flat, words)
+    found = extract(text, words)
+    of_before = bool(sentence.section and words.cues["heading_of_before"].fullmatch(sentence.section.strip()))
+    exam = "prior" if of_before or not found.is_current else "current"
+    values = _values(text, found)
+    spans = [span for _, _, span in values]
+    whole = (0, len(text))
+    own = structure_parts(text, spans, sentence.section, words) if len(spans) > 1 else []
+    fields = own or [structure(text, sentence.section, words)]
+    count = found.n_lesions if len(values) == 1 and found.n_lesions > 1 else 1
+    role = "template" if found.reason is Outcome.TEMPLATE else "lesion"
+    out = []
+    for (number, suv, span), one in zip(values, fields, strict=True):
+        mention = Mention(
+            (sentence.sentence_id,),
+            slice=number,
+            suv=suv,
+            suv_kind=None if suv is None else "max",
+            exam=exam,
+            role=role,
+            count=count,
+            part=None if span == whole else span,
+            note=_note(found, flat, words),
+        )
+        out.append(_with_fields(mention, one, flat, span, words))
+    return out
+
+
+def _values(text: str, found: Extraction) -> list[tuple[int | None, float | None, tuple[int, int]]]:
+    """Slice, SUVmax and part of each lesion of a sentence; of one without a lesion, what it is shown with."""
+    if found.lesions:
+        return [(x.slice, x.suvmax, (x.start, x.end)) for x in found.lesions]
+    return [(found.slice, None if found.reason is Outcome.NO_SUVMAX else found.suvmax, (0, len(text)))]
+
+
+def _note(found: Extraction, flat: str, words: Vocabulary) -> str | None:
+    """Why a value is missing; where the sentence says nothing of an SUV there is nothing to tell."""
+    if found.reason is Outcome.NO_SUVMAX and not find_expressions(flat, words).suvs:
+        return None
+    return found.note or None
+
+
+def _without_values(sentence: Sentence, flat: str, words: Vocabulary) -> list[Mention]:
+    """The lesion of a sentence that names one and its place, and neither an SUV nor a slice."""
+    named = words.cues["lesion_mention"].search(flat)
+    if named is None or not find_anatomy(flat, words):
+        return []
+    fields = structure(sentence.sentence, sentence.section, words)
+    mention = _with_fields(Mention((sentence.sentence_id,)), fields, flat, (0, len(flat)), words)
+    if words.cues["denies"].search(flat) and mention.role == "lesion":
+        mention = replace(mention, role="negated")
+    return [mention]
+
+
+def _with_fields(mention: Mention, fields: Fields, flat: str, span: tuple[int, int], words: Vocabulary) -> Mention:
+    own = flat[slice(*span)]
+    named = words.cues["lesion_mention"].search(own)
+    prior = next((v.value for v in find_expressions(own, words).suvs if v.role is Role.PRIOR), None)
+    role = mention.role
+    at = next((v.start for v in find_expressions(flat, words).suvs if v.value == mention.suv), span[0])
+    if role == "lesion" and is_physiologic(flat, span, at, fields.organ, words):
+        role = "physiologic"
+    return replace(
+        mention,
+        lesion=named[0] if named else None,
+        size_cm=size_cm(own, words),
+        region=fields.region,
+        organ=fields.organ,
+        subsite=fields.subsite,
+        laterality=fields.laterality,
+        comparison=fields.comparison,
+        prior_suv=prior,
+        certainty="possible" if words.cues["possible"].search(own) else "certain",
+        role=role,
+    )
+
+
+def size_cm(flat: str, words: Vocabulary) -> float | None:
+    """Largest diameter of the first size in a cleaned, lowered text that is not a prior exam's, in cm."""
+    for match in _SIZE.finditer(flat):
+        before = flat[max(0, match.start() - _PRIOR_REACH) : match.start()]
+        prior = [m.end() for m in words.cues["prior_anywhere"].finditer(before)]
+        if prior and not words.cues["prior_or_present"].search(before, prior[-1]):
+            continue
+        largest = max(float(n.replace(",", ".")) for n in match.groups()[:3] if n is not None)
+        return largest / 10 if match[4] == "mm" else largest
+    return None
+
+
+def is_physiologic(flat: str, span: tuple[int, int], at: int, organ: str | None, words: Vocabulary) -> bool:
+    """Whether a clause of a mention calls the uptake of its organ normal.
+
+    Args:
+        flat: the whole sentence, cleaned and lowered.
+        span: the mention's part of it.
+        at: where its SUV stands; the organs of that clause are the mention's.
+        organ: of the mention, where that clause names none. A clause that names other organs does not speak of it.
+    """
+    ends = [*(m.end() for m in _CLAUSE_END.finditer(flat)), len(flat)]
+    clauses = list(zip([0, *ends], ends, strict=False))
+    own = next((organs_of(flat[a:b], words) for a, b in clauses if a <= at < b), set()) or {organ}
+    for begin, end in clauses:
+        clause = flat[begin:end]
+        if begin < span[1] and span[0] < end and words.cues["physiologic"].search(clause):
+            named = organs_of(clause, words)
+            if not named or named & own:
+                return True
+    return False
