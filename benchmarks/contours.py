@@ -22,8 +22,9 @@ from scipy import ndimage
 from benchmarks.imaging_scenes import Ball, NodeSettings, Scene, balls, drawn_nodes, nodes, radius_mm, sphere
 from pipelines.imaging.lesions.basins import basin_of
 from pipelines.imaging.lesions.contour import Contour, StopReason, contour
-from pipelines.imaging.reading.dicom import find_series, read_stack, stack_of
+from pipelines.imaging.reading.dicom import find_series
 from pipelines.imaging.reading.exam import read_exam
+from pipelines.imaging.reading.stack import read_stack, stack_of
 from pipelines.imaging.volume import Volume, load_nifti
 from pipelines.settings import ContourSettings
 

@@ -16,8 +16,9 @@ from scipy import ndimage
 from pipelines.imaging.lesions.measures import measure
 from pipelines.imaging.masks import save_mask
 from pipelines.imaging.problems import ExamError
-from pipelines.imaging.reading.exam import SUV_NAMES, read_exam
+from pipelines.imaging.reading.exam import read_exam
 from pipelines.imaging.reading.expert_masks import read_expert_masks
+from pipelines.imaging.reading.nifti_pet import SUV_NAMES
 from pipelines.imaging.volume import Volume, save_nifti
 from pipelines.tables.hashing import hash_of, hash_of_files
 from pipelines.tables.home import Home

@@ -14,7 +14,9 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pipelines.cohort.privacy.header_identifiers import header_identifiers, remove_identity
 from pipelines.imaging.masks import load_mask, place_mask
 from pipelines.imaging.problems import ExamError
-from pipelines.imaging.reading.dicom import Stack, find_series, pick_pet, stack_of
+from pipelines.imaging.reading.dicom import find_series
+from pipelines.imaging.reading.series_choice import pick_pet
+from pipelines.imaging.reading.stack import Stack, stack_of
 from pipelines.imaging.volume import Volume, save_nifti
 from pipelines.tables import atomic
 from pipelines.tables.exam_problems import ExamProblem

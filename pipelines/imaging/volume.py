@@ -6,8 +6,9 @@ RAS mm. Files are brought to that order when they are read, so no other module h
 """
 
 import gzip
-import zlib
-from collections.abc import Iterable
+import io
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,20 @@ from typing import Any
 import nibabel
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
+from isal import isal_zlib
+from isal.igzip_lib import IsalError
 from numpy.typing import NDArray
 
 from pipelines.imaging.problems import ExamError
-from pipelines.settings import Origin, SliceConvention, SliceGridKind
+from pipelines.settings import ExamSettings, Origin, SliceConvention, SliceGridKind
 from pipelines.tables import atomic
 from pipelines.tables.exam_problems import ExamProblem
+from pipelines.tables.safe_text import error_reason, file_reference
 
 SPACING_DISAGREES = 0.02
 """Part by which the voxel sizes of a NIfTI's sform and qform may differ: rounding is far below."""
+CORNERS_DISAGREE, CORNERS_DISAGREE_MM = 0.5, 0.5
+"""Voxels, or mm if that is more, by which they may place a corner apart: a qform of single precision is below."""
 SHEAR_TOLERANCE = 1e-3
 """Largest cosine between two axes of a grid: real headers round to about 1e-5, a sheared grid has no single spacing."""
 
@@ -171,105 +177,173 @@ def pet_slice_of(convention: SliceConvention, k: int, pet: SliceGrid, ct: SliceG
     return slice_of(convention, at, ct.n_slices)
 
 
-def load_nifti(path: Path | str) -> Volume:
+def load_nifti(path: Path | str, most_bytes: int = ExamSettings().largest_image_bytes) -> Volume:
     """The volume of a NIfTI file in RAS+ order, with the scaling of its header applied.
 
     An uncompressed file without scaling comes back memory-mapped; a compressed one is decoded once. Integers stay
-    integers where the header scales by one. Raises ExamError(UNREADABLE | BAD_GEOMETRY) naming the file.
+    integers where the header scales by one.
+
+    Args:
+        most_bytes: of the unpacked voxels; nothing beyond is unpacked.
+
+    Raises:
+        ExamError(UNREADABLE | BAD_GEOMETRY): names the file; it is damaged, larger, no NIfTI of one 3D image, or its
+            geometry is not known.
     """
     path = Path(path)
+    name = file_reference(path, path.parent)
     try:
-        header: Any = nibabel.load(path)
-        affine, shape = header.affine, header.shape
-        if not isinstance(header, nibabel.Nifti1Image):
-            raise ValueError(f"it is a {type(header).__name__}")
+        return _read_nifti(path, most_bytes)
+    except ExamError as error:
+        raise ExamError(error.problem, f"{name}: {error.message}") from None
     except Exception as error:
+        # Of a damaged header every value may be impossible, and each library function fails in its own way.
         raise ExamError(
-            ExamProblem.UNREADABLE, f"expected a NIfTI image, {path.name} cannot be read ({error}): convert it again"
-        ) from error
-    if header.header["qform_code"] == 0 and header.header["sform_code"] == 0:
+            ExamProblem.UNREADABLE,
+            f"{name}: expected a NIfTI image, cannot be read ({error_reason(error)}): copy or convert it again",
+        ) from None
+
+
+def _read_nifti(path: Path, most_bytes: int) -> Volume:
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        source: Any = file.read() if packed else None
+    image = _nifti_of(lambda count: _first_bytes(source, count) if packed else _head_of(path, count))
+    shape, affine = image.shape, image.affine
+    dtype: np.dtype[Any] = np.dtype(image.dataobj.dtype)
+    if dtype.fields is not None or dtype.kind not in "iuf":
+        raise ExamError(
+            ExamProblem.UNREADABLE, f"expected one number a voxel, it holds {dtype}: convert it to grey values"
+        )
+    offset, size = int(image.dataobj.offset), math.prod(shape) * dtype.itemsize
+    if size > most_bytes:
+        raise ExamError(
+            ExamProblem.UNREADABLE,
+            f"it unpacks to {size >> 20} MiB, more than {most_bytes >> 20}: crop or resample it, or raise"
+            " exam.largest_image_mib",
+        )
+    if packed:
+        raw = np.frombuffer(_gunzip(source, offset + size), dtype=dtype, count=math.prod(shape), offset=offset)
+    else:
+        held = path.stat().st_size
+        if held < offset + size:
+            raise ExamError(
+                ExamProblem.UNREADABLE, f"is cut short, {held} of {offset + size} bytes: copy or convert it again"
+            )
+        raw = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=(math.prod(shape),))
+    return Volume(_scaled(raw, image).reshape(shape[:3], order="F"), affine).canonical()
+
+
+_HEADER_BYTES, _LONGEST_HEADER = 1 << 12, 1 << 26
+"""Header of a NIfTI, and the most that it may have of extensions."""
+
+
+def _first_bytes(packed: bytes, count: int) -> bytes:
+    try:
+        return bytes(isal_zlib.decompressobj(wbits=31).decompress(packed, count))
+    except IsalError:  # type: ignore[misc]  # Its stub says an instance.
+        raise ExamError(ExamProblem.UNREADABLE, "is a damaged gzip file: copy or convert it again") from None
+
+
+def _head_of(path: Path, count: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(count)
+
+
+def _nifti_of(first_bytes: Callable[[int], bytes]) -> Any:
+    """The image of a file, checked but for its voxels, which are not read; `first_bytes` reads so many bytes of it."""
+    head = first_bytes(_HEADER_BYTES)
+    kinds = {348: nibabel.Nifti1Image, 540: nibabel.Nifti2Image}
+    kind = kinds.get(int.from_bytes(head[:4], "little")) or kinds.get(int.from_bytes(head[:4], "big"))
+    if kind is None:
+        raise ExamError(ExamProblem.UNREADABLE, "expected a NIfTI image, it is another kind of file: convert it again")
+    # As it was written: nibabel repairs some faults, other programs do not.
+    written: Any = kind.header_class.from_fileobj(io.BytesIO(head), check=False)
+    _check_header(written, tuple(int(n) for n in written.get_data_shape()))
+    start = int(written["vox_offset"])
+    if start > _LONGEST_HEADER:
+        raise ExamError(ExamProblem.UNREADABLE, "has a damaged header: copy or convert it again")
+    return kind.from_bytes(head if start <= len(head) else first_bytes(start))
+
+
+def _check_header(header: Any, shape: tuple[int, ...]) -> None:
+    """Raises ExamError where the header states no one geometry of one 3D image."""
+    if header["qform_code"] == 0 and header["sform_code"] == 0:
         raise ExamError(
             ExamProblem.BAD_GEOMETRY,
-            f"{path.name} has neither a qform nor an sform, so left and right are unknown: convert it again",
+            "has neither a qform nor an sform, so left and right are unknown: convert it again",
         )
-    _refuse_two_geometries(path, header.header)
-    if len(shape) > 3 and set(shape[3:]) != {1}:
+    if len(shape) < 3 or min(shape) < 1 or set(shape[3:]) - {1}:
         raise ExamError(
-            ExamProblem.BAD_GEOMETRY, f"expected a 3D image, {path.name} has shape {shape}: give one volume per file"
+            ExamProblem.BAD_GEOMETRY, f"expected a 3D image, it has shape {shape}: give one volume per file"
         )
-    try:
-        array = _voxels(path, header)
-    except ExamError:
-        raise
-    except Exception as error:
+    sizes = np.asarray(header["pixdim"][1:4], dtype=np.float64)
+    if not np.isfinite(sizes).all() or sizes.min() < 0 or (sizes.min() == 0 and header["sform_code"] == 0):
         raise ExamError(
-            ExamProblem.UNREADABLE, f"{path.name} is cut short or damaged ({error}): copy or convert it again"
-        ) from error
-    try:
-        return Volume(array, affine).canonical()
-    except ExamError as error:
-        raise ExamError(error.problem, f"{path.name}: {error.message}") from None
+            ExamProblem.BAD_GEOMETRY, f"expected positive voxel sizes, got {sizes.tolist()} mm: convert it again"
+        )
+    _refuse_two_geometries(header, shape)
 
 
-def _refuse_two_geometries(path: Path, header: Any) -> None:
-    """Raises ExamError(BAD_GEOMETRY) where sform and qform name other sides or other voxel sizes: programs differ in
-    which of the two they believe, so a mask or a side would be another for each."""
+def _refuse_two_geometries(header: Any, shape: Sequence[int]) -> None:
+    """Raises ExamError(BAD_GEOMETRY) where sform and qform place the image elsewhere, name other sides or other voxel
+    sizes: programs differ in which of the two they believe, so a mask or a side would be another for each."""
     try:
         sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
     except (ValueError, nibabel.spatialimages.HeaderDataError):
         return  # The one that is in use is judged as an affine.
     if sform is None or qform is None:
         return
-    sides = ["".join(nibabel.orientations.aff2axcodes(a)) for a in (sform, qform)]
+    sides = ["".join(a or "?" for a in nibabel.orientations.aff2axcodes(form)) for form in (sform, qform)]
     sizes = [np.linalg.norm(a[:3, :3], axis=0) for a in (sform, qform)]
-    if sides[0] != sides[1] or not np.allclose(sizes[0], sizes[1], rtol=SPACING_DISAGREES):
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape[:3]])).reshape(3, -1)
+    apart = np.abs((sform - qform) @ np.vstack([corners, np.ones(8)])).max()
+    if (
+        sides[0] != sides[1]
+        or not np.allclose(sizes[0], sizes[1], rtol=SPACING_DISAGREES)
+        or not apart <= max(CORNERS_DISAGREE_MM, CORNERS_DISAGREE * float(sizes[0].min()))
+    ):
         said = [f"{side} with voxels of {np.round(size, 3).tolist()} mm" for side, size in zip(sides, sizes)]
         raise ExamError(
             ExamProblem.BAD_GEOMETRY,
-            f"expected one geometry, {path.name} is {said[0]} by its sform and {said[1]} by its qform, so left and"
-            " right or sizes are unknown: convert it again",
+            f"expected one geometry, it is {said[0]} by its sform and {said[1]} by its qform, up to {apart:.3g}"
+            " mm apart, so left and right, sizes or places are unknown: convert it again",
         )
 
 
-def _voxels(path: Path, image: Any) -> NDArray[Any]:
-    """Voxels in file order with the header's scaling; the gzip is decoded in one go, which is what reading costs."""
-    proxy = image.dataobj
-    dtype: np.dtype[Any] = np.dtype(proxy.dtype)
-    if dtype.fields is not None or dtype.kind not in "iuf":
-        raise ExamError(
-            ExamProblem.UNREADABLE, f"expected one number a voxel, {path.name} holds {dtype}: convert it to grey values"
-        )
-    count = int(np.prod(image.shape))
-    if str(path).endswith(".gz"):
-        raw = np.frombuffer(
-            _gunzip(path, int(proxy.offset) + count * dtype.itemsize),
-            dtype=dtype,
-            count=count,
-            offset=int(proxy.offset),
-        )
-    else:
-        raw = np.memmap(path, dtype=dtype, mode="r", offset=int(proxy.offset), shape=(count,))
-    if not dtype.isnative:
-        raw = raw.astype(dtype.newbyteorder("="))
-    slope, intercept = float(proxy.slope), float(proxy.inter)
-    if (slope, intercept) != (1.0, 0.0):
+def _scaled(raw: NDArray[Any], image: Any) -> NDArray[Any]:
+    """Voxels in native byte order, with the header's scaling."""
+    if not raw.dtype.isnative:
+        raw = raw.astype(raw.dtype.newbyteorder("="))
+    slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
+    if (slope, intercept) == (1.0, 0.0):
+        return raw
+    with np.errstate(over="ignore", invalid="ignore"):  # Infinite values are refused where they are used.
         scaled = np.multiply(raw, np.float32(slope), dtype=np.float32)
-        raw = np.add(scaled, np.float32(intercept), out=scaled)
-    return raw.reshape(image.shape[:3], order="F")
+        return np.add(scaled, np.float32(intercept), out=scaled)
 
 
-def _gunzip(path: Path, size: int) -> bytes:
-    """The decoded bytes of a gzip file of known size; ValueError where it ends early."""
-    packed = path.read_bytes()
+def _gunzip(packed: bytes, size: int) -> bytes:
+    """The first `size` unpacked bytes of a gzip file, in one go, which is what reading costs; ExamError where it ends
+    early. Nothing beyond is unpacked."""
+    parts: list[bytes] = []
+    missing, data = size, packed
     try:
-        data = zlib.decompress(packed, wbits=31, bufsize=size)
-        if len(data) < size:  # several members one after another, as pigz and bgzip write them
-            data = gzip.decompress(packed)
-    except (zlib.error, EOFError) as error:
-        raise ValueError(str(error)) from error
-    if len(data) < size:
-        raise ValueError(f"expected {size} bytes, got {len(data)}")
-    return data
+        while missing > 0 and data:  # several members one after another, as pigz and bgzip write them
+            inflate = isal_zlib.decompressobj(wbits=31)
+            parts.append(inflate.decompress(data, missing))
+            missing -= len(parts[-1])
+            if missing > 0 and not inflate.eof:
+                break
+            data = inflate.unused_data.lstrip(b"\0")
+    except IsalError:  # type: ignore[misc]  # Its stub says an instance.
+        raise ExamError(ExamProblem.UNREADABLE, "is a damaged gzip file: copy or convert it again") from None
+    if missing > 0:
+        raise ExamError(
+            ExamProblem.UNREADABLE, f"is cut short, {size - missing} of {size} bytes: copy or convert it again"
+        )
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def save_nifti(volume: Volume, path: Path | str) -> Path:

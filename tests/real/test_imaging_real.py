@@ -14,8 +14,9 @@ from pipelines.imaging.lesions.contour import StopReason, contour
 from pipelines.imaging.lesions.find_lesions import LesionRequest, find_lesions
 from pipelines.imaging.lesions.measures import energy, global_peak, local_peak, measure, mesh_volume_ml
 from pipelines.imaging.problems import ExamError
-from pipelines.imaging.reading.dicom import find_series, read_stack, stack_of
+from pipelines.imaging.reading.dicom import find_series
 from pipelines.imaging.reading.exam import read_exam
+from pipelines.imaging.reading.stack import read_stack, stack_of
 from pipelines.imaging.reading.suv import suv_scale
 from pipelines.imaging.volume import Volume, load_nifti
 from pipelines.settings import ContourSettings, LesionSettings

@@ -5,37 +5,51 @@ it, and `ct_message` says what was wrong.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pipelines.cohort.privacy.header_identifiers import header_identifiers, scrub_message
-from pipelines.imaging.problems import ExamError
-from pipelines.imaging.reading.dicom import Series, find_series, pick_ct, pick_pet, read_stack, stack_of
-from pipelines.imaging.reading.suv import suv_scale
-from pipelines.imaging.volume import SliceGrid, Volume, by_axis, load_nifti, resample_to, slices_of
+from pipelines.cohort.privacy.header_identifiers import header_identifiers, scrub
+from pipelines.imaging.problems import ExamError, place_of
+from pipelines.imaging.reading.archives import archives_among, kinds_of, unpacked
+from pipelines.imaging.reading.ct import ExamCt, read_ct
+from pipelines.imaging.reading.dicom import FoundSeries, Series, name_pattern, series_of
+from pipelines.imaging.reading.files import ExamFiles, exam_files
+from pipelines.imaging.reading.nifti_pet import (
+    CT_NAMES,
+    SUV_NAMES,
+    named_nifti,
+    read_nifti_pet,
+    refuse_activity,
+    what_lies_there,
+)
+from pipelines.imaging.reading.plausibility import (
+    Values,
+    check_not_negative,
+    note_on_body,
+    values_of_image,
+)
+from pipelines.imaging.reading.radiopharmaceutical import DOSE_UNITS
+from pipelines.imaging.reading.series_choice import of_one_patient, of_one_study, pick_pet
+from pipelines.imaging.reading.stack import read_stack, stack_of
+from pipelines.imaging.reading.suv import SuvScale, suv_scale
+from pipelines.imaging.reading.suv_times import joined
+from pipelines.imaging.reading.values import whole_number_of
+from pipelines.imaging.volume import SliceGrid, Volume, by_axis
 from pipelines.settings import ExamSettings
 from pipelines.tables.exam_problems import ExamProblem
+from pipelines.tables.safe_text import error_reason, technical_text
 
 __all__ = ["Exam", "ExamError", "ExamFacts", "read_exam"]
 
-SUV_NAMES = ("suv", "pet")
-CT_NAMES = ("ctres", "ct")
-AIR_HU = -1024
-LOWEST_SUV = -0.5
-"""Reconstruction and resampling undershoot a little below zero; further down an image is not SUV."""
 SMALLEST_VOXEL_MM, LARGEST_VOXEL_MM = 0.2, 30.0
 """Outside of these no PET is in mm: the file counts in metres or micrometres."""
-SAMPLES_AN_AXIS = 64
-ACTIVITY_ABOVE = 60.0
-"""Median of the positive voxels from which an image can only be activity: no body averages an SUV of 60."""
-HOTTEST_PART, HOTTEST_SUV = 99.0, 1000.0
-"""Where the air around the body is not quite zero it is most of the image; then activity shows in that it is above
-ACTIVITY_ABOVE in the hottest hundredth and above HOTTEST_SUV somewhere."""
+ARCHIVES_UNPACK_TO = 2
+"""Largest images that the archives of one exam may unpack to: a PET and a CT."""
+NOTES_OF_DAMAGE = 3
 
 
 @dataclass(frozen=True)
@@ -84,125 +98,199 @@ class Exam:
     ct_slices: SliceGrid | None = None
 
 
-def read_exam(folder: Path | str, exam_id: str, settings: ExamSettings = ExamSettings()) -> Exam:
+def read_exam(
+    folder: Path | str, exam_id: str, settings: ExamSettings = ExamSettings(), study_date: date | None = None
+) -> Exam:
     """The exam in a folder: DICOM anywhere below it, or NIfTI by name (SUV or PET, CTres or CT), in RAS+ order.
 
-    Nothing of the DICOM header that identifies somebody is in what comes back, in the facts' texts or in an error's.
+    Nothing of the DICOM header that identifies somebody is in what comes back, in the facts' texts or in an error's,
+    and nothing of another library's words.
+
+    Args:
+        study_date: of the report; where PET of several studies lies in the folder, that of this date is read.
 
     Raises ExamError with the reason; the message names the exam and the remedy.
     """
     folder = Path(folder)
-    seen: list[Series] = []
-
-    identifiers: list[frozenset[str]] = []
-
-    def hidden(text: str) -> str:
-        if not identifiers:
-            identifiers.append(header_identifiers([s.datasets for s in seen]))
-        return scrub_message(text, identifiers[0], folder)
-
+    identity = _Identity()
     # "from None" throughout: the error that it came from may hold what must not be told.
     try:
         with warnings.catch_warnings():
             # pydicom warns of values against the standard, with the value.
             warnings.simplefilter("ignore")
-            exam = _read_exam(folder, exam_id, settings, seen)
+            exam = _read_exam(folder, exam_id, settings, study_date, identity)
     except ExamError as error:
-        raise ExamError(error.problem, f"exam {exam_id}: {hidden(error.message)}") from None
+        raise ExamError(error.problem, f"exam {exam_id}: {identity.hidden(error.message)}") from None
     except OSError as error:
         raise ExamError(
-            ExamProblem.UNREADABLE, f"exam {exam_id}: {hidden(str(error))}: check the disk and the rights of the folder"
+            ExamProblem.UNREADABLE,
+            f"exam {exam_id}: {error_reason(error)}: check the disk and the rights of the folder",
         ) from None
     except Exception as error:
-        raise RuntimeError(hidden(f"{type(error).__name__}: {error}")).with_traceback(error.__traceback__) from None
-    texts: dict[str, Any] = {n: hidden(value) for n, value in exam.facts.to_row().items() if isinstance(value, str)}
+        # A file can be damaged in more ways than are checked; none of them ends the other exams.
+        raise ExamError(
+            ExamProblem.UNREADABLE,
+            f"exam {exam_id}: its files cannot be read ({error_reason(error)} at {place_of(error)}): export them again",
+        ) from None
+    texts: dict[str, Any] = {
+        n: identity.hidden(value) if n in ("message", "ct_message", "suv_rule") else identity.hidden_text(value)
+        for n, value in exam.facts.to_row().items()
+        if isinstance(value, str)
+    }
     return replace(exam, facts=replace(exam.facts, **texts))
 
 
-def _read_exam(folder: Path, exam_id: str, settings: ExamSettings, seen: list[Series]) -> Exam:
-    """The exam; `seen` takes up the series that were found, also where reading them fails."""
+class _Identity:
+    """What identifies somebody in the headers of an exam, and texts without it."""
+
+    def __init__(self) -> None:
+        self.series: Sequence[Series] = ()
+        self._identifiers: frozenset[str] | None = None
+        self._all_known = True
+
+    def _known(self) -> frozenset[str]:
+        if self._identifiers is None:
+            found: set[str] = set()
+            for series in self.series:
+                try:
+                    found |= header_identifiers([series.datasets])
+                except Exception:
+                    self._all_known = False  # A damaged header: who is named in it is not known.
+            self._identifiers = frozenset(found)
+        return self._identifiers
+
+    def hidden(self, text: str) -> str:
+        """A message of ours without identifiers."""
+        return scrub(text, self._known())
+
+    def hidden_text(self, text: str) -> str:
+        """A text of a header without identifiers; where headers are damaged, its technical words alone."""
+        known = scrub(text, self._known())
+        return known if self._all_known else technical_text(known)
+
+
+@dataclass(frozen=True, eq=False)
+class _Reading:
+    """A PET as it was read: its volume and values, what is known of it, its series (None: it came as NIfTI), and
+    notes."""
+
+    volume: Volume
+    values: Values
+    facts: ExamFacts
+    series: Series | None
+    notes: tuple[str, ...]
+
+
+def _read_exam(
+    folder: Path, exam_id: str, settings: ExamSettings, study_date: date | None, identity: _Identity
+) -> Exam:
+    """The exam; `identity` takes up the series that were found, also where reading them fails."""
     if not folder.is_dir():
         raise ExamError(
             ExamProblem.NO_FOLDER,
-            f"expected a folder {folder.name}, there is none: add the images or remove the report",
+            "expected a folder of the exam, there is none: add the images or remove the report",
         )
-    if not any(p.is_file() for p in folder.rglob("*")):
-        raise ExamError(ExamProblem.EMPTY_FOLDER, f"expected images in {folder.name}, it is empty: copy the exam again")
-    nifti = _named(folder, SUV_NAMES)
-    damaged: list[tuple[Path, str]] = []
-    series = find_series(folder, damaged)
-    seen += series
-    if nifti is not None:
-        volume, partial = _read_nifti_pet(nifti)
-        pet = None
-        aside = [s.name for s in series if s.modality == "PT"]
-        note = f"{nifti.name} is read, the DICOM PET {', '.join(aside)} set aside" if aside else ""
-    else:
-        _refuse_damaged_pet(series, damaged)
-        volume, partial, pet, note = _read_dicom_pet(series, settings)
-    _check_spacing(volume)
-    values_note = _check_values(volume.array)
-    ct, ct_slices, ct_message = _read_ct(folder, series, pet, volume)
+    files = exam_files(folder)
+    if not files.paths:
+        why = f" ({joined(files.notes[:NOTES_OF_DAMAGE])})" if files.notes else ""
+        raise ExamError(ExamProblem.EMPTY_FOLDER, f"expected images, the folder is empty{why}: copy the exam again")
+    with _where_images_lie(files, settings) as (source, note):
+        found = series_of(source, settings)
+        identity.series = found.series
+        of_one_patient(found.series)
+        reading = _read_pet(source, found, settings, study_date)
+        ct_path = named_nifti(source, CT_NAMES)
+        ct = read_ct(ExamCt(ct_path, found.series, reading.series), reading.volume, settings)
+    volume = reading.volume
     facts = replace(
-        partial,
+        reading.facts,
         n_slices=volume.shape[2],
         **by_axis("shape_{}", volume.shape),
         **by_axis("spacing_{}_mm", volume.spacing_mm),
         voxel_ml=volume.voxel_ml,
-        suv_max=float(volume.array.max()),
-        has_ct=ct is not None,
-        ct_message=ct_message,
-        message="; ".join(n for n in (note, values_note, *(m for _, m in damaged[:3])) if n) or None,
+        suv_max=reading.values.highest,
+        has_ct=ct.ct is not None,
+        ct_message=ct.message,
+        message=joined((note, *reading.notes, *found.notes, *files.notes[:NOTES_OF_DAMAGE])) or None,
     )
-    return Exam(exam_id, volume, ct, facts, ct_slices)
+    return Exam(exam_id, volume, ct.ct, facts, ct.slices)
 
 
-def _named(folder: Path, names: Sequence[str]) -> Path | None:
-    """The NIfTI of a folder with the first of the names that is there, in upper or lower case, compressed or not."""
-    files = {p.name.lower(): p for p in sorted(folder.iterdir()) if p.is_file()}
-    return next((files[n + s] for n in names for s in (".nii.gz", ".nii") if n + s in files), None)
+@contextmanager
+def _where_images_lie(files: ExamFiles, settings: ExamSettings) -> Iterator[tuple[ExamFiles, str]]:
+    """The files of an exam, and a note; where no image lies among them, those that its archives hold."""
+    archives = archives_among(files)
+    if not archives or any(p not in archives for p in files.paths if not _is_beside_images(p)):
+        yield files, ""
+        return
+    with unpacked(archives, files, ARCHIVES_UNPACK_TO * settings.largest_image_bytes) as folder:
+        yield exam_files(folder), f"read from {kinds_of(archives)} ({files.names(archives)})"
 
 
-def _refuse_damaged_pet(series: Sequence[Series], damaged: Sequence[tuple[Path, str]]) -> None:
-    """Raises ExamError(UNREADABLE) where a damaged file may be of the PET: no PET is there, or it lies beside its
-    files.
-
-    Damage elsewhere, in a CT say, must not lose the PET.
-    """
-    pet_folders = {p.parent for s in series if s.modality == "PT" for p in s.paths}
-    for path, message in damaged:
-        if not pet_folders or path.parent in pet_folders:
-            raise ExamError(ExamProblem.UNREADABLE, message)
+def _is_beside_images(path: Path) -> bool:
+    """Whether a file is of a kind that lies beside images: a text, a table, a document."""
+    return path.suffix.lower() in (".txt", ".md", ".csv", ".json", ".xml", ".pdf", ".html") or path.name.startswith(".")
 
 
-def _read_nifti_pet(path: Path) -> tuple[Volume, ExamFacts]:
-    volume = load_nifti(path)
-    array = np.asarray(volume.array, dtype=np.float32)
-    step = tuple(slice(None, None, max(1, n // SAMPLES_AN_AXIS)) for n in array.shape)
-    sample = array[step]
-    positive = sample[sample > 0]
-    middle, high = np.percentile(positive, (50.0, HOTTEST_PART)) if positive.size else (0.0, 0.0)
-    if middle > ACTIVITY_ABOVE or (high > ACTIVITY_ABOVE and float(array.max()) > HOTTEST_SUV):
-        raise ExamError(
-            ExamProblem.UNSUPPORTED_UNITS,
-            f"{path.name} holds activity (median {middle:.0f}, highest {array.max():.0f}), not SUV, and a NIfTI has no"
-            " dose: give SUV.nii.gz or the DICOM series",
-        )
-    stem = path.name.split(".")[0]
-    facts = ExamFacts(source="nifti", units="SUV", suv_rule=f"{stem} is read as SUV", series_description=path.name)
-    return Volume(array, volume.affine), facts
+def _read_pet(files: ExamFiles, found: FoundSeries, settings: ExamSettings, study_date: date | None) -> _Reading:
+    """The PET of an exam: the NIfTI that is named for it, else DICOM; of a NIfTI that is no SUV, the DICOM beside
+    it."""
+    nifti = named_nifti(files, SUV_NAMES)
+    has_dicom = any(s.modality == "PT" for s in found.series)
+    note = ""
+    if nifti is not None:
+        try:
+            return _read_nifti(nifti, files, found, settings)
+        except ExamError as error:
+            if not has_dicom:
+                raise
+            note = f"the DICOM PET is read, {files.name(nifti)} set aside: {error.message}"
+    if not has_dicom:
+        if found.damaged:
+            raise ExamError(ExamProblem.UNREADABLE, found.damaged[0].message)
+        if (other := what_lies_there(files)) and not found.series:
+            raise ExamError(ExamProblem.NO_PET, other)
+    reading = _read_dicom(found, settings, study_date)
+    return replace(reading, notes=(note, *reading.notes))
 
 
-def _read_dicom_pet(series: list[Series], settings: ExamSettings) -> tuple[Volume, ExamFacts, Series, str]:
+def _read_nifti(path: Path, files: ExamFiles, found: FoundSeries, settings: ExamSettings) -> _Reading:
+    volume = read_nifti_pet(path, files, settings)
+    _check_spacing(volume)
+    values = values_of_image(volume)
+    refuse_activity(path, files, values)
+    notes = [check_not_negative(volume, values), note_on_body(volume, values)]
+    aside = [s.name for s in found.series if s.modality == "PT"]
+    name = files.name(path)
+    if aside:
+        notes.append(f"{name} is read, the DICOM PET {', '.join(aside)} set aside")
+    notes += [d.message for d in found.damaged[:NOTES_OF_DAMAGE]]
+    facts = ExamFacts(
+        source="nifti", units="SUV", suv_rule=f"{path.name.split('.')[0]} is read as SUV", series_description=path.name
+    )
+    return _Reading(volume, values, facts, None, tuple(notes))
+
+
+def _read_dicom(found: FoundSeries, settings: ExamSettings, study_date: date | None) -> _Reading:
+    series, study_note = of_one_study(found.series, study_date)
     choice = pick_pet(series)
-    pet = choice.series
-    stack = stack_of(pet)
+    _refuse_damaged(choice.series, found)
+    stack = stack_of(choice.series, settings)
     scale = suv_scale(stack.datasets, settings.suv)
-    volume = read_stack(stack, scale.factors)
+    volume = read_stack(stack, scale.factors, settings=settings)
+    _check_spacing(volume)
+    values = values_of_image(volume)
+    scale, volume, values, unit_note = _in_the_unit_of_the_dose(scale, volume, values)
+    if values.is_activity:
+        raise ExamError(
+            ExamProblem.BAD_VALUES,
+            f"no body has an SUV like this (median {values.positive_median:.0f}, highest {values.highest:.0f}):"
+            " check dose (0018,1074), weight (0010,1030), times (0018,1072, 0008,0031) and Units (0054,1001)",
+        )
     facts = ExamFacts(
         source="dicom",
         tracer=scale.tracer,
-        series_description=pet.description or None,
+        series_description=choice.series.description or None,
         units=scale.units,
         suv_rule=scale.rule,
         decay_correction=scale.decay_correction,
@@ -211,7 +299,61 @@ def _read_dicom_pet(series: list[Series], settings: ExamSettings) -> tuple[Volum
         weight_kg=scale.weight_kg,
         uptake_s=scale.uptake_s,
     )
-    return volume, facts, pet, "; ".join(n for n in (choice.reason, stack.note) if n)
+    notes = (
+        study_note,
+        choice.reason,
+        stack.note,
+        scale.note,
+        unit_note,
+        check_not_negative(volume, values),
+        note_on_body(volume, values),
+        *(d.message for d in found.damaged[:NOTES_OF_DAMAGE]),
+    )
+    return _Reading(volume, values, facts, choice.series, notes)
+
+
+def _refuse_damaged(pet: Series, found: FoundSeries) -> None:
+    """Raises ExamError(UNREADABLE) where a damaged file may be a slice of the PET: it lies beside its files, and is not
+    named as those of another series are. Damage elsewhere, in a CT say, or beside a series that says how many slices it
+    has and has them, must not lose the PET.
+    """
+    if {whole_number_of(s.dataset, "NumberOfSlices") for s in pet.slices} == {len(pet.slices)}:
+        return
+    mine = {(p.parent, name_pattern(p)) for p in pet.paths}
+    others = {(p.parent, name_pattern(p)) for s in found.series if s is not pet for p in s.paths}
+    folders = {folder for folder, _ in mine}
+    for file in found.damaged:
+        place = (file.path.parent, name_pattern(file.path))
+        if place in mine or (file.path.parent in folders and place not in others):
+            raise ExamError(ExamProblem.UNREADABLE, file.message)
+
+
+def _in_the_unit_of_the_dose(scale: SuvScale, volume: Volume, values: Values) -> tuple[SuvScale, Volume, Values, str]:
+    """The SUV with the dose in the unit, of those that its number can be in, that gives the body an SUV.
+
+    Raises:
+        ExamError(BAD_VALUES): none of them does, or several do.
+    """
+    if scale.dose_units == ("Bq",) or scale.injected_dose_bq is None:
+        return scale, volume, values, ""
+    stated = scale.injected_dose_bq / DOSE_UNITS[scale.dose_units[0]]
+    ratios = {unit: DOSE_UNITS[scale.dose_units[0]] / DOSE_UNITS[unit] for unit in scale.dose_units}
+    fitting = [unit for unit, ratio in ratios.items() if values.scaled(ratio).is_of_a_body]
+    if scale.dose_units == ("MBq",):
+        fitting = ["MBq"]  # Written so by many, and by nobody meant otherwise.
+    if len(fitting) != 1:
+        raise ExamError(
+            ExamProblem.BAD_VALUES,
+            f"RadionuclideTotalDose (0018,1074) of {stated:g} is not in Bq, and which unit it is in"
+            f" ({', '.join(scale.dose_units)}) cannot be told from the image: fix the injected dose",
+        )
+    ratio = ratios[fitting[0]]
+    if ratio != 1.0:
+        volume = Volume(volume.array * type(volume.array.flat[0])(ratio), volume.affine)
+    changed = replace(
+        scale, factors=scale.factors * ratio, injected_dose_bq=stated * DOSE_UNITS[fitting[0]], dose_units=(fitting[0],)
+    )
+    return changed, volume, values.scaled(ratio), f"RadionuclideTotalDose (0018,1074) is read in {fitting[0]}, not Bq"
 
 
 def _check_spacing(volume: Volume) -> None:
@@ -223,74 +365,3 @@ def _check_spacing(volume: Volume) -> None:
             f"expected voxels of {SMALLEST_VOXEL_MM:g} to {LARGEST_VOXEL_MM:g} mm, got"
             f" {' x '.join(f'{s:.4g}' for s in spacing)}: convert the PET again, in mm",
         )
-
-
-def _check_values(array: NDArray[np.float32]) -> str:
-    """A note on slightly negative voxels, or ''. Raises ExamError(BAD_VALUES) for what cannot be SUV."""
-    lowest, highest = float(array.min()), float(array.max())  # NaN shows up in both
-    if not np.isfinite(lowest) or not np.isfinite(highest):
-        bad = int(array.size - np.isfinite(array).sum())
-        raise ExamError(
-            ExamProblem.BAD_VALUES, f"expected finite SUV, {bad} voxels are NaN or infinite: convert the PET again"
-        )
-    if lowest < LOWEST_SUV:
-        raise ExamError(
-            ExamProblem.BAD_VALUES,
-            f"expected SUV of 0 or more, the lowest is {lowest:.2f}: convert the PET again without interpolation",
-        )
-    if highest <= 0:
-        raise ExamError(ExamProblem.BAD_VALUES, "expected uptake, the PET is empty (all zero): convert it again")
-    return f"SUV down to {lowest:.2f}" if lowest < -0.05 else ""
-
-
-def _read_ct(
-    folder: Path, series: list[Series], pet: Series | None, reference: Volume
-) -> tuple[Volume | None, SliceGrid | None, str | None]:
-    """The CT in int16 HU on the PET's grid, and a message where it is missing, short or unusable."""
-    try:
-        path = _named(folder, CT_NAMES)
-        notes: list[str] = []
-        if path is not None:
-            ct = load_nifti(path)
-        else:
-            choice = pick_ct(series, pet)
-            notes.append(choice.reason)
-            ct = _read_dicom_ct(choice.series)
-        covered = _covered_slices(ct, reference)
-        if covered == 0:
-            raise ExamError(
-                ExamProblem.BAD_GEOMETRY, "CT left out: it does not overlap the PET: give the CT of the same scan"
-            )
-        if covered < reference.shape[2]:
-            notes.append(f"CT covers {covered} of {reference.shape[2]} PET slices, the rest is air ({AIR_HU} HU)")
-        return _to_hu_grid(ct, reference), slices_of(ct), "; ".join(n for n in notes if n) or None
-    except ExamError as error:
-        known = error.message.startswith(("no CT", "CT left out"))
-        return None, None, error.message if known else f"CT left out: {error.message}"
-
-
-def _read_dicom_ct(series: Series) -> Volume:
-    stack = stack_of(series)
-    slopes = np.array([float(d.get("RescaleSlope", 1) or 1) for d in stack.datasets])
-    intercepts = np.array([float(d.get("RescaleIntercept", 0) or 0) for d in stack.datasets])
-    return read_stack(stack, slopes, intercepts, dtype=np.int16)
-
-
-def _covered_slices(ct: Volume, reference: Volume) -> int:
-    """How many slices of the reference have their centre inside the CT's extent along the body's axis."""
-    n_i, n_j, n_k = reference.shape
-    centres = reference.to_ras_mm(np.stack([np.full(n_k, n_i / 2), np.full(n_k, n_j / 2), np.arange(n_k)], axis=-1))
-    ijk = ct.to_ijk(centres)
-    # Half a slice of tolerance, and only along the axis: the field of view in plane is commonly narrower than the
-    # PET's.
-    half = max(0.5, 0.5 * reference.spacing_mm[2] / ct.spacing_mm[2])
-    return int(((ijk[:, 2] >= -0.5 - half) & (ijk[:, 2] <= ct.shape[2] - 0.5 + half)).sum())
-
-
-def _to_hu_grid(ct: Volume, reference: Volume) -> Volume:
-    lowest, highest = float(ct.array.min()), float(ct.array.max())
-    if not np.isfinite(lowest) or not np.isfinite(highest):
-        raise ExamError(ExamProblem.BAD_VALUES, "CT left out: it holds NaN or infinite values: convert it again")
-    if lowest >= 0 and highest <= 1:
-        raise ExamError(ExamProblem.BAD_VALUES, "CT left out: it holds no HU (0..1): give the CT in HU")
-    return resample_to(ct, reference, order=1, fill=AIR_HU, dtype=np.int16)

@@ -5,31 +5,43 @@ in a real world value mapping and corrections in attributes of their own. Here t
 rest of the imaging core knows, so that a series of one file goes the same way as one of many.
 """
 
+import re
 from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
 
+from pipelines.imaging.reading.values import items_of, whole_number_of
+
 UNITS = {
     "BQ/ML": ("BQML", ""),
-    "{SUVBW}G/ML": ("GML", "BW"),
-    "G/ML{SUVBW}": ("GML", "BW"),
-    "{SUVLBM}G/ML": ("GML", "LBM"),
-    "G/ML{SUVLBM}": ("GML", "LBM"),
-    "{SUVBSA}CM2/ML": ("CM2ML", "BSA"),
-    "CM2/ML{SUVBSA}": ("CM2ML", "BSA"),
-    "{SUVIBW}G/ML": ("GML", "IBW"),
-    "G/ML{SUVIBW}": ("GML", "IBW"),
+    "G/ML SUVBW": ("GML", "BW"),
+    "G/ML SUVLBM": ("GML", "LBM"),
+    "G/ML SUVLBMJAMES128": ("GML", "LBMJAMES128"),
+    "G/ML SUVLBMJANMA": ("GML", "LBMJANMA"),
+    "CM2/ML SUVBSA": ("CM2ML", "BSA"),
+    "G/ML SUVIBW": ("GML", "IBW"),
     "G/ML": ("GML", ""),
     "CM2/ML": ("CM2ML", ""),
-    "{COUNTS}": ("CNTS", ""),
+    "COUNTS": ("CNTS", ""),
+    "PROPCOUNTS": ("PROPCNTS", ""),
 }
-"""UCUM code of a real world value (upper case) -> Units (0054,1001) and SUVType (0054,1006); activity comes first."""
+"""Code of a real world value (context groups 84 and 85 of DICOM PS3.16; upper case, unit before annotation) -> Units
+(0054,1001) and SUVType (0054,1006); activity comes first."""
+
+
+def _unit_of(code_value: str) -> str:
+    """A UCUM code as `UNITS` writes it, whichever of unit and {annotation} comes first."""
+    code = "".join(code_value.upper().split())
+    annotations = [part.replace("(", "").replace(")", "") for part in re.findall(r"\{([^{}]*)\}", code)]
+    return " ".join(part for part in (re.sub(r"\{[^{}]*\}", "", code), *annotations) if part)
 
 
 def is_enhanced(dataset: Any) -> bool:
     """Whether a dataset is an enhanced multi-frame image: many frames, each with functional groups."""
-    return int(dataset.get("NumberOfFrames", 1) or 1) > 1 and bool(dataset.get("PerFrameFunctionalGroupsSequence"))
+    return whole_number_of(dataset, "NumberOfFrames", 1) > 1 and bool(
+        items_of(dataset, "PerFrameFunctionalGroupsSequence")
+    )
 
 
 def frame_headers(dataset: Any) -> list[Dataset]:
@@ -91,7 +103,7 @@ def _name_units(header: Dataset, mappings: list[Any]) -> None:
     for item in mappings:
         code = item.get("MeasurementUnitsCodeSequence")
         if code and "RealWorldValueSlope" in item:
-            found.setdefault(str(code[0].get("CodeValue", "")).replace(" ", "").upper(), item)
+            found.setdefault(_unit_of(str(code[0].get("CodeValue", ""))), item)
     for code_value, (units, suv_type) in UNITS.items():
         if code_value in found:
             _put(header, "Units", units)

@@ -13,9 +13,9 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pipelines.exports.segmentation import ExportLesion, export_dicom_seg, export_nifti
 from pipelines.imaging.masks import save_mask
 from pipelines.imaging.problems import ExamError
-from pipelines.imaging.reading.dicom import stored_pixels
 from pipelines.imaging.reading.exam import read_exam
 from pipelines.imaging.reading.expert_masks import read_expert_masks
+from pipelines.imaging.reading.stack import stored_pixels
 from pipelines.imaging.volume import Volume, save_nifti
 
 GRID = np.array([[4.0, 0, 0, -20], [0, 4, 0, -24], [0, 0, 3, -300], [0, 0, 0, 1]])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pipelines.imaging.problems import ExamError
-from pipelines.imaging.reading.suv import nuclide_of, suv_scale
+from pipelines.imaging.reading.radiopharmaceutical import nuclide_of
+from pipelines.imaging.reading.suv import suv_scale
 from pipelines.settings import Norm, SuvSettings
 from pipelines.tables.exam_problems import ExamProblem
 
@@ -109,7 +110,7 @@ class TestRefusal:
             ({"PatientWeight": "0"}, ExamProblem.MISSING_TAG, "0010,1030"),
             ({"RadionuclideTotalDose": None}, ExamProblem.MISSING_TAG, "0018,1074"),
             ({"RadionuclideTotalDose": "0"}, ExamProblem.MISSING_TAG, "0018,1074"),
-            ({"RadionuclideTotalDose": "37000"}, ExamProblem.BAD_VALUES, "0018,1074"),
+            ({"RadionuclideTotalDose": "0.02"}, ExamProblem.BAD_VALUES, "0018,1074"),
             ({"RadiopharmaceuticalStartTime": None}, ExamProblem.MISSING_TAG, "0018,1072"),
             ({"RadionuclideHalfLife": None}, ExamProblem.MISSING_TAG, "0018,1075"),
             ({"RescaleIntercept": "-10"}, ExamProblem.BAD_VALUES, "0028,1052"),
