@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -37,10 +37,20 @@ STATIONS = {
 }
 
 
+MORE_STATIONS = {
+    "whole numbers": Workstation(step=1.0),
+    "digits cut off": Workstation(is_cut=True),
+    "deviation of 0.5 %": Workstation(jitter=0.005),
+    "slices from the feet": Workstation(origin="feet"),
+    "scale 1.07, whole numbers, three slices off": Workstation(scale=1.07, step=1.0, slice_offset=-3),
+}
+
+
 class Part(StrEnum):
     """What is measured."""
 
     STATIONS = "stations"
+    MORE_STATIONS = "more-stations"
     WRONG = "wrong-exams"
     NO_SLICES = "no-slices"
 
@@ -95,19 +105,17 @@ def curated(bench: Bench, tree: Tree, cohorts: Sequence[Path]) -> Scored:
     return joined(scores)
 
 
-def stations(bench: Bench) -> dict[str, Scored]:
+def stations(bench: Bench, chosen: Mapping[str, Workstation]) -> dict[str, Scored]:
     """Every workstation's cohorts by every checkout: one table; returns the undisturbed scores by checkout."""
     drawn = {
         name: [bench.cohort(seed, HardSettings(workstation=station), name) for seed in bench.seeds]
-        for name, station in STATIONS.items()
+        for name, station in chosen.items()
     }
     found = {(name, t.name): curated(bench, t, cohorts) for name, cohorts in drawn.items() for t in bench.trees}
     heading("Hard phantoms", "located, right candidate: of the reported; wrong: of the accepted; lost = Dice 0")
     rows = [[name, tree, *_figures(s)] for (name, tree), s in found.items()]
     table(["reports", "code", "lesions", "located", "or right candidate", "wrong", "median Dice", "under 0.5"], rows)
-    plain = {tree: s for (name, tree), s in found.items() if name == "undisturbed"}
-    by_kind(plain)
-    return plain
+    return {tree: s for (name, tree), s in found.items() if name == "undisturbed"}
 
 
 def _figures(scored: Scored) -> list[str]:
@@ -259,9 +267,12 @@ def main(
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench(range(first, first + seeds), exams, work or Path(scratch), trees)
         if Part.STATIONS in parts:
-            plain = stations(bench)
+            plain = stations(bench, STATIONS)
+            by_kind(plain)
             if failures:
                 write_failures(failures, plain)
+        if Part.MORE_STATIONS in parts:
+            stations(bench, MORE_STATIONS)
         if Part.NO_SLICES in parts:
             no_slices(bench)
         if Part.WRONG in parts:

@@ -15,7 +15,7 @@ import pydicom
 
 from pipelines.phantom.acquisition import Frame, acquisition_of, beside
 from pipelines.phantom.body import Floats, draw_patient, paint
-from pipelines.phantom.exam import DECOYS, Imaged, PhantomExam, make_exam, organ_at, study_date_of
+from pipelines.phantom.exam import PhantomExam, Visit, make_exam, organ_at, study_date_of
 from pipelines.phantom.exam_files import (
     HALF_LIFE_S,
     Injection,
@@ -27,6 +27,8 @@ from pipelines.phantom.exam_files import (
 )
 from pipelines.phantom.hard.exam import make_hard_exam
 from pipelines.phantom.hard.settings import HardSettings, Workstation
+from pipelines.phantom.imaged import Imaged
+from pipelines.phantom.report import DECOYS
 from pipelines.phantom.tumours import shape_on
 from pipelines.tables import atomic
 from pipelines.tables.provenance import code_version
@@ -244,10 +246,7 @@ def _make(
     # Every kind of decoy comes round within a few exams, however small the cohort is.
     decoys = [DECOYS[(5 * index + n * 3 + n // 4) % len(DECOYS)] for n in range(5)]
     return make_exam(
-        exam_id=f"PX-{index + 1:04d}",
-        patient=patient,
-        acquisition=acquisition_of(settings.size, index),
-        study_date=study_date_of(first_day, visit),
+        Visit(f"PX-{index + 1:04d}", patient, acquisition_of(settings.size, index), study_date_of(first_day, visit)),
         earlier=earlier,
         decoys=list(dict.fromkeys(decoys)),
         rng=rng,

@@ -12,6 +12,8 @@ from pipelines.phantom import wording
 from pipelines.phantom.acquisition import Acquisition, Extent, Frame, frame_for
 from pipelines.phantom.body import UPTAKE, Ellipsoid, Floats, Painted, Patient, paint, part_mask
 from pipelines.phantom.exam_files import SUV_STEP
+from pipelines.phantom.imaged import Imaged, Truth
+from pipelines.phantom.report import Report, ReportedExam, seen_of
 from pipelines.phantom.scanner import Change, Scan, Scanner
 from pipelines.phantom.sites import SITES, Site
 from pipelines.phantom.tumours import (
@@ -33,7 +35,6 @@ from pipelines.phantom.tumours import (
     shape_on,
     subtract,
 )
-from pipelines.tables.outcomes import Outcome
 
 MAX_LESIONS = 6
 _MIN_SUVMAX = 2.8
@@ -42,30 +43,6 @@ _SAFE_ROUNDING = 0.044
 0.05.
 """
 _MAX_ROUNDS = 14
-
-
-@dataclass(frozen=True)
-class Imaged:
-    """A lesion (or a physiologic peak) as it came out in the image. `mask` lies in `box` of the PET grid."""
-
-    lesion_id: str
-    tumour: Tumour | None
-    box: Box
-    mask: NDArray[np.bool_]
-    peak: Peak
-    slice_k: int
-    suvmax_reported: float
-    size_mm: tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Truth:
-    """One claim of a report and what must become of it."""
-
-    claim: wording.Claim
-    sentence: str
-    imaged: Imaged | None
-    comparison: str
 
 
 @dataclass(frozen=True)
@@ -96,21 +73,29 @@ def uptake_for(tracer: str, rng: np.random.Generator) -> dict[str, float]:
     return uptake
 
 
+@dataclass(frozen=True)
+class Visit:
+    """An exam that is to be drawn: of whom, how and when."""
+
+    exam_id: str
+    patient: Patient
+    acquisition: Acquisition
+    study_date: date
+
+
 def make_exam(
-    exam_id: str,
-    patient: Patient,
-    acquisition: Acquisition,
-    study_date: date,
+    visit: Visit,
     earlier: Sequence[Imaged] | None,
     decoys: Sequence[str],
     rng: np.random.Generator,
     twins: np.random.Generator | None = None,
 ) -> PhantomExam:
-    """An exam of `patient`; `earlier` are the lesions of the patient's previous exam (None: this is the first one).
+    """An exam of a patient; `earlier` are the lesions of the patient's previous exam (None: this is the first one).
 
     `decoys` names the kinds of sentence that must be rejected (see `DECOYS`). With `twins` (their own generator) there
     is also a pair of lesions, left and right, of one SUVmax on one slice, and a sentence that does not say which.
     """
+    patient, acquisition = visit.patient, visit.acquisition
     uptake = uptake_for(acquisition.tracer, rng)
     shift = tuple(round(float(v), 2) for v in rng.uniform((-6, -25, -250), (6, 25, 250)))
     frame = frame_for(
@@ -129,12 +114,11 @@ def make_exam(
     suv = np.round(scan.image / SUV_STEP) * np.float32(SUV_STEP)
     unclear = []
     if pair is not None:
-        unclear.append(wording.twins_sentence(_seen(pair[0], frame.shape[2], None), acquisition.tracer, rng))
-    findings, impression, truths = _report(
-        lesions, builder.physiologic(), Maxima(suv), frame, earlier, acquisition.tracer, decoys, uptake, rng, unclear
-    )
+        unclear.append(wording.twins_sentence(seen_of(pair[0], frame.shape[2], None), acquisition.tracer, rng))
+    reported = ReportedExam(lesions, builder.physiologic(), Maxima(suv), frame, earlier, acquisition.tracer, uptake)
+    findings, impression, truths = Report(reported, decoys, rng).write(unclear)
     return PhantomExam(
-        exam_id=exam_id,
+        exam_id=visit.exam_id,
         patient=patient,
         acquisition=acquisition,
         frame=frame,
@@ -144,7 +128,7 @@ def make_exam(
         twins=tuple(i.tumour for i in pair or () if i.tumour is not None),
         findings=findings,
         impression=impression,
-        study_date=study_date,
+        study_date=visit.study_date,
         truths=truths,
     )
 
@@ -467,156 +451,6 @@ class _Builder:
 def _holds(box: Box, mask: NDArray[np.bool_], ijk: tuple[int, int, int]) -> bool:
     at = tuple(v - b.start for v, b in zip(ijk, box))
     return all(0 <= v < n for v, n in zip(at, mask.shape)) and bool(mask[at])
-
-
-DECOYS = (
-    "liver",
-    "blood pool",
-    "faint",
-    "range",
-    "pair",
-    "prior only",
-    "not in the image",
-    "outside",
-    "physiologic",
-    "no anatomy",
-    "wrong side",
-    "said twice",
-)
-"""Kinds of sentence that a curation must reject, or (physiologic, said twice) take for exactly one finding."""
-
-
-def _report(
-    lesions: Sequence[Imaged],
-    physiologic: Sequence[Imaged],
-    maxima: Maxima,
-    frame: Frame,
-    earlier: Sequence[Imaged] | None,
-    tracer: str,
-    decoys: Sequence[str],
-    uptake: dict[str, float],
-    rng: np.random.Generator,
-    unclear: Sequence[wording.Sentence] = (),
-) -> tuple[str, str, tuple[Truth, ...]]:
-    """The findings and the impression, and a truth for every claim in the findings."""
-    n_k = frame.shape[2]
-    by_id = {i.lesion_id: i for i in (*lesions, *physiologic)}
-    seen = [_seen(i, n_k, earlier) for i in lesions]
-    claimed: set[tuple[int | None, float | None]] = set()
-    sentences: list[wording.Sentence] = []
-
-    def say(sentence: wording.Sentence) -> bool:
-        keys = {(c.slice, c.suvmax_reported) for c in sentence.claims}
-        if keys & claimed:
-            return False
-        claimed.update(keys)
-        sentences.append(sentence)
-        return True
-
-    hidden: set[str] = set()
-    if "no anatomy" in decoys and len(seen) > 2 and say(wording.nowhere_sentence(seen[-1], rng)):
-        hidden.add(seen[-1].lesion_id)
-    sided = [
-        s for s in seen if s.site.side and s.lesion_id not in hidden and abs(_x_of(by_id[s.lesion_id], frame)) > 25
-    ]
-    if "wrong side" in decoys and len(seen) > 1 and sided and say(wording.wrong_side_sentence(sided[-1], tracer, rng)):
-        hidden.add(sided[-1].lesion_id)
-    open_lesions = [s for s in seen if s.lesion_id not in hidden]
-    n = 0
-    while n < len(open_lesions):
-        first = open_lesions[n]
-        second = open_lesions[n + 1] if n + 1 < len(open_lesions) else None
-        if second is not None and second.site.region == first.site.region and rng.random() < 0.3:
-            say(wording.joined_sentence(first, second, tracer, rng))
-            n += 2
-            continue
-        sentence = wording.lesion_sentence(first, tracer, rng)
-        if say(sentence) and "said twice" in decoys and n == 0:
-            sentences.append(sentence)
-        n += 1
-
-    def random_slice() -> int:
-        return int(rng.integers(n_k // 5, 4 * n_k // 5))
-
-    for kind in decoys:
-        at = random_slice()
-        if kind in ("liver", "blood pool"):
-            say(
-                wording.reference_sentence(
-                    kind, _organ_slice(frame, kind), _tenth(uptake["liver" if kind == "liver" else "blood"] * 1.25), rng
-                )
-            )
-        elif kind == "faint":
-            say(wording.faint_sentence(at, _tenth(rng.uniform(1.1, 2.4)), rng))
-        elif kind in ("range", "pair"):
-            low = _tenth(rng.uniform(2.6, 5.0))
-            say(wording.several_sentence(at, low, _tenth(low + rng.uniform(0.6, 4)), kind == "range", rng))
-        elif kind == "prior only":
-            say(wording.prior_sentence(at, _tenth(rng.uniform(3, 12)), rng))
-        elif kind == "outside":
-            say(
-                wording.absent_sentence(
-                    n_k + int(rng.integers(5, 90)), _tenth(rng.uniform(4, 14)), tracer, Outcome.SLICE_OUTSIDE, rng
-                )
-            )
-        elif kind == "not in the image":
-            for _ in range(20):
-                at, suv = random_slice(), _tenth(rng.uniform(4.5, 26))
-                if not maxima.matching(n_k - at, suv, tolerance_suv=0.3):
-                    say(wording.absent_sentence(at, suv, tracer, Outcome.NOT_IN_IMAGE, rng))
-                    break
-        elif kind == "physiologic" and physiologic:
-            chosen = physiologic[int(rng.integers(len(physiologic)))]
-            slice_number = n_k - chosen.slice_k
-            say(
-                wording.physiologic_sentence(
-                    "Abdomen/Pelvis", chosen.lesion_id, slice_number, chosen.suvmax_reported, chosen.lesion_id, rng
-                )
-            )
-    for sentence in unclear:
-        say(sentence)
-    for region in wording.REGIONS:
-        sentences.extend(wording.normal_sentences(region, tracer, rng))
-    order = rng.permutation(len(sentences))
-    mixed = [sentences[int(n)] for n in order]
-    truths = []
-    comparisons = {s.lesion_id: s.comparison for s in seen}
-    stated: set[str] = set()
-    for sentence in mixed:
-        if sentence.text in stated:
-            continue
-        stated.add(sentence.text)
-        for claim in sentence.claims:
-            truths.append(Truth(claim, sentence.text, by_id.get(claim.lesion_id), comparisons.get(claim.lesion_id, "")))
-    return wording.write_findings(mixed, rng), wording.write_impression(open_lesions, tracer, rng), tuple(truths)
-
-
-def _tenth(value: float) -> float:
-    return round(float(value), 1)
-
-
-def _x_of(imaged: Imaged, frame: Frame) -> float:
-    return float(frame.grid.x[imaged.peak.ijk[0]])
-
-
-def _organ_slice(frame: Frame, kind: str) -> int:
-    height = -640.0 if kind == "liver" else -430.0
-    return frame.shape[2] - int(np.abs(frame.grid.z - height).argmin())
-
-
-def _seen(imaged: Imaged, n_k: int, earlier: Sequence[Imaged] | None) -> wording.Seen:
-    assert imaged.tumour is not None
-    before = {i.lesion_id: i.suvmax_reported for i in earlier or ()}
-    return wording.Seen(
-        lesion_id=imaged.lesion_id,
-        site=imaged.tumour.site,
-        slice=n_k - imaged.slice_k,
-        suvmax=imaged.suvmax_reported,
-        size_mm=imaged.size_mm,
-        prior_suvmax=before.get(imaged.lesion_id),
-        is_new=earlier is not None and imaged.lesion_id not in before,
-        necrotic=imaged.tumour.core > 0,
-    )
 
 
 def study_date_of(first: date, visit: int) -> date:

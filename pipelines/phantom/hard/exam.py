@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipelines.imaging.organ_labels import LABELS
 from pipelines.phantom.acquisition import Acquisition, Spacing, frame_for
 from pipelines.phantom.body import Patient, Point
-from pipelines.phantom.exam import Imaged, PhantomExam, Truth
+from pipelines.phantom.exam import PhantomExam
 from pipelines.phantom.exam_files import SUV_STEP
 from pipelines.phantom.hard import reporting
 from pipelines.phantom.hard.anatomy import HardBody, draw_body
@@ -19,6 +19,7 @@ from pipelines.phantom.hard.posture import draw_extent, draw_posture
 from pipelines.phantom.hard.settings import HardSettings
 from pipelines.phantom.hard.sites import CHAINS, MASS_SITES, Chain
 from pipelines.phantom.hard.tumours import HardShape, HardTumour, gap_mm, keeps_apart, lies_well, shape_of
+from pipelines.phantom.imaged import Imaged, Truth
 from pipelines.phantom.scanner import Change, Scan, Scanner
 from pipelines.phantom.sites import SITES, Site
 from pipelines.phantom.tumours import Maxima, Peak, axial_size_mm, draw_blobs, hot_slices, peak_of, subtract
