@@ -22,7 +22,7 @@ export PYTHONWARNINGS ?= ignore
 # What `petar COMMAND --help` lists beside these: make curate ARGS='--strict'.
 ARGS ?=
 
-.PHONY: help env demo curate rerun accept gallery train evaluate ablate study export ui query vllm vllm-stop test test-walk test-vllm lint loc bench soak lock clean
+.PHONY: help env demo curate rerun accept gallery train evaluate ablate study export ui query vllm vllm-stop test test-walk test-vllm lint loc bench fuzz soak lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -103,6 +103,9 @@ loc: $(READY) ## lines of code without blanks, comments, docstrings, data and te
 
 bench: $(READY) ## the figures of benchmarks/, as ratios
 	for f in benchmarks/[a-z]*.py; do echo "== $$f"; $(BIN)/python -m benchmarks.$$(basename $$f .py); done
+
+fuzz: $(READY) ## 10,000 damaged inputs of every kind: each must end as rows or as an error of ours (ARGS='--share 0.1 --seed 1')
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.fuzz $(ARGS)
 
 soak: $(READY) ## KILLS=12 [SEED=1] [KINDS='curation catalog training dagster']: kills at random moments; reruns must end equal
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.kills --kills $(or $(KILLS),12) --seed $(or $(SEED),1) $(addprefix --only ,$(KINDS))

@@ -57,7 +57,8 @@ class Correction:
     @property
     def exam_id(self) -> str:
         """Exam of the finding, as its id names it."""
-        return self.finding_id.rsplit(":", 1)[0] if ":" in self.finding_id else NOT_NAMED
+        exam_id, _, text = self.finding_id.rpartition(":")
+        return exam_id if exam_id.strip() and text else NOT_NAMED
 
 
 def read_corrections(path: Path) -> list[Correction]:

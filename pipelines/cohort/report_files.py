@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipelines.cohort.table_files import (
     WORKBOOK_SUFFIXES,
@@ -247,9 +249,8 @@ def _listed(names: Iterable[str], most: int = 12, longest: int = 30) -> str:
     return ", ".join(given[:most]) + (f" and {len(given) - most} more" if len(given) > most else "") or "none"
 
 
-def _first_filled(cells: Sequence[object], positions: Sequence[int]) -> object:
-    found = (cells[i] for i in positions if i < len(cells))
-    return next((cell for cell in found if cell is not None and str(cell).strip()), None)
+def _first_filled(cells: Iterable[object]) -> object:
+    return next((cell for cell in cells if cell is not None and str(cell).strip()), None)
 
 
 # --- formats ---
@@ -272,26 +273,31 @@ def _from_table(path: Path) -> Iterator[Report]:
             if len(row.cells) < len(table.header) or not is_blank(surplus):
                 fault = f"row {row.number} has {len(row.cells)} fields instead of {len(table.header)}"
                 problem = _joined(problem, f"{fault}: quote text that holds commas")
-            cells = {c: _first_filled(row.cells, positions) for c, positions in columns.items()}
+            n = len(row.cells)
+            cells = {c: _first_filled(row.cells[i] for i in positions if i < n) for c, positions in columns.items()}
             yield _report(cells, f"row {row.number}", problem)
     except TableFileError as error:
         raise ReportsError(f"{path}: {error}") from error
 
 
 def _from_parquet(path: Path) -> Iterator[Report]:
+    # Polars' reader panics on damaged files, which writes the stack of its threads to standard error.
     try:
-        frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            columns = _columns(names, path)
+            wanted = {position for positions in columns.values() for position in positions}
+            cells = {i: file.read([names[i]], use_threads=False).column(0).to_pylist() for i in sorted(wanted)}
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        if isinstance(error, ReportsError):
+            raise
         raise ReportsError(
             f"expected a Parquet file of reports, got {path} that cannot be read ({error_reason(error)}): write it "
             "again"
         ) from error
-    columns = _columns(frame.columns, path)
-    wanted = sorted({position for positions in columns.values() for position in positions})
-    frame = frame.select(pl.nth(wanted))
-    places = {column: [wanted.index(i) for i in positions] for column, positions in columns.items()}
-    for n, row in enumerate(frame.iter_rows(), start=1):
-        yield _report({c: _first_filled(row, positions) for c, positions in places.items()}, f"row {n}")
+    for n in range(min(map(len, cells.values()))):
+        row = {c: _first_filled([cells[i][n] for i in positions]) for c, positions in columns.items()}
+        yield _report(row, f"row {n + 1}")
 
 
 def _from_folder(folder: Path) -> Iterator[Report]:

@@ -56,6 +56,8 @@ class TestReadCorrections:
             ("E1:0000abcd,organ,liver,Dr A,yesterday", "expected when"),
             ("E1:0000abcd,text,a, b,Dr A,2026-01-02", "1 more"),
             ("E1,organ,liver,Dr A,2026-01-02", "expected a finding"),
+            (":0000abcd,organ,liver,Dr A,2026-01-02", "expected a finding"),
+            ("E1:,organ,liver,Dr A,2026-01-02", "expected a finding"),
             ("E1:0000abcd,organ", "expected who"),
         ],
     )

@@ -1,0 +1,92 @@
+"""What people save: corrections, reviews, ratings."""
+
+import random
+from pathlib import Path
+
+import polars as pl
+
+from benchmarks.fuzz.case import Files, Input, WrongResultError
+from benchmarks.fuzz.reports import csv_of, table_or_bytes
+from model.evaluation.reader_study.cases import Case, Study
+from model.evaluation.reader_study.ratings import COLUMNS as RATING_COLUMNS
+from model.evaluation.reader_study.ratings import read_ratings
+from pipelines.cohort.corrections import CorrectionsError, correction_rows, read_corrections
+from pipelines.review.reviews import COLUMNS as REVIEW_COLUMNS
+from pipelines.review.reviews import read_reviews
+from pipelines.tables import schemas
+
+_CORRECTIONS = [
+    ["finding", "field", "value", "who", "when"],
+    ["E1:0000abcd", "slice", "12", "Dr A", "2026-01-02"],
+    ["E1:0000abcd", "suvmax_reported", "8.1", "Dr A", "2026-01-02T10:00"],
+    ["E2:0000abcd", "outcome", "reject", "Dr B", "2026-01-02T10:00:00+02:00"],
+    ["E2:0000abcd", "organ", "liver", "Dr B", "2026-01-02"],
+]
+_REVIEWS = [
+    list(REVIEW_COLUMNS),
+    ["E1:aa", "AB", "accept", "", "cur1", "", "2026-01-02T10:00:00Z"],
+    ["E1:aa", "CD", "wrong contour", "too large, see CT", "cur1", "", "2026-01-02T10:00:00Z"],
+]
+_RATINGS = [
+    list(RATING_COLUMNS),
+    ["0123456789ab", "One", "case-00", "3", "4", "5", "1", "2", "3", "A", "", "2026-01-01T10:00:00Z"],
+    ["0123456789ab", "Two", "case-00", "3", "4", "5", "1", "2", "3", "tie", "good, clear", "2026-01-01T10:00:00Z"],
+]
+
+
+def _corrections(rng: random.Random) -> Files:
+    return {"corrections.csv": table_or_bytes(csv_of(_CORRECTIONS), rng)}
+
+
+def _read_corrections(folder: Path) -> int:
+    found = read_corrections(folder / "corrections.csv")
+    rows = correction_rows(found, ["E1:0000abcd"], {"E1": "P1"})
+    good, bad = schemas.validate("corrections", schemas.frame("corrections", rows))
+    if bad.height:
+        raise WrongResultError(f"a line breaks the contract: {bad['broken'].to_list()[:2]}")
+    return good.height
+
+
+def _reviews(rng: random.Random) -> Files:
+    return {"reviews.csv": table_or_bytes(csv_of(_REVIEWS), rng)}
+
+
+def _read_reviews(folder: Path) -> int:
+    findings = pl.DataFrame(
+        {"finding_id": ["E1:aa"], "exam_id": ["E1"], "row_key": ["k"], "sentence": ["x"], "outcome": ["accepted"]}
+    )
+    lesions = pl.DataFrame(
+        {"finding_id": ["E1:aa"], "exam_id": ["E1"], "row_key": ["k"], "outcome": ["lesion"], "mtv_ml": [3.0]}
+    )
+    read = read_reviews(folder, findings, lesions, "cur1")
+    if schemas.validate("reviews", read.frame)[1].height:
+        raise WrongResultError("a review breaks the contract")
+    return read.frame.height + len(read.problems)
+
+
+_STUDY = Study(
+    "0123456789ab",
+    "petar-tiny",
+    ("One", "Two"),
+    1,
+    (Case("case-00", "E1:a", "E1", "P1", False, "Text.", "Report.", "SUV.nii", None, "mask.nii.gz"),),
+    {},
+)
+
+
+def _ratings(rng: random.Random) -> Files:
+    return {"ratings.csv": table_or_bytes(csv_of(_RATINGS), rng)}
+
+
+def _read_ratings(folder: Path) -> int:
+    read = read_ratings(folder, _STUDY)
+    if schemas.validate("ratings", read.frame)[1].height:
+        raise WrongResultError("a rating breaks the contract")
+    return read.frame.height + len(read.problems)
+
+
+INPUTS = (
+    Input("corrections", 700, _corrections, _read_corrections, (CorrectionsError,)),
+    Input("reviews", 500, _reviews, _read_reviews, ()),
+    Input("ratings", 500, _ratings, _read_ratings, ()),
+)

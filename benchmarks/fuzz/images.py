@@ -1,0 +1,124 @@
+"""Exams as DICOM series and as NIfTI, small ones: six slices."""
+
+import gzip
+import random
+import tempfile
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pydicom
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+
+from benchmarks.fuzz import damage
+from benchmarks.fuzz.case import Files, Input, WrongResultError
+from pipelines.imaging.problems import ExamError
+from pipelines.imaging.reading.exam import read_exam
+from pipelines.phantom.body import Patient
+from pipelines.phantom.exam_files import Injection, Study, nifti_bytes, write_ct_dicom, write_pet_dicom
+from pipelines.settings import ExamSettings
+from pipelines.tables import schemas
+
+_SYNTAXES = (
+    ExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    DeflatedExplicitVRLittleEndian,
+    RLELossless,
+)
+_SHAPE, _SPACING_MM = (16, 14, 6), (25.0, 25.0, 20.0)
+
+
+def _arrays() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(SUV, HU, affine) of a body with one hot lesion."""
+    i, j, _ = np.indices(_SHAPE)
+    inside = ((i - 7.5) / 6) ** 2 + ((j - 6.5) / 5) ** 2 <= 1
+    suv, hu = np.where(inside, 1.0, 0.01), np.where(inside, 40.0, -1000.0)
+    suv[9, 7, 3] = 9.0
+    affine = np.diag([*_SPACING_MM, 1.0])
+    affine[:3, 3] = (-187.5, -162.5, -400.0)
+    return suv.astype(np.float32), hu, affine
+
+
+@cache
+def _series(syntax: str) -> Files:
+    """Files of an exam: six slices of PET and six of CT in a transfer syntax."""
+    suv, hu, affine = _arrays()
+    study = Study("E1", Patient("P1", "M", 60, 75.0, 1.78, (1.0, 1.0, 1.0), ()), affine, _SPACING_MM)
+    injected, scanned = datetime(2021, 3, 4, 10), datetime(2021, 3, 4, 11)
+    found: Files = {}
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_pet_dicom(root / "PET", study, suv, Injection("FDG", 3.5e8, 6586.2, injected, scanned, "START"))
+        write_ct_dicom(root / "CT", study, hu, scanned)
+        for path in sorted(root.glob("*/*")):
+            dataset = pydicom.dcmread(path)
+            if syntax == RLELossless:
+                dataset.compress(RLELossless)
+            else:
+                dataset.file_meta.TransferSyntaxUID = syntax
+            dataset.save_as(path)
+            found[str(path.relative_to(root))] = path.read_bytes()
+    return found
+
+
+@cache
+def _volumes() -> Files:
+    suv, hu, affine = _arrays()
+    return {
+        "SUV.nii": gzip.decompress(nifti_bytes(suv, affine)),
+        "CT.nii": gzip.decompress(nifti_bytes(hu.astype(np.int16), affine)),
+    }
+
+
+def _dicom(rng: random.Random) -> Files:
+    files = dict(_series(rng.choice(_SYNTAXES)))
+    names = sorted(files)
+    for name in rng.sample(names, rng.choice((1, 1, 1, 2, len(names)))):
+        files[name] = damage.of_dicom(files[name], rng)
+    if rng.random() < 0.1:
+        files[rng.choice(("DICOMDIR", "0.dcm", "notes.txt"))] = rng.choice(
+            (b"", b"no DICOM", bytes(132) + b"DICM", files[names[0]][:300])
+        )
+    return files
+
+
+def _read_images(folder: Path) -> int:
+    exam = read_exam(folder, "E1", ExamSettings())
+    for volume in (exam.suv, exam.ct):
+        if volume is not None and not (np.isfinite(volume.array).all() and np.isfinite(volume.affine).all()):
+            raise WrongResultError("a volume is not finite")
+    schemas.frame("exams", [exam.facts.to_row()])
+    return 1
+
+
+def _nifti(rng: random.Random) -> Files:
+    files = dict(_volumes())
+    name = rng.choice(sorted(files))
+    data = files.pop(name)
+    if rng.random() < 0.6:
+        image = nibabel.Nifti1Image.from_bytes(data)
+        field = rng.choice([n for n in image.header.keys() if n not in ("magic", "sizeof_hdr")])  # noqa: SIM118
+        value = image.header[field]
+        raw = bytearray(value.tobytes())
+        raw[rng.randrange(len(raw))] = rng.randrange(256)
+        header = bytearray(data[:352])
+        at = nibabel.Nifti1Header.template_dtype.fields[field][1]
+        header[at : at + len(raw)] = raw
+        data = bytes(header) + data[352:]
+    else:
+        data = damage.of_bytes(data, rng)
+    if rng.random() < 0.5:
+        data = gzip.compress(data, 1)
+        name += ".gz"
+        if rng.random() < 0.3:
+            data = damage.of_bytes(data, rng)
+    return {**files, name: data}
+
+
+INPUTS = (
+    Input("exam: DICOM", 2200, _dicom, _read_images, (ExamError,)),
+    Input("exam: NIfTI", 1000, _nifti, _read_images, (ExamError,)),
+)

@@ -1,0 +1,10 @@
+"""Every kind of input, in the order of the table."""
+
+from collections.abc import Mapping
+
+from benchmarks.fuzz import answers, configuration, images, reports
+from benchmarks.fuzz.case import Input
+
+INPUTS: Mapping[str, Input] = {
+    one.name: one for one in (*images.INPUTS, *reports.INPUTS, *configuration.INPUTS, *answers.INPUTS)
+}
