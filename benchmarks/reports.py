@@ -19,9 +19,9 @@ from typing import Annotated
 import typer
 
 from pipelines.reports.consensus import decide_exam
-from pipelines.reports.llm.chat import ServerSettings
 from pipelines.reports.llm.llm_reader import LlmReader
 from pipelines.reports.llm.prompting import load_prompt
+from pipelines.reports.llm.servers import ServerSettings
 from pipelines.reports.passages import Passage, passages_of
 from pipelines.reports.readers import RulesReader
 from pipelines.reports.scorecard import load_labelled

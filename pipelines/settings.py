@@ -740,10 +740,6 @@ class VlmSettings(Settings):
     concurrency: Requests = Field(16, description="Questions at once [requests]. Source: chosen for this project")
     timeout_s: Timeout = Field(120.0, description="Of one question [s]. Source: chosen for this project")
     max_retries: Tries = Field(5, description="Further tries of a question [tries]. Source: chosen for this project")
-    backoff_s: Wait = Field(
-        0.5, description="First wait before a further try, then doubled [s]. Source: chosen for this project"
-    )
-    backoff_max_s: Wait = Field(15.0, description="Longest wait [s]. Source: chosen for this project")
     give_up_after: Requests = Field(
         8, description="Failures in a row after which the server is down [questions]. Source: chosen for this project"
     )

@@ -16,7 +16,8 @@ from pipelines.imaging.problems import ExamError
 from pipelines.imaging.slices import PLANES, lesion_slices
 from pipelines.imaging.volume import load_nifti
 from pipelines.reports.llm.answers import AnswerCache
-from pipelines.reports.llm.chat import ServerSettings, ask_all
+from pipelines.reports.llm.chat import ask_all
+from pipelines.reports.llm.servers import ServerSettings
 from pipelines.settings import VlmSettings
 from pipelines.tables import schemas
 from pipelines.tables.hashing import hash_of

@@ -238,6 +238,7 @@ def _run_stage(
         only=only,
         prepare=guard.prepare,
         save=record.save,
+        save_every=stage.batch,
         save_after_s=_SAVE_AFTER_S,
         is_stopped=stop_is_requested,
     )

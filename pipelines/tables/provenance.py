@@ -22,6 +22,7 @@ PLUMBING: Mapping[str, str] = {
     "pipelines.curation.stages.incremental": "decides which exams are computed, and keeps the others' rows",
     "pipelines.curation.stages.stage": "types that stages share; parameters are hashed by value in every row key",
     "pipelines.reports.llm.answers": "keeps answers of language models word for word",
+    "pipelines.reports.llm.servers": "which server is asked",
     "pipelines.reports.llm.chat": "carries questions and answers; how answers are read stands in the readers",
     "pipelines.settings": "parameters, hashed by value",
     "pipelines.tables.atomic": "replaces files",

@@ -8,9 +8,9 @@ import os
 import pytest
 
 from pipelines.reports.llm.answers import AnswerCache
-from pipelines.reports.llm.chat import ServerSettings
 from pipelines.reports.llm.llm_reader import LlmReader
 from pipelines.reports.llm.prompting import load_prompt
+from pipelines.reports.llm.servers import ServerSettings
 from pipelines.reports.llm.vllm_server import ServerPlan, served_models
 from pipelines.reports.passages import passages_of
 from pipelines.reports.readers import RulesReader

@@ -23,6 +23,7 @@ class Stub:
     bodies: list = field(default_factory=list)
     in_flight: int = 0
     most_in_flight: int = 0
+    connections: int = 0
     url: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -48,6 +49,11 @@ def serving(stub):
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
+
+        def setup(self):
+            super().setup()
+            with stub.lock:
+                stub.connections += 1
 
         def log_message(self, *args):
             pass
@@ -97,6 +103,9 @@ def serving(stub):
             self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(data)))
+            if status != 200:
+                # The client waits no longer than it is told, so that tests of retries are quick.
+                self.send_header("retry-after-ms", "5")
             self.end_headers()
             # A client that timed out is gone.
             with suppress(BrokenPipeError, ConnectionResetError):

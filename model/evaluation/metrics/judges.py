@@ -19,7 +19,8 @@ import numpy as np
 from model.evaluation.metrics.pairs import Mean, Pairs
 from model.evaluation.metrics.settings import NotComputableError
 from pipelines.reports.llm.answers import AnswerCache
-from pipelines.reports.llm.chat import ServerSettings, ask_all
+from pipelines.reports.llm.chat import ask_all
+from pipelines.reports.llm.servers import ServerSettings
 from pipelines.settings import ScoreSettings
 from pipelines.tables.hashing import hash_of
 

@@ -1,13 +1,14 @@
 """Readings: what each reader reads in the passages."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pipelines.curation.stages.incremental import Rows
 from pipelines.curation.stages.report_rows import sentences_by_exam
 from pipelines.curation.stages.stage import ShardContext, ShardStage
 from pipelines.reports.passages import Passage, passages_of
-from pipelines.reports.readers import Reading, rows_of
+from pipelines.reports.readers import Reader, Reading, RulesReader, rows_of
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.provenance import code_version
 
@@ -33,17 +34,22 @@ def readings_stage(context: ShardContext) -> ShardStage:
     answered: dict[tuple[str, str], Reading] = {}
 
     def prepare(exam_ids: Sequence[str]) -> None:
-        # One call a reader for many exams, so that a server always has enough questions to batch.
+        # One call a reader for many exams, so that its servers always have enough questions to batch; the readers side
+        # by side, for each has servers of its own.
         answered.clear()
-        for reader in config.readers:
-            wanted = [p for exam_id in exam_ids for p in passages[exam_id]]
+        wanted = [p for exam_id in exam_ids for p in passages[exam_id]]
+
+        def read(reader: Reader) -> list[Reading]:
             new = [p for p in wanted if key_of(reader.name, reader.version, p) not in before]
 
-            def progress(done: int, of: int, name: str = reader.name) -> None:
-                log.info("reader %s: %d of %d passages", name, done, of)
+            def progress(done: int, of: int) -> None:
+                log.info("reader %s: %d of %d passages", reader.name, done, of)
 
-            for reading in reader.read(new, progress) if new else ():
-                answered[reader.name, reading.passage_id] = reading
+            return reader.read(new, progress) if new else []
+
+        with ThreadPoolExecutor(len(config.readers)) as pool:
+            for readings in pool.map(read, config.readers):
+                answered.update({(r.reader, r.passage_id): r for r in readings})
 
     def compute(exam_id: str) -> tuple[Rows, bool]:
         patient_id, own = sentences[exam_id]
@@ -65,4 +71,6 @@ def readings_stage(context: ShardContext) -> ShardStage:
             log.warning("exam %s: %d readings failed, the next run asks again: %s", exam_id, len(mendable), mendable[0])
         return rows, bool(mendable)
 
-    return ShardStage(keys, compute, prepare=prepare)
+    # What a server has answered is kept at once, so that nothing is lost with a whole shard in one batch.
+    is_asked = not all(isinstance(reader, RulesReader) for reader in config.readers)
+    return ShardStage(keys, compute, prepare=prepare, batch=max(1, len(keys)) if is_asked else 25)

@@ -52,7 +52,7 @@ class ShardStage:
     compute it again); a row may bring a `row_key` of its own. `failed`: (exam, message) -> rows of an exam whose
     computation raised. `forget`: takes the files of an exam that left the cohort away. `prepare`: see
     `incremental.update_exams`. `notes`: what to keep of the exams beside their rows, filled by `compute`. `finish`:
-    called with the rows before they are written.
+    called with the rows before they are written. `batch`: exams that are prepared together.
     """
 
     keys: Mapping[str, str]
@@ -62,3 +62,4 @@ class ShardStage:
     prepare: Callable[[Sequence[str]], None] | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
     finish: Callable[[pl.DataFrame], None] = lambda frame: None
+    batch: int = 25

@@ -1,26 +1,21 @@
-"""Many questions to one model on an OpenAI-compatible server: bounded in flight, retried where it helps, cached, and
-none ever lost.
-"""
+"""Many questions to one model on OpenAI-compatible servers: bounded in flight, cached, and none ever lost."""
 
 import asyncio
 import json
 import logging
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines.reports.llm.answer_format import short
 from pipelines.reports.llm.answers import AnswerCache, CacheError, answer_key
+from pipelines.reports.llm.servers import Server, ServerPool, ServerSettings, event_loop
 from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
-from pipelines.settings import Settings
 from pipelines.tables.hashing import hash_of
 
 if TYPE_CHECKING:
-    # It takes a second to import, which a process without language models need not wait for.
     import openai
 
 log = logging.getLogger(__name__)
@@ -53,41 +48,10 @@ class Question(Protocol):
 
 
 _LOG_EVERY_S = 10.0
-_RETRIED_STATUS = frozenset((408, 409, 425, 429, 500, 502, 503, 504))
-
-
-@dataclass(frozen=True)
-class ServerSettings:
-    """Where a model is and how it is asked.
-
-    `concurrency` questions are in flight at once. A question is tried `max_retries` times more where it may help, after
-    waits that double from `backoff_s` up to `backoff_max_s`. After `give_up_after` questions in a row have failed for
-    good the server is taken to be down, and what is left fails at once with the same reason, so that a run against a
-    dead server ends. `extra` goes into the body of every request.
-    """
-
-    model: str
-    base_url: str = "http://127.0.0.1:8000/v1"
-    api_key: str = field(default="EMPTY", repr=False)
-    concurrency: int = 16
-    timeout_s: float = 120.0
-    max_retries: int = 5
-    backoff_s: float = 0.5
-    backoff_max_s: float = 15.0
-    max_tokens: int = 1024
-    give_up_after: int = 8
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, table: Settings, **more: Any) -> Self:
-        """The server that a table of settings describes, by the fields that are called alike; `more` goes before."""
-        names = {one.name for one in fields(cls)} & set(type(table).model_fields)
-        return cls(**{**table.model_dump(include=names, exclude_none=True), **more})
-
-    @property
-    def sampling(self) -> dict[str, Any]:
-        """How the model picks its words. `max_tokens` has no say: an answer that it cut off is not kept."""
-        return {"temperature": 0.0, **self.extra}
+_MORE_ROOM = 4
+"""A cut answer is asked once more with so many times the room."""
+_CUT = "\x00cut off after "
+"""Begins the kept answer of a question that was cut off twice; the number of tokens follows."""
 
 
 @dataclass(frozen=True)
@@ -111,20 +75,18 @@ class Asker:
     prompt: Question
     cache: AnswerCache | None = None
     vocabulary: Vocabulary = field(default_factory=package_vocabulary)
-    """What cuts a sentence into parts, and bears or refuses an answer."""
+    """What bears or refuses an answer."""
 
     @property
     def asked(self) -> str:
         """Model, prompt and sampling: what an answer depends on beside the text."""
         return f"{self.server.model}/{self.prompt.version}/sampling@{hash_of(self.server.sampling)[:8]}"
 
-    def ask(self, texts: Sequence[str], check: Check, progress: Progress | None = None) -> list[Answer]:
-        """One answer a text, in the order of the texts (see `ask_all`)."""
-        return ask_all(self.server, self.prompt, texts, self.cache, check, name=self.name, progress=progress)
-
 
 class _PermanentError(Exception):
-    """A failure that no retry changes. `stops_all` where every other question would meet it too."""
+    """A failure that no retry changes. `stops_all` where every other question would meet it too; `raw` is what the
+    model said, where it said something.
+    """
 
     def __init__(self, message: str, *, stops_all: bool = False, raw: str | None = None) -> None:
         super().__init__(message)
@@ -132,12 +94,20 @@ class _PermanentError(Exception):
         self.raw = raw
 
 
-class _TransientError(Exception):
-    """A failure that a retry may mend; `wait_s` where the server said how long to wait."""
+class _CutError(_PermanentError):
+    """The answer was cut off at `room` tokens."""
 
-    def __init__(self, message: str, wait_s: float | None = None) -> None:
+    def __init__(self, room: int, raw: str) -> None:
+        super().__init__(f"answer cut off after {room} tokens: {short(raw)}", raw=raw)
+        self.room = room
+
+
+class _TransientError(Exception):
+    """A failure that another server, or a later run, may not have. `is_server` where the server is the reason."""
+
+    def __init__(self, message: str, *, is_server: bool = False) -> None:
         super().__init__(message)
-        self.wait_s = wait_s
+        self.is_server = is_server
 
 
 def ask_all(
@@ -149,44 +119,62 @@ def ask_all(
     *,
     name: str,
     progress: Progress | None = None,
+    room: Callable[[str], int] | None = None,
 ) -> list[Answer]:
-    """One answer a text, in the order of the texts. Equal texts are asked once; answers that pass `check` are kept in
-    the cache at once.
+    """One answer a text, in the order of the texts. Equal texts are asked once; what a model said is kept in the cache
+    at once, also where `check` refuses it, for the model would say it again.
 
     Args:
         name: who asks, for the log and in errors.
         progress: called as (done, all) every few seconds and at the end.
+        room: tokens that the answer about a text may have; by default the server's `max_tokens`, which is the most.
 
     Never raises for what the server does: that becomes the answer's `error`.
     """
     if not texts:
         return []
     counts = Counter(texts)
-    sampling = json.dumps(server.sampling, sort_keys=True)
-    keys = {text: answer_key(server.model, prompt.version, prompt.schema_text, sampling, text) for text in counts}
+    keys = {text: key_of(server, prompt, text) for text in counts}
     kept = cache.get(list(keys.values())) if cache is not None else {}
     found: dict[str, Answer] = {}
     for text, key in keys.items():
-        if key in kept:
-            # What a check of newer code refuses is not asked again: the model would say the same.
-            problem = check(kept[key])
-            found[text] = Answer(None if problem else kept[key], problem, kept[key], True)
+        answer = _kept(kept[key], check, _rooms(text, server, room)[1]) if key in kept else None
+        if answer is not None:
+            found[text] = answer
     missing = [text for text in counts if text not in found]
-    run = _Run(server, prompt, cache, check, name, keys, counts, sum(counts[t] for t in found), progress)
+    run = _Run(server, prompt, cache, check, name, keys, counts, sum(counts[t] for t in found), progress, room)
     if missing:
-        found.update(_run_async(run, missing))
+        asked = asyncio.run_coroutine_threadsafe(run.ask(missing), event_loop())
+        try:
+            found.update(asked.result())
+        except BaseException:
+            asked.cancel()
+            raise
     run.report(is_last=True)
     return [found[t] for t in texts]
 
 
-def _run_async(run: "_Run", texts: Sequence[str]) -> dict[str, Answer]:
-    """Runs the questions in an event loop of their own, also where the caller's thread has a running one."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(run.ask(texts))
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, run.ask(texts)).result()
+def key_of(server: ServerSettings, prompt: Question, text: str) -> str:
+    """What an answer is kept by."""
+    sampling = json.dumps(server.sampling, sort_keys=True)
+    return answer_key(server.model, prompt.version, prompt.schema_text, sampling, text)
+
+
+def _rooms(text: str, server: ServerSettings, room: Callable[[str], int] | None) -> tuple[int, int]:
+    """Tokens that the answer about a text may have, and once more where it was cut off."""
+    first = min(room(text), server.max_tokens) if room is not None else server.max_tokens
+    return first, min(_MORE_ROOM * first, server.max_tokens)
+
+
+def _kept(raw: str, check: Check, most: int) -> Answer | None:
+    """A kept answer as it is read now; null where it was cut off and there is more room now."""
+    if raw.startswith(_CUT):
+        room, _, said = raw.removeprefix(_CUT).partition("\n")
+        if int(room) < most:
+            return None
+        return Answer(None, str(_CutError(int(room), said)), said, True)
+    problem = check(raw)
+    return Answer(None if problem else raw, problem, raw, True)
 
 
 @dataclass
@@ -204,6 +192,7 @@ class _Run:
     """How often each text was given."""
     n_cached: int
     progress: Progress | None
+    room: Callable[[str], int] | None
     n_failed: int = 0
     failures_in_a_row: int = 0
     stopped: str | None = None
@@ -216,135 +205,146 @@ class _Run:
 
     async def ask(self, texts: Sequence[str]) -> dict[str, Answer]:
         """One answer a text."""
-        import openai
-
         found: dict[str, Answer] = {}
         queue = iter(texts)
-        n_workers = max(1, min(self.server.concurrency, len(texts)))
-        timeout = openai.Timeout(self.server.timeout_s, connect=min(10.0, self.server.timeout_s))
-        async with openai.AsyncOpenAI(
-            base_url=self.server.base_url,
-            api_key=self.server.api_key,
-            timeout=timeout,
-            # Retries are counted, logged and bounded here, for all failures in the same way.
-            max_retries=0,
-        ) as client:
-            await asyncio.gather(*(self._work(client, queue, found) for _ in range(n_workers)))
+        self.pool = ServerPool(self.server)
+        n_workers = max(1, min(self.server.concurrency * len(self.pool.servers), len(texts)))
+        await asyncio.gather(*(self._work(queue, found) for _ in range(n_workers)))
         return found
 
-    async def _work(self, client: "openai.AsyncOpenAI", queue: Iterator[str], found: dict[str, Answer]) -> None:
+    async def _work(self, queue: Iterator[str], found: dict[str, Answer]) -> None:
         for text in queue:
-            found[text] = answer = await self._answer(client, text)
+            found[text] = answer = await self._answer(text)
             self.n_done += self.counts[text]
             self.n_failed += 0 if answer.error is None else self.counts[text]
             self.report()
 
-    async def _answer(self, client: "openai.AsyncOpenAI", text: str) -> Answer:
+    async def _answer(self, text: str) -> Answer:
         if self.stopped is not None:
             return Answer(None, self.stopped, None, False)
-        raw: str | None = None
         try:
-            raw = await self._with_retries(client, text)
-        except _PermanentError as error:
-            if error.stops_all:
-                self._stop(str(error))
+            raw = await self._with_room(text)
+        except _CutError as error:
+            self._keep(text, f"{_CUT}{error.room}\n{error.raw}")
             return Answer(None, str(error), error.raw, False)
-        except _TransientError as error:
-            message = f"{error} (tried {self.server.max_retries + 1} times)"
-            self.failures_in_a_row += 1
-            if self.failures_in_a_row >= self.server.give_up_after:
-                self._stop(message)
-            return Answer(None, message, None, False)
+        except (_PermanentError, _TransientError) as error:
+            return self._failed(error)
         except Exception as error:  # one question's surprise must not lose the others
             log.exception("reader %s: unexpected failure", self.name)
-            return Answer(None, f"unexpected {type(error).__name__}: {error}", raw, False)
+            return Answer(None, f"unexpected {type(error).__name__}", None, False)
         self.failures_in_a_row = 0
-        if self.cache is not None:
-            try:
-                self.cache.put(self.keys[text], self.server.model, self.prompt.version, text, raw)
-            except CacheError as error:
-                # The answer is good; only a rerun will have to ask for it again.
-                log.error("reader %s: %s", self.name, error)
-        return Answer(raw, None, raw, False)
+        self._keep(text, raw)
+        problem = self.check(raw)
+        return Answer(None if problem else raw, problem, raw, False)
+
+    def _failed(self, error: _PermanentError | _TransientError) -> Answer:
+        self.failures_in_a_row += 1
+        if getattr(error, "stops_all", False) or self.failures_in_a_row >= self.server.give_up_after:
+            self._stop(str(error))
+        return Answer(None, str(error), None, False)
+
+    def _keep(self, text: str, raw: str) -> None:
+        if self.cache is None:
+            return
+        try:
+            self.cache.put(self.keys[text], self.server.model, self.prompt.version, text, raw)
+        except CacheError as error:
+            # The answer is good; only a rerun will have to ask for it again.
+            log.error("reader %s: %s", self.name, error)
 
     def _stop(self, message: str) -> None:
         if self.stopped is None:
             self.stopped = message
             log.error("reader %s: %s; what is left is not asked", self.name, message)
 
-    async def _with_retries(self, client: "openai.AsyncOpenAI", text: str) -> str:
-        for attempt in range(self.server.max_retries + 1):
-            try:
-                return await self._once(client, text)
-            except _TransientError as error:
-                if attempt == self.server.max_retries or self.stopped is not None:
-                    raise
-                wait_s = error.wait_s if error.wait_s is not None else self.server.backoff_s * 2**attempt
-                # Jitter, so that the questions in flight do not come back all at once.
-                wait_s = min(wait_s, self.server.backoff_max_s) * random.uniform(0.75, 1.25)
-                log.warning("reader %s: %s; again in %.1f s (%d)", self.name, error, wait_s, attempt + 1)
-                await asyncio.sleep(wait_s)
-        raise AssertionError("the loop returns or raises")
+    async def _with_room(self, text: str) -> str:
+        """The answer; one that is cut off is asked once more with more room."""
+        room, more = _rooms(text, self.server, self.room)
+        try:
+            return await self._from_a_server(text, room)
+        except _CutError:
+            if more == room:
+                raise
+            return await self._from_a_server(text, more)
 
-    async def _once(self, client: "openai.AsyncOpenAI", text: str) -> str:
+    async def _from_a_server(self, text: str, room: int) -> str:
+        """The answer of the least busy server; where one fails, of the next."""
+        tried: set[str] = set()
+        last: Exception | None = None
+        while (server := await self.pool.least_busy(tried)) is not None:
+            # While others can answer, none is waited for; the last one is never left out.
+            is_last = self.pool.is_last(tried, server)
+            retries = self.server.max_retries if is_last else 0
+            try:
+                with server.busy():
+                    return await self._once(server, text, room, retries)
+            except _TransientError as error:
+                last = error
+                tried.add(server.url)
+                if error.is_server and server.down is None and not is_last:
+                    server.mark_down(str(error))
+                    log.warning("reader %s: %s; it is left out until it answers again", self.name, error)
+        if last is None:
+            last = _TransientError("; ".join(s.down for s in self.pool.servers if s.down) or "no server is configured")
+        raise last
+
+    async def _once(self, server: Server, text: str, room: int, retries: int) -> str:
         import openai
         from openai.types.chat import ChatCompletion
 
-        where = f"server {self.server.base_url}"
+        where = f"server {server.url}"
+        client = server.client.with_options(max_retries=retries)
         try:
             # Posted as it is: the client's own walk over typed messages costs more than all the rest of a question.
-            completion = await client.post("/chat/completions", cast_to=ChatCompletion, body=self._body(text))
+            completion = await client.post("/chat/completions", cast_to=ChatCompletion, body=self._body(text, room))
         except openai.APITimeoutError as error:
-            raise _TransientError(f"{where} gave no answer within {self.server.timeout_s:g} s") from error
+            raise _TransientError(
+                f"{where} gave no answer within {self.server.timeout_s:g} s (tried {retries + 1} times)", is_server=True
+            ) from error
         except openai.APIConnectionError as error:
             reason = str(error.__cause__ or error) or type(error).__name__
             raise _TransientError(
-                f"{where} cannot be reached ({reason}): start it (`make vllm`) or correct base_url"
+                f"{where} cannot be reached ({reason}): start it (`make vllm`) or correct base_url", is_server=True
             ) from error
         except openai.APIStatusError as error:
-            raise await self._of_status(client, error, where) from error
+            raise await self._of_status(server, error, where, retries) from error
         except (openai.APIError, ValueError) as error:
             raise _TransientError(f"{where} sent no answer that can be read ({error})") from error
-        return self._content(completion, where)
+        return self._content(completion, where, room)
 
-    def _body(self, text: str) -> dict[str, Any]:
+    def _body(self, text: str, room: int) -> dict[str, Any]:
         return {
             "model": self.server.model,
             "messages": self.prompt.messages(text),
             **({} if self.format is None else {"response_format": self.format}),
-            "max_tokens": self.server.max_tokens,
+            "max_tokens": room,
             **self.server.sampling,
         }
 
-    def _content(self, completion: Any, where: str) -> str:
+    def _content(self, completion: Any, where: str, room: int) -> str:
         choices = getattr(completion, "choices", None)
         if not choices or getattr(choices[0], "message", None) is None:
-            raise _PermanentError(
-                f"{where} sent an answer without choices: is it OpenAI-compatible?", raw=str(completion)[:500]
-            )
-        content = choices[0].message.content or ""
+            raise _PermanentError(f"{where} sent an answer without choices: is it OpenAI-compatible?")
+        content: str = choices[0].message.content or ""
         if choices[0].finish_reason == "length":
-            raise _PermanentError(
-                f"answer cut off after {self.server.max_tokens} tokens: {short(content)}", raw=content
-            )
-        problem = self.check(content)
-        if problem is not None:
-            raise _PermanentError(problem, raw=content)
+            raise _CutError(room, content)
         return content
 
-    async def _of_status(self, client: "openai.AsyncOpenAI", error: "openai.APIStatusError", where: str) -> Exception:
+    async def _of_status(
+        self, server: Server, error: "openai.APIStatusError", where: str, retries: int
+    ) -> _PermanentError | _TransientError:
         message = f"{where} answered {error.status_code}: {short(_message_of(error))}"
-        if error.status_code in _RETRIED_STATUS or error.status_code >= 500:
-            return _TransientError(message, _retry_after(error.response.headers))
+        if error.status_code in (408, 409, 425, 429) or error.status_code >= 500:
+            return _TransientError(f"{message} (tried {retries + 1} times)")
         if error.status_code == 404:
-            return _PermanentError(f"{message}; {await self._models(client)}", stops_all=True)
+            return _PermanentError(f"{message}; {await self._models(server)}", stops_all=True)
         if error.status_code in (401, 403):
             return _PermanentError(f"{message}: set the environment variable that api_key_env names", stops_all=True)
         return _PermanentError(message)
 
-    async def _models(self, client: "openai.AsyncOpenAI") -> str:
+    async def _models(self, server: Server) -> str:
         try:
-            names = [m.id async for m in client.models.list()]
+            names = [m.id async for m in server.client.models.list()]
         except Exception:  # only a help in an error that is raised anyway
             return f"model {self.server.model!r} is not there"
         has = ", ".join(names) or "none"
@@ -374,10 +374,3 @@ def _message_of(error: "openai.APIStatusError") -> str:
     if isinstance(body, Mapping):
         body = body.get("message") or body.get("error") or body.get("detail") or body
     return str(body or error.response.text or error)
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    try:
-        return max(0.0, float(headers["retry-after"]))
-    except (KeyError, ValueError):
-        return None

@@ -4,10 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.reports.llm.answered_mentions import mentions_of, problem_of
-from pipelines.reports.llm.chat import Asker
+from pipelines.reports.llm.chat import Asker, ask_all
 from pipelines.reports.passages import Passage
 from pipelines.reports.readers import Progress, Reading
 from pipelines.tables.provenance import code_version
+
+_TOKENS_ALONE = 64
+_TOKENS_A_SENTENCE = 128
+"""An answer's own, and those of a mention with all its fields (about 110 by the tokenizers of Mistral and Qwen)."""
+
+
+def room_of(text: str) -> int:
+    """Tokens that the answer about a passage may have: a full mention a line."""
+    return _TOKENS_ALONE + _TOKENS_A_SENTENCE * len(text.splitlines())
 
 
 @dataclass(frozen=True)
@@ -25,7 +34,11 @@ class LlmReader(Asker):
         """
         version = self.version
         out = []
-        for passage, answer in zip(passages, self.ask([p.text for p in passages], problem_of, progress), strict=True):
+        texts = [p.text for p in passages]
+        answers = ask_all(
+            self.server, self.prompt, texts, self.cache, problem_of, name=self.name, progress=progress, room=room_of
+        )
+        for passage, answer in zip(passages, answers, strict=True):
             ids = tuple(s.sentence_id for s in passage.sentences)
             mentions = () if answer.text is None else mentions_of(passage, answer.text, self.vocabulary)
             error = None if answer.error is None else f"exam {passage.exam_id}: {answer.error}"

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import StringConstraints, model_validator
 
 from pipelines.reports.llm.answers import AnswerCache
-from pipelines.reports.llm.chat import ServerSettings
 from pipelines.reports.llm.llm_reader import LlmReader
 from pipelines.reports.llm.prompting import Prompt, PromptError, load_prompt
+from pipelines.reports.llm.servers import ServerSettings
 from pipelines.reports.readers import Reader, RulesReader
 from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
 from pipelines.settings import (
@@ -21,7 +21,6 @@ from pipelines.settings import (
     SettingsError,
     Timeout,
     Tries,
-    Wait,
     parse,
     validated,
 )
@@ -43,12 +42,10 @@ class ReaderEntry(Settings):
     prompt: str = "passage-v1"
     api_key_env: str = ""
     model: str = ""
-    base_url: str | None = None
+    base_url: str | tuple[str, ...] | None = None
     concurrency: Requests | None = None
     timeout_s: Timeout | None = None
     max_retries: Tries | None = None
-    backoff_s: Wait | None = None
-    backoff_max_s: Wait | None = None
     max_tokens: Positive | None = None
     give_up_after: Requests | None = None
     extra: dict[str, Any] | None = None
@@ -136,7 +133,8 @@ def _asked(entry: ReaderEntry, path: Path, environment: Mapping[str, str]) -> tu
 def _server(entry: ReaderEntry, path: Path, environment: Mapping[str, str]) -> ServerSettings:
     values: dict[str, Any] = {}
     if entry.base_url is None and environment.get("PETAR_VLLM_URL"):
-        values["base_url"] = _with_v1(environment["PETAR_VLLM_URL"])
+        urls = tuple(_with_v1(url) for url in environment["PETAR_VLLM_URL"].split())
+        values["base_url"] = urls[0] if len(urls) == 1 else urls
     if entry.api_key_env:
         values["api_key"] = environment.get(entry.api_key_env)
         if not values["api_key"]:

@@ -25,7 +25,7 @@ ANSWER = "Region: chest. Organ: lung. Laterality: left. SUVmax: 3.3. Slice: 2. F
 
 
 def settings(url: str, **changes: Any) -> VlmSettings:
-    quick = {"max_retries": 1, "backoff_s": 0.01, "timeout_s": 10.0, "concurrency": 4}
+    quick = {"max_retries": 1, "timeout_s": 10.0, "concurrency": 4}
     return VlmSettings(**{"name": "vlm", "model": "stub", "base_url": url} | quick | changes)
 
 

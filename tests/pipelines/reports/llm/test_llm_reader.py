@@ -11,9 +11,9 @@ import pytest
 from pipelines.reports.llm import llm_reader
 from pipelines.reports.llm.answered_mentions import problem_of
 from pipelines.reports.llm.answers import AnswerCache, CacheError, answer_key
-from pipelines.reports.llm.chat import ServerSettings
 from pipelines.reports.llm.llm_reader import LlmReader
 from pipelines.reports.llm.prompting import PromptError, load_prompt
+from pipelines.reports.llm.servers import ServerSettings
 from pipelines.reports.passages import passages_of
 from pipelines.reports.sentences import split_report
 from tests.support.paths import ROOT
@@ -35,7 +35,7 @@ def values(readings):
 
 
 def reader_of(stub, cache=None, **settings):
-    defaults = {"model": MODEL, "base_url": stub.url, "backoff_s": 0.01, "max_retries": 2, "timeout_s": 5.0}
+    defaults = {"model": MODEL, "base_url": stub.url, "max_retries": 2, "timeout_s": 5.0}
     return LlmReader("llm", ServerSettings(**{**defaults, **settings}), load_prompt("passage-v1"), cache)
 
 
@@ -168,9 +168,11 @@ class TestFaults:
     def test_answer_that_cannot_be_used_is_an_error_with_what_was_said(self, cache, content, finish, words):
         with serving(Stub(behave=lambda text, n: (200, content, finish))) as stub:
             (reading,) = reader_of(stub, cache).read(passages(1))
+            (again,) = reader_of(stub, cache).read(passages(1))
         assert words in reading.error
-        assert reading.answer == content
-        assert (reading.mentions, len(cache)) == ((), 0)
+        assert (reading.answer, reading.mentions, reading.may_be_mended) == (content, (), False)
+        # The model would say the same again.
+        assert (again, len(stub.asked)) == (reading, 1)
 
     def test_rerun_mends_what_failed_and_asks_nothing_else(self, cache):
         broken = Stub(behave=lambda text, n: (400 if "slice 83" in text else 200, None, "stop"))
