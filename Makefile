@@ -10,9 +10,9 @@ READY := $(VENV)/.ready
 
 # torch is the CPU build unless a GPU is asked for (GPU=1). Where pip would pull CUDA all the same, make stops and says what to do.
 TORCH ?= torch==2.13.0
-TORCH_INDEX ?=
+export TORCH_INDEX ?=
 GPU ?= 0
-PIP_TORCH_INDEX := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+PIP_TORCH_INDEX := $${TORCH_INDEX:+--index-url "$$TORCH_INDEX"}
 
 # Paths may hold spaces: they go to `petar` through the environment, never through a function of make that splits words.
 HOME_DIR ?= $(or $(PETAR_HOME),data)
@@ -53,7 +53,7 @@ accept: $(READY) ## NAME=2026-01 WHO='Dr A' [NOTE=...]: keeps what is published 
 	$(BIN)/petar accept "$${NAME:-}" --who "$${WHO:-}" --note "$${NOTE:-}" $(ARGS)
 
 ui: $(READY) ## the Dagster UI on 127.0.0.1:3000
-	$(BIN)/petar ui --port $(or $(PORT),3000) $(ARGS)
+	$(BIN)/petar ui --port "$${PORT:-3000}" $(ARGS)
 
 query: $(READY) ## NAME=funnel [VERSION=...]: one of sql/queries as a table (NAME empty: their list)
 	@$(BIN)/petar query $${NAME:+"$$NAME"} $${VERSION:+--version "$$VERSION"} $(ARGS)
@@ -108,7 +108,7 @@ fuzz: $(READY) ## 10,000 damaged inputs of every kind: each must end as rows or 
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.fuzz $(ARGS)
 
 soak: $(READY) ## KILLS=12 [SEED=1] [KINDS='curation catalog training dagster']: kills at random moments; reruns must end equal
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.kills --kills $(or $(KILLS),12) --seed $(or $(SEED),1) $(addprefix --only ,$(KINDS))
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.kills --kills "$${KILLS:-12}" --seed "$${SEED:-1}" $(foreach kind,$(KINDS),--only "$(kind)")
 
 # Hashes of all files of each release. torch is left out, because its CPU and its CUDA build differ; sympy is what it alone needs.
 LOCK = build/lock/bin/uv pip compile pyproject.toml --quiet --system-certs --generate-hashes --no-strip-extras --no-annotate \

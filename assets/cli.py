@@ -303,6 +303,11 @@ def ui(
 
     workspace = _workspace(cohort, home, settings)
     named = {"PETAR_HOME": workspace.home, "PETAR_COHORT": workspace.cohort, "PETAR_SETTINGS": workspace.settings_file}
+    typer.echo(
+        "the UI has no login and takes any Host header: a web page that you open could reach it by a name of its own "
+        "that points here; keep it private, and close it when you are done",
+        err=True,
+    )
     code_location = str(Path(__file__).with_name("workspace.yaml"))
     command = [sys.executable, "-m", "dagster", "dev", "-w", code_location, "--host", host, "--port", str(port)]
     os.execve(sys.executable, command, {**os.environ, **named, **instance_variables(workspace.paths)})
@@ -388,6 +393,10 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; there is no login: keep it private.")] = _HOST,
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
     device: Device = "cpu",
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="A further name of the server in Host headers, or * for any; may be repeated."),
+    ] = None,
 ) -> None:
     """Serve a checkpoint as an OpenAI-compatible chat endpoint."""
     from model.petar.checkpoints import CheckpointError
@@ -399,7 +408,7 @@ def serve(
         service = Service(from_pretrained(checkpoint), name, files, device)
     except CheckpointError as error:
         _fail(f"cannot serve: {error}")
-    serve_until_interrupted(service, host, port)
+    serve_until_interrupted(service, host, port, allow_host or ())
 
 
 Venv = Annotated[Path | None, typer.Option(help="Virtual environment of vLLM. [default: .venv-vllm of the checkout]")]

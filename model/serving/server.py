@@ -16,8 +16,11 @@ whose other fields are those of the JSON body: `messages` as JSON (or `question`
 `max_tokens`, `stream`; an image field without a file is a path. PET is in SUV, CT (optional) in HU. The answer's
 content is the text with measured numbers; the field `petar` has what the model said and what was measured. `stream` is
 understood.
+
+A request must come in time and within bounds (`limits`), and name this machine as Host.
 """
 
+import asyncio
 import base64
 import binascii
 import contextlib
@@ -28,7 +31,8 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -47,12 +51,21 @@ from starlette.routing import Route
 from model.inputs.tensors import SampleError
 from model.petar.checkpoints import Checkpoint
 from model.serving.generation import Description, describe
+from model.serving.limits import (
+    MAX_BODY_BYTES,
+    MAX_CONNECTIONS,
+    HostCheck,
+    TimedProtocol,
+    TooLargeError,
+    body_timeout_s,
+    unpacked,
+)
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti
 from pipelines.settings import QUESTION
+from pipelines.tables.safe_text import error_reason
 
 _GZIP_MAGIC = b"\x1f\x8b"
-MAX_BODY_BYTES = 1 << 30
 MAX_NEW_TOKENS = 512
 
 
@@ -115,9 +128,14 @@ class Service:
         if not isinstance(given, Mapping) or len({"path", "data"} & set(given)) != 1:
             raise RequestError(f'expected {name} as {{"path": ...}} or {{"data": <base64>}}, got {str(given)[:60]!r}')
         try:
-            return load_nifti(self._allowed(given["path"])) if "path" in given else _uploaded(given["data"])
-        except ExamError as error:
-            raise RequestError(f"{name}: {error}") from error
+            if "path" in given:
+                path = self._allowed(given["path"])
+                with path.open("rb") as file:
+                    is_packed = file.read(2) == _GZIP_MAGIC
+                return _unpacked_volume(path.read_bytes()) if is_packed else load_nifti(path)
+            return _uploaded(given["data"])
+        except (ExamError, OSError) as error:
+            raise RequestError(f"{name}: {error if isinstance(error, ExamError) else error_reason(error)}") from error
         except RequestError as error:
             raise RequestError(f"{name}: {error}", error.status) from error
 
@@ -154,17 +172,30 @@ def _uploaded(data: Any) -> Volume:
     try:
         content = data if isinstance(data, bytes) else base64.b64decode(str(data), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise RequestError(f"expected base64 of a NIfTI file, cannot decode it ({error})") from error
-    suffix = ".nii.gz" if content.startswith(_GZIP_MAGIC) else ".nii"
+        raise RequestError(f"expected base64 of a NIfTI file, cannot decode it ({error_reason(error)})") from error
+    return _unpacked_volume(content)
+
+
+def _unpacked_volume(content: bytes) -> Volume:
+    """The volume of a NIfTI's bytes, gzipped or not, unpacked within bounds."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"upload{suffix}"
-        path.write_bytes(content)
+        path = Path(folder) / "upload.nii"
+        try:
+            with path.open("wb") as file:
+                for piece in unpacked(content) if content.startswith(_GZIP_MAGIC) else (content,):
+                    file.write(piece)
+        except TooLargeError as error:
+            raise RequestError(str(error), HTTPStatus.REQUEST_ENTITY_TOO_LARGE) from error
+        except zlib.error as error:
+            raise RequestError("expected a whole gzipped NIfTI, got one that is damaged or cut short") from error
         volume = load_nifti(path)
         # Out of the memory map, for the file goes.
         return Volume(volume.array.copy(), volume.affine)
 
 
 _IMAGES = ("pet", "ct", "mask")
+_MOST_FIELDS = 20
+"""Of a form, beside its files."""
 
 
 async def _from_form(request: Request, content: bytes) -> dict[str, Any]:
@@ -174,7 +205,7 @@ async def _from_form(request: Request, content: bytes) -> dict[str, Any]:
     if boundary and b"--" + boundary + b"--" not in content:
         raise RequestError("expected a form that ends with its boundary, got one that is cut short")
     found: dict[str, Any] = {}
-    async with request.form(max_part_size=MAX_BODY_BYTES) as form:
+    async with request.form(max_files=len(_IMAGES), max_fields=_MOST_FIELDS, max_part_size=MAX_BODY_BYTES) as form:
         for name, value in form.multi_items():
             sent = await value.read() if isinstance(value, UploadFile) else value.strip()
             if name in _IMAGES:
@@ -190,7 +221,7 @@ def _plain(text: str) -> Any:
     """What a field of a form says in JSON, else its text."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -231,19 +262,23 @@ def _stream(body: Mapping[str, Any]) -> bytes:
 async def _read(request: Request) -> dict[str, Any]:
     """The JSON object or the form of a request."""
     length = request.headers.get("content-length", "")
-    if not length.isdigit():
+    if not length.isascii() or not length.isdecimal():
         raise RequestError("expected a body with Content-Length, got none", HTTPStatus.LENGTH_REQUIRED)
     if int(length) > MAX_BODY_BYTES:
         raise RequestError(
             f"expected at most {MAX_BODY_BYTES} bytes, got {length}: give paths", HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         )
-    content = await request.body()
+    try:
+        async with asyncio.timeout(body_timeout_s(int(length))):
+            content = await request.body()
+    except TimeoutError as error:
+        raise RequestError("the body did not come in time: send it faster", HTTPStatus.REQUEST_TIMEOUT) from error
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         return await _from_form(request, content)
     try:
         found = await run_in_threadpool(json.loads, content)
-    except ValueError as error:
-        raise RequestError(f"expected JSON, cannot read the body ({error})") from error
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"expected JSON, cannot read the body ({error_reason(error)})") from error
     if not isinstance(found, dict):
         raise RequestError(f"expected a JSON object, got {type(found).__name__}")
     return found
@@ -259,7 +294,8 @@ def _refused(message: str, status: int, headers: Mapping[str, str] | None = None
 def _request_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)
     # What is not read of a body would be taken for the next request.
-    unread = error.status in (HTTPStatus.LENGTH_REQUIRED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    statuses = (HTTPStatus.LENGTH_REQUIRED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.REQUEST_TIMEOUT)
+    unread = error.status in statuses
     return _refused(str(error), error.status, {"connection": "close"} if unread else None)
 
 
@@ -304,18 +340,31 @@ def make_app(service: Service) -> Starlette:
     )
 
 
-def make_server(service: Service, host: str, port: int) -> tuple[uvicorn.Server, socket.socket]:
-    """A server to run and the socket to run it on, where connections wait from now on; port 0 takes a free one."""
-    config = uvicorn.Config(make_app(service), host, port, log_config=None)
+def make_server(
+    service: Service, host: str, port: int, names: Collection[str] = ()
+) -> tuple[uvicorn.Server, socket.socket]:
+    """A server to run and the socket to run it on, where connections wait from now on; port 0 takes a free one.
+
+    Args:
+        names: names of the server in Host headers, beside this machine's own and all addresses; `*`: any.
+    """
+    config = uvicorn.Config(
+        HostCheck(make_app(service), (host, *names)),
+        host,
+        port,
+        log_config=None,
+        http=TimedProtocol,
+        limit_concurrency=MAX_CONNECTIONS,
+    )
     bound = config.bind_socket()
     bound.listen()
     return uvicorn.Server(config), bound
 
 
-def serve(service: Service, host: str, port: int) -> None:
-    """Answers requests until interrupted."""
+def serve(service: Service, host: str, port: int, names: Collection[str] = ()) -> None:
+    """Answers requests until interrupted; `names` as in `make_server`."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    server, bound = make_server(service, host, port)
+    server, bound = make_server(service, host, port, names)
     print(f"serving {service.model_name!r} on http://{host}:{bound.getsockname()[1]}/v1", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[bound])
