@@ -170,7 +170,7 @@ def demo(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None) -
     _run(workspace, lambda runner: runner.walk("train") and runner.ablate(CORNERS), with_model=True)
 
 
-@app.command(epilog="Example: petar rerun lesions --exam PX-0003 --set 'contour.plateau = 0.5'")
+@app.command(epilog="Example: petar rerun lesions --exam PX-0003 --set 'contour.background_part = 0.5'")
 def rerun(
     asset: Annotated[str, typer.Argument(help="The asset, e.g. lesions.")],
     exam: Annotated[list[str] | None, typer.Option(help="An exam to compute, changed or not; may be repeated.")] = None,

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from benchmarks.imaging_scenes import Ball, NodeSettings, Scene, balls, drawn_nodes, nodes, radius_mm, sphere
-from pipelines.imaging.lesions.basins import basin_of
-from pipelines.imaging.lesions.contour import Contour, StopReason, contour
+from pipelines.imaging.lesions.contour import contour
+from pipelines.imaging.lesions.partition import Markers, divide
+from pipelines.imaging.lesions.region import Contour, StopReason
 from pipelines.imaging.reading.dicom import find_series
 from pipelines.imaging.reading.exam import read_exam
 from pipelines.imaging.reading.stack import read_stack, stack_of
@@ -29,7 +30,9 @@ from pipelines.imaging.volume import Volume, load_nifti
 from pipelines.settings import ContourSettings
 
 SPACINGS = ((2.0, 2.0, 2.0), (2.5, 2.5, 2.5), (3.0, 3.0, 3.0), (4.0, 4.0, 4.0), (4.1, 4.1, 3.0))
-METHODS = {"published": ContourSettings(method="published"), "basin": ContourSettings()}
+METHODS = {"published": ContourSettings(method="published"), "adaptive": ContourSettings()}
+
+ORGAN_CONTRAST = ContourSettings().organ_contrast
 
 
 def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
@@ -144,7 +147,7 @@ def neighbours(fwhms: list[float]) -> None:
                         scores.append(dice(mask, truth))
             row += [f"{min(errors):+.0%} .. {max(errors):+.0%}", f"{min(scores):.2f}"]
         rows.append(row)
-    table(["scene", "published: volume", "Dice", "basin: volume", "Dice"], rows)
+    table(["scene", "published: volume", "Dice", "adaptive: volume", "Dice"], rows)
 
 
 Curve = tuple[float, NDArray[np.float64], NDArray[np.float64]]
@@ -159,19 +162,13 @@ def curve_of(
     peak = known[label]
     peaks = np.array([known[o] for o in others], dtype=np.int64).reshape(-1, 3)
     top = float(scene.suv.array[peak])
-    basin = basin_of(
-        np.ascontiguousarray(scene.suv.array),
-        peak,
-        peaks,
-        0.08 * top + 0.3,
-        ContourSettings().swallow,
-        scene.suv.spacing_mm,
-    )
+    floor = 0.08 * top + 0.3
+    hold = divide(np.ascontiguousarray(scene.suv.array), Markers(peak, peaks), floor, ORGAN_CONTRAST).hold_suv
     truth = scene.labels == label
-    held = basin.hold_suv > 0
-    order = np.argsort(-basin.hold_suv[held])
+    held = hold > 0
+    order = np.argsort(-hold[held])
     hits = np.cumsum(truth[held][order])
-    return top, basin.hold_suv[held][order].astype(float), 2 * hits / (np.arange(1, len(hits) + 1) + truth.sum())
+    return top, hold[held][order].astype(float), 2 * hits / (np.arange(1, len(hits) + 1) + truth.sum())
 
 
 def at(curve: Curve, threshold: float) -> float:
@@ -284,10 +281,10 @@ def drawn(n: int, nearest: int = 12, first: int = 0) -> None:
     print(
         f"### Drawn exams like the published one: the nearest {len(rows)} of {n}, median Dice of 11, mean over exams\n"
     )
-    names = [*PUBLISHED_FACTS, "basin"]
-    mean = {k: float(np.mean([r[k] for r in rows])) for k in [*names, "basin lost", "published lost"]}
-    low = min(r["basin"] for r in rows)
-    part = np.mean([r["basin"] >= 0.80 for r in rows])
+    names = [*PUBLISHED_FACTS, "adaptive"]
+    mean = {k: float(np.mean([r[k] for r in rows])) for k in [*names, "adaptive lost", "published lost"]}
+    low = min(r["adaptive"] for r in rows)
+    part = np.mean([r["adaptive"] >= 0.80 for r in rows])
     table(
         ["", *names],
         [
@@ -296,8 +293,8 @@ def drawn(n: int, nearest: int = 12, first: int = 0) -> None:
         ],
     )
     print(
-        f"basin: {low:.2f} in the worst, 0.80 and more in {part:.0%}; lost of 11: {mean['basin lost']:.1f} (published"
-        f" {mean['published lost']:.1f})\n"
+        f"adaptive: {low:.2f} in the worst, 0.80 and more in {part:.0%}; lost of 11: {mean['adaptive lost']:.1f} "
+        f"(published {mean['published lost']:.1f})\n"
     )
 
 
@@ -339,7 +336,6 @@ def sarcomas(shared: Path) -> None:
     """Dice of contours with the gross tumour volume of soft-tissue sarcomas, which was drawn on MR or CT."""
     print("### Soft-tissue sarcomas: Dice with the gross tumour volume\n")
     rows = []
-    sharp = METHODS["basin"].changed(edge_width_mm=(99.0, 100.0))
     for folder in sorted((shared / "cohorts" / "real" / "exams").glob("*")):
         if not (folder / "SEG.nii.gz").is_file():
             continue
@@ -347,14 +343,12 @@ def sarcomas(shared: Path) -> None:
         truth = load_nifti(folder / "SEG.nii.gz").array > 0
         peak = hottest(suv.array, truth)
         top = float(suv.array[peak])
-        made = [
-            whole_mask(contour(suv, peak, NO_OTHERS, s), suv) for s in (METHODS["published"], sharp, METHODS["basin"])
-        ]
+        made = [whole_mask(contour(suv, peak, NO_OTHERS, s), suv) for s in METHODS.values()]
         values = np.ascontiguousarray(suv.array, dtype=np.float32)
-        basin = basin_of(values, peak, NO_OTHERS, 0.08 * top + 0.3, ContourSettings().swallow, suv.spacing_mm)
-        best = max(dice(basin.hold_suv >= t, truth) for t in np.linspace(0.1 * top + 0.3, 0.8 * top, 100))
+        hold = divide(values, Markers(peak, NO_OTHERS), 0.08 * top + 0.3, ORGAN_CONTRAST).hold_suv
+        best = max(dice(hold >= t, truth) for t in np.linspace(0.1 * top + 0.3, 0.8 * top, 100))
         rows.append([f"{top:.1f}", *(f"{dice(m, truth):.2f}" for m in made), f"{best:.2f}"])
-    table(["SUVmax", "published", "0.45 of the plateau", "basin", "best threshold"], rows)
+    table(["SUVmax", "published", "0.45 of the plateau", "adaptive", "best threshold"], rows)
 
 
 def scanned() -> None:

@@ -196,7 +196,7 @@ def _lesions(rng: np.random.Generator, accepted: pl.DataFrame, n_lesions: int) -
         suvmax=pl.when(is_lesion).then(pl.col("suvmax_reported") + pl.Series(rng.uniform(-0.1, 0.1, n))),
         background_suv=pl.Series(rng.uniform(0.5, 2, n)),
         iterations=pl.Series(rng.integers(2, 12, n)),
-        method=pl.when(is_lesion).then(pl.lit("basin")),
+        method=pl.when(is_lesion).then(pl.lit("adaptive")),
         stop_reason=pl.when(is_lesion).then(pl.lit("converged")),
         mask_path=pl.when(is_lesion).then(pl.format("masks/{}/{}.nii.gz", "exam_id", pl.int_range(n))),
         rule=pl.lit("component"),

@@ -228,132 +228,64 @@ class LocateSettings(Settings):
 
 
 class ContourSettings(Settings):
-    """The contour that is grown from a peak; all but `method` are constants of `basin` (docs/contours.md)."""
+    """The contour that is grown from a peak. All but `method` and the limits of what is a lesion are constants of
+    `adaptive` (docs/contours.md)."""
 
-    method: Literal["basin", "published"] = Field(
-        "basin",
-        description="`published` is the iterative threshold of the weak-labelling paper. Source: docs/contours.md",
+    method: Literal["adaptive", "published", "suvmax_41", "suvpeak_41", "suv_4", "percist"] = Field(
+        "adaptive",
+        description="`published`: iterative threshold of the weak-labelling paper; `suvmax_41`, `suvpeak_41`: 41 % of "
+        "SUVmax, of SUVpeak; `suv_4`: SUV 4; `percist`: 1.5 times the liver's mean and two standard deviations. "
+        "Source: docs/contours.md",
     )
-    plateau: OpenFraction = Field(
-        0.7,
-        description="The plateau is the mean of what lies above this part of the maximum [ratio]. Source: blurred "
-        "spheres",
-    )
-    sharp_level: OpenFraction = Field(
-        0.45,
-        description="Contour between background (0) and plateau (1) of a lesion with a sharp edge [ratio]. Source: "
-        "blurred spheres",
-    )
-    gradual_level: OpenFraction = Field(
-        0.25, description="The same with a gradual edge [ratio]. Source: expert contours"
-    )
-    edge_width_mm: MillimetreRange = Field(
-        (4.3, 4.9),
-        description="Distance over which the uptake falls from 0.7 to 0.2 of the plateau: an edge is sharp up to the "
-        "first and gradual from the second on [mm]. Source: blurred spheres, real exams",
-    )
-    apart_mm: Millimetres = Field(
-        6.0, description="The width is read where the surface lies farther from neighbours [mm]. Source: phantom scenes"
-    )
-    plateau_cap_suv: Number = Field(
-        10.0,
+    fwhm_mm: Number = Field(
+        7.0,
         gt=0,
-        le=100,
-        description="The plateau counts up to here for a gradual edge [SUV]. Source: expert contours",
+        le=30,
+        description="Resolution of the reconstructed image, full width at half maximum [mm]. Source: scanners of the "
+        "last 15 years with clinical reconstructions, 5 to 8",
     )
-    conglomerate_least: Integer = Field(
-        3, ge=2, le=1000, description="Lesions in a chain that make a conglomerate [lesions]. Source: expert contours"
-    )
-    conglomerate_link_mm: Number = Field(
-        45.0, ge=0, le=500, description="Largest distance within such a chain [mm]. Source: expert contours"
-    )
-    conglomerate_level: OpenFraction = Field(
-        0.18, description="gradual_level in a conglomerate [ratio]. Source: expert contours"
-    )
-    conglomerate_width_mm: MillimetreRange = Field(
-        (2.0, 6.0), description="edge_width_mm in a conglomerate [mm]. Source: expert contours"
-    )
-    touching_part: Fraction = Field(
-        0.05,
-        description="A lesion of a conglomerate touches from this part of its surface on [ratio]. Source: expert "
-        "contours",
-    )
-    touching_level: OpenFraction = Field(
-        0.38, description="sharp_level of a lesion that touches [ratio]. Source: expert contours"
-    )
-    side_mm: MillimetreRange = Field(
-        (4.0, 9.0),
-        description="Where beyond the contour the uptake of a side is looked at [mm]. Source: phantom scenes",
-    )
-    warm_side: Fraction = Field(
-        0.2,
-        description="A side this part of the way to the plateau has its own threshold [ratio]. Source: phantom scenes",
-    )
-    hot_side: Fraction = Field(
-        0.8, description="A side this part of the way to the plateau is a neighbour [ratio]. Source: phantom scenes"
-    )
-    organ_ml: Number = Field(
-        60.0, gt=0, le=5000, description="Smallest region that may have run into an organ [mL]. Source: phantom scenes"
-    )
-    organ_variation: Fraction = Field(
-        0.12, description="Variation of its core up to which it is an organ [ratio]. Source: phantom scenes"
-    )
-    organ_beyond_mm: Millimetres = Field(
-        3.0, description="The peak lies so far outside of its main body [mm]. Source: phantom scenes"
-    )
-    organ_rise: Number = Field(
-        0.25,
-        ge=0,
-        le=10,
-        description="A peak that is higher than its even middle by this part is a lesion in an organ [ratio]. Source:"
-        " phantom scenes",
-    )
-    swallow: Fraction = Field(
-        0.4,
-        description="A maximum that rises by less than this part of itself above its saddle is texture [ratio]. "
-        "Source: phantom scenes",
+    level: Number = Field(
+        0.95,
+        gt=0.5,
+        le=1.5,
+        description="Where the contour lies between background (0) and the edge of a blurred sphere (1) [ratio]. "
+        "Source: 1 in phantoms of even uptake, 0.9 in experts' contours",
     )
     shell_mm: MillimetreRange = Field(
-        (5.0, 12.0), description="The background is read between these distances [mm]. Source: blurred spheres"
+        (5.0, 12.0),
+        description="The background is read between these distances from the region: beyond the blur, before the next "
+        "organ [mm]. Source: blurred spheres",
     )
-    converged: Number = Field(
-        0.01,
-        gt=0,
-        le=0.5,
-        description="Change of the threshold that ends the iteration [ratio]. Source: docs/contours.md",
+    background_part: OpenFraction = Field(
+        0.25,
+        description="Quantile of that shell which is the background: neighbours can only raise it [ratio]. Source: "
+        "sarcomas",
     )
-    most_iterations: Integer = Field(
-        10, ge=1, le=1000, description="Iterations at most [steps]. Source: docs/contours.md"
+    organ_contrast: OpenFraction = Field(
+        0.65,
+        description="What is larger than the lesion when both meet and nowhere reaches this part of its maximum is an "
+        "organ [ratio]. Source: phantom scenes; 0.5 to 0.65 are the same in sarcomas, whose cold parts are larger",
     )
-    fewest_voxels: Integer = Field(
-        3, ge=1, le=10_000, description="Fewer are no region [voxels]. Source: docs/contours.md"
+    lowest_part: OpenFraction = Field(
+        0.15,
+        description="No threshold is looked for below this part of SUVpeak [ratio]. Source: sarcomas, none lies lower",
     )
     flattest: Number = Field(
         0.9,
         gt=0,
         le=1,
-        description="A threshold above this part of the maximum is no contour [ratio]. Source: phantom scenes",
+        description="A threshold above this part of the maximum is no contour [ratio]. Source: the paper's limit",
+    )
+    fewest_voxels: Integer = Field(
+        3, ge=1, le=10_000, description="Fewer are no region [voxels]. Source: a line of voxels has no volume"
     )
     most_cut: Fraction = Field(
-        0.8, description="Part of a surface that neighbours may cut off [ratio]. Source: phantom scenes"
+        0.8,
+        description="Part of a surface that a hotter neighbour or an organ may cut off: beyond it the lesion is a "
+        "shoulder [ratio]. Source: phantom scenes",
     )
     most_border: Fraction = Field(
         0.2, description="Part of a surface that the image's border may cut off [ratio]. Source: phantom scenes"
-    )
-    leak_ml: Number = Field(
-        100.0, gt=0, le=5000, description="Region that may have come about by a jump [mL]. Source: phantom scenes"
-    )
-    leak_jumps: tuple[
-        tuple[
-            Annotated[Number, Field(gt=0, le=1000)],
-            Annotated[Number, Field(gt=1, le=1000)],
-            Annotated[Number, Field(gt=0, le=5000)],
-        ],
-        ...,
-    ] = Field(
-        ((1.5, 8.0, 30.0), (0.2, 20.0, 50.0)),
-        description="Jumps within a tenth of the maximum: from at least [mL], to so many times as much [ratio], to at"
-        " least [mL]. Source: phantom scenes",
     )
     first_box_mm: Number = Field(
         32.0, ge=5, le=500, description="Half the side of the first box that is looked at [mm]. Source: speed alone"
@@ -364,14 +296,8 @@ class ContourSettings(Settings):
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
-        for low, high in (
-            ("gradual_level", "sharp_level"),
-            ("conglomerate_level", "touching_level"),
-            ("warm_side", "hot_side"),
-            ("first_box_mm", "largest_mm"),
-        ):
-            if getattr(self, low) > getattr(self, high):
-                raise ValueError(f"expected {low} <= {high}, got {getattr(self, low):g} and {getattr(self, high):g}")
+        if self.first_box_mm > self.largest_mm:
+            raise ValueError(f"expected first_box_mm <= largest_mm, got {self.first_box_mm:g} and {self.largest_mm:g}")
         return self
 
 

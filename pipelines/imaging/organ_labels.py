@@ -38,3 +38,8 @@ CLASSES: Mapping[int, str] = dict(enumerate(_CLASS_NAMES, 1))
 
 LABELS: Mapping[str, int] = {name: label for label, name in CLASSES.items()}
 """Class name -> label value."""
+
+PHYSIOLOGIC: Mapping[int, str] = {
+    LABELS[name]: name for name in ("brain", "liver", "heart", "urinary_bladder", "kidney_right", "kidney_left")
+}
+"""Label value -> class name of the organs that a contour must not enter unawares: their uptake is often a lesion's."""

@@ -38,3 +38,4 @@ class Outcome(StrEnum):
     FLAT = "contour flat"
     TOO_SMALL = "contour too small"
     BORDER = "contour cut by the border"
+    NO_LIVER = "no liver for PERCIST"

@@ -32,7 +32,7 @@ from pipelines.tables.report_fields import (
 from pipelines.tables.shards import N_SHARDS
 
 SPLITS = ("train", "val", "test")
-STOP_REASONS = ("converged", "leak", "border", "flat", "too small", "iterations")
+STOP_REASONS = ("converged", "leak", "border", "flat", "too small", "no liver found")
 SCORE_STATUSES = ("computed", "not computed", "published")
 CORRECTION_STATUSES = ("applied", "superseded", "unknown finding", "not applied")
 MASK_CHANGES = ("none", "edge", "shift", "another lesion")
@@ -51,6 +51,7 @@ IMAGE_OUTCOMES = (
     Outcome.FLAT,
     Outcome.TOO_SMALL,
     Outcome.BORDER,
+    Outcome.NO_LIVER,
     Outcome.NOTHING_TO_LOCATE_BY,
 )
 _EITHER_STAGE = (Outcome.FAILED, Outcome.NOTHING_TO_LOCATE_BY)
@@ -316,7 +317,7 @@ class Lesions(ShardRow):
     tlg = real("Total lesion glycolysis, suvmean * mtv_ml", "SUV mL", low=0)
     diameter_mm = real("Largest 3D diameter", "mm", low=0)
     threshold_suv = real("Threshold at which the contour stopped", "SUV", low=0)
-    background_suv = real("Mean SUV of the shell around the contour", "SUV", low=0)
+    background_suv = real("Lower quartile of the shell around the contour", "SUV", low=0)
     tumour_to_background = real("suvmax over background_suv; null where the background is 0", None, low=0)
     iterations = integer("Steps of the contour", low=0)
     stop_reason = choice("Why the contour stopped", STOP_REASONS, null=True)

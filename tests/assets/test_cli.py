@@ -66,7 +66,7 @@ class TestCurate:
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         (tmp_path / "reports.csv").write_text("exam_id,patient_id,findings\n")
-        (tmp_path / COHORT_SETTINGS_NAME).write_text("[lesions.contour]\nplateau = 7.0\nedge_width_mm = [4.3]\n")
+        (tmp_path / COHORT_SETTINGS_NAME).write_text("[lesions.contour]\nbackground_part = 7.0\nshell_mm = [4.3]\n")
         assert main(["curate", "--cohort", str(tmp_path), "--home", str(tmp_path / "home")]) == 1
         assert capsys.readouterr().err.count("in [lesions.contour] of") == 2
         assert not (tmp_path / "home").exists()
@@ -287,8 +287,8 @@ class TestMake:
             (["query", "NAME=funnel", "VERSION=first one"], ["query", "funnel", "--version", "first one"]),
             (["accept", "NAME=1", "WHO=Dr O'Hara"], ["accept", "1", "--who", "Dr O'Hara", "--note", ""]),
             (
-                ["rerun", "ASSET=lesions", "EXAM=E 1", "SET=contour.plateau = 0.5"],
-                ["rerun", "lesions", "--exam", "E 1", "--set", "contour.plateau = 0.5"],
+                ["rerun", "ASSET=lesions", "EXAM=E 1", "SET=contour.background_part = 0.5"],
+                ["rerun", "lesions", "--exam", "E 1", "--set", "contour.background_part = 0.5"],
             ),
             (["export"], ["export"]),
         ],

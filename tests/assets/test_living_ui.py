@@ -155,7 +155,7 @@ def test_a_day_of_a_curation(day: Day) -> None:
     assert day.latest("exams", other)["recomputed"] == 1
 
     # A threshold is changed for one exam, and the diff says so.
-    changed = {"only_exams": [first], "lesions": {"contour": {"plateau": 0.5}}}
+    changed = {"only_exams": [first], "lesions": {"contour": {"level": 0.7}}}
     day.launch("__ASSET_JOB", ["lesions"], shard, {"ops": {"lesions": {"config": changed}}})
     assert day.latest("lesions", shard)["recomputed"] == 1
     day.launch("__ASSET_JOB", ["catalog", "curation_diff"])

@@ -70,11 +70,11 @@ class TestRerun:
         call(
             place,
             *(sys.executable, "-m", "assets.cli", "rerun", "lesions"),
-            *("--exam", row["exam_id"], "--set", "contour.plateau = 0.5"),
+            *("--exam", row["exam_id"], "--set", "contour.level = 0.7"),
         )
         diff = run_query(Home(place / "home"), "curation_diff")
         assert set(diff["why"]) == {"parameters"}
-        assert "contour.plateau: 0.7 -> 0.5" in diff["detail"][0]
+        assert "contour.level: 0.95 -> 0.7" in diff["detail"][0]
         assert stale_shards(open_curation(Home(place / "home"))) == [row["shard"]]
 
     @pytest.mark.parametrize(
@@ -85,7 +85,13 @@ class TestRerun:
             ("exams", [], "00", ["a = 1"], "got it for exams"),
             ("lesions", ["nobody"], "", [], "got nobody"),
             ("lesions", [], "7", [], "from 00 to 63, got '7'"),
-            ("lesions", [], "", ["contour.plateau = 7"], r"> 0 and < 1 .* in \[lesions.contour\] of --set, got 7"),
+            (
+                "lesions",
+                [],
+                "",
+                ["contour.background_part = 7"],
+                r"> 0 and < 1 .* in \[lesions.contour\] of --set, got 7",
+            ),
             ("findings", [], "", ["min_suvmax ="], "expected TOML in --set"),
         ],
     )
@@ -100,7 +106,7 @@ class TestRerun:
 class TestDgLaunch:
     def test_takes_a_shard_an_exam_and_a_threshold(self, place: Path) -> None:
         row = exam(place)
-        config = {"only_exams": [row["exam_id"]], "lesions": {"contour": {"plateau": 0.5}}}
+        config = {"only_exams": [row["exam_id"]], "lesions": {"contour": {"level": 0.7}}}
         call(
             place,
             *(str(Path(sys.executable).parent / "dg"), "launch", "--assets", "lesions"),

@@ -47,10 +47,12 @@ class TestRunFields:
 
     def test_a_run_sets_only_what_it_names(self) -> None:
         assert run({}) == {}
-        values = {"midline_mm": 5, "contour": {"edge_width_mm": [4.0, 5.0], "leak_jumps": [[1.0, 2.0, 3.0]]}}
+        values = {"midline_mm": 5, "contour": {"shell_mm": [4.0, 5.0]}}
         assert run({"lesions": values, "only_exams": ["E1"]}) == {"lesions": values}
 
-    @pytest.mark.parametrize("wrong", [{"contour": {"plateau": "high"}}, {"contor": {}}, {"convention": {"base": 1.5}}])
+    @pytest.mark.parametrize(
+        "wrong", [{"contour": {"background_part": "high"}}, {"contor": {}}, {"convention": {"base": 1.5}}]
+    )
     def test_another_type_or_name_is_refused_before_the_run(self, wrong: dict[str, Any]) -> None:
         with pytest.raises(dg.DagsterInvalidConfigError):
             run({"lesions": wrong})

@@ -84,14 +84,14 @@ class TestLoadSettings:
 
     def test_names_file_table_key_value_and_range_of_all_that_is_wrong(self, tmp_path: Path) -> None:
         path = tmp_path / "petar.toml"
-        path.write_text("[lesions.contour]\nplateau = 7.0\nedge_width_mm = [4.3]\n[consensus]\nmin_suv = 3\n")
+        path.write_text("[lesions.contour]\nbackground_part = 7.0\nshell_mm = [4.3]\n[consensus]\nmin_suv = 3\n")
         with pytest.raises(SettingsError) as error:
             load_settings(path)
         told = sorted(str(error.value).split("\n"))
         assert len(told) == 3
-        assert told[0].startswith("expected a list of 2 values, each a number >= 0 and <= 100 [mm] for edge_width_mm ")
+        assert told[0].startswith("expected a list of 2 values, each a number >= 0 and <= 100 [mm] for shell_mm ")
         assert told[0].endswith(f" in [lesions.contour] of {path}, got [4.3]: correct or remove it")
-        assert told[1].startswith("expected a number > 0 and < 1 [ratio] for plateau in [lesions.contour] of ")
+        assert told[1].startswith("expected a number > 0 and < 1 [ratio] for background_part in [lesions.contour] of ")
         assert told[2].startswith("expected one of min_suvmax, min_votes, require_anatomy, weights in [consensus] of ")
 
     def test_refuses_a_file_that_is_not_there(self, tmp_path: Path) -> None:
@@ -139,10 +139,10 @@ class TestRanges:
         ("values", "said"),
         [
             (
-                {"lesions": {"contour": {"edge_width_mm": [5.0, 4.0]}}},
+                {"lesions": {"contour": {"shell_mm": [5.0, 4.0]}}},
                 "expected the lower of two different",
             ),
-            ({"lesions": {"contour": {"gradual_level": 0.5}}}, "expected gradual_level <= sharp_level"),
+            ({"lesions": {"contour": {"first_box_mm": 300.0}}}, "expected first_box_mm <= largest_mm"),
             ({"samples": {"val": 0.5, "test": 0.5}}, r"expected val \+ test < 1"),
             ({"consensus": {"require_anatomy": "yes"}}, "expected true or false for require_anatomy"),
             ({"lesions": {"convention": {"origin": "top"}}}, "expected one of head, feet for origin"),
@@ -165,8 +165,8 @@ class TestRanges:
 class TestOverlaid:
     def test_keeps_what_is_not_named(self) -> None:
         below = ProjectSettings().changed(samples=SampleSettings(val=0.2))
-        contour = overlaid(below, {"lesions": {"contour": {"plateau": 0.6}}}, "config")
-        assert (contour.lesions.contour.plateau, contour.lesions.contour.sharp_level) == (0.6, 0.45)
+        contour = overlaid(below, {"lesions": {"contour": {"background_part": 0.6}}}, "config")
+        assert (contour.lesions.contour.background_part, contour.lesions.contour.level) == (0.6, 0.95)
         assert contour.samples.val == 0.2
 
     def test_reads_tables_in_double_brackets_as_a_list(self) -> None:

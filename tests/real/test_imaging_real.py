@@ -10,9 +10,10 @@ import pytest
 from pydicom.dataset import Dataset
 from scipy import ndimage
 
-from pipelines.imaging.lesions.contour import StopReason, contour
+from pipelines.imaging.lesions.contour import contour
 from pipelines.imaging.lesions.find_lesions import LesionRequest, find_lesions
 from pipelines.imaging.lesions.measures import energy, global_peak, local_peak, measure, mesh_volume_ml
+from pipelines.imaging.lesions.region import StopReason
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.reading.dicom import find_series
 from pipelines.imaging.reading.exam import read_exam

@@ -145,9 +145,11 @@ def _known(home: Home, note: Mapping[str, Any], row: Mapping[str, Any]) -> Known
         tuple(at["box_low"]),
         tuple(at["box_high"]),
         tuple(tuple(p) for p in at["neighbours"]),
-        bool(at["in_conglomerate"]),
+        tuple(at["claim_low"]),
+        tuple(at["claim_high"]),
+        tuple(tuple(p) for p in at["cut_by"]),
     )
-    low, high = (tuple(row[f"box_{axis}{end}"] for axis in "ijk") for end in "01")
+    low = tuple(row[f"box_{axis}0"] for axis in "ijk")
 
     def mask() -> tuple[tuple[int, ...], NDArray[np.bool_]]:
         return low, load_mask(home.root / row["mask_path"]).array > 0
@@ -157,7 +159,6 @@ def _known(home: Home, note: Mapping[str, Any], row: Mapping[str, Any]) -> Known
         Outcome(note["outcome"]),
         note["explanation"],
         mask if row["mask_path"] else None,
-        (low, high) if row["n_voxels"] is not None else None,
     )
 
 

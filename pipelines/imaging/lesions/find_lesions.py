@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.imaging import masks
-from pipelines.imaging.lesions.contour import Contour, StopReason, contour, in_conglomerate
+from pipelines.imaging.lesions.contour import NO_ORGANS, ExamOrgans, contour
+from pipelines.imaging.lesions.liver import find_liver
 from pipelines.imaging.lesions.location import ROUNDING_SUV, Candidate, Ijk, Locator, NearestMiss
 from pipelines.imaging.lesions.location_words import body_extent, width_mm, zone_of
 from pipelines.imaging.lesions.measures import Measures, measure
+from pipelines.imaging.lesions.overlaps import Claim, PlacedMask, boxes_meet, masks_meet, without_overlaps
+from pipelines.imaging.lesions.region import Contour, StopReason
 from pipelines.imaging.volume import SliceGrid, Volume, pet_k_of, pet_slice_of, slices_of
 from pipelines.settings import LesionSettings, LocateSettings
 from pipelines.tables.outcomes import Outcome
@@ -23,6 +26,7 @@ STOPPED = {
     StopReason.FLAT: Outcome.FLAT,
     StopReason.TOO_SMALL: Outcome.TOO_SMALL,
     StopReason.BORDER: Outcome.BORDER,
+    StopReason.NO_LIVER: Outcome.NO_LIVER,
 }
 
 
@@ -44,8 +48,8 @@ class LesionRequest:
 @dataclass(frozen=True)
 class ContourInputs:
     """Inputs of a contour besides the image, the request and the settings: the seed voxel, the rule that selected it,
-    the other lesions' peaks in the contour's box, and whether the lesion is part of a conglomerate. Nothing else beyond
-    that box affects the contour.
+    the other lesions' peaks in the contour's box, and the lesions that it had voxels in common with. Nothing else
+    affects the contour.
     """
 
     peak_ijk: tuple[int, ...]
@@ -53,20 +57,31 @@ class ContourInputs:
     box_low: tuple[int, ...]
     box_high: tuple[int, ...]
     neighbours: tuple[tuple[int, ...], ...]
-    in_conglomerate: bool
+    claim_low: tuple[int, ...]
+    """Box of the region before what it had in common with others was divided."""
+    claim_high: tuple[int, ...]
+    cut_by: tuple[tuple[int, ...], ...]
+    """Peaks of the lesions that voxels were divided with."""
 
     @classmethod
-    def of(cls, candidate: Candidate, made: Contour, others: NDArray[np.int64], chained: bool) -> "ContourInputs":
-        """The inputs of a contour that was made with `others` (n, 3) kept out; chained: see `in_conglomerate`."""
-        low = np.array(made.corner)
-        high = low + made.mask.shape
-        return cls(candidate.peak_ijk, candidate.rule, _ints(low), _ints(high), _within(others, low, high), chained)
+    def of(cls, candidate: Candidate, claim: Claim, others: NDArray[np.int64]) -> "ContourInputs":
+        """The inputs of a contour that was made with `others` (n, 3) kept out."""
+        low = np.array(claim.contour.corner)
+        high = low + claim.contour.mask.shape
+        near = _within(others, low, high)
+        return cls(candidate.peak_ijk, candidate.rule, _ints(low), _ints(high), near, *claim.box, claim.cut_by)
 
-    def holds(self, candidate: Candidate, others: NDArray[np.int64], chained: bool) -> bool:
+    @property
+    def claim(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Half-open box (low, high) of the region before it was divided."""
+        return self.claim_low, self.claim_high
+
+    def holds(self, candidate: Candidate, others: NDArray[np.int64]) -> bool:
         """Whether contouring the candidate beside `others` would give the same again."""
         near = _within(others, np.array(self.box_low), np.array(self.box_high))
-        mine = (self.peak_ijk, self.rule, self.neighbours, self.in_conglomerate)
-        return mine == (candidate.peak_ijk, candidate.rule, near, chained)
+        if (self.peak_ijk, self.rule, self.neighbours) != (candidate.peak_ijk, candidate.rule, near):
+            return False
+        return set(self.cut_by) <= {_ints(p) for p in others}
 
 
 def _ints(values: Any) -> tuple[int, ...]:
@@ -87,8 +102,6 @@ class KnownLesion:
     explanation: str
     mask: Callable[[], tuple[tuple[int, ...], NDArray[np.bool_]]] | None = None
     """Gives (corner, mask) of its contour on the image's grid; null where the mask was not kept."""
-    box: tuple[tuple[int, ...], tuple[int, ...]] | None = None
-    """Half-open box of its contour, (low, high); null where it has none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,6 +185,7 @@ def find_lesions(
     settings: LesionSettings = LesionSettings(),
     ct_slices: SliceGrid | None = None,
     known: Mapping[str, KnownLesion] | None = None,
+    organs: ExamOrgans = NO_ORGANS,
 ) -> list[LesionResult]:
     """One result a request, in their order: located by slice and SUVmax, contoured with the others kept out, measured.
 
@@ -179,7 +193,8 @@ def find_lesions(
     (by finding id) only the ones whose contour inputs changed are contoured again.
 
     suv: SUV volume in any orientation; positions come back in the RAS+ order of `suv.canonical()`. ct_slices: of the
-    exam's CT, needed only where the convention counts those. Never raises for a finding that is not there.
+    exam's CT, needed only where the convention counts those. organs: label map on the canonical grid, and the liver's
+    uptake. Never raises for a finding that is not there.
     """
     volume = suv.canonical()
     if volume.array.dtype != np.float32:
@@ -189,24 +204,17 @@ def find_lesions(
     locator = Locator(volume, settings.locate)
     located = _settle([_locate(locator, r, settings, ct_slices) for r in requests], volume, settings.locate)
     peaks = [one.candidates[0].peak_ijk if one.outcome is None else None for one in located]
+    if settings.contour.method == "percist" and organs.liver is None:
+        organs = replace(organs, liver=find_liver(volume, organs.labels))
+    claims = _claims(located, peaks, known or {}, volume, settings, organs)
     results = []
     for n, one in enumerate(located):
         if one.outcome is not None:
             results.append(_not_found(one, volume, settings, ct_slices))
-            continue
-        others = _others(peaks, n)
-        before = (known or {}).get(one.request.finding_id)
-        if before is not None and before.contour_inputs.holds(
-            one.candidates[0], others, _chained(one, volume, others, settings)
-        ):
-            results.append(_kept(one, before))
+        elif isinstance(claim := claims[n], Claim):
+            results.append(_contoured(one, volume, claim, _others(peaks, n), settings))
         else:
-            results.append(_contoured(one, volume, others, settings))
-    boxes = [_box(r) for r in results]
-    for n, result in enumerate(results):
-        # Whether it shares voxels with another takes its mask, and that was not kept.
-        if result.known is not None and result.known.mask is None and _meets(boxes[n], boxes[:n] + boxes[n + 1 :]):
-            results[n] = _contoured(located[n], volume, _others(peaks, n), settings)
+            results.append(_kept(one, claim))
     return _with_shared(results)
 
 
@@ -216,8 +224,55 @@ def _others(peaks: Sequence[Ijk | None], n: int) -> NDArray[np.int64]:
     return np.array(rest, dtype=np.int64).reshape(-1, 3)
 
 
-def _chained(one: _Located, volume: Volume, others: NDArray[np.int64], settings: LesionSettings) -> bool:
-    return in_conglomerate(one.candidates[0].peak_ijk, others, volume.spacing_mm, settings.contour)
+def _claims(
+    located: Sequence[_Located],
+    peaks: Sequence[Ijk | None],
+    known: Mapping[str, KnownLesion],
+    volume: Volume,
+    settings: LesionSettings,
+    organs: ExamOrgans,
+) -> dict[int, Claim | KnownLesion]:
+    """By index of the located findings their contours, disjoint for different peaks; what is known of those whose
+    contour would come out as before."""
+    made: dict[int, Contour] = {}
+    kept: dict[int, KnownLesion] = {}
+    for n, one in enumerate(located):
+        before = known.get(one.request.finding_id)
+        if one.outcome is None and before and before.contour_inputs.holds(one.candidates[0], _others(peaks, n)):
+            kept[n] = before
+        elif one.outcome is None:
+            made[n] = contour(volume, one.candidates[0].peak_ijk, _others(peaks, n), settings.contour, organs)
+    changed = True
+    while changed:
+        # What is divided between two takes both regions as they were; of the one that is known it was not kept.
+        claims = [Claim(made[n], _peak(located[n])) for n in made]
+        meeting = [n for n, k in kept.items() if any(_may_share(k, claim) for claim in claims)]
+        no_mask = [n for n, k in kept.items() if k.mask is None and _meets_another(n, kept)]
+        changed = bool(meeting or no_mask)
+        for n in {*meeting, *no_mask}:
+            del kept[n]
+            made[n] = contour(volume, _peak(located[n]), _others(peaks, n), settings.contour, organs)
+    claims = [Claim(made[n], _peak(located[n])) for n in made]
+    return {**dict(zip(made, without_overlaps(claims, volume.spacing_mm))), **kept}
+
+
+def _peak(one: _Located) -> Ijk:
+    return one.candidates[0].peak_ijk
+
+
+def _may_share(known: KnownLesion, claim: Claim) -> bool:
+    """Whether the region of a known lesion, before it was divided, may have voxels in common with a claim."""
+    if not boxes_meet(known.contour_inputs.claim, claim.box):
+        return False
+    if known.mask is None or known.contour_inputs.cut_by:
+        return True
+    return masks_meet((claim.contour.corner, claim.contour.mask), known.mask())
+
+
+def _meets_another(n: int, kept: Mapping[int, KnownLesion]) -> bool:
+    """Whether what was contoured of a finding reaches into another's box."""
+    mine = kept[n].contour_inputs.claim
+    return any(boxes_meet(mine, k.contour_inputs.claim) for m, k in kept.items() if m != n)
 
 
 def _kept(one: _Located, known: KnownLesion) -> LesionResult:
@@ -229,22 +284,6 @@ def _kept(one: _Located, known: KnownLesion) -> LesionResult:
         one.candidates[0].rule,
         contour_inputs=known.contour_inputs,
         known=known,
-    )
-
-
-def _box(result: LesionResult) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    if result.known is not None:
-        return result.known.box
-    m = result.measures
-    return None if m is None else ((m.box_i0, m.box_j0, m.box_k0), (m.box_i1, m.box_j1, m.box_k1))
-
-
-def _meets(box: Any, others: Sequence[Any]) -> bool:
-    """Whether a half-open box has a voxel in common with any of the others."""
-    if box is None:
-        return False
-    return any(
-        o is not None and all(max(a, c) < min(b, d) for a, b, c, d in zip(box[0], box[1], o[0], o[1])) for o in others
     )
 
 
@@ -440,9 +479,10 @@ def _not_found(one: _Located, volume: Volume, settings: LesionSettings, ct_slice
     )
 
 
-def _contoured(one: _Located, volume: Volume, others: NDArray[np.int64], settings: LesionSettings) -> LesionResult:
-    candidate = one.candidates[0]
-    made = contour(volume, candidate.peak_ijk, others, settings.contour)
+def _contoured(
+    one: _Located, volume: Volume, claim: Claim, others: NDArray[np.int64], settings: LesionSettings
+) -> LesionResult:
+    candidate, made = one.candidates[0], claim.contour
     outcome = STOPPED.get(made.stop_reason, Outcome.LESION)
     explanation = f"contour: {made.stop_reason.value}"
     if outcome is Outcome.LESION:
@@ -473,7 +513,7 @@ def _contoured(one: _Located, volume: Volume, others: NDArray[np.int64], setting
         measures=measured,
         mask=mask,
         contour=made,
-        contour_inputs=ContourInputs.of(candidate, made, others, _chained(one, volume, others, settings)),
+        contour_inputs=ContourInputs.of(candidate, claim, others),
     )
 
 
@@ -491,30 +531,22 @@ def _with_shared(results: list[LesionResult]) -> list[LesionResult]:
     regions = [_region(r) for r in results]
     for a in range(len(results)):
         for b in range(a + 1, len(results)):
-            if _overlap(regions[a], regions[b]):
+            if _both_meet(regions[a], regions[b]):
                 shared[a].append(results[b].request.finding_id)
                 shared[b].append(results[a].request.finding_id)
     return [replace(r, shares_with=tuple(s)) if s else r for r, s in zip(results, shared)]
 
 
-def _region(result: LesionResult) -> tuple[NDArray[np.int64], NDArray[np.bool_]] | None:
+def _region(result: LesionResult) -> PlacedMask | None:
     """(corner, mask) of a result's contour, null where it has none."""
     if result.known is not None:
         if result.known.mask is None:
             return None
-        corner, mask = result.known.mask()
-        return np.array(corner), mask
+        return result.known.mask()
     if result.measures is None or result.contour is None:
         return None
-    return np.array(result.contour.corner), result.contour.mask
+    return result.contour.corner, result.contour.mask
 
 
-def _overlap(a: Any, b: Any) -> bool:
-    if a is None or b is None:
-        return False
-    low = np.maximum(a[0], b[0])
-    high = np.minimum(a[0] + a[1].shape, b[0] + b[1].shape)
-    if (low >= high).any():
-        return False
-    parts = [m[tuple(slice(p, q) for p, q in zip(low - c, high - c))] for c, m in (a, b)]
-    return bool((parts[0] & parts[1]).any())
+def _both_meet(a: PlacedMask | None, b: PlacedMask | None) -> bool:
+    return a is not None and b is not None and masks_meet(a, b)

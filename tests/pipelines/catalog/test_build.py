@@ -40,7 +40,12 @@ def finding(exam_id: str, name: str, **changes: Any) -> dict[str, Any]:
 def localisation(exam_id: str, name: str, **changes: Any) -> dict[str, Any]:
     row = keys(exam_id) | {"finding_id": f"{exam_id}:{name}", "outcome": "lesion", "sentence": name, "slice": 10}
     row |= {"suvmax_reported": 8.0, "n_voxels": 100, "voxel_ml": 0.03, "suvmax": 8.02, "suvmean": 5.0, "mtv_ml": 3.0}
-    row |= {"tlg": 15.0, "mask_path": f"masks/{exam_id}/{name}.nii.gz", "method": "basin", "stop_reason": "converged"}
+    row |= {
+        "tlg": 15.0,
+        "mask_path": f"masks/{exam_id}/{name}.nii.gz",
+        "method": "adaptive",
+        "stop_reason": "converged",
+    }
     row |= {f"{what}_{axis}_mm": 1.0 for what in ("peak", "centroid") for axis in "xyz"}
     return row | changes
 

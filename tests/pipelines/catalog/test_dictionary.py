@@ -44,7 +44,7 @@ class TestSettingsPage:
     def test_holds_every_key_with_default_and_range(self) -> None:
         section = settings_page().split("\n## `[lesions.contour]`\n")[1].split("\n## ")[0]
         assert [name for name in ContourSettings.model_fields if f"| `{name}` |" not in section] == []
-        assert "| `plateau` | `0.7` | a number > 0 and < 1 | " in section
+        assert "| `background_part` | `0.25` | a number > 0 and < 1 | " in section
         assert "\n## `[[evaluation.vlm]]`\n" in settings_page()
 
 

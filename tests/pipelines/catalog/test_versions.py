@@ -27,7 +27,7 @@ from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 from pipelines.tables.shards import shard_of
 
-MAKER = {"logic": "lesions-1", "parameters": {"contour": {"method": "basin", "plateau": 0.4}}}
+MAKER = {"logic": "lesions-1", "parameters": {"contour": {"method": "adaptive", "background_part": 0.4}}}
 
 
 def keys(exam: str) -> dict[str, str]:
@@ -235,9 +235,9 @@ class TestCurationDiff:
         assert self.why(home) == [("went", "correction", "E1:a")]
 
     def test_parameters_are_named_with_both_values(self, home: Home) -> None:
-        put(home, "E1", mtv_ml=4.0, maker={"logic": "lesions-1", "parameters": {"contour": {"plateau": 0.5}}})
+        put(home, "E1", mtv_ml=4.0, maker={"logic": "lesions-1", "parameters": {"contour": {"background_part": 0.5}}})
         assert self.why(home) == [("changed", "parameters", "E1:a")]
-        assert "lesions.contour.plateau: 0.4 -> 0.5" in run_query(home, "curation_diff")["detail"][0]
+        assert "lesions.contour.background_part: 0.4 -> 0.5" in run_query(home, "curation_diff")["detail"][0]
 
     def test_logic(self, home: Home) -> None:
         put(home, "E1", mtv_ml=4.0, maker=MAKER | {"logic": "lesions-2"})

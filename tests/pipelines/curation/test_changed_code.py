@@ -48,8 +48,8 @@ def test_rows_of_changed_code_are_those_of_a_new_home(small_cohort: Path, tmp_pa
     assert curate(sources, tmp_path / "home", small_cohort)["stale"] == 0
     before = lake(tmp_path / "home")
 
-    path = sources / "pipelines" / "imaging" / "lesions" / "basins.py"
-    text, n = re.subn(r"^KEEP_PART = .*", "KEEP_PART = 0.5", path.read_text(), flags=re.MULTILINE)
+    path = sources / "pipelines" / "imaging" / "lesions" / "levels.py"
+    text, n = re.subn(r"^FWHM_TO_SIGMA = .*", "FWHM_TO_SIGMA = 0.8", path.read_text(), flags=re.MULTILINE)
     assert n == 1
     path.write_text(text)
     recomputed = curate(sources, tmp_path / "home", small_cohort)["recomputed"]

@@ -103,7 +103,7 @@ class TestStale:
     @pytest.mark.parametrize(
         ("name", "pattern", "by", "stale"),
         [
-            ("pipelines/imaging/lesions/basins.py", r"^KEEP_PART = .*", "KEEP_PART = 0.8", {"lesions"}),
+            ("pipelines/imaging/lesions/levels.py", r"^FWHM_TO_SIGMA = .*", "FWHM_TO_SIGMA = 0.8", {"lesions"}),
             ("pipelines/imaging/reading/suv.py", r"\b60\b", "61", {"exams", "organ maps", "external set"}),
             ("pipelines/reports/structure.py", r"^SAME_SUV = .*", "SAME_SUV = 0.2",
              REPORTS | {"metrics", "robustness"}),

@@ -28,10 +28,9 @@ def known(results: list[LesionResult], *, masks: bool = True) -> dict[str, Known
     def of(result: LesionResult) -> KnownLesion:
         assert result.contour_inputs is not None
         assert result.measures is not None
-        m = result.measures
-        low, high = (m.box_i0, m.box_j0, m.box_k0), (m.box_i1, m.box_j1, m.box_k1)
+        low = (result.measures.box_i0, result.measures.box_j0, result.measures.box_k0)
         mask = (lambda: (low, result.mask.array > 0)) if masks else None
-        return KnownLesion(result.contour_inputs, result.outcome, result.explanation, mask, (low, high))
+        return KnownLesion(result.contour_inputs, result.outcome, result.explanation, mask)
 
     return {r.request.finding_id: of(r) for r in results if r.contour_inputs is not None}
 
@@ -90,20 +89,19 @@ class TestKnownLesions:
         assert [r.shares_with for r in found] == [("again",), ("a",)]
 
     def test_contour_inputs_hold_for_peaks_outside_its_box_alone(self):
-        contour_inputs = ContourInputs((5, 5, 5), "published", (0, 0, 0), (10, 10, 10), ((2, 2, 2),), False)
+        box = ((0, 0, 0), (10, 10, 10), ((2, 2, 2),), (4, 4, 4), (7, 7, 7), ())
+        contour_inputs = ContourInputs((5, 5, 5), "published", *box)
         candidate = lesions_module.Candidate((5, 5, 5), 8.0, "published", 1.0, 0)
-        assert contour_inputs.holds(candidate, np.array([[2, 2, 2], [30, 5, 5]]), False)
-        assert not contour_inputs.holds(candidate, np.array([[2, 2, 2], [9, 5, 5]]), False)
-        assert not contour_inputs.holds(candidate, np.empty((0, 3), dtype=np.int64), False)
-        assert not contour_inputs.holds(candidate, np.array([[2, 2, 2]]), True)
+        assert contour_inputs.holds(candidate, np.array([[2, 2, 2], [30, 5, 5]]))
+        assert not contour_inputs.holds(candidate, np.array([[2, 2, 2], [9, 5, 5]]))
+        assert not contour_inputs.holds(candidate, np.empty((0, 3), dtype=np.int64))
 
-    def test_are_contoured_again_where_a_far_one_makes_them_a_conglomerate(self, spheres):
-        row = [(-57.0, 0.0, 0.0), (-15.0, 0.0, 0.0), (27.0, 0.0, 0.0)]
-        volume = spheres([(point, 9.0, 6.0 + n) for n, point in enumerate(row)])
-        requests = [request(volume, point, name) for point, name in zip(row, "abc")]
-        before = known(find_lesions(volume, requests[:2]))
-        found = find_lesions(volume, requests, known=before)
-        assert [r.known is None for r in found] == [True, True, True]
+    def test_contour_inputs_hold_only_beside_what_voxels_were_divided_with(self):
+        box = ((0, 0, 0), (10, 10, 10), ((2, 2, 2),), (4, 4, 4), (7, 7, 7), ((30, 5, 5),))
+        contour_inputs = ContourInputs((5, 5, 5), "published", *box)
+        candidate = lesions_module.Candidate((5, 5, 5), 8.0, "published", 1.0, 0)
+        assert contour_inputs.holds(candidate, np.array([[2, 2, 2], [30, 5, 5]]))
+        assert not contour_inputs.holds(candidate, np.array([[2, 2, 2]]))
 
 
 def test_outcome_of_a_known_lesion_is_kept(three):

@@ -1,0 +1,170 @@
+"""What of the surroundings belongs to a lesion: basins of the local maxima, joined from the most alike down.
+
+Every local maximum starts a basin (watershed by descending value, 6 neighbours). Two basins that meet at a level are as
+alike as that level over the higher of their two maxima (relative dynamics, Grimaud 1992).
+"""
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.imaging.lesions.faces import flat_step
+
+LESION, OTHER, REPORTED = 1, 2, 3
+"""Marks of what a voxel belongs to; 0: to nothing above the floor that the lesion meets."""
+
+
+@dataclass(frozen=True, eq=False)
+class Partition:
+    """A box (i, j, k) divided between the lesion and what it must not enter."""
+
+    hold_suv: NDArray[np.float32]
+    """Of the lesion's voxels the lowest SUV on the best path to the peak (max-min path value), else 0: the region of
+    any threshold is one comparison."""
+    mark: NDArray[np.int8]
+    """LESION, OTHER (an organ, or what is hotter than the lesion), REPORTED (another reported lesion) or 0."""
+
+
+@dataclass(frozen=True)
+class Markers:
+    """Voxels (i, j, k) of the box that say whose a basin is."""
+
+    peak: tuple[int, int, int]
+    others: NDArray[np.int64]
+    """Peaks of the other reported lesions, (n, 3)."""
+    organs: NDArray[np.bool_] | None = None
+    """Organs that the lesion does not lie in, from a label map."""
+
+
+def divide(values: NDArray[np.float32], markers: Markers, floor_suv: float, organ_contrast: float) -> Partition:
+    """The lesion's part of a box.
+
+    Basins are joined from the most alike down; reported maxima are never joined with each other, and nothing joins a
+    lesion whose maximum is hotter than the reported one or lies in an organ. What is larger than the lesion when they
+    meet and nowhere reaches `organ_contrast` of its maximum is an organ that the lesion lies at.
+
+    Args:
+        values: SUV, C order.
+        markers: voxels inside the box.
+        floor_suv: voxels at or below it belong to nothing.
+        organ_contrast: ratio of maxima.
+    """
+    flat = values.ravel()
+    above = np.flatnonzero(flat > floor_suv)
+    order = above[np.argsort(-flat[above], kind="stable")]
+    at = int(np.ravel_multi_index(markers.peak, values.shape))
+    others = np.ravel_multi_index(markers.others.T, values.shape)
+    label, summit, met, first, second = _basins(flat, values.shape, order, np.append(others, at))
+    top = flat[summit]
+    top[0] = 0.0
+    mark = np.where(top > flat[at], OTHER, 0).astype(np.int8)
+    if markers.organs is not None:
+        mark[1:][markers.organs.ravel()[summit[1:]]] = OTHER
+    mark[label[others]] = REPORTED
+    mark[label[at]], mark[0] = LESION, 0
+    alike = met / np.maximum(top[first], top[second])
+    size = np.bincount(label, minlength=len(top))
+    joined = _join(top, size, mark, (first, second, np.argsort(-alike, kind="stable")), organ_contrast)
+    through = _passes(joined == LESION, label[at], met, first, second)
+    hold = np.minimum(flat, through[label])
+    hold[(flat > flat[at]) | (label == 0)] = 0.0
+    return Partition(hold.reshape(values.shape), joined[label].reshape(values.shape))
+
+
+@numba.njit(cache=True)
+def _basins(flat, shape, order, seeds):
+    """Basin of each voxel (0: none), the voxel of each basin's maximum (from 1 on), and where two basins meet first:
+    the level, from the highest down, and both. A seed starts a basin though it may be no maximum."""
+    n_i, n_j, n_k = shape
+    label = np.zeros(flat.size, np.int32)
+    summit, n = np.zeros(64, np.int64), 1
+    met, first, second, m = np.empty(64, np.float32), np.empty(64, np.int32), np.empty(64, np.int32), 0
+    seen = set([np.int64(-1)])
+    for seed in seeds:
+        label[seed] = -1
+    for at in order:
+        best, height = 0, np.float32(-1)
+        for side in range(6):
+            to = flat_step(at, side, n_i, n_j, n_k)
+            if to >= 0 and label[to] > 0 and flat[to] > height:
+                best, height = label[to], flat[to]
+        if best == 0 or label[at] < 0:
+            if n == len(summit):
+                summit = np.append(summit, np.zeros(n, np.int64))
+            best, summit[n] = n, at
+            n += 1
+        label[at] = best
+        for side in range(6):
+            to = flat_step(at, side, n_i, n_j, n_k)
+            if to < 0 or label[to] <= 0 or label[to] == best:
+                continue
+            pair = np.int64(min(best, label[to])) * np.int64(flat.size) + max(best, label[to])
+            if pair in seen:
+                continue
+            seen.add(pair)
+            if m == len(met):
+                met, first, second = np.append(met, met), np.append(first, first), np.append(second, second)
+            met[m], first[m], second[m] = flat[at], best, label[to]
+            m += 1
+    for seed in seeds:
+        label[seed] = max(label[seed], 0)
+    return label, summit[:n], met[:m], first[:m], second[:m]
+
+
+@numba.njit(cache=True)
+def _root(parent, x):
+    while parent[x] != x:
+        parent[x] = parent[parent[x]]
+        x = parent[x]
+    return x
+
+
+@numba.njit(cache=True)
+def _join(top, size, mark, meetings, organ_contrast):
+    """Mark of each basin after joining."""
+    first, second, order = meetings
+    parent = np.arange(len(top))
+    for e in order:
+        a, b = _root(parent, first[e]), _root(parent, second[e])
+        if mark[b]:
+            a, b = b, a
+        if a == b or mark[b] or (mark[a] and top[b] > top[a]):
+            continue
+        if mark[a] and size[b] >= size[a] and top[b] < organ_contrast * top[a]:
+            mark[b] = OTHER
+            continue
+        parent[b] = a
+        size[a] += size[b]
+        top[a] = max(top[a], top[b])
+    out = np.empty(len(top), np.int8)
+    for x in range(len(top)):
+        out[x] = mark[_root(parent, x)]
+    return out
+
+
+@numba.njit(cache=True)
+def _passes(mine, start, met, first, second):
+    """Of each basin of the lesion the highest level at which it is connected with the peak's inside of the lesion; 0
+    for the others."""
+    n = len(mine)
+    through = np.zeros(n, np.float32)
+    parent, after, last = np.arange(n), np.full(n, -1), np.arange(n)
+    through[start] = np.inf
+    for e in range(len(met)):
+        if not (mine[first[e]] and mine[second[e]]):
+            continue
+        a, b = _root(parent, first[e]), _root(parent, second[e])
+        if a == b:
+            continue
+        if _root(parent, start) == b:
+            a, b = b, a
+        if _root(parent, start) == a:
+            x = b
+            while x >= 0:
+                through[x] = met[e]
+                x = after[x]
+        parent[b] = a
+        after[last[a]], last[a] = b, last[b]
+    return through
