@@ -14,6 +14,7 @@ import typer
 from pipelines.phantom.passages.generator import Passage, passages
 from pipelines.reports.rules.pairs import extract
 from pipelines.reports.sentences import SUV_AND_SLICE, SUV_ONLY, split_report
+from pipelines.reports.vocabulary.vocabulary import package_vocabulary
 
 Read = tuple[int | None, float]
 """Slice and SUVmax of a lesion."""
@@ -22,7 +23,8 @@ Read = tuple[int | None, float]
 def read_by_rules(text: str) -> set[Read]:
     """The lesions that the rules read in a passage."""
     sentences = (s for s in split_report("generated", text) if s.candidate_reason in (SUV_AND_SLICE, SUV_ONLY))
-    return {(x.slice, x.suvmax) for s in sentences for x in extract(s.sentence).lesions}
+    words = package_vocabulary()
+    return {(x.slice, x.suvmax) for s in sentences for x in extract(s.sentence, words.of(s.language)).lesions}
 
 
 def compared(given: Iterable[Passage]) -> Iterator[tuple[Passage, set[Read], set[Read]]]:

@@ -13,7 +13,7 @@ from typing import Any
 from pipelines.reports.alignment import Said, aligned, rounded
 from pipelines.reports.mentions import Mention, text_evidence
 from pipelines.reports.readers import Reading
-from pipelines.reports.sentences import SUV_AND_SLICE, Sentence
+from pipelines.reports.sentences import SUV_AND_SLICE, SUV_ONLY, Sentence
 from pipelines.reports.structure import names_anatomy, without_references
 from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
 from pipelines.settings import ConsensusSettings
@@ -177,6 +177,11 @@ def _decided(
 ) -> list[TextFinding]:
     """Findings of one passage."""
     own = [sentences[known[i]] for i in readings[0].sentence_ids]
+    words = words.of(own[0].language)
+    if all(r.abstains for r in readings):
+        why = f"No reader knows the language of the report ({own[0].language}): ask a language model."
+        return [_bare(s, Outcome.OTHER_LANGUAGE, why) for s in own if s.candidate_reason in (SUV_AND_SLICE, SUV_ONLY)]
+    readings = [r for r in readings if not r.abstains]
     failed = frozenset(r.reader for r in readings if r.error is not None)
     if len(failed) == len(readings):
         return [_unread(s, readings) for s in own if s.candidate_reason == SUV_AND_SLICE]

@@ -15,6 +15,9 @@ Progress = Callable[[int, int], None]
 """Called as (passages done, passages in all)."""
 
 
+OTHER_LANGUAGE = "the reader does not know the language"
+
+
 @dataclass(frozen=True)
 class Reading:
     """What one reader read in one passage: mentions, in reading order, none where it found none.
@@ -36,6 +39,11 @@ class Reading:
     def may_be_mended(self) -> bool:
         """Whether another run may give the reading that failed."""
         return self.error is not None and self.answer is None
+
+    @property
+    def abstains(self) -> bool:
+        """Whether the reader cannot read the passage's language, so that its vote is not counted."""
+        return self.error is not None and self.error.startswith(OTHER_LANGUAGE)
 
 
 class Reader(Protocol):
@@ -73,9 +81,11 @@ class RulesReader:
         out = []
         version = self.version
         for n, passage in enumerate(passages, start=1):
-            mentions = tuple(m for s in passage.sentences for m in mentions_of(s, self.vocabulary))
+            words = self.vocabulary.of(passage.sentences[0].language)
+            mentions = tuple(m for s in passage.sentences for m in mentions_of(s, words)) if words.is_read else ()
+            error = None if words.is_read else f"{OTHER_LANGUAGE} ({words.language})"
             ids = tuple(s.sentence_id for s in passage.sentences)
-            out.append(Reading(passage.passage_id, ids, self.name, version, mentions))
+            out.append(Reading(passage.passage_id, ids, self.name, version, mentions, error))
             if progress is not None and (n % 1000 == 0 or n == len(passages)):
                 progress(n, len(passages))
         return out

@@ -23,7 +23,17 @@ _PRIOR_REACH = 25
 def mentions_of(sentence: Sentence, words: Vocabulary) -> list[Mention]:
     """What a sentence mentions: its lesions with their values and fields, or one mention that says what it speaks of
     instead; none where it names neither a value nor a lesion with its place.
+
+    Args:
+        words: of the sentence's language.
     """
+    read = words.read(sentence.sentence)
+    in_english = replace(sentence, sentence=read.text) if words.glossary is not None else sentence
+    found = _mentions_of(in_english, words.english)
+    return [replace(m, part=read.original(*m.part)) if m.part is not None else m for m in found]
+
+
+def _mentions_of(sentence: Sentence, words: Vocabulary) -> list[Mention]:
     text, flat = sentence.sentence, lower(clean(sentence.sentence))
     if sentence.candidate_reason == NEITHER:
         return _without_values(sentence, flat, words)

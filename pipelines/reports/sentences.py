@@ -15,8 +15,9 @@ from pipelines.reports.rules.number_kinds import has_suv, may_have_slice
 from pipelines.reports.rules.values import Expressions, Role
 from pipelines.reports.structure import AnatomyMention, find_anatomy, organs_of, section_region
 from pipelines.reports.vocabulary.cues import Cues
+from pipelines.reports.vocabulary.language import language_of
 from pipelines.reports.vocabulary.lexicon import MUSCULOSKELETAL
-from pipelines.reports.vocabulary.text import clean, lower
+from pipelines.reports.vocabulary.text import lower
 from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
 
 
@@ -25,8 +26,8 @@ class Sentence:
     """A unit of a report that can be a finding.
 
     `sentence` is the report's text from `start` to `end` (half-open), unchanged. `section` is the last heading before
-    it, null before the first. `is_candidate` is true where it holds both an SUV value and a slice number;
-    `candidate_reason` says what it holds.
+    it, in English words, null before the first. `is_candidate` is true where it holds both an SUV value and a slice
+    number; `candidate_reason` says what it holds; `language` is the report's (ISO 639-1).
     """
 
     sentence_id: str
@@ -37,6 +38,7 @@ class Sentence:
     section: str | None
     is_candidate: bool
     candidate_reason: str
+    language: str | None = "en"
 
 
 SUV_AND_SLICE = "SUV and slice"
@@ -103,18 +105,22 @@ def split_report(exam_id: str, text: str, vocabulary: Vocabulary | None = None) 
     Args:
         vocabulary: by default the package's.
     """
-    flat = clean(text)
-    report = _Report(flat, lower(flat), vocabulary or package_vocabulary())
+    language = language_of(text)
+    words = (vocabulary or package_vocabulary()).of(language)
+    read = words.in_english(text)
+    report = _Report(read.text, lower(read.text), words.english)
     seen: dict[str, int] = {}
     out = []
     for piece in _merge(report, _pieces(report)):
         for start, end in _split_semicolons(report, piece.start, piece.end):
+            is_candidate, reason = _candidate(report, report.lowered[start:end])
+            start, end = read.original(start, end)
             sentence = text[start:end]
             name = f"{exam_id}:{blake2b(sentence.encode('utf-8', 'surrogatepass'), digest_size=4).hexdigest()}"
             seen[name] = seen.get(name, 0) + 1
             sentence_id = name if seen[name] == 1 else f"{name}#{seen[name]}"
-            is_candidate, reason = _candidate(report, report.lowered[start:end])
-            out.append(Sentence(sentence_id, exam_id, sentence, start, end, piece.section, is_candidate, reason))
+            place = (start, end, piece.section)
+            out.append(Sentence(sentence_id, exam_id, sentence, *place, is_candidate, reason, language))
     return out
 
 

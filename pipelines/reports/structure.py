@@ -4,7 +4,7 @@ Region, organ, sub-site, side, change since the prior exam, and its text without
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -89,9 +89,11 @@ def structure(text: str, section: str | None = None, vocabulary: Vocabulary | No
         section: heading that it stands under; gives the region where the sentence names none.
         vocabulary: by default the package's.
     """
-    flat = lower(clean(text))
     words = vocabulary or package_vocabulary()
-    return _fields(text, flat, _main_mention(flat, find_anatomy(flat, words), words), section, words)
+    flat = words.read(text).text
+    english = words.english
+    own = _fields(flat, _main_mention(flat, find_anatomy(flat, english), english), section, english)
+    return replace(own, text=without_references(text, words))
 
 
 def structure_parts(
@@ -113,7 +115,7 @@ def structure_parts(
     n_placed = 0
     for start, end in spans:
         own = structure(text[start:end], section, words)
-        if find_anatomy(lower(clean(text[start:end])), words):
+        if find_anatomy(words.read(text[start:end]).text, words.english):
             n_placed += 1
         else:
             own = _with_shared(own, text, structure(text[:end], section, words), section, words, n_placed)
@@ -136,8 +138,8 @@ def _with_shared(
 
 
 def _in_order(text: str, n: int, section: str | None, words: Vocabulary) -> list[Fields]:
-    flat = lower(clean(text))
-    whole = structure(text, section, words)
+    whole, flat = structure(text, section, words), words.read(text).text
+    words = words.english
     generic = words.cues.words("generic_organ")
     named = (p for p in find_anatomy(flat, words) if p.term.region and not _is_beside(flat, p, words.cues))
     places = [p for p in named if p.term.subsite or p.term.organ not in generic]
@@ -148,7 +150,9 @@ def _in_order(text: str, n: int, section: str | None, words: Vocabulary) -> list
         ends = [0, *(p.end for p in places)]
         return [
             replace(
-                _fields(text, flat, place, section, words), laterality=laterality(flat[end : place.end], None, words)
+                _fields(flat, place, section, words),
+                laterality=laterality(flat[end : place.end], None, words),
+                text=whole.text,
             )
             for place, end in zip(places, ends, strict=False)
         ]
@@ -158,7 +162,7 @@ def _in_order(text: str, n: int, section: str | None, words: Vocabulary) -> list
     return [replace(whole, laterality=None if whole.laterality == "bilateral" else whole.laterality) for _ in range(n)]
 
 
-def _fields(text: str, flat: str, place: AnatomyMention | None, section: str | None, words: Vocabulary) -> Fields:
+def _fields(flat: str, place: AnatomyMention | None, section: str | None, words: Vocabulary) -> Fields:
     headed = _of_section(section, words) if section else None
     if place is not None and headed is not None and headed.organ and _is_beside(flat, place, words.cues):
         # Under "Spleen", uptake "above liver" is the spleen's.
@@ -171,7 +175,7 @@ def _fields(text: str, flat: str, place: AnatomyMention | None, section: str | N
     if region is None and headed is not None:
         region, organ = headed.region, organ or headed.organ
     side = laterality(flat, place, words)
-    return Fields(region, organ, subsite, side, comparison(flat, words), without_references(text, words))
+    return Fields(region, organ, subsite, side, comparison(flat, words), "")
 
 
 def organs_of(flat: str, vocabulary: Vocabulary | None = None) -> set[str | None]:
@@ -184,9 +188,9 @@ def organs_of(flat: str, vocabulary: Vocabulary | None = None) -> set[str | None
 def names_anatomy(text: str, section: str | None = None, vocabulary: Vocabulary | None = None) -> bool:
     """Whether a finding says where it is: by any word of the lexicon, or by the heading that it stands under."""
     words = vocabulary or package_vocabulary()
-    return bool(find_anatomy(lower(clean(text)), words)) or (
-        bool(section) and _of_section(section or "", words) is not None
-    )
+    if find_anatomy(words.read(text).text, words.english):
+        return True
+    return bool(section) and _of_section(section or "", words.english) is not None
 
 
 def _of_section(section: str, words: Vocabulary) -> Term | None:
@@ -235,7 +239,12 @@ def _singular(word: str) -> str:
 
 def find_anatomy(flat: str, vocabulary: Vocabulary | None = None) -> tuple[AnatomyMention, ...]:
     """Words of the lexicon in a cleaned, lowered text, longest first at each place, in reading order."""
-    return _find_anatomy(flat, vocabulary or package_vocabulary())
+    words = vocabulary or package_vocabulary()
+    if words.glossary is None:
+        return _find_anatomy(flat, words)
+    read = words.read(flat)
+    found = _find_anatomy(read.text, words.english)
+    return tuple(replace(m, start=a, end=b) for m in found for a, b in [read.original(m.start, m.end)])
 
 
 @lru_cache(maxsize=1024)
@@ -438,12 +447,22 @@ def without_references(text: str, vocabulary: Vocabulary | None = None) -> str:
 
     "... mass (slice 26)" gives "... mass".
     """
-    cues = (vocabulary or package_vocabulary()).cues
-    short = _LIST_MARKER.sub("", squeeze(text))
-    short = cues["image_sentence"].sub("", short)
-    short = cues["image_parenthesis"].sub("", short)
-    extent = cues["extent_before"]
-    short = cues["image_phrase"].sub(lambda m: m[0] if extent.search(m.string[: m.start()]) else " ", short)
+    words = vocabulary or package_vocabulary()
+    cues, read = words.cues, words.in_english(text)
+    ends = [0]
+    kept = []
+    for start, end in sorted(read.original(*m.span()) for m in _references(read.text, cues)):
+        kept.append(text[max(ends) : start])
+        ends.append(end)
+    short = _LIST_MARKER.sub("", squeeze(" ".join([*kept, text[max(ends) :]])))
     for pattern, instead in _LEFT_OVER:
         short = pattern.sub(instead, short)
     return short.strip()
+
+
+def _references(text: str, cues: Cues) -> Iterator[re.Match[str]]:
+    """References to images in a text: sentences and parentheses of nothing else, and phrases."""
+    for name in ("image_sentence", "image_parenthesis", "image_phrase"):
+        for match in cues[name].finditer(text):
+            if name != "image_phrase" or not cues["extent_before"].search(text, 0, match.start()):
+                yield match

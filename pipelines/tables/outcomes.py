@@ -21,6 +21,7 @@ class Outcome(StrEnum):
     NOTHING_TO_LOCATE_BY = "nothing to locate by"
     NOT_CURRENT = "not the current exam"
     NOT_GROUNDED = "number not in the sentence"
+    OTHER_LANGUAGE = "language not read"
     READERS_DISAGREE = "readers disagree"
     READER_FAILED = "reader failed"
     DUPLICATE = "said twice"

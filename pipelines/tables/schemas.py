@@ -188,6 +188,7 @@ class Sentences(ShardRow):
     section = string("Section or heading that it stands under", null=True, empty=True)
     is_candidate = flag("Whether it may name a lesion: an SUV and a slice", null=False)
     candidate_reason = string("Why it is a candidate or is not", null=True, empty=True)
+    language = string("Language of the report (ISO 639-1), und where its words do not tell", null=True)
 
     @dy.rule()
     def span_in_order(cls) -> pl.Expr:  # noqa: N805

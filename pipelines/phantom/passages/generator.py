@@ -173,9 +173,9 @@ class _Draw:
             organs = {p["organ"] for p in self.places.values()}
             options = [p for p in self.wording["place"] if p["organ"] not in organs]
             wanted = self.kind.get("sided")
-            options = [p for p in options if not wanted or "{side}" in p["place"]] or options
+            options = [p for p in options if not wanted or "{side" in p["place"]] or options
             self.places[n] = self.pick(options)
-            if "{side}" in self.places[n]["place"]:
+            if "{side" in self.places[n]["place"]:
                 self.sides[n] = self.pick(("left", "right"))
         return self.places[n]
 

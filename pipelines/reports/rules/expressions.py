@@ -29,9 +29,16 @@ def find_expressions(text: str, vocabulary: Vocabulary | None = None) -> Express
 
     Args:
         text: one sentence, or neighbouring sentences of one finding.
-        vocabulary: by default the package's.
+        vocabulary: by default the package's, for English.
     """
-    return _find(text, (vocabulary or package_vocabulary()).cues)
+    words = vocabulary or package_vocabulary()
+    if words.glossary is None:
+        return _find(text, words.cues)
+    read = words.read(text)
+    found = _find(read.text, words.cues)
+    suvs = tuple(replace(v, start=a, end=b) for v in found.suvs for a, b in [read.original(v.start, v.end)])
+    slices = tuple(replace(s, start=a, end=b) for s in found.slices for a, b in [read.original(s.start, s.end)])
+    return Expressions(suvs, slices, found.unclaimed)
 
 
 @lru_cache(maxsize=1024)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pipelines.reports.rules.expressions import find_expressions
 from pipelines.reports.rules.values import Expressions, Role, SliceNumber, SuvValue
 from pipelines.reports.vocabulary.cues import Cues
-from pipelines.reports.vocabulary.text import clean, lower
 from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
 from pipelines.tables.outcomes import Outcome
 
@@ -67,11 +66,22 @@ def extract(text: str, vocabulary: Vocabulary | None = None) -> Extraction:
         text: the sentence as it stands in the report. Spans in the result are positions in it.
         vocabulary: by default the package's.
     """
-    vocabulary = vocabulary or package_vocabulary()
-    flat, cues = lower(clean(text)), vocabulary.cues
+    words = vocabulary or package_vocabulary()
+    if not words.is_read:
+        why = f"the rules do not read the language ({words.language})"
+        return _Shown(None, None).none(Outcome.OTHER_LANGUAGE, why)
+    read = words.read(text)
+    found = _extracted(read.text, words.english)
+    spans = [read.original(x.start, x.end) for x in found.lesions]
+    lesions = tuple(replace(x, start=a, end=b) for x, (a, b) in zip(found.lesions, spans, strict=True))
+    return replace(found, lesions=lesions)
+
+
+def _extracted(flat: str, vocabulary: Vocabulary) -> Extraction:
+    text, cues = flat, vocabulary.cues
     found = find_expressions(flat, vocabulary)
     shown = _Shown(_first_slice(found), found.suvs[0].value if found.suvs else None)
-    if is_template(text, vocabulary):
+    if _is_template(flat, vocabulary):
         return shown.none(Outcome.TEMPLATE, "the sentence reports the uptake of a reference region", 0)
     suvs = [v for v in found.suvs if v.role is Role.CURRENT]
     if not suvs:
@@ -148,8 +158,12 @@ def is_template(text: str, vocabulary: Vocabulary | None = None) -> bool:
     """Whether a sentence only reports the uptake of a reference region ("Background liver ...", "Blood pool SUVmax
     ...").
     """
-    vocabulary = vocabulary or package_vocabulary()
-    flat, cues = lower(clean(text)), vocabulary.cues
+    words = vocabulary or package_vocabulary()
+    return _is_template(words.read(text).text, words.english)
+
+
+def _is_template(flat: str, vocabulary: Vocabulary) -> bool:
+    cues = vocabulary.cues
     word = cues["suv_subject"].search(flat)
     before = cues["no_lesion"].sub(" ", flat[: word.start()] if word else flat)
     names_lesion = cues["lesion"].search(before) is not None

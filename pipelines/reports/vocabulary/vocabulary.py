@@ -1,26 +1,65 @@
 """The words that reports are read with: cues and lexicon of the package, with a cohort's own added."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 
 from pipelines.reports.vocabulary.cues import CUES_NAME, Cues, load_cues
+from pipelines.reports.vocabulary.glossary import LANGUAGES, Glossary, Translation, load_glossary
 from pipelines.reports.vocabulary.lexicon import LEXICON_NAME, Lexicon, load_lexicon
+from pipelines.reports.vocabulary.text import clean, lower
 
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """Cues and lexicon. `version` is a hash of what a cohort adds to the package's, "" where it adds nothing."""
+    """Cues and lexicon, with the glossary that puts another language into their words.
+
+    `language` is the one (ISO 639-1) of the texts that are to be read; where there is no glossary of it, nothing is.
+    `version` is a hash of what a cohort adds to the package's, "" where it adds nothing.
+    """
 
     cues: Cues
     lexicon: Lexicon
     version: str = ""
+    glossary: Glossary | None = None
+    language: str = "en"
 
     @property
     def suffix(self) -> str:
         """What the version of a reader that uses it ends with."""
         return f"+{self.version}" if self.version else ""
+
+    def of(self, language: str | None) -> "Vocabulary":
+        """This vocabulary for texts of a language (ISO 639-1; null is English)."""
+        return _of(self, language or "en")
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the rules read the language."""
+        return self.language in LANGUAGES
+
+    @property
+    def english(self) -> "Vocabulary":
+        """The cues and the lexicon alone, for text that is in English words already."""
+        return self if self.glossary is None else _of(self, "en")
+
+    def in_english(self, text: str) -> Translation:
+        """A text in the words of the cues and the lexicon, with its case."""
+        flat = clean(text)
+        return self.glossary.translated(flat) if self.glossary is not None else Translation(flat)
+
+    def read(self, text: str) -> Translation:
+        """A text as the rules read it: in the words of the cues and the lexicon, cleaned, in lower case."""
+        translation = self.in_english(text)
+        return replace(translation, text=lower(translation.text))
+
+
+@functools.lru_cache(maxsize=32)
+def _of(vocabulary: Vocabulary, language: str) -> Vocabulary:
+    glossary = load_glossary(language) if language in LANGUAGES[1:] else None
+    is_same = vocabulary.language == language
+    return vocabulary if is_same else replace(vocabulary, glossary=glossary, language=language)
 
 
 @functools.cache

@@ -271,3 +271,16 @@ class TestAnyReport:
                 assert f.slice is None or str(f.slice) in text[f.sentence_id]
                 assert f"{f.suvmax_reported:g}" in text[f.sentence_id]
                 assert f.suvmax_reported >= 2.5
+
+
+class TestLanguages:
+    def test_a_report_of_another_language_is_found_in_english_fields(self):
+        (finding,) = by_rules("Hypermetaboler Lymphknoten rechts axillär, SUVmax 5,2 (Schicht 88), vormals 7,1.")
+        assert (finding.slice, finding.suvmax_reported, finding.outcome) == (88, 5.2, Outcome.ACCEPTED)
+        assert (finding.organ, finding.laterality, finding.comparison) == ("lymph node", "right", "decreased")
+        assert finding.sentence.startswith("Hypermetaboler")
+
+    def test_a_language_that_no_reader_knows_is_told(self):
+        (finding,) = by_rules("Powiększony węzeł chłonny po stronie prawej z wychwytem SUVmax 5,2, nie jest nowy.")
+        assert finding.outcome is Outcome.OTHER_LANGUAGE
+        assert "pl" in finding.explanation

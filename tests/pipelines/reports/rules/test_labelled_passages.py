@@ -7,6 +7,7 @@ import pytest
 
 from pipelines.reports.rules.pairs import extract
 from pipelines.reports.sentences import SUV_AND_SLICE, SUV_ONLY, split_report
+from pipelines.reports.vocabulary.vocabulary import package_vocabulary
 
 FOLDER = Path(__file__).parents[1] / "labelled"
 
@@ -19,7 +20,8 @@ def lesions_of(cell):
 
 def read(text):
     sentences = (s for s in split_report("E", text) if s.candidate_reason in (SUV_AND_SLICE, SUV_ONLY))
-    return {(x.slice, x.suvmax) for s in sentences for x in extract(s.sentence).lesions}
+    words = package_vocabulary()
+    return {(x.slice, x.suvmax) for s in sentences for x in extract(s.sentence, words.of(s.language)).lesions}
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.csv")), ids=lambda path: path.stem)

@@ -1,0 +1,1 @@
+"""Glossaries of languages for the English words of the cues and the lexicon."""
