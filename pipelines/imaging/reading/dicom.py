@@ -140,7 +140,8 @@ def series_of(files: ExamFiles, settings: ExamSettings = ExamSettings()) -> Foun
                 others.append(path)
                 continue
             if uid := text_of(header.dataset, "SeriesInstanceUID"):
-                by_uid[uid] += _slices_of(path, header.dataset, header.pixels, files)
+                slices = _slices_of(path, header.dataset, header.pixels, files)
+                by_uid[uid] += slices
         except ExamError as error:
             damaged.append(DamagedFile(path, error.message))
     series = [_series(uid, slices, files.folder) for uid, slices in sorted(by_uid.items())]

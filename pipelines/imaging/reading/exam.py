@@ -30,6 +30,7 @@ from pipelines.imaging.reading.plausibility import (
     Values,
     check_not_negative,
     note_on_body,
+    note_on_highest,
     values_of_image,
 )
 from pipelines.imaging.reading.radiopharmaceutical import DOSE_UNITS
@@ -259,7 +260,7 @@ def _read_nifti(path: Path, files: ExamFiles, found: FoundSeries, settings: Exam
     _check_spacing(volume)
     values = values_of_image(volume)
     refuse_activity(path, files, values)
-    notes = [check_not_negative(volume, values), note_on_body(volume, values)]
+    notes = [check_not_negative(volume, values), note_on_highest(volume, values), note_on_body(volume, values)]
     aside = [s.name for s in found.series if s.modality == "PT"]
     name = files.name(path)
     if aside:
@@ -306,6 +307,7 @@ def _read_dicom(found: FoundSeries, settings: ExamSettings, study_date: date | N
         scale.note,
         unit_note,
         check_not_negative(volume, values),
+        note_on_highest(volume, values),
         note_on_body(volume, values),
         *(d.message for d in found.damaged[:NOTES_OF_DAMAGE]),
     )

@@ -26,6 +26,8 @@ LOWEST_MEDIAN_SUV, LOWEST_HUNDREDTH_SUV, LOWEST_PART = -0.1, -2.0, -0.25
 """Filtered backprojection and cubic resampling undershoot: noise about zero in the air, rings beside the bladder. An
 image that lies below zero as a whole, or as far as this part of its highest value, is not SUV."""
 TOLD_BELOW_SUV = -0.05
+HEAVIEST_G = 600_000.0
+"""No voxel holds more than the whole dose: its SUV times its mL is at most the patient's weight in g."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,18 @@ def check_not_negative(volume: Volume, values: Values) -> str:
             " again, in SUV and without interpolation, or give the iterative reconstruction",
         )
     return f"SUV down to {values.lowest:.2f}"
+
+
+def note_on_highest(volume: Volume, values: Values) -> str:
+    """A note where a voxel is hotter than any tissue, or ''. Raises ExamError(BAD_VALUES) where it would hold more
+    than the whole dose."""
+    if values.highest * volume.voxel_ml > HEAVIEST_G:
+        raise ExamError(
+            ExamProblem.BAD_VALUES,
+            f"a voxel has an SUV of {values.highest:.3g}, more than the whole dose in it would give: convert the"
+            " PET again",
+        )
+    return f"the hottest voxel has an SUV of {values.highest:.0f}: check it" if values.highest > HOTTEST_SUV else ""
 
 
 def note_on_body(volume: Volume, values: Values) -> str:

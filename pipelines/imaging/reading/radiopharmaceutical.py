@@ -126,7 +126,7 @@ def _of_each_form(slices: Sequence[Dataset]) -> list[tuple[Injection, ...]]:
     read: dict[bytes, None] = {}
     found = []
     for dataset in slices:
-        raw = dataset.get_item(_SEQUENCE) if _SEQUENCE in dataset else None
+        raw = dataset.get_item(_SEQUENCE, keep_deferred=True)
         if isinstance(raw, RawDataElement) and isinstance(raw.value, bytes):
             if raw.value in read:
                 continue

@@ -157,6 +157,9 @@ def _reference_of_frames(slices: Sequence[Dataset], half_life_s: float) -> tuple
             "SeriesTime (0008,0031) and AcquisitionTime (0008,0032) are missing: the scan's time is not known; export"
             " the series with its times",
         )
+    if acquisition is not None and series is not None and abs(acquisition - series) >= _DAY:
+        # One of the two dates was moved or blanked; a scan of several days is none of one reference time.
+        acquisition = datetime.combine(series.date(), acquisition.time())
     if acquisition is None or (series is not None and _same_moment(series, acquisition)):
         assert series is not None
         return series, "decay to series time (START)"

@@ -69,9 +69,8 @@ def values_of(dataset: Dataset, keyword: str) -> tuple[Any, ...]:
 def _plain_values(dataset: Dataset, tag: int) -> tuple[str | int, ...] | None:
     """The values of an attribute that was read and not converted yet, where they are plain text or one short number;
     None where pydicom must convert it, which takes most of the time of reading a header."""
-    try:
-        element = dataset.get_item(tag)
-    except KeyError:
+    element = dataset.get_item(tag, keep_deferred=True)
+    if element is None:
         return ()
     if type(element) is not RawDataElement or not isinstance(element.value, bytes):
         return None
