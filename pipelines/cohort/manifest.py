@@ -207,7 +207,9 @@ def _reported_entry(
     earlier: Mapping[str, Any] | None,
 ) -> ExamEntry:
     """Entry of an exam of the table of reports; its text is scanned where it or the images differ from `earlier`."""
-    fingerprint = deidentifier.report_fingerprint(row["findings"], row["tracer"], row["problem"])
+    patient = deidentifier.patient(row["patient_id"] or row["exam_id"])
+    said = (row["findings"], row["tracer"], row["problem"])
+    fingerprint = deidentifier.report_fingerprint(*said, *([patient] if deidentifier.days_back(patient) else []))
     if (
         earlier is not None
         and earlier["report_fingerprint"].split(_SHOWN)[0] == fingerprint
@@ -218,18 +220,18 @@ def _reported_entry(
     else:
         text, ids = row["findings"] or "", (row["exam_id"], row["patient_id"] or "")
         names = names_in_folder(folder) if text and folder else frozenset()
-        report, identifiers = deidentifier.report(text, ids, names)
-        if names and report != deidentifier.report(text, ids)[0]:
+        report, identifiers = deidentifier.report(text, ids, names, patient)
+        if names and report != deidentifier.report(text, ids, patient=patient)[0]:
             # Names from the image headers are masked, so the text depends on the images.
             fingerprint += f"{_SHOWN}{deidentifier.report_fingerprint(report)}"
     return ExamEntry(
         exam_id=deidentifier.exam(row["exam_id"]),
-        patient_id=deidentifier.patient(row["patient_id"] or row["exam_id"]),
+        patient_id=patient,
         folder=str(deidentifier.folder(row["exam_id"], folder)) if folder else None,
         image_fingerprint=image_fingerprint,
         has_report=True,
         report=report,
-        tracer=row["tracer"],
+        tracer=deidentifier.tracer(row["tracer"]),
         report_problem=row["problem"],
         report_fingerprint=fingerprint,
         identifiers=identifiers,

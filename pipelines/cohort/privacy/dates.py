@@ -72,8 +72,14 @@ def find_dates(text: str) -> list[FoundDate]:
     Where day and month could be either, the text's other dates decide, then the separator: the day comes first
     between full stops, the month otherwise.
     """
-    day_first = _numbers_first(text)
-    found = [_found(match, day_first) for form in _FORMS for match in form.finditer(text)]
+    # Patterns that begin with a digit are tried where one stands, for a look at every letter costs more than all else.
+    places = [match.span() for match in _WITH_DIGITS.finditer(text)]
+    numeric = [m for start, end in places for m in _NUMERIC.finditer(text, start, min(end + _LONGEST_REST, len(text)))]
+    day_first = _day_first(numeric)
+    matches = [*numeric, *_CUED.finditer(text)]
+    if not _months().keys().isdisjoint(_LETTERS.findall(text.lower())):
+        matches += [match for form in _WITH_NAMES for match in form.finditer(text)]
+    found = [_found(match, day_first) for match in matches]
     kept: list[FoundDate] = []
     for one in sorted((d for d in found if d is not None), key=lambda d: (d.start, -d.end)):
         if not kept or one.start >= kept[-1].end:
@@ -160,19 +166,20 @@ _DAY_OF_MONTH = r"\d{1,2}(?:st|nd|rd|th)?"
 _NUMERIC = re.compile(
     rf"""(?<![\d.,/-])
     (?: (?P<year1>{_YEAR})(?P<s1>[-/.])(?P<month1>\d{{1,2}})(?P=s1)(?P<day1>\d{{1,2}})  # 2023-03-14
-      | (?P<one2>\d{{1,2}})(?P<s2>[-/]|\.[ ]?)(?P<other2>\d{{1,2}})(?P=s2)(?P<year2>{_YEAR}|\d\d)  # 14.03.2023, 3/14/23
+      | (?P<one2>\d{{1,2}})(?P<s2>[-/]|\.[ ]?)(?P<other2>\d{{1,2}})(?P=s2)(?P<year2>{_YEAR}|\d\d)  # 14.03.2023
+      | (?P<day9>0[1-9]|[12]\d|3[01])[ ](?P<month9>0[1-9]|1[0-2])[ ](?P<year9>{_YEAR})  # 14 03 2023
       | (?P<day3>\d{{1,2}})(?P<s3>[-/.])(?P<month3>[IVX]{{1,4}})(?P=s3)(?P<year3>{_YEAR})  # 14/III/2023
       | (?P<month4>1[0-2]|0?[1-9])/(?P<year4>{_YEAR})  # 3/2023
       | (?P<month5>1[0-2]|0[1-9])[.-](?P<year5>{_YEAR})  # 03.2023
       | (?P<year6>{_YEAR})-(?P<month6>1[0-2]|0[1-9])  # 2023-03
       | (?P<year7>(?:19|20)\d\d)(?P<month7>1[0-2]|0[1-9])(?P<day7>0[1-9]|[12]\d|3[01])
         (?:[0-2]\d[0-5]\d(?:[0-5]\d)?)?  # 20230314, 20230314103000
-      | (?P<year8>{_YEAR})[年년][ ]?(?P<month8>\d{{1,2}})[月월](?:[ ]?(?P<day8>\d{{1,2}})(?=[日일]))?  # 2023年3月14日
+      | (?P<year8>{_YEAR})[年년][ ]?(?P<month8>\d{{1,2}})[月월](?:[ ]?(?P<day8>\d{{1,2}})[日일])?  # 2023年3月14日
     )(?!\d|[-/.,]\d)""",
     re.VERBOSE,
 )
 _CUED = re.compile(
-    r"""\b(?:on|since|dated?|vom|am|seit|du|le|del|el|dal|il|van|op|em)[ ]
+    r"""\b(?:on|since|dated?|vom|am|seit|du|le|del|el|dal|il|van|op|em|exams?|stud(?:y|ies)|scans?|ct|mri|pet)[ ]
     (?P<one1>\d{1,2})(?P<s1>[/.])(?P<other1>\d{1,2})\b(?!/|[.,]\d|[ ]?(?:cm|mm|ml|kg|h|suv|nodes?|images?|%))""",
     re.VERBOSE | re.IGNORECASE,
 )
@@ -185,13 +192,17 @@ _DAY_BEFORE_MONTH = re.compile(
 _MONTH_FIRST = re.compile(
     rf"""(?<![^\W_])(?P<month1>[^\W\d_]{{3,16}})\.?(?:[ ]|,[ ]|-|[ ]del?[ ])['’]?
     (?:(?P<year1>{_YEAR}|(?<=['’])\d\d)(?!\d)
-      |(?P<day1>{_DAY_OF_MONTH})(?!\d|[.,:/]\d)(?:(?:,?[ ]|-)(?P<year2>{_YEAR})(?!\d))?)""",
+      |(?P<day1>{_DAY_OF_MONTH})(?!\d|[.,:/]\d)(?:(?:,?[ ]|-)['’]?(?P<year2>{_YEAR}|(?<=['’])\d\d)(?!\d))?)""",
     re.VERBOSE | re.IGNORECASE,
 )
 _MONTH_ALONE = re.compile(
     r"\b(?:in|since|until|from|during|last|early|mid|late|seit|im|depuis|en|desde|dal)[ -](?P<month1>[^\W\d_]{3,16})\b",
 )
-_FORMS = (_NUMERIC, _CUED, _DAY_BEFORE_MONTH, _MONTH_FIRST, _MONTH_ALONE)
+_WITH_DIGITS = re.compile(r"(?<!\S)[^\s\d]*\d\S*")
+_LONGEST_REST = 12
+"""Characters of a date behind its first blank: "14. 3. 2023"."""
+_WITH_NAMES = (_DAY_BEFORE_MONTH, _MONTH_FIRST, _MONTH_ALONE)
+_LETTERS = re.compile(r"[^\W\d_]{3,}")
 _PART = re.compile(r"(one|other|day|month|year)\d")
 
 
@@ -203,10 +214,10 @@ def _spans(match: re.Match[str]) -> Iterator[tuple[str, int, int]]:
             yield part[1], start, match.end(name)
 
 
-def _numbers_first(text: str) -> bool | None:
+def _day_first(numeric: Iterable[re.Match[str]]) -> bool | None:
     """Whether the dates of a text that leave no choice have the day first; None where none does, or both ways occur."""
     ways = set()
-    for match in _NUMERIC.finditer(text):
+    for match in numeric:
         if match["one2"] and (int(match["one2"]) > _MONTHS) != (int(match["other2"]) > _MONTHS):
             ways.add(int(match["one2"]) > _MONTHS)
     return ways.pop() if len(ways) == 1 else None
@@ -236,7 +247,8 @@ def _found(match: re.Match[str], day_first: bool | None) -> FoundDate | None:
         return None
     if year is not None and day is not None:
         day = min(day, _days_of(year, month))
-    return FoundDate(spans[0][1], spans[-1][2], tuple(spans), year, month, day)
+    end = match.end() if match.re is _NUMERIC else spans[-1][2]
+    return FoundDate(spans[0][1], end, tuple(spans), year, month, day)
 
 
 _LONGEST_MONTH = 31

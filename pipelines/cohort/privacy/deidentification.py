@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines.cohort.privacy import dates
-from pipelines.cohort.privacy.text_identifiers import counts_of, mask, scan
+from pipelines.cohort.privacy.text_identifiers import counts_of, mask, record_ids, scan
 from pipelines.settings import PrivacySettings
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
 from pipelines.tables.provenance import code_version
+from pipelines.tables.safe_text import REMOVED, technical_text
 
 KEY_VARIABLE = "PETAR_ID_KEY"
 KEY_FILE_VARIABLE = "PETAR_ID_KEY_FILE"
@@ -104,19 +105,33 @@ class Deidentifier:
         days = self.days_back(patient)
         return dates.moved_date(value, days) if days is not None else None
 
-    def report(self, text: str, ids: Iterable[str], names: Iterable[str] = ()) -> tuple[str, dict[str, int]]:
-        """(text as it goes on, identifiers found in it by kind); `ids` are those of the exam and the patient, `names`
-        those of people in the headers of its images.
+    def tracer(self, value: str | None) -> str | None:
+        """A column's tracer as it goes on: where reports are masked the words of radiopharmaceuticals alone."""
+        if value is None or not self.settings.mask_reports:
+            return value
+        return technical_text(value).replace(REMOVED, "").strip() or None
+
+    def report(
+        self, text: str, ids: Iterable[str], names: Iterable[str] = (), patient: str | None = None
+    ) -> tuple[str, dict[str, int]]:
+        """(text as it goes on, identifiers found in it by kind).
+
+        Args:
+            text: the report.
+            ids: those of the exam and the patient.
+            names: those of people in the headers of its images.
+            patient: name of the patient after de-identification, by which dates are moved; None hides them.
         """
         found = scan(text, ids, names)
-        hidden = [i for i in found if self.settings.mask_reports or (self._hashes and i.kind == "record id")]
-        return mask(text, hidden), counts_of(found)
+        hidden = found if self.settings.mask_reports else (*record_ids(text, ids),) if self._hashes else ()
+        return mask(text, hidden, self.days_back(patient) if patient is not None else None), counts_of(found)
 
     def report_fingerprint(self, *parts: str | None) -> str:
         """Hash of what a report says and of how it is masked: an unchanged one need not be scanned again."""
         if self.settings == PrivacySettings():
             return hash_of(*parts)
-        whole = hash_of(*parts, self.settings.mask_reports, self.settings.hash_ids, code_version(__name__))
+        drawn = hash_of(self.secret.decode("latin-1")) if self.secret and self.settings.mask_reports else None
+        whole = hash_of(*parts, self.settings.mask_reports, self.settings.hash_ids, drawn, code_version(__name__))
         return self.pseudonyms.fingerprint(whole) if self.pseudonyms else whole
 
     def folder(self, exam_id: str, folder: Path) -> Path:

@@ -66,10 +66,10 @@ class TestObservation:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Other images with another name are another text, and a new look at the report that did not change."""
-        cohort = write_cohort(tmp_path / "cohort", "Uptake of Roe is stable. Turing is well.")
+        cohort = write_cohort(tmp_path / "cohort", "Uptake of Stone is stable, Rivers is well.")
         manifest, deidentifier = tmp_path / "home" / "manifest", Deidentifier(PrivacySettings(mask_reports=True))
         seen = []
-        for name in ("Roe", "Turing", "Turing"):
+        for name in ("Stone", "Rivers", "Rivers"):
             monkeypatch.setattr(cohort_module, "names_in_folder", lambda _, name=name: frozenset({name}))
             (cohort / "exams" / "ACC-0042" / "SUV.nii.gz").write_bytes(name.encode())
             observe_cohort(cohort, manifest, deidentifier)
@@ -77,12 +77,12 @@ class TestObservation:
             assert entry.identifiers == {"name": 1}
             seen.append((entry.report, entry.report_fingerprint))
         assert [report for report, _ in seen[:2]] == [
-            "Uptake of Xxx is stable. Turing is well.",
-            "Uptake of Roe is stable. Xxxxxx is well.",
+            "Uptake of Xxxxx is stable, Rivers is well.",
+            "Uptake of Stone is stable, Xxxxxx is well.",
         ]
         assert seen[0][1] != seen[1][1]
         assert seen[1] == seen[2]
-        assert "Turing" not in "".join(p.read_text() for p in manifest.glob("*.json")).replace("Turing is well", "")
+        assert "Rivers" not in "".join(p.read_text() for p in manifest.glob("*.json")).replace("Rivers is well", "")
 
     def test_hashes_ids_everywhere_and_links_to_the_folders(self, tmp_path: Path) -> None:
         manifest = tmp_path / "home" / "manifest"
@@ -153,6 +153,43 @@ class TestStudyDate:
         assert open_secret(home) == open_secret(home) != open_secret(Home(tmp_path / "other"))
         assert home.secret.stat().st_mode & 0o077 == 0
         assert not home.secret.is_relative_to(home.root)
+
+
+class TestTracer:
+    @pytest.mark.parametrize(
+        ("value", "goes_on"),
+        [
+            ("FDG", "FDG"),
+            ("18F-FDG for Zebrowski", "18F-FDG for"),
+            ("Zebrowski", None),
+            (None, None),
+            ("Ga-68 PSMA", "Ga-68 PSMA"),
+        ],
+    )
+    def test_keeps_words_of_radiopharmaceuticals_where_reports_are_masked(
+        self, value: str | None, goes_on: str | None
+    ) -> None:
+        assert Deidentifier(PrivacySettings(mask_reports=True)).tracer(value) == goes_on
+        assert NO_DEIDENTIFICATION.tracer(value) == value
+
+
+class TestMaskedReports:
+    def test_have_their_dates_moved_with_the_column(self, tmp_path: Path) -> None:
+        manifest, secret = tmp_path / "home" / "manifest", b"drawn"
+        deidentifier = Deidentifier(PrivacySettings(mask_reports=True), secret=secret)
+        observe_cohort(write_cohort(tmp_path / "cohort"), manifest, deidentifier)
+        entry = read_whole_manifest(manifest)[0]
+        days = deidentifier.days_back(entry.patient_id)
+        assert days is not None
+        assert f"on {date(2023, 3, 14) - timedelta(days):%m/%d/%Y}." in entry.report
+
+    def test_are_masked_again_under_another_secret(self, tmp_path: Path) -> None:
+        cohort, manifest = write_cohort(tmp_path / "cohort"), tmp_path / "home" / "manifest"
+        texts = []
+        for secret in (b"drawn", b"drawn again"):
+            observe_cohort(cohort, manifest, Deidentifier(PrivacySettings(mask_reports=True), secret=secret))
+            texts.append(read_whole_manifest(manifest)[0].report)
+        assert texts[0] != texts[1]
 
 
 class TestRefusals:

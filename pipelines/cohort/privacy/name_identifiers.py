@@ -1,0 +1,550 @@
+"""Names of people, organisations and places in a text.
+
+A name is what a cue asks for (a title, "signed by", "patient", a degree behind it), a given name with what follows it,
+or a word with a capital that is neither a word of the language nor of medicine. The last is told by lists of words for
+English, and by standing inside a sentence for languages that write nouns small; German, which does not, has cues alone.
+An unknown word before a noun of medicine ("Rosai disease") is an eponym and no name.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache
+
+from pipelines.cohort.privacy.name_words import WordKind, bare, common_words, cues, is_given_name, kind_of
+
+_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_SHORTEST = 3
+_SHORTEST_IN_CAPITALS = 6
+"""Letters of a word in capitals that may be a name: shorter ones are abbreviations."""
+_SHORTEST_IN_CAPITAL_TEXT = 5
+_ENGLISH_SHARE = 0.75
+"""Part of a text's small words that are known where it is English."""
+_FEWEST_WORDS, _SHORT_TEXT = 2, 8
+"""Known small words that an English text has at least; one is enough in a text of fewer words than the second."""
+_IN_HAN = re.compile(
+    r"(?:患者|氏名|姓名|医師|환자|성명)(?:様|氏|名)?[:： ]{0,2}(?P<name>[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]{2,6})"
+)
+_OF_DICOM = re.compile(r"[^\W\d_][\w.'-]*\^[\w.'-]+(?:\^[\w.'-]*){0,3}")
+_MOST_PARTICLES, _MOST_NAMES = 4, 8
+"""Words like "van" in a row, and words of one name."""
+_LOWER_AFTER = frozenset(("transcribed by", "typed by", "dictated by"))
+_DOT_AFTER_CUE = frozenset(("pt", "pts", "cc", "re", "attn", "pat"))
+_MEDICAL_CAPITALS = frozenset(("mr", "ms", "sr", "fr", "pan", "med"))
+"""Titles that are abbreviations of medicine in capitals, and words when they are small."""
+
+
+class Language(Enum):
+    """How capitals are used in a text."""
+
+    ENGLISH = "words are known"
+    NOUNS_SMALL = "a capital inside a sentence is a name"
+    GERMAN = "nouns have capitals"
+
+
+@dataclass(frozen=True)
+class _Cues:
+    """Cues as sets, made once."""
+
+    titles: frozenset[str]
+    before: frozenset[str]
+    labels: frozenset[str]
+    degrees: frozenset[str]
+    particles: frozenset[str]
+    eponym_heads: frozenset[str]
+    eponyms_of: frozenset[str]
+    german: frozenset[str]
+    organisations: frozenset[str]
+    generic: frozenset[str]
+    before_places: frozenset[str]
+
+
+@cache
+def _cues() -> _Cues:
+    names, places = cues()["names"], cues()["places"]
+    return _Cues(
+        *(
+            frozenset(names[n])
+            for n in ("titles", "before", "labels", "degrees", "particles", "eponym_heads", "eponyms_of", "german")
+        ),
+        *(frozenset(places[n]) for n in ("organisations", "generic", "before")),
+    )
+
+
+@cache
+def _last_words(phrases: frozenset[str]) -> frozenset[str]:
+    return frozenset(phrase.split()[-1] for phrase in phrases)
+
+
+def name_spans(text: str) -> Iterator[tuple[str, int, int]]:
+    """(kind: name or organisation, start, end) of the names in a text, in any order; some may overlap."""
+    words = _Words(text)
+    yield from words.names()
+    yield from words.organisations()
+    for match in _IN_HAN.finditer(text):
+        yield "name", *match.span("name")
+    if "^" in text:
+        yield from (("name", *match.span()) for match in _OF_DICOM.finditer(text))
+
+
+def language_of(words: list[str]) -> Language:
+    """Language of the words of a text, as far as its capitals go."""
+    german = sum(w.lower() in _cues().german for w in words)
+    if german * 12 >= len(words) and german:
+        return Language.GERMAN
+    # Of two letters "of" and "in" tell a language, "px" does not.
+    small = [w for w in words if w.islower() and (len(w) >= _SHORTEST or kind_of(w) == WordKind.HEADING)]
+    if not small:
+        small = [w.lower() for w in words if len(w) >= _SHORTEST]
+    known = sum(w in common_words() for w in small)
+    if known >= max(_ENGLISH_SHARE * len(small), 1 if len(words) < _SHORT_TEXT else _FEWEST_WORDS):
+        return Language.ENGLISH
+    return Language.NOUNS_SMALL
+
+
+class _Words:
+    """The words of a text, each with its place, and what stands between them."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        matches = list(_WORD.finditer(text))
+        self.starts = [m.start() for m in matches]
+        self.ends = [m.end() for m in matches]
+        self.words = [m.group() for m in matches]
+        self.language = language_of(self.words)
+        self.is_shouted = text.isupper()
+        self.cues = _cues()
+        self.last_name: int | None = None
+
+    def names(self) -> Iterator[tuple[str, int, int]]:
+        """Spans of names; each reaches from its first to its last word."""
+        n, at = len(self.words), 0
+        particles, titles = self.cues.particles, self.cues.titles
+        while at < n:
+            word = self.words[at]
+            # Most words are small and begin no name: none but particles, and what follows a title or "typed by".
+            if not word[0].isupper() and word not in particles:
+                before = self.words[at - 1].lower() if at else ""
+                if before not in titles and before != "by":
+                    at += 1
+                    continue
+            last = self._name_from(at)
+            if last is None:
+                at += 1
+            else:
+                end = self.ends[last]
+                if bare(self.words[last]) != self.words[last].lower():
+                    end -= 2
+                yield "name", self.starts[at], end
+                self.last_name = last
+                at = last + 1
+
+    def organisations(self) -> Iterator[tuple[str, int, int]]:
+        """Spans of organisations: words with capitals around a noun like "Hospital", and what is named after a cue."""
+        for at, word in enumerate(self.words):
+            if not word[0].isupper():
+                continue
+            if word.lower() in self.cues.organisations:
+                first, last = self._capitals_around(at)
+                inside = [
+                    w for w in self.words[first : last + 1] if w[0].isupper() and w.lower() not in self.cues.generic
+                ]
+                kinds = {kind_of(w) for w in inside if w.lower() not in self.cues.organisations}
+                is_asked = self._is_after(first, self.cues.before_places) or self._is_after(first, _AT)
+                if first != last and (
+                    WordKind.NAME in kinds or (is_asked and max(kinds, default=0) >= WordKind.COMMON)
+                ):
+                    yield "organisation", self.starts[first], self.ends[last]
+            elif self._is_after(at, self.cues.before_places) and kind_of(word) >= WordKind.COMMON and len(word) > 1:
+                first, last = at, at
+                while last - at < _MOST_NAMES and self._is_joined(last) and self._is_capital(last + 1):
+                    last += 1
+                if any(w.lower() not in self.cues.generic for w in self.words[first : last + 1]):
+                    yield "address", self.starts[first], self.ends[last]
+
+    # --- names ---
+
+    def _name_from(self, at: int) -> int | None:
+        """Last word of the name that begins with this word; None where none does."""
+        word = self.words[at]
+        first = self._first_capital(at)
+        if first is None:
+            return at if self._is_small_name(at) else None
+        is_asked = self._title(at) or self._cue(at)
+        # "von Leber", "de Hodgkin": without a cue what stands before the word is no part of a name.
+        if (first != at and not is_asked) or not self._begins(first, at):
+            return None
+        last = first
+        while (following := self._following(last, is_first=last == first)) is not None:
+            kind = kind_of(self.words[following])
+            if not (
+                len(self.words[following]) == 1
+                or kind >= WordKind.EITHER
+                or (kind == WordKind.EPONYM and is_asked)
+                or (kind == WordKind.COMMON and is_asked and self._is_given(last))
+            ) or self._is_abbreviation(following):
+                break
+            last = following
+        # A single letter is no name, nor the end of one that began without a cue.
+        while (
+            last > first
+            and len(self.words[last]) == 1
+            and self.text[self.ends[last] : self.ends[last] + 1] not in (".", "")
+        ):
+            if self.text[self.ends[last] : self.ends[last] + 1] in (" ", ",", "\n", ")", ";"):
+                break
+            last -= 1
+        return last if last > first or len(word) > 1 else None
+
+    def _first_capital(self, at: int) -> int | None:
+        """The first word with a capital of a name that begins here, behind particles; None where none does."""
+        for _ in range(_MOST_PARTICLES):
+            if at < len(self.words) and self.words[at] in self.cues.particles and self._is_joined(at):
+                at += 1
+        return at if at < len(self.words) and self.words[at][0].isupper() else None
+
+    def _begins(self, first: int, at: int) -> bool:
+        """Whether a name begins with the word `first`; `at` is where its particles begin."""
+        word = self.words[first]
+        kind = kind_of(word)
+        if self._title(at):
+            if self._is_shouting_title(at):
+                return kind >= WordKind.EITHER and not self._is_abbreviation(first)
+            return kind > WordKind.HEADING and (len(word) > 1 or self._following(first) is not None)
+        if len(word) == 1:
+            return self._begins_with_initial(first, at)
+        if kind == WordKind.HEADING or self._is_title(first):
+            return False
+        if self._is_abbreviation(first) and not self._cue(at):
+            return False
+        if self._cue(at):
+            if kind >= WordKind.EITHER and not self._is_eponym(first):
+                return len(word) >= _SHORTEST or kind == WordKind.EITHER or not word.isupper()
+            following = self._following(first)
+            return following is not None and (self._label(at) or kind_of(self.words[following]) == WordKind.NAME)
+        if self._is_before_degree(first) and kind >= WordKind.EITHER:
+            return True
+        if self._is_given(first) and self._is_pair(first):
+            return True
+        if self._is_turned(first):
+            return True
+        return kind == WordKind.NAME and self._is_unknown_name(first)
+
+    def _begins_with_initial(self, first: int, at: int) -> bool:
+        """ "J. Doe": an initial and a word that can be a name."""
+        following = self._following(first)
+        if following is not None and len(self.words[following]) == 1:
+            following = self._following(following)
+        if following is None or kind_of(self.words[following]) < WordKind.EITHER or self._is_abbreviation(following):
+            return False
+        if self._cue(at):
+            return True
+        if (
+            self.language is Language.NOUNS_SMALL
+            and self.text[self.ends[first]] == "."
+            and not self._is_eponym(following)
+        ):
+            return kind_of(self.words[following]) == WordKind.NAME
+        return (
+            self.text[self.ends[first]] == "."
+            and kind_of(self.words[following]) == WordKind.NAME
+            and self._is_unknown_name(following)
+        )
+
+    def _is_unknown_name(self, at: int) -> bool:
+        """Whether a word of no list is taken for a name where no cue asks for one."""
+        word = self.words[at]
+        if len(bare(word)) < _SHORTEST or self._is_eponym(at):
+            return False
+        if word.isupper():
+            shortest = _SHORTEST_IN_CAPITAL_TEXT if self.is_shouted else _SHORTEST_IN_CAPITALS
+            return self.language is Language.ENGLISH and len(word) >= shortest
+        if not _is_title_case(word):
+            return False
+        if self.language is Language.ENGLISH:
+            return True
+        return self.language is Language.NOUNS_SMALL and len(word) > _SHORTEST and self._is_inside_sentence(at)
+
+    def _is_small_name(self, at: int) -> bool:
+        """ "dr. okafor", "typed by kjl"."""
+        word = self.words[at]
+        if (
+            len(word) < 2
+            or not word.islower()
+            or kind_of(word) != WordKind.NAME
+            or self.language is not Language.ENGLISH
+        ):
+            return False
+        return (self._title(at) and len(word) >= _SHORTEST) or self._is_after(at, _LOWER_AFTER)
+
+    def _is_eponym(self, at: int) -> bool:
+        """Whether a noun of medicine beside the word makes it an eponym."""
+        if self._is_after(at, self.cues.eponyms_of):
+            return True
+        following = at + 1
+        while following < len(self.words) and self._is_joined(following - 1) and following <= at + 2:
+            if self.words[following].lower() in self.cues.eponym_heads:
+                # "Miller's scan" is the patient's.
+                return (
+                    bare(self.words[at]) == self.words[at].lower() or self.words[following].lower() not in _OF_ANYBODY
+                )
+            if not self.words[following][0].isupper():
+                return False
+            following += 1
+        return False
+
+    def _is_pair(self, at: int) -> bool:
+        """Whether a given name is followed by what can be a surname."""
+        following = self._following(at)
+        if following is not None and len(self.words[following]) == 1:
+            following = self._following(following)
+        return (
+            following is not None
+            and kind_of(self.words[following]) >= WordKind.EITHER
+            and not self._is_eponym(following)
+        )
+
+    def _is_turned(self, at: int) -> bool:
+        """ "Smith, John", "SMITH,JOHN": what can be a surname, a comma and a given name."""
+        if kind_of(self.words[at]) < WordKind.EITHER or not self._has_comma(at):
+            return False
+        return self.words[at + 1][0].isupper() and self._is_given(at + 1)
+
+    def _is_before_degree(self, at: int) -> bool:
+        last = at
+        for _ in range(_MOST_NAMES):
+            following = self._following(last)
+            if following is None or self.words[following].lower() in self.cues.degrees:
+                break
+            last = following
+        degree = re.match(
+            r",?\s+((?:[A-Za-z]\.?){1,2}\s?(?:[A-Za-z]\.?){0,4})(?!\w)",
+            self.text[self.ends[last] : self.ends[last] + 12],
+        )
+        if degree is None:
+            return False
+        letters = re.sub(r"[.\s-]", "", degree[1])
+        return (
+            letters.lower() in self.cues.degrees
+            and letters[0].isupper()
+            and len(letters) > 1
+            and letters != letters.lower()
+        )
+
+    # --- words beside a word ---
+
+    def _following(self, at: int, *, is_first: bool = True) -> int | None:
+        """The word that goes on a name, particles passed over, "Smith, John" too; None where the name ends."""
+        after = at + 1
+        if after >= len(self.words):
+            return None
+        if self._has_comma(at) and self.words[after][0].isupper():
+            is_name = self._is_given(after) or (kind_of(self.words[after]) == WordKind.NAME and self._cue_of_turned(at))
+            if len(self.words[after]) == 1:
+                # "Strickland, J."
+                is_name = self._cue_of_turned(at) and self.text[self.ends[after] : self.ends[after] + 1] in (
+                    "",
+                    ".",
+                    "\n",
+                )
+            return after if is_name and is_first and not self._is_abbreviation(after) else None
+        for after in range(at + 1, min(at + 2 + _MOST_PARTICLES, len(self.words))):
+            if not self._is_joined(after - 1):
+                return None
+            if self.words[after][0].isupper() and self.words[after] not in _SHOUTED_PARTICLES:
+                return after
+            if self.words[after].lower() not in self.cues.particles:
+                return None
+        return None
+
+    def _goes_on_a_list(self, at: int) -> bool:
+        """Whether a name stands just before, as in "Drs. Roe and Doe" or "cc: Roe; Doe"."""
+        if self.last_name is None or kind_of(self.words[at]) != WordKind.NAME or self._is_abbreviation(at):
+            return False
+        if at - 1 == self.last_name:
+            return self._gap_before(at).strip() in ((";", "/", "&") if self.language is Language.GERMAN else _BETWEEN)
+        return at - 2 == self.last_name and self.words[at - 1] in _AND and self._gap_before(at).isspace()
+
+    def _cue_of_turned(self, at: int) -> bool:
+        """Whether "Name, Name" with an unknown second word is one name: the first is unknown as well."""
+        return kind_of(self.words[at]) == WordKind.NAME and (at < 1 or not self._has_comma(at - 1))
+
+    def _has_comma(self, at: int) -> bool:
+        return at + 1 < len(self.words) and self.text[self.ends[at] : self.starts[at + 1]] in (", ", ",", ",  ")
+
+    def _is_joined(self, at: int) -> bool:
+        """Whether a word and the next are parts of one name, as far as what stands between them goes."""
+        if at + 1 >= len(self.words):
+            return False
+        gap = self.text[self.ends[at] : self.starts[at + 1]]
+        if gap in (" ", "  ", "\u00a0"):
+            return True
+        return gap in (". ", ".", ".-") and (len(self.words[at]) == 1 or self.words[at] in ("St", "Mc"))
+
+    def _is_capital(self, at: int) -> bool:
+        return self.words[at][0].isupper()
+
+    def _is_given(self, at: int) -> bool:
+        return is_given_name(self.words[at])
+
+    def _is_abbreviation(self, at: int) -> bool:
+        """Capitals in mixed text that are too few for a name that no list has."""
+        word = self.words[at]
+        if self.is_shouted or not word.isupper() or len(word) == 1:
+            return False
+        return len(word) < _SHORTEST + 1 and not self._is_given(at)
+
+    def _is_inside_sentence(self, at: int) -> bool:
+        before = self.text[max(0, self.starts[at] - 3) : self.starts[at]].rstrip(" \"“„('’")
+        return bool(before) and (before[-1].islower() or before[-1] == ",") and self.text[self.starts[at] - 1] != "\n"
+
+    def _gap_before(self, at: int) -> str:
+        return self.text[self.ends[at - 1] : self.starts[at]] if at else ""
+
+    def _title(self, at: int) -> bool:
+        if not at or self._gap_before(at).strip() not in ("", ".", ":"):
+            return False
+        title = self.words[at - 1]
+        if title.lower() not in self.cues.titles or "\n" in self._gap_before(at):
+            return False
+        if title.lower() in _MEDICAL_CAPITALS and title.isupper():
+            return "." in self._gap_before(at)
+        return title[0].isupper() or "." in self._gap_before(at) or title.lower() in _SMALL_TITLES
+
+    def _is_title(self, at: int) -> bool:
+        """Whether a word is a title of what follows: "Prof." of "Prof. Dr. Roe"."""
+        following = self.text[self.ends[at] : self.ends[at] + 2]
+        return self.words[at].lower() in self.cues.titles and following[:1] in (".", " ") and at + 1 < len(self.words)
+
+    def _is_shouting_title(self, at: int) -> bool:
+        title = self.words[at - 1]
+        return title.isupper() and title.lower() in _MEDICAL_CAPITALS
+
+    def _cue(self, at: int) -> bool:
+        return self._is_after(at, self.cues.before) or self._goes_on_a_list(at)
+
+    def _label(self, at: int) -> bool:
+        return self._is_after(at, self.cues.labels) and ":" in self._gap_before(at)
+
+    def _is_after(self, at: int, phrases: frozenset[str]) -> bool:
+        """Whether one of the phrases, of up to three words, ends just before a word; titles may stand between."""
+        if not at or self.words[at - 1].lower() not in _last_words(phrases):
+            return False
+        gap = self._gap_before(at)
+        if gap.strip(" \t\"“„(:-'–") not in ("", "."):
+            return False
+        previous = self.words[at - 1].lower()
+        if "." in gap and previous not in _DOT_AFTER_CUE:
+            return False
+        if previous in phrases:
+            return True
+        phrase = previous
+        for back in range(at - 2, max(-1, at - 4), -1):
+            if self.text[self.ends[back] : self.starts[back + 1]].strip(" ,") not in ("", "-", "'"):
+                return False
+            phrase = f"{self.words[back].lower()} {phrase}"
+            if phrase in phrases:
+                return True
+        return False
+
+    # --- organisations ---
+
+    def _capitals_around(self, at: int) -> tuple[int, int]:
+        """First and last of the words with capitals that a word stands among, with "of", "de" and the like between."""
+        first = last = at
+        while first and at - first < _MOST_NAMES and self._leads(first):
+            first -= 1
+        while first < at and not self._is_capital(first):
+            first += 1
+        while last + 1 < len(self.words) and last - at < _MOST_NAMES and self._goes_on(last):
+            last += 1
+        while last > at and not self._is_capital(last):
+            last -= 1
+        return first, last
+
+    def _leads(self, at: int) -> bool:
+        gap = self._gap_before(at)
+        word = self.words[at - 1]
+        return gap in (" ", ". ") and (gap == " " or word == "St") and (self._is_capital(at - 1) or word in _LINKS)
+
+    def _goes_on(self, at: int) -> bool:
+        word = self.words[at + 1]
+        return self.text[self.ends[at] : self.starts[at + 1]] == " " and (self._is_capital(at + 1) or word in _LINKS)
+
+
+_BETWEEN = (",", ";", "/", "&")
+_AND = frozenset(("and", "und", "et", "y", "e", "en", "og", "och", "oraz", "i"))
+_SHOUTED_PARTICLES = frozenset(("DE", "DEL", "LA", "VAN", "DER", "VON", "DI", "DA", "DOS"))
+_AT = frozenset(
+    (
+        "at",
+        "at the",
+        "from",
+        "from the",
+        "the",
+        "of",
+        "am",
+        "vom",
+        "im",
+        "del",
+        "al",
+        "dal",
+        "en el",
+        "department of",
+        "d'",
+        "à l'",
+    )
+)
+_LINKS = frozenset(("of", "de", "la", "del", "du", "des", "der", "the", "für", "di", "da", "and", "y"))
+_SMALL_TITLES = frozenset(
+    (
+        "dr",
+        "mr",
+        "mrs",
+        "prof",
+        "professor",
+        "doctor",
+        "nurse",
+        "docteur",
+        "monsieur",
+        "madame",
+        "doctora",
+        "doctor",
+        "herr",
+        "frau",
+        "mevrouw",
+    )
+)
+_OF_ANYBODY = frozenset(
+    (
+        "scan",
+        "study",
+        "node",
+        "nodes",
+        "lesion",
+        "lesions",
+        "therapy",
+        "resection",
+        "catheter",
+        "line",
+        "pump",
+        "score",
+        "stage",
+        "cyst",
+        "injury",
+        "fracture",
+        "tumor",
+        "tumour",
+        "carcinoma",
+        "adenoma",
+    )
+)
+
+
+def _is_title_case(word: str) -> bool:
+    """One capital a part: not "SUVmax", but "McGee" and "O'Brien"."""
+    parts = re.split(r"['’-]", word.removesuffix("'s").removesuffix("’s"))
+    return all(
+        part[1:].islower() or len(part) < 2 or part[:2] in ("Mc", "Ma", "De", "Di", "La", "Le", "Va") for part in parts
+    )
