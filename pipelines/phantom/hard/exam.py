@@ -36,7 +36,7 @@ _SUV_OF = {"FDG": (7.0, 0.55), "DCFPyL": (11.0, 0.7), "DOTATATE": (13.0, 0.6)}
 """Median SUV of lesions by tracer, and the deviation of its logarithm."""
 _LEAST_SUVMAX = 2.6
 _REPORTED = 0.92
-"""Share of the lesions that the report names."""
+"""Share of the lesions that the report names; of a chain it names every node."""
 _ROUNDS = 4
 
 
@@ -52,8 +52,8 @@ def make_hard_exam(
     shift = rng.uniform((-6, -25, -250), (6, 25, 250)).round(2)
     frame = frame_for(patient, spacing, extent, (float(shift[0]), float(shift[1]), float(shift[2])), 0.0)
     body = draw_body(patient, frame.grid, posture, tracer, rng)
-    psf = float(rng.uniform(4.5, 7.0))
-    scanner = Scanner(float(rng.uniform(0.14, 0.30)), psf, float(rng.uniform(4.0, 6.0)))
+    psf = float(rng.uniform(4.5, 6.5))
+    scanner = Scanner(float(rng.uniform(0.12, 0.26)), psf, float(rng.uniform(4.0, 6.0)))
     scan = Scan(body.painted.suv, spacing, scanner, rng)
     builder = _Builder(body, patient.scale, spacing, scan, rng)
     builder.place()
@@ -101,7 +101,7 @@ class _Builder:
         rng = self.rng
         if rng.random() < 0.6:
             self._alone([s for s in MASS_SITES if self.body.tracer in s.tracers])
-        if rng.random() < 0.4:
+        if rng.random() < 0.3:
             self._chain(CHAINS[int(rng.integers(len(CHAINS)))], int(rng.integers(3, 12)))
         wanted = int(rng.integers(1, 6))
         tries = 0
@@ -134,7 +134,7 @@ class _Builder:
         if peak is None:
             return None
         shape, tumour = placed.shape, placed.tumour
-        slices = hot_slices(self.scan.image, shape.box, shape.mask, peak.suvmax)
+        slices = _run_of(hot_slices(self.scan.image, shape.box, shape.mask, peak.suvmax), peak.ijk[2])
         # Reports cite the hottest slice more often than not.
         slice_k = peak.ijk[2] if self.rng.random() < 0.65 else slices[int(self.rng.integers(len(slices)))]
         size = axial_size_mm(shape.occupancy > 0.5, self.spacing_mm)
@@ -147,7 +147,7 @@ class _Builder:
         organ = organs[int(self.rng.choice(len(organs), p=weights / weights.sum()))]
         options = [s for s in sites if s.organ == organ]
         site = options[int(self.rng.integers(len(options)))]
-        low, high = site.radius_mm[0], max(site.radius_mm[1], min(1.3 * site.radius_mm[1], 45.0))
+        low, high = 1.2 * site.radius_mm[0], max(site.radius_mm[1], min(1.6 * site.radius_mm[1], 45.0))
         radius = float(self.rng.uniform(low, high))
         for attempt in range(30):
             center = self._center(site)
@@ -174,7 +174,7 @@ class _Builder:
         self, chain: Chain, nodes: Sequence[HardTumour], others: Sequence[HardTumour], path: Points, suv: float
     ) -> HardTumour | None:
         """The next node of a chain, placed beside one of the nodes; None where there is no room."""
-        radius = float(self.rng.uniform(6.0, 12.0))
+        radius = float(self.rng.uniform(6.5, 13.0))
         for _ in range(60):
             base = nodes[-1 - int(self.rng.integers(min(3, len(nodes))))] if nodes else None
             center = path[int(self.rng.integers(10))] if base is None else self._beside(base, radius, path)
@@ -258,11 +258,23 @@ class _Builder:
         occupancy, mask = shape.occupancy.copy(), shape.mask.copy()
         for other in self.placed:
             subtract(occupancy, mask, shape.box, other.shape)
-        if mask.sum() < max(4, 0.5 * shape.mask.sum()):
+        if mask.sum() < max(4, 0.75 * shape.mask.sum()):
             return False
         shape = replace(shape, occupancy=occupancy, mask=mask)
         self.placed.append(_Placed(tumour, shape, self.scan.add(shape.box, occupancy, shape.suv)))
         return True
+
+
+def _run_of(slices: Sequence[int], at: int) -> list[int]:
+    """Of ascending slices those that lie in one run with `at`: what a reader sees as one hot spot."""
+    run = [at]
+    for k in slices[slices.index(at) + 1 :]:
+        if k == run[-1] + 1:
+            run.append(k)
+    for k in reversed(slices[: slices.index(at)]):
+        if k == run[0] - 1:
+            run.insert(0, k)
+    return run
 
 
 @dataclass
@@ -294,10 +306,13 @@ class _Report:
         """The lesions that the report names, no pair of numbers twice; at least one where there is any."""
         n_k, station = self.body.painted.labels.shape[2], self.settings.workstation
         stated, mentions = set[tuple[int | None, float | None]](), list[reporting.Mention]()
+        touches = {i.lesion_id: i.tumour.touches for i in self.lesions if i.tumour is not None and i.tumour.touches}
+        chained = {*touches, *touches.values()}
         for imaged in self.lesions:
-            if mentions and self.rng.random() > _REPORTED:
-                continue
             assert isinstance(imaged.tumour, HardTumour)
+            in_chain = imaged.lesion_id in chained
+            if self.rng.random() > _REPORTED and mentions and not in_chain:
+                continue
             evidence = reporting.draw_evidence(self.settings, self.rng)
             gives_slice = evidence in (reporting.Evidence.SLICE_SUV, reporting.Evidence.SLICE)
             gives_suv = evidence in (reporting.Evidence.SLICE_SUV, reporting.Evidence.SUV)
