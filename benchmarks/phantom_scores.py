@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 NEAR_MM = 6.0
 """A peak within it is the lesion's: of the order of a scanner's resolution."""
+PHYSIOLOGIC = "physiologic"
 _SIZES = (("under 2 mL", 2.0), ("2 to 100 mL", 100.0), ("over 100 mL", np.inf))
 SAME_SUV = 0.051
 """Two reported SUV are the same number."""
@@ -75,8 +76,8 @@ class Scored:
 
     @property
     def dices(self) -> list[float]:
-        """Dice of every reported lesion, lost ones 0."""
-        return [f.dice for f in self.fates]
+        """Dice of every reported lesion, lost ones 0; physiologic uptake is none."""
+        return [f.dice for f in self.fates if PHYSIOLOGIC not in f.reported.kinds]
 
 
 def joined(scores: Iterable[Scored]) -> Scored:
@@ -120,6 +121,8 @@ def read_truth(cohort: Path) -> list[Reported]:
         in_chain = bool(r["touches"]) or (r["exam_id"], r["lesion_id"]) in touched
         kinds = [next(size for size, below_ml in _SIZES if volume_ml < below_ml)]
         kinds += [k for k, has in (("chain", in_chain), ("necrotic", r["necrotic"] == "True")) if has]
+        if not r["organ"]:
+            kinds = [PHYSIOLOGIC]
         found.append(
             Reported(
                 r["exam_id"],

@@ -204,6 +204,10 @@ class Maxima:
         self._ijk = np.argwhere((image == top) & (image > floor_suv))
         self._suv = image[tuple(self._ijk.T)]
 
+    def of_suv(self, suvmax: float, tolerance_suv: float) -> NDArray[np.intp]:
+        """Voxels (n, 3) of the maxima within `tolerance_suv` of a SUVmax."""
+        return self._ijk[np.abs(self._suv - suvmax) <= tolerance_suv]
+
     def matching(self, slice_k: int, suvmax: float, tolerance_suv: float = 0.16) -> list[tuple[int, int, int]]:
         """Maxima within `tolerance_suv` of a SUVmax whose 6-connected component above 0.617 + 0.316 SUVmax meets
         slice `slice_k`.

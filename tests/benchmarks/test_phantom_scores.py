@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.phantom_scores import joined, score
 
-HEAD = "exam_id,slice,suvmax_reported,outcome,peak_ras_mm,mask,lesion_id,volume_ml,touches,necrotic\n"
+HEAD = "exam_id,slice,suvmax_reported,outcome,peak_ras_mm,mask,lesion_id,volume_ml,touches,necrotic,organ\n"
 AS_DOUBLE = "replace (suvmax_reported::double as suvmax_reported)"
 
 
@@ -26,11 +26,11 @@ def cohort(tmp_path: Path) -> Path:
     folder = tmp_path / "cohort"
     folder.mkdir()
     rows = [
-        "E1,10,5.0,lesion,10 10 10,a,one,1.0,,False",
-        "E1,20,6.0,lesion,50 50 50,a,two,150,one,True",
-        "E1,30,7.0,lesion,90 90 90,a,three,20,,False",
-        "E1,40,8.0,lesion,95 95 95,a,four,20,,False",
-        "E1,50,9.0,not in the image,,,,,,",
+        "E1,10,5.0,lesion,10 10 10,a,one,1.0,,False,lung",
+        "E1,20,6.0,lesion,50 50 50,a,two,150,one,True,lung",
+        "E1,30,7.0,lesion,90 90 90,a,three,20,,False,lung",
+        "E1,40,8.0,lesion,95 95 95,a,four,20,,False,",
+        "E1,50,9.0,not in the image,,,,,,,",
     ]
     (folder / "truth.csv").write_text(HEAD + "\n".join(rows) + "\n")
     save_mask(folder / "truth" / "a.nii.gz", 10, 4)
@@ -73,10 +73,10 @@ def test_what_is_accepted_and_not_right_is_wrong(home, cohort):
 
 def test_dice_of_boxes_is_that_of_their_voxels_and_0_where_lost(home, cohort):
     found = score(home, cohort)
-    assert found.dices == pytest.approx([2 * 27 / (27 + 64), 0, 0, 0])
+    assert found.dices == pytest.approx([2 * 27 / (27 + 64), 0, 0])
     assert found.fates[0].volume_ratio == pytest.approx(27 / 64)
 
 
-def test_kinds_tell_size_chain_and_necrosis(home, cohort):
+def test_kinds_tell_size_chain_necrosis_and_what_is_no_lesion(home, cohort):
     kinds = [f.reported.kinds for f in score(home, cohort).fates]
-    assert kinds == [("under 2 mL", "chain"), ("over 100 mL", "chain", "necrotic"), ("2 to 100 mL",), ("2 to 100 mL",)]
+    assert kinds == [("under 2 mL", "chain"), ("over 100 mL", "chain", "necrotic"), ("2 to 100 mL",), ("physiologic",)]

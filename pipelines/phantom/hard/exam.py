@@ -6,6 +6,7 @@ from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from pipelines.imaging.organ_labels import LABELS
 from pipelines.phantom.acquisition import Acquisition, Spacing, frame_for
@@ -23,8 +24,11 @@ from pipelines.phantom.imaged import Imaged, Truth
 from pipelines.phantom.scanner import Change, Scan, Scanner
 from pipelines.phantom.sites import SITES, Site
 from pipelines.phantom.tumours import Maxima, Peak, axial_size_mm, draw_blobs, hot_slices, peak_of, subtract
-from pipelines.phantom.wording import Seen, write_findings, write_impression
+from pipelines.phantom.wording import Claim, Seen, Sentence, write_findings, write_impression
+from pipelines.tables.outcomes import Outcome
 
+_APART_MM = 40.0
+"""No peak of its SUV lies so near where a lesion is said to be that the image does not hold."""
 Points = NDArray[np.float64]
 
 GRIDS: tuple[Spacing, ...] = (
@@ -58,7 +62,7 @@ def make_hard_exam(
     builder = _Builder(body, patient.scale, spacing, scan, rng)
     builder.place()
     add_foci(scan, body, draw_foci(body, patient.scale, rng), [p.tumour for p in builder.placed], patient.scale)
-    lesions = builder.settle()
+    lesions = [*builder.settle(), *_bladder(body, scan)]
     suv = np.round(scan.image / SUV_STEP) * np.float32(SUV_STEP)
     findings, impression, truths = _Report(settings, body, lesions, Maxima(suv), rng).write()
     return PhantomExam(
@@ -265,6 +269,19 @@ class _Builder:
         return True
 
 
+def _bladder(body: HardBody, scan: Scan) -> list[Imaged]:
+    """The urinary bladder as it came out, where the scan covers it and its hottest voxel is a peak."""
+    inside = body.painted.labels == LABELS["urinary_bladder"]
+    found = ndimage.find_objects(inside.astype(np.uint8))
+    if not found:
+        return []
+    box = (found[0][0], found[0][1], found[0][2])
+    peak = peak_of(scan.image, box, inside[box])
+    if peak is None or peak.suvmax < _LEAST_SUVMAX:
+        return []
+    return [Imaged("urinary bladder", None, box, inside[box], peak, peak.ijk[2], peak.suvmax, (0.0, 0.0))]
+
+
 def _run_of(slices: Sequence[int], at: int) -> list[int]:
     """Of ascending slices those that lie in one run with `at`: what a reader sees as one hot spot."""
     run = [at]
@@ -297,6 +314,7 @@ class _Report:
         at = [station.shown_slice(self._slice_at(z), n_k) for z in (-640.0, -430.0)]
         uptake = {tissue: suv * station.scale for tissue, suv in self.body.uptake.items()}
         sentences += reporting.reference_sentences(uptake, self.settings.evidence, (at[0], at[1]), rng)
+        sentences += self._physiologic()
         mixed = reporting.with_normal(sentences, tracer, rng)
         by_id = {i.lesion_id: i for i in self.lesions}
         truths = [Truth(c, s.text, by_id.get(c.lesion_id), "") for s in mixed for c in s.claims]
@@ -304,43 +322,80 @@ class _Report:
 
     def _mentions(self) -> list[reporting.Mention]:
         """The lesions that the report names, no pair of numbers twice; at least one where there is any."""
-        n_k, station = self.body.painted.labels.shape[2], self.settings.workstation
         stated, mentions = set[tuple[int | None, float | None]](), list[reporting.Mention]()
         touches = {i.lesion_id: i.tumour.touches for i in self.lesions if i.tumour is not None and i.tumour.touches}
         chained = {*touches, *touches.values()}
         for imaged in self.lesions:
-            assert isinstance(imaged.tumour, HardTumour)
+            if not isinstance(imaged.tumour, HardTumour):
+                continue
             in_chain = imaged.lesion_id in chained
             if self.rng.random() > _REPORTED and mentions and not in_chain:
                 continue
-            evidence = reporting.draw_evidence(self.settings, self.rng)
-            gives_slice = evidence in (reporting.Evidence.SLICE_SUV, reporting.Evidence.SLICE)
-            gives_suv = evidence in (reporting.Evidence.SLICE_SUV, reporting.Evidence.SUV)
-            suv = station.shown_suv(imaged.peak.suvmax, self.rng)
-            slice = station.shown_slice(imaged.slice_k, n_k) if gives_slice else None
-            numbers = (slice, suv if gives_suv else None)
-            if (slice is not None and slice < 1) or (numbers in stated and numbers != (None, None)):
+            numbers, outcome = self._numbers(imaged)
+            if (numbers[0] is not None and numbers[0] < 1) or (numbers in stated and numbers != (None, None)):
                 continue
             stated.add(numbers)
             tumour = imaged.tumour
-            outcome = reporting.outcome_of(evidence)
             mentions.append(
                 reporting.Mention(imaged.lesion_id, tumour.site, *numbers, imaged.size_mm, tumour.core > 0, outcome)
             )
         return mentions
 
+    def _numbers(self, imaged: Imaged) -> tuple[tuple[int | None, float | None], Outcome]:
+        """The slice and the SUV that the report gives of a lesion, and what must become of such a mention."""
+        station = self.settings.workstation
+        evidence = reporting.draw_evidence(self.settings, self.rng)
+        gives_slice = evidence in (reporting.Evidence.SLICE_SUV, reporting.Evidence.SLICE)
+        gives_suv = evidence in (reporting.Evidence.SLICE_SUV, reporting.Evidence.SUV)
+        suv = station.shown_suv(imaged.peak.suvmax, self.rng)
+        slice = station.shown_slice(imaged.slice_k, self.body.painted.labels.shape[2]) if gives_slice else None
+        return (slice, suv if gives_suv else None), reporting.outcome_of(evidence)
+
+    def _physiologic(self) -> list[Sentence]:
+        """In some exams a sentence about the bladder, with its own numbers: a finding like any other."""
+        station, n_k = self.settings.workstation, self.body.painted.labels.shape[2]
+        sentences = []
+        for imaged in self.lesions:
+            if imaged.tumour is not None or self.rng.random() > 0.4:
+                continue
+            suv = station.shown_suv(imaged.peak.suvmax, self.rng)
+            slice = None if self.settings.evidence == "suv" else station.shown_slice(imaged.slice_k, n_k)
+            if slice is None or slice >= 1:
+                claim = Claim(slice, suv, Outcome.LESION, imaged.lesion_id)
+                sentences.append(reporting.physiologic_sentence(claim, station, self.rng))
+        return sentences
+
     def _absent(self) -> list[reporting.Mention]:
-        """Up to two lesions that the image does not hold: no peak near the slice, or none at all, has their SUV."""
+        """Up to three lesions that the image does not hold: no peak where it is said to be has about their SUV."""
         n_k, station, rng = self.body.painted.labels.shape[2], self.settings.workstation, self.rng
+        sites = [s for s in SITES if self.body.tracer in s.tracers]
         mentions = []
-        for _ in range(int(rng.integers(0, 3))):
+        for _ in range(int(rng.integers(0, 4))):
             suv, k = float(rng.uniform(4.5, 26)), int(rng.integers(n_k // 5, 4 * n_k // 5))
+            site = sites[int(rng.integers(len(sites)))]
             shown = station.shown_suv(suv, rng)
             slice = None if self.settings.evidence == "suv" else station.shown_slice(k, n_k)
-            if slice is not None and (slice < 1 or self.maxima.matching(k, suv, tolerance_suv=0.3)):
+            if (slice is not None and slice < 1) or self._holds(suv, site, None if slice is None else k):
                 continue
-            mentions.append(reporting.absent_mention(shown, slice, self.body.tracer, rng))
+            size = float(rng.uniform(*site.radius_mm)) * 2
+            absent = Outcome.NOT_IN_IMAGE
+            mentions.append(reporting.Mention("", site, slice, shown, (size, 0.8 * size), outcome=absent))
         return mentions
+
+    def _holds(self, suv: float, site: Site, k: int | None) -> bool:
+        """Whether a peak of about this SUV lies near slice `k`, or without a slice anywhere near the site."""
+        grid = self.body.grid
+        near = self.maxima.of_suv(suv, max(0.3, 0.03 * suv))
+        if k is not None:
+            return bool((np.abs(grid.z[near[:, 2]] - grid.z[k]) < _APART_MM).any())
+        at = np.stack([grid.x[near[:, 0]], grid.y[near[:, 1]], grid.z[near[:, 2]]], 1)
+        if site.point is not None:
+            spots = np.array([self.body.posture.apply(site.point)])
+        else:
+            voxels = np.argwhere(self.body.painted.labels == LABELS[site.host])[::20]
+            spots = np.stack([grid.x[voxels[:, 0]], grid.y[voxels[:, 1]], grid.z[voxels[:, 2]]], 1)
+        distance = np.linalg.norm(at[:, None] - spots[None], axis=2)
+        return bool((distance < _APART_MM).any())
 
     def _slice_at(self, z_mm: float) -> int:
         return int(np.abs(self.body.grid.z - z_mm).argmin())

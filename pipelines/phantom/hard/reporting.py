@@ -7,7 +7,7 @@ from enum import StrEnum
 import numpy as np
 
 from pipelines.phantom.hard.settings import HardSettings, Workstation
-from pipelines.phantom.sites import ABDOMEN, CHEST, SITES, Site
+from pipelines.phantom.sites import ABDOMEN, CHEST, Site
 from pipelines.phantom.wording import (
     AVID,
     REGIONS,
@@ -39,7 +39,7 @@ _MIXED = {Evidence.SLICE_SUV: 0.4, Evidence.SUV: 0.3, Evidence.SLICE: 0.15, Evid
 
 @dataclass(frozen=True)
 class Mention:
-    """A lesion (or something that is not there) as a report gives it: words of its site and the numbers shown."""
+    """A lesion (or one that is not there) as a report gives it: words of its site and the numbers shown."""
 
     lesion_id: str
     site: Site
@@ -77,7 +77,7 @@ def outcome_of(evidence: Evidence) -> Outcome:
 def lesion_sentence(mention: Mention, tracer: str, station: Workstation, rng: Rng) -> Sentence:
     """One sentence about a lesion."""
     site, avid, noun = mention.site, pick(rng, AVID[tracer]), pick(rng, mention.site.nouns)
-    size, numbers = size_words(mention.size_mm, rng), _numbers(mention, station, rng)
+    size, numbers = size_words(mention.size_mm, rng), _numbers(mention.slice, mention.suvmax, station, rng)
     necrotic = " with central photopenia" if mention.is_necrotic and rng.random() < 0.6 else ""
     prior = _prior(mention, station, rng)
     tail = f" with {numbers}{prior}" if mention.suvmax is not None else f" {numbers}".rstrip() + prior
@@ -96,20 +96,18 @@ def joined_sentence(mentions: Sequence[Mention], tracer: str, station: Workstati
     parts = []
     for n, mention in enumerate(mentions):
         avid = f"{pick(rng, AVID[tracer])} " if n == 0 else ""
-        parts.append(
-            f"{avid}{mention.site.adjective} {pick(rng, mention.site.nouns)} with {_numbers(mention, station, rng)}"
-        )
+        noun, numbers = pick(rng, mention.site.nouns), _numbers(mention.slice, mention.suvmax, station, rng)
+        parts.append(f"{avid}{mention.site.adjective} {noun} with {numbers}")
     text = "; ".join(parts)
     return Sentence(mentions[0].site.region, f"{upper_first(text)}.", tuple(m.claim for m in mentions))
 
 
-def _numbers(mention: Mention, station: Workstation, rng: Rng) -> str:
-    digits = 0 if station.step >= 1 else 1
+def _numbers(slice: int | None, suvmax: float | None, station: Workstation, rng: Rng) -> str:
     words = []
-    if mention.suvmax is not None:
-        words.append(suv_words(mention.suvmax, rng, digits))
-    if mention.slice is not None:
-        words.append(slice_words(mention.slice, rng))
+    if suvmax is not None:
+        words.append(suv_words(suvmax, rng, 0 if station.step >= 1 else 1))
+    if slice is not None:
+        words.append(slice_words(slice, rng))
     return " ".join(words)
 
 
@@ -139,12 +137,15 @@ def reference_sentences(uptake: dict[str, float], evidence: str, slices: tuple[i
     return sentences
 
 
-def absent_mention(suvmax: float, slice: int | None, tracer: str, rng: Rng) -> Mention:
-    """A lesion that the image does not hold, at some site."""
-    sites = [s for s in SITES if tracer in s.tracers]
-    site = sites[int(rng.integers(len(sites)))]
-    size = float(rng.uniform(*site.radius_mm)) * 2
-    return Mention("", site, slice, suvmax, (size, 0.8 * size), outcome=Outcome.NOT_IN_IMAGE)
+def physiologic_sentence(claim: Claim, station: Workstation, rng: Rng) -> Sentence:
+    """Physiologic uptake of an organ with its own numbers; the claim's lesion names the organ."""
+    forms = (
+        "Physiologic activity in the {}, {}.",
+        "Excreted tracer within the {} with {}.",
+        "The {} shows expected activity with {}.",
+    )
+    text = pick(rng, forms).format(claim.lesion_id, _numbers(claim.slice, claim.suvmax_reported, station, rng))
+    return Sentence(ABDOMEN, text, (claim,))
 
 
 def group_sentences(mentions: Sequence[Mention], tracer: str, station: Workstation, rng: Rng) -> list[Sentence]:

@@ -30,7 +30,7 @@ def exams() -> list[PhantomExam]:
 
 
 def lesions_of(exams: list[PhantomExam]) -> Iterator[tuple[PhantomExam, object]]:
-    yield from ((exam, lesion) for exam in exams for lesion in exam.lesions)
+    yield from ((exam, lesion) for exam in exams for lesion in exam.lesions if lesion.tumour)
 
 
 def prominent_peaks(suv: np.ndarray, floor_suv: float = 2.5, share: float = 0.3) -> int:
@@ -89,7 +89,7 @@ class TestLesions:
             for exam in (draw(seed) for seed in range(10))
             for lesion in exam.lesions
             for other in exam.lesions
-            if lesion.tumour.touches == other.lesion_id
+            if lesion.tumour and lesion.tumour.touches == other.lesion_id
         ]
         assert len(pairs) > 5
         for exam, lesion, other in pairs:
@@ -99,7 +99,7 @@ class TestLesions:
             assert (ndimage.binary_dilation(masks[0], np.ones((3, 3, 3)), iterations=2) & masks[1]).any()
 
     def test_there_are_large_ones_and_small_ones_open_rims_and_soft_edges(self):
-        tumours = [(i.tumour, i.mask.sum() * 0.125) for seed in range(10) for i in draw(seed).lesions]
+        tumours = [(i.tumour, i.mask.sum() * 0.125) for seed in range(10) for i in draw(seed).lesions if i.tumour]
         assert 100 < max(volume_ml for _, volume_ml in tumours) < 600
         assert min(volume_ml for _, volume_ml in tumours) < 3
         assert any(np.linalg.norm(t.core_offset_mm) + t.core * t.radius_mm > t.radius_mm for t, _ in tumours if t.core)
@@ -144,6 +144,20 @@ class TestReport:
             assert truth.claim.suvmax_reported == pytest.approx(0.75 * truth.imaged.peak.suvmax, abs=0.51)
             assert truth.claim.slice == truth.imaged.slice_k + 1 + 2
             assert f"{truth.claim.suvmax_reported:.0f}" in truth.sentence
+
+    def test_what_is_not_in_the_image_has_no_peak_of_its_suv_near_its_slice(self, exams):
+        absent = [(e, t.claim) for e in exams for t in e.truths if t.claim.outcome is Outcome.NOT_IN_IMAGE]
+        assert absent
+        for exam, claim in absent:
+            top = (ndimage.maximum_filter(exam.suv, 3) == exam.suv) & (np.abs(exam.suv - claim.suvmax_reported) < 0.2)
+            k = exam.suv.shape[2] - claim.slice
+            assert not top[:, :, max(0, k - 6) : k + 7].any()
+
+    def test_some_reports_speak_of_the_bladder(self, exams):
+        truths = [t for e in (*exams, *(draw(s) for s in range(6, 10))) for t in e.truths]
+        physiologic = [t for t in truths if t.imaged and t.imaged.tumour is None]
+        assert physiologic
+        assert all("bladder" in t.sentence for t in physiologic)
 
     def test_without_slices_no_sentence_names_one(self):
         exam = draw(3, HardSettings(evidence="suv", spacing_mm=5.0))
