@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from pipelines.cohort.corrections import CorrectionsError
 from pipelines.cohort.corrections import observe_corrections as _observe_corrections
 from pipelines.cohort.losses import is_other_cohort_folder, losses, note_cohort_folder
-from pipelines.cohort.near_ids import folders_too_deep, near_names
+from pipelines.cohort.near_ids import archives_beside, folders_too_deep, near_names
 from pipelines.cohort.privacy import deidentification, header_identifiers
 from pipelines.cohort.privacy.deidentification import NO_DEIDENTIFICATION, Deidentifier
 from pipelines.cohort.privacy.header_identifiers import names_in_folder
@@ -192,6 +192,10 @@ def _near_matches(
         exam: f"did you mean {f'{place}/{name}' if place else name}, which does not lie in exams/ itself"
         for exam, (place, name) in deep.items()
     }
+    for exam, name in archives_beside(cohort / "exams", set(without_folder), _exam_of).items():
+        questions.setdefault(
+            exam, f"did you mean the file exams/{name}, which is to be put or unpacked into that folder"
+        )
     for names, others, kind in ((without_folder, without_report, "folder"), (without_report, without_folder, "report")):
         for exam, near in near_names(names, others).items():
             listed = " or ".join(map(repr, near))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 _MOST_NAMED = 3
 """Near names that a message lists."""
+_FILE_SUFFIXES = (".zip", ".tar.gz", ".tgz", ".tar", ".tar.xz", ".tar.bz2", ".7z", ".rar", ".nii.gz", ".nii", ".dcm")
+"""Of archives and images that lie where an exam's folder is wanted."""
 _MOST_ENTRIES = 1000
 """Entries of a folder that are looked at for exams that lie one folder too deep."""
 
@@ -50,6 +52,17 @@ def folders_too_deep(
             if exam in wanted and exam not in found:
                 found[exam] = (shown, exam)
     return found
+
+
+def archives_beside(exams: Path, wanted: Collection[str], exam_of: Callable[[str], str]) -> dict[str, str]:
+    """Exam without a folder -> name of an archive or image file that lies in `exams` in its place."""
+    found: dict[str, str] = {}
+    with suppress(OSError), os.scandir(exams) as entries:
+        for entry in sorted(entries, key=lambda e: e.name) if wanted else ():
+            suffix = next((s for s in _FILE_SUFFIXES if entry.name.lower().endswith(s)), None)
+            if suffix and (exam := exam_of(entry.name[: -len(suffix)])) in wanted:
+                found.setdefault(exam, suffix)
+    return {exam: f"{exam}{suffix}" for exam, suffix in found.items()}
 
 
 def _sub_folders(place: Path) -> list[str]:

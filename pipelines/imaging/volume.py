@@ -8,7 +8,7 @@ RAS mm. Files are brought to that order when they are read, so no other module h
 import gzip
 import io
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -241,7 +241,7 @@ _HEADER_BYTES, _LONGEST_HEADER = 1 << 12, 1 << 26
 
 def _first_bytes(packed: bytes, count: int) -> bytes:
     try:
-        return bytes(isal_zlib.decompressobj(wbits=31).decompress(packed, count))
+        return b"".join(_members(packed, count))
     except IsalError:  # type: ignore[misc]  # Its stub says an instance.
         raise ExamError(ExamProblem.UNREADABLE, "is a damaged gzip file: copy or convert it again") from None
 
@@ -327,23 +327,27 @@ def _scaled(raw: NDArray[Any], image: Any) -> NDArray[Any]:
 def _gunzip(packed: bytes, size: int) -> bytes:
     """The first `size` unpacked bytes of a gzip file, in one go, which is what reading costs; ExamError where it ends
     early. Nothing beyond is unpacked."""
-    parts: list[bytes] = []
-    missing, data = size, packed
     try:
-        while missing > 0 and data:  # several members one after another, as pigz and bgzip write them
-            inflate = isal_zlib.decompressobj(wbits=31)
-            parts.append(inflate.decompress(data, missing))
-            missing -= len(parts[-1])
-            if missing > 0 and not inflate.eof:
-                break
-            data = inflate.unused_data.lstrip(b"\0")
+        parts = list(_members(packed, size))
     except IsalError:  # type: ignore[misc]  # Its stub says an instance.
         raise ExamError(ExamProblem.UNREADABLE, "is a damaged gzip file: copy or convert it again") from None
-    if missing > 0:
-        raise ExamError(
-            ExamProblem.UNREADABLE, f"is cut short, {size - missing} of {size} bytes: copy or convert it again"
-        )
+    held = sum(map(len, parts))
+    if held < size:
+        raise ExamError(ExamProblem.UNREADABLE, f"is cut short, {held} of {size} bytes: copy or convert it again")
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _members(packed: bytes, most: int) -> Iterator[bytes]:
+    """The unpacked members of a gzip file (pigz and bgzip write several), `most` bytes in all; a cut one as far as it
+    goes."""
+    while most > 0 and packed:
+        inflate = isal_zlib.decompressobj(wbits=31)
+        part = bytes(inflate.decompress(packed, most))
+        yield part
+        most -= len(part)
+        if not inflate.eof:
+            return
+        packed = inflate.unused_data.lstrip(b"\0")
 
 
 def save_nifti(volume: Volume, path: Path | str) -> Path:

@@ -20,6 +20,7 @@ from pipelines.catalog.versions import read_accepted, read_history, version_fold
 from pipelines.cohort.manifest import read_observation
 from pipelines.imaging.masks import load_mask
 from pipelines.imaging.problems import ExamError
+from pipelines.imaging.reading.plausibility import lowest_suv
 from pipelines.imaging.volume import Volume, load_nifti
 from pipelines.review.check_cache import CheckCache, CheckItem
 from pipelines.review.drift import check_reject_drift, check_yield_drift, outcomes
@@ -117,7 +118,7 @@ def _grid_fault(suv_path: Path, ct_path: Path) -> str | None:
 
 
 def check_suv_values(exams: pl.DataFrame, home: Home, cache: CheckCache = CheckCache()) -> CheckResult:
-    """Volumes are finite and not negative, and as large as their row says."""
+    """Volumes are finite, not negative beyond noise, and as large as their row says."""
     usable = exams.filter(pl.col("status") == "ok")
 
     def item(exam: str, path: Path, suv_max: float | None) -> CheckItem:
@@ -137,7 +138,7 @@ def _values_fault(path: Path, suv_max: float | None) -> str | None:
     lowest, highest = float(data.min()), float(data.max())  # NaN comes through both.
     if not np.isfinite([lowest, highest]).all():
         return "SUV that is no finite number"
-    if lowest < 0:
+    if lowest < lowest_suv(highest):
         return f"negative SUV {lowest:.3g}"
     if suv_max is not None and abs(highest - suv_max) > 1e-3 * max(1.0, suv_max):
         return f"largest SUV {highest:.3f}, row says {suv_max:.3f}"

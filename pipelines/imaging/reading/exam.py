@@ -4,6 +4,7 @@ A problem with the PET raises ExamError with its reason; a problem with the CT n
 it, and `ct_message` says what was wrong.
 """
 
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -42,7 +43,7 @@ from pipelines.imaging.reading.values import whole_number_of
 from pipelines.imaging.volume import SliceGrid, Volume, by_axis
 from pipelines.settings import ExamSettings
 from pipelines.tables.exam_problems import ExamProblem
-from pipelines.tables.safe_text import error_reason, technical_text
+from pipelines.tables.safe_text import REMOVED, error_reason, technical_text
 
 __all__ = ["Exam", "ExamError", "ExamFacts", "read_exam"]
 
@@ -161,8 +162,10 @@ class _Identity:
         return self._identifiers
 
     def hidden(self, text: str) -> str:
-        """A message of ours without identifiers."""
-        return scrub(text, self._known())
+        """A message of ours, which has technical words and numbers alone, without identifiers among them."""
+        for known in sorted(self._known(), key=len, reverse=True):
+            text = re.sub(rf"(?<![^\W_]){re.escape(known)}(?![^\W_])", REMOVED, text, flags=re.IGNORECASE)
+        return text
 
     def hidden_text(self, text: str) -> str:
         """A text of a header without identifiers; where headers are damaged, its technical words alone."""

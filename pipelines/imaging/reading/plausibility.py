@@ -22,9 +22,10 @@ ACTIVITY_ABOVE = 60.0
 HOTTEST_PART, HOTTEST_SUV = 99.0, 1000.0
 """Where the air around the body is not quite zero it is most of the image; then activity shows in that it is above
 ACTIVITY_ABOVE in the hottest hundredth and above HOTTEST_SUV somewhere."""
-LOWEST_MEDIAN_SUV, LOWEST_HUNDREDTH_SUV, LOWEST_PART = -0.1, -2.0, -0.25
+LOWEST_MEDIAN_SUV, LOWEST_HUNDREDTH_SUV = -0.1, -2.0
+LOWEST_SUV, LOWEST_PART = -0.5, -0.1
 """Filtered backprojection and cubic resampling undershoot: noise about zero in the air, rings beside the bladder. An
-image that lies below zero as a whole, or as far as this part of its highest value, is not SUV."""
+image that lies below zero as a whole, or further than LOWEST_SUV and than this part of its highest value, is none."""
 TOLD_BELOW_SUV = -0.05
 HEAVIEST_G = 600_000.0
 """No voxel holds more than the whole dose: its SUV times its mL is at most the patient's weight in g."""
@@ -98,16 +99,18 @@ def sample_of(array: NDArray[np.floating]) -> NDArray[np.floating]:
     return array[tuple(slice(None, None, max(1, n // SAMPLES_AN_AXIS)) for n in array.shape)]
 
 
+def lowest_suv(highest: float) -> float:
+    """The lowest SUV that noise and resampling leave in an image with this highest one."""
+    return min(LOWEST_SUV, LOWEST_PART * highest)
+
+
 def check_not_negative(volume: Volume, values: Values) -> str:
     """A note on voxels below zero, or ''. Raises ExamError(BAD_VALUES) where the image lies below zero as a whole."""
     if values.lowest >= TOLD_BELOW_SUV:
         return ""
     middle, hundredth = np.percentile(sample_of(volume.array), (50.0, 1.0))
-    if (
-        middle < LOWEST_MEDIAN_SUV
-        or hundredth < LOWEST_HUNDREDTH_SUV
-        or values.lowest < min(-0.5, LOWEST_PART * values.highest)
-    ):
+    too_low = values.lowest < lowest_suv(values.highest)
+    if middle < LOWEST_MEDIAN_SUV or hundredth < LOWEST_HUNDREDTH_SUV or too_low:
         raise ExamError(
             ExamProblem.BAD_VALUES,
             f"expected SUV of 0 or more, the lowest is {values.lowest:.2f}, the median {middle:.2f}: convert the PET"

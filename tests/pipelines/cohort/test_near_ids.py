@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cohort.near_ids import folders_too_deep, near_names
+from pipelines.cohort.near_ids import archives_beside, folders_too_deep, near_names
 
 
 class TestNearNames:
@@ -37,3 +37,11 @@ class TestFoldersTooDeep:
             "E1": ("exams/P1", "E1"),
             "E2": ("", "E2"),
         }
+
+
+def test_archives_that_lie_in_place_of_a_folder_are_found(tmp_path):
+    for name in ("E1.zip", "E2.tar.gz", "E3.txt", "E4.nii.gz", "E5.zip"):
+        (tmp_path / name).touch()
+    found = archives_beside(tmp_path, {"E1", "E2", "E3", "E4"}, str)
+    assert found == {"E1": "E1.zip", "E2": "E2.tar.gz", "E4": "E4.nii.gz"}
+    assert archives_beside(tmp_path / "none", {"E1"}, str) == {}
