@@ -99,7 +99,7 @@ def curated(bench: Bench, tree: Tree, cohorts: Sequence[Path]) -> Scored:
     """The scores of cohorts together, each curated by a checkout and scored."""
     scores = []
     for cohort in cohorts:
-        home = bench.work / "home"
+        home = bench.work / f"home-{tree.name}"
         curate(tree, cohort, home)
         scores.append(score(home, cohort))
     return joined(scores)
@@ -161,7 +161,7 @@ def wrong_exams(bench: Bench) -> None:
         pairs = findings = accepted = 0
         for seed in bench.seeds:
             cohort = mismatched(bench.cohort(seed, HardSettings(), "undisturbed"), bench.work / f"mismatched-{seed}")
-            home = bench.work / "home"
+            home = bench.work / f"home-{tree.name}"
             curate(tree, cohort, home)
             counts = _accepted_of(home)
             pairs, findings, accepted = pairs + counts[0], findings + counts[1], accepted + counts[2]

@@ -62,9 +62,9 @@ def make_hard_exam(
     builder = _Builder(body, patient.scale, spacing, scan, rng)
     builder.place()
     add_foci(scan, body, draw_foci(body, patient.scale, rng), [p.tumour for p in builder.placed], patient.scale)
-    lesions = [*builder.settle(), *_bladder(body, scan)]
+    lesions = builder.settle()
     suv = np.round(scan.image / SUV_STEP) * np.float32(SUV_STEP)
-    findings, impression, truths = _Report(settings, body, lesions, Maxima(suv), rng).write()
+    findings, impression, truths = _Report(settings, body, [*lesions, *_bladder(body, scan)], Maxima(suv), rng).write()
     return PhantomExam(
         exam_id=exam_id,
         patient=patient,
