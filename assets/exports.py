@@ -22,7 +22,8 @@ from pipelines.tables.provenance import code_version
 def exports(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
     """A folder an exam under PETAR_HOME/exports: a label map, a DICOM SEG where it came as DICOM, their table."""
     home, settings = workspace.paths, workspace.settings().exports
-    summary = export_lesions(home, workspace.exams_folder, settings, context.log)
+    days_back = workspace.deidentifier().days_back
+    summary = export_lesions(home, workspace.exams_folder, settings, context.log, days_back)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(hash_of(curation_version(home), settings, sorted(summary.failed))),
         metadata={

@@ -11,7 +11,7 @@ import numpy as np
 import pydicom
 from pydicom.uid import ExplicitVRLittleEndian
 
-from pipelines.cohort.privacy.header_identifiers import header_identifiers, remove_identity
+from pipelines.cohort.privacy.header_identifiers import note_profile, remove_identity
 from pipelines.imaging.masks import load_mask, place_mask
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.reading.dicom import find_series
@@ -46,18 +46,24 @@ def export_nifti(lesions: Sequence[ExportLesion], grid: Volume, path: Path) -> P
 
 
 def export_dicom_seg(
-    lesions: Sequence[ExportLesion], exam_folder: Path, path: Path, *, keep_identity: bool = False
+    lesions: Sequence[ExportLesion],
+    exam_folder: Path,
+    path: Path,
+    *,
+    keep_identity: bool = False,
+    days_back: int | None = None,
 ) -> Path:
     """The path of a DICOM SEG with a segment a lesion, on the slices of the exam's PET series, which it refers to.
 
-    It says nothing of who the patient is (only the series' UIDs tie it to it) unless `keep_identity`: an archive files
-    a SEG under its patient.
+    It says nothing of who the patient is (only the series' UIDs tie it to it, PS3.15's basic profile with UIDs
+    retained) unless `keep_identity`: an archive files a SEG under its patient. With `days_back` it says the date of the
+    study, moved back by so many days.
 
     Raises ValueError where there is no lesion, ExamError(NO_PET) where the exam is no DICOM: a SEG needs the series.
     """
     if not lesions:
         raise ValueError("expected lesions to export, got none")
-    stack, sources = _pet_slices(exam_folder, keep_identity)
+    stack, sources = _pet_slices(exam_folder, keep_identity, days_back)
     rows, columns = int(sources[0].Rows), int(sources[0].Columns)
     # Masks are in RAS+, the slices of the series as they are stored: the affine says which voxel is which.
     stored = Volume(np.broadcast_to(np.uint8(0), (columns, rows, len(stack.paths))), stack.affine)
@@ -75,12 +81,16 @@ def export_dicom_seg(
     # Slices without a lesion are left out, so the distance of two frames says nothing: viewers need the spacing.
     measures = segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
     measures.SpacingBetweenSlices = round(stored.spacing_mm[2], 6)
+    if not keep_identity:
+        note_profile(segmentation, has_moved_dates=bool(sources[0].StudyDate))
     with atomic.replacing(path) as temp:
         segmentation.save_as(temp)
     return path
 
 
-def _pet_slices(exam_folder: Path, keep_identity: bool) -> tuple[Stack, list[pydicom.FileDataset]]:
+def _pet_slices(
+    exam_folder: Path, keep_identity: bool, days_back: int | None
+) -> tuple[Stack, list[pydicom.FileDataset]]:
     """The PET's stack and the headers of its files, without the patient's identity unless `keep_identity`."""
     # Damaged files are reported where the exam is read; here only the PET that was read counts.
     series = find_series(exam_folder, damaged=[])
@@ -88,10 +98,9 @@ def _pet_slices(exam_folder: Path, keep_identity: bool) -> tuple[Stack, list[pyd
         raise ExamError(ExamProblem.NO_PET, f"{exam_folder.name} has no DICOM PET to refer to: export NIfTI")
     stack = stack_of(pick_pet(series).series)
     sources = [pydicom.dcmread(p) for p in dict.fromkeys(stack.paths)]
-    identifiers = header_identifiers([sources])
     for source in sources:
         if not keep_identity:
-            remove_identity(source, identifiers)
+            remove_identity(source, days_back)
         _complete(source)
     return stack, sources
 

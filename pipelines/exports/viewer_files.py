@@ -8,7 +8,7 @@ series).
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 
 from pipelines.exports.segmentation import ExportLesion, export_dicom_seg, export_nifti
+from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import load_nifti
 from pipelines.settings import ExportSettings
 from pipelines.tables import atomic
@@ -24,6 +25,7 @@ from pipelines.tables.home import Home, folder_name
 from pipelines.tables.lake import Lake
 from pipelines.tables.outcomes import Outcome
 from pipelines.tables.provenance import code_version
+from pipelines.tables.safe_text import error_reason
 
 _CSV, _NIFTI, _SEG, _STAMP = "lesions.csv", "lesions.nii.gz", "lesions.dcm", ".export.json"
 _COLUMNS = (
@@ -60,13 +62,32 @@ class ExportSummary:
     failed: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class _Identity:
+    """Whether a SEG names the patient, else by how many days its dates are moved (None: it has none)."""
+
+    is_kept: bool
+    days_back: int | None
+
+
 def export_lesions(
-    home: Home, exams_folder: Path, settings: ExportSettings, log: logging.Logger | None = None
+    home: Home,
+    exams_folder: Path,
+    settings: ExportSettings,
+    log: logging.Logger | None = None,
+    days_back: Callable[[str], int | None] = lambda patient_id: None,
 ) -> ExportSummary:
     """Brings `home.exports` up to the curated lesions: changed exams are written again, those without lesions removed.
 
-    exams_folder: the cohort's exams, whose DICOM series a SEG refers to. An exam that cannot be exported is named with
-    its reason and tried again by the next call; its earlier export is removed, since it shows other lesions.
+    An exam that cannot be exported is named with its reason and tried again by the next call; its earlier export is
+    removed, since it shows other lesions.
+
+    Args:
+        home: folders below PETAR_HOME.
+        exams_folder: the cohort's exams, whose DICOM series a SEG refers to.
+        settings: which files are written.
+        log: is told of exams that cannot be exported.
+        days_back: patient -> by how many days the dates of a SEG are moved; None leaves them out.
     """
     log = log or logging.getLogger(__name__)
     lake = Lake(home.lake)
@@ -87,18 +108,22 @@ def export_lesions(
         with_seg = settings.dicom_seg and exam["source"] == "dicom"
         segs += with_seg
         wanted = [_CSV] + [_NIFTI] * settings.nifti + [_SEG] * with_seg
-        key = hash_of(code_version(__name__), wanted, settings.keep_identity, exam["row_key"], own.to_dicts())
+        days = days_back(exam["patient_id"])
+        # Of the days only that there are some: a hash of so few numbers tells which it is.
+        said = (wanted, settings.keep_identity, days is not None)
+        key = hash_of(code_version(__name__), *said, exam["row_key"], own.to_dicts())
         if _stamped(folder) == key and all((folder / name).is_file() for name in wanted):
             reused += 1
             continue
         try:
             shutil.rmtree(folder, ignore_errors=True)
-            _write(home, exams_folder / exam_id, exam, own, folder, wanted, settings.keep_identity)
+            identity = _Identity(settings.keep_identity, days)
+            _write(home, exams_folder / exam_id, exam, own, folder, wanted, identity)
             atomic.write_bytes(folder / _STAMP, json.dumps({"key": key}).encode())
             exported += 1
         except Exception as error:
             shutil.rmtree(folder, ignore_errors=True)
-            failed[exam_id] = f"{type(error).__name__}: {error}"
+            failed[exam_id] = error.message if isinstance(error, ExamError) else error_reason(error)
             log.warning("exam %s is not exported: %s; the next call tries again", exam_id, failed[exam_id])
     return ExportSummary(home.exports, exported, reused, removed, lesions.height, segs, failed)
 
@@ -110,7 +135,7 @@ def _write(
     own: pl.DataFrame,
     folder: Path,
     wanted: list[str],
-    keep_identity: bool,
+    identity: "_Identity",
 ) -> None:
     rows = own.to_dicts()
     items = [
@@ -120,7 +145,9 @@ def _write(
     if _NIFTI in wanted:
         export_nifti(items, load_nifti(home.root / exam["suv_path"]), folder / _NIFTI)
     if _SEG in wanted:
-        export_dicom_seg(items, exam_folder, folder / _SEG, keep_identity=keep_identity)
+        export_dicom_seg(
+            items, exam_folder, folder / _SEG, keep_identity=identity.is_kept, days_back=identity.days_back
+        )
     table = own.select(_COLUMNS).with_columns(
         label=pl.int_range(1, own.height + 1), name=pl.Series([item.label for item in items], dtype=pl.String)
     )

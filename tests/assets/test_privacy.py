@@ -2,18 +2,23 @@
 and Dagster's own storage, and every file that is there afterwards read through.
 """
 
+import contextlib
 import csv
 import gzip
 import json
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import polars as pl
+import pyarrow.parquet as pq
 import pydicom
 import pytest
+from PIL import Image
 
 from assets.definitions import build_defs
 from assets.resources import Workspace
@@ -40,11 +45,28 @@ HEADER = {
     "DeviceSerialNumber": "SER-313373",
     "StudyDate": "20190611",
     "PatientComments": "knows Djali",
+    "Occupation": "Bellringer",
+    "EthnicGroup": "Egyptienne",
+    "ImageComments": "asked by Tristan",
+    "StudyDescription": "for Florian",
+    "ProtocolName": "WB Gudule",
 }
 # Parts of them, as a text would show them.
 IN_HEADER = ["quasimodo", "esmeralda", "hdr-556677", "old-998811", "19330417", "gringoire", "608-555-0199"]
 IN_HEADER += ["acc7766554", "study8812", "frollo", "phoebus", "notre-dame", "station4711", "ser-313373", "djali"]
-IN_REPORT = ["jehan", "moulin", "4455667", "555-1234", "06/11/2019", "rec-0099"]
+IN_HEADER += ["bellringer", "egyptienne", "tristan", "florian", "gudule", "trouillefou", "clopin"]
+IN_FILES = ["zebrowski", "55512345", "lenoir", "robichaud"]
+IN_REPORT = ["jehan", "moulin", "4455667", "555-1234", "06/11/2019", "rec-0099", "okonkwo", "abelard", "10.20.30.41"]
+IN_REPORT += [
+    "phrollo",
+    "de89370400440532013000",
+    "pinecrest",
+    "marquette",
+    "7719034",
+    "thibodeaux",
+    "2020-02-19",
+    "gaston",
+]
 IDS = ["exam-8842", "mrn-31415"]
 
 
@@ -60,20 +82,35 @@ def cohort(small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     }
     source = next(e for e in rows["exam_id"] if e in with_pet and "SUV" in rows.filter(exam_id=e)["findings"][0])
     shutil.copytree(small_cohort / "exams" / source, folder / "exams" / "EXAM-8842")
-    for path in (folder / "exams").rglob("*.dcm"):
+    paths = sorted((folder / "exams").rglob("*.dcm"))
+    for path in paths:
         dataset = pydicom.dcmread(path)
         for keyword, value in HEADER.items():
             setattr(dataset, keyword, value)
         dataset.SeriesDescription = f"{dataset.get('SeriesDescription', '')} QUASIMODO_ESMERALDA HDR-556677 WB"
+        dataset.SeriesDescription += " TROUILLEFOU"
+        for item in dataset.get("RadiopharmaceuticalInformationSequence", ()):
+            item.Radiopharmaceutical = f"{item.get('Radiopharmaceutical', '')} CLOPIN"
+        dataset.add_new(0x00091010, "LO", "Trouillefou private")
         dataset.save_as(path)
+    # Files that cannot be read: one beside the images, one that is all there is of an exam.
+    for place in ("EXAM-8842/Robichaud", "EXAM-8843/Lenoir"):
+        damaged = folder / "exams" / place / "ZEBROWSKI_QUENTIN_MRN55512345.dcm"
+        damaged.parent.mkdir(parents=True)
+        damaged.write_bytes(paths[0].read_bytes()[:400])
     report = rows.filter(exam_id=source)["findings"][0]
     report += " Discussed with Dr. Jehan Moulin (608-555-1234) on 06/11/2019, MRN 4455667, patient MRN-31415."
-    report += " Record number REC-0099."
+    report += " Record number REC-0099. Okonkwo asked for it. Seen by Abelard, 93, of Marquette. Sent from 10.20.30.41."
+    report += (
+        " IBAN DE89370400440532013000. Prior PET of 2020-02-19 from Pinecrest Imaging Associates, accession 7719034."
+    )
+    report += " Thibodeaux, Gaston was told."
     with (folder / "reports.csv").open("w", newline="") as file:
         csv.writer(file).writerows(
             [
-                ["exam_id", "patient_id", "findings"],
-                ["EXAM-8842", "MRN-31415", report],
+                ["exam_id", "patient_id", "findings", "study_date", "tracer"],
+                ["EXAM-8842", "MRN-31415", report, "2019-06-11", "FDG for Phrollo"],
+                ["EXAM-8843", "MRN-31415", "Node of Okonkwo on 2020-02-19.", "2020-02-19", "Phrollo"],
             ]
         )
     return folder
@@ -96,16 +133,35 @@ def curate(cohort: Path, home: Path, patient: str) -> None:
             assert defs.resolve_job_def(name).execute_in_process(instance=instance, partition_key=shard).success
 
 
+def values(path: Path) -> str:
+    """What a file of tables or a picture holds, decoded: values, statistics, texts."""
+    if path.suffix == ".parquet":
+        rows = pl.read_parquet(path, glob=False).to_dicts()
+        return json.dumps([rows, pq.read_metadata(path).to_dict()], default=str, ensure_ascii=False)
+    if path.suffix in (".db", ".sqlite"):
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as con:
+            return "\n".join(con.iterdump())
+    if path.suffix == ".duckdb":
+        with duckdb.connect(str(path), read_only=True) as con:
+            views = [name for (name,) in con.sql("select view_name from duckdb_views() where not internal").fetchall()]
+            return "\n".join(str(con.sql(f'select * from "{view}"').fetchall()) for view in views)
+    if path.suffix == ".png":
+        with Image.open(path) as picture:
+            return str(picture.info)
+    if path.suffix == ".dcm":
+        return str(pydicom.dcmread(path, force=True))
+    return ""
+
+
 def texts(folder: Path) -> Iterator[tuple[str, str]]:
-    """(path, text in lower case) of every file: Parquet as its values, compressed files as what they hold."""
+    """(path, text in lower case) of every file: its bytes, of a compressed one its content, and what `values` tells."""
     for path in sorted(folder.rglob("*")):
         yield str(path), path.name.lower()
         if path.is_symlink() or not path.is_file():
             continue
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         text = data.decode("latin-1")
-        if path.suffix == ".parquet":
-            text += json.dumps(pl.read_parquet(path, glob=False).to_dicts(), default=str, ensure_ascii=False)
+        text += values(path)
         # Also as UTF-16, the other way in which a text could lie in a file.
         yield str(path), (text + data.decode("utf-16-le", "ignore")).lower()
 
@@ -124,7 +180,7 @@ class TestWithTheSwitchesOff:
         return home
 
     def test_no_identifier_of_the_header_is_in_any_file(self, home: Path) -> None:
-        assert leaks(home, IN_HEADER) == []
+        assert leaks(home, [*IN_HEADER, *IN_FILES]) == []
 
     def test_what_is_exported_names_nobody(self, home: Path) -> None:
         (path,) = (home / "exports").rglob("*.dcm")
@@ -134,8 +190,8 @@ class TestWithTheSwitchesOff:
 
     def test_the_exam_is_used_and_its_description_kept_without_them(self, home: Path) -> None:
         with connect(Home(home)) as con:
-            rows = con.sql("select status, series_description from exams").fetchall()
-        assert [status for status, _ in rows] == ["ok"]
+            rows = con.sql("select status, series_description from exams order by exam_id").fetchall()
+        assert [status for status, _ in rows] == ["ok", "problem"]
         assert "[removed]" in rows[0][1]
         assert "WB" in rows[0][1]
 
@@ -163,7 +219,7 @@ class TestWithTheSwitchesOn:
         return masked / "home"
 
     def test_no_identifier_and_no_id_is_in_any_file_or_path(self, home: Path) -> None:
-        assert leaks(home, [*IN_HEADER, *IN_REPORT, *IDS]) == []
+        assert leaks(home, [*IN_HEADER, *IN_FILES, *IN_REPORT, *IDS]) == []
 
     def test_the_key_is_in_no_file(self, home: Path) -> None:
         assert leaks(home, [KEY]) == []

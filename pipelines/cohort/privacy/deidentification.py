@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines.cohort.privacy import dates
+from pipelines.cohort.privacy.presidio import installed_presidio, presidio_version
 from pipelines.cohort.privacy.text_identifiers import counts_of, mask, record_ids, scan
 from pipelines.settings import PrivacySettings
 from pipelines.tables import atomic
@@ -122,12 +123,14 @@ class Deidentifier:
             names: those of people in the headers of its images.
             patient: name of the patient after de-identification, by which dates are moved; None hides them.
         """
-        found = scan(text, ids, names)
+        presidio = installed_presidio()
+        found = scan(text, ids, names, presidio.spans(text) if presidio else ())
         hidden = found if self.settings.mask_reports else (*record_ids(text, ids),) if self._hashes else ()
         return mask(text, hidden, self.days_back(patient) if patient is not None else None), counts_of(found)
 
     def report_fingerprint(self, *parts: str | None) -> str:
         """Hash of what a report says and of how it is masked: an unchanged one need not be scanned again."""
+        parts = (*parts, presidio_version()) if presidio_version() else parts
         if self.settings == PrivacySettings():
             return hash_of(*parts)
         drawn = hash_of(self.secret.decode("latin-1")) if self.secret and self.settings.mask_reports else None

@@ -12,6 +12,7 @@ from typing import Any
 
 import pydicom
 
+from pipelines.cohort.privacy.dates import moved_date
 from pipelines.cohort.privacy.text_identifiers import clean
 from pipelines.tables.safe_text import REMOVED
 
@@ -120,31 +121,68 @@ def _parts(value: str, *, is_name: bool) -> set[str]:
     return {value, *re.split(r"[\^=\s,.]+", value)} if is_name else {value}
 
 
-_OF_THE_PATIENT = ("Patient", "OtherPatient", "Responsible", "Ethnic", "Issuer", "ClinicalTrial")
-_OF_THE_GEOMETRY = (
-    "PatientPosition",
-    "PatientOrientation",
-    "PatientOrientationCodeSequence",
-    "PatientOrientationModifierCodeSequence",
+_KEPT = frozenset(
+    [
+        # Which objects: what is exported refers to them ("Retain UIDs").
+        *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality"),
+        *("SpecificCharacterSet", "DimensionOrganizationUID", "DimensionOrganizationType"),
+        # Where and how large the pixels are.
+        *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
+        *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData", "PixelSpacing"),
+        *("SliceThickness", "SpacingBetweenSlices", "ImagePositionPatient", "ImageOrientationPatient"),
+        *("InstanceNumber", "SeriesNumber", "NumberOfSlices", "ImageIndex"),
+        # The same of the frames of an enhanced object.
+        *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PixelMeasuresSequence"),
+        *("PlanePositionSequence", "PlaneOrientationSequence", "FrameContentSequence", "DimensionIndexSequence"),
+        *("DimensionOrganizationSequence", "DimensionIndexPointer", "FunctionalGroupPointer", "DimensionIndexValues"),
+        *("StackID", "InStackPositionNumber", "FrameAcquisitionNumber"),
+    ]
 )
-_TEXTS = ("LO", "LT", "SH", "ST", "UC", "UT")
+"""Attributes that an object made from others needs of them: PS3.15's basic profile removes, empties or replaces none of
+them but the UIDs, which tie the objects together, and whatever is not in it goes, standard or private.
+"""
+PROFILES = (("113100", "Basic Application Confidentiality Profile"), ("113110", "Retain UIDs Option"))
+_MODIFIED_DATES = ("113107", "Retain Longitudinal Temporal Information Modified Dates Option")
+_METHOD = "PS3.15 basic profile, attributes of an allow-list kept"
 
 
-def remove_identity(dataset: Any, identifiers: Iterable[str]) -> None:
-    """Takes out of a DICOM dataset, in place, who the patient is, the people, places, numbers, dates and times around
-    the exam, and private attributes; texts are scrubbed. UIDs stay, for they are what ties objects of an exam together.
+def remove_identity(dataset: Any, days_back: int | None = None) -> None:
+    """Leaves of a DICOM dataset, in place, what says where its pixels are and which object it is, as PS3.15's basic
+    profile asks with the option to retain UIDs, and notes that.
+
+    Args:
+        dataset: header of an image, with or without pixels.
+        days_back: by how many days the study's date is moved; None removes it.
     """
-    identifiers = frozenset(identifiers)
-    for element in list(dataset):
-        keyword = element.keyword
-        of_the_patient = keyword.startswith(_OF_THE_PATIENT) and keyword not in _OF_THE_GEOMETRY
-        if element.tag.is_private or element.VR in ("PN", "DA", "DT", "TM") or keyword in _KEYWORDS or of_the_patient:
-            del dataset[element.tag]
-        elif element.VR == "SQ":
-            for item in element.value or ():
-                remove_identity(item, identifiers)
-        elif element.VR in _TEXTS and isinstance(element.value, str):
-            element.value = scrub(element.value, identifiers)
+    moved = None if days_back is None else moved_date(str(dataset.get("StudyDate", "") or ""), days_back)
+    _keep_alone(dataset)
+    if moved is not None:
+        dataset.StudyDate = moved.replace("-", "")
+    note_profile(dataset, has_moved_dates=moved is not None)
+
+
+def note_profile(dataset: Any, *, has_moved_dates: bool) -> None:
+    """Says in a dataset, in place, by which profile of PS3.15 it was de-identified."""
+    dataset.PatientIdentityRemoved = "YES"
+    dataset.DeidentificationMethod = _METHOD
+    dataset.LongitudinalTemporalInformationModified = "MODIFIED" if has_moved_dates else "REMOVED"
+    codes = []
+    for value, meaning in (*PROFILES, *([_MODIFIED_DATES] if has_moved_dates else [])):
+        code = pydicom.Dataset()
+        code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "DCM", meaning
+        codes.append(code)
+    dataset.DeidentificationMethodCodeSequence = codes
+
+
+def _keep_alone(dataset: Any) -> None:
+    # By tag, for the value of a damaged element cannot be read.
+    for tag in list(dataset.keys()):
+        keyword = pydicom.datadict.keyword_for_tag(tag)
+        if keyword not in _KEPT:
+            del dataset[tag]
+        elif keyword.endswith("Sequence"):
+            for item in dataset[tag].value or ():
+                _keep_alone(item)
 
 
 def scrub(text: str, identifiers: Iterable[str]) -> str:

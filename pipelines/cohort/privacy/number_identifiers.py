@@ -214,18 +214,18 @@ def _phones(text: str, chunks: list[tuple[int, int]]) -> Iterator[Span]:
     for start, end in chunks:
         if _digits(text[start : end + _LONGEST_PHONE]) >= _FEWEST_OF_PHONE:
             for match in _PHONE.finditer(text, start, min(end + _LONGEST_PHONE, len(text))):
-                if not _is_measured(text, match.start()):
+                if not is_measured(text, match.start()):
                     yield "phone", *match.span()
 
 
-def _is_measured(text: str, start: int) -> bool:
+def is_measured(text: str, start: int) -> bool:
     """Whether a word before a number says that it measures or counts slices."""
     return _MEASURED.search(text[max(0, start - 40) : start]) is not None
 
 
 def _networks(text: str) -> Iterator[Span]:
     for match in _IPV4.finditer(text):
-        if _is_address(re.split("[:/]", match[0])[0]) and not _is_measured(text, match.start()):
+        if _is_address(re.split("[:/]", match[0])[0]) and not is_measured(text, match.start()):
             yield "ip", *match.span()
     if _PAIRS_OF_HEX.search(text):
         for match in _COLONS.finditer(text):
@@ -294,7 +294,7 @@ def _checked(text: str) -> Iterator[Span]:
         if sum(c.isdecimal() for c in match[0]) < 2 * _FEWEST_MIXED - 2:
             continue
         for kind, checks in _CHECKS.items():
-            if any(is_valid(match[0]) for is_valid in checks) and not _is_measured(text, match.start()):
+            if any(is_valid(match[0]) for is_valid in checks) and not is_measured(text, match.start()):
                 yield kind, *match.span()
                 break
 
@@ -312,11 +312,11 @@ def _long(text: str, chunks: list[tuple[int, int]]) -> Iterator[Span]:
         if _digits(text[start:end]) < _FEWEST_MIXED:
             continue
         for match in _LONG.finditer(text, start, end):
-            if not _is_measured(text, match.start()):
+            if not is_measured(text, match.start()):
                 yield "number", *match.span()
         for pattern in (_MIXED, _LETTERED):
             for match in pattern.finditer(text, start, end):
-                if _digits(match[0]) >= _FEWEST_MIXED and not _is_measured(text, match.start()):
+                if _digits(match[0]) >= _FEWEST_MIXED and not is_measured(text, match.start()):
                     yield "number", *match.span()
 
 
@@ -548,6 +548,6 @@ def _addresses(text: str, chunks: list[tuple[int, int]]) -> Iterator[Span]:
         if (
             kind_of(match["city"].strip(".")) == WordKind.NAME
             and not match["city"].isupper()
-            and not _is_measured(text, match.start())
+            and not is_measured(text, match.start())
         ):
             yield "address", *match.span()

@@ -38,7 +38,9 @@ _CONTEXT = 30
 _SHORTEST_NAME, _SHORTEST_ID = 3, 4
 
 
-def scan(text: str, known: Iterable[str] = (), names: Iterable[str] = ()) -> tuple[Identifier, ...]:
+def scan(
+    text: str, known: Iterable[str] = (), names: Iterable[str] = (), more: Iterable[tuple[str, int, int]] = ()
+) -> tuple[Identifier, ...]:
     """Identifiers of a text in order, none overlapping another.
 
     Args:
@@ -47,12 +49,14 @@ def scan(text: str, known: Iterable[str] = (), names: Iterable[str] = ()) -> tup
             own.
         names: parts of names that the exam's own images give; they are found wherever they stand with a capital,
             unless they are words of every report.
+        more: (kind, start, end) of what another recogniser found.
     """
     found = list(record_ids(text, known))
     found += _dates(text)
     found += [Identifier(*span) for span in number_spans(text)]
     found += [Identifier(*span) for span in name_spans(text)]
     found += [Identifier("name", *span) for span in _bare_names(text, names)]
+    found += [Identifier(*span) for span in more]
     return _apart(found)
 
 

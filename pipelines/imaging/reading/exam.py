@@ -148,7 +148,6 @@ class _Identity:
     def __init__(self) -> None:
         self.series: Sequence[Series] = ()
         self._identifiers: frozenset[str] | None = None
-        self._all_known = True
 
     def _known(self) -> frozenset[str]:
         if self._identifiers is None:
@@ -157,7 +156,7 @@ class _Identity:
                 try:
                     found |= header_identifiers([series.datasets])
                 except Exception:
-                    self._all_known = False  # A damaged header: who is named in it is not known.
+                    continue  # A damaged header: who is named in it is not known.
             self._identifiers = frozenset(found)
         return self._identifiers
 
@@ -168,9 +167,8 @@ class _Identity:
         return text
 
     def hidden_text(self, text: str) -> str:
-        """A text of a header without identifiers; where headers are damaged, its technical words alone."""
-        known = scrub(text, self._known())
-        return known if self._all_known else technical_text(known)
+        """The technical words of a text of a header: any other may name somebody whom no attribute names."""
+        return technical_text(scrub(text, self._known()))
 
 
 @dataclass(frozen=True, eq=False)

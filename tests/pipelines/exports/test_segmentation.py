@@ -90,6 +90,42 @@ class TestExportDicomSeg:
         back = read_expert_masks(tmp_path / "exam", read_exam(tmp_path / "exam", "E").suv)
         assert [int(b.mask.sum()) for b in back] == [int(truth(0).sum())] * 2
 
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    @pytest.mark.parametrize(("days_back", "date", "modified"), [(None, "", "REMOVED"), (60, "20230113", "MODIFIED")])
+    def test_says_nothing_of_the_patient_but_a_moved_date(
+        self, tmp_path, pet, lesions, write_series, days_back, date, modified
+    ):
+        def identify(dataset: Dataset, k: int) -> None:
+            for keyword in (
+                "PatientName",
+                "PatientID",
+                "Occupation",
+                "EthnicGroup",
+                "ImageComments",
+                "StudyDescription",
+            ):
+                setattr(dataset, keyword, "Esmeralda")
+            dataset.PatientBirthDate, dataset.StudyDate = "19330417", "20230314"
+            dataset.add_new(0x00091010, "LO", "Esmeralda")
+
+        write_series(tmp_path / "exam", pet, edit=identify)
+        path = export_dicom_seg(lesions, tmp_path / "exam", tmp_path / "seg.dcm", days_back=days_back)
+        dataset = pydicom.dcmread(path)
+        assert b"smeralda" not in path.read_bytes()
+        assert b"1933" not in path.read_bytes()
+        assert (dataset.StudyDate, dataset.LongitudinalTemporalInformationModified) == (date, modified)
+        assert dataset.PatientIdentityRemoved == "YES"
+        codes = [code.CodeValue for code in dataset.DeidentificationMethodCodeSequence]
+        assert codes == ["113100", "113110", *(["113107"] if days_back else [])]
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    def test_names_the_patient_where_that_is_asked_for(self, tmp_path, pet, lesions, write_series):
+        write_series(tmp_path / "exam", pet, edit=lambda dataset, k: setattr(dataset, "PatientID", "MRN-1"))
+        path = export_dicom_seg(lesions, tmp_path / "exam", tmp_path / "seg.dcm", keep_identity=True)
+        dataset = pydicom.dcmread(path)
+        assert dataset.PatientID == "MRN-1"
+        assert "PatientIdentityRemoved" not in dataset
+
     def test_of_an_exam_without_dicom_is_refused(self, tmp_path, pet, lesions):
         save_nifti(pet, tmp_path / "exam" / "SUV.nii.gz")
         with pytest.raises(ExamError, match="export NIfTI"):
