@@ -12,7 +12,9 @@ from assets.reports import findings
 from assets.resources import Workspace
 from model.evaluation.scores_figure import scores_figure
 from pipelines.curation.convention_trial import better_convention, try_conventions
-from pipelines.reports.scorecard import by_topic, not_right, rows_of_figure, score, table_of_scores
+from pipelines.reports.llm.readers_file import ReadersConfig
+from pipelines.reports.reader_weights import ReaderWeights, measured, votes_of_reviews, write_weights
+from pipelines.reports.scorecard import by_topic, labelled_votes, not_right, rows_of_figure, score, table_of_scores
 from pipelines.review.gallery import GallerySettings, GalleryTables, flags_of, write_gallery
 from pipelines.review.quality_checks import run_checks
 from pipelines.review.reviews import read_reviews, reviewed
@@ -95,11 +97,25 @@ def reviews(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Mater
     )
 
 
+def measured_weights(workspace: Workspace, config: ReadersConfig) -> ReaderWeights:
+    """Weights of the readers by the labelled texts and the reviewers' answers, kept for the next curation."""
+    lake = Lake(workspace.paths.lake)
+    votes = labelled_votes(workspace.labelled(), config.readers, config.vocabulary)
+    votes += votes_of_reviews(*(lake.read_table(name) for name in ("findings", "readings", "reviews")))
+    weights = measured(votes, {reader.name: reader.version for reader in config.readers})
+    write_weights(workspace.paths.root, weights)
+    return weights
+
+
 @dg.asset(group_name="review", owners=CURATION_OWNERS, kinds={"csv"}, pool="llm")
 def reader_scorecard(workspace: Workspace) -> dg.MaterializeResult:
     """Accuracy of each reader and of their consensus on labelled sentences: slice, SUV, wrong pairs accepted."""
     config = workspace.readers()
-    card = score(workspace.labelled(), config.readers, workspace.settings().consensus, vocabulary=config.vocabulary)
+    consensus = workspace.settings().consensus
+    if len(config.readers) > 1:
+        weights = measured_weights(workspace, config)
+        consensus = consensus.changed(weights={**weights.weights, **consensus.weights})
+    card = score(workspace.labelled(), config.readers, consensus, vocabulary=config.vocabulary)
     metadata: dict[str, Any] = {
         "figure": picture(
             scores_figure(rows_of_figure(card)), "What each reader reads, with 95 % intervals over the texts"

@@ -87,6 +87,22 @@ def _work(done: RunSummary) -> str:
     return f"work in {done.seconds:.1f} s: {'; '.join(parts) or 'nothing was computed'}"
 
 
+def _without_candidates(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """A warning where no report of the cohort gives what a lesion is located by, with what they give instead."""
+    told = dict(con.sql("select coalesce(text_evidence, 'neither'), count(*) from findings group by 1").fetchall())
+    if told.get("slice+SUV") or told.get("SUV only"):
+        return []
+    n, *languages = con.sql(
+        "select count(distinct exam_id), string_agg(distinct language, ', ' order by language) from sentences"
+    ).fetchall()[0]
+    gives = ", ".join(f"{k} {count}" for k, count in sorted(told.items())) or "no lesion at all"
+    return [
+        f"  warning   no report gives an SUVmax that a lesion could be located by; of {n} reports (languages:"
+        f" {languages[0] or 'none'}) the mentions give: {gives}. Expected sentences such as 'left axillary node, SUVmax"
+        " 4.2 (slice 88)'; `petar query mentions` shows what was read"
+    ]
+
+
 def _curation(con: duckdb.DuckDBPyConnection) -> list[str]:
     exams = con.sql("select count(*), count(*) filter (status = 'ok') from exams").fetchall()[0]
     sentences = con.sql("select count(*), count(*) filter (is_candidate) from sentences").fetchall()[0]
@@ -97,6 +113,7 @@ def _curation(con: duckdb.DuckDBPyConnection) -> list[str]:
     lines = [
         f"exams       {exams[0]}, {exams[1]} with volume",
         f"sentences   {sentences[0]}, {sentences[1]} candidates",
+        *_without_candidates(con),
         "findings    " + ", ".join(f"{outcome} {k}" for outcome, k in _pairs(con, "outcome", "findings")),
         f"lesions     {n} of {patients} patients" + (f", median {volume} mL and SUVmax {suvmax}" if n else ""),
     ]

@@ -92,7 +92,7 @@ def provenance_of(curation: Curation, table: str) -> StageProvenance:
         case "findings":
             parameters = plain(
                 {
-                    **plain(settings.consensus),
+                    **plain(settings.consensus.changed(weights=curation.weights)),
                     "vocabulary": readers.vocabulary.version,
                 }
             )

@@ -203,8 +203,11 @@ def _decided(
         # A reference, or the prior value of a lesion, in a sentence that has a finding is no row of its own.
         if not any(finding.sentence_id == f.sentence_id for f in out):
             out.append(finding)
-    spoken = {i for group in groups for s in group for i in s.mention.sentence_ids}
-    out += [_silent(s, readings) for s in own if s.candidate_reason == SUV_AND_SLICE and s.sentence_id not in spoken]
+    cited = {i for group in groups for s in group for i in s.mention.sentence_ids}
+    leading = {f.sentence_id for f in out}
+    for s in own:
+        if s.candidate_reason == SUV_AND_SLICE and s.sentence_id not in leading:
+            out.append(_part_of_another(s) if s.sentence_id in cited else _silent(s, readings))
     return out
 
 
@@ -349,6 +352,11 @@ def _silent(sentence: Sentence, readings: Sequence[Reading]) -> TextFinding:
         return _bare(sentence, Outcome.NOT_GROUNDED, f"What was read does not stand there ({'; '.join(refused)}).")
     names = ", ".join(r.reader for r in readings)
     return _bare(sentence, Outcome.NO_LESION, f"No reader gives a lesion there: {names}.")
+
+
+def _part_of_another(sentence: Sentence) -> TextFinding:
+    """A candidate sentence that the readers cite beside the one that holds a finding's SUV."""
+    return _bare(sentence, Outcome.DUPLICATE, "It goes on about the finding of a sentence beside it.")
 
 
 def _bare(sentence: Sentence, outcome: Outcome, explanation: str) -> TextFinding:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from pipelines.reports.sentences import NEITHER, Sentence
-from pipelines.reports.vocabulary.text import clean, lower, squeeze
+from pipelines.reports.vocabulary.text import squeeze
 from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
 
 MAX_PASSAGE_CHARS = 1200
@@ -57,9 +57,11 @@ def passages_of(sentences: Sequence[Sentence], vocabulary: Vocabulary | None = N
 
 def is_worth_reading(sentence: Sentence, vocabulary: Vocabulary) -> bool:
     """Whether a sentence names uptake, an SUV, a slice or a lesion."""
-    if sentence.candidate_reason != NEITHER:
+    words = vocabulary.of(sentence.language)
+    # What a language without a glossary names is not known here.
+    if sentence.candidate_reason != NEITHER or not words.is_read:
         return True
-    return vocabulary.cues["lesion_mention"].search(lower(clean(sentence.sentence))) is not None
+    return words.cues["lesion_mention"].search(words.read(sentence.sentence).text) is not None
 
 
 def _parts(sentences: Sequence[Sentence]) -> Iterator[list[Sentence]]:

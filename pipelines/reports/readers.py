@@ -10,12 +10,10 @@ from pipelines.reports.passages import Passage
 from pipelines.reports.rule_mentions import mentions_of
 from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
 from pipelines.tables.provenance import code_version
+from pipelines.tables.report_fields import OTHER_LANGUAGE
 
 Progress = Callable[[int, int], None]
 """Called as (passages done, passages in all)."""
-
-
-OTHER_LANGUAGE = "the reader does not know the language"
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Reading:
     @property
     def may_be_mended(self) -> bool:
         """Whether another run may give the reading that failed."""
-        return self.error is not None and self.answer is None
+        return self.error is not None and self.answer is None and not self.abstains
 
     @property
     def abstains(self) -> bool:

@@ -9,8 +9,9 @@ import polars as pl
 
 from pipelines.reports.consensus import TextFinding, decide_exam
 from pipelines.reports.passages import passages_of
+from pipelines.reports.reader_weights import Vote, votes_of
 from pipelines.reports.readers import Reader, Reading
-from pipelines.reports.sentences import split_report
+from pipelines.reports.sentences import Sentence, split_report
 from pipelines.reports.vocabulary.vocabulary import Vocabulary
 from pipelines.settings import ConsensusSettings
 from pipelines.tables.outcomes import Outcome
@@ -108,25 +109,45 @@ def score(
     filters, as in use.
     """
     settings = settings or ConsensusSettings()
-    cut = [split_report(f"labelled-{n:04d}", item.text, vocabulary) for n, item in enumerate(labelled, start=1)]
-    passages = [p for own in cut for p in passages_of(own, vocabulary)]
-    given: dict[tuple[str, str], list[Reading]] = {}
-    for reader in readers:
-        for passage, reading in zip(passages, reader.read(passages), strict=True):
-            given.setdefault((reader.name, passage.exam_id), []).append(reading)
+    read = read_labelled(labelled, readers, vocabulary)
     names = {reader.name: reader.version for reader in readers}
     voices: list[tuple[tuple[str, ...], str, str]] = [((name,), name, version) for name, version in names.items()]
     if len(readers) > 1:
         voices.append((tuple(names), ENSEMBLE, "+".join(names)))
     rows = []
     for voters, name, version in voices:
-        for n, (item, own) in enumerate(zip(labelled, cut, strict=True), start=1):
-            readings = [r for voter in voters for r in given.get((voter, f"labelled-{n:04d}"), ())]
+        for item, (own, by_reader) in zip(labelled, read, strict=True):
+            readings = [r for voter in voters for r in by_reader.get(voter, ())]
             findings = decide_exam(own, readings, settings, vocabulary)
             said = _known(findings) if len(voters) > 1 else _read(readings)
             rows.append(_row(item, name, version, said, findings, readings))
     answers = pl.DataFrame(rows, schema=_ANSWERS)
     return Scorecard(_scores(answers), answers)
+
+
+def read_labelled(
+    labelled: Sequence[Labelled], readers: Sequence[Reader], vocabulary: Vocabulary | None = None
+) -> list[tuple[list[Sentence], dict[str, list[Reading]]]]:
+    """Sentences of each text, and what each reader reads in them."""
+    cut = [split_report(f"labelled-{n:04d}", item.text, vocabulary) for n, item in enumerate(labelled, start=1)]
+    passages = [p for own in cut for p in passages_of(own, vocabulary)]
+    given: dict[str, dict[str, list[Reading]]] = {}
+    for reader in readers:
+        for passage, reading in zip(passages, reader.read(passages), strict=True):
+            given.setdefault(passage.exam_id, {}).setdefault(reader.name, []).append(reading)
+    return [(own, given.get(f"labelled-{n:04d}", {})) for n, own in enumerate(cut, start=1)]
+
+
+def labelled_votes(
+    labelled: Sequence[Labelled], readers: Sequence[Reader], vocabulary: Vocabulary | None = None
+) -> list[Vote]:
+    """What the readers say of each pair of the labelled texts, to measure their weights by."""
+    read = read_labelled(labelled, readers, vocabulary)
+    return [
+        vote
+        for item, (_, by_reader) in zip(labelled, read, strict=True)
+        for vote in votes_of([r for own in by_reader.values() for r in own], item.pairs, with_slice=True)
+    ]
 
 
 _ANSWERS = pl.Schema(

@@ -30,6 +30,7 @@ from pipelines.settings import LesionSettings, ProjectSettings
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake, LakeError
 from pipelines.tables.provenance import code_version
+from pipelines.tables.report_fields import OTHER_LANGUAGE
 
 LESIONS = LesionSettings()
 
@@ -183,6 +184,7 @@ def check_duplicates(findings: pl.DataFrame) -> CheckResult:
 
 def check_reader_errors(readings: pl.DataFrame, most_failed: float = 0.05) -> CheckResult:
     """Not more than a share of a reader's answers failed."""
+    readings = readings.filter(~pl.col("error").fill_null("").str.starts_with(OTHER_LANGUAGE))
     share = readings.group_by("reader").agg(
         n=pl.len(), n_failed=pl.col("error").is_not_null().sum(), example=pl.col("error").drop_nulls().first()
     )

@@ -8,4 +8,6 @@ PLANES = ("axial", "coronal", "sagittal")
 EXAMS = ("current", "prior", "outside")
 ROLES = ("lesion", "reference", "physiologic", "template", "negated")
 CERTAINTIES = ("certain", "possible")
+OTHER_LANGUAGE = "the reader does not know the language"
+"""Begins the error of a reading that is none, for its reader cannot read the report."""
 TEXT_EVIDENCE = ("slice+SUV", "SUV only", "slice only", "neither")

@@ -5,6 +5,9 @@ WITH exam_counts AS (
 sentence_counts AS (
     SELECT count(*) AS n, count(*) FILTER (WHERE is_candidate) AS n_candidates FROM sentences
 ),
+evidence AS (
+    SELECT coalesce(text_evidence, 'neither') AS text_evidence, count(*) AS n FROM findings GROUP BY ALL
+),
 outcomes AS (
     SELECT
         outcome,
@@ -24,7 +27,11 @@ steps AS (
     UNION ALL
     SELECT 40, 'candidate sentences', NULL, n_candidates FROM sentence_counts
     UNION ALL
+    SELECT 41, 'sentences by language', language, count(*) FROM sentences WHERE language <> 'en' GROUP BY ALL
+    UNION ALL
     SELECT 50, 'findings', NULL, coalesce(sum(n), 0) FROM outcomes
+    UNION ALL
+    SELECT 50.5, 'findings by what the text gives', text_evidence, n FROM evidence
     UNION ALL
     SELECT 51, 'findings rejected by text', outcome, n FROM outcomes WHERE NOT is_accepted
     UNION ALL

@@ -22,7 +22,7 @@ def findings_stage(context: ShardContext) -> ShardStage:
     """One row a finding, or a candidate sentence that gives none, with its corrections; and the table of these."""
     sentences = sentences_by_exam(context)
     lake, readers, log = context.curation.lake, context.curation.readers, context.log
-    consensus = context.curation.settings.consensus
+    consensus = context.curation.settings.consensus.changed(weights=context.curation.weights)
     rows_read: dict[str, list[dict[str, Any]]] = {exam_id: [] for exam_id in sentences}
     for row in lake.read_shard("readings", context.shard).iter_rows(named=True):
         if row["exam_id"] in rows_read:

@@ -17,6 +17,7 @@ def readings_stage(context: ShardContext) -> ShardStage:
     """One row a mention. A reader is asked only for the passages that it has not answered yet."""
     sentences = sentences_by_exam(context)
     config, log, code = context.curation.readers, context.log, code_version(__name__)
+    context.curation.ensure_weights(log)
     passages = {exam_id: passages_of(own, config.vocabulary) for exam_id, (_, own) in sentences.items()}
     keys = {
         exam_id: hash_of(context.logic, sentences[exam_id][0], [(p.passage_id, p.text) for p in own])

@@ -53,6 +53,7 @@ def problem_of(answer: str) -> str | None:
 
 def mentions_of(passage: Passage, answer: str, words: Vocabulary) -> tuple[Mention, ...]:
     """The mentions of an answer that `problem_of` has passed; what its sentences do not bear out is `refused`."""
+    words = words.of(passage.sentences[0].language)
     return tuple(_mention(passage, entry, words) for entry in json.loads(answer)["mentions"])
 
 
@@ -60,7 +61,8 @@ def _mention(passage: Passage, entry: Mapping[str, Any], words: Vocabulary) -> M
     known = [int(n) for n in dict.fromkeys(entry["sentences"]) if 1 <= n <= len(passage.sentences)]
     cited = [passage.sentences[n - 1] for n in known]
     values = {name: _positive(entry.get(name)) for name in _GROUNDED}
-    texts = {s.sentence_id: lower(clean(s.sentence)) for s in cited}
+    # Numbers as they are written, sides and places in the words of the lexicon.
+    texts = {s.sentence_id: f"{lower(clean(s.sentence))} {words.read(s.sentence).text}" for s in cited}
     with_suv = [s.sentence_id for s in cited if values["suv"] and _stands(values["suv"], texts[s.sentence_id], words)]
     ids = tuple(dict.fromkeys([*with_suv[:1], *texts]))
     flat = " ".join(texts.values())
@@ -82,7 +84,7 @@ def _mention(passage: Passage, entry: Mapping[str, Any], words: Vocabulary) -> M
         role=entry["role"],
         count=max(1, int(entry.get("count") or 1)),
         # A side that no word names is no contradiction, and no knowledge either.
-        laterality=side if side in _allowed_sides(flat, words) else None,
+        laterality=side if not words.is_read or side in _allowed_sides(flat, words) else None,
         comparison=entry["comparison"] if entry.get("comparison") in COMPARISONS else "none",
         certainty=entry["certainty"] if entry.get("certainty") in CERTAINTIES else "certain",
         region=region,
@@ -112,7 +114,7 @@ def _refusal(
         return f"{name} {value:g} does not stand in the cited sentences"
     if isinstance(values["slice"], float) and values["slice"] != int(values["slice"]):
         return f"slice {values['slice']:g} is no whole number"
-    named = sides_of(flat, words)
+    named = sides_of(flat, words) if words.is_read else set()
     if side in ("left", "right") and named and side not in named and "bilateral" not in named:
         return f"{side} where the cited sentences say {', '.join(sorted(named))}"
     return None
@@ -140,8 +142,9 @@ def _place(
     said = next((p.term for p in find_anatomy(lower(clean(organ or "")), words)), None)
     organ = said.organ if said is not None and said.organ else organ
     region = region or (said.region if said is not None else None)
-    named = {p.term.organ for p in find_anatomy(lower(clean(f"{passage.section or ''}. {flat}")), words)} - {None}
-    if organ is not None and named and organ not in named and organ not in flat:
+    heading = words.read(passage.section or "").text
+    named = {p.term.organ for p in find_anatomy(f"{heading}. {flat}", words)} - {None}
+    if organ is not None and words.is_read and named and organ not in named and organ not in flat:
         organ = None
     return region, organ, subsite
 

@@ -385,12 +385,29 @@ class TestQueries:
             ("sentences", None): 3,
             ("candidate sentences", None): 3,
             ("findings", None): 4,
+            ("findings by what the text gives", "neither"): 4,
             ("findings rejected by text", "template"): 1,
             ("findings accepted", None): 3,
             ("findings rejected by image", "not in the image"): 1,
             ("findings waiting for the image stage", None): 1,
             ("lesions", None): 1,
         }
+
+    def test_mentions_are_counted_by_language_evidence_and_outcome(self, home: Home) -> None:
+        lake = Lake(home.root / "lake")
+        sentence = {
+            "sentence": "x",
+            "start": 0,
+            "end": 1,
+            "is_candidate": True,
+            "sentence_id": "E1:a",
+            "language": "de",
+        }
+        write(lake, "sentences", [keys("E1") | sentence])
+        write(lake, "findings", [finding("E1", "a", text_evidence="SUV only")])
+        build_catalog(home)
+        row = run_query(home, "mentions").row(0, named=True)
+        assert (row["language"], row["text_evidence"], row["n"], row["n_exams"]) == ("de", "SUV only", 1, 1)
 
     def test_agreement_of_two_readers(self, built: Home) -> None:
         row = run_query(built, "readers_agreement").row(0, named=True)

@@ -153,6 +153,13 @@ class TestAlignment:
         (finding,) = decided(reading("a", mention()), reading("b", mention()), reading("c", mention(88, 6.6)))
         assert (finding.outcome, finding.suvmax_reported, finding.votes) == (Outcome.ACCEPTED, 4.2, 2)
 
+    def test_a_candidate_sentence_that_is_cited_beside_another_has_an_outcome(self):
+        report = "Right axillary node, SUV 4.2 (slice 88). Its slice is 88, with SUV 4.2 again (slice 88)."
+        first, second = sentences_of(report)
+        both = Mention((first.sentence_id, second.sentence_id), slice=88, suv=4.2, organ="lymph node")
+        findings = decided(reading("a", both, text=report), text=report)
+        assert [f.outcome for f in findings] == [Outcome.ACCEPTED, Outcome.DUPLICATE]
+
 
 class TestEvidence:
     @pytest.mark.parametrize(

@@ -54,6 +54,22 @@ class TestGrounding:
         assert (found.refused, found.laterality) == (None, None)
 
 
+class TestLanguages:
+    GERMAN = "Der Befund zeigt einen Lymphknoten links axillär mit SUVmax 4,2 in Schicht 88. Die Leber ist unauffällig."
+
+    def german(self, **entry):
+        (passage,) = passages_of(split_report("E", self.GERMAN))
+        whole = {"sentences": [1], "role": "lesion", "exam": "current", "suv": 4.2, **entry}
+        return mentions_of(passage, json.dumps({"mentions": [whole]}), package_vocabulary())[0]
+
+    def test_sides_and_organs_are_held_against_the_text_in_its_language(self):
+        found = self.german(laterality="left", organ="lymph node")
+        assert (found.refused, found.laterality, found.organ) == (None, "left", "lymph node")
+
+    def test_the_other_side_is_refused(self):
+        assert "right" in self.german(laterality="right").refused
+
+
 class TestFields:
     def test_the_sentence_with_the_suv_leads(self):
         first, second, _ = sentences()
