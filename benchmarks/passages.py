@@ -24,7 +24,9 @@ def read_by_rules(text: str) -> set[Read]:
     """The lesions that the rules read in a passage."""
     sentences = (s for s in split_report("generated", text) if s.candidate_reason in (SUV_AND_SLICE, SUV_ONLY))
     words = package_vocabulary()
-    return {(x.slice, x.suvmax) for s in sentences for x in extract(s.sentence, words.of(s.language)).lesions}
+    found = [extract(s.sentence, words.of(s.language)) for s in sentences]
+    # One pair of a sentence that names several lesions is not accepted.
+    return {(x.slice, x.suvmax) for e in found if len(e.lesions) == e.n_lesions for x in e.lesions}
 
 
 def compared(given: Iterable[Passage]) -> Iterator[tuple[Passage, set[Read], set[Read]]]:

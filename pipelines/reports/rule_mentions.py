@@ -57,7 +57,8 @@ def _mentions_of(sentence: Sentence, words: Vocabulary) -> list[Mention]:
             exam=exam,
             role=role,
             count=count,
-            part=None if span == whole else span,
+            # What names no place of its own would say nothing without the words around it.
+            part=span if span != whole and find_anatomy(flat[slice(*span)], words) else None,
             note=_note(found, flat, words),
         )
         out.append(_with_fields(mention, one, flat, span, words))

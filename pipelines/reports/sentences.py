@@ -7,7 +7,7 @@ does, `report[start:end]` is the unit.
 
 import re
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from pipelines.reports.rules.expressions import find_expressions
@@ -375,6 +375,10 @@ def _merge(report: _Report, pieces: list[_Piece]) -> list[_Piece]:
             suv, item = _piece_holds(report, piece)
         if last > i and not (suv and item):
             piece, last = pieces[i], i
+            suv, item = _piece_holds(report, piece)
+        while last + 1 < len(pieces) and suv and _compares(report, pieces[last], pieces[last + 1]):
+            last += 1
+            piece = replace(piece, end=pieces[last].end, block=pieces[last].block)
         out.append(piece)
         i = last + 1
     return out
@@ -385,8 +389,20 @@ def _piece_holds(report: _Report, piece: _Piece) -> tuple[bool, bool]:
     if not any(_holds(report, text)):
         return False, False
     found = report.expressions(text)
+    if found.suvs and all(v.role is Role.PRIOR for v in found.suvs):
+        return False, False
     # A prior exam's value leaves the finding without one: "Previous SUV max 13.5. Current SUV max 6.9."
     return any(v.role is not Role.PRIOR for v in found.suvs), any(s.role is not Role.PRIOR for s in found.slices)
+
+
+def _compares(report: _Report, before: _Piece, piece: _Piece) -> bool:
+    """Whether a sentence only compares the lesion of the one before with a prior exam: "Previously 9.4."."""
+    text = report.lowered[piece.start : piece.end]
+    is_apart = piece.section != before.section or piece.is_item or _is_parted(report, before, piece)
+    if is_apart or not report.cues["comparison_leads"].match(text):
+        return False
+    is_current = any(v.role is Role.CURRENT for v in report.expressions(text).suvs)
+    return not is_current and not report.places(text)
 
 
 def _leads(report: _Report, pieces: list[_Piece], index: int, before: list[_Piece]) -> bool:
@@ -438,7 +454,12 @@ def _may_belong(report: _Report, first: _Piece, before: _Piece, piece: _Piece) -
         return False
     if piece.is_item and not report.cues["values_lead"].match(text):
         return False
-    return report.lowered[before.end : piece.start].count("\n") <= 1
+    return not _is_parted(report, before, piece)
+
+
+def _is_parted(report: _Report, before: _Piece, piece: _Piece) -> bool:
+    """Whether a blank line stands between two pieces."""
+    return report.lowered[before.end : piece.start].count("\n") > 1
 
 
 def _begins_finding(report: _Report, head: str) -> bool:

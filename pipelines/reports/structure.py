@@ -1,6 +1,6 @@
 """A finding's sentence as fields.
 
-Region, organ, sub-site, side, change since the prior exam, and its text without slice references.
+Region, organ, sub-site, side, change since the prior exam; and its text without slice references.
 """
 
 import re
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from pipelines.reports.rules.expressions import find_expressions
-from pipelines.reports.rules.number_kinds import spaces
+from pipelines.reports.rules.number_kinds import may_have_slice, spaces
 from pipelines.reports.rules.values import Role, SuvValue
 from pipelines.reports.vocabulary.cues import Cues
 from pipelines.reports.vocabulary.lexicon import (
@@ -40,7 +40,6 @@ class Fields:
     subsite: str | None
     laterality: str | None
     comparison: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -90,10 +89,12 @@ def structure(text: str, section: str | None = None, vocabulary: Vocabulary | No
         vocabulary: by default the package's.
     """
     words = vocabulary or package_vocabulary()
-    flat = words.read(text).text
-    english = words.english
-    own = _fields(flat, _main_mention(flat, find_anatomy(flat, english), english), section, english)
-    return replace(own, text=without_references(text, words))
+    return _structure(words.read(text).text, section, words.english)
+
+
+@lru_cache(maxsize=1024)
+def _structure(flat: str, section: str | None, words: Vocabulary) -> Fields:
+    return _fields(flat, _main_mention(flat, find_anatomy(flat, words), words), section, words)
 
 
 def structure_parts(
@@ -102,8 +103,7 @@ def structure_parts(
     """Fields of each lesion of a sentence that names several, in order.
 
     Where the lesions share all words ("right axilla and left hilum with SUV 4 and 5, respectively") the places count
-    in order. A part that leaves its place to the other words ("left SUVmax 4.1") has theirs, and the whole
-    sentence for its text.
+    in order. A part that leaves its place to the other words ("left SUVmax 4.1") has theirs.
 
     Args:
         spans: each lesion's part of the text, half-open.
@@ -111,10 +111,18 @@ def structure_parts(
     words = vocabulary or package_vocabulary()
     if len(set(spans)) == 1:
         return _in_order(text, len(spans), section, words)
-    out = []
+    out: list[Fields] = []
     n_placed = 0
+    # "New lesions in L2 ..., T10 ...": the word is said of all of them.
+    are_new = words.cues["new_lesions"].search(words.read(text).text) is not None
     for start, end in spans:
         own = structure(text[start:end], section, words)
+        if own.laterality == "bilateral":
+            # "Bilateral hila, SUVmax 4.6 on the right": of one lesion of several the one side counts.
+            sides = {s.name for s in _sides(words.read(text[start:end]).text, words.english)} - {"bilateral"}
+            own = replace(own, laterality=sides.pop() if len(sides) == 1 else own.laterality)
+        if own.comparison == "none" and are_new:
+            own = replace(own, comparison="new")
         if find_anatomy(words.read(text[start:end]).text, words.english):
             n_placed += 1
         else:
@@ -133,8 +141,7 @@ def _with_shared(
     if n_placed > 1:
         # Where the others each name their place ("4R ...; 4L ...; 7 ..."), this one's is a name that the lexicon lacks.
         shared, side = replace(shared, subsite=None), own.laterality
-    short = without_references(text, words)
-    return replace(shared, laterality=side, comparison=own.comparison, text=short)
+    return replace(shared, laterality=side, comparison=own.comparison)
 
 
 def _in_order(text: str, n: int, section: str | None, words: Vocabulary) -> list[Fields]:
@@ -152,7 +159,6 @@ def _in_order(text: str, n: int, section: str | None, words: Vocabulary) -> list
             replace(
                 _fields(flat, place, section, words),
                 laterality=laterality(flat[end : place.end], None, words),
-                text=whole.text,
             )
             for place, end in zip(places, ends, strict=False)
         ]
@@ -175,7 +181,7 @@ def _fields(flat: str, place: AnatomyMention | None, section: str | None, words:
     if region is None and headed is not None:
         region, organ = headed.region, organ or headed.organ
     side = laterality(flat, place, words)
-    return Fields(region, organ, subsite, side, comparison(flat, words), "")
+    return Fields(region, organ, subsite, side, comparison(flat, words))
 
 
 def organs_of(flat: str, vocabulary: Vocabulary | None = None) -> set[str | None]:
@@ -331,10 +337,21 @@ def _is_beside(flat: str, place: AnatomyMention, cues: Cues) -> bool:
     return cues["beside"].search(flat[max(0, place.start - _REACH_OF_BESIDE) : place.start]) is not None
 
 
+def _touches_node(flat: str, place: AnatomyMention, cues: Cues) -> bool:
+    """Whether a word for a node stands right before or behind a place."""
+    ahead = [m.end() for m in cues["node"].finditer(flat, 0, place.start)]
+    behind = cues["node"].search(flat, place.end)
+    is_behind = behind is not None and not flat[place.end : behind.start()].strip(" -")
+    return is_behind or (bool(ahead) and not flat[ahead[-1] : place.start].strip(" -"))
+
+
 def _as_node_or_bone(flat: str, place: AnatomyMention, cues: Cues) -> tuple[str | None, str | None, str | None]:
     """Organ, region and sub-site of a hit, where words for a node or a bone give it another meaning."""
     term = place.term
     has_node = cues["node"].search(flat) is not None
+    if has_node and term.organ != "lymph node" and _touches_node(flat, place, cues):
+        # "mesorectal lymph node", and "lymph node presacral" of other languages
+        return "lymph node", term.region, term.subsite or place.phrase
     if place.phrase in ("iliac", "common iliac") and not has_node and cues["bone"].search(flat):
         return "pelvic bone", MUSCULOSKELETAL, "ilium"
     if has_node and term.organ != "lymph node":
@@ -448,13 +465,16 @@ def without_references(text: str, vocabulary: Vocabulary | None = None) -> str:
     "... mass (slice 26)" gives "... mass".
     """
     words = vocabulary or package_vocabulary()
-    cues, read = words.cues, words.in_english(text)
+    short = _LIST_MARKER.sub("", squeeze(text))
+    read = words.in_english(short)
+    if not may_have_slice(lower(read.text), words.cues):
+        return short.strip()
     ends = [0]
     kept = []
-    for start, end in sorted(read.original(*m.span()) for m in _references(read.text, cues)):
-        kept.append(text[max(ends) : start])
-        ends.append(end)
-    short = _LIST_MARKER.sub("", squeeze(" ".join([*kept, text[max(ends) :]])))
+    for start, end in sorted(read.original(*m.span()) for m in _references(read.text, words.cues)):
+        kept.append(short[ends[-1] : max(start, ends[-1])])
+        ends.append(max(end, ends[-1]))
+    short = " ".join([*kept, short[ends[-1] :]])
     for pattern, instead in _LEFT_OVER:
         short = pattern.sub(instead, short)
     return short.strip()

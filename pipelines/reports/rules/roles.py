@@ -282,7 +282,7 @@ def _next_joins(at: _Around) -> bool:
 
 def _is_prior(at: _Around) -> bool:
     """Whether the words around a value say for certain that it is a prior exam's."""
-    if at.says_before("prior_before") or at.says_after("prior_after") or _has_prior_lead(at):
+    if at.says_before("prior_before", "when_before") or at.says_after("prior_after") or _has_prior_lead(at):
         return True
     if at.says_outside("on_prior_before_parenthesis"):
         return True
@@ -330,7 +330,7 @@ def _is_gone(at: _Around) -> bool:
     opens = at.cues["gone_before"].search(before)
     if opens is not None and not at.cues["still_there"].search(before) and not at.is_now:
         return True
-    if at.cues["gone_after"].match(after):
+    if at.cues["gone_after"].match(after) or at.cues["gone_then_past"].search(before):
         return True
     is_alone = len(at.governed) == 1
     return is_alone and bool(at.cues["seen_before"].search(before) and at.cues["no_more"].search(after))

@@ -30,17 +30,26 @@ def language_of(text: str) -> str:
     if scripts and scripts.total() >= len(letters) / 4:
         # Japanese has Chinese letters too.
         return "ja" if scripts["ja"] else scripts.most_common(1)[0][0]
-    different = {w for w in words if len(w) > 1}
-    counts = Counter[str]()
-    for word in different:
-        counts.update(_function_words().get(word, ()))
-        if len(word) > 3 and word not in _shared():
-            known = [x for x in LANGUAGES[1:] if load_glossary(x).knows(word)] + ["en"] * (word in _english())
-            counts.update(dict.fromkeys(known, 0.5))  # type: ignore[arg-type]  # counts are evidence, in halves
-    best, evidence = counts.most_common(1)[0] if counts else ("en", 0)
-    if evidence >= _LEAST and evidence > counts["en"]:
+    evidence: dict[str, float] = {"en": 0.0}
+    for word in set(words):
+        for language, weight in _evidence(word):
+            evidence[language] = evidence.get(language, 0.0) + weight
+    best = max(evidence, key=lambda x: (evidence[x], x == "en"))
+    if evidence[best] >= _LEAST and best != "en":
         return best
-    return UNKNOWN if counts["en"] < _LEAST and not all(w.isascii() for w in words) else "en"
+    return UNKNOWN if evidence["en"] < _LEAST and not all(w.isascii() for w in words) else "en"
+
+
+@functools.lru_cache(maxsize=100_000)
+def _evidence(word: str) -> tuple[tuple[str, float], ...]:
+    """What a word in lower case says for which languages."""
+    if len(word) < 2:
+        return ()
+    found = [(language, 1.0) for language in _function_words().get(word, ())]
+    if len(word) > 3 and word not in _shared():
+        known = [x for x in LANGUAGES[1:] if load_glossary(x).knows(word)] + ["en"] * (word in _english())
+        found += [(language, 0.5) for language in known]
+    return tuple(found)
 
 
 @functools.cache
