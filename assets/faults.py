@@ -46,4 +46,5 @@ def permanent(*more: type[Exception]) -> Iterator[None]:
     try:
         yield
     except lasting as error:
-        raise PermanentFailure(str(error)) from error
+        # Dagster keeps the words of causes too, and those of other libraries may quote a patient's data.
+        raise PermanentFailure(str(error)) from None

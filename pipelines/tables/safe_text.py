@@ -8,6 +8,7 @@ told by its position, so that it can still be found.
 import json
 import os
 import re
+import traceback
 import zlib
 from collections.abc import Iterator
 from functools import cache
@@ -118,3 +119,8 @@ def error_reason(error: BaseException) -> str:
     if isinstance(error, RecursionError):
         return "nested too deep"
     return type(error).__name__
+
+
+def places_of(error: BaseException) -> str:
+    """Where an exception was raised, call by call with the lines of code, without its words or those of its causes."""
+    return "".join(traceback.format_tb(error.__traceback__))

@@ -13,6 +13,7 @@ from pipelines.reports.llm.answers import CacheError
 from pipelines.reports.llm.prompting import PromptError
 from pipelines.tables.lake import LakeError
 from pipelines.tables.outcomes import Outcome
+from pipelines.tables.safe_text import places_of
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 _OF_THE_RUN = (LakeError, CacheError, PromptError)
@@ -38,7 +39,7 @@ class GuardedStage:
     Args:
         stage: how the rows are made.
         below: exam -> message, of the exams that failed in a table below.
-        log: gets the traceback of every exception.
+        log: gets the places of the traceback of every exception, without its words.
     """
 
     def __init__(self, stage: ShardStage, below: Mapping[str, str], log: logging.Logger) -> None:
@@ -79,7 +80,8 @@ class GuardedStage:
         except _OF_THE_RUN:
             raise
         except Exception as error:
-            self._log.exception("exam %s failed", exam_id)
+            # Its place alone: the words of an exception may quote a patient's data.
+            self._log.error("exam %s failed: %s\n%s", exam_id, failure_message(error), places_of(error))
             self.outcomes[exam_id] = failure_message(error)
             return self._failed(exam_id, failure_message(error))
         if any(_is_decided_here(row) for row in rows):

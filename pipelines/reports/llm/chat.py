@@ -14,6 +14,7 @@ from pipelines.reports.llm.answers import AnswerCache, CacheError, answer_key
 from pipelines.reports.llm.servers import Server, ServerPool, ServerSettings, event_loop
 from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
 from pipelines.tables.hashing import hash_of
+from pipelines.tables.safe_text import places_of
 
 if TYPE_CHECKING:
     import openai
@@ -230,7 +231,7 @@ class _Run:
         except (_PermanentError, _TransientError) as error:
             return self._failed(error)
         except Exception as error:  # one question's surprise must not lose the others
-            log.exception("reader %s: unexpected failure", self.name)
+            log.error("reader %s: unexpected %s\n%s", self.name, type(error).__name__, places_of(error))
             return Answer(None, f"unexpected {type(error).__name__}", None, False)
         self.failures_in_a_row = 0
         self._keep(text, raw)
