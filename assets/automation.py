@@ -5,7 +5,7 @@ import dagster as dg
 from assets.catalog import accepted_curation, catalog, curation_diff, dataset_card
 from assets.exams import corrections, exam_manifest, exams
 from assets.lesions import lesions
-from assets.reports import findings, identifiers, readings, sentences
+from assets.reports import findings, identifiers, readings, reports, sentences
 from assets.resources import Workspace
 from pipelines.cohort.manifest import CohortError, cohort_state, observe_cohort
 from pipelines.cohort.privacy.deidentification import PrivacyError
@@ -41,7 +41,7 @@ curate = dg.define_asset_job(
 
 publish = dg.define_asset_job(
     "publish",
-    selection=dg.AssetSelection.assets(identifiers, catalog, curation_diff, dataset_card)
+    selection=dg.AssetSelection.assets(identifiers, reports, catalog, curation_diff, dataset_card)
     | dg.AssetSelection.checks_for_assets(exam_manifest.key, exams, readings, findings, lesions, identifiers, catalog),
     description="The DuckDB catalog over the lake, what changed in it, the dataset card, and every quality check.",
     tags={ALONE: "publish"},

@@ -10,7 +10,7 @@ from assets.faults import RETRY, permanent
 from assets.lesions import lesions
 from assets.partitions import CURATION_OWNERS, changed, table_sample
 from assets.pictures import picture
-from assets.reports import findings, identifiers, readings, sentences
+from assets.reports import findings, identifiers, readings, reports, sentences
 from assets.resources import Workspace
 from pipelines.catalog.build import CatalogError, published_diff, run_query
 from pipelines.catalog.publish import publish
@@ -41,7 +41,7 @@ def _later_table_written() -> dg.AutomationCondition:
 
 
 @dg.asset(
-    deps=[exams, sentences, readings, findings, lesions, identifiers],
+    deps=[exams, sentences, readings, findings, lesions, identifiers, reports],
     group_name="lesions",
     owners=CURATION_OWNERS,
     kinds={"duckdb", "sql"},

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "images" / "lineage.png"
 ASIDE = {
-    *("identifiers", "corrections", "slice_conventions", "accepted_curation", "curation_diff", "exports"),
+    *("identifiers", "reports", "corrections", "slice_conventions", "accepted_curation", "curation_diff", "exports"),
     *("checkpoint_texts", "file_texts", "vlm_texts", "baseline_texts", "ablation", "reader_scorecard"),
 }
 """Assets that the picture leaves out, so that the way from exams to the scoreboard can be seen in it."""

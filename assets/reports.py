@@ -17,6 +17,7 @@ from assets.partitions import (
 from assets.resources import Workspace
 from assets.run_config import with_settings
 from pipelines.cohort.identifiers import update_identifiers
+from pipelines.cohort.reports_table import update_reports
 from pipelines.settings import ConsensusSettings
 
 
@@ -74,5 +75,26 @@ def identifiers(workspace: Workspace) -> dg.MaterializeResult:
             "found": int(frame["n"].sum()),
             "unmasked": int(frame.filter(~pl.col("is_masked"))["n"].sum()),
             "kinds": table_sample(kinds, limit=20),
+        },
+    )
+
+
+@dg.asset(
+    deps=[exam_manifest],
+    group_name="reports",
+    owners=CURATION_OWNERS,
+    kinds={"parquet"},
+    automation_condition=changed(),
+    metadata=table_metadata("reports"),
+)
+def reports(workspace: Workspace) -> dg.MaterializeResult:
+    """The reports as they are read, with their dates; masked and moved where `privacy.mask_reports` is on."""
+    frame, written = update_reports(workspace.paths)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(written.rows_digest),
+        metadata={
+            "dagster/row_count": frame.height,
+            "without text": frame["text"].null_count(),
+            "with a message": frame.height - frame["message"].null_count(),
         },
     )

@@ -84,7 +84,7 @@ class Workspace(dg.ConfigurableResource):
 
     def curation(self) -> Curation:
         """What a run of the curation works with."""
-        return open_curation(self.paths, self.settings().curation, self.readers())
+        return open_curation(self.paths, self.settings().curation, self.readers(), self.deidentifier())
 
     def readers(self) -> ReadersConfig:
         """The readers that vote, as the settings' file of readers names them, with the cohort's own

@@ -29,6 +29,7 @@ TABLES: Mapping[str, Rules] = {
         ("shard", "cohort.patient_id"),
         ("report_message", "cohort.report_problem"),
         ("tracer", "cohort.tracer cohort.folder"),
+        ("study_date", "cohort.study_date cohort.folder"),
         ("image_fingerprint", "cohort.image_fingerprint"),
         ("status problem message", "cohort.folder cohort.has_report"),
         ("row_key", "cohort.image_fingerprint cohort.has_report cohort.tracer"),
@@ -119,6 +120,14 @@ TABLES: Mapping[str, Rules] = {
         ("split", "predictions.split"),
         ("metric note", ""),
         ("*", "predictions.text_measured predictions.reference predictions.patient_id"),
+    ),
+    "reports": (
+        ("exam_id", "cohort.exam_id"),
+        ("patient_id", "cohort.patient_id"),
+        ("study_date", "cohort.study_date"),
+        ("tracer", "cohort.tracer"),
+        ("message", "cohort.report_problem"),
+        ("*", "cohort.report"),
     ),
     "identifiers": (
         ("exam_id", "cohort.exam_id"),

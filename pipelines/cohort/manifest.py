@@ -63,6 +63,8 @@ class ExamEntry:
     report_fingerprint: str
     identifiers: Mapping[str, int] = field(default_factory=dict)
     """How many identifiers of each kind were found in the report, masked or not."""
+    study_date: str | None = None
+    """Day of the exam (YYYY-MM-DD) as the report gives it, moved where reports are masked."""
     near: str | None = None
     """Where nothing matches: which folder or report is nearly named as the exam, as a question."""
 
@@ -96,8 +98,12 @@ _SHOWN = "+"
 
 def manifest_version(entries: Iterable[ExamEntry]) -> str:
     """Data version of one shard of the manifest: the hash of its sorted (exam id, fingerprints)."""
-    parts = ((e.exam_id, e.patient_id, e.image_fingerprint, e.report_fingerprint, e.near or "") for e in entries)
-    return hash_of(sorted(parts))
+    return hash_of(
+        sorted(
+            (e.exam_id, e.patient_id, e.image_fingerprint, e.report_fingerprint, e.study_date or "", e.near or "")
+            for e in entries
+        )
+    )
 
 
 def check_cohort(folder: Path) -> Path:
@@ -228,6 +234,7 @@ def _reported_entry(
         if names and report != deidentifier.report(text, ids, patient=patient)[0]:
             # Names from the image headers are masked, so the text depends on the images.
             fingerprint += f"{_SHOWN}{deidentifier.report_fingerprint(report)}"
+    patient = deidentifier.patient(row["patient_id"] or row["exam_id"])
     return ExamEntry(
         exam_id=deidentifier.exam(row["exam_id"]),
         patient_id=patient,
@@ -239,6 +246,7 @@ def _reported_entry(
         report_problem=row["problem"],
         report_fingerprint=fingerprint,
         identifiers=identifiers,
+        study_date=deidentifier.study_date(row["study_date"], patient),
     )
 
 

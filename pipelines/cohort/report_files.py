@@ -18,6 +18,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.cohort.privacy.dates import date_of
 from pipelines.cohort.table_files import (
     WORKBOOK_SUFFIXES,
     TableFileError,
@@ -169,6 +170,10 @@ def _checked(report: Report) -> Report:
         report = replace(report, findings=None)
     elif "\ufffd" in (report.findings or ""):
         problems.append("letters were lost when the report was saved (U+FFFD): export it again as UTF-8")
+    day = date_of(report.study_date)
+    if report.study_date and day is None:
+        problems.append("study_date names no day: write it as YYYY-MM-DD")
+    report = replace(report, study_date=day.isoformat() if day else None)
     if not report.patient_id:
         problems.append("no patient id: the exam is taken for a patient of its own")
     problem = "; ".join(problems) or None

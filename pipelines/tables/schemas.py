@@ -136,6 +136,11 @@ class Exams(ShardRow):
     message = string("What was expected, what came, what to do", null=True, empty=True)
     source = choice("How the PET was stored", ("dicom", "nifti"), null=True)
     tracer = string("Radiopharmaceutical, FDG, DOTATATE and so on; null where unknown", null=True)
+    study_date = string(
+        "Day of the exam (YYYY-MM-DD): the report's, else the image's; moved where reports are masked", null=True
+    )
+    scanner = string("Manufacturer and model of the scanner", null=True)
+    reconstruction = string("Method of reconstruction and filter of the PET", null=True)
     series_description = string("Description of the PET series that was picked", null=True, empty=True)
     units = string("Units of the stored PET: BQML, GML, CNTS, SUV", null=True)
     suv_rule = string("How SUV was made: which tags, which decay", null=True)
@@ -176,6 +181,20 @@ class Exams(ShardRow):
     @dy.rule()
     def slices_are_shape_k(cls) -> pl.Expr:  # noqa: N805
         return pl.col("n_slices") == pl.col("shape_k")
+
+
+class Reports(dy.Schema):
+    """One row a report of the cohort, as it is read: masked and with its dates moved where that is set."""
+
+    exam_id = string("Exam, as the cohort names it", key=True)
+    patient_id = string("Patient, as the cohort names it")
+    study_date = string(
+        "Day of the exam (YYYY-MM-DD), as the table of reports has it; moved where reports are masked", null=True
+    )
+    tracer = string("Radiopharmaceutical, as the table of reports has it", null=True)
+    text = string("Findings of the report; null where it has none", null=True)
+    n_characters = integer("Length of the text", null=False, low=0, unit="characters")
+    message = string("What is wrong with the report", null=True)
 
 
 class Sentences(ShardRow):
@@ -594,6 +613,7 @@ class Quarantine(dy.Schema):
 
 TABLES: Mapping[str, type[dy.Schema]] = {
     "exams": Exams,
+    "reports": Reports,
     "sentences": Sentences,
     "readings": Readings,
     "findings": Findings,

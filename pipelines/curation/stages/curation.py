@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from pipelines.cohort.privacy.deidentification import NO_DEIDENTIFICATION, Deidentifier
 from pipelines.reports.llm.readers_file import ReadersConfig, load_readers
 from pipelines.reports.reader_weights import measured, read_weights, write_weights
 from pipelines.reports.scorecard import labelled_votes, load_labelled
@@ -24,6 +25,8 @@ class Curation:
     lake: Lake
     settings: CurationSettings
     readers: ReadersConfig
+    deidentifier: Deidentifier = NO_DEIDENTIFICATION
+    """How dates of images are moved, as those of the reports were."""
 
     @property
     def weights(self) -> Mapping[str, float]:
@@ -55,7 +58,10 @@ class Curation:
 
 
 def open_curation(
-    home: Home, settings: CurationSettings = CurationSettings(), readers: ReadersConfig | None = None
+    home: Home,
+    settings: CurationSettings = CurationSettings(),
+    readers: ReadersConfig | None = None,
+    deidentifier: Deidentifier = NO_DEIDENTIFICATION,
 ) -> Curation:
     """The curation of a home with these parameters and readers; without readers the rules alone."""
-    return Curation(home, Lake(home.lake), settings, readers or load_readers())
+    return Curation(home, Lake(home.lake), settings, readers or load_readers(), deidentifier)
