@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import nibabel
 import numpy as np
 import pydicom
+from pydicom.charset import python_encoding
 from pydicom.uid import ExplicitVRLittleEndian
 
 from pipelines.cohort.privacy.header_identifiers import note_profile, remove_identity
@@ -23,6 +24,9 @@ from pipelines.tables.exam_problems import ExamProblem
 
 if TYPE_CHECKING:
     import highdicom
+
+
+_UTF_8 = "ISO_IR 192"
 
 
 @dataclass(frozen=True)
@@ -97,12 +101,29 @@ def _pet_slices(
     if not any(s.modality == "PT" for s in series):
         raise ExamError(ExamProblem.NO_PET, f"{exam_folder.name} has no DICOM PET to refer to: export NIfTI")
     stack = stack_of(pick_pet(series).series)
-    sources = [pydicom.dcmread(p) for p in dict.fromkeys(stack.paths)]
+    sources = [_with_known_characters(pydicom.dcmread(p)) for p in dict.fromkeys(stack.paths)]
+    if not all(source.get("FrameOfReferenceUID") for source in sources):
+        raise ExamError(
+            ExamProblem.MISSING_TAG,
+            "the PET has no FrameOfReferenceUID (0020,0052), without which a SEG has no place: use the NIfTI",
+        )
     for source in sources:
         if not keep_identity:
             remove_identity(source, days_back)
         _complete(source)
     return stack, sources
+
+
+def _with_known_characters(source: pydicom.FileDataset) -> pydicom.FileDataset:
+    """The dataset in UTF-8, which holds every letter of a label; read as Latin-1 where its own character set is none
+    that DICOM knows."""
+    named = source.get("SpecificCharacterSet") or ""
+    names = [named] if isinstance(named, str) else list(named)
+    if any(name not in python_encoding for name in names):
+        source.SpecificCharacterSet = "ISO_IR 100"
+    source.decode()
+    source.SpecificCharacterSet = _UTF_8
+    return source
 
 
 def _segmentation(

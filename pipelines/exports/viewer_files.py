@@ -15,8 +15,9 @@ from typing import Any
 
 import polars as pl
 
+from pipelines.cohort.manifest import read_whole_manifest
 from pipelines.exports.segmentation import ExportLesion, export_dicom_seg, export_nifti
-from pipelines.imaging.problems import ExamError
+from pipelines.imaging.problems import ExamError, place_of
 from pipelines.imaging.volume import load_nifti
 from pipelines.settings import ExportSettings
 from pipelines.tables import atomic
@@ -80,11 +81,11 @@ def export_lesions(
     """Brings `home.exports` up to the curated lesions: changed exams are written again, those without lesions removed.
 
     An exam that cannot be exported is named with its reason and tried again by the next call; its earlier export is
-    removed, since it shows other lesions.
+    removed, since it shows other lesions. Where the series is the reason, its other files are written all the same.
 
     Args:
         home: folders below PETAR_HOME.
-        exams_folder: the cohort's exams, whose DICOM series a SEG refers to.
+        exams_folder: the cohort's exams, whose DICOM series a SEG refers to, where the home does not know their folders.
         settings: which files are written.
         log: is told of exams that cannot be exported.
         days_back: patient -> by how many days the dates of a SEG are moved; None leaves them out.
@@ -101,6 +102,7 @@ def export_lesions(
     )
     by_exam = {str(exam_id): own for (exam_id,), own in lesions.group_by("exam_id", maintain_order=True)}
     removed = _remove_others(home.exports, {folder_name(exam_id) for exam_id in by_exam})
+    folders = _source_folders(home)
     exported = reused = segs = 0
     failed: dict[str, str] = {}
     for exam_id, own in by_exam.items():
@@ -117,13 +119,17 @@ def export_lesions(
             continue
         try:
             shutil.rmtree(folder, ignore_errors=True)
-            identity = _Identity(settings.keep_identity, days)
-            _write(home, exams_folder / exam_id, exam, own, folder, wanted, identity)
+            source, identity = folders.get(exam_id, exams_folder / exam_id), _Identity(settings.keep_identity, days)
+            without_seg = _write(home, source, exam, own, folder, wanted, identity)
+            if without_seg is not None:
+                segs -= 1
+                failed[exam_id] = f"no DICOM SEG, its other files are written: {without_seg}"
+                log.warning("exam %s has %s", exam_id, failed[exam_id])
             atomic.write_bytes(folder / _STAMP, json.dumps({"key": key}).encode())
             exported += 1
         except Exception as error:
             shutil.rmtree(folder, ignore_errors=True)
-            failed[exam_id] = error.message if isinstance(error, ExamError) else error_reason(error)
+            failed[exam_id] = _reason(error)
             log.warning("exam %s is not exported: %s; the next call tries again", exam_id, failed[exam_id])
     return ExportSummary(home.exports, exported, reused, removed, lesions.height, segs, failed)
 
@@ -136,7 +142,8 @@ def _write(
     folder: Path,
     wanted: list[str],
     identity: "_Identity",
-) -> None:
+) -> str | None:
+    """Why an exam's SEG is missing, null where it is not; the other files are written before it."""
     rows = own.to_dicts()
     items = [
         ExportLesion(row["finding_id"], lesion_name(n, row), home.root / row["mask_path"])
@@ -144,14 +151,30 @@ def _write(
     ]
     if _NIFTI in wanted:
         export_nifti(items, load_nifti(home.root / exam["suv_path"]), folder / _NIFTI)
-    if _SEG in wanted:
-        export_dicom_seg(
-            items, exam_folder, folder / _SEG, keep_identity=identity.is_kept, days_back=identity.days_back
-        )
     table = own.select(_COLUMNS).with_columns(
         label=pl.int_range(1, own.height + 1), name=pl.Series([item.label for item in items], dtype=pl.String)
     )
     atomic.write_bytes(folder / _CSV, table.select("label", "name", *_COLUMNS).write_csv().encode())
+    if _SEG in wanted:
+        try:
+            export_dicom_seg(
+                items, exam_folder, folder / _SEG, keep_identity=identity.is_kept, days_back=identity.days_back
+            )
+        except Exception as error:
+            return _reason(error)
+    return None
+
+
+def _reason(error: Exception) -> str:
+    """Why an export failed, in our words: those of another library may quote a header."""
+    return error.message if isinstance(error, ExamError) else f"{error_reason(error)} at {place_of(error)}"
+
+
+def _source_folders(home: Home) -> dict[str, Path]:
+    """Folders of the exams' files as the cohort was last observed, by exam; none where it never was."""
+    if not any(home.manifest.glob("[0-9]*.json")):
+        return {}
+    return {entry.exam_id: Path(entry.folder) for entry in read_whole_manifest(home.manifest) if entry.folder}
 
 
 def lesion_name(number: int, row: Mapping[str, Any]) -> str:

@@ -115,3 +115,34 @@ class TestAnExamThatCannotBeExported:
         assert list(summary.failed) == [broken["exam_id"]]
         assert not (home.exports / broken["exam_id"]).exists()
         assert summary.exported == lesions_of(home)["exam_id"].n_unique() - 1
+
+
+class TestASeriesThatASegCannotReferTo:
+    @pytest.fixture
+    def own_exams(self, home: Home, exams: Path, tmp_path: Path) -> Path:
+        """The exams' files, to be changed, where nothing says where else they lie."""
+        shutil.rmtree(home.manifest)
+        return Path(shutil.copytree(exams, tmp_path / "exams"))
+
+    def change(self, exams: Path, **attributes: object) -> None:
+        for path in exams.rglob("*"):
+            if path.is_file() and path.read_bytes()[128:132] == b"DICM":
+                dataset = pydicom.dcmread(path)
+                for keyword, value in attributes.items():
+                    setattr(dataset, keyword, value)
+                dataset.save_as(path)
+
+    def test_costs_neither_label_map_nor_table(self, home: Home, own_exams: Path) -> None:
+        self.change(own_exams, FrameOfReferenceUID="")
+        summary = export_lesions(home, own_exams, ExportSettings())
+        (reason,) = summary.failed.values()
+        assert "no FrameOfReferenceUID (0020,0052)" in reason
+        assert summary.exported == lesions_of(home)["exam_id"].n_unique()
+        assert len(list(home.exports.glob("*/lesions.nii.gz"))) == len(list(home.exports.glob("*/lesions.csv")))
+        assert not list(home.exports.rglob("*.dcm"))
+
+    @pytest.mark.parametrize("characters", [["", "ISO 2022 IR 87"], "ISO_IR 999"])
+    def test_any_character_set_gives_a_seg(self, home: Home, own_exams: Path, characters: object) -> None:
+        self.change(own_exams, SpecificCharacterSet=characters, PatientName="YAMADA^TAROU")
+        assert not export_lesions(home, own_exams, ExportSettings(keep_identity=True)).failed
+        assert {str(pydicom.dcmread(p).PatientName) for p in home.exports.rglob("*.dcm")} == {"YAMADA^TAROU"}
