@@ -85,7 +85,7 @@ def export_lesions(
 
     Args:
         home: folders below PETAR_HOME.
-        exams_folder: the cohort's exams, whose DICOM series a SEG refers to, where the home does not know their folders.
+        exams_folder: the exams, whose DICOM series a SEG refers to, where the home does not know their folders.
         settings: which files are written.
         log: is told of exams that cannot be exported.
         days_back: patient -> by how many days the dates of a SEG are moved; None leaves them out.
