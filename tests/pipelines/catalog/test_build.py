@@ -120,6 +120,22 @@ def small_lake(home: Home) -> Home:
 
 
 class TestViews:
+    def test_an_exam_without_a_finding_in_its_image_says_first_what_may_be_wrong(self, tmp_path: Path) -> None:
+        home = Home(tmp_path)
+        lake = Lake(home.root / "lake")
+        write(lake, "exams", [exam("E1", message="dose read in kBq"), exam("E2"), exam("E3", message="told")])
+        outcomes = {"E1": ("not in the image",) * 2, "E2": ("not in the image", "lesion"), "E3": ("ambiguous",)}
+        write(
+            lake, "lesions",
+            [localisation(e, str(n), outcome=o) for e, found in outcomes.items() for n, o in enumerate(found)],
+        )  # fmt: skip
+        build_catalog(home)
+        with connect(home) as con:
+            messages = dict(con.execute("SELECT exam_id, message FROM exams").fetchall())
+        said = "none of its findings is in the image (2); what may be wrong: dose read in kBq; "
+        assert messages["E1"].startswith(said)
+        assert (messages["E2"], messages["E3"]) == (None, "told")
+
     def test_every_promised_view_is_there(self, home: Home) -> None:
         summary = build_catalog(home)
         promised = {"exams", "sentences", "readings", "findings", "lesions", "samples", "predictions", "scores"}
