@@ -32,6 +32,7 @@ from pipelines.imaging.reading.plausibility import (
     check_not_negative,
     note_on_body,
     note_on_highest,
+    note_on_rows,
     values_of_image,
 )
 from pipelines.imaging.reading.radiopharmaceutical import DOSE_UNITS
@@ -315,6 +316,7 @@ def _read_dicom(found: FoundSeries, settings: ExamSettings, study_date: date | N
         unit_note,
         check_not_negative(volume, values),
         note_on_highest(volume, values),
+        note_on_rows(volume),
         note_on_body(volume, values),
         *(d.message for d in found.damaged[:NOTES_OF_DAMAGE]),
     )

@@ -161,6 +161,16 @@ class TestValues:
         (tmp_path / "PET.json").write_text(f'{{"Units": "{unit}"}}')
         assert read_exam(tmp_path, "E1").suv.array.max() == 8.0
 
+    def test_rows_and_columns_that_are_exchanged_are_told(self, tmp_path, pet, write_series):
+        def exchange(dataset, k):
+            dataset.Rows, dataset.Columns = dataset.Columns, dataset.Rows
+
+        wide = pet.crop((slice(None), slice(5, 27), slice(None)))
+        write_series(tmp_path / "right", wide)
+        write_series(tmp_path / "wrong", wide, edit=exchange)
+        assert read_exam(tmp_path / "right", "E1").facts.message is None
+        assert "Columns (0028,0011)" in (read_exam(tmp_path / "wrong", "E1").facts.message or "")
+
     def test_activity_beside_dicom_gives_way_to_it(self, tmp_path, pet, write_series):
         write_series(tmp_path / "dicom", pet)
         save_nifti(pet, tmp_path / "PET.nii.gz")
