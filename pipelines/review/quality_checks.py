@@ -18,6 +18,7 @@ import polars as pl
 
 from pipelines.catalog.versions import read_accepted, read_history, version_folder
 from pipelines.cohort.manifest import read_observation
+from pipelines.imaging.lesions.flags import MOST_RATIO
 from pipelines.imaging.masks import load_mask
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.reading.plausibility import lowest_suv
@@ -262,6 +263,19 @@ def check_ranges(
     }
     columns = ["exam_id", "finding_id", "mtv_ml", "suvmax", "threshold_suv", "background_suv", "stop_reason"]
     return _reasons("ranges", "warning", "Volume, threshold and background of the contours", lesions, reasons, columns)
+
+
+def check_contradictions(localisations: pl.DataFrame) -> CheckResult:
+    """No mask lies in an organ that its sentence does not name, and none has another size than the sentence says."""
+    lesions = lesions_of(localisations)
+    reasons = {
+        "in an organ that the sentence does not name": pl.col("organs_met").fill_null("") != "",
+        f"diameter and size in the sentence apart by more than a factor of {MOST_RATIO:g}": ~pl.col(
+            "size_ratio"
+        ).is_between(1.0 / MOST_RATIO, MOST_RATIO),
+    }
+    columns = ["exam_id", "finding_id", "organs_met", "size_ratio", "diameter_mm", "mtv_ml", "sentence"]
+    return _reasons("contradictions", "warning", "Masks against what the sentence says", lesions, reasons, columns)
 
 
 def check_border(localisations: pl.DataFrame) -> CheckResult:
@@ -588,6 +602,7 @@ CHECKS: tuple[Check, ...] = (
     _bind(check_slice, "lesions", "error", "lesions"),
     _named(check_sides, "lesions", "error", _run_sides),
     _bind(check_ranges, "lesions", "warning", "lesions"),
+    _bind(check_contradictions, "lesions", "warning", "lesions"),
     _bind(check_border, "lesions", "warning", "lesions"),
     _bind(check_shared_peaks, "lesions", "error", "lesions"),
     _bind_files(check_masks, "lesions", "error", "lesions", "exams"),

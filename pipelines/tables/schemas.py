@@ -343,6 +343,19 @@ class Lesions(ShardRow):
     stop_reason = choice("Why the contour stopped", STOP_REASONS, null=True)
     touches_border = flag("Whether the mask touches the border of the image")
     method = string("Name of the contour method", null=True)
+    organs_met = string(
+        "Of brain, liver, heart, bladder and kidney those that a tenth and more of the mask lies in though the "
+        "sentence does not name them; null without a label map",
+        null=True,
+        empty=True,
+    )
+    size_ratio = real("diameter_mm over the size that the sentence gives", None, low=0)
+    neighbour_ml = real(
+        "Volume that touches the mask, lies above its threshold and belongs to no finding; null where there is none",
+        "mL",
+        low=0,
+    )
+    neighbour_suvmax = real("SUVmax of that volume", "SUV", low=0)
     mask_path = string("Mask, under PETAR_HOME: uint8, cropped to its box", null=True)
     nearest_suvmax_on_slice = real("Best maximum on the reported slice, where nothing was found", "SUV", low=0)
     nearest_slice_with_suvmax = integer("Nearest slice where the reported SUVmax occurs", low=0)

@@ -25,7 +25,7 @@ from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
 from pipelines.tables.outcomes import Outcome
 
-ASKED = ("finding_id", "sentence", "slice", "suvmax_reported", "laterality")
+ASKED = ("finding_id", "sentence", "slice", "suvmax_reported", "laterality", "organ", "size_cm")
 """What of a finding the images are asked for."""
 
 

@@ -35,6 +35,8 @@ from pipelines.settings import ContourSettings
 
 FIRST_FLOOR = 0.35
 """Part of SUVpeak above which a box is divided first, for speed: nearly all thresholds lie above it."""
+NEIGHBOUR_MM = 128.0
+"""A hot neighbour is measured as far as this from the peak along each axis: an organ beside the lesion, whole."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +112,9 @@ def _in_box(
     stop = level.stop or _stop(mask, partition, threshold / around.suv_max, settings)
     if stop is StopReason.CONVERGED and border_part(mask, box, suv.shape) > settings.most_border:
         stop = StopReason.BORDER
-    neighbour = _hot_neighbour(around, partition, threshold)
+    neighbour = None
+    if stop is StopReason.CONVERGED:
+        neighbour = _hot_neighbour(suv, box, peak, mask, partition, threshold)
     return Contour(mask, corner, threshold, level.background_suv, level.iterations, stop, settings.method, neighbour)
 
 
@@ -133,14 +137,53 @@ def _stop(
     return StopReason.CONVERGED
 
 
-def _hot_neighbour(around: Around, partition: Partition, threshold: float) -> HotNeighbour | None:
-    """What is connected with the peak above the threshold and is neither the lesion's nor a reported one's."""
-    label, _ = ndimage.label(around.values >= threshold)
-    joined = (label == label[around.peak]) & (partition.mark != LESION) & (partition.mark != REPORTED)
-    if label[around.peak] == 0 or not joined.any():
+def _hot_neighbour(
+    suv: Volume, box: Box, peak: Ijk, mask: NDArray[np.bool_], partition: Partition, threshold: float
+) -> HotNeighbour | None:
+    """What a mask touches above its threshold, is connected with that above it, and is no reported lesion's."""
+    own = mask | (partition.mark == LESION) | (partition.mark == REPORTED)
+    starts = ndimage.binary_dilation(mask) & ~own & (suv.array[box] >= threshold)
+    if not starts.any():
         return None
-    volume_ml = float(joined.sum() * np.prod(around.spacing_mm) / 1000.0)
-    return HotNeighbour(volume_ml, float(around.values[joined].max()))
+    window = box_around(suv.shape, peak, NEIGHBOUR_MM, suv.spacing_mm)
+    blocked = suv.array[window] < threshold
+    shift = np.array([b.start - w.start for b, w in zip(box, window)])
+    blocked[tuple(_inside(np.argwhere(own) + shift, blocked.shape).T)] = True
+    begin = _inside(np.argwhere(starts) + shift, blocked.shape)
+    if not len(begin):
+        return None
+    count, top = _connected(suv.array[window], begin, blocked)
+    return HotNeighbour(count * suv.voxel_ml, float(top))
+
+
+def _inside(ijk: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """The voxels that lie in a box of that shape."""
+    return ijk[((ijk >= 0) & (ijk < np.array(shape))).all(axis=1)]
+
+
+@numba.njit(cache=True)
+def _connected(array, starts, blocked):
+    """Number of voxels that are connected with the starts through what is not blocked, and the highest value."""
+    n_i, n_j, n_k = array.shape
+    queue = np.empty((max(64, len(starts)), 3), np.int64)
+    queue[: len(starts)] = starts
+    for at in starts:
+        blocked[at[0], at[1], at[2]] = True
+    n, done, top = len(starts), 0, np.float32(0)
+    while done < n:
+        i, j, k = queue[done]
+        done += 1
+        top = max(top, array[i, j, k])
+        for side in range(6):
+            a, b, c = stepped(i, j, k, side)
+            if a < 0 or b < 0 or c < 0 or a >= n_i or b >= n_j or c >= n_k or blocked[a, b, c]:
+                continue
+            blocked[a, b, c] = True
+            if n == len(queue):
+                queue = np.append(queue, np.empty_like(queue), axis=0)
+            queue[n, 0], queue[n, 1], queue[n, 2] = a, b, c
+            n += 1
+    return n, top
 
 
 @numba.njit(cache=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipelines.imaging import masks
 from pipelines.imaging.lesions.contour import NO_ORGANS, ExamOrgans, contour
+from pipelines.imaging.lesions.flags import NO_FLAGS, ContourFlags, flags_of, named_organs
 from pipelines.imaging.lesions.liver import find_liver
 from pipelines.imaging.lesions.location import ROUNDING_SUV, Candidate, Ijk, Locator, NearestMiss
 from pipelines.imaging.lesions.location_words import body_extent, width_mm, zone_of
@@ -43,6 +44,9 @@ class LesionRequest:
     slice: int
     suvmax_reported: float
     laterality: str | None = None
+    organ: str | None = None
+    size_cm: float | None = None
+    """Largest diameter in the text."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,7 @@ class LesionResult:
     measures: Measures | None = None
     mask: Volume | None = None
     contour: Contour | None = None
+    flags: ContourFlags = NO_FLAGS
     miss: NearestMiss = NO_MISS
     nearest_slice_with_suvmax: int | None = None
     shares_with: tuple[str, ...] = ()
@@ -151,6 +156,7 @@ class LesionResult:
             "iterations": made.iterations if made else None,
             "stop_reason": made.stop_reason.value if made else None,
             "method": made.method if made else None,
+            **self.flags.to_row(),
             "nearest_suvmax_on_slice": self.miss.suvmax_on_slice,
             "nearest_slice_with_suvmax": self.nearest_slice_with_suvmax,
             "shares_with": ", ".join(self.shares_with) or None,
@@ -212,7 +218,7 @@ def find_lesions(
         if one.outcome is not None:
             results.append(_not_found(one, volume, settings, ct_slices))
         elif isinstance(claim := claims[n], Claim):
-            results.append(_contoured(one, volume, claim, _others(peaks, n), settings))
+            results.append(_contoured(one, volume, claim, _others(peaks, n), settings, organs.labels))
         else:
             results.append(_kept(one, claim))
     return _with_shared(results)
@@ -480,16 +486,25 @@ def _not_found(one: _Located, volume: Volume, settings: LesionSettings, ct_slice
 
 
 def _contoured(
-    one: _Located, volume: Volume, claim: Claim, others: NDArray[np.int64], settings: LesionSettings
+    one: _Located,
+    volume: Volume,
+    claim: Claim,
+    others: NDArray[np.int64],
+    settings: LesionSettings,
+    labels: NDArray[np.uint8] | None,
 ) -> LesionResult:
     candidate, made = one.candidates[0], claim.contour
     outcome = STOPPED.get(made.stop_reason, Outcome.LESION)
     explanation = f"contour: {made.stop_reason.value}"
     if outcome is Outcome.LESION:
         explanation = f"by the {candidate.rule} rule{PLACED if candidate.rule == PLACE else ''}"
-    measured, mask = None, None
+    measured, mask, flags = None, None, NO_FLAGS
     if made.mask.any():
         measured = measure(volume, made.mask, made.corner)
+        named = named_organs(one.request.sentence, one.request.organ)
+        flags = flags_of(made, measured, labels, named, one.request.size_cm)
+        if outcome is Outcome.LESION and flags.message:
+            explanation += f"; {flags.message}"
         box = tuple(
             slice(a, b)
             for a, b in zip(
@@ -513,6 +528,7 @@ def _contoured(
         measures=measured,
         mask=mask,
         contour=made,
+        flags=flags,
         contour_inputs=ContourInputs.of(candidate, claim, others),
     )
 

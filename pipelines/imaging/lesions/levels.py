@@ -39,6 +39,15 @@ class Around:
         """SUV of the peak's voxel."""
         return float(self.values[self.peak])
 
+    @property
+    def without_spike(self) -> NDArray[np.float32]:
+        """The values, the peak's lowered to that of its hottest neighbour (26)."""
+        values = self.values.copy()
+        near = values[tuple(slice(max(0, p - 1), p + 2) for p in self.peak)].ravel()
+        if len(near) > 1:
+            values[self.peak] = min(values[self.peak], np.partition(near, -2)[-2])
+        return values
+
 
 @dataclass(frozen=True)
 class Level:
@@ -68,13 +77,14 @@ def adaptive(around: Around, settings: ContourSettings) -> Level:
     t = b + `level` e(V) (m - b): e(V) is the SUV at the edge of a sphere of the region's volume over the mean inside,
     blurred by the scanner (0.5 for large ones: Ridler and Calvard 1978); b the lower quartile of the shell around the
     region, so that neighbours, organs and the tumour's own colder parts can hardly raise it. Of several thresholds the
-    highest below SUVpeak (1 mL) is taken: single hot voxels decide nothing.
+    highest below SUVpeak (1 mL) is taken, and the peak's voxel counts no more than the hottest beside it: a single hot
+    voxel decides nothing.
     """
     held = around.hold_suv > 0
     order = np.argsort(-around.hold_suv[held], kind="stable")
     hold = around.hold_suv[held][order].astype(np.float64)
     count = np.arange(1, len(hold) + 1)
-    mean = np.cumsum(around.values[held][order], dtype=np.float64) / count
+    mean = np.cumsum(around.without_spike[held][order], dtype=np.float64) / count
     edge = settings.level * edge_levels(count * np.prod(around.spacing_mm) / 1000.0, around, settings)
     start = min(int(np.searchsorted(-hold, -around.suv_peak)), len(hold) - 1)
     threshold, background = START * around.suv_peak, None

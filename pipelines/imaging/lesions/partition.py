@@ -59,7 +59,7 @@ def divide(values: NDArray[np.float32], markers: Markers, floor_suv: float, orga
     label, summit, met, first, second = _basins(flat, values.shape, order, np.append(others, at))
     top = flat[summit]
     top[0] = 0.0
-    mark = np.where(top > flat[at], OTHER, 0).astype(np.int8)
+    mark = np.zeros(len(top), np.int8)
     if markers.organs is not None:
         mark[1:][markers.organs.ravel()[summit[1:]]] = OTHER
     mark[label[others]] = REPORTED
@@ -140,7 +140,8 @@ def _join(top, size, mark, meetings, organ_contrast):
         top[a] = max(top[a], top[b])
     out = np.empty(len(top), np.int8)
     for x in range(len(top)):
-        out[x] = mark[_root(parent, x)]
+        out[x] = mark[_root(parent, x)] or OTHER
+    out[0] = 0
     return out
 
 

@@ -186,6 +186,7 @@ BREAK: dict[str, Callable[[Path], Any]] = {
     "slice": lambda home: write_lake(home, lesions=[{"slice_k": 20}]),
     "sides": lambda home: write_lake(home, findings=[{"laterality": "right"}]),
     "ranges": lambda home: write_lake(home, lesions=[{"stop_reason": "leak"}]),
+    "contradictions": lambda home: write_lake(home, lesions=[{"organs_met": "liver"}]),
     "border": lambda home: write_lake(home, lesions=[{"touches_border": True}]),
     "shared_peaks": lambda home: write_lake(home, lesions=TWICE_LOCATED),
     "masks": lambda home: write_mask(home, np.zeros((3, 3, 3))),
@@ -387,6 +388,19 @@ class TestLesions:
     )
     def test_ranges(self, change: dict[str, Any], words: str) -> None:
         assert fails(quality_checks.check_ranges(frame("lesions", {}, change)), words)
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"organs_met": "liver"}, "organ that the sentence does not name"),
+            ({"size_ratio": 2.5}, "size in the sentence"),
+            ({"size_ratio": 0.4}, "size in the sentence"),
+        ],
+    )
+    def test_contradictions(self, change: dict[str, Any], words: str) -> None:
+        assert fails(quality_checks.check_contradictions(frame("lesions", change)), words)
+        agreed = {"organs_met": "", "size_ratio": 1.2}
+        assert quality_checks.check_contradictions(frame("lesions", {}, agreed)).passed
 
     def test_border(self) -> None:
         assert fails(quality_checks.check_border(frame("lesions", {}, {"touches_border": True})))

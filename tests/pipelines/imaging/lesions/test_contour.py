@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from benchmarks import imaging_scenes as scenes
 from pipelines.imaging.lesions.contour import NO_ORGANS, ExamOrgans, contour
+from pipelines.imaging.lesions.liver import LiverUptake
 from pipelines.imaging.lesions.region import Contour, StopReason
 from pipelines.imaging.organ_labels import LABELS
 from pipelines.settings import ContourSettings
@@ -224,3 +225,55 @@ class TestPublished:
     def test_loses_a_hot_hundred_ml_as_the_paper_does(self):
         scene = scenes.sphere(100, (4.0, 4.0, 4.0), 16, fwhm_mm=6.0)
         assert contour_of(scene, 1, settings=ContourSettings(method="published"))[0].stop_reason is StopReason.FLAT
+
+
+class TestHotNeighbour:
+    def test_is_measured_whole_and_not_where_a_finding_names_it(self):
+        items = [Ball((45, 45, 45), scenes.radius_mm(60), 20), Ball((45 + 24.3 + 10, 45, 45), 10.6, 6)]
+        scene = scenes.balls(items, (3.0, 3.0, 3.0), noise=0.02)
+        unnamed, mask = contour_of(scene, 2)
+        named, _ = contour_of(scene, 2, [1])
+        above = int((scene.suv.array >= unnamed.threshold_suv).sum() - mask.sum()) * scene.suv.voxel_ml
+        assert unnamed.neighbour is not None
+        assert unnamed.neighbour.volume_ml == pytest.approx(above, rel=0.05)
+        assert unnamed.neighbour.suvmax == pytest.approx(float(scene.suv.array.max()))
+        assert named.neighbour is None
+
+    def test_is_null_where_there_is_none(self):
+        assert contour_of(scenes.sphere(10, (3.0, 3.0, 3.0), 8, fwhm_mm=6.0), 1)[0].neighbour is None
+
+
+class TestProtocols:
+    @pytest.mark.parametrize(("method", "threshold"), [("suvmax_41", 0.41), ("suv_4", None)])
+    def test_have_the_threshold_that_they_are_named_after(self, method, threshold):
+        scene = scenes.sphere(12, (3.0, 3.0, 3.0), 8, fwhm_mm=6.0)
+        made, mask = contour_of(scene, 1, settings=ContourSettings(method=method))
+        expected = 4.0 if threshold is None else threshold * float(scene.suv.array[scene.peak(1)])
+        assert made.threshold_suv == pytest.approx(expected)
+        assert (mask == (scene.suv.array >= expected)).all()
+
+    def test_percist_takes_the_liver_and_is_told_where_there_is_none(self):
+        scene = scenes.sphere(12, (3.0, 3.0, 3.0), 8, fwhm_mm=6.0)
+        settings = ContourSettings(method="percist")
+        organs = ExamOrgans(liver=LiverUptake(2.0, 0.25, (0.0, 0.0, 0.0)))
+        assert contour(scene.suv, scene.peak(1), NONE, settings, organs).threshold_suv == pytest.approx(3.5)
+        assert contour(scene.suv, scene.peak(1), NONE, settings).stop_reason is StopReason.NO_LIVER
+
+
+def test_a_single_hot_voxel_on_a_lesion_does_not_decide():
+    scene = scenes.sphere(12, (3.0, 3.0, 3.0), 8, fwhm_mm=6.0)
+    spiked = scene.suv.array.copy()
+    peak = scene.peak(1)
+    spiked[peak] *= 1.4
+    plain = contour(scene.suv, peak, NONE, SETTINGS)
+    made = contour(scenes.Volume(spiked, scene.suv.affine), peak, NONE, SETTINGS)
+    assert made.stop_reason is StopReason.CONVERGED
+    assert made.mask.sum() == pytest.approx(plain.mask.sum(), rel=0.1)
+
+
+def test_no_voxel_of_a_mask_is_hotter_than_its_peak():
+    for seed in range(4):
+        scene = scenes.nodes(scenes.NodeSettings(rim=0.6), seed=seed)
+        for label in range(1, 12):
+            _, mask = contour_of(scene, label, [other for other in range(1, 12) if other != label])
+            assert not mask.any() or scene.suv.array[mask].max() <= scene.suv.array[scene.peak(label)]

@@ -182,7 +182,8 @@ class TestLesionResult:
         peak_x_mm peak_y_mm peak_z_mm centroid_i centroid_j centroid_k centroid_x_mm centroid_y_mm centroid_z_mm box_i0
         box_j0 box_k0 box_i1 box_j1 box_k1 n_voxels voxel_ml spacing_i_mm spacing_j_mm spacing_k_mm suvmax suvmean
         suvpeak mtv_ml tlg diameter_mm threshold_suv background_suv iterations stop_reason touches_border method
-        tumour_to_background nearest_suvmax_on_slice nearest_slice_with_suvmax shares_with"""
+        tumour_to_background nearest_suvmax_on_slice nearest_slice_with_suvmax shares_with organs_met size_ratio
+        neighbour_ml neighbour_suvmax"""
         for request in (request_at(pair, RIGHT), request_at(pair, RIGHT, suv_off=2.0)):
             assert sorted(find_lesions(pair, [request])[0].to_row()) == sorted(columns.split())
 
