@@ -8,7 +8,7 @@ changes nothing; the others are taken.
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -186,17 +186,28 @@ def _with_superseded(found: Sequence[Correction]) -> list[Correction]:
 # --- the observed corrections ---
 
 
-def observe_corrections(cohort_folder: Path, manifest_folder: Path, patients: Mapping[str, str]) -> dict[int, str]:
+def observe_corrections(
+    cohort_folder: Path,
+    manifest_folder: Path,
+    patients: Mapping[str, str],
+    hidden: Callable[[str, str], str] = lambda text, patient_id: text,
+) -> dict[int, str]:
     """Reads corrections.csv, writes what concerns each shard beside the manifest, and gives each shard's version.
 
-    `patients`: exam -> patient. A line of an exam that is not there goes where an exam of that name would.
+    Args:
+        cohort_folder: where corrections.csv is, if there is one.
+        manifest_folder: below PETAR_HOME.
+        patients: exam -> patient. A line of an exam that is not there goes where an exam of that name would.
+        hidden: (text, patient) -> the text as it goes on, of what people wrote: a value, or a message that quotes one.
 
     Raises:
         CorrectionsError: see `read_corrections`.
     """
     shards: list[list[Correction]] = [[] for _ in range(N_SHARDS)]
     for one in read_corrections(cohort_folder / FILE_NAME):
-        shards[shard_of(patients.get(one.exam_id, one.exam_id))].append(one)
+        patient = patients.get(one.exam_id, one.exam_id)
+        problem = hidden(one.problem, patient) if one.problem else one.problem
+        shards[shard_of(patient)].append(replace(one, value=hidden(one.value, patient), problem=problem))
     versions = {}
     for shard, own in enumerate(shards):
         versions[shard] = corrections_version(own)

@@ -396,7 +396,8 @@ def _observe(
     if refusal and not accept_removals:
         raise CohortError(f"{cohort_folder}: {refusal}")
     note_cohort_folder(cohort_folder, manifest_folder)
-    _corrections_by_shard(cohort_folder, manifest_folder, {e.exam_id: e.patient_id for e in cohort.entries})
+    patients = {e.exam_id: e.patient_id for e in cohort.entries}
+    _corrections_by_shard(cohort_folder, manifest_folder, patients, deidentifier)
     shards = cohort.by_shard()
     _note_departures(manifest_folder, shards, before)
     deidentifier.note_manifest(manifest_folder)
@@ -476,12 +477,14 @@ def observe_corrections(
         for row in reports.iter_rows(named=True)
     }
     with _observing(manifest_folder):
-        return _corrections_by_shard(cohort_folder, manifest_folder, patients)
+        return _corrections_by_shard(cohort_folder, manifest_folder, patients, deidentifier)
 
 
-def _corrections_by_shard(cohort_folder: Path, manifest_folder: Path, patients: Mapping[str, str]) -> dict[int, str]:
+def _corrections_by_shard(
+    cohort_folder: Path, manifest_folder: Path, patients: Mapping[str, str], deidentifier: Deidentifier
+) -> dict[int, str]:
     try:
-        return _observe_corrections(cohort_folder, manifest_folder, patients)
+        return _observe_corrections(cohort_folder, manifest_folder, patients, deidentifier.note)
     except CorrectionsError as error:
         raise CohortError(str(error)) from error
 

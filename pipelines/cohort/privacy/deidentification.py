@@ -128,6 +128,15 @@ class Deidentifier:
         hidden = found if self.settings.mask_reports else (*record_ids(text, ids),) if self._hashes else ()
         return mask(text, hidden, self.days_back(patient) if patient is not None else None), counts_of(found)
 
+    def note(self, text: str, patient: str) -> str:
+        """What somebody wrote beside the reports (a correction), as it goes on: masked where reports are.
+
+        Args:
+            text: a value or a message that quotes one.
+            patient: name of the patient after de-identification.
+        """
+        return self.report(text, (), (), patient)[0] if self.settings.mask_reports else text
+
     def report_fingerprint(self, *parts: str | None) -> str:
         """Hash of what a report says and of how it is masked: an unchanged one need not be scanned again."""
         parts = (*parts, presidio_version()) if presidio_version() else parts

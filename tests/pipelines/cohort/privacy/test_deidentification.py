@@ -183,6 +183,19 @@ class TestMaskedReports:
         assert days is not None
         assert f"on {date(2023, 3, 14) - timedelta(days):%m/%d/%Y}." in entry.report
 
+    def test_have_their_corrections_masked(self, tmp_path: Path) -> None:
+        cohort, manifest = write_cohort(tmp_path / "cohort"), tmp_path / "home" / "manifest"
+        (cohort / "corrections.csv").write_text(
+            "finding,field,value,who,when\n"
+            "ACC-0042:0123abcd,text,Node seen by Dr. Okonkwo,reader 1,2026-01-31\n"
+            "ACC-0042:0123abcd,slice,asked Dr. Okonkwo,reader 1,2026-01-31\n"
+        )
+        observe_cohort(cohort, manifest, Deidentifier(PrivacySettings(mask_reports=True), secret=b"drawn"))
+        written = "".join(p.read_text() for p in manifest.rglob("*.json"))
+        assert "Okonkwo" not in written
+        assert "Node seen by Dr. Xxxxxxx" in written
+        assert "expected a whole number" in written
+
     def test_are_masked_again_under_another_secret(self, tmp_path: Path) -> None:
         cohort, manifest = write_cohort(tmp_path / "cohort"), tmp_path / "home" / "manifest"
         texts = []
