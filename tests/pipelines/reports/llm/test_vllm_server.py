@@ -8,9 +8,11 @@ from threading import Thread
 import pytest
 
 from pipelines.reports.llm import vllm_server
+from pipelines.reports.llm.servers import ServerSettings
 from pipelines.reports.llm.vllm_server import (
     ServerError,
     ServerPlan,
+    plans_for,
     server_command,
     server_environment,
     start,
@@ -113,3 +115,31 @@ class TestStop:
         finally:
             process.kill()
             process.wait()
+
+
+class TestPlansFor:
+    @pytest.fixture
+    def base(self, tmp_path):
+        return ServerPlan(venv=tmp_path)
+
+    def test_a_server_for_each_model_of_this_machine(self, base):
+        asked = [
+            ServerSettings("a", ("http://127.0.0.1:8001/v1", "http://127.0.0.1:8002/v1")),
+            ServerSettings("b", "http://localhost:8003/v1"),
+        ]
+        plans, reasons = plans_for(asked, replace(base, gpu=True))
+        assert [(p.model, p.port) for p in plans] == [("a", 8001), ("a", 8002), ("b", 8003)]
+        assert reasons == []
+
+    def test_without_a_gpu_the_small_model_alone(self, base):
+        asked = [ServerSettings("smollm2-135m"), ServerSettings("a", "http://127.0.0.1:8001/v1")]
+        plans, reasons = plans_for(asked, base)
+        assert [(p.name, p.model) for p in plans] == [("smollm2-135m", None)]
+        assert ["needs a GPU" in reason for reason in reasons] == [True]
+
+    @pytest.mark.parametrize(
+        ("url", "why"), [("http://gpu7:8000/v1", "another machine"), ("http://127.0.0.1:8000/v1", "port 8000")]
+    )
+    def test_says_why_one_gets_none(self, base, url, why):
+        _, reasons = plans_for([ServerSettings("a"), ServerSettings("b", url)], replace(base, gpu=True))
+        assert [why in reason for reason in reasons] == [True]
