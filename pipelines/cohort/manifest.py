@@ -234,7 +234,6 @@ def _reported_entry(
         if names and report != deidentifier.report(text, ids, patient=patient)[0]:
             # Names from the image headers are masked, so the text depends on the images.
             fingerprint += f"{_SHOWN}{deidentifier.report_fingerprint(report)}"
-    patient = deidentifier.patient(row["patient_id"] or row["exam_id"])
     return ExamEntry(
         exam_id=deidentifier.exam(row["exam_id"]),
         patient_id=patient,

@@ -164,7 +164,7 @@ def _records(text: str, delimiter: str) -> Iterator[TableRow]:
     delimiter = delimiter or (max(DELIMITERS, key=first.count) if any(d in first for d in DELIMITERS) else ",")
     lines = _Lines(itertools.chain([first], source), skipped)
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
-    n_fields, shape = 0, ""
+    n_fields = 0
     while True:
         lines.taken.clear()
         start = lines.number + 1
@@ -174,15 +174,13 @@ def _records(text: str, delimiter: str) -> Iterator[TableRow]:
             return
         except csv.Error:
             row = _with_stray_quotes(start, lines.taken, delimiter)
-        if len(lines.taken) > 1 and _holds_rows(lines.taken, delimiter, n_fields, shape):
+        if len(lines.taken) > 1 and _holds_rows(lines.taken, delimiter, n_fields):
             raise TableFileError(_open_quote(start))
         if n_fields and row.cells and len(row.cells) < n_fields and not lines.taken[-1].endswith(("\n", "\r")):
             raise TableFileError(
                 f"expected {n_fields} fields in row {start}, the last one, got {len(row.cells)} and no end of the "
                 "line: the file is cut short, export or copy it again"
             )
-        if n_fields and not is_blank(row.cells):
-            shape = shape or _shape(row.cells[0])
         n_fields = n_fields or len(row.cells)
         yield row
 
@@ -202,22 +200,37 @@ def _with_stray_quotes(number: int, lines: list[str], delimiter: str) -> TableRo
     return TableRow(number, tuple(cells), f"row {number} has quotes inside of a quoted text: double them")
 
 
-def _holds_rows(lines: list[str], delimiter: str, n_fields: int, shape: str) -> bool:
-    """Whether a later line of a quoted text looks like a row of the table: as many fields, the first one formed as the
-    first one of the rows before (E0042 and E0043), with a digit in it.
+def _holds_rows(lines: list[str], delimiter: str, n_fields: int) -> bool:
+    """Whether a later line of a quoted text looks like a row of the table: as many fields, of which the first one is
+    formed as that of the record (E0042 and E0043); where ids are numbers, of as many digits, the second one too.
     """
-    if n_fields < 2 or "9" not in shape or len(shape) < 2:
+    own = lines[0].split(delimiter)
+    shape = _shape(own[0])
+    if n_fields < 2 or "9" not in shape:
         return False
     for line in lines[1:]:
-        head = line.split(delimiter, 1)[0]
-        if line.count(delimiter) >= n_fields - 1 and _shape(head) == shape and any(c.isalpha() for c in head):
+        cells = line.split(delimiter)
+        if len(cells) < n_fields or _shape(cells[0]) != shape:
+            continue
+        if "A" in shape:
+            return True
+        is_number_as_long = len(cells[0]) == len(own[0]) >= _DIGITS_OF_ID
+        if is_number_as_long and _shape(cells[1]) == _shape(own[1]) and cells[1] == cells[1].lstrip():
             return True
     return False
 
 
+_DIGITS_OF_ID = 3
+"""A line of a report may begin with a shorter number."""
+
+
 def _shape(cell: str) -> str:
     """Form of an id: A for a letter, 9 for digits in a row."""
-    return re.sub(r"\d+", "9", re.sub(r"[^\W\d_]", "A", cell.strip()))
+    return re.sub(r"\d+", "9", re.sub(r"[^\W\d_]", "A", cell.strip()[:_LONGEST_SHAPE]))
+
+
+_LONGEST_SHAPE = 60
+"""Characters of a cell that are compared; no id is longer."""
 
 
 # --- workbooks ---

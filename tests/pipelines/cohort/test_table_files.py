@@ -94,6 +94,8 @@ class TestReadTableFile:
             'id,text\nE1,a\nE2,"open\nE3,c\nE4,"d"\n',
             'id,text\nE1,a\nE2,"open\nE3,c\nE4,ends with 5"\nE5,e\n',
             'id,text\nE1,a\nE2,"cut sho',
+            'id,who,text\n1001,P1,"open\n1002,P2,b\n1003,P3,ends with 5"\n1004,P4,d\n',
+            'id,who,text\n1001,17,"open\n1002,18,b\n1003,19,ends with 5"\n1004,20,d\n',
             "id,a,text\nE1,1,a\nE2,1",
         ],
     )
@@ -106,6 +108,11 @@ class TestReadTableFile:
         text = "Liver, spleen, normal.\n1, 2, 3\nSUV 5,\nE2\n"
         (tmp_path / "t.csv").write_text(f'id,date,text\nE1,1,"{text}"\nE2,2,b\n')
         assert cells_of(tmp_path / "t.csv")[1] == ("E1", "1", text)
+
+    def test_numbers_in_a_text_are_no_rows(self, tmp_path: Path) -> None:
+        text = "Slices\n3, 4, 5.\n100, 101, 102.\n2021, in May, normal"
+        (tmp_path / "t.csv").write_text(f'id,who,text\n101,17,"{text}"\n102,18,b\n')
+        assert cells_of(tmp_path / "t.csv")[1] == ("101", "17", text)
 
     def test_quotes_inside_of_a_line_are_told_and_read(self, tmp_path: Path) -> None:
         (tmp_path / "t.csv").write_text('id,text\nE1,"a "hot" node"\nE2,b\n')
