@@ -5,7 +5,7 @@ usage: python -m benchmarks.hard_phantoms [--seeds N] [--first SEED] [--exams N]
        [--tree NAME=FOLDER ...] [--failures FILE]
 
 --tree gives checkouts whose code curates, side by side in one run; this one where none is given. Columns that a
-checkout does not write are left out. docs/localisation.md keeps the figures of the last run.
+checkout does not write are left out. docs/hard-phantoms.md keeps figures.
 """
 
 import csv
