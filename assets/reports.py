@@ -37,16 +37,14 @@ def sentences(context: dg.AssetExecutionContext, config: ShardConfig, workspace:
 
 @sharded("readings", "reports", [sentences], {"parquet", "openai"}, pool="llm")
 def readings(context: dg.AssetExecutionContext, config: ShardConfig, workspace: Workspace) -> dg.MaterializeResult:
-    """One row a candidate sentence and reader: the slice and the SUVmax of the current exam that the reader sees in
-    it.
-    """
+    """One row a mention of a reader in a passage: its values, place, exam and role, or why the reader failed."""
     report = run_shard(context, workspace, "readings", config.only_exams)
     return stage_result(report, errors=report.frame["error"].drop_nulls().len())
 
 
 @sharded("findings", "reports", [sentences, readings, corrections], {"parquet"})
 def findings(context: dg.AssetExecutionContext, config: FindingsConfig, workspace: Workspace) -> dg.MaterializeResult:
-    """One row a finding, or a candidate sentence that gives none: `accepted`, or the reason of its rejection."""
+    """One row a finding, or a mention that is none: `accepted`, or the reason of its rejection."""
     settings = settings_of_run(workspace, config)
     report = run_shard(context, workspace, "findings", config.only_exams, settings)
     accepted = report.frame.filter(report.frame["outcome"] == "accepted").height

@@ -1,2 +1,2 @@
--- What each reader took from each candidate sentence, also for exams without images.
+-- What each reader took from each passage, a row a mention, also for exams without images.
 SELECT * FROM lake.readings
