@@ -21,6 +21,8 @@ _CLEARLY_NEARER = 12
 """Characters by which a slice must be nearer to the SUV than the next one."""
 _UNLINKED = 150.0
 """Distance, in characters with the additions of `_distance`, from which an SUV and a slice are rather left alone."""
+_MAX_LINKS = 900
+"""SUVs times slices of a unit above which it is no sentence, and nothing is linked."""
 _SENTENCE_END = re.compile(r"[.!?]\s|\n")
 _CLOSES_AND_OPENS = re.compile(r"\).*\(")
 _LIST_FOLLOWS = re.compile(r"[^.;:]*:\s*\w")
@@ -272,6 +274,8 @@ def _links(flat: str, suvs: Sequence[SuvValue], slices: Sequence[SliceNumber], c
     in_order = cues["respectively"].search(flat) is not None
     if in_order and len(slices) == len(suvs):
         return list(zip(suvs, slices, strict=True))
+    if len(suvs) * len(slices) > _MAX_LINKS:
+        return None
     shared = _shared_slice(flat, suvs, slices, cues)
     are_listed = any(
         cues["value_list_gap"].fullmatch(flat, a.end, b.start) is not None for a, b in itertools.pairwise(suvs)

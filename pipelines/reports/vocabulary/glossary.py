@@ -23,6 +23,8 @@ LANGUAGES = ("en", *sorted(path.stem for path in FOLDER.glob("??.toml")))
 _PART = re.compile(r"[^\W\d_]+")
 _JOINS = re.compile(r"[\s./'’-]*")
 """What may stand between the words of a phrase."""
+_MAX_LETTERS = 40
+"""A longer word is no word of a report: its beginnings and parts are not looked up."""
 _MAX_KNOWN = 50_000
 """Words whose entries are kept in memory."""
 _MIN_PART = 3
@@ -107,6 +109,8 @@ class Glossary:
     def _candidates(self, word: str) -> list[tuple[tuple[str, ...], str]]:
         """Entries whose first word is this one, exact ones before those of any ending, longest beginnings first."""
         found = self._known.get(word)
+        if found is None and len(word) > _MAX_LETTERS:
+            return []
         if found is None:
             found = list(self._by_first.get(word, ()))
             for n in range(len(word), 1, -1):
@@ -145,6 +149,8 @@ class Glossary:
 
     def _compound(self, word: str) -> str | None:
         """The English of a compound whose parts are entries."""
+        if len(word) > _MAX_LETTERS:
+            return None
         for cut in range(len(word) - _MIN_PART, _MIN_PART - 1, -1):
             last = self._single(word[cut:])
             if last is None:
