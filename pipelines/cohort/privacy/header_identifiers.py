@@ -89,12 +89,12 @@ def names_in_folder(folder: Path) -> frozenset[str]:
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() not in _NO_DICOM):
         try:
             dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_PEOPLE))
-        except (pydicom.errors.InvalidDicomError, OSError, ValueError, AttributeError, KeyError, NotImplementedError):
-            tried += 1
+            names = [str(v or "") for e in dataset for v in (e.value if e.VM > 1 else [e.value])]
+        except Exception:
+            tried += 1  # A damaged header fails in as many ways as it has bytes; the exam's reading tells it.
         else:
-            for element in dataset:
-                for value in element.value if element.VM > 1 else [element.value]:
-                    found |= _parts(str(value or ""), is_name=True)
+            for name in names:
+                found |= _parts(name, is_name=True)
             break
         if tried == _FILES_TRIED:
             break

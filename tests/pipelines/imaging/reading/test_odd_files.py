@@ -13,6 +13,7 @@ import pydicom
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, generate_uid
 
+from pipelines.cohort.privacy.header_identifiers import names_in_folder
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.reading.exam import read_exam
 from pipelines.imaging.volume import Volume, save_nifti
@@ -75,6 +76,13 @@ def test_a_damaged_slice_is_told_or_not_needed(name, series, tmp_path):
         assert read_exam(tmp_path / "exam", "E1").suv.shape == (8, 9, 6), "a slice is missing without a word"
     except ExamError:
         refused(tmp_path / "exam")
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_the_names_in_a_damaged_header_are_left_out(name, series, tmp_path):
+    for path in series():
+        path.write_bytes(DAMAGE[name](path.read_bytes()))
+    assert names_in_folder(tmp_path / "exam") <= {NAME, "QUENTIN", f"{NAME}^QUENTIN"}
 
 
 def test_a_damaged_name_costs_nothing(series, tmp_path):
