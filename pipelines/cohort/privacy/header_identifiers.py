@@ -193,18 +193,3 @@ def scrub(text: str, identifiers: Iterable[str]) -> str:
         alternatives = "|".join(re.escape(k) for k in known)
         text = re.sub(rf"(?<![^\W_])(?:{alternatives})(?![^\W_])", REMOVED, text, flags=re.IGNORECASE)
     return clean(_UID.sub(REMOVED, text))
-
-
-def scrub_message(message: str, identifiers: Iterable[str], folder: Path) -> str:
-    """A text about an exam's folder without identifiers; a file whose name holds one is told by its place among the
-    files.
-    """
-    identifiers = frozenset(identifiers)
-    if scrub(message, identifiers) == message:
-        return message
-    names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else []
-    for n, name in enumerate(names, start=1):
-        for shown in (name, Path(name).name):
-            if shown in message and scrub(shown, identifiers) != shown:
-                message = message.replace(shown, f"file {n} of {len(names)} (sorted by name)")
-    return scrub(message, identifiers)

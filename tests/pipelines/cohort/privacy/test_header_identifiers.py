@@ -6,7 +6,7 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from pipelines.cohort.privacy.header_identifiers import header_identifiers, names_in_folder, scrub, scrub_message
+from pipelines.cohort.privacy.header_identifiers import header_identifiers, names_in_folder, scrub
 
 
 def header(**values: str) -> Dataset:
@@ -71,12 +71,3 @@ class TestScrub:
     def test_leaves_other_texts_as_they_are(self) -> None:
         text = "picked WB 3D MAC (217 files) of 2 PET series; set aside NAC: not attenuation-corrected"
         assert scrub(text, ["Smith", "20190611"]) == text
-
-
-class TestScrubMessage:
-    def test_names_a_file_by_its_place_where_its_name_says_who(self, tmp_path: Path) -> None:
-        for name in ("a.dcm", "Smith_003.dcm"):
-            (tmp_path / name).touch()
-        message = "Smith_003.dcm is a damaged DICOM file: copy it again"
-        expected = "file 1 of 2 (sorted by name) is a damaged DICOM file: copy it again"
-        assert scrub_message(message, ["Smith"], tmp_path) == expected
