@@ -47,7 +47,9 @@ def reader(plan, tmp_path_factory):
     models = served_models(plan)
     assert models, f"expected a server at {URL}, got no answer: start it with `make vllm`"
     cache = AnswerCache(tmp_path_factory.mktemp("vllm") / "answers.sqlite")
-    yield LlmReader("vllm", ServerSettings(models[0], f"{URL}/v1", timeout_s=300.0), load_prompt("passage-v1"), cache)
+    yield LlmReader(
+        "vllm", ServerSettings(models[0], f"{URL}/v1", timeout_s=300.0), load_prompt("passage-small-v1"), cache
+    )
     cache.close()
 
 
@@ -86,7 +88,7 @@ class TestRealServer:
         assert [r["read"] for r in rows_of(again, "vllm")] == [r["read"] for r in rows_of(card, "vllm")]
 
     def test_unknown_model_is_named_with_what_is_there(self, reader):
-        other = LlmReader("other", ServerSettings("no-such-model", f"{URL}/v1"), load_prompt("passage-v1"))
+        other = LlmReader("other", ServerSettings("no-such-model", f"{URL}/v1"), load_prompt("passage-small-v1"))
         (reading,) = other.read(passages_of(split_report("E1", "Left node SUV 4 (slice 8).")))
         assert "no-such-model" in reading.error
         assert reader.server.model in reading.error
