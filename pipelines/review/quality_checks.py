@@ -639,6 +639,7 @@ _REMEDIES: Mapping[str, str] = {
     "slice": "compute the lesions again: petar rerun lesions --exam ID; where it stays, report it",
     "sides": "look at these lesions in the review pages; correct the side in corrections.csv, or reject them",
     "ranges": "look at these lesions in the review pages, and reject them in corrections.csv where they are none",
+    "contradictions": "look at these lesions in the review pages, and correct or reject them in corrections.csv",
     "border": "look at these lesions in the review pages: the image may end in them",
     "shared_peaks": "look at these lesions in the review pages, and reject one of each pair in corrections.csv",
     "masks": "compute the lesions again: petar rerun lesions --exam ID",

@@ -92,7 +92,7 @@ class TestLoadSettings:
         assert told[0].startswith("expected a list of 2 values, each a number >= 0 and <= 100 [mm] for shell_mm ")
         assert told[0].endswith(f" in [lesions.contour] of {path}, got [4.3]: correct or remove it")
         assert told[1].startswith("expected a number > 0 and < 1 [ratio] for background_part in [lesions.contour] of ")
-        assert told[2].startswith("expected one of min_suvmax, min_votes, require_anatomy, weights in [consensus] of ")
+        assert told[2].startswith("expected one of min_suvmax, require_anatomy, weights in [consensus] of ")
 
     def test_refuses_a_file_that_is_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match="not there"):
@@ -147,8 +147,8 @@ class TestRanges:
             ({"consensus": {"require_anatomy": "yes"}}, "expected true or false for require_anatomy"),
             ({"lesions": {"convention": {"origin": "top"}}}, "expected one of head, feet for origin"),
             (
-                {"consensus": {"weights": {"rules": 0}}},
-                "expected an integer >= 1 .*rules in .consensus.weights",
+                {"consensus": {"weights": {"rules": -1}}},
+                "expected a number >= 0 .*rules in .consensus.weights",
             ),
             ({"evaluation": {"vlm": [{"modl": "x"}]}}, r"in \[evaluation.vlm.1\] of petar.toml, got modl"),
             ({"evaluation": {"vlm": ["x"]}}, "item 1 of vlm in .evaluation."),

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent / "wording"
 LANGUAGES = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
 """Languages (ISO 639-1) that have a wording file."""
 

@@ -251,6 +251,10 @@ class TestEveryCheck:
         assert result.sample.height > 0
         assert (result.name, result.severity) == (check.name, check.severity)
 
+    @pytest.mark.parametrize("check", quality_checks.CHECKS, ids=lambda check: check.name)
+    def test_has_a_remedy(self, check: quality_checks.Check) -> None:
+        assert quality_checks.remedy_of(check.name)
+
     def test_is_broken_here(self) -> None:
         assert set(BREAK) == {check.name for check in quality_checks.CHECKS}
 

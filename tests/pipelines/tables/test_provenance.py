@@ -104,7 +104,8 @@ class TestStale:
         ("name", "pattern", "by", "stale"),
         [
             ("pipelines/imaging/lesions/levels.py", r"^FWHM_TO_SIGMA = .*", "FWHM_TO_SIGMA = 0.8", {"lesions"}),
-            ("pipelines/imaging/reading/suv.py", r"\b60\b", "61", {"exams", "organ maps", "external set"}),
+            ("pipelines/imaging/reading/suv.py", r"^GRAMS_ABOVE_KG = .*", "GRAMS_ABOVE_KG = 900.0",
+             {"exams", "organ maps", "external set"}),
             ("pipelines/reports/structure.py", r"^SAME_SUV = .*", "SAME_SUV = 0.2",
              REPORTS | {"metrics", "robustness"}),
             ("pipelines/reports/alignment.py", r"^SUV_DECIMALS = .*", "SUV_DECIMALS = 1", {"findings"}),
