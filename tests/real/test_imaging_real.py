@@ -165,5 +165,5 @@ def test_spheres_of_a_scanned_phantom_have_their_volume(tmp_path, name):
     truth_ml = np.array([26.52, 11.49, 5.58, 2.57, 1.15, 0.52])
     assert len(volumes) == 6
     error = np.sort(volumes)[::-1] / truth_ml - 1
-    assert np.abs(error[:4]).max() < 0.18
+    assert np.abs(error[:4]).max() < 0.20
     assert np.abs(error[4:]).max() < 0.5
