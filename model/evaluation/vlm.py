@@ -16,17 +16,18 @@ from pipelines.imaging.problems import ExamError
 from pipelines.imaging.slices import PLANES, lesion_slices
 from pipelines.imaging.volume import load_nifti
 from pipelines.reports.llm.answers import AnswerCache
-from pipelines.reports.llm.chat import ask_all
+from pipelines.reports.llm.chat import QuestionError, ask_all
 from pipelines.reports.llm.servers import ServerSettings
 from pipelines.settings import VlmSettings
 from pipelines.tables import schemas
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
+from pipelines.tables.safe_text import error_reason
 
 _PROMPTS = Path(__file__).with_name("prompts")
 
 
-class PictureError(RuntimeError):
+class PictureError(QuestionError):
     """A lesion that cannot be drawn; the message says why."""
 
 
@@ -82,7 +83,8 @@ class LesionQuestion:
             ct = load_nifti(self.home.root / row["ct_path"]) if row.get("ct_path") else None
             return lesion_slices(suv, mask, ct)
         except (ExamError, OSError, ValueError) as error:
-            raise PictureError(f"exam {row['exam_id']}: the slices cannot be drawn: {error}") from error
+            reason = error.message if isinstance(error, ExamError) else error_reason(error)
+            raise PictureError(f"exam {row['exam_id']}: the slices cannot be drawn: {reason}") from error
 
     def response_format(self) -> None:
         """The answer is free."""

@@ -84,6 +84,10 @@ class Asker:
         return f"{self.server.model}/{self.prompt.version}/sampling@{hash_of(self.server.sampling)[:8]}"
 
 
+class QuestionError(RuntimeError):
+    """A question that cannot be put together; the message says why, in words of ours."""
+
+
 class _PermanentError(Exception):
     """A failure that no retry changes. `stops_all` where every other question would meet it too; `raw` is what the
     model said, where it said something.
@@ -230,6 +234,8 @@ class _Run:
             return Answer(None, str(error), error.raw, False)
         except (_PermanentError, _TransientError) as error:
             return self._failed(error)
+        except QuestionError as error:
+            return Answer(None, str(error), None, False)
         except Exception as error:  # one question's surprise must not lose the others
             log.error("reader %s: unexpected %s\n%s", self.name, type(error).__name__, places_of(error))
             return Answer(None, f"unexpected {type(error).__name__}", None, False)

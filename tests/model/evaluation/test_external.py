@@ -103,7 +103,7 @@ class TestUpdateExternal:
         told = "\n".join(report.problems)
         assert "PETCT_03-study-a: expected SEG.nii.gz" in told
         assert "PETCT_04-study-a: no lesion" in told
-        assert "exam PETCT_05: SUV.nii.gz is cut short" in told or "PETCT_05: expected a NIfTI" in told
+        assert "exam PETCT_05: SUV.nii.gz is cut short" in told or "exam PETCT_05: SUV.nii.gz: expected a NIfTI" in told
         assert "PETCT_02-study-a: no CT" in told
 
     def test_review_pages_show_the_texts(self, root, home, checkpoint) -> None:

@@ -125,7 +125,7 @@ class TestVlmTexts:
         with serving(lambda n: (200, ANSWER, "stop")) as stub:
             frame = vlm_texts(held_out, *tables[1:], lake.home, settings(stub.url))
         assert frame.filter(pl.col("text").is_null())["finding_id"].to_list() == ["E0:0"]
-        assert "nowhere.nii.gz" in frame.filter(finding_id="E0:0")["error"][0]
+        assert "exam E0: the slices cannot be drawn" in frame.filter(finding_id="E0:0")["error"][0]
 
     def test_model_without_eyes_gets_the_measurements(self, lake, tables) -> None:
         with serving(lambda n: (200, ANSWER, "stop")) as stub:

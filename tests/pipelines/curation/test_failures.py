@@ -39,8 +39,8 @@ def write_reports(cohort: Path, report: str) -> None:
         csv.writer(file).writerows([("exam_id", "patient_id", "findings"), *((exam, "P", report) for exam in EXAMS)])
 
 
-def curate(home: Home, cohort: Path) -> None:
-    observe_cohort(cohort, home.manifest)
+def curate(home: Home, cohort: Path, *, accept_removals: bool = False) -> None:
+    observe_cohort(cohort, home.manifest, accept_removals=accept_removals)
     curation = open_curation(home)
     for table in TABLES:
         run_stage(curation, table, shard_of("P"))
@@ -170,7 +170,7 @@ def test_of_an_exam_that_left_is_forgotten(own: tuple[Path, Home], fail: Callabl
 def test_problems_of_the_input_are_no_failures(own: tuple[Path, Home]) -> None:
     cohort, home = own
     shutil.rmtree(cohort / "exams")
-    curate(home, cohort)
+    curate(home, cohort, accept_removals=True)
     assert publish(home).catalog.rows["exams"] == len(EXAMS)
     exams = Lake(home.lake).read_table("exams")
     assert exams["problem"].to_list() == ["no exam folder"] * len(EXAMS)
