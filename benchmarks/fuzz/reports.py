@@ -16,6 +16,7 @@ from benchmarks.fuzz.workbook import workbook
 from pipelines.cohort.manifest import CohortError, scan_cohort
 from pipelines.cohort.report_files import ReportsError, read_reports
 from pipelines.reports.consensus import decide_exam
+from pipelines.reports.passages import passages_of
 from pipelines.reports.readers import RulesReader
 from pipelines.reports.sentences import split_report
 from pipelines.settings import ConsensusSettings
@@ -141,11 +142,11 @@ def _report_text(rng: random.Random) -> Files:
 def _read_report_text(folder: Path) -> int:
     frame = read_reports(folder / "E1.txt")
     units = split_report("E1", frame["findings"].item() or "")
-    candidates = [unit for unit in units if unit.is_candidate]
-    readings = RulesReader().read(candidates)
-    if len(readings) != len(candidates):
-        raise WrongResultError("a candidate has no reading")
-    decide_exam(candidates, readings, ConsensusSettings())
+    passages = passages_of(units)
+    readings = RulesReader().read(passages)
+    if len(readings) != len(passages):
+        raise WrongResultError("a passage has no reading")
+    decide_exam(units, readings, ConsensusSettings())
     return len(units)
 
 

@@ -222,7 +222,12 @@ def _usable_slices(flat: str, found: Expressions, suvs: list[SuvValue], cues: Cu
     if len(current) > 1 and others:
         # A slice that stands nearer to a prior or reference value than to any current one is that value's.
         def nearest(values: Sequence[SuvValue], item: SliceNumber) -> float:
-            return min(_distance(flat, v, item, cues) for v in values)
+            best = math.inf
+            for value in sorted(values, key=lambda v: _gap(v, item)):
+                if _gap(value, item) >= best:  # A distance is never less than the gap: none further away is nearer.
+                    break
+                best = min(best, _distance(flat, value, item, cues))
+            return best
 
         mine = [s for s in current if nearest(suvs, s) <= nearest(others, s)]
         current = mine or current
@@ -233,6 +238,11 @@ def _usable_slices(flat: str, found: Expressions, suvs: list[SuvValue], cues: Cu
         if item.number not in [u.number for u in unique]:
             unique.append(item)
     return unique
+
+
+def _gap(suv: SuvValue, item: SliceNumber) -> int:
+    """Characters between an SUV and a slice."""
+    return max(item.start - suv.end, suv.start - item.end, 0)
 
 
 def _distance(flat: str, suv: SuvValue, item: SliceNumber, cues: Cues) -> float:
