@@ -4,25 +4,18 @@ Moving all dates of a patient by one secret number keeps the intervals between e
 (PS3.15, "Retain Longitudinal Temporal Information with Modified Dates"; 45 CFR 164.514(b)).
 """
 
-import calendar
-import csv
 import hmac
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import date, timedelta
 from functools import cache
-from importlib import resources
+
+from pipelines.cohort.privacy.date_periods import century_of, find_periods
+from pipelines.cohort.privacy.found_dates import ROMAN_MONTHS, FoundDate, days_of, months, places_in_lists
 
 LEAST_DAYS, MOST_DAYS = 31, 334
 """By how much dates are moved back [days]: in this range no date keeps its month, in any year."""
-_ORDINALS = {1: "st", 2: "nd", 3: "rd", 21: "st", 22: "nd", 23: "rd", 31: "st"}
-_CENTURY_FROM = 70
-"""Years of two digits from here on are of the 20th century."""
-_MID_MONTH = 15
-"""Day that stands for a month of which no day is told."""
-_A_YEAR = 2001
-"""Stands for the year where neither the date nor its text tells one; no leap year."""
 
 
 def days_back(secret: bytes, patient_id: str) -> int:
@@ -33,41 +26,10 @@ def days_back(secret: bytes, patient_id: str) -> int:
     return LEAST_DAYS + int.from_bytes(digest[:8], "big") % (MOST_DAYS - LEAST_DAYS + 1)
 
 
-@dataclass(frozen=True)
-class FoundDate:
-    """A date in a text: its span, the spans of its parts, and what they say; null where a part is not told."""
-
-    start: int
-    end: int
-    spans: tuple[tuple[str, int, int], ...]
-    """(part: day, month or year; start; end), in the order of the text."""
-    year: int | None
-    month: int
-    day: int | None
-
-    def moved(self, text: str, days: int, year: int | None = None) -> str:
-        """The date as its text is, so many days earlier; parts keep their form, their width where they can.
-
-        Args:
-            text: what it was found in.
-            days: by how many days it is moved back.
-            year: stands for a year that the date does not tell.
-        """
-        in_year = self.year or year or _A_YEAR
-        # A 29th of February of an unknown year is the 28th in others.
-        day = min(self.day or _MID_MONTH, _days_of(in_year, self.month))
-        new = date(in_year, self.month, day) - timedelta(days)
-        out, at = [], self.start
-        for part, start, end in self.spans:
-            out.append(text[at:start])
-            out.append(_in_form(part, new, text[start:end]))
-            at = end
-        return "".join([*out, text[at : self.end]])
-
-
 def find_dates(text: str) -> list[FoundDate]:
     """Dates of a text by position, none overlapping: numeric ones, with names of months in many languages, compact
-    ones, months with a year, and days and months after a word that asks for a date.
+    ones, months with a year, quarters, seasons and weeks of a year, and days and months after a word that asks for a
+    date; weekdays and spans of days with them.
 
     Where day and month could be either, the text's other dates decide, then the separator: the day comes first
     between full stops, the month otherwise.
@@ -76,12 +38,13 @@ def find_dates(text: str) -> list[FoundDate]:
     places = [match.span() for match in _WITH_DIGITS.finditer(text)]
     numeric = [m for start, end in places for m in _NUMERIC.finditer(text, start, min(end + _LONGEST_REST, len(text)))]
     day_first = _day_first(numeric)
-    matches = [*numeric, *_CUED.finditer(text)]
-    if not _months().keys().isdisjoint(_LETTERS.findall(text.lower())):
+    matches = [*numeric, *_cued().finditer(text), *_FIRST_OF_SPAN.finditer(text)]
+    if not months().keys().isdisjoint(_LETTERS.findall(text.lower())):
         matches += [match for form in _WITH_NAMES for match in form.finditer(text)]
-    found = [_found(match, day_first) for match in matches]
+    found = [_with_neighbours(text, date) for match in matches if (date := _found(match, day_first)) is not None]
+    found += find_periods(text)
     kept: list[FoundDate] = []
-    for one in sorted((d for d in found if d is not None), key=lambda d: (d.start, -d.end)):
+    for one in sorted(found, key=lambda d: (d.start, -d.end)):
         if not kept or one.start >= kept[-1].end:
             kept.append(one)
     return kept
@@ -90,7 +53,8 @@ def find_dates(text: str) -> list[FoundDate]:
 def date_of(text: str | None) -> date | None:
     """The day that a column's value names (a time may follow); None where it names none."""
     found = find_dates((text or "").strip())
-    if not found or found[0].start != 0 or found[0].year is None or found[0].day is None:
+    parts = {part for part, *_ in found[0].spans} if found else ()
+    if not found or found[0].start != 0 or found[0].year is None or found[0].day is None or "day" not in parts:
         return None
     return date(found[0].year, found[0].month, found[0].day)
 
@@ -108,63 +72,12 @@ def known_year(dates: Iterable[FoundDate]) -> int | None:
     return max((d.year for d in dates if d.year is not None), default=None)
 
 
-# --- names of months ---
-
-
-@dataclass(frozen=True)
-class _Names:
-    """The twelve names of months in one language and one form."""
-
-    language: str
-    names: tuple[str, ...]
-
-
-@cache
-def _forms() -> tuple[_Names, ...]:
-    lines = (resources.files(__package__) / "month_names.csv").read_text("utf-8").splitlines()
-    return tuple(_Names(row[0], tuple(row[2:])) for row in csv.reader(lines[1:]))
-
-
-@cache
-def _months() -> dict[str, tuple[int, _Names]]:
-    """Lower-case name -> (month, the first of the forms that has it)."""
-    found: dict[str, tuple[int, _Names]] = {}
-    for form in _forms():
-        for month, name in enumerate(form.names, start=1):
-            found.setdefault(name.lower(), (month, form))
-    return found
-
-
-def _in_form(part: str, new: date, old: str) -> str:
-    """A part of the new date as the old one was written."""
-    if part == "month" and not old[0].isdecimal():
-        name = _name_in_form(new.month, old)
-        return name.upper() if old.isupper() else name.lower() if old.islower() else name[0].upper() + name[1:]
-    width = sum(c.isdecimal() for c in old)
-    value = {"day": new.day, "month": new.month, "year": new.year % 100 if width == 2 else new.year}[part]
-    suffix = old[width:]
-    if suffix.lower() in ("st", "nd", "rd", "th"):
-        suffix = _ORDINALS.get(value, "th")
-    return f"{value:0{width}d}{suffix}"
-
-
-def _name_in_form(month: int, old: str) -> str:
-    if old.upper() in _ROMAN:
-        return next(r for r, m in _ROMAN.items() if m == month)
-    return _months()[old.lower()][1].names[month - 1]
-
-
-_ROMAN = dict(
-    zip(("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII"), range(1, 13), strict=True)
-)
-
-
 # --- forms of dates ---
 
 _YEAR = r"(?:18[5-9]|19\d|20\d|21[0-4])\d"
 _DAY_OF_MONTH = r"\d{1,2}(?:st|nd|rd|th)?"
 _NUMERIC = re.compile(
-    rf"""(?<![\d.,/-])
+    rf"""(?:(?<![\d.,/-])|(?<=\d-)(?=\d\d?([/.])\d\d?\1\d{{4}})|(?<=\d\.-))
     (?: (?P<year1>{_YEAR})(?P<s1>[-/.])(?P<month1>\d{{1,2}})(?P=s1)(?P<day1>\d{{1,2}})  # 2023-03-14
       | (?P<one2>\d{{1,2}})(?P<s2>[-/]|\.[ ]?)(?P<other2>\d{{1,2}})(?P=s2)(?P<year2>{_YEAR}|\d\d)  # 14.03.2023
       | (?P<day9>0[1-9]|[12]\d|3[01])[ ](?P<month9>0[1-9]|1[0-2])[ ](?P<year9>{_YEAR})  # 14 03 2023
@@ -178,11 +91,24 @@ _NUMERIC = re.compile(
     )(?!\d|[-/.,]\d)""",
     re.VERBOSE,
 )
-_CUED = re.compile(
-    r"""\b(?:on|since|dated?|vom|am|seit|du|le|del|el|dal|il|van|op|em|exams?|stud(?:y|ies)|scans?|ct|mri|pet)[ ]
-    (?P<one1>\d{1,2})(?P<s1>[/.])(?P<other1>\d{1,2})\b(?!/|[.,]\d|[ ]?(?:cm|mm|ml|kg|h|suv|nodes?|images?|%))""",
-    re.VERBOSE | re.IGNORECASE,
+
+
+@cache
+def _cued() -> re.Pattern[str]:
+    """A day and a month behind a word that asks for a date, or behind a weekday."""
+    weekdays = _weekday_names()
+    return re.compile(_CUED_FORM.replace("WEEKDAYS", weekdays), re.VERBOSE | re.IGNORECASE)
+
+
+_CUED_FORM = r"""\b(?:(?:WEEKDAYS)\.?,?|on|since|dated?|vom|am|seit|du|le|del|el|dal|il|van|op|em
+      |(?:exams?|stud(?:y|ies)|scans?|ct|mri|pet)(?:[ ](?:of|from|on))?)[ ]
+    (?P<one1>\d{1,2})(?P<s1>[/.])(?P<other1>\d{1,2})\b(?!/|[.,]\d|[ ]?(?:cm|mm|ml|kg|h|suv|nodes?|images?|%))"""
+_FIRST_OF_SPAN = re.compile(
+    r"""(?<![\d.,/-])(?P<one1>\d{1,2})(?P<s1>[/.])(?P<other1>\d{1,2})\.?
+    (?=[ ]?(?:[-–—]|to|through|until|bis|au|al|t/m)[ ]?\d{1,2}[/.]\d{1,2}[/.](?:\d{4}|\d\d)(?!\d))""",
+    re.VERBOSE,
 )
+"""3/14 of "3/14 to 3/19/2023"."""
 _DAY_BEFORE_MONTH = re.compile(
     rf"""(?<![\d.,/])(?P<day1>{_DAY_OF_MONTH})(?:er|[.º°ª])?(?:[ ]of[ ]|[ ]de[ ]|[ /.-])?
     (?P<month1>[^\W\d_]{{3,16}})\.?
@@ -241,12 +167,12 @@ def _found(match: re.Match[str], day_first: bool | None) -> FoundDate | None:
     year, month, day = values.get("year"), values.get("month"), values.get("day")
     if month is None or (day is not None and not 1 <= day <= _LONGEST_MONTH):
         return None
-    if match.re not in (_NUMERIC, _CUED) and not _is_month_here(match["month1"], match, year):
+    if match.re not in (_NUMERIC, _cued(), _FIRST_OF_SPAN) and not _is_month_here(match["month1"], match, year):
         return None
     if not 1 <= month <= _MONTHS:
         return None
     if year is not None and day is not None:
-        day = min(day, _days_of(year, month))
+        day = min(day, days_of(year, month))
     end = match.end() if match.re is _NUMERIC else spans[-1][2]
     return FoundDate(spans[0][1], end, tuple(spans), year, month, day)
 
@@ -258,23 +184,83 @@ _LEAST_LETTERS = 4
 def _is_month_here(word: str, match: re.Match[str], year: int | None) -> bool:
     """Whether a word that names a month does so here: "may", "set" and "mars" are other words without a year."""
     if match.re is _MONTH_ALONE:
-        return word[0].isupper() and word.lower() in _months() and len(word) > _LEAST_LETTERS - 2
+        return word[0].isupper() and word.lower() in months() and len(word) > _LEAST_LETTERS - 2
     if year is not None:
         return True
     if len(word) < _LEAST_LETTERS or word.lower() == "march":
-        return word[0].isupper() and _months()[word.lower()][1].language in ("en", "de")
+        return word[0].isupper() and months()[word.lower()][1].language in ("en", "de")
     return True
 
 
 def _value(part: str, text: str) -> int | None:
     if part == "month" and not text[0].isdecimal():
-        return _ROMAN.get(text) or (_months()[text.lower()][0] if text.lower() in _months() else None)
+        return ROMAN_MONTHS.get(text) or (months()[text.lower()][0] if text.lower() in months() else None)
     digits = re.match(r"\d+", text)
     value = int(digits.group()) if digits else None
-    if part == "year" and value is not None and value < 100:
-        return value + (1900 if value >= _CENTURY_FROM else 2000)
-    return value
+    return century_of(value) if part == "year" and value is not None else value
 
 
-def _days_of(year: int, month: int) -> int:
-    return calendar.monthrange(year, month)[1]
+# --- weekdays and spans of days beside a date ---
+
+_DAYS_BEFORE = re.compile(
+    r"(?<![\d.,/-])(?P<day>\d{1,2})\.?(?:[ ]?[-–—][ ]?|[ ](?:to|bis|au|al|t/m|and|und|et|y)[ ])\Z", re.IGNORECASE
+)
+_DAYS_AFTER = re.compile(
+    rf"[ ]?[-–—][ ]?(?P<day>\d{{1,2}})(?![\d]|[.,/]\d|[ ]?(?:mm|cm|ml))(?:,?[ ](?P<year>{_YEAR})(?!\d))?"
+)
+
+
+def _weekday_names() -> str:
+    names = sorted(places_in_lists("weekdays"), key=len, reverse=True)
+    return "|".join(re.escape(name) for name in names)
+
+
+@cache
+def _weekday_before() -> re.Pattern[str]:
+    names = _weekday_names()
+    # "Monday, ", "Di., ", "Friday the ", "lundi "
+    return re.compile(rf"(?<!\w)(?P<weekday>{names})\.?,?[ ](?:(?:the|den|dem|le|el|il|de|o)[ ])?\Z", re.IGNORECASE)
+
+
+@cache
+def _weekday_after() -> re.Pattern[str]:
+    names = _weekday_names()
+    # "14.03.2023 (Tue)"; without parentheses a comma: words of two letters are other words
+    return re.compile(rf"[ ]?\((?P<weekday>{names})\.?\)|,[ ](?:a[ ])?(?P<weekday_2>{names})(?!\w)", re.IGNORECASE)
+
+
+_LONGEST_BEFORE, _SHORTEST_AFTER_COMMA = 24, 3
+
+
+def _with_neighbours(text: str, found: FoundDate) -> FoundDate:
+    """A date with the other day of its span and the weekday that stands beside it."""
+    before = text[max(0, found.start - _LONGEST_BEFORE) : found.start]
+    first_part = found.spans[0][0]
+    if first_part == "day" and (match := _DAYS_BEFORE.search(before)):
+        start = found.start - len(before) + match.start("day")
+        found = _with_other_day(found, int(match["day"]), start, len(match["day"]))
+    elif first_part == "month" and (day := next((s for s in found.spans if s[0] == "day"), None)):
+        match = _DAYS_AFTER.match(text, day[2])
+        if match and found.end == day[2]:
+            if match["year"]:
+                spans = (*found.spans, ("year", *match.span("year")))
+                found = replace(found, end=match.end(), spans=spans, year=int(match["year"]))
+            found = _with_other_day(found, int(match["day"]), match.start("day"), len(match["day"]))
+    before = text[max(0, found.start - _LONGEST_BEFORE) : found.start]
+    if match := _weekday_before().search(before):
+        start = found.start - len(before) + match.start()
+        span = ("weekday", start, start + len(match["weekday"]))
+        return replace(found, start=start, spans=(span, *found.spans))
+    if match := _weekday_after().match(text, found.end):
+        name = "weekday" if match["weekday"] else "weekday_2"
+        if name == "weekday" or len(match[name]) > _SHORTEST_AFTER_COMMA:
+            span = ("weekday", *match.span(name))
+            return replace(found, end=match.end(name), spans=(*found.spans, span))
+    return found
+
+
+def _with_other_day(found: FoundDate, day: int, start: int, width: int) -> FoundDate:
+    if not 1 <= day <= _LONGEST_MONTH or found.day is None or day == found.day:
+        return found
+    spans = tuple(sorted((*found.spans, ("other day", start, start + width)), key=lambda s: s[1]))
+    return replace(found, start=spans[0][1], end=max(found.end, start + width), spans=spans, other_day=day)

@@ -21,11 +21,15 @@ _SHORTEST_IN_CAPITALS = 6
 _SHORTEST_IN_CAPITAL_TEXT = 5
 _ENGLISH_SHARE = 0.75
 """Part of a text's small words that are known where it is English."""
+_ENGLISH_SHARE_OF_CAPITALS = 0.6
+"""The same where all words count, for none is small: names are among them."""
 _FEWEST_WORDS, _SHORT_TEXT = 2, 8
 """Known small words that an English text has at least; one is enough in a text of fewer words than the second."""
 _IN_HAN = re.compile(
     r"(?:患者|氏名|姓名|医師|환자|성명)(?:様|氏|名)?[:： ]{0,2}(?P<name>[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]{2,6})"
 )
+_SIGNED = re.compile(r"(?<!\S)/[sS]/[ ]*(?P<name>[^\W\d_][\w.'’-]*(?:[ ][^\W\d_a-z][\w.'’-]*){0,3})")
+"""/s/ Jane Roe: a signature."""
 _OF_DICOM = re.compile(r"[^\W\d_][\w.'-]*\^[\w.'-]+(?:\^[\w.'-]*){0,3}")
 _MOST_PARTICLES, _MOST_NAMES = 4, 8
 """Words like "van" in a row, and words of one name."""
@@ -73,6 +77,11 @@ def _cues() -> _Cues:
 
 
 @cache
+def _organisation_endings() -> tuple[str, ...]:
+    return tuple(cues()["places"]["organisation_endings"])
+
+
+@cache
 def _last_words(phrases: frozenset[str]) -> frozenset[str]:
     return frozenset(phrase.split()[-1] for phrase in phrases)
 
@@ -84,6 +93,8 @@ def name_spans(text: str) -> Iterator[tuple[str, int, int]]:
     yield from words.organisations()
     for match in _IN_HAN.finditer(text):
         yield "name", *match.span("name")
+    if "/" in text:
+        yield from (("name", *match.span("name")) for match in _SIGNED.finditer(text))
     if "^" in text:
         yield from (("name", *match.span()) for match in _OF_DICOM.finditer(text))
 
@@ -93,12 +104,14 @@ def language_of(words: list[str]) -> Language:
     german = sum(w.lower() in _cues().german for w in words)
     if german * 12 >= len(words) and german:
         return Language.GERMAN
+    share = _ENGLISH_SHARE
     # Of two letters "of" and "in" tell a language, "px" does not.
     small = [w for w in words if w.islower() and (len(w) >= _SHORTEST or kind_of(w) == WordKind.HEADING)]
     if not small:
         small = [w.lower() for w in words if len(w) >= _SHORTEST]
+        share = _ENGLISH_SHARE_OF_CAPITALS
     known = sum(w in common_words() for w in small)
-    if known >= max(_ENGLISH_SHARE * len(small), 1 if len(words) < _SHORT_TEXT else _FEWEST_WORDS):
+    if known >= max(share * len(small), 1 if len(words) < _SHORT_TEXT else _FEWEST_WORDS):
         return Language.ENGLISH
     return Language.NOUNS_SMALL
 
@@ -113,7 +126,7 @@ class _Words:
         self.ends = [m.end() for m in matches]
         self.words = [m.group() for m in matches]
         self.language = language_of(self.words)
-        self.is_shouted = text.isupper()
+        self.is_shouted, self.is_small = text.isupper(), text.islower()
         self.cues = _cues()
         self.last_name: int | None = None
 
@@ -124,7 +137,7 @@ class _Words:
         while at < n:
             word = self.words[at]
             # Most words are small and begin no name: none but particles, and what follows a title or "typed by".
-            if not word[0].isupper() and word not in particles:
+            if not word[0].isupper() and word not in particles and not self.is_small:
                 before = self.words[at - 1].lower() if at else ""
                 if before not in titles and before != "by":
                     at += 1
@@ -145,23 +158,27 @@ class _Words:
         for at, word in enumerate(self.words):
             if not word[0].isupper():
                 continue
-            if word.lower() in self.cues.organisations:
+            is_compound = word.lower().endswith(_organisation_endings()) and kind_of(word) == WordKind.NAME
+            if is_compound or word.lower() in self.cues.organisations:
                 first, last = self._capitals_around(at)
                 inside = [
                     w for w in self.words[first : last + 1] if w[0].isupper() and w.lower() not in self.cues.generic
                 ]
                 kinds = {kind_of(w) for w in inside if w.lower() not in self.cues.organisations}
-                is_asked = self._is_after(first, self.cues.before_places) or self._is_after(first, _AT)
-                if first != last and (
-                    WordKind.NAME in kinds or (is_asked and max(kinds, default=0) >= WordKind.COMMON)
+                is_asked = any(self._is_after(first, cues) for cues in (self.cues.before_places, _AT, self.cues.before))
+                if (is_compound or first != last) and (
+                    WordKind.NAME in kinds or (is_asked and max(kinds, default=0) >= WordKind.EPONYM)
                 ):
                     yield "organisation", self.starts[first], self.ends[last]
             elif self._is_after(at, self.cues.before_places) and kind_of(word) >= WordKind.COMMON and len(word) > 1:
                 first, last = at, at
-                while last - at < _MOST_NAMES and self._is_joined(last) and self._is_capital(last + 1):
+                while last - at < _MOST_NAMES and self._goes_on_place(last):
                     last += 1
+                while not self._is_capital(last):
+                    last -= 1
                 if any(w.lower() not in self.cues.generic for w in self.words[first : last + 1]):
-                    yield "address", self.starts[first], self.ends[last]
+                    number = _HOUSE_NUMBER.match(self.text, self.ends[last])
+                    yield "address", self.starts[first], number.end() if number else self.ends[last]
 
     # --- names ---
 
@@ -227,7 +244,7 @@ class _Words:
             return True
         if self._is_given(first) and self._is_pair(first):
             return True
-        if self._is_turned(first):
+        if self._is_turned(first) or self._is_surname_first(first) or self._is_before_age(first):
             return True
         return kind == WordKind.NAME and self._is_unknown_name(first)
 
@@ -273,9 +290,11 @@ class _Words:
             len(word) < 2
             or not word.islower()
             or kind_of(word) != WordKind.NAME
-            or self.language is not Language.ENGLISH
+            or (self.language is not Language.ENGLISH and not self.is_small)
         ):
             return False
+        if self.is_small and (self._is_given(at) or self.last_name == at - 1 or self._cue(at)):
+            return len(word) > _SHORTEST
         return (self._title(at) and len(word) >= _SHORTEST) or self._is_after(at, _LOWER_AFTER)
 
     def _is_eponym(self, at: int) -> bool:
@@ -310,6 +329,28 @@ class _Words:
         if kind_of(self.words[at]) < WordKind.EITHER or not self._has_comma(at):
             return False
         return self.words[at + 1][0].isupper() and self._is_given(at + 1)
+
+    def _is_before_age(self, at: int) -> bool:
+        """ "SMITH, JOHN 66F": a word of no list that begins a line, alone or with another, before age and sex."""
+        if kind_of(self.words[at]) != WordKind.NAME or self.text[: self.starts[at]].rstrip(" ")[-1:] not in ("", "\n"):
+            return False
+        return any(
+            _AGE_AND_SEX.match(self.text, self.ends[last]) is not None
+            for last in range(at, min(at + 3, len(self.words)))
+            if all(kind_of(word) >= WordKind.EITHER for word in self.words[at : last + 1])
+        )
+
+    def _is_surname_first(self, at: int) -> bool:
+        """ "SMITH JOHN": a word of no list and a given name."""
+        following = self._following(at)
+        return (
+            following == at + 1
+            and kind_of(self.words[at]) == WordKind.NAME
+            and self._is_given(following)
+            and kind_of(self.words[following]) == WordKind.NAME
+            and not self._is_abbreviation(at)
+            and len(self.words[at]) >= _SHORTEST
+        )
 
     def _is_before_degree(self, at: int) -> bool:
         last = at
@@ -468,11 +509,18 @@ class _Words:
         word = self.words[at - 1]
         return gap in (" ", ". ") and (gap == " " or word == "St") and (self._is_capital(at - 1) or word in _LINKS)
 
+    def _goes_on_place(self, at: int) -> bool:
+        """Whether the next word goes on a place: "Fond du Lac"."""
+        return self._is_joined(at) and (self._is_capital(at + 1) or self.words[at + 1] in _LINKS - _AND_OF_PLACES)
+
     def _goes_on(self, at: int) -> bool:
         word = self.words[at + 1]
         return self.text[self.ends[at] : self.starts[at + 1]] == " " and (self._is_capital(at + 1) or word in _LINKS)
 
 
+_AGE_AND_SEX = re.compile(r",?[ ]+\d{1,3}[ ]?-?(?:[FMfm]\b|[Yy](?:/?[Oo]|\b))")
+_HOUSE_NUMBER = re.compile(r"[ ]\d{1,4}[ ]?[a-z]?(?![\w]|[.,]\d)")
+_AND_OF_PLACES = frozenset(("of", "the", "and", "y", "für"))
 _BETWEEN = (",", ";", "/", "&")
 _AND = frozenset(("and", "und", "et", "y", "e", "en", "og", "och", "oraz", "i"))
 _SHOUTED_PARTICLES = frozenset(("DE", "DEL", "LA", "VAN", "DER", "VON", "DI", "DA", "DOS"))

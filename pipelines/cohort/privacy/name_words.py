@@ -8,7 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-_NO_WORDS = ("german", "medical_endings", "particles")
+_NO_WORDS = ("german", "medical_endings", "particles", "states", "state_names")
 """Lists of cues that hold no words of English or medicine."""
 _HEADINGS_AFTER = "# Headings"
 
@@ -85,8 +85,15 @@ def is_given_name(word: str) -> bool:
     low = bare(word)
     if low in given_names():
         return True
-    plain = unicodedata.normalize("NFKD", low)
-    return plain != low and "".join(c for c in plain if not unicodedata.combining(c)) in given_names()
+    plain = unaccented(low)
+    return plain != low and plain in given_names()
+
+
+def unaccented(text: str) -> str:
+    """A text without its accents."""
+    if text.isascii():
+        return text
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
 
 
 @cache

@@ -9,8 +9,8 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
+from pipelines.cohort.privacy.measured_numbers import is_measured
 from pipelines.cohort.privacy.name_words import WordKind, kind_of
-from pipelines.cohort.privacy.number_identifiers import is_measured
 
 _PACKAGE, _LANGUAGE = "presidio_analyzer", "en"
 _LEAST_SCORE = 0.4

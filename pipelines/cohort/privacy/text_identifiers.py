@@ -10,7 +10,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines.cohort.privacy.dates import FoundDate, find_dates, known_year
+from pipelines.cohort.privacy.date_periods import named_days
+from pipelines.cohort.privacy.dates import find_dates, known_year
+from pipelines.cohort.privacy.found_dates import FoundDate
+from pipelines.cohort.privacy.initials import initial_spans
 from pipelines.cohort.privacy.name_identifiers import name_spans
 from pipelines.cohort.privacy.name_words import is_no_name, words_and_names
 from pipelines.cohort.privacy.number_identifiers import number_spans
@@ -55,6 +58,7 @@ def scan(
     found += _dates(text)
     found += [Identifier(*span) for span in number_spans(text)]
     found += [Identifier(*span) for span in name_spans(text)]
+    found += [Identifier(*span) for span in initial_spans(text)]
     found += [Identifier("name", *span) for span in _bare_names(text, names)]
     found += [Identifier(*span) for span in more]
     return _apart(found)
@@ -75,6 +79,7 @@ def _dates(text: str) -> Iterator[Identifier]:
         before = text[max(0, date.start - _CONTEXT) : date.start]
         if not _NO_DATE_BEFORE.search(before) and not _NO_DATE_AFTER.match(text, date.end):
             yield Identifier("date", date.start, date.end, date)
+    yield from (Identifier("date", *span) for span in named_days(text))
 
 
 def _bare_names(text: str, names: Iterable[str]) -> Iterator[tuple[int, int]]:
@@ -173,6 +178,6 @@ def _hidden_date(text: str, date: FoundDate) -> str:
             old = name.upper() if old.isupper() else name.capitalize() if old[0].isupper() else name
             out.append(old.ljust(end - start))
         else:
-            out.append(old if part == "year" and len(old) > 2 else _DIGIT.sub("0", old))
+            out.append(old if part == "year" and len(old) > 2 else _hidden(old))
         at = end
     return "".join([*out, text[at : date.end]])
