@@ -84,13 +84,13 @@ vllm-stop: $(READY) ## stops that server
 
 # One thread a worker: two workers already use both cores.
 test: $(READY) ## all tests but those of the two targets below
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not walk"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not walk and not pretrained"
 
 test-walk: $(READY) ## a day of a curation in the UI, in a real browser: sensor, a new exam, another threshold, the diff
 	$(BIN)/python -m pytest -q -m walk
 
-test-vllm: vllm ## the tests that ask a real vLLM server
-	status=0; PETAR_VLLM_URL=http://127.0.0.1:8000 $(BIN)/python -m pytest -q -m vllm || status=$$?; \
+test-vllm: vllm ## the tests that ask a real vLLM server, and those that load a pretrained language model
+	status=0; PETAR_VLLM_URL=http://127.0.0.1:8000 $(BIN)/python -m pytest -q -m "vllm or pretrained" || status=$$?; \
 	$(MAKE) --no-print-directory vllm-stop; exit $$status
 
 lint: $(READY) ## ruff and mypy

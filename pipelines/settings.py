@@ -488,8 +488,11 @@ class TrainingTable(Settings):
     language_rate: Number | None = _preset("The language model's share of the learning rate [ratio]", ge=0, le=1000)
     mask_rate: Number | None = _preset("The mask embedding's share of the learning rate [ratio]", ge=0, le=1000)
     language_steps: Count | None = _preset("Steps that teach a language model without weights [steps]")
-    tokenizer: str | None = _preset("Folder or hub id of a tokenizer")
-    language_weights: str | None = _preset("Folder or hub id of the language model's weights")
+    tokenizer: str | None = _preset("Folder, GGUF file or hub id of a tokenizer; empty: that of the weights")
+    language_weights: str | None = _preset(
+        "Folder, GGUF file or hub id of the language model's weights, or `package:NAME==VERSION`, a GGUF in a package"
+    )
+    from_scratch: Flag | None = _preset("A language model without weights may start random")
     model_weights: str | None = _preset("File, folder or hub id of a whole public release")
     vision_weights: str | None = _preset("File, folder or hub id of a tower")
 
@@ -548,15 +551,21 @@ class LanguageTable(Settings):
     width: Positive | None = _preset("Width of a token [channels]")
     layers: Positive | None = _preset("Blocks [layers]")
     heads: Positive | None = _preset("Attention heads [heads]")
+    kv_heads: Size | None = _preset("Heads of keys and values; 0: as many [heads]")
     mlp_width: Positive | None = _preset("Width inside a block [channels]")
     max_positions: Positive | None = _preset("Longest text [tokens]")
+    rope_theta: Number | None = _preset("Base of the rotary positions [ratio]", gt=0, le=10**9)
+    norm_eps: Number | None = _preset("Added to the mean square in norms [ratio]", gt=0, le=1)
+    tied_embeddings: Flag | None = _preset("The output layer is the embedding of the input")
 
 
 class ModelSettings(Settings):
     """Which model is trained, and for how long; what is not set is the preset's."""
 
-    preset: Literal["tiny", "small", "petar-4b"] = Field(
-        "tiny", description="`tiny` (a CPU, minutes), `small` (one consumer GPU) or `petar-4b`. Source: runs anywhere"
+    preset: Literal["tiny", "small", "small-lm", "petar-4b"] = Field(
+        "tiny",
+        description="`tiny` (a CPU, minutes), `small` (one consumer GPU), `small-lm` (SmolLM2-135M, a CPU in hours) or "
+        "`petar-4b`. Source: runs anywhere",
     )
     effort: Number = Field(
         1.0,

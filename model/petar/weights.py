@@ -1,18 +1,20 @@
-"""Public weights into PETAR: M3D-CLIP, M3D-LaMed and M3D-RAD, the PETAR release, and Phi-3, by the names of their
+"""Public weights into PETAR: M3D-CLIP, M3D-LaMed and M3D-RAD, the PETAR release, Phi-3 and Llama, by the names of their
 tensors.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from transformers import AutoModelForCausalLM
 
 from model.petar.architecture import Petar
 from model.petar.checkpoints import CheckpointError, LoadReport, load_weights, read_tensors
 
+GGUF = ".gguf"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """What weights may be stored in, by the names that settings and command lines use."""
 
@@ -30,7 +32,7 @@ class Layout(StrEnum):
     M3D_CLIP = "m3d-clip"
     """`pretrained_ViT.bin`: one tower, bare or under `vision_encoder.`."""
     PHI3 = "phi3"
-    """`model.layers.*`, `lm_head.weight`."""
+    """`model.layers.*`, `lm_head.weight`; also Llama's, whose layers have query, key and value, gate and up apart."""
 
 
 _TOWER_PREFIXES = ("vision_encoder.", "vision_tower.", "")
@@ -103,6 +105,7 @@ def own_tensors(
     from the model: added tokens keep their start.
     """
     layout = layout or detect_layout(tensors)
+    tensors = _fused(tensors)
     two_towers = hasattr(model.vision, "ct_tower")
     found: dict[str, Tensor] = {}
     foreign = []
@@ -113,10 +116,28 @@ def own_tensors(
             foreign.append(name)
         for own in names:
             found[own] = _fit_vocabulary(own, tensor, wanted)
+    embedding, head = _VOCABULARY
+    if embedding in found and head not in found:
+        # Tied in the file, which then holds them once.
+        found[head] = found[embedding]
     return found, foreign
 
 
 _VOCABULARY = ("language.model.embed_tokens.weight", "language.lm_head.weight")
+_FUSED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+"""Phi-3's layers, and those of Llama that stand in them one below the other."""
+
+
+def _fused(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of a language model with Llama's layers joined to Phi-3's; all others as they are."""
+    found = dict(tensors)
+    for whole, parts in _FUSED.items():
+        for name in tensors:
+            before, _, after = name.partition(f".{parts[0]}.")
+            names = [f"{before}.{part}.{after}" for part in parts]
+            if after and before.startswith("model.layers.") and all(n in found for n in names):
+                found[f"{before}.{whole}.{after}"] = torch.cat([found.pop(n) for n in names])
+    return found
 
 
 def _fit_vocabulary(name: str, tensor: Tensor, wanted: Mapping[str, Tensor]) -> Tensor:
@@ -144,6 +165,13 @@ def load_public_weights(
     unexpected.
     """
     tensors = read_weights(source) if isinstance(source, Path | str) else source
+    embedding, head = (name.removeprefix("language.") for name in _VOCABULARY)
+    is_tied = model.language.config.tie_word_embeddings
+    if is_tied and head in tensors and not torch.equal(tensors[head], tensors.get(embedding, tensors[head])):
+        raise CheckpointError(
+            "expected weights whose output layer is the embedding of the input, got a file with two: set "
+            "tied_embeddings = false in [model.language]"
+        )
     layout = layout or detect_layout(tensors)
     found, foreign = own_tensors(tensors, model, layout)
     label = str(source) if isinstance(source, Path | str) else f"the {layout} tensors"
@@ -175,7 +203,9 @@ def load_public_weights(
 
 
 def read_weights(path: Path | str) -> dict[str, Tensor]:
-    """All tensors of a weights file, or of a folder with one or with shards, on the CPU."""
+    """All tensors of a weights file, or of a folder with one or with shards, on the CPU; those of a GGUF file are
+    dequantised to float32.
+    """
     path = Path(path)
     if path.is_dir():
         return {name: tensor for file in _files_in(path) for name, tensor in read_weights(file).items()}
@@ -185,6 +215,8 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
         )
     if path.suffix == ".safetensors":
         return read_tensors(path)
+    if path.suffix == GGUF:
+        return _read_gguf(path)
     try:
         # Tensors only: a pickle from elsewhere must not run code.
         loaded = torch.load(path, map_location="cpu", weights_only=True)
@@ -198,14 +230,44 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
     return state
 
 
+def _read_gguf(path: Path) -> dict[str, Tensor]:
+    try:
+        model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
+        raise CheckpointError(
+            f"expected a GGUF file of a language model that transformers reads at {path}, got another: give a folder "
+            "of safetensors"
+        ) from error
+    return dict(model.state_dict())
+
+
+def start_new_rows(model: Petar, new_ids: Sequence[int], n_known: int) -> None:
+    """Sets the embedding and output rows of added tokens to the mean of the known ones, as M3D does: from noise it
+    takes many steps until they are as likely as others.
+
+    Args:
+        model: its language model is changed in place.
+        new_ids: tokens that the weights do not know.
+        n_known: the rows that they know are the first so many, but for `new_ids`.
+    """
+    known = torch.ones(n_known, dtype=torch.bool)
+    known[[i for i in new_ids if i < n_known]] = False
+    language = model.language
+    tables = (language.model.embed_tokens.weight, language.lm_head.weight)
+    with torch.no_grad():
+        # Tied, they are one.
+        for weight in {id(table): table for table in tables}.values():
+            weight[list(new_ids)] = weight[:n_known][known].float().mean(dim=0).to(weight.dtype)
+
+
 def _files_in(folder: Path) -> list[Path]:
     for index_name in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
         index = folder / index_name
         if index.is_file():
             return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
-    for pattern in ("*.safetensors", "*.bin"):
+    for pattern in ("*.safetensors", "*.bin", f"*{GGUF}"):
         if files := sorted(folder.glob(pattern)):
             return files
     raise CheckpointError(
-        f"expected weights (*.safetensors or *.bin) in {folder}, found none: give the folder of the download"
+        f"expected weights (*.safetensors, *.bin or *.gguf) in {folder}, found none: give the folder of the download"
     )

@@ -32,13 +32,14 @@ def forward_flops(config: ModelConfig, length: int, answer_length: int) -> tuple
     tower = vision.layers * _layers(patches + 1, layer, vision.width)
     encoded = embedded * 2 * patches * patch_voxels * vision.width + crops * (1 + config.use_ct) * tower
     projected = 2 * config.n_visual_tokens * (config.vision_channels * language.width + language.width**2)
-    decoder = 4 * language.width**2 + 3 * language.width * language.mlp_width
+    shared = (language.kv_heads or language.heads) / language.heads
+    decoder = (2 + 2 * shared) * language.width**2 + 3 * language.width * language.mlp_width
     decoded = language.layers * _layers(length, decoder, language.width)
     logits = 2 * answer_length * language.width * language.vocab_size
     return float(encoded + projected), float(decoded + logits)
 
 
-def _layers(tokens: int, weights: int, width: int) -> float:
+def _layers(tokens: int, weights: float, width: int) -> float:
     return 2 * tokens * weights + 4 * tokens**2 * width
 
 

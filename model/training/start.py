@@ -10,14 +10,14 @@ from model.inputs.numbers import mask_measured_numbers
 from model.inputs.tensors import target_text
 from model.petar.architecture import Petar
 from model.petar.checkpoints import StageRecord, build_model, load_checkpoint
-from model.petar.config import TrainingSettings
+from model.petar.config import ModelConfig, TrainingSettings
 from model.petar.hub import local_path
 from model.petar.lora import add_lora
-from model.petar.tokenizer import PetarTokenizer, load_tokenizer, train_tokenizer
-from model.petar.weights import DTYPES, load_public_weights
+from model.petar.tokenizer import PetarTokenizer, has_tokenizer, load_tokenizer, train_tokenizer
+from model.petar.weights import DTYPES, load_public_weights, start_new_rows
 from model.training.language import warm_up_language
 from model.training.request import StageRequest
-from model.training.stages import freeze_for
+from model.training.stages import TrainingError, freeze_for
 from pipelines.settings import QUESTION
 
 log = logging.getLogger(__name__)
@@ -46,13 +46,14 @@ def starting_model(request: StageRequest, device: torch.device) -> StartingModel
         return StartingModel(loaded.model, loaded.tokenizer, loaded.contract.lineage)
     pairs = [(row["question"], target_text(row, config)) for row in train.iter_rows(named=True)]
     texts = [mask_measured_numbers(text) if config.mask_numbers else text for text in request.samples.texts]
-    if settings.tokenizer:
-        tokenizer = load_tokenizer(local_path(settings.tokenizer))
+    tokenizer = _given_tokenizer(settings)
+    if tokenizer is not None:
+        # A tokenizer with weights to it has more rows than tokens (Phi-3: 32,064).
+        vocab_size = max(len(tokenizer), config.language.vocab_size)
     else:
         own = [text for pair in pairs for text in pair]
         tokenizer = train_tokenizer([*own, *texts], config.language.vocab_size)
-    # A tokenizer with weights to it has more rows than tokens (Phi-3: 32,064); one of our own has exactly its tokens.
-    vocab_size = max(len(tokenizer), config.language.vocab_size) if settings.tokenizer else len(tokenizer)
+        vocab_size = len(tokenizer)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = build_model(config, tokenizer, vocab_size)
@@ -60,11 +61,42 @@ def starting_model(request: StageRequest, device: torch.device) -> StartingModel
         if source:
             report = load_public_weights(model, local_path(source), allow_unexpected=True)
             log.info("weights of %s: %s", source, report.summary())
-    if settings.language_steps and not (settings.language_weights or settings.model_weights):
+    has_language = bool(settings.language_weights or settings.model_weights)
+    if has_language and tokenizer.new_ids:
+        start_new_rows(model, tokenizer.new_ids, len(tokenizer) - len(tokenizer.new_ids))
+    if settings.language_steps and not has_language:
         asked = {QUESTION, *train["question"]}
         pairs += [(QUESTION, text) for text in texts if text not in asked]
         warm_up_language(model, tokenizer, pairs, settings.language_steps, seed=settings.seed, device=device)
     return StartingModel(model, tokenizer)
+
+
+def check_start(config: ModelConfig, settings: TrainingSettings, init: object) -> None:
+    """Raises TrainingError where a stage would start a language model from nothing that is made for pretrained
+    weights; nothing is loaded for that.
+    """
+    if init is not None or settings.from_scratch or settings.language_weights or settings.model_weights:
+        return
+    raise TrainingError(
+        f"expected weights of the language model of {config.name}, got none: set language_weights (Phi-3's folder) or "
+        "model_weights (a release) in [model.training], start from a checkpoint, or set from_scratch = true to train "
+        "it from random weights with a tokenizer of the cohort's texts"
+    )
+
+
+def _given_tokenizer(settings: TrainingSettings) -> PetarTokenizer | None:
+    """The tokenizer that is named, or that lies beside the weights of the language model; None where there are none."""
+    if settings.tokenizer:
+        return load_tokenizer(local_path(settings.tokenizer))
+    sources = [source for source in (settings.language_weights, settings.model_weights) if source]
+    for source in sources:
+        if has_tokenizer(path := local_path(source)):
+            return load_tokenizer(path)
+    if sources:
+        raise TrainingError(
+            f"expected a tokenizer beside the weights {', '.join(sources)}, found none: name its folder in `tokenizer`"
+        )
+    return None
 
 
 def freeze_and_adapt(model: Petar, request: StageRequest) -> Sequence[str]:

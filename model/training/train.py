@@ -20,7 +20,7 @@ from model.training.request import Hooks, StageRequest
 from model.training.results import StageResult, read_result, write_result
 from model.training.samples import check_samples, check_split, data_hash
 from model.training.sharding import whole_weights
-from model.training.start import StartingModel, freeze_and_adapt, starting_model
+from model.training.start import StartingModel, check_start, freeze_and_adapt, starting_model
 from model.training.trainer import Trainer, TrainingData
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,7 @@ def train_stage(request: StageRequest, hooks: Hooks = Hooks()) -> StageResult:
 def _train_stage(request: StageRequest, hooks: Hooks) -> StageResult:
     settings, samples, world = request.settings, request.samples, current_world()
     optimiser_class(settings)
+    check_start(request.config, settings, request.init)
     check_split(request.stage, "train", samples.train)
     if settings.validation_samples:
         check_split(request.stage, "val", samples.val)

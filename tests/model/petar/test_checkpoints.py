@@ -45,6 +45,13 @@ class TestSaveAndLoad:
         assert all(torch.equal(t, theirs[n]) for n, t in model.state_dict().items())
         assert loaded.report.missing == loaded.report.unexpected == ()
 
+    def test_tied_embeddings_are_kept_once_and_come_back_tied(self, micro, tokenizer, tmp_path):
+        tied = replace(micro, language=replace(micro.language, tied_embeddings=True))
+        model = save(tmp_path / "c", tied, tokenizer)
+        language = load_checkpoint(tmp_path / "c").model.language
+        assert language.lm_head.weight is language.get_input_embeddings().weight
+        assert torch.equal(language.lm_head.weight, model.language.lm_head.weight)
+
     def test_contract_says_how_inputs_are_made(self, micro, tokenizer, tmp_path):
         save(tmp_path / "c", micro, tokenizer)
         contract = json.loads((tmp_path / "c/model.json").read_text())

@@ -4,11 +4,12 @@ import pytest
 import torch
 from monai.networks.nets import ViT
 from safetensors.torch import save_file
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from model.petar.checkpoints import CheckpointError, build_model
 from model.petar.config import VisionConfig
 from model.petar.vision import Tower
-from model.petar.weights import Layout, detect_layout, load_public_weights, read_weights
+from model.petar.weights import Layout, detect_layout, load_public_weights, read_weights, start_new_rows
 
 
 def make(config, tokenizer, seed=0):
@@ -148,3 +149,39 @@ class TestReadWeights:
     def test_names_of_no_layout_are_refused(self):
         with pytest.raises(CheckpointError, match="names like foo"):
             detect_layout(["foo.weight"])
+
+
+class TestLlama:
+    def test_its_layers_join_to_phi3s_and_tied_embeddings_serve_twice(self, micro, tokenizer):
+        language = replace(micro.language, heads=4, kv_heads=2, tied_embeddings=True, rope_theta=5e4)
+        config = replace(micro, language=language)
+        llama = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=1,
+                num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=128, rms_norm_eps=1e-5,
+                rope_parameters={"rope_type": "default", "rope_theta": 5e4}, tie_word_embeddings=True,
+            )
+        ).eval()  # fmt: skip
+        model = make(config, tokenizer).eval()
+        report = load_public_weights(model, {n: t for n, t in llama.state_dict().items() if n != "lm_head.weight"})
+        assert not [n for n in (*report.missing, *report.unexpected) if n.startswith("language.")]
+        ids = torch.arange(20)[None]
+        with torch.inference_mode():
+            assert torch.allclose(model.language(ids).logits, llama(ids).logits, atol=1e-6)
+
+    def test_refuses_two_tables_for_a_tied_model(self, micro, tokenizer):
+        tied = replace(micro, language=replace(micro.language, tied_embeddings=True))
+        tensors = {n.removeprefix("language."): t for n, t in make(micro, tokenizer).state_dict().items()}
+        with pytest.raises(CheckpointError, match="tied_embeddings = false"):
+            load_public_weights(make(tied, tokenizer), tensors, layout=Layout.PHI3)
+
+
+class TestStartNewRows:
+    def test_are_the_mean_of_the_known_ones_within_the_file_and_beyond_it(self, micro, tokenizer):
+        model = make(micro, tokenizer)
+        table = model.language.lm_head.weight
+        known = [i for i in range(20) if i != 7]
+        expected = table[known].mean(dim=0)
+        start_new_rows(model, [7, 20, 21], 20)
+        assert torch.allclose(table[[7, 20, 21]], expected.expand(3, -1), atol=1e-6)
+        assert not torch.allclose(table[22], expected)

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from model.petar.checkpoints import CheckpointError, build_model, load_checkpoint, read_contract, read_tensors
-from model.petar.config import TRAINING_STAGES, TrainingSettings
+from model.petar.config import TRAINING_STAGES, TrainingSettings, preset, training_settings
 from model.training.gradients import Gradients
 from model.training.request import Hooks, StageRequest, StageSamples
 from model.training.schedule import learning_rate_at
@@ -63,6 +63,18 @@ class TestFreezeFor:
 
 
 class TestTrainStage:
+    @pytest.mark.parametrize("name", ["petar-4b", "small-lm"])
+    def test_refuses_a_language_model_without_weights_before_anything_is_loaded(self, lake, tmp_path, name):
+        settings = training_settings(name, "anatomy_projector", language_weights="")
+        with pytest.raises(TrainingError, match="from_scratch = true"):
+            run(lake, preset(name), settings, tmp_path, "anatomy_projector")
+        assert not list(tmp_path.iterdir())
+
+    def test_refuses_weights_without_a_tokenizer(self, lake, micro, settings, tmp_path):
+        save_file({"model.norm.weight": torch.ones(32)}, tmp_path / "model.safetensors")
+        with pytest.raises(TrainingError, match="expected a tokenizer beside"):
+            run(lake, micro, replace(settings, language_weights=str(tmp_path)), tmp_path / "out")
+
     def test_loss_falls(self, lake, micro, tmp_path):
         settings = TrainingSettings(epochs=15, batch_size=9, learning_rate=1e-2, validation_samples=3, without_ct="air")
         result = run(lake, micro, settings, tmp_path / "out")
@@ -239,7 +251,8 @@ class TestErrorsWhileTraining:
 
         monkeypatch.setattr("model.training.trainer.device_memory_gb", lambda device: 24.0)
         monkeypatch.setattr(Gradients, "loss", too_much)
-        with pytest.raises(TrainingError, match=r"24 GB.*lora_rank, or take a preset that fits \(small, tiny\)"):
+        fitting = r"24 GB.*lora_rank, or take a preset that fits \(small-lm, small, tiny\)"
+        with pytest.raises(TrainingError, match=fitting):
             run(lake, micro, settings, tmp_path / "out")
 
 
