@@ -32,8 +32,6 @@ from pipelines.settings import ContourSettings
 SPACINGS = ((2.0, 2.0, 2.0), (2.5, 2.5, 2.5), (3.0, 3.0, 3.0), (4.0, 4.0, 4.0), (4.1, 4.1, 3.0))
 METHODS = {"published": ContourSettings(method="published"), "adaptive": ContourSettings()}
 
-ORGAN_CONTRAST = ContourSettings().organ_contrast
-
 
 def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
     """Dice of two masks."""
@@ -163,7 +161,7 @@ def curve_of(
     peaks = np.array([known[o] for o in others], dtype=np.int64).reshape(-1, 3)
     top = float(scene.suv.array[peak])
     floor = 0.08 * top + 0.3
-    hold = divide(np.ascontiguousarray(scene.suv.array), Markers(peak, peaks), floor, ORGAN_CONTRAST).hold_suv
+    hold = divide(np.ascontiguousarray(scene.suv.array), Markers(peak, peaks), floor).hold_suv
     truth = scene.labels == label
     held = hold > 0
     order = np.argsort(-hold[held])
@@ -345,7 +343,7 @@ def sarcomas(shared: Path) -> None:
         top = float(suv.array[peak])
         made = [whole_mask(contour(suv, peak, NO_OTHERS, s), suv) for s in METHODS.values()]
         values = np.ascontiguousarray(suv.array, dtype=np.float32)
-        hold = divide(values, Markers(peak, NO_OTHERS), 0.08 * top + 0.3, ORGAN_CONTRAST).hold_suv
+        hold = divide(values, Markers(peak, NO_OTHERS), 0.08 * top + 0.3).hold_suv
         best = max(dice(hold >= t, truth) for t in np.linspace(0.1 * top + 0.3, 0.8 * top, 100))
         rows.append([f"{top:.1f}", *(f"{dice(m, truth):.2f}" for m in made), f"{best:.2f}"])
     table(["SUVmax", "published", "0.45 of the plateau", "adaptive", "best threshold"], rows)

@@ -142,7 +142,6 @@ class TestRanges:
                 {"lesions": {"contour": {"shell_mm": [5.0, 4.0]}}},
                 "expected the lower of two different",
             ),
-            ({"lesions": {"contour": {"first_box_mm": 300.0}}}, "expected first_box_mm <= largest_mm"),
             ({"samples": {"val": 0.5, "test": 0.5}}, r"expected val \+ test < 1"),
             ({"consensus": {"require_anatomy": "yes"}}, "expected true or false for require_anatomy"),
             ({"lesions": {"convention": {"origin": "top"}}}, "expected one of head, feet for origin"),

@@ -7,6 +7,7 @@ for users who must follow a protocol. `published` is the iterative threshold of 
 (`published.py`), for comparison.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numba
@@ -15,9 +16,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipelines.imaging.lesions.faces import stepped
-from pipelines.imaging.lesions.levels import LEVELS, Around
+from pipelines.imaging.lesions.flags import MOST_RATIO
+from pipelines.imaging.lesions.levels import LEVELS, Around, OwnOrgan, lowered
 from pipelines.imaging.lesions.liver import LiverUptake
-from pipelines.imaging.lesions.measures import local_peak
+from pipelines.imaging.lesions.measures import largest_diameter_mm, local_peak
 from pipelines.imaging.lesions.partition import LESION, OTHER, REPORTED, Markers, Partition, divide
 from pipelines.imaging.lesions.published import published_contour
 from pipelines.imaging.lesions.region import (
@@ -35,8 +37,10 @@ from pipelines.settings import ContourSettings
 
 FIRST_FLOOR = 0.35
 """Part of SUVpeak above which a box is divided first, for speed: nearly all thresholds lie above it."""
-NEIGHBOUR_MM = 128.0
-"""A hot neighbour is measured as far as this from the peak along each axis: an organ beside the lesion, whole."""
+BOXES = 4
+"""Boxes that are tried, each twice as wide as the one before."""
+ORGAN_STEP_MM = 4.0
+"""The uptake of an organ is read from every so many mm of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +50,31 @@ class ExamOrgans:
     labels: NDArray[np.uint8] | None = None
     """Label map on the image's grid (organ_labels.CLASSES)."""
     liver: LiverUptake | None = None
+    uptake: Mapping[int, "OrganUptake"] | None = None
+    """Label value -> uptake of the physiologic organs of the map; None: not measured, all their voxels are theirs."""
+
+
+@dataclass(frozen=True)
+class OrganUptake:
+    """What an organ's voxels have: the lower part of them at most `low_suv`, all but its hottest ones `high_suv`."""
+
+    low_suv: float
+    high_suv: float
 
 
 NO_ORGANS = ExamOrgans()
+
+
+def measured_organs(organs: ExamOrgans, suv: Volume, settings: ContourSettings) -> ExamOrgans:
+    """The same with the uptake of the label map's organs, read from the image (RAS+)."""
+    if organs.labels is None:
+        return organs
+    step = tuple(slice(None, None, max(1, round(ORGAN_STEP_MM / s))) for s in suv.spacing_mm)
+    labels, values = organs.labels[step], suv.array[step]
+    parts = settings.background_part, settings.organ_part
+    inside = {label: values[labels == label] for label in PHYSIOLOGIC}
+    uptake = {n: OrganUptake(*(float(q) for q in np.quantile(v, parts))) for n, v in inside.items() if len(v)}
+    return replace(organs, uptake=uptake)
 
 
 def contour(
@@ -57,28 +83,44 @@ def contour(
     others: NDArray[np.int64],
     settings: ContourSettings,
     organs: ExamOrgans = NO_ORGANS,
+    size_mm: float | None = None,
 ) -> Contour:
     """The contour around `peak` by the method of the settings.
 
-    Never raises for a lesion that cannot be contoured: the stop reason says so.
+    Never raises for a lesion that cannot be contoured: the stop reason says so. `adaptive` tries the median of the
+    surroundings as background where their lower quartile gives a leak, a cut at the image's border, or a region whose
+    diameter contradicts the reported size; of two regions the one nearer to that size is taken.
 
     Args:
         suv: RAS+ float volume.
         others: peaks of the other reported lesions, (n, 3), kept out.
         organs: label map, whose organs are kept out unless the peak lies in them, and the liver's uptake for PERCIST.
+        size_mm: largest diameter that the report gives.
     """
     if settings.method == "published":
         return published_contour(suv, peak)
     made = _grown(suv, peak, others, settings, organs)
-    if settings.method == "adaptive" and made.stop_reason in (StopReason.LEAK, StopReason.BORDER):
-        # Among uneven surroundings the lower quartile is none of the lesion's background: with the median once more.
+    if settings.method != "adaptive":
+        return made
+    off = _off_size(made, suv, size_mm)
+    if made.stop_reason in (StopReason.LEAK, StopReason.BORDER) or off > np.log(MOST_RATIO):
         again = _grown(suv, peak, others, settings.changed(background_part=0.5), organs)
-        return again if again.stop_reason is StopReason.CONVERGED else made
+        is_nearer = made.stop_reason is not StopReason.CONVERGED or _off_size(again, suv, size_mm) < off
+        if again.stop_reason is StopReason.CONVERGED and is_nearer:
+            return again
     return made
 
 
+def _off_size(made: Contour, suv: Volume, size_mm: float | None) -> float:
+    """Logarithm of how many times a region's diameter is larger or smaller than the reported one; 0 where none is."""
+    if not size_mm or not made.mask.any():
+        return 0.0
+    box = ndimage.find_objects(made.mask.view(np.uint8))[0]
+    return float(abs(np.log(largest_diameter_mm(made.mask[box], suv.spacing_mm) / size_mm)))
+
+
 def _grown(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: ContourSettings, organs: ExamOrgans) -> Contour:
-    half_mm = settings.first_box_mm
+    half_mm = settings.largest_mm / 2 ** (BOXES - 1)
     while True:
         box = box_around(suv.shape, peak, half_mm, suv.spacing_mm)
         made = _in_box(suv, box, peak, others, settings, organs)
@@ -98,31 +140,55 @@ def _in_box(
     inside = others.reshape(-1, 3) - np.array(corner)
     inside = inside[((inside >= 0) & (inside < np.array(values.shape))).all(axis=1) & (inside != at).any(axis=1)]
     labels = organs.labels[box] if organs.labels is not None else None
-    markers = Markers(at, inside, _other_organs(labels, at))
+    markers = Markers(at, inside, _other_organs(values, labels, at, organs.uptake))
     suv_peak = local_peak(suv, np.array([peak]))
+    own_organ = _own_organ(labels, at, suv_peak, organs.uptake)
     for part in (FIRST_FLOOR, settings.lowest_part):
         floor = part * suv_peak
-        partition = divide(values, markers, floor, settings.organ_contrast)
-        around = Around(values, partition.hold_suv, at, suv_peak, suv.spacing_mm, organs.liver)
+        partition = divide(values, markers, floor)
+        around = Around(values, partition.hold_suv, at, suv_peak, suv.spacing_mm, organs.liver, own_organ)
         level = LEVELS[settings.method](around, settings)
         if level.threshold_suv is None or level.threshold_suv > 1.02 * floor:
             break
     threshold = suv_peak if level.threshold_suv is None else max(level.threshold_suv, floor)
     mask = partition.hold_suv >= threshold
+    if level.excess_suv > 0.0:
+        parts, _ = ndimage.label(lowered(around, level.excess_suv) >= threshold)
+        mask = parts == parts[at]
     stop = level.stop or _stop(mask, partition, threshold / around.suv_max, settings)
     if stop is StopReason.CONVERGED and border_part(mask, box, suv.shape) > settings.most_border:
         stop = StopReason.BORDER
     neighbour = None
     if stop is StopReason.CONVERGED:
-        neighbour = _hot_neighbour(suv, box, peak, mask, partition, threshold)
+        neighbour = _hot_neighbour(suv, box, peak, (mask, partition, threshold), settings.largest_mm)
     return Contour(mask, corner, threshold, level.background_suv, level.iterations, stop, settings.method, neighbour)
 
 
-def _other_organs(labels: NDArray[np.uint8] | None, peak: Ijk) -> NDArray[np.bool_] | None:
-    """Voxels of the organs with uptake of their own that the peak does not lie in."""
+def _own_organ(
+    labels: NDArray[np.uint8] | None, peak: Ijk, suv_peak: float, uptake: Mapping[int, OrganUptake] | None
+) -> OwnOrgan | None:
+    """The physiologic organ that the peak lies in; None where the peak is no hotter than it: the organ is reported."""
+    if labels is None or uptake is None or int(labels[peak]) not in uptake:
+        return None
+    own = uptake[int(labels[peak])]
+    return OwnOrgan(labels == labels[peak], own.low_suv) if suv_peak > own.high_suv else None
+
+
+def _other_organs(
+    values: NDArray[np.float32],
+    labels: NDArray[np.uint8] | None,
+    peak: Ijk,
+    uptake: Mapping[int, OrganUptake] | None,
+) -> NDArray[np.bool_] | None:
+    """Voxels of the organs with uptake of their own that the peak does not lie in. What is hotter than the organ
+    elsewhere is not counted: the lesion may have grown into it."""
     if labels is None:
         return None
-    return np.isin(labels, [n for n in PHYSIOLOGIC if n != labels[peak]])
+    warmest = np.full(256, -np.inf, np.float32)
+    for label in PHYSIOLOGIC:
+        if label != labels[peak]:
+            warmest[label] = uptake[label].high_suv if uptake and label in uptake else np.inf
+    return np.asarray(values <= warmest[labels])
 
 
 def _stop(
@@ -138,14 +204,15 @@ def _stop(
 
 
 def _hot_neighbour(
-    suv: Volume, box: Box, peak: Ijk, mask: NDArray[np.bool_], partition: Partition, threshold: float
+    suv: Volume, box: Box, peak: Ijk, made: tuple[NDArray[np.bool_], Partition, float], largest_mm: float
 ) -> HotNeighbour | None:
     """What a mask touches above its threshold, is connected with that above it, and is no reported lesion's."""
+    mask, partition, threshold = made
     own = mask | (partition.mark == LESION) | (partition.mark == REPORTED)
     starts = ndimage.binary_dilation(mask) & ~own & (suv.array[box] >= threshold)
     if not starts.any():
         return None
-    window = box_around(suv.shape, peak, NEIGHBOUR_MM, suv.spacing_mm)
+    window = box_around(suv.shape, peak, largest_mm / 2.0, suv.spacing_mm)
     blocked = suv.array[window] < threshold
     shift = np.array([b.start - w.start for b, w in zip(box, window)])
     blocked[tuple(_inside(np.argwhere(own) + shift, blocked.shape).T)] = True

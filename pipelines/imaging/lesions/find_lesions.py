@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.imaging import masks
-from pipelines.imaging.lesions.contour import NO_ORGANS, ExamOrgans, contour
+from pipelines.imaging.lesions.contour import NO_ORGANS, ExamOrgans, contour, measured_organs
 from pipelines.imaging.lesions.flags import NO_FLAGS, ContourFlags, flags_of, named_organs
 from pipelines.imaging.lesions.liver import find_liver
 from pipelines.imaging.lesions.location import ROUNDING_SUV, Candidate, Ijk, Locator, NearestMiss
@@ -212,6 +212,7 @@ def find_lesions(
     peaks = [one.candidates[0].peak_ijk if one.outcome is None else None for one in located]
     if settings.contour.method == "percist" and organs.liver is None:
         organs = replace(organs, liver=find_liver(volume, organs.labels))
+    organs = measured_organs(organs, volume, settings.contour)
     claims = _claims(located, peaks, known or {}, volume, settings, organs)
     results = []
     for n, one in enumerate(located):
@@ -242,12 +243,18 @@ def _claims(
     contour would come out as before."""
     made: dict[int, Contour] = {}
     kept: dict[int, KnownLesion] = {}
+
+    def contour_of(n: int) -> Contour:
+        size_cm = located[n].request.size_cm
+        size_mm = None if size_cm is None else 10.0 * size_cm
+        return contour(volume, _peak(located[n]), _others(peaks, n), settings.contour, organs, size_mm)
+
     for n, one in enumerate(located):
         before = known.get(one.request.finding_id)
         if one.outcome is None and before and before.contour_inputs.holds(one.candidates[0], _others(peaks, n)):
             kept[n] = before
         elif one.outcome is None:
-            made[n] = contour(volume, one.candidates[0].peak_ijk, _others(peaks, n), settings.contour, organs)
+            made[n] = contour_of(n)
     changed = True
     while changed:
         # What is divided between two takes both regions as they were; of the one that is known it was not kept.
@@ -257,7 +264,7 @@ def _claims(
         changed = bool(meeting or no_mask)
         for n in {*meeting, *no_mask}:
             del kept[n]
-            made[n] = contour(volume, _peak(located[n]), _others(peaks, n), settings.contour, organs)
+            made[n] = contour_of(n)
     claims = [Claim(made[n], _peak(located[n])) for n in made]
     return {**dict(zip(made, without_overlaps(claims, volume.spacing_mm))), **kept}
 

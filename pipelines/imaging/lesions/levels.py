@@ -8,8 +8,9 @@ from typing import Any
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, special
+from scipy import special
 
+from pipelines.imaging.lesions.faces import stepped
 from pipelines.imaging.lesions.liver import LiverUptake
 from pipelines.imaging.lesions.region import Ijk, StopReason
 from pipelines.settings import ContourSettings
@@ -21,6 +22,16 @@ CONVERGED = 0.01
 MOST_ITERATIONS = 10
 START = 0.75
 """Part of SUVpeak that the iteration starts at; from 0.6 to 1 the same thresholds come out."""
+COARSE_MM = 3.0
+"""On grids finer than it the shell is read from every second voxel."""
+
+
+@dataclass(frozen=True, eq=False)
+class OwnOrgan:
+    """The organ of the label map that a peak lies in: its voxels in the box, and its own uptake."""
+
+    inside: NDArray[np.bool_]
+    suv: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +44,17 @@ class Around:
     suv_peak: float
     spacing_mm: tuple[float, float, float]
     liver: LiverUptake | None = None
+    organ: OwnOrgan | None = None
 
     @property
     def suv_max(self) -> float:
         """SUV of the peak's voxel."""
         return float(self.values[self.peak])
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel."""
+        return float(np.prod(self.spacing_mm)) / 1000.0
 
     @property
     def without_spike(self) -> NDArray[np.float32]:
@@ -57,6 +74,8 @@ class Level:
     background_suv: float | None = None
     iterations: int = 0
     stop: StopReason | None = None
+    excess_suv: float = 0.0
+    """By how much the threshold is higher in the organ that the peak lies in."""
 
 
 def fixed(threshold_suv: float) -> Level:
@@ -76,27 +95,34 @@ def adaptive(around: Around, settings: ContourSettings) -> Level:
 
     t = b + `level` e(V) (m - b): e(V) is the SUV at the edge of a sphere of the region's volume over the mean inside,
     blurred by the scanner (0.5 for large ones: Ridler and Calvard 1978); b the lower quartile of the shell around the
-    region, so that neighbours, organs and the tumour's own colder parts can hardly raise it. Of several thresholds the
-    highest below SUVpeak (1 mL) is taken, and the peak's voxel counts no more than the hottest beside it: a single hot
-    voxel decides nothing.
+    region, so that neighbours, organs and the tumour's own colder parts can hardly raise it. Where the peak lies in an
+    organ of a label map, b is in that organ the organ's own uptake, if that is higher. Of several
+    thresholds the highest below SUVpeak (1 mL) is taken, and the peak's voxel counts no more than the hottest beside
+    it: a single hot voxel decides nothing.
     """
     held = around.hold_suv > 0
-    order = np.argsort(-around.hold_suv[held], kind="stable")
-    hold = around.hold_suv[held][order].astype(np.float64)
-    count = np.arange(1, len(hold) + 1)
-    mean = np.cumsum(around.without_spike[held][order], dtype=np.float64) / count
-    edge = settings.level * edge_levels(count * np.prod(around.spacing_mm) / 1000.0, around, settings)
-    start = min(int(np.searchsorted(-hold, -around.suv_peak)), len(hold) - 1)
-    threshold, background = START * around.suv_peak, None
+    values, hold = around.without_spike[held], around.hold_suv[held]
+    edge = settings.level * edge_levels(np.arange(1, len(hold) + 1) * around.voxel_ml, around, settings)
+    threshold, background, excess = START * around.suv_peak, None, 0.0
+    order = np.argsort(-hold, kind="stable")
     for iteration in range(1, MOST_ITERATIONS + 1):
-        background = background_suv(around, threshold, settings)
+        region = lowered(around, excess) >= threshold
+        background = background_suv(around, region, threshold, settings)
         if background is None:
             return Level(threshold, None, iteration, StopReason.LEAK)
-        renewed = float(hold[_crossing(hold - background - edge * (mean - background), start)])
+        if around.organ is not None:
+            part = min(1.0, float(edge[max(0, int(region.sum()) - 1)]))
+            excess = max(0.0, around.organ.suv - background) * (1.0 - part)
+            hold = lowered(around, excess)[held]
+            order = np.argsort(-hold, kind="stable")
+        levels = hold[order].astype(np.float64)
+        mean = np.cumsum(values[order], dtype=np.float64) / np.arange(1, len(hold) + 1)
+        start = min(int(np.searchsorted(-levels, -around.suv_peak)), len(levels) - 1)
+        renewed = float(levels[_crossing(levels - background - edge * (mean - background), start)])
         change, threshold = abs(renewed - threshold), renewed
         if change <= CONVERGED * threshold:
             break
-    return Level(threshold, background, iteration)
+    return Level(threshold, background, iteration, excess_suv=excess)
 
 
 LEVELS: Mapping[str, Callable[[Around, ContourSettings], Level]] = {
@@ -131,25 +157,59 @@ def _spheres() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return radii, np.array(levels)
 
 
-def background_suv(around: Around, threshold_suv: float, settings: ContourSettings) -> float | None:
-    """Quantile of the shell around the region above a threshold; None where nothing below the threshold is around.
+def lowered(around: Around, excess_suv: float) -> NDArray[np.float32]:
+    """`hold_suv`, lower by an excess in the organ of the peak."""
+    if around.organ is None or excess_suv <= 0.0:
+        return around.hold_suv
+    return np.where(around.organ.inside, around.hold_suv - np.float32(excess_suv), around.hold_suv)
 
-    On grids finer than 3 mm every second voxel is looked at.
-    """
-    region = around.hold_suv >= threshold_suv
-    found = ndimage.find_objects(region.view(np.uint8))
-    if not found:
-        return None
+
+def background_suv(
+    around: Around, region: NDArray[np.bool_], threshold_suv: float, settings: ContourSettings
+) -> float | None:
+    """Quantile of the shell around a region, without what is above the threshold; None where nothing is below it."""
     near, far = settings.shell_mm
-    step = tuple(2 if s < 3.0 else 1 for s in around.spacing_mm)
-    box = tuple(
-        slice(max(0, b.start - int(far / s) - 2), b.stop + int(far / s) + 2, n)
-        for b, s, n in zip(found[0], around.spacing_mm, step)
-    )
-    away = ndimage.distance_transform_edt(~region[box], sampling=np.multiply(around.spacing_mm, step))
-    values = around.values[box]
-    shell = values[(away > near) & (away <= far) & (values < threshold_suv)]
+    step = tuple(2 if s < COARSE_MM else 1 for s in around.spacing_mm)
+    reach = tuple(int(far / (s * n)) for s, n in zip(around.spacing_mm, step))
+    offsets = np.stack(np.meshgrid(*[np.arange(-r, r + 1) for r in reach], indexing="ij"), axis=-1).reshape(-1, 3)
+    away = np.linalg.norm(offsets * np.multiply(around.spacing_mm, step), axis=1)
+    coarse = tuple(slice(None, None, n) for n in step)
+    marks = _marks(region[coarse], offsets[away <= far], away[away <= far] > near)
+    shell = around.values[coarse][(marks == _SHELL) & (around.values[coarse] < threshold_suv)]
     return float(np.quantile(shell, settings.background_part)) if shell.size else None
+
+
+_SHELL, _NEAR = 1, 2
+
+
+@numba.njit(cache=True)
+def _marks(region, offsets, is_far):
+    """_NEAR where a voxel of the region is near, else _SHELL where one is within reach, else 0."""
+    n_i, n_j, n_k = region.shape
+    marks = np.zeros(region.shape, np.uint8)
+    for i in range(n_i):
+        for j in range(n_j):
+            for k in range(n_k):
+                if not region[i, j, k]:
+                    continue
+                is_surface = False
+                for side in range(6):
+                    a, b, c = stepped(i, j, k, side)
+                    if a < 0 or b < 0 or c < 0 or a >= n_i or b >= n_j or c >= n_k or not region[a, b, c]:
+                        is_surface = True
+                        break
+                marks[i, j, k] = _NEAR
+                if not is_surface:
+                    continue
+                for n in range(len(offsets)):
+                    a, b, c = i + offsets[n, 0], j + offsets[n, 1], k + offsets[n, 2]
+                    if a < 0 or b < 0 or c < 0 or a >= n_i or b >= n_j or c >= n_k:
+                        continue
+                    if not is_far[n]:
+                        marks[a, b, c] = _NEAR
+                    elif marks[a, b, c] == 0:
+                        marks[a, b, c] = _SHELL
+    return marks
 
 
 @numba.njit(cache=True)

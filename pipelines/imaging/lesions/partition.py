@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.imaging.lesions.faces import flat_step
+from pipelines.imaging.lesions.union_find import root_of
 
 LESION, OTHER, REPORTED = 1, 2, 3
 """Marks of what a voxel belongs to; 0: to nothing above the floor that the lesion meets."""
@@ -35,21 +36,20 @@ class Markers:
     others: NDArray[np.int64]
     """Peaks of the other reported lesions, (n, 3)."""
     organs: NDArray[np.bool_] | None = None
-    """Organs that the lesion does not lie in, from a label map."""
+    """Voxels of organs that the lesion does not lie in."""
 
 
-def divide(values: NDArray[np.float32], markers: Markers, floor_suv: float, organ_contrast: float) -> Partition:
+def divide(values: NDArray[np.float32], markers: Markers, floor_suv: float) -> Partition:
     """The lesion's part of a box.
 
     Basins are joined from the most alike down; reported maxima are never joined with each other, and nothing joins a
-    lesion whose maximum is hotter than the reported one or lies in an organ. What is larger than the lesion when they
-    meet and nowhere reaches `organ_contrast` of its maximum is an organ that the lesion lies at.
+    lesion whose maximum is hotter than the reported one or lies in an organ. An organ takes what is hotter than it, if
+    that is more like it than like the lesion.
 
     Args:
         values: SUV, C order.
         markers: voxels inside the box.
         floor_suv: voxels at or below it belong to nothing.
-        organ_contrast: ratio of maxima.
     """
     flat = values.ravel()
     above = np.flatnonzero(flat > floor_suv)
@@ -65,8 +65,7 @@ def divide(values: NDArray[np.float32], markers: Markers, floor_suv: float, orga
     mark[label[others]] = REPORTED
     mark[label[at]], mark[0] = LESION, 0
     alike = met / np.maximum(top[first], top[second])
-    size = np.bincount(label, minlength=len(top))
-    joined = _join(top, size, mark, (first, second, np.argsort(-alike, kind="stable")), organ_contrast)
+    joined = _join(top, mark, (first, second, np.argsort(-alike, kind="stable")))
     through = _passes(joined == LESION, label[at], met, first, second)
     hold = np.minimum(flat, through[label])
     hold[(flat > flat[at]) | (label == 0)] = 0.0
@@ -114,33 +113,21 @@ def _basins(flat, shape, order, seeds):
 
 
 @numba.njit(cache=True)
-def _root(parent, x):
-    while parent[x] != x:
-        parent[x] = parent[parent[x]]
-        x = parent[x]
-    return x
-
-
-@numba.njit(cache=True)
-def _join(top, size, mark, meetings, organ_contrast):
+def _join(top, mark, meetings):
     """Mark of each basin after joining."""
     first, second, order = meetings
     parent = np.arange(len(top))
     for e in order:
-        a, b = _root(parent, first[e]), _root(parent, second[e])
+        a, b = root_of(parent, first[e]), root_of(parent, second[e])
         if mark[b]:
             a, b = b, a
-        if a == b or mark[b] or (mark[a] and top[b] > top[a]):
-            continue
-        if mark[a] and size[b] >= size[a] and top[b] < organ_contrast * top[a]:
-            mark[b] = OTHER
+        if a == b or mark[b] or (mark[a] not in (0, OTHER) and top[b] > top[a]):
             continue
         parent[b] = a
-        size[a] += size[b]
         top[a] = max(top[a], top[b])
     out = np.empty(len(top), np.int8)
     for x in range(len(top)):
-        out[x] = mark[_root(parent, x)] or OTHER
+        out[x] = mark[root_of(parent, x)] or OTHER
     out[0] = 0
     return out
 
@@ -156,12 +143,12 @@ def _passes(mine, start, met, first, second):
     for e in range(len(met)):
         if not (mine[first[e]] and mine[second[e]]):
             continue
-        a, b = _root(parent, first[e]), _root(parent, second[e])
+        a, b = root_of(parent, first[e]), root_of(parent, second[e])
         if a == b:
             continue
-        if _root(parent, start) == b:
+        if root_of(parent, start) == b:
             a, b = b, a
-        if _root(parent, start) == a:
+        if root_of(parent, start) == a:
             x = b
             while x >= 0:
                 through[x] = met[e]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.imaging.lesions.measures import peak_means
+from pipelines.imaging.lesions.union_find import root_of
 from pipelines.imaging.volume import Volume
 from pipelines.settings import PeakSettings
 
@@ -237,14 +238,6 @@ def _descending(values: NDArray[np.float32]) -> NDArray[np.int32]:
 
 
 @numba.njit(cache=True)
-def _root(parent, c):
-    while parent[c] != c:
-        parent[c] = parent[parent[c]]
-        c = parent[c]
-    return c
-
-
-@numba.njit(cache=True)
 def _merge(order, values, basin, n_basins, starts, touching, floor):
     """Of every basin's maximum: saddle, number of the maximum that it joins there (-1: none), voxels above the saddle.
 
@@ -265,9 +258,9 @@ def _merge(order, values, basin, n_basins, starts, touching, floor):
             row = order[end]
             if heat[basin[row]] < 0:
                 heat[basin[row]] = end  # a basin's first voxel is its maximum
-            root = _root(parent, basin[row])
+            root = root_of(parent, basin[row])
             for at in range(starts[row], starts[row + 1]):
-                other = _root(parent, touching[at])
+                other = root_of(parent, touching[at])
                 if other != root:
                     low, high = (root, other) if heat[root] > heat[other] else (other, root)
                     saddle[low], parent[low] = level, high
@@ -276,13 +269,13 @@ def _merge(order, values, basin, n_basins, starts, touching, floor):
                     root = high
             end += 1
         for n in range(n_ended):
-            joined[ended[n]] = _root(parent, ended[n])
+            joined[ended[n]] = root_of(parent, ended[n])
             size[joined[ended[n]]] += size[ended[n]]
         if end - begin == 1:
             size[root] += 1
         else:
             for n in range(begin, end):
-                size[_root(parent, basin[order[n]])] += 1
+                size[root_of(parent, basin[order[n]])] += 1
         begin = end
     return saddle, joined, size
 

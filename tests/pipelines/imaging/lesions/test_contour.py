@@ -6,7 +6,7 @@ import pytest
 from scipy import ndimage
 
 from benchmarks import imaging_scenes as scenes
-from pipelines.imaging.lesions.contour import NO_ORGANS, ExamOrgans, contour
+from pipelines.imaging.lesions.contour import NO_ORGANS, ExamOrgans, contour, measured_organs
 from pipelines.imaging.lesions.liver import LiverUptake
 from pipelines.imaging.lesions.region import Contour, StopReason
 from pipelines.imaging.organ_labels import LABELS
@@ -29,6 +29,13 @@ def contour_of(scene, label, others=(), settings=SETTINGS, organ=None) -> tuple[
     mask = np.zeros(scene.labels.shape, dtype=bool)
     mask[tuple(slice(c, c + n) for c, n in zip(made.corner, made.mask.shape))] = made.mask
     return made, mask
+
+
+def whole(made: Contour, scene) -> np.ndarray:
+    """A contour's mask on the scene's grid."""
+    mask = np.zeros(scene.labels.shape, dtype=bool)
+    mask[tuple(slice(c, c + n) for c, n in zip(made.corner, made.mask.shape))] = made.mask
+    return mask
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
@@ -154,6 +161,59 @@ class TestNeighbours:
         scene = scenes.balls([Ball((60, 45, 45), radius, 8, 0.5 * radius, 1.5)], (3.0,) * 3)
         _, mask = contour_of(scene, 1)
         assert dice(mask, scene.labels == 1) >= 0.85
+
+
+class TestLesionInAnOrgan:
+    """A lesion of 17 mL that lies in a liver of SUV 4.5 which ends at cold tissue 24 mm from the lesion's middle."""
+
+    @staticmethod
+    def scene(lesion_suv=11.0, noise=0.1):
+        items = [Ball((60, 60, 60), 48, 4.5), Ball((92, 60, 60), 16, lesion_suv)]
+        size_mm, spacing = (140.0, 120.0, 120.0), (4.0, 4.0, 4.0)
+        return scenes.balls(items, spacing, size_mm=size_mm, background_suv=0.5, noise=noise)
+
+    @staticmethod
+    def of_map(scene):
+        liver = ExamOrgans(np.where(scene.labels > 0, LABELS["liver"], 0).astype(np.uint8))
+        return measured_organs(liver, scene.suv, SETTINGS)
+
+    @pytest.mark.parametrize("lesion_suv", [9.0, 11.0])
+    def test_is_contoured_against_the_organ_of_the_label_map(self, lesion_suv):
+        scene = self.scene(lesion_suv)
+        made = contour(scene.suv, scene.peak(2), NONE, SETTINGS, self.of_map(scene))
+        assert made.stop_reason is StopReason.CONVERGED
+        assert dice(whole(made, scene), scene.labels == 2) >= 0.85
+
+    def test_is_tried_again_where_the_reported_size_contradicts_it(self):
+        scene = self.scene()
+        leaked = contour(scene.suv, scene.peak(2), NONE, SETTINGS)
+        made = contour(scene.suv, scene.peak(2), NONE, SETTINGS, size_mm=32.0)
+        assert dice(whole(leaked, scene), scene.labels == 2) < 0.5
+        assert dice(whole(made, scene), scene.labels == 2) >= 0.85
+
+    def test_of_its_size_is_the_same_without_the_size(self):
+        scene = scenes.sphere(12, (3.0, 3.0, 3.0), 8, fwhm_mm=6.0)
+        plain = contour(scene.suv, scene.peak(1), NONE, SETTINGS)
+        told = contour(scene.suv, scene.peak(1), NONE, SETTINGS, size_mm=30.0)
+        np.testing.assert_array_equal(told.mask, plain.mask)
+
+    def test_is_the_organ_where_the_peak_is_the_organs(self):
+        scene = scenes.sphere(60, (4.0, 4.0, 4.0), 12, fwhm_mm=6.0)
+        bladder = ExamOrgans(np.where(scene.labels == 1, LABELS["urinary_bladder"], 0).astype(np.uint8))
+        organs = measured_organs(bladder, scene.suv, SETTINGS)
+        made = contour(scene.suv, scene.peak(1), NONE, SETTINGS, organs)
+        assert dice(whole(made, scene), scene.labels == 1) >= 0.9
+
+    def test_beside_it_that_grew_into_it_keeps_what_is_hotter_than_the_organ(self):
+        items = [Ball((60, 60, 60), 48, 4.5), Ball((112, 60, 60), 16, 11)]
+        scene = scenes.balls(items, (4.0,) * 3, size_mm=(160.0, 120.0, 120.0), background_suv=0.5, noise=0.1)
+        peak = scene.peak(2)
+        x = np.arange(scene.labels.shape[0])[:, None, None]
+        other_half = (scene.labels == 2) & ((x < peak[0] - 1) if peak[0] >= 28 else (x > peak[0] + 1))
+        labels = np.where((scene.labels == 1) | other_half, LABELS["liver"], 0).astype(np.uint8)
+        organs = measured_organs(ExamOrgans(labels), scene.suv, SETTINGS)
+        made = contour(scene.suv, peak, NONE, SETTINGS, organs)
+        assert dice(whole(made, scene), scene.labels == 2) >= 0.75
 
 
 class TestNodes:
