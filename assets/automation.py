@@ -1,16 +1,18 @@
 """Automation: jobs, the sensor on the cohort folder, the schedules."""
 
+from typing import Any
+
 import dagster as dg
 
 from assets.catalog import accepted_curation, catalog, curation_diff, dataset_card
+from assets.curation import curate
 from assets.exams import corrections, exam_manifest, exams
+from assets.instance import close_dead_runs, processes_of
 from assets.lesions import lesions
 from assets.reports import findings, identifiers, readings, reports, sentences
 from assets.resources import Workspace
-from pipelines.cohort.manifest import CohortError, cohort_state, observe_cohort
-from pipelines.cohort.privacy.deidentification import PrivacyError
-from pipelines.curation.run import stale_shards
-from pipelines.tables.shards import shard_name
+from assets.retention import retention, weekly_retention
+from pipelines.cohort.manifest import CohortError, cohort_state
 
 ALONE = "petar/alone"
 """Tag of the runs of which there is one at a time; the queue (dagster.yaml) holds the others back."""
@@ -18,25 +20,21 @@ ALONE = "petar/alone"
 WRITES_LATER_TABLES = ("review", "train", "evaluate", "robustness_and_external", "study")
 """Jobs that write tables which the catalog shows, after it was published."""
 
-NOT_FINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-]
+SHARDED = (exams, sentences, readings, findings, lesions)
+"""The assets of the curated tables, one partition a shard."""
 
 observe = dg.define_asset_job(
     "observe",
     selection=[exam_manifest, corrections],
-    description="Observes the cohort folder; the automation condition then requests the shards that changed.",
+    description="Observes the cohort folder and nothing else; the job `curate` observes and curates.",
     tags={ALONE: "observe"},
 )
 
-curate = dg.define_asset_job(
-    "curate",
+curate_shard = dg.define_asset_job(
+    "curate_shard",
     # The checks look at whole tables: once after all shards, in `publish`, not once a shard.
-    selection=dg.AssetSelection.assets(exams, sentences, readings, findings, lesions).without_checks(),
-    description="From exams and reports to lesions, one run a shard.",
+    selection=dg.AssetSelection.assets(*SHARDED).without_checks(),
+    description="From exams and reports to lesions, one shard. The job `curate` does all that are not current.",
 )
 
 publish = dg.define_asset_job(
@@ -69,12 +67,12 @@ freshness = dg.define_asset_job(
 
 
 @dg.sensor(
-    job=observe,
+    job=curate,
     minimum_interval_seconds=60,
-    description="Observes the manifest when a file of the cohort folder was added, removed or changed.",
+    description="Observes and curates when a file of the cohort folder was added, removed or changed.",
 )
 def cohort_sensor(context: dg.SensorEvaluationContext, workspace: Workspace) -> dg.RunRequest | dg.SkipReason:
-    """Asks for an observation where the files' names, sizes or times changed since the last one."""
+    """Asks for a curation where the files' names, sizes or times changed since the last one."""
     try:
         state = cohort_state(workspace.cohort_folder)
     except CohortError as error:
@@ -89,35 +87,21 @@ def cohort_sensor(context: dg.SensorEvaluationContext, workspace: Workspace) -> 
 @dg.schedule(
     job=curate,
     cron_schedule="0 2 * * *",
-    description="Nightly: observes the cohort and curates the shards that changed, one run each.",
+    description="Nightly: observes the cohort and curates the shards that are not current, in one run.",
 )
-def nightly_recuration(
-    context: dg.ScheduleEvaluationContext, workspace: Workspace
-) -> list[dg.RunRequest] | dg.SkipReason:
-    """A run for every shard that is not current."""
-    try:
-        versions = observe_cohort(workspace.cohort_folder, workspace.paths.manifest, workspace.deidentifier())
-    except (CohortError, PrivacyError) as error:
-        return dg.SkipReason(str(error))
-    stale = stale_shards(workspace.curation())
-    if not stale:
-        return dg.SkipReason("no shard changed")
-    waiting = context.instance.get_runs(dg.RunsFilter(job_name=curate.name, statuses=NOT_FINISHED))
-    asked = {run.tags.get("dagster/partition") for run in waiting}
-    night = context.scheduled_execution_time.date().isoformat()
-    requests = [
-        dg.RunRequest(run_key=f"{night}-{shard_name(shard)}-{versions[shard]}", partition_key=shard_name(shard))
-        for shard in stale
-        if shard_name(shard) not in asked
-    ]
-    return requests or dg.SkipReason(f"{len(stale)} shards changed, all of them are being curated already")
+def nightly_recuration(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """A curation, unless one waits for its turn already."""
+    waiting = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
+    if context.instance.get_runs(dg.RunsFilter(job_name=curate.name, statuses=waiting), limit=1):
+        return dg.SkipReason("a curation waits for its turn already; it finds what this one would find")
+    return dg.RunRequest()
 
 
 weekly_observation = dg.ScheduleDefinition(
     name="weekly_observation",
-    job=observe,
+    job=curate,
     cron_schedule="0 1 * * 0",
-    description="Sundays: observes all shards again, including changes that a sensor missed.",
+    description="Sundays: observes all shards again, including changes that a sensor missed, and curates those.",
 )
 
 daily_freshness = dg.ScheduleDefinition(
@@ -129,12 +113,36 @@ daily_freshness = dg.ScheduleDefinition(
 
 changed_shards = dg.AutomationConditionSensorDefinition(
     "changed_shards",
-    target=dg.AssetSelection.all(),
+    # The shards are the business of the job `curate`: a run each would cost more than their work.
+    target=dg.AssetSelection.all() - dg.AssetSelection.assets(*SHARDED),
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=30,
-    description="Requests exactly the shards and tables whose inputs changed their version.",
+    description="Requests exactly the tables whose inputs changed their version.",
 )
 
-JOBS = [observe, curate, publish, refresh, accept, freshness]
-SENSORS = [cohort_sensor, changed_shards]
-SCHEDULES = [nightly_recuration, weekly_observation, daily_freshness]
+
+single_shards = dg.AutomationConditionSensorDefinition(
+    "single_shards",
+    target=dg.AssetSelection.assets(*SHARDED),
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    minimum_interval_seconds=30,
+    description="Requests a run for each shard whose inputs changed. Off: the job `curate` does them all in one run.",
+)
+
+
+@dg.sensor(
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=60,
+    description="Closes runs whose process is gone, so that none holds a place of the queue.",
+)
+def dead_runs(context: dg.SensorEvaluationContext, workspace: Workspace) -> dg.SkipReason:
+    """Closes runs and starts none."""
+    n = close_dead_runs(context.instance, processes_of(workspace.paths))
+    return dg.SkipReason(
+        f"{n} runs whose process is gone were closed" if n else "every run that started has its process"
+    )
+
+
+JOBS: list[Any] = [observe, curate, curate_shard, publish, refresh, accept, freshness, retention]
+SENSORS = [cohort_sensor, changed_shards, single_shards, dead_runs]
+SCHEDULES = [nightly_recuration, weekly_observation, daily_freshness, weekly_retention]

@@ -149,8 +149,19 @@ def curate(
             help="Many exams may leave at once, with their masks and volumes; else such a loss stops the call.",
         ),
     ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            min=1,
+            envvar="PETAR_WORKERS",
+            help="Processes side by side. [default: one for each core and 2.5 GB of free memory]",
+        ),
+    ] = None,
 ) -> None:
     """Curate a cohort: everything up to the catalog."""
+    if workers is not None:
+        os.environ["PETAR_WORKERS"] = str(workers)
     _run(_workspace(cohort, home, settings), lambda runner: runner.curate(accept_removals), strict=strict)
 
 

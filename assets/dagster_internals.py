@@ -3,41 +3,20 @@
 An upgrade of Dagster that changes any of it fails tests/assets/test_dagster_internals.py.
 """
 
-# A storage, like every class that dagster.yaml names, is a ConfigurableClass made from ConfigurableClassData; the
-# public API has no base class for one.
-from dagster._core.instance.utils import RUNLESS_RUN_ID
-
-# Types of the public RunLauncher's methods, exported by no public module.
-from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
-from dagster._core.storage.base_storage import DagsterStorage
-
-# The SQLite storages are subclassed: as they are, each event opens its file anew and compiles its statements anew.
-from dagster._core.storage.event_log import SqliteEventLogStorage
-from dagster._core.storage.runs import SqliteRunStorage
-from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
-from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
-
-# Tags that Dagster sets or reads: of a run that the daemon launched, and of a run over a range of partitions.
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-    GRPC_INFO_TAG,
+# Tags of an event of an asset, which Dagster's conditions and staleness read. A run that tells of many shards writes
+# them itself, for the public results of an asset take one version for all of its partitions.
+from dagster._core.definitions.data_version import (
+    CODE_VERSION_TAG,
+    DATA_VERSION_IS_USER_PROVIDED_TAG,
+    DATA_VERSION_TAG,
+    INPUT_DATA_VERSION_TAG_PREFIX,
+    INPUT_EVENT_POINTER_TAG_PREFIX,
 )
-from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
 __all__ = [
-    "ASSET_PARTITION_RANGE_END_TAG",
-    "ASSET_PARTITION_RANGE_START_TAG",
-    "GRPC_INFO_TAG",
-    "RUNLESS_RUN_ID",
-    "SQLITE_BUSY_TIMEOUT_SECONDS",
-    "CheckRunHealthResult",
-    "ConfigurableClass",
-    "ConfigurableClassData",
-    "DagsterSqliteStorage",
-    "DagsterStorage",
-    "LaunchRunContext",
-    "SqliteEventLogStorage",
-    "SqliteRunStorage",
-    "WorkerStatus",
+    "CODE_VERSION_TAG",
+    "DATA_VERSION_IS_USER_PROVIDED_TAG",
+    "DATA_VERSION_TAG",
+    "INPUT_DATA_VERSION_TAG_PREFIX",
+    "INPUT_EVENT_POINTER_TAG_PREFIX",
 ]

@@ -21,6 +21,7 @@ from assets import (
     texts,
     training,
 )
+from assets.progress import Unwatched
 from assets.resources import Workspace, workspace_from
 
 ASSET_MODULES = [exams, reports, lesions, catalog, review, exports, training, ablation, texts, evaluation, studies]
@@ -46,7 +47,11 @@ def build_defs(
         ],
         schedules=automation.SCHEDULES,
         sensors=automation.SENSORS,
-        resources={"workspace": workspace or workspace_from(os.environ), **(resource_overrides or {})},
+        resources={
+            "workspace": workspace or workspace_from(os.environ),
+            "watch": Unwatched(),
+            **(resource_overrides or {}),
+        },
         executor=dg.in_process_executor,
     )
 

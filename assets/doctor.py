@@ -112,7 +112,7 @@ def _disk(home: Path) -> Finding:
 def _dagster_home(home: Path) -> Finding:
     named, own = os.environ.get("DAGSTER_HOME", ""), home.absolute() / "dagster"
     state = named or f"not set: petar uses {own}"
-    return Finding("DAGSTER_HOME", not named or Path(named) == own, state, f"dg beside petar: unset, or {own}")
+    return Finding("DAGSTER_HOME", not named or Path(named) == own, state, f"dg beside petar: {own}")
 
 
 def _version(name: str) -> str:

@@ -8,6 +8,7 @@ import dagster as dg
 from pipelines.catalog.versions import VersionError
 from pipelines.cohort.manifest import CohortError
 from pipelines.cohort.privacy.deidentification import PrivacyError
+from pipelines.curation.engines.worker_pool import WorkerDiedError
 from pipelines.curation.stages.stopping import CurationStoppedError
 from pipelines.reports.llm.readers_file import ReadersError
 from pipelines.reports.vocabulary.errors import VocabularyError
@@ -29,6 +30,7 @@ _PERMANENT: tuple[type[Exception], ...] = (
     HomeError,
     VersionError,
     CurationStoppedError,
+    WorkerDiedError,
 )
 
 
@@ -48,3 +50,8 @@ def permanent(*more: type[Exception]) -> Iterator[None]:
     except lasting as error:
         # Dagster keeps the words of causes too, and those of other libraries may quote a patient's data.
         raise PermanentFailure(str(error)) from None
+
+
+def is_permanent(error: Exception) -> bool:
+    """Whether a rerun cannot change an error."""
+    return isinstance(error, _PERMANENT)

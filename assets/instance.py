@@ -1,8 +1,8 @@
-"""Dagster's instance for a command line: opened with a clear error, and runs of processes that died closed.
+"""Dagster's instance: where it stores, opened with a clear error, and runs of processes that died closed.
 
-A run that a command line executes belongs to its process. Killed, it would stay "started" for ever and hold a place
-of the queue. So each process holds a lock while it lives and names it in its runs' tags; whoever comes next closes
-the runs whose lock is free.
+A run belongs to the process that executes it. Killed, it would stay "started" for ever and hold a place of the queue.
+So each process holds a lock while it lives and names it in its runs' tags; whoever comes next, a command or a sensor,
+closes the runs whose lock is free.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -18,12 +19,14 @@ import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 from sqlalchemy.exc import DBAPIError
 
-from assets.storage import POSTGRES_URL
 from pipelines.tables import atomic
 from pipelines.tables.home import Home
-from pipelines.tables.locks import lock_descriptor
+from pipelines.tables.locks import lock, lock_descriptor
 
 T = TypeVar("T")
+
+POSTGRES_URL = "PETAR_POSTGRES_URL"
+"""The variable that names a PostgreSQL database, as postgresql://user:password@host:5432/database."""
 
 PROCESS_TAG = "petar/process"
 """Tag of a run with the name of the process that executes it."""
@@ -36,17 +39,47 @@ _UNLOCKED = ".new"
 _GONE_MESSAGE = "The process that executed this run is gone; what it finished is kept, the next run goes on from there."
 
 
+class StorageError(ValueError):
+    """PETAR_POSTGRES_URL cannot be used; the message says what was expected and what to do."""
+
+
 class DatabaseError(RuntimeError):
     """Dagster's database can not be reached; the message says which and what to do."""
 
 
+def storage_config(url: str) -> str:
+    """The part of dagster.yaml that says where runs and events are stored: in PostgreSQL at a URL, in SQLite below
+    PETAR_DAGSTER where the URL is empty.
+
+    Raises:
+        StorageError: no PostgreSQL URL, or dagster-postgres is not installed.
+    """
+    if not url:
+        return _stored_in("sqlite", "base_dir", "PETAR_DAGSTER")
+    if not url.startswith(("postgresql://", "postgresql+psycopg2://")):
+        raise StorageError(
+            f"{POSTGRES_URL}: expected postgresql://user:password@host:5432/database, got {url.split('@')[-1]!r}: "
+            "fix the variable, or unset it to store in SQLite"
+        )
+    if find_spec("dagster_postgres") is None:
+        raise StorageError(f"{POSTGRES_URL} is set, but dagster-postgres is missing: pip install petar[postgres]")
+    return _stored_in("postgres", "postgres_url", POSTGRES_URL)
+
+
+def _stored_in(kind: str, setting: str, variable: str) -> str:
+    return f"\nstorage:\n  {kind}:\n    {setting}:\n      env: {variable}\n"
+
+
 def instance_variables(home: Home) -> dict[str, str]:
-    """The variables that have Dagster keep its instance in `home`/dagster, where dagster.yaml is copied to."""
+    """The variables that have Dagster keep its instance in `home`/dagster, where dagster.yaml is written to.
+
+    Raises:
+        StorageError: PETAR_POSTGRES_URL cannot be used.
+    """
     folder = home.root.absolute() / INSTANCE_NAME
     folder.mkdir(parents=True, exist_ok=True)
-    config, copy = _CONFIG.read_bytes(), folder / _CONFIG.name
-    if not copy.is_file() or copy.read_bytes() != config:
-        atomic.write_bytes(copy, config)
+    config = _CONFIG.read_text() + storage_config(os.environ.get(POSTGRES_URL, ""))
+    atomic.write_bytes(folder / _CONFIG.name, config.encode())
     return {"DAGSTER_HOME": str(folder), "PETAR_DAGSTER": str(folder)}
 
 
@@ -60,7 +93,8 @@ def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
     os.environ.update(instance_variables(home))
     with contextlib.ExitStack() as stack:
         try:
-            instance = stack.enter_context(dg.DagsterInstance.get())
+            with _one_at_a_time(home):
+                instance = stack.enter_context(dg.DagsterInstance.get())
         except Exception as error:
             if not is_database_error(error):
                 raise
@@ -69,21 +103,57 @@ def dagster_instance(home: Home) -> Iterator[dg.DagsterInstance]:
 
 
 @contextlib.contextmanager
+def _one_at_a_time(home: Home) -> Iterator[None]:
+    """Whoever else opens the storage waits: two that made the tables of a new home at once would hinder each other."""
+    with contextlib.ExitStack() as stack:
+        # A disk that is full or read-only; the storage itself says so if it matters.
+        with contextlib.suppress(OSError):
+            stack.enter_context(lock(home.root / INSTANCE_NAME / "opening.lock"))
+        yield
+
+
+@contextlib.contextmanager
 def living_process(instance: dg.DagsterInstance, home: Home) -> Iterator[dict[str, str]]:
     """Tags for the runs of this process, held alive until it ends; runs of processes that died are closed first."""
+    close_dead_runs(instance, processes_of(home))
+    with contextlib.ExitStack() as stack:
+        yield {PROCESS_TAG: stack.enter_context(_held(home))}
+
+
+def processes_of(home: Home) -> Path:
+    """Folder of the locks that living processes hold."""
     folder = home.root / INSTANCE_NAME / "processes"
     folder.mkdir(parents=True, exist_ok=True)
-    close_dead_runs(instance, folder)
-    path = folder / secrets.token_hex(8)
+    return folder
+
+
+@contextlib.contextmanager
+def _held(home: Home) -> Iterator[str]:
+    """Name of a lock that is held until the context, or the process, ends."""
+    path = processes_of(home) / secrets.token_hex(8)
     unlocked = path.with_suffix(_UNLOCKED)
     with unlocked.open("w") as handle:
         lock_descriptor(handle.fileno())
         # Named once it is locked: whoever finds the name with its lock free knows at once that the process is gone.
         unlocked.rename(path)
         try:
-            yield {PROCESS_TAG: path.name}
+            yield path.name
         finally:
             path.unlink(missing_ok=True)
+
+
+_OF_LIFE = contextlib.ExitStack()
+_NAMES: dict[tuple[int, Path], str] = {}
+
+
+def name_process(instance: dg.DagsterInstance, run: dg.DagsterRun, home: Home) -> None:
+    """Gives a run of the daemon the tag of the process that executes it, which is held alive until it ends."""
+    if PROCESS_TAG in run.tags:
+        return
+    key = (os.getpid(), home.root.absolute())
+    if key not in _NAMES:
+        _NAMES[key] = _OF_LIFE.enter_context(_held(home))
+    instance.add_run_tags(run.run_id, {PROCESS_TAG: _NAMES[key]})
 
 
 def close_dead_runs(instance: dg.DagsterInstance, folder: Path) -> int:

@@ -7,23 +7,24 @@ from typing import Any, Protocol
 import dagster as dg
 import polars as pl
 
-from assets.dagster_internals import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
-from assets.faults import RETRY, PermanentFailure, permanent
+from assets.faults import RETRY, permanent
+from assets.pictures import picture
 from assets.resources import Workspace
 from assets.run_config import given
 from model.petar.config import check_model
 from pipelines.catalog import column_lineage as lineage
-from pipelines.curation.run import ShardReport, is_empty, run_stage, stage_code
+from pipelines.curation.run import run_stage, stage_code
+from pipelines.curation.shard_work import StageDone, described
+from pipelines.review.stage_details import SAMPLE_ROWS, stage_details
 from pipelines.settings import ProjectSettings, overlaid
 from pipelines.tables import schemas
-from pipelines.tables.shards import SHARD_NAMES, shard_name
+from pipelines.tables.shards import SHARD_NAMES
 
 SHARDS = dg.StaticPartitionsDefinition(list(SHARD_NAMES))
 
 CURATION_OWNERS = ["team:curation"]
 MODEL_OWNERS = ["team:model"]
 
-_SAMPLE_ROWS = 5
 _PLAIN = (str, int, float, bool, type(None))
 
 
@@ -145,7 +146,7 @@ def update_metadata(report: Updated) -> dict[str, Any]:
     }
 
 
-def table_sample(frame: pl.DataFrame, limit: int = _SAMPLE_ROWS) -> dg.TableMetadataValue:
+def table_sample(frame: pl.DataFrame, limit: int = SAMPLE_ROWS) -> dg.TableMetadataValue:
     """The first rows of a frame as a table of the UI."""
     head = frame.head(limit)
     records = [
@@ -155,54 +156,25 @@ def table_sample(frame: pl.DataFrame, limit: int = _SAMPLE_ROWS) -> dg.TableMeta
     return dg.MetadataValue.table(records, schema=dg.TableSchema([dg.TableColumn(c) for c in head.columns]))
 
 
-def stage_metadata(report: ShardReport) -> dict[str, dg.MetadataValue | int]:
+def stage_metadata(done: StageDone) -> dict[str, Any]:
     """What a sharded asset reports: rows, exams recomputed, reused, removed and failed, rows in quarantine, first
-    rows.
+    rows, and what `stage_details` tells of the table.
     """
-    metadata: dict[str, dg.MetadataValue | int] = {
-        "dagster/partition_row_count": report.frame.height,
-        "recomputed": report.counts.recomputed,
-        "reused": report.counts.reused,
-        "removed": report.counts.removed,
-        "failed": report.counts.failed,
-        "rows recomputed": report.rows_recomputed,
-        "rows reused": report.rows_reused,
-        "quarantined": report.quarantined,
-    }
-    if report.frame.height:
-        metadata["first rows"] = table_sample(report.frame)
-    return metadata
-
-
-def stage_result(report: ShardReport, **more: Any) -> dg.MaterializeResult:
-    """What a sharded asset gives: its data version, and `more` beside `stage_metadata`."""
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(report.version), metadata={**stage_metadata(report), **more}
-    )
-
-
-def together(shards: Sequence[int], is_empty: Callable[[int], bool]) -> list[range]:
-    """Shards as runs take them: neighbours that are empty in one run, each other shard in one of its own.
-
-    Of a small cohort most shards are empty, and a run costs the same whatever it finds.
-    """
-    runs: list[range] = []
-    before_was_empty = False
-    for shard in sorted(shards):
-        empty = is_empty(shard)
-        if empty and before_was_empty and runs[-1].stop == shard:
-            runs[-1] = range(runs[-1].start, shard + 1)
-        else:
-            runs.append(range(shard, shard + 1))
-        before_was_empty = empty
-    return runs
-
-
-def range_tags(shards: range) -> dict[str, str]:
-    """Tags of a run of several shards."""
+    details = {name: value for name, value in done.details.items() if name not in ("warnings", "caption")}
+    if "first rows" in details:
+        details["first rows"] = table_sample(details["first rows"])
+    if "picture" in details:
+        details["picture"] = picture(details["picture"], str(done.details["caption"]))
     return {
-        ASSET_PARTITION_RANGE_START_TAG: shard_name(shards.start),
-        ASSET_PARTITION_RANGE_END_TAG: shard_name(shards.stop - 1),
+        "dagster/partition_row_count": done.n_rows,
+        "recomputed": done.counts.recomputed,
+        "reused": done.counts.reused,
+        "removed": done.counts.removed,
+        "failed": done.counts.failed,
+        "rows recomputed": done.rows_recomputed,
+        "rows reused": done.rows_reused,
+        "quarantined": done.quarantined,
+        **details,
     }
 
 
@@ -212,26 +184,18 @@ def run_shard(
     table: str,
     only_exams: list[str],
     settings: ProjectSettings | None = None,
-) -> ShardReport:
-    """Brings the shard of a run up to date; `settings` where a run's own differ from the workspace's.
-
-    A run of several shards is one of empty ones (`together`).
-    """
+) -> dg.MaterializeResult:
+    """Brings the shard of a run up to date; `settings` where a run's own differ from the workspace's."""
     curation = workspace.curation()
     if settings is not None:
         curation = replace(curation, settings=settings.curation)
-    shards = [int(key) for key in context.partition_keys]
-    for shard in shards if len(shards) > 1 else ():
-        if not is_empty(curation, shard):
-            # One data version and one metadata stand for all shards of a run.
-            raise PermanentFailure(
-                f"expected shards without exams in a run of several, got exams in shard {shard_name(shard)}: "
-                "materialise it in a run of its own"
-            )
     # ValueError: an exam named that is not of this shard.
     with permanent(ValueError):
-        reports = [run_stage(curation, table, shard, only=only_exams, log=context.log) for shard in shards]
-    return reports[-1]
+        report = run_stage(curation, table, int(context.partition_key), only=only_exams, log=context.log)
+    done = described(curation, report, stage_details)
+    for words in done.details.get("warnings", ()):
+        context.log.warning("%s", words)
+    return dg.MaterializeResult(data_version=dg.DataVersion(done.version), metadata=stage_metadata(done))
 
 
 def settings_of_run(workspace: Workspace, config: dg.Config) -> ProjectSettings:

@@ -10,7 +10,6 @@ from assets.partitions import (
     run_shard,
     settings_of_run,
     sharded,
-    stage_result,
     table_metadata,
     table_sample,
 )
@@ -31,25 +30,20 @@ def sentences(context: dg.AssetExecutionContext, config: ShardConfig, workspace:
     """One row a unit of the report that can be a finding, with its character span; candidates hold an SUV and a
     slice.
     """
-    report = run_shard(context, workspace, "sentences", config.only_exams)
-    return stage_result(report, candidates=report.frame.filter("is_candidate").height)
+    return run_shard(context, workspace, "sentences", config.only_exams)
 
 
 @sharded("readings", "reports", [sentences], {"parquet", "openai"}, pool="llm")
 def readings(context: dg.AssetExecutionContext, config: ShardConfig, workspace: Workspace) -> dg.MaterializeResult:
     """One row a mention of a reader in a passage: its values, place, exam and role, or why the reader failed."""
-    report = run_shard(context, workspace, "readings", config.only_exams)
-    return stage_result(report, errors=report.frame["error"].drop_nulls().len())
+    return run_shard(context, workspace, "readings", config.only_exams)
 
 
 @sharded("findings", "reports", [sentences, readings, corrections], {"parquet"})
 def findings(context: dg.AssetExecutionContext, config: FindingsConfig, workspace: Workspace) -> dg.MaterializeResult:
     """One row a finding, or a mention that is none: `accepted`, or the reason of its rejection."""
     settings = settings_of_run(workspace, config)
-    report = run_shard(context, workspace, "findings", config.only_exams, settings)
-    accepted = report.frame.filter(report.frame["outcome"] == "accepted").height
-    corrected = report.frame["corrected"].drop_nulls().len()
-    return stage_result(report, accepted=accepted, rejected=report.frame.height - accepted, corrected=corrected)
+    return run_shard(context, workspace, "findings", config.only_exams, settings)
 
 
 @dg.asset(

@@ -6,16 +6,15 @@ from typing import TypeVar
 
 import dagster as dg
 
+from assets.instance import name_process
 from model.petar.config import check_model
-from pipelines.cohort.privacy.deidentification import Deidentifier, Pseudonyms, open_secret, read_key
-from pipelines.curation.stages.curation import Curation, open_curation
-from pipelines.reports.llm.answers import AnswerCache
-from pipelines.reports.llm.readers_file import ReadersConfig, load_readers
-from pipelines.reports.readers import RulesReader
+from pipelines.cohort.privacy.deidentification import Deidentifier
+from pipelines.curation.source import CurationSource
+from pipelines.curation.stages.curation import Curation
+from pipelines.reports.llm.readers_file import ReadersConfig
 from pipelines.reports.scorecard import Labelled, load_labelled
-from pipelines.reports.vocabulary.vocabulary import load_vocabulary
-from pipelines.settings import EvaluationSettings, ProjectSettings, Settings, load_settings
-from pipelines.tables.home import Home, use_lake
+from pipelines.settings import EvaluationSettings, ProjectSettings, Settings
+from pipelines.tables.home import Home
 from pipelines.tables.storage_paths import is_url
 
 T = TypeVar("T")
@@ -31,13 +30,20 @@ class Workspace(dg.ConfigurableResource):
     lake: str = ""
     """Folder or URL of the tables (s3://bucket/prefix); empty: where the home has them, at first in its folder."""
 
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Lets others see whether the process of a run lives."""
+        if context.run is not None and context.instance is not None and not context.instance.is_ephemeral:
+            name_process(context.instance, context.run, self.paths)
+
+    @property
+    def source(self) -> CurationSource:
+        """The same as plain values, for other processes."""
+        return CurationSource(self.cohort, self.home, self.settings_file, self.lake)
+
     @property
     def paths(self) -> Home:
         """The folders below PETAR_HOME; from the first call on the home remembers a lake of its own."""
-        home = Home(Path(self.home))
-        if self.lake:
-            use_lake(home, self.lake)
-        return home
+        return self.source.paths
 
     @property
     def cohort_folder(self) -> Path:
@@ -55,7 +61,7 @@ class Workspace(dg.ConfigurableResource):
         Without a file of its own the workspace takes `petar.toml` of the cohort folder where there is one: how an
         institution counts its slices belongs to its cohort.
         """
-        settings = load_settings(Path(self.settings_file) if self.settings_file else None, self.cohort_folder)
+        settings = self.source.settings()
         check_model(settings.model)
         return settings
 
@@ -71,32 +77,16 @@ class Workspace(dg.ConfigurableResource):
         return {name: os.environ[name] for name in names if name in os.environ}
 
     def deidentifier(self) -> Deidentifier:
-        """What of the cohort's ids and texts goes into the lake, by the switches in the settings and the key that the
-        environment names.
-
-        Raises:
-            PrivacyError: the ids are to be hashed and there is no usable key.
-        """
-        switches = self.settings().privacy
-        key = read_key(os.environ, self.paths) if switches.hash_ids or switches.mask_reports else None
-        secret = open_secret(self.paths) if switches.mask_reports and not key else None
-        return Deidentifier(switches, Pseudonyms(key) if key else None, self.paths.links, secret)
+        """What of the cohort's ids and texts goes into the lake; see `CurationSource.deidentifier`."""
+        return self.source.deidentifier()
 
     def curation(self) -> Curation:
         """What a run of the curation works with."""
-        return open_curation(self.paths, self.settings().curation, self.readers(), self.deidentifier())
+        return self.source.open()
 
     def readers(self) -> ReadersConfig:
-        """The readers that vote, as the settings' file of readers names them, with the cohort's own
-        `cues.toml` and `lexicon.csv`.
-        """
-        name = self.settings().readers_file
-        path = self.cohort_folder / name if name else None
-        vocabulary = load_vocabulary(self.cohort_folder)
-        config = load_readers(path, environment=os.environ, vocabulary=vocabulary)
-        if all(isinstance(reader, RulesReader) for reader in config.readers):
-            return config
-        return load_readers(path, cache=AnswerCache(self.paths.answers), environment=os.environ, vocabulary=vocabulary)
+        """The readers that vote; see `CurationSource.readers`."""
+        return self.source.readers()
 
     def labelled(self) -> list[Labelled]:
         """The labelled sentences that come with the package, and those of the settings' own file behind them."""

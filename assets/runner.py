@@ -13,15 +13,12 @@ import dagster as dg
 from assets.automation import WRITES_LATER_TABLES
 from assets.definitions import build_defs
 from assets.exams import ACCEPT_REMOVALS
-from assets.instance import DatabaseError, dagster_instance, living_process, waiting_for_database
+from assets.instance import DatabaseError, StorageError, dagster_instance, living_process, waiting_for_database
 from assets.interruption import check_interrupted
-from assets.partitions import range_tags, together
 from assets.progress import CurationProgress
 from assets.resources import Workspace
-from assets.storage import StorageError
 from model.petar.config import TRAINING_STAGES, check_model
 from pipelines.cohort.manifest import CohortError, read_whole_manifest
-from pipelines.curation.run import is_current, is_empty, stale_shards
 from pipelines.reports.llm.readers_file import ReadersError
 from pipelines.reports.vocabulary.errors import VocabularyError
 from pipelines.settings import SettingsError, overlaid, parse
@@ -108,7 +105,7 @@ class Runner:
         self.workspace = workspace
         self.instance = instance
         self.tags = dict(tags or {})
-        self.defs = build_defs(workspace)
+        self.defs = build_defs(workspace, {"watch": CurationProgress()})
         self.summary = summary if summary is not None else RunSummary()
         self._told: set[str] = set()
 
@@ -119,12 +116,6 @@ class Runner:
             # Also where the job failed: what it wrote before is shown.
             done = self._run("refresh", self.defs.resolve_job_def("refresh"), None, {}) and done
         return done
-
-    def shards(self, name: str, shards: range) -> bool:
-        """Whether a job succeeded for a shard, or in one run for several that are empty."""
-        if len(shards) == 1:
-            return self.job(name, shard_name(shards.start))
-        return self._run(name, self.defs.resolve_job_def(name), None, {}, tags=range_tags(shards))
 
     def asset(self, name: str, partition: str | None, config: Mapping[str, Any]) -> bool:
         """Whether one asset was materialised, with a configuration of its own."""
@@ -178,19 +169,12 @@ class Runner:
         Args:
             accept_removals: many exams may leave the home at once.
         """
-        curation = self.workspace.curation()
         tags = {ACCEPT_REMOVALS: "true"} if accept_removals else {}
-        if not self._run("observe", self.defs.resolve_job_def("observe"), None, {}, run_tags=tags):
+        done = self._run("curate", self.defs.resolve_job_def("curate"), None, {}, run_tags=tags)
+        if not done and not self.summary.counts:
+            # Nothing was curated: the cohort, its settings or its readers are wrong.
             self.summary.is_cut_short = True
             return False
-        stale = stale_shards(curation)
-        in_shard = Counter(entry.shard for entry in read_whole_manifest(curation.home.manifest))
-        with CurationProgress(len(stale), sum(in_shard[shard] for shard in stale)) as progress:
-            for shards in together(stale, lambda shard: is_empty(curation, shard)):
-                # Another process may have done it while this one did the shards before.
-                if not all(is_current(curation, shard) for shard in shards):
-                    self.shards("curate", shards)
-                progress.advance(len(shards), sum(in_shard[shard] for shard in shards))
         return self.job("publish") and not self.summary.failed
 
     def walk(self, *jobs: str) -> bool:

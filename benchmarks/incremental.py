@@ -5,7 +5,7 @@ python -m benchmarks.incremental [--exams 33000] [--runs 64] [--home DIR]
 Reports stand for exams here and there are no images, so that an exam costs nothing of itself: what is measured is
 the manifest, the reuse of rows, the contracts, the lake, and Dagster's runs and events. Prints one line a figure and
 exits 1 where one misses its goal. The last figure is of real runs, each a process that the daemon launches from the
-queue as it does in the UI: the job `curate` with its five assets, once a shard (`--runs 0` leaves it out).
+queue as it does in the UI: the job `curate_shard` with its five assets, once a shard (`--runs 0` leaves it out).
 """
 
 import json
@@ -131,7 +131,8 @@ def measure_passes(cohort: Path, home: Home, n_exams: int) -> list[Figure]:
     return figures
 
 
-_BACKFILL = """mutation { launchPartitionBackfill(backfillParams: {selector: {partitionSetName: "curate_partition_set",
+_BACKFILL = """mutation { launchPartitionBackfill(backfillParams: {selector: {
+partitionSetName: "curate_shard_partition_set",
 repositorySelector: {repositoryLocationName: "petar", repositoryName: "__repository__"}}, partitionNames: %s}) {
 __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
 _STATUSES = """{ runsOrError(filter: {tags: [{key: "dagster/backfill", value: "%s"}]}) { ... on Runs { results {
@@ -171,8 +172,8 @@ def measure_real_runs(cohort: Path, home: Home, n_runs: int, patience_s: float =
         log.close()
     goal = GOALS_S["real runs"] * n_runs / len(SHARD_NAMES)
     return [
-        Figure(f"{n_runs} real runs of curate", seconds, goal),
-        Figure(f"{n_runs} real runs of curate: succeeded", succeeded, n_runs, "runs", exact=True),
+        Figure(f"{n_runs} real runs of curate_shard", seconds, goal),
+        Figure(f"{n_runs} real runs of curate_shard: succeeded", succeeded, n_runs, "runs", exact=True),
     ]
 
 

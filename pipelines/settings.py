@@ -745,6 +745,17 @@ class EvaluationSettings(Settings):
     study: StudySettings = StudySettings()
 
 
+class RunSettings(Settings):
+    """How a curation is run; no row depends on it."""
+
+    workers: Count = Field(
+        0,
+        le=4096,
+        description="Processes that curate side by side; PETAR_WORKERS and --workers go before it; 0: as many as there"
+        " are cores and 2.5 GB of free memory for [processes]. Source: peak memory of a worker on total-body exams",
+    )
+
+
 class ProjectSettings(CurationSettings):
     """Every parameter of the project; each field is a key or a table of petar.toml."""
 
@@ -764,6 +775,7 @@ class ProjectSettings(CurationSettings):
     evaluation: EvaluationSettings = EvaluationSettings()
     privacy: PrivacySettings = PrivacySettings()
     quality: QualitySettings = QualitySettings()
+    run: RunSettings = RunSettings()
 
     @property
     def curation(self) -> CurationSettings:

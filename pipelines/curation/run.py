@@ -5,6 +5,7 @@ exams -> sentences -> readings -> findings -> lesions. A stage (`pipelines/stage
 manifest, and nothing of who calls it.
 """
 
+import contextlib
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ from pipelines.curation.shard_lock import shard_lock
 from pipelines.curation.stages.curation import Curation
 from pipelines.curation.stages.curation import open_curation as open_curation
 from pipelines.curation.stages.exam_stage import exams_stage
-from pipelines.curation.stages.failures import GuardedStage
+from pipelines.curation.stages.failures import ComputedExam, GuardedStage
 from pipelines.curation.stages.findings_stage import findings_stage
 from pipelines.curation.stages.incremental import UpdateCounts, update_exams
 from pipelines.curation.stages.lesion_stage import lesions_stage
@@ -35,8 +36,13 @@ from pipelines.tables.lake import Lake, inputs_hash
 from pipelines.tables.provenance import code_version
 from pipelines.tables.shards import N_SHARDS
 
+_LOG = logging.getLogger(__name__)
+
 TABLES = CURATED
 """The sharded tables in the order in which they are made."""
+
+PHASES: Sequence[Sequence[str]] = (TABLES,)
+"""The tables in groups: within a group a shard needs no other shard; a group needs all shards of the group before."""
 
 _SAVE_AFTER_S = 5.0
 """Between two saves of a shard that is being made: writing it costs as much as hundreds of easy exams."""
@@ -118,9 +124,9 @@ def stage_inputs(curation: Curation, table: str, shard: int) -> dict[str, str]:
     return inputs
 
 
-def is_current(curation: Curation, shard: int) -> bool:
-    """Whether every table of a shard was made from what lies below it now and no exam failed in it."""
-    for table in TABLES:
+def is_current(curation: Curation, shard: int, tables: Sequence[str] = TABLES) -> bool:
+    """Whether tables of a shard were made from what lies below them now and no exam failed in them."""
+    for table in tables:
         meta = curation.lake.shard_meta(table, shard)
         if meta is None or meta.inputs.get("failed"):
             return False
@@ -129,16 +135,9 @@ def is_current(curation: Curation, shard: int) -> bool:
     return True
 
 
-def stale_shards(curation: Curation) -> list[int]:
+def stale_shards(curation: Curation, tables: Sequence[str] = TABLES) -> list[int]:
     """Shards that are not current, in order."""
-    return [shard for shard in range(N_SHARDS) if not is_current(curation, shard)]
-
-
-def is_empty(curation: Curation, shard: int) -> bool:
-    """Whether a shard holds no exam, and its tables no row of one that left."""
-    if read_manifest(curation.home.manifest, shard)[1]:
-        return False
-    return all((meta := curation.lake.shard_meta(table, shard)) is None or not meta.n_rows for table in TABLES)
+    return [shard for shard in range(N_SHARDS) if not is_current(curation, shard, tables)]
 
 
 def run_stage(
@@ -148,11 +147,20 @@ def run_stage(
     *,
     only: Sequence[str] = (),
     log: logging.Logger | None = None,
+    at: Callable[[str], None] = lambda exam_id: None,
+    computed: Mapping[str, ComputedExam] | None = None,
+    is_locked: bool = False,
 ) -> ShardReport:
     """Brings one shard of one table up to date and says what that took.
 
-    `only` computes exactly the exams that it names. A killed call loses at most the last 25 exams, or five seconds of
-    work: the next one goes on where it stopped. Another writer of the shard is waited for.
+    A killed call loses at most the last 25 exams, or five seconds of work: the next one goes on where it stopped.
+    Another writer of the shard is waited for.
+
+    Args:
+        only: exactly these exams are computed; empty: those that changed.
+        at: called with each exam before it is computed.
+        computed: exams that other processes have computed (`compute_exams`), which are taken over.
+        is_locked: the caller holds the shard's lock, here or in another process that waits for this one.
 
     Raises:
         KeyError: `table` is not one of `TABLES`.
@@ -160,9 +168,51 @@ def run_stage(
         ValueError: `only` names an exam that is not in this shard.
         CurationStoppedError: `request_stop` was called; what was computed is saved, and the shard is stale.
     """
-    make = _STAGES[table]
-    with shard_lock(curation.home, shard):
-        return _run_stage(make, curation, table, shard, only, log or logging.getLogger(__name__))
+    asked = _Asked(table, shard, tuple(only), log or _LOG, at, computed)
+    with contextlib.nullcontext() if is_locked else shard_lock(curation.home, shard):
+        return _run_stage(curation, asked)
+
+
+def stale_exams(curation: Curation, table: str, shard: int) -> list[str]:
+    """Exams of a shard whose rows of a table are not those of today's inputs, as the tables below it are now."""
+    update = _opened(curation, _Asked(table, shard))
+    known = update.before.get("keys", {})
+    return [exam for exam, key in update.stage.keys.items() if known.get(exam) != key]
+
+
+def compute_exams(
+    curation: Curation,
+    table: str,
+    shard: int,
+    exam_ids: Sequence[str],
+    *,
+    log: logging.Logger,
+    at: Callable[[str], None] = lambda exam_id: None,
+) -> dict[str, ComputedExam]:
+    """Rows of some exams of a shard, for `run_stage` in another process; volumes and masks are written, no table is.
+
+    Who calls it sees to it that the shard's lock is held. After a request to stop the exams done so far come back.
+    """
+    update = _opened(curation, _Asked(table, shard, (), log, at))
+    update.guard.prepare(exam_ids)
+    found = {}
+    for exam_id in exam_ids:
+        if stop_is_requested():
+            break
+        found[exam_id] = update.guard.computed(exam_id)
+    return found
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What `run_stage` was asked for."""
+
+    table: str
+    shard: int
+    only: tuple[str, ...] = ()
+    log: logging.Logger = _LOG
+    at: Callable[[str], None] = lambda exam_id: None
+    computed: Mapping[str, ComputedExam] | None = None
 
 
 @dataclass(frozen=True)
@@ -175,8 +225,9 @@ class _ShardUpdate:
     provenance: StageProvenance
     stage: ShardStage
     guard: GuardedStage
+    previous: pl.DataFrame
     before: Mapping[str, Any]
-    """What the last update stored."""
+    """Rows of the last update, and what it stored beside them."""
 
     def note(self, removed: Sequence[str] = ()) -> None:
         """Notes what became of the computed exams, for the next publication."""
@@ -214,22 +265,23 @@ class _ShardUpdate:
                 self.stage.forget(exam_id)
 
 
-def _run_stage(
-    make: Callable[[ShardContext], ShardStage],
-    curation: Curation,
-    table: str,
-    shard: int,
-    only: Sequence[str],
-    log: logging.Logger,
-) -> ShardReport:
-    lake = curation.lake
-    previous, before = lake.read_for_reuse(table, shard)
+def _opened(curation: Curation, asked: _Asked) -> _ShardUpdate:
+    """The stage of a shard, over its last rows and the tables below as they are now."""
+    table, shard = asked.table, asked.shard
+    previous, before = curation.lake.read_for_reuse(table, shard)
     provenance = provenance_of(curation, table)
+    only, notes = frozenset(asked.only), before.get("notes", {})
+    stage = _STAGES[table](ShardContext(curation, shard, asked.log, hash_of(provenance), previous, only, notes))
+    below = _failed_below(curation.lake, table, shard)
+    guard = GuardedStage(stage, below, asked.log, asked.at, asked.computed)
+    return _ShardUpdate(curation, table, shard, provenance, stage, guard, previous, before)
+
+
+def _run_stage(curation: Curation, asked: _Asked) -> ShardReport:
+    lake, table, shard, only = curation.lake, asked.table, asked.shard, asked.only
     inputs = stage_inputs(curation, table, shard)
-    notes = before.get("notes", {})
-    stage = make(ShardContext(curation, shard, log, hash_of(provenance), previous, frozenset(only), notes))
-    guard = GuardedStage(stage, _failed_below(lake, table, shard), log)
-    record = _ShardUpdate(curation, table, shard, provenance, stage, guard, before)
+    record = _opened(curation, asked)
+    stage, guard, previous, before = record.stage, record.guard, record.previous, record.before
     update = update_exams(
         stage.keys,
         previous,

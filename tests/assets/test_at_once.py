@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -21,7 +22,7 @@ from pipelines.curation.run import TABLES, open_curation, run_stage, stale_shard
 from pipelines.phantom import PhantomSettings, add_exam, write_cohort
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
-from pipelines.tables.shards import shard_name, shard_of
+from pipelines.tables.shards import SHARD_NAMES, shard_name, shard_of
 from tests.support.paths import ROOT
 
 
@@ -86,34 +87,26 @@ class TestTheNightlySchedule:
         with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
             yield instance
 
-    def night(self, place: Path, instance: dg.DagsterInstance) -> list[str] | str | None:
-        """Shards that the schedule asks for, or why for none."""
-        workspace = Workspace(cohort=str(place / "cohort"), home=str(place / "home"))
-        defs = build_defs(workspace)
+    def night(self, instance: dg.DagsterInstance) -> int | str | None:
+        """How many runs the schedule asks for, or why for none."""
+        defs = build_defs(Workspace(cohort="none", home="none"))
         schedule = defs.resolve_schedule_def("nightly_recuration")
+        assert schedule.job_name == "curate"
         with dg.build_schedule_context(
             instance=instance,
             repository_def=defs.get_repository_def(),
             scheduled_execution_time=datetime(2026, 1, 2, 2, tzinfo=UTC),
-            resources={"workspace": workspace},
         ) as context:
             data = schedule.evaluate_tick(context)
-        return [str(r.partition_key) for r in data.run_requests or []] or data.skip_message
+        return len(data.run_requests or []) or data.skip_message
 
-    def test_asks_for_exactly_the_shard_of_the_new_exam(self, place: Path, instance: dg.DagsterInstance) -> None:
-        curated = set(Lake(place / "home" / "lake").read_table("exams")["exam_id"])
-        reports = pl.read_csv(place / "cohort" / "reports.csv", infer_schema=False)
-        (patient,) = reports.filter(~pl.col("exam_id").is_in(curated))["patient_id"]
-        assert self.night(place, instance) == [shard_name(shard_of(patient))]
+    def test_asks_for_one_run_of_all_shards(self, instance: dg.DagsterInstance) -> None:
+        assert self.night(instance) == 1
 
-    def test_leaves_a_shard_alone_that_somebody_curates_already(
-        self, place: Path, instance: dg.DagsterInstance
-    ) -> None:
-        (shard,) = self.night(place, instance) or []
-        workspace = Workspace(cohort=str(place / "cohort"), home=str(place / "home"))
-        job = build_defs(workspace).resolve_job_def("curate")
-        instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags={"dagster/partition": shard})
-        assert self.night(place, instance) == "1 shards changed, all of them are being curated already"
+    def test_asks_for_none_where_one_waits_already(self, instance: dg.DagsterInstance) -> None:
+        job = build_defs(Workspace(cohort="none", home="none")).resolve_job_def("curate")
+        instance.create_run_for_job(job, status=dg.DagsterRunStatus.NOT_STARTED)
+        assert "waits for its turn already" in str(self.night(instance))
 
 
 class TestTheQueue:
@@ -131,38 +124,50 @@ class TestTheQueue:
         }
 
 
-class TestTheCondition:
-    def test_asks_for_exactly_the_shard_that_changed(self, place: Path) -> None:
+class TestConditionsAndStaleness:
+    """Of shards that the job `curate` did and of those that their own assets did."""
+
+    def test_ask_for_exactly_what_changed(self, place: Path) -> None:
         workspace = Workspace(cohort=str(place / "cohort"), home=str(place / "home"))
         defs = build_defs(workspace)
         # One exam is put aside and comes back: as if it were dropped in.
         reports, folder = place / "cohort" / "reports.csv", place / "cohort" / "exams"
         whole = reports.read_text()
         last = pl.read_csv(reports, infer_schema=False).row(-1, named=True)
+        shard = shard_name(shard_of(last["patient_id"]))
         shutil.move(folder / last["exam_id"], place / "aside")
         pl.read_csv(reports, infer_schema=False)[:-1].write_csv(reports)
         with dg.DagsterInstance.ephemeral() as instance:
-            observe = defs.resolve_job_def("observe")
-            shard = shard_name(shard_of(last["patient_id"]))
 
-            def look() -> None:
-                assert observe.execute_in_process(instance=instance).success
+            def run(name: str, key: str | None = None) -> None:
+                assert defs.resolve_job_def(name).execute_in_process(instance=instance, partition_key=key).success
 
-            look()
-            for key in (shard, "00"):
-                assert defs.resolve_job_def("curate").execute_in_process(instance=instance, partition_key=key).success
-            first = dg.evaluate_automation_conditions(defs, instance)
-            look()
-            nothing = dg.evaluate_automation_conditions(defs, instance, cursor=first.cursor)
+            def asked(cursor: Any) -> tuple[set[tuple[str, str]], Any]:
+                found = dg.evaluate_automation_conditions(defs, instance, cursor=cursor)
+                shards = {
+                    (one.key.to_user_string(), key)
+                    for one in found.results
+                    if one.key.to_user_string() in TABLES and one.true_subset.size
+                    for key in found.get_requested_partitions(one.key)
+                }
+                return {(table, str(key)) for table, key in shards}, found.cursor
+
+            run("curate")
+            everything = {(table, key) for table in TABLES for key in SHARD_NAMES}
+            made = {(t, key) for t in TABLES for key in instance.get_materialized_partitions(dg.AssetKey(t))}
+            _, cursor = asked(None)
+            nothing, cursor = asked(cursor)
             reports.write_text(whole)
             shutil.move(place / "aside", folder / last["exam_id"])
-            look()
-            changed = dg.evaluate_automation_conditions(defs, instance, cursor=nothing.cursor)
-        asked = {
-            (one.key.to_user_string(), key)
-            for one in changed.results
-            for key in (changed.get_requested_partitions(one.key) if one.true_subset.size else ())
-        }
-        assert nothing.total_requested == 0
-        assert ("exams", shard) in asked
-        assert {key for _, key in asked if key is not None} == {shard}
+            run("observe")
+            changed, cursor = asked(cursor)
+            # What the condition asks for, done by the assets of the shard.
+            run("curate_shard", shard)
+            after_assets, cursor = asked(cursor)
+            run("curate")
+            after_job, _ = asked(cursor)
+        assert made == everything
+        assert nothing == set()
+        assert ("exams", shard) in changed
+        assert {key for _, key in changed} == {shard}
+        assert after_assets == after_job == set()

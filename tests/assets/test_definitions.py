@@ -112,16 +112,18 @@ class TestAutomation:
 
     def test_has_jobs_schedules_and_sensors(self, defs: dg.Definitions) -> None:
         repository = defs.get_repository_def()
-        assert {"observe", "curate", "publish", "train", "evaluate"} <= set(repository.job_names)
+        assert {"observe", "curate", "curate_shard", "publish", "train", "evaluate"} <= set(repository.job_names)
         assert {s.name for s in repository.schedule_defs} == {
             "nightly_recuration",
             "weekly_observation",
             "daily_freshness",
+            "weekly_retention",
         }
-        assert {s.name for s in repository.sensor_defs} == {"cohort_sensor", "changed_shards"}
+        sensors = {"cohort_sensor", "changed_shards", "single_shards", "dead_runs"}
+        assert {s.name for s in repository.sensor_defs} == sensors
 
     def test_runs_no_check_once_a_shard(self, defs: dg.Definitions) -> None:
-        assert not defs.resolve_job_def("curate").asset_layer.asset_graph.asset_check_keys
+        assert not defs.resolve_job_def("curate_shard").asset_layer.asset_graph.asset_check_keys
 
     def test_runs_every_check_of_a_curation_when_it_publishes(self, defs: dg.Definitions) -> None:
         keys = defs.resolve_job_def("publish").asset_layer.asset_graph.asset_check_keys

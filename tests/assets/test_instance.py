@@ -1,15 +1,18 @@
 """Runs of a command line whose process died."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
 
-from assets.instance import PROCESS_TAG, close_dead_runs, living_process
+from assets.instance import PROCESS_TAG, close_dead_runs, living_process, processes_of
 from pipelines.tables.home import Home
 from pipelines.tables.locks import lock_descriptor
+from tests.support.paths import ROOT
 
 A_MINUTE_AGO = 60
 
@@ -67,6 +70,25 @@ class TestCloseDeadRuns:
         path = lock_file(tmp_path / "processes", "gone")
         started(instance, "elsewhere")
         assert close_dead_runs(instance, path.parent) == 0
+
+
+class TestARunOfTheDaemon:
+    def test_is_closed_when_its_process_was_killed(self, instance: dg.DagsterInstance, tmp_path: Path) -> None:
+        run = instance.create_run_for_job(nothing, status=DagsterRunStatus.STARTED)
+        code = (
+            "import sys; from pathlib import Path; import dagster as dg; from assets.instance import name_process; "
+            "from pipelines.tables.home import Home; "
+            "instance = dg.DagsterInstance.local_temp(sys.argv[1]); run = instance.get_run_by_id(sys.argv[2]); "
+            "name_process(instance, run, Home(Path(sys.argv[3]))); print(flush=True); input()"
+        )
+        command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "dagster"), run.run_id, str(tmp_path)]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            while_it_lives = close_dead_runs(instance, processes_of(Home(tmp_path)))
+            process.kill()
+        assert (while_it_lives, close_dead_runs(instance, processes_of(Home(tmp_path)))) == (0, 1)
 
 
 class TestALivingProcess:

@@ -125,7 +125,7 @@ def curate(cohort: Path, home: Path, patient: str) -> None:
     with dg.DagsterInstance.local_temp(str(home / "dagster"), overrides=quiet) as instance:
         for name, shard in (
             ("observe", None),
-            ("curate", shard_name(shard_of(patient))),
+            ("curate_shard", shard_name(shard_of(patient))),
             ("publish", None),
             ("review", None),
             ("export", None),

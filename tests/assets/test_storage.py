@@ -1,7 +1,5 @@
 """Dagster's storage: SQLite by default, PostgreSQL by one variable, and what happens when it goes away."""
 
-import contextlib
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -14,8 +12,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets.instance import DatabaseError, dagster_instance, waiting_for_database
-from assets.storage import POSTGRES_URL, StorageError, choose_storage
+from assets.instance import (
+    POSTGRES_URL,
+    DatabaseError,
+    StorageError,
+    dagster_instance,
+    storage_config,
+    waiting_for_database,
+)
 from pipelines.tables.home import Home
 from tests.support.paths import ROOT
 
@@ -48,45 +52,30 @@ class TestTheStorage:
             assert dg.materialize([trivial], instance=instance).success
         assert (tmp_path / "dagster" / "history" / "runs.db").exists()
 
-    def test_refuses_another_kind_of_database(self, tmp_path: Path) -> None:
+    def test_refuses_another_kind_of_database(self) -> None:
         with pytest.raises(StorageError, match=r"PETAR_POSTGRES_URL: expected postgresql://.* unset it"):
-            choose_storage("mysql://127.0.0.1/petar", str(tmp_path))
+            storage_config("mysql://127.0.0.1/petar")
 
-    def test_never_shows_the_password(self, tmp_path: Path) -> None:
+    def test_never_shows_the_password(self) -> None:
         with pytest.raises(StorageError) as caught:
-            choose_storage("mysql://me:secret@127.0.0.1/petar", str(tmp_path))
+            storage_config("mysql://me:secret@127.0.0.1/petar")
         assert "secret" not in str(caught.value)
 
 
 class TestSqlite:
-    def test_gives_a_run_the_tables_that_dagster_makes(self, tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
-        with dagster_instance(Home(tmp_path / "own")) as instance:
-            own = dg.materialize([trivial], instance=instance).run_id
-        (tmp_path / "dagsters").mkdir()
-        without_telemetry = {"telemetry": {"enabled": False}}
-        with dg.DagsterInstance.local_temp(str(tmp_path / "dagsters"), without_telemetry) as instance:
-            other = dg.materialize([trivial], instance=instance).run_id
-        assert _tables(_file_of(tmp_path / "own", own)) == _tables(_file_of(tmp_path / "dagsters", other))
-
     def test_shows_a_run_to_other_processes(self, tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
         with dagster_instance(Home(tmp_path)) as ours, dagster_instance(Home(tmp_path)) as theirs:
             run_id = dg.materialize([trivial], instance=ours).run_id
             assert len(theirs.all_logs(run_id)) == len(ours.all_logs(run_id)) > 5
             assert theirs.get_latest_materialization_event(dg.AssetKey("trivial")) is not None
 
-    def test_serves_more_runs_than_it_keeps_open(self, tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
-        with dagster_instance(Home(tmp_path)) as instance:
-            runs = [dg.materialize([trivial], instance=instance).run_id for _ in range(12)]
-            lengths = {len(instance.all_logs(run_id)) for run_id in runs}
-        assert len(lengths) == 1
-        assert not list(tmp_path.rglob("*-wal")), "every file was closed"
-
     def test_of_a_new_home_may_be_opened_by_several_at_once(self, tmp_path: Path) -> None:
         code = (
-            "import sys; from assets.storage import choose_storage; print(flush=True); input(); "
-            "choose_storage('', sys.argv[1])"
+            "import sys; from pathlib import Path; from assets.instance import dagster_instance; "
+            "from pipelines.tables.home import Home; print(flush=True); input(); "
+            "dagster_instance(Home(Path(sys.argv[1]))).__enter__()"
         )
-        command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "dagster")]
+        command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path)]
         pipe = subprocess.PIPE
         both = [subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
         for process in both:
@@ -95,29 +84,6 @@ class TestSqlite:
         with ThreadPoolExecutor(2) as pool:
             said = [errors for _, errors in pool.map(lambda process: process.communicate("\n"), both)]
         assert [process.returncode for process in both] == [0, 0], said
-
-    def test_can_be_wiped(self, tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
-        with dagster_instance(Home(tmp_path)) as instance:
-            first = dg.materialize([trivial], instance=instance).run_id
-            instance.wipe()
-            second = dg.materialize([trivial], instance=instance).run_id
-            assert [run.run_id for run in instance.get_runs()] == [second]
-            assert not instance.all_logs(first)
-            assert instance.all_logs(second)
-
-
-def _file_of(home: Path, run_id: str) -> Path:
-    return next(home.rglob(f"{run_id}.db"))
-
-
-def _tables(path: Path) -> tuple[list[Any], list[Any], list[Any]]:
-    """What a file of events is made of: its tables and indices, their revision, how it is written."""
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        return (
-            connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY name").fetchall(),
-            connection.execute("SELECT version_num FROM alembic_version").fetchall(),
-            connection.execute("PRAGMA journal_mode").fetchall(),
-        )
 
 
 class TestWaitingForTheDatabase:

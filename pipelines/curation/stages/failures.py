@@ -3,7 +3,8 @@
 import logging
 import os
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,21 @@ def failure_message(error: Exception) -> str:
     return f"{type(error).__name__}{words} at {module}:{frame.lineno}"
 
 
+@dataclass(frozen=True)
+class ComputedExam:
+    """What became of an exam that another process computed, for the one that writes its shard."""
+
+    key: str
+    """The exam's key there; the rows stand only for the same key."""
+    rows: Rows
+    again: bool
+    """Whether the next run must compute it again."""
+    failure: str | None
+    is_decided_here: bool
+    """Whether something else than a problem of the input decided its rows."""
+    note: Any
+
+
 class GuardedStage:
     """Computes the exams of a stage; one whose computation raises, here or in a table below, gets the stage's rows of a
     failure.
@@ -40,10 +56,20 @@ class GuardedStage:
         stage: how the rows are made.
         below: exam -> message, of the exams that failed in a table below.
         log: gets the places of the traceback of every exception, without its words.
+        at: called with each exam before it is computed.
+        computed: exams that other processes have computed; they are taken over.
     """
 
-    def __init__(self, stage: ShardStage, below: Mapping[str, str], log: logging.Logger) -> None:
-        self._stage, self._below, self._log = stage, below, log
+    def __init__(
+        self,
+        stage: ShardStage,
+        below: Mapping[str, str],
+        log: logging.Logger,
+        at: Callable[[str], None] = lambda exam_id: None,
+        computed: Mapping[str, ComputedExam] | None = None,
+    ) -> None:
+        self._stage, self._below, self._log, self._at = stage, below, log, at
+        self._computed = {e: c for e, c in (computed or {}).items() if stage.keys.get(e) == c.key}
         self._prepares_alone = False
         self.touched: set[str] = set()
         """Exams that were computed."""
@@ -64,7 +90,7 @@ class GuardedStage:
             self._prepares_alone = True
 
     def _prepare(self, exam_ids: Sequence[str]) -> None:
-        known = [exam_id for exam_id in exam_ids if exam_id not in self._below]
+        known = [exam_id for exam_id in exam_ids if exam_id not in self._below and exam_id not in self._computed]
         if self._stage.prepare is not None and known:
             self._stage.prepare(known)
 
@@ -73,6 +99,9 @@ class GuardedStage:
         self.touched.add(exam_id)
         if exam_id in self._below:
             return self._failed(exam_id, self._below[exam_id])
+        if exam_id in self._computed:
+            return self._taken(exam_id, self._computed[exam_id])
+        self._at(exam_id)
         try:
             if self._prepares_alone:
                 self._prepare([exam_id])
@@ -87,6 +116,28 @@ class GuardedStage:
         if any(_is_decided_here(row) for row in rows):
             self.outcomes[exam_id] = None
         return rows, again
+
+    def computed(self, exam_id: str) -> ComputedExam:
+        """An exam's rows with what the process that writes the shard must know of them."""
+        rows, again = self.compute(exam_id)
+        return ComputedExam(
+            key=self._stage.keys[exam_id],
+            rows=rows,
+            again=again,
+            failure=self.failures.get(exam_id),
+            is_decided_here=exam_id in self.outcomes,
+            note=self._stage.notes.get(exam_id),
+        )
+
+    def _taken(self, exam_id: str, computed: ComputedExam) -> tuple[Rows, bool]:
+        if computed.failure is not None:
+            self.failures[exam_id] = computed.failure
+        if computed.is_decided_here:
+            self.outcomes[exam_id] = computed.failure
+        self._stage.notes.pop(exam_id, None)
+        if computed.note is not None:
+            self._stage.notes[exam_id] = computed.note
+        return computed.rows, computed.again
 
     def _failed(self, exam_id: str, message: str) -> tuple[Rows, bool]:
         self.failures[exam_id] = message

@@ -1,7 +1,7 @@
 """Types that the sharded stages share: context, stage, provenance."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +60,6 @@ class ShardStage:
     failed: Callable[[str, str], Rows] = lambda exam_id, message: ()
     forget: Callable[[str], None] = lambda exam_id: None
     prepare: Callable[[Sequence[str]], None] | None = None
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    notes: MutableMapping[str, Any] = field(default_factory=dict)
     finish: Callable[[pl.DataFrame], None] = lambda frame: None
     batch: int = 25

@@ -1,0 +1,207 @@
+"""The job `curate`: one run that observes the cohort and curates every stale shard, in worker processes.
+
+It tells Dagster of each shard as the asset of a table would: an event a table and shard, with the version of its data,
+of the code, and of what it was made from; so conditions and staleness are the same, whichever way a shard was made.
+"""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from assets.dagster_internals import (
+    CODE_VERSION_TAG,
+    DATA_VERSION_IS_USER_PROVIDED_TAG,
+    DATA_VERSION_TAG,
+    INPUT_DATA_VERSION_TAG_PREFIX,
+    INPUT_EVENT_POINTER_TAG_PREFIX,
+)
+from assets.exams import ACCEPT_REMOVALS, corrections, exam_manifest, exams
+from assets.faults import RETRY, PermanentFailure, is_permanent, permanent
+from assets.lesions import lesions
+from assets.partitions import stage_metadata
+from assets.reports import findings, readings, sentences
+from assets.resources import Workspace
+from pipelines.cohort.corrections import corrections_version, read_observed
+from pipelines.cohort.manifest import observe_cohort, read_manifest
+from pipelines.curation.curate import Failures, curate_stale
+from pipelines.curation.engines.local import LocalEngine
+from pipelines.curation.engines.workers import default_workers
+from pipelines.curation.run import TABLES, stage_code
+from pipelines.curation.shard_work import StageDone
+from pipelines.curation.stages.curation import Curation
+from pipelines.curation.stages.stopping import CurationStoppedError, stop_is_requested
+from pipelines.review.stage_details import stage_details
+from pipelines.settings import ProjectSettings
+from pipelines.tables.shards import N_SHARDS, SHARD_NAMES, shard_name
+
+WORKERS = "PETAR_WORKERS"
+"""The variable that says how many processes curate; it goes before `[run] workers`."""
+
+_ASSETS: Mapping[str, dg.AssetsDefinition] = {
+    asset.key.to_user_string(): asset for asset in (exams, sentences, readings, findings, lesions)
+}
+_SOURCES = (exam_manifest.key, corrections.key)
+_TELL_EVERY_S = 5.0
+"""Between two writings of events: what every event asks for (the last events of the tables below) is asked for once."""
+_MOST_TOLD = 8
+"""Failed shards that an error names."""
+
+
+class CurateConfig(dg.Config):
+    """Configuration of a curation of all stale shards."""
+
+    is_observed: bool = False
+    """The cohort was observed just now, by whoever started the run."""
+
+
+def workers_of(settings: ProjectSettings, environment: Mapping[str, str] = os.environ) -> int:
+    """Processes of a curation: by PETAR_WORKERS, else the setting, else by cores and free memory.
+
+    Raises:
+        PermanentFailure: the variable is no number of at least 1.
+    """
+    named = environment.get(WORKERS, "").strip()
+    if not named:
+        return settings.run.workers or default_workers()
+    if not named.isdecimal() or int(named) < 1:
+        raise PermanentFailure(f"expected a number of processes >= 1 in {WORKERS}, got {named!r}: correct or unset it")
+    return int(named)
+
+
+@dg.op(
+    required_resource_keys={"workspace", "watch"},
+    retry_policy=RETRY,
+    tags={"dagster/kind/parquet": ""},
+    description="Observes the cohort, curates the shards that are not current, and tells of each.",
+)
+def curate_stale_shards(context: dg.OpExecutionContext, config: CurateConfig) -> None:
+    """One failed shard bars no other; at the end the run fails with their names."""
+    workspace: Workspace = context.resources.workspace
+    if not config.is_observed:
+        accept = context.run.tags.get(ACCEPT_REMOVALS, "").lower() == "true"
+        with permanent():
+            folder, manifest = workspace.cohort_folder, workspace.paths.manifest
+            observe_cohort(folder, manifest, workspace.deidentifier(), accept_removals=accept)
+    with permanent():
+        curation, n_workers = workspace.curation(), workers_of(workspace.settings())
+    told = ShardEvents(context, curation)
+    told.sources()
+    failures, waiting, told_at = Failures(), list[StageDone](), time.monotonic()
+    engine = LocalEngine(n_workers, context.log)
+    for done in curate_stale(workspace.source, engine, stage_details, context.resources.watch, failures):
+        waiting += done
+        if time.monotonic() - told_at > _TELL_EVERY_S:
+            told.shards(waiting)
+            waiting, told_at = [], time.monotonic()
+    told.shards(waiting)
+    told.missed()
+    _raise(context, failures)
+
+
+@dg.job(
+    name="curate",
+    tags={"petar/alone": "curate"},
+    description="From exams and reports to lesions: one run for all shards that are not current.",
+)
+def curate() -> None:
+    """Observation and curation; the catalog is published by the job `publish`."""
+    curate_stale_shards()
+
+
+def _raise(context: dg.OpExecutionContext, failures: Failures) -> None:
+    """Fails the run where a shard failed; for good where a retry changes nothing."""
+    if stop_is_requested():
+        raise PermanentFailure(str(CurationStoppedError("stopped before the last shard was done")))
+    if not failures.errors:
+        return
+    by_words: dict[str, list[str]] = {}
+    for shard, error in sorted(failures.errors.items()):
+        by_words.setdefault(f"{error}" or type(error).__name__, []).append(shard_name(shard))
+    told = [f"shard {', '.join(shards[:_MOST_TOLD])}: {words}" for words, shards in by_words.items()]
+    message = "; ".join(told)
+    if all(is_permanent(error) for error in failures.errors.values()):
+        raise PermanentFailure(message)
+    context.log.error("%s", message)
+    raise dg.Failure(message)
+
+
+class ShardEvents:
+    """Tells Dagster's log of the shards, as the assets of the tables would."""
+
+    def __init__(self, context: dg.OpExecutionContext, curation: Curation) -> None:
+        self._context, self._curation = context, curation
+        self._events = context.instance.event_log_storage
+
+    def sources(self) -> None:
+        """An observation of each shard of the cohort and its corrections whose version is not the last one told."""
+        for key in _SOURCES:
+            told = self._versions(key, dg.DagsterEventType.ASSET_OBSERVATION)
+            for name in SHARD_NAMES:
+                version = self._source_version(key, int(name))
+                if told.get(name) != version:
+                    tags = {DATA_VERSION_TAG: version, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}
+                    self._context.log_event(dg.AssetObservation(key, partition=name, tags=tags))
+
+    def shards(self, done: Sequence[StageDone]) -> None:
+        """A materialisation of each shard that was done, table by table."""
+        for one in done:
+            for words in one.details.get("warnings", ()):
+                self._context.log.warning("%s", words)
+        for table in TABLES:
+            own = [one for one in done if one.table == table]
+            self._tell(table, {one.shard: (one.version, stage_metadata(one)) for one in own})
+
+    def missed(self) -> None:
+        """A materialisation of each shard whose rows are others than those last told: of a run that was killed before
+        it told of them, of another machine.
+        """
+        for table in TABLES:
+            told = self._versions(dg.AssetKey(table), dg.DagsterEventType.ASSET_MATERIALIZATION)
+            found: dict[int, tuple[str, Mapping[str, Any]]] = {}
+            for shard in range(N_SHARDS):
+                meta = self._curation.lake.shard_meta(table, shard)
+                if meta is not None and told.get(shard_name(shard)) != meta.rows_digest:
+                    found[shard] = (meta.rows_digest, {"dagster/partition_row_count": meta.n_rows})
+            self._tell(table, found)
+
+    def _tell(self, table: str, shards: Mapping[int, tuple[str, Mapping[str, Any]]]) -> None:
+        if not shards:
+            return
+        names = {shard_name(shard) for shard in shards}
+        deps = [dep.asset_key for spec in _ASSETS[table].specs for dep in spec.deps]
+        pointers = {key: self._pointers(key, names) for key in deps}
+        for shard, (version, metadata) in sorted(shards.items()):
+            name = shard_name(shard)
+            tags = {
+                DATA_VERSION_TAG: version,
+                DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
+                CODE_VERSION_TAG: stage_code(table),
+            }
+            for key in deps:
+                label = key.to_user_string()
+                tags[f"{INPUT_DATA_VERSION_TAG_PREFIX}/{label}"] = self._source_version(key, shard)
+                tags[f"{INPUT_EVENT_POINTER_TAG_PREFIX}/{label}"] = str(pointers[key].get(name, "NULL"))
+            event = dg.AssetMaterialization(dg.AssetKey(table), partition=name, metadata=metadata, tags=tags)
+            self._context.log_event(event)
+
+    def _source_version(self, key: dg.AssetKey, shard: int) -> str:
+        """Version of a shard of an asset, as it lies on the disk."""
+        manifest = self._curation.home.manifest
+        if key == exam_manifest.key:
+            return read_manifest(manifest, shard)[0]
+        if key == corrections.key:
+            return corrections_version(read_observed(manifest, shard))
+        meta = self._curation.lake.shard_meta(key.to_user_string(), shard)
+        return meta.rows_digest if meta else ""
+
+    def _pointers(self, key: dg.AssetKey, names: set[str]) -> Mapping[str, int]:
+        kind = dg.DagsterEventType.ASSET_OBSERVATION if key in _SOURCES else dg.DagsterEventType.ASSET_MATERIALIZATION
+        return self._context.instance.get_latest_storage_id_by_partition(key, kind, names)
+
+    def _versions(self, key: dg.AssetKey, kind: dg.DagsterEventType) -> dict[str, str | None]:
+        """Version of each shard as it was last told."""
+        found = self._events.get_latest_tags_by_partition(key, kind, [DATA_VERSION_TAG], SHARD_NAMES)
+        return {name: tags.get(DATA_VERSION_TAG) for name, tags in found.items()}

@@ -1,0 +1,79 @@
+"""A curation of all stale shards by an engine, phase by phase."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pipelines.cohort.manifest import read_manifest
+from pipelines.curation.engines.worker_pool import Finished
+from pipelines.curation.run import PHASES, stale_shards
+from pipelines.curation.shard_work import Describe, StageDone, Work
+from pipelines.curation.source import CurationSource, opened
+from pipelines.curation.stages.curation import Curation
+from pipelines.curation.stages.stopping import stop_is_requested
+from pipelines.tables.shards import N_SHARDS
+
+
+class Engine(Protocol):
+    """What brings shards up to date: the same function of a shard, the same bytes, whoever runs it."""
+
+    def run(self, work: Work, shards: Sequence[int], sizes: Mapping[int, int]) -> Iterator[Finished[list[StageDone]]]:
+        """Each shard as it is done; `sizes`: exams in each shard."""
+        ...
+
+
+class Watch(Protocol):
+    """Who is told how far a curation is."""
+
+    def begin(self, n_shards: int, n_exams: int) -> None:
+        """What a phase has to do."""
+        ...
+
+    def advance(self, n_shards: int, n_exams: int) -> None:
+        """What was done of it since."""
+        ...
+
+    def end(self) -> None:
+        """The phase is over."""
+        ...
+
+
+@dataclass
+class Failures:
+    """What could not be done, by shard."""
+
+    errors: dict[int, Exception] = field(default_factory=dict)
+
+
+def sizes_of(curation: Curation) -> dict[int, int]:
+    """Exams in each shard, as last observed."""
+    manifest = curation.home.manifest
+    return Counter({shard: len(read_manifest(manifest, shard)[1]) for shard in range(N_SHARDS)})
+
+
+def curate_stale(
+    source: CurationSource, engine: Engine, describe: Describe, watch: Watch, failures: Failures
+) -> Iterator[list[StageDone]]:
+    """What was done of each stale shard, phase by phase; what failed goes into `failures` and bars no other shard.
+
+    A shard that failed in a phase has no turn in the next.
+    """
+    opened.cache_clear()  # The settings of this run count, whatever the process did before.
+    curation = opened(source)
+    sizes = sizes_of(curation)
+    for tables in PHASES:
+        shards = [shard for shard in stale_shards(curation, tables) if shard not in failures.errors]
+        if not shards or stop_is_requested():
+            continue
+        watch.begin(len(shards), sum(sizes[shard] for shard in shards))
+        try:
+            for finished in engine.run(Work(source, tables, describe), shards, sizes):
+                shard = finished.task.key
+                if finished.error is not None:
+                    failures.errors[shard] = finished.error
+                else:
+                    yield finished.value or []
+                watch.advance(1, sizes[shard])
+        finally:
+            watch.end()

@@ -1,0 +1,40 @@
+"""What the UI shows of a shard's rows beside their number: counts, first rows, a picture; made where the shard is."""
+
+from typing import Any
+
+import polars as pl
+
+from pipelines.curation.run import ShardReport
+from pipelines.curation.stages.curation import Curation
+from pipelines.review.exam_picture import exam_picture
+
+SAMPLE_ROWS = 5
+
+
+def stage_details(curation: Curation, report: ShardReport) -> dict[str, Any]:
+    """Counts of a table by name, `first rows` (a frame), `warnings` (texts for the log), and of lesions that were
+    computed a `picture` with its `caption`.
+    """
+    frame = report.frame
+    details: dict[str, Any] = {"first rows": frame.head(SAMPLE_ROWS)} if frame.height else {}
+    match report.table:
+        case "exams":
+            problems = frame.filter(pl.col("status") == "problem").select("exam_id", "problem", "message").rows()
+            details["problems"] = len(problems)
+            details["warnings"] = [f"exam {exam}: {problem}: {message}" for exam, problem, message in problems]
+        case "sentences":
+            details["candidates"] = frame.filter("is_candidate").height
+        case "readings":
+            details["errors"] = frame["error"].drop_nulls().len()
+        case "findings":
+            accepted = frame.filter(pl.col("outcome") == "accepted").height
+            corrected = frame["corrected"].drop_nulls().len()
+            details |= {"accepted": accepted, "rejected": frame.height - accepted, "corrected": corrected}
+        case "lesions":
+            found = frame.filter(pl.col("outcome") == "lesion")
+            details |= {"lesions": found.height, "not located": frame.height - found.height}
+            if found.height and report.counts.recomputed:
+                exam_id = found["exam_id"][0]
+                details["picture"] = exam_picture(curation.home, exam_id, found)
+                details["caption"] = f"MIP of exam {exam_id} with its lesions"
+    return details
