@@ -376,7 +376,9 @@ def describe(
     pet: Annotated[Path, typer.Option(help="NIfTI in SUV by body weight.")],
     mask: Annotated[Path, typer.Option(help="NIfTI, not 0 on the lesion; its grid may be another, or cropped.")],
     ct: Annotated[Path | None, typer.Option(help="NIfTI in HU; without one the CT is taken as air.")] = None,
-    question: Annotated[str | None, typer.Option(help="What the model is asked. [default: as in the paper]")] = None,
+    question: Annotated[
+        str | None, typer.Option(help="What the model is asked. [default: what it was trained on]")
+    ] = None,
     device: Device = "cpu",
     json: Annotated[bool, typer.Option("--json", help="Text, text_measured and the measured values as JSON.")] = False,
 ) -> None:
@@ -387,10 +389,9 @@ def describe(
     from model.petar.checkpoints import CheckpointError
     from model.serving.describe import describe_files
     from pipelines.imaging.problems import ExamError
-    from pipelines.settings import QUESTION
 
     try:
-        described = describe_files(checkpoint, pet, mask, ct, question or QUESTION, device)
+        described = describe_files(checkpoint, pet, mask, ct, question, device)
     except (SampleError, CheckpointError, ExamError) as error:
         _fail(f"cannot describe the lesion: {error}")
     print(dumps(asdict(described), indent=1) if json else described.text_measured)

@@ -520,7 +520,19 @@ class InputsTable(Settings):
     global_jitter_voxels: Size | None = _preset(
         "The global crop of training moves by so many of the tower's voxels [voxels]"
     )
-    resize: Literal["area", "linear"] | None = _preset("From the crop to the tower's input")
+
+
+class LayoutTable(Settings):
+    """What the model's weights expect of their inputs, where it differs from the preset. A model that starts from a
+    release or a checkpoint takes what that was trained on."""
+
+    x_from: Literal["right", "left"] | None = _preset("Where the x axis begins: the patient's right or left")
+    border: Literal["pad", "clip"] | None = _preset("Crops beyond the exam: 0, or clipped and stretched (release)")
+    resize: Literal["area", "trilinear"] | None = _preset("From the crop to the tower's input; release: trilinear")
+    foreground_crop: Flag | None = _preset("Cut crops to PET > 0 (release)")
+    ct_class_token: Flag | None = _preset("The CT's own tower has a CLS token")
+    text: Literal["apart", "joint"] | None = _preset("Question and answer encoded apart, or as one text (release)")
+    questions: tuple[Name, ...] | None = _preset("What a lesion is asked, one of them; empty: the sample's question")
 
 
 class VisionTable(Settings):
@@ -578,6 +590,7 @@ class ModelSettings(Settings):
     training: TrainingTable = TrainingTable()
     stages: StageTables = StageTables()
     inputs: InputsTable = InputsTable()
+    layout: LayoutTable = LayoutTable()
     vision: VisionTable = VisionTable()
     language: LanguageTable = LanguageTable()
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,6 @@ from scipy.sparse import csr_array
 
 from model.petar.config import InputsConfig
 
-Resize = Literal["area", "linear"]
 Floats = NDArray[np.float32]
 Triple = tuple[float, float, float]
 
@@ -107,24 +105,30 @@ def focal_crop(spacing_mm: Triple, mask: MaskBox, config: InputsConfig, rng: np.
 
 
 @lru_cache(maxsize=1024)
-def _resize_weights(n_in: int, n_out: int, resize: Resize) -> Floats:
-    """Weights (n_out, n_in). `area` averages what an output voxel covers when shrinking; enlarging is always linear."""
-    if resize == "area" and n_out < n_in:
+def _resize_weights(n_in: int, n_out: int) -> Floats:
+    """Weights (n_out, n_in): the mean of what an output voxel covers when shrinking, linear when enlarging."""
+    if n_out < n_in:
         edges = np.linspace(0, n_in, n_out + 1)
         cells = np.arange(n_in)
         weights = np.minimum(edges[1:, None], cells + 1) - np.maximum(edges[:-1, None], cells)
         weights = np.maximum(weights, 0)
         return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
     positions = np.clip((np.arange(n_out) + 0.5) * n_in / n_out - 0.5, 0, n_in - 1)
-    return _linear_weights(positions, n_in)[0]
+    return linear_weights(positions, n_in)[0]
 
 
-def _linear_weights(positions: NDArray[np.float64], n_in: int) -> tuple[Floats, int]:
+def resized(array: Floats, shape: tuple[int, int, int]) -> Floats:
+    """An array (z, y, x) at another shape: the mean of what a voxel covers when shrinking, linear when enlarging."""
+    z, y, x = (_resize_weights(n, m) for n, m in zip(array.shape, shape))
+    return weighted(array, z, y, x)
+
+
+def linear_weights(positions: NDArray[np.float64], n_in: int, beyond: float = 0.5 + 1e-6) -> tuple[Floats, int]:
     """Weights (positions, voxels from `start` on) of linear interpolation at rising index positions, and `start`.
 
-    Half a voxel beyond the ends repeats the end, farther out is nothing.
+    Up to `beyond` voxels past the ends the end is repeated, farther out is nothing.
     """
-    inside = (positions > -0.5 - 1e-6) & (positions < n_in - 0.5 + 1e-6)
+    inside = (positions > -beyond) & (positions < n_in - 1 + beyond)
     clipped = np.clip(positions, 0, n_in - 1)
     lower = np.minimum(clipped.astype(np.intp), max(n_in - 2, 0))
     upper = np.minimum(lower + 1, n_in - 1)
@@ -140,12 +144,12 @@ def _linear_weights(positions: NDArray[np.float64], n_in: int) -> tuple[Floats, 
 
 @lru_cache(maxsize=4096)
 def _axis_weights(
-    n_in: int, spacing_mm: float, low_mm: float, high_mm: float, voxels: int, n_out: int, resize: Resize
+    n_in: int, spacing_mm: float, low_mm: float, high_mm: float, voxels: int, n_out: int
 ) -> tuple[Floats, int, int]:
     """Weights (n_out, stop - start) over the voxels start..stop of an axis, output in falling order of index."""
     centres = low_mm + (np.arange(voxels) + 0.5) * (high_mm - low_mm) / voxels
-    linear, start = _linear_weights(centres / spacing_mm, n_in)
-    weights = _resize_weights(voxels, n_out, resize) @ linear
+    linear, start = linear_weights(centres / spacing_mm, n_in)
+    weights = _resize_weights(voxels, n_out) @ linear
     # Falling: from the head, from the front, from the patient's right.
     return np.ascontiguousarray(weights[::-1]), start, start + weights.shape[1]
 
@@ -159,7 +163,6 @@ def sample(
     spacing_mm: Triple,
     crop: Crop,
     shape_zyx: tuple[int, int, int],
-    resize: Resize,
     window: Callable[[NDArray[np.generic]], Floats],
 ) -> Floats:
     """The crop of an array (i, j, k) as float32 (z, y, x). Only voxels of the crop are read, then windowed, then
@@ -175,21 +178,27 @@ def sample(
             round(crop.high_mm[a], 4),
             crop.voxels[a],
             n,
-            resize,
         )
         for a, n in zip((2, 1, 0), shape_zyx)
     ]
     (w_z, z0, z1), (w_y, y0, y1), (w_x, x0, x1) = axes
     block = window(array[x0:x1, y0:y1, z0:z1].T)
+    return weighted(block, w_z, w_y, w_x)
+
+
+def weighted(block: Floats, w_z: Floats, w_y: Floats, w_x: Floats) -> Floats:
+    """A block (z, y, x) under the weights (out, in) of its axes."""
+    n_z, n_y, n_x = block.shape
+    shape = len(w_z), len(w_y), len(w_x)
     # z first: it shrinks most, and it is the slowest axis in the file.
-    flat = block.reshape(z1 - z0, -1)
-    if max(shape_zyx) <= _DENSE_SIDE:
-        slab = (w_z @ flat).reshape(-1, y1 - y0, x1 - x0)
+    flat = block.reshape(n_z, -1)
+    if max(shape) <= _DENSE_SIDE:
+        slab = (w_z @ flat).reshape(-1, n_y, n_x)
         return np.matmul(np.matmul(w_y, slab), w_x.T)
     # Each output voxel is of few: sparse, and plane by plane, which stays in the cache.
-    slab = (csr_array(w_z) @ flat).reshape(-1, y1 - y0, x1 - x0)
+    slab = (csr_array(w_z) @ flat).reshape(-1, n_y, n_x)
     sparse_y, sparse_x = csr_array(w_y), csr_array(w_x)
-    out = np.empty(shape_zyx, np.float32)
+    out = np.empty(shape, np.float32)
     for plane, target in zip(slab, out):
         target[:] = (sparse_x @ (sparse_y @ plane).T).T
     return out
@@ -229,7 +238,7 @@ def sample_mask(
         # At least two points a voxel: on the 3 mm grid alone, a finer mask of one voxel could fall between two points.
         tuple(max(n, ceil(2 * (b - a) / s)) for n, a, b, s in zip(crop.voxels, crop.low_mm, crop.high_mm, spacing_mm)),  # type: ignore[arg-type]
     )
-    filled = sample(padded, spacing_mm, shifted, shape_zyx, "area", lambda a: np.array(a, dtype=np.float32, order="C"))
+    filled = sample(padded, spacing_mm, shifted, shape_zyx, lambda a: np.array(a, dtype=np.float32, order="C"))
     most = float(filled.max())
     if most <= 1e-6:
         return np.zeros(shape_zyx, np.float32)

@@ -3,7 +3,7 @@ sample.
 """
 
 import resource
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -19,6 +19,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from model.inputs.clipped import ExamArrays, clipped_images, flipped
 from model.inputs.crops import Crop, MaskBox, focal_crop, global_crop, sample, sample_mask, unit_window
 from model.inputs.numbers import mask_measured_numbers
 from model.petar.config import ModelConfig
@@ -220,24 +221,32 @@ class LesionImages:
         and without the focal crop the second value is None.
         """
         wide, close, mask, exam = self.crops(row, rng)
+        if self.config.layout.border == "clip":
+            arrays = ExamArrays(exam.pet.array, None if exam.ct is None else exam.ct.array, exam.pet.spacing_mm)
+            images, focal = clipped_images(arrays, mask, self.config, rng)
+            return self._jittered(images, rng), focal
         if self.config.inputs.global_crop == "whole":
             # The same for nearly all lesions of an exam.
             pictures = self._globals.get((row["suv_path"], wide), lambda: self._pictures(exam, wide))
         else:
             pictures = self._pictures(exam, wide)
-        images = self._with_mask(pictures, mask, exam, wide)
-        if rng is not None and (most := self.config.inputs.global_jitter_voxels):
-            images = _moved(images, *(int(n) for n in rng.integers(-most, most + 1, 2)))
+        images = self._jittered(self._with_mask(pictures, mask, exam, wide), rng)
         if not self.config.use_focal:
             return images, None
         return images, self._with_mask(self._pictures(exam, close), mask, exam, close)
 
+    def _jittered(self, images: Tensor, rng: np.random.Generator | None) -> Tensor:
+        most = self.config.inputs.global_jitter_voxels
+        if rng is None or not most:
+            return images
+        return _moved(images, *(int(n) for n in rng.integers(-most, most + 1, 2)))
+
     def _pictures(self, exam: ExamImages, crop: Crop) -> NDArray[np.float32]:
-        shape, resize, spacing = self.config.vision.image_shape, self.config.inputs.resize, exam.pet.spacing_mm
+        shape, spacing = self.config.vision.image_shape, exam.pet.spacing_mm
         out = np.zeros((2, *shape), np.float32)
-        out[0] = sample(exam.pet.array, spacing, crop, shape, resize, self._pet_window)
+        out[0] = sample(exam.pet.array, spacing, crop, shape, self._pet_window)
         if self.config.use_ct and exam.ct is not None:
-            out[1] = sample(exam.ct.array, spacing, crop, shape, resize, self._ct_window)
+            out[1] = sample(exam.ct.array, spacing, crop, shape, self._ct_window)
         return out
 
     def _with_mask(self, pictures: NDArray[np.float32], mask: MaskBox, exam: ExamImages, crop: Crop) -> Tensor:
@@ -246,7 +255,7 @@ class LesionImages:
         out[:2] = torch.from_numpy(pictures)
         if self.config.use_mask:
             out[2] = torch.from_numpy(sample_mask(mask, exam.pet.shape, exam.pet.spacing_mm, crop, shape))
-        return out
+        return flipped(out, self.config.layout)
 
 
 def _moved(images: Tensor, y: int, x: int) -> Tensor:
@@ -342,9 +351,12 @@ class LesionDataset(Dataset[Item]):
         self.config, self.tokenizer, self.seed = config, tokenizer, seed
         self.needs_ct = needs_ct and config.use_ct
         self.images = LesionImages(home, config)
+        asked = [config.question_for(row["sample_id"], row["question"]) for row in self.rows]
+        self.questions = tuple(question for question, _ in Counter(asked).most_common())
+        """What is asked of the samples, the most frequent first."""
         self.encoded = [
-            tokenizer.encode(config, row["question"], target_text(row, config) if answers else None)
-            for row in self.rows
+            tokenizer.encode(config, question, target_text(row, config) if answers else None)
+            for question, row in zip(asked, self.rows)
         ]
 
     def __len__(self) -> int:

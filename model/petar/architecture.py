@@ -68,11 +68,15 @@ class Petar(nn.Module):
         """Input embeddings (batch, length, width): token embeddings with the visual tokens in place of the image
         tokens.
 
-        They are placed by token id, in any position; a row with another count of image tokens is an error.
+        They are placed by token id, in any position; a row with another count of image tokens is an error. Where texts
+        are encoded as one (layout `joint`), one more image token may stand before them as a word.
         """
         places = input_ids == self.image_token_id
         counts = places.sum(dim=1)
         expected = self.config.n_visual_tokens
+        if self.config.layout.text == "joint":
+            places &= counts[:, None] - places.cumsum(dim=1) < expected
+            counts = counts - (counts == expected + 1).to(counts.dtype)
         if not bool((counts == expected).all()):
             raise ValueError(
                 f"expected {expected} image tokens (id {self.image_token_id}) in each row, got {counts.tolist()}"

@@ -7,7 +7,8 @@ import os
 import platform
 import shutil
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -47,6 +48,8 @@ class StageRecord:
     settings: dict[str, Any] = field(default_factory=dict)
     curation: str = ""
     """Version of the curation that the samples are of; empty where it is not known."""
+    questions: tuple[str, ...] = ()
+    """What was asked of the samples."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +61,20 @@ class Contract:
     versions: Mapping[str, str] = field(default_factory=dict)
     format_version: int = CHECKPOINT_FORMAT
 
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """What the weights were trained to answer; the first is asked where a user asks nothing."""
+        trained = [question for record in reversed(self.lineage) for question in record.questions]
+        return self.config.layout.questions or tuple(dict.fromkeys(trained)) or (QUESTION,)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, with the inputs described for readers that do not know this package."""
         z, y, x = self.config.vision.image_shape
-        inputs = self.config.inputs
+        inputs, layout = self.config.inputs, self.config.layout
         pet, ct = list(inputs.pet_window_suv), list(inputs.ct_window_hu)
         channel = {
             "shape": [z, y, x],
-            "axes": "z from the head, y from the front, x from the patient's right",
+            "axes": f"z from the head, y from the front, x from the patient's {layout.x_from}",
             "dtype": "float32",
             "range": [0, 1],
         }
@@ -78,10 +87,18 @@ class Contract:
                 "ct": {**channel, "unit": "HU", "window": ct, "without_ct": 0.0},
                 "mask": {**channel, "values": [0, 1]},
                 "window_to": "low..high to 0..1, clipped; beyond the exam and where not a number 0",
+                "border": layout.border,
+                "resize": layout.resize,
+                "foreground_crop": layout.foreground_crop,
                 "crops": ["global", "focal"] if self.config.use_focal else ["global"],
                 "channels_seen": ["pet", *(["ct"] if self.config.use_ct else []), *(["mask"] * self.config.use_mask)],
                 "spacing_mm": inputs.spacing_mm,
-                "text": {"question": QUESTION, "image_token": IMAGE_TOKEN, "image_tokens": self.config.n_visual_tokens},
+                "text": {
+                    "questions": list(self.questions),
+                    "encoded": layout.text,
+                    "image_token": IMAGE_TOKEN,
+                    "image_tokens": self.config.n_visual_tokens,
+                },
                 "max_tokens": self.config.max_length,
             },
             "outputs": {
@@ -102,7 +119,9 @@ class Contract:
             f"Describes a lesion of a PET/CT, given its mask. `{CONTRACT}` says what goes in and what comes out.",
             "",
             f"- PET in SUV, window {inputs.pet_window_suv}; CT in HU, window {inputs.ct_window_hu}; mask 0 or 1",
-            f"- {inputs.spacing_mm:g} mm, crops of {z} x {y} x {x} (z, y, x)",
+            f"- {inputs.spacing_mm:g} mm, crops of {z} x {y} x {x} (z, y, x), x from the patient's "
+            f"{self.config.layout.x_from}",
+            f"- asked: {' / '.join(self.questions)}",
             f"- made with {', '.join(f'{name} {version}' for name, version in self.versions.items())}", "",
             "| stage | samples | steps | validation loss | hash of the data |", "| --- | --- | --- | --- | --- |",
         ]  # fmt: skip
@@ -119,9 +138,13 @@ class Contract:
             raise CheckpointError(
                 f"expected a checkpoint of format {CHECKPOINT_FORMAT}, got {version}: use the release that wrote it"
             )
+        config = {**data["config"], "inputs": {**data["config"]["inputs"]}}
+        # Earlier releases wrote it here, where every preset had `area`, today's default of the layout.
+        if config["inputs"].get("resize") == "area":
+            del config["inputs"]["resize"]
         return cls(
-            ModelConfig.from_dict(data["config"]),
-            tuple(StageRecord(**r) for r in data["lineage"]),
+            ModelConfig.from_dict(config),
+            tuple(StageRecord(**{**r, "questions": tuple(r.get("questions", ()))}) for r in data["lineage"]),
             dict(data["versions"]),
             version,
         )
@@ -216,9 +239,21 @@ def own_state(module: torch.nn.Module) -> dict[str, Tensor]:
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, on the CPU."""
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+
+
+def read_names(path: Path) -> list[str]:
+    """The names of the tensors of a safetensors file."""
+    with _opened(path) as file:
+        return list(file.keys())
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+            yield file
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"expected weights at {path}, cannot read them ({error}): train the stage again"

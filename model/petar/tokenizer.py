@@ -54,13 +54,34 @@ class PetarTokenizer:
         return len(self.tokenizer)
 
     def encode(self, config: ModelConfig, question: str, answer: str | None) -> Encoded:
-        """Token ids of a sample: [BOS] image tokens question | answer [EOS]; the answer is empty where there is none.
+        """Token ids of a sample: prompt with image tokens | answer [EOS]; the answer is empty where there is none.
 
-        The two sides are encoded apart, so that a prompt has the same ids in training and in generation.
+        A prompt has the same ids in training and in generation. How the parts are joined says `config.layout.text`.
         """
+        if config.layout.text == "joint":
+            return self._encode_joint(config.n_visual_tokens, question, answer)
         start = [] if self.bos_id is None else [self.bos_id]
         prompt = [*start, *[self.image_id] * config.n_visual_tokens, *self._text_ids(question)]
         return Encoded(prompt, [] if answer is None else [*self._text_ids(" " + answer.strip()), self.eos_id])
+
+    def _encode_joint(self, n_visual: int, question: str, answer: str | None) -> Encoded:
+        """As M3D and the PETAR release encode: one text, BOS where the tokenizer adds one."""
+        images = IMAGE_TOKEN * n_visual
+        question = question.replace(IMAGE_TOKEN, "")
+        prompt = self._whole_ids(images + question)
+        said = "" if answer is None else f" {answer.replace(IMAGE_TOKEN, '').strip()}"
+        whole = self._whole_ids(images + question + said) if said else prompt
+        rest = whole[len(prompt) :]
+        if prompt[0] == self.image_id:
+            # The release puts the visual tokens after the first token. Without a BOS that is an image token, which
+            # stays as a word, and the last visual token takes the place of the question's first.
+            prompt = [self.image_id, *prompt[:n_visual], *prompt[n_visual + 1 :]]
+        return Encoded(prompt, [] if answer is None else [*rest, self.eos_id])
+
+    def _whole_ids(self, text: str) -> list[int]:
+        """Ids of a text with the start token that the tokenizer adds, without an end token."""
+        ids = list(self.tokenizer(text)["input_ids"])
+        return ids[:-1] if ids[-1:] == [self.eos_id] else ids
 
     def _text_ids(self, text: str) -> list[int]:
         ids = self.tokenizer.encode(text, add_special_tokens=False)

@@ -31,10 +31,10 @@ def wave_positions(grid: tuple[int, int, int], width: int) -> Tensor:
 
 class Tower(ViT):
     """A MONAI ViT whose state dict has exactly M3D-CLIP's 138 tensors at that tower's depth, and whose attention is
-    fused.
+    fused. Without a class token it has one less, as the CT tower of the PETAR release.
     """
 
-    def __init__(self, config: VisionConfig) -> None:
+    def __init__(self, config: VisionConfig, class_token: bool = True) -> None:
         super().__init__(
             in_channels=1,
             img_size=config.image_shape,
@@ -44,34 +44,36 @@ class Tower(ViT):
             num_layers=config.layers,
             num_heads=config.heads,
             proj_type="perceptron",
-            classification=True,
+            classification=class_token,
             qkv_bias=False,
         )
-        del self.classification_head
         for block in self.blocks:
             # MONAI makes this norm for cross attention, which a ViT never has: dead weights that no checkpoint holds.
             block.norm_cross_attn = nn.Identity()
             block.attn.use_flash_attention = config.attention == "sdpa"  # type: ignore[union-attr]  # torch types children loosely
-        nn.init.trunc_normal_(self.cls_token, std=0.02)
+        if class_token:
+            del self.classification_head
+            nn.init.trunc_normal_(self.cls_token, std=0.02)
         with torch.no_grad():
             self.patch_embedding.position_embeddings.copy_(_POSITION_SCALE * wave_positions(config.grid, config.width))
         self.recompute_activations = False
 
     def forward(self, image: Tensor, added: Tensor | None = None) -> Tensor:
-        """Patch features (batch, patches, width) of an image (batch, 1, z, y, x); the CLS token is dropped.
+        """Patch features (batch, patches, width) of an image (batch, 1, z, y, x); a CLS token is dropped.
 
         `added` (batch, patches, width) is summed onto the patch embedding: where the mask enters.
         """
         tokens = self.patch_embedding(image)
         if added is not None:
             tokens = tokens + added
-        tokens = torch.cat((self.cls_token.expand(tokens.shape[0], -1, -1), tokens), dim=1)
+        if self.classification:
+            tokens = torch.cat((self.cls_token.expand(tokens.shape[0], -1, -1), tokens), dim=1)
         for block in self.blocks:
             if self.recompute_activations and self.training:
                 tokens = checkpoint(block, tokens, use_reentrant=False)
             else:
                 tokens = block(tokens)
-        return self.norm(tokens)[:, 1:]
+        return self.norm(tokens)[:, 1 if self.classification else 0 :]
 
 
 def mask_embedding(config: VisionConfig) -> PatchEmbeddingBlock:
@@ -97,7 +99,7 @@ class LesionEncoder(nn.Module):
         self.config = config
         self.pet_tower = Tower(config.vision)
         if config.use_ct and not config.shared_towers:
-            self.ct_tower = Tower(config.vision)
+            self.ct_tower = Tower(config.vision, config.layout.ct_class_token)
         if config.use_mask:
             self.mask_embedding = mask_embedding(config.vision)
 

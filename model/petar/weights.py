@@ -3,8 +3,7 @@ tensors.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from enum import StrEnum
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -12,60 +11,18 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from model.petar.architecture import Petar
-from model.petar.checkpoints import CheckpointError, LoadReport, load_weights, read_tensors
+from model.petar.checkpoints import CheckpointError, LoadReport, load_weights, read_names, read_tensors
+from model.petar.layouts import RELEASE_TOWERS, Layout, detect_layout, tower_name
 
 GGUF = ".gguf"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """What weights may be stored in, by the names that settings and command lines use."""
 
-
-class Layout(StrEnum):
-    """Whose names the tensors of a file carry."""
-
-    OWN = "own"
-    PETAR = "petar"
-    """`model.vision_tower.vision_tower.*`, `...ct_tower.*`, `...patch_embedding_mask.*`,
-    `model.mm_projector.projector.*`.
-    """
-    M3D = "m3d"
-    """M3D-LaMed and M3D-RAD: the same with one tower and no mask."""
-    M3D_CLIP = "m3d-clip"
-    """`pretrained_ViT.bin`: one tower, bare or under `vision_encoder.`."""
-    PHI3 = "phi3"
-    """`model.layers.*`, `lm_head.weight`; also Llama's, whose layers have query, key and value, gate and up apart."""
-
-
-_TOWER_PREFIXES = ("vision_encoder.", "vision_tower.", "")
-_FIRST_OF_A_TOWER = ("patch_embedding.", "blocks.", "norm.", "cls_token")
-_RELEASE_TOWERS = "model.vision_tower."
 _RELEASE_PROJECTOR = "model.mm_projector."
 # What M3D's models hold beside what PETAR is made of: a segmentation head, and CLIP's text side.
 _FOREIGN = ("model.seg_", "seg_", "language_encoder.", "mm_language_proj.", "mm_vision_proj.", "logit_scale")
-
-
-def detect_layout(names: Iterable[str]) -> Layout:
-    """The layout that a file's tensor names are of. Raises CheckpointError where they are of none."""
-    names = list(names)
-    if any(n.startswith("vision.pet_tower.") for n in names):
-        return Layout.OWN
-    if any(n.startswith(_RELEASE_TOWERS) for n in names):
-        release = any(".ct_tower." in n or ".patch_embedding_mask." in n for n in names)
-        return Layout.PETAR if release else Layout.M3D
-    if any(n.startswith("model.layers.") for n in names):
-        return Layout.PHI3
-    if any(_tower_name(n) for n in names):
-        return Layout.M3D_CLIP
-    raise CheckpointError(
-        f"expected tensors of {', '.join(Layout)}, got names like {', '.join(names[:3]) or 'none'}: give another file"
-    )
-
-
-def _tower_name(name: str) -> str | None:
-    """The name within a ViT tower, or None for a tensor of no tower."""
-    for prefix in _TOWER_PREFIXES:
-        if name.startswith(prefix) and name[len(prefix) :].startswith(_FIRST_OF_A_TOWER):
-            return name[len(prefix) :]
-    return None
+_UNUSED = ".norm_cross_attn."
+"""Norms that MONAI's blocks hold for cross attention, which a tower of images never computes: some files have them."""
 
 
 def _own_names(name: str, layout: Layout, two_towers: bool) -> list[str]:
@@ -75,10 +32,10 @@ def _own_names(name: str, layout: Layout, two_towers: bool) -> list[str]:
     if layout is Layout.OWN:
         return [name]
     if layout is Layout.M3D_CLIP:
-        inner = _tower_name(name)
+        inner = tower_name(name)
         return [] if inner is None else _towers(inner, two_towers)
-    if name.startswith(_RELEASE_TOWERS):
-        inner = name[len(_RELEASE_TOWERS) :]
+    if name.startswith(RELEASE_TOWERS):
+        inner = name[len(RELEASE_TOWERS) :]
         if ".patch_embedding_mask." in f".{inner}":
             return ["vision.mask_embedding." + inner.partition("patch_embedding_mask.")[2]]
         part, _, rest = inner.partition(".")
@@ -111,9 +68,13 @@ def own_tensors(
     foreign = []
     wanted = dict(model.named_parameters(remove_duplicate=False))
     for name, tensor in tensors.items():
+        if _UNUSED in name:
+            continue
         names = _own_names(name, layout, two_towers)
         if not names:
             foreign.append(name)
+        elif layout in _ONE_TOWER and names[-1] == _CT_CLASS_TOKEN and _CT_CLASS_TOKEN not in wanted:
+            names = names[:-1]
         for own in names:
             found[own] = _fit_vocabulary(own, tensor, wanted)
     embedding, head = _VOCABULARY
@@ -121,6 +82,10 @@ def own_tensors(
         # Tied in the file, which then holds them once.
         found[head] = found[embedding]
     return found, foreign
+
+
+_ONE_TOWER = (Layout.M3D, Layout.M3D_CLIP)
+_CT_CLASS_TOKEN = "vision.ct_tower.cls_token"
 
 
 _VOCABULARY = ("language.model.embed_tokens.weight", "language.lm_head.weight")
@@ -258,6 +223,15 @@ def start_new_rows(model: Petar, new_ids: Sequence[int], n_known: int) -> None:
         # Tied, they are one.
         for weight in {id(table): table for table in tables}.values():
             weight[list(new_ids)] = weight[:n_known][known].float().mean(dim=0).to(weight.dtype)
+
+
+def tensor_names(path: Path) -> list[str]:
+    """Names of the tensors of a weights file, or of a folder with one or with shards; safetensors are not loaded."""
+    if path.is_dir():
+        return [name for file in _files_in(path) for name in tensor_names(file)]
+    if path.suffix == ".safetensors":
+        return read_names(path)
+    return list(read_weights(path))
 
 
 def _files_in(folder: Path) -> list[Path]:

@@ -6,11 +6,10 @@ from model.inputs.tensors import SampleError
 from model.petar.hub import from_pretrained
 from model.serving.generation import Description, describe
 from pipelines.imaging.volume import load_nifti
-from pipelines.settings import QUESTION
 
 
 def describe_files(
-    checkpoint: str, pet: Path, mask: Path, ct: Path | None = None, question: str = QUESTION, device: str = "cpu"
+    checkpoint: str, pet: Path, mask: Path, ct: Path | None = None, question: str | None = None, device: str = "cpu"
 ) -> Description:
     """What the model says of one lesion, and what was measured.
 
@@ -19,7 +18,7 @@ def describe_files(
         pet: NIfTI in SUV by body weight.
         mask: NIfTI, not 0 on the lesion; its grid may be another, or cropped.
         ct: NIfTI in HU; without one the CT is taken as air.
-        question: what the model is asked.
+        question: what the model is asked; None: what it was trained on.
         device: cpu, cuda, cuda:1, ...
 
     Raises:

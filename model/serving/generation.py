@@ -21,7 +21,6 @@ from model.inputs.tensors import ExamImages, Item, LesionDataset, LesionImages, 
 from model.inputs.threads import limited_threads
 from model.petar.checkpoints import Checkpoint, load_checkpoint
 from pipelines.imaging.volume import Volume, resample_to
-from pipelines.settings import QUESTION
 from pipelines.tables.home import Home
 from pipelines.tables.schemas import frame
 
@@ -164,14 +163,16 @@ def describe(
     mask: Volume,
     checkpoint: Path | Checkpoint,
     *,
-    question: str = QUESTION,
+    question: str | None = None,
     max_new_tokens: int = 128,
     device: str = "cpu",
 ) -> Description:
     """What the model says of one lesion, for a user with no lake.
 
     `pet` is in SUV, `ct` (or None) in HU, `mask` not 0 on the lesion; each in its own grid, in one frame of reference:
-    CT and mask are brought onto the PET's. Raises SampleError where the mask is empty or lies outside the PET.
+    CT and mask are brought onto the PET's. Without a question the model is asked what it was trained on.
+
+    Raises SampleError where the mask is empty or lies outside the PET.
     """
     loaded = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(Path(checkpoint))
     config = loaded.contract.config
@@ -179,7 +180,7 @@ def describe(
     on_grid = None if ct is None else resample_to(ct.canonical(), pet, order=1, fill=-1000.0)
     box = place_mask(mask.canonical(), pet)
     images, focal = _OneLesion(config, ExamImages(pet, on_grid), box).tensors({"suv_path": "", "ct_path": ""})
-    item = Item(0, images, focal, loaded.tokenizer.encode(config, question, None))
+    item = Item(0, images, focal, loaded.tokenizer.encode(config, question or loaded.contract.questions[0], None))
     text = answer(loaded, [item], max_new_tokens=max_new_tokens, device=torch.device(device))[0]
     measured = measure(pet, box)
     return Description(text, put_in_measured(text, measured), measured)

@@ -62,7 +62,6 @@ from model.serving.limits import (
 )
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti
-from pipelines.settings import QUESTION
 from pipelines.tables.safe_text import error_reason
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -96,7 +95,7 @@ class Service:
         asked = request.get("model") or self.model_name
         if asked != self.model_name:
             raise RequestError(f"expected model {self.model_name!r}, got {asked!r}", HTTPStatus.NOT_FOUND)
-        question = _question(request.get("messages"))
+        question = _question(request.get("messages")) or self.checkpoint.contract.questions[0]
         limit = request.get("max_completion_tokens") or request.get("max_tokens") or 128
         if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MAX_NEW_TOKENS:
             raise RequestError(f"expected max_tokens in 1..{MAX_NEW_TOKENS}, got {limit!r}")
@@ -160,10 +159,10 @@ def _question(messages: Any) -> str:
             continue
         content = message.get("content")
         if isinstance(content, str):
-            return content.strip() or QUESTION
+            return content.strip()
         if isinstance(content, Sequence):
             texts = [str(p.get("text", "")) for p in content if isinstance(p, Mapping) and p.get("type") == "text"]
-            return " ".join(texts).strip() or QUESTION
+            return " ".join(texts).strip()
     raise RequestError("expected a message of the role user with text, got none")
 
 

@@ -2,19 +2,20 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from model.inputs.numbers import mask_measured_numbers
 from model.inputs.tensors import target_text
 from model.petar.architecture import Petar
-from model.petar.checkpoints import StageRecord, build_model, load_checkpoint
+from model.petar.checkpoints import StageRecord, build_model, load_checkpoint, read_contract
 from model.petar.config import ModelConfig, TrainingSettings
 from model.petar.hub import local_path
+from model.petar.layouts import expected_inputs
 from model.petar.lora import add_lora
 from model.petar.tokenizer import PetarTokenizer, has_tokenizer, load_tokenizer, train_tokenizer
-from model.petar.weights import DTYPES, load_public_weights, start_new_rows
+from model.petar.weights import DTYPES, load_public_weights, start_new_rows, tensor_names
 from model.training.language import warm_up_language
 from model.training.request import StageRequest
 from model.training.stages import TrainingError, freeze_for
@@ -97,6 +98,23 @@ def _given_tokenizer(settings: TrainingSettings) -> PetarTokenizer | None:
             f"expected a tokenizer beside the weights {', '.join(sources)}, found none: name its folder in `tokenizer`"
         )
     return None
+
+
+def with_layout_of_weights(request: StageRequest) -> StageRequest:
+    """The request with the layout of inputs that its checkpoint or its release was trained on.
+
+    Raises:
+        CheckpointError: they cannot be read.
+    """
+    layout = None
+    if request.init is not None:
+        layout = read_contract(request.init).config.layout
+    elif request.settings.model_weights:
+        layout = expected_inputs(tensor_names(local_path(request.settings.model_weights)))
+    if layout is None or layout == request.config.layout:
+        return request
+    log.info("inputs as the weights expect them: %s", layout)
+    return replace(request, config=replace(request.config, layout=layout))
 
 
 def freeze_and_adapt(model: Petar, request: StageRequest) -> Sequence[str]:

@@ -20,7 +20,13 @@ from model.training.request import Hooks, StageRequest
 from model.training.results import StageResult, read_result, write_result
 from model.training.samples import check_samples, check_split, data_hash
 from model.training.sharding import whole_weights
-from model.training.start import StartingModel, check_start, freeze_and_adapt, starting_model
+from model.training.start import (
+    StartingModel,
+    check_start,
+    freeze_and_adapt,
+    starting_model,
+    with_layout_of_weights,
+)
 from model.training.trainer import Trainer, TrainingData
 
 log = logging.getLogger(__name__)
@@ -63,9 +69,10 @@ def train_stage(request: StageRequest, hooks: Hooks = Hooks()) -> StageResult:
 
 
 def _train_stage(request: StageRequest, hooks: Hooks) -> StageResult:
+    check_start(request.config, request.settings, request.init)
+    request = with_layout_of_weights(request)
     settings, samples, world = request.settings, request.samples, current_world()
     optimiser_class(settings)
-    check_start(request.config, settings, request.init)
     check_split(request.stage, "train", samples.train)
     if settings.validation_samples:
         check_split(request.stage, "val", samples.val)
@@ -146,6 +153,7 @@ def _run(trainer: Trainer, identified: _Identified, start: StartingModel, prepar
         val_loss=result.val_loss,
         settings=request.settings.to_dict(),
         curation=request.samples.curation,
+        questions=trainer.data.train.questions,
     )
     identified.write(StartingModel(model, start.tokenizer, start.lineage), result, record)
     return result

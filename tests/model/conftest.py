@@ -1,6 +1,5 @@
 """A micro model and a small synthetic lake: boxes of organ and lesion in noise, one exam without CT."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,7 +7,6 @@ import polars as pl
 import pytest
 import torch
 
-from model.petar.architecture import Petar
 from model.petar.config import InputsConfig, LanguageConfig, ModelConfig, TrainingSettings, VisionConfig
 from model.petar.tokenizer import PetarTokenizer, train_tokenizer
 from pipelines.imaging.volume import Volume, save_nifti
@@ -36,28 +34,6 @@ def tokenizer() -> PetarTokenizer:
     return train_tokenizer(
         ["left lung nodule, SUVmax [#], slice [#]", "right liver lesion, SUVmax [#], slice [#]"] * 3, 400
     )
-
-
-@pytest.fixture
-def release_of() -> Callable[[Petar], dict[str, torch.Tensor]]:
-    """A model's tensors under the names of the PETAR release."""
-
-    def named(model: Petar) -> dict[str, torch.Tensor]:
-        out = {}
-        for name, tensor in model.state_dict().items():
-            for ours, theirs in (
-                ("vision.mask_embedding.", "model.vision_tower.vision_tower.patch_embedding_mask."),
-                ("vision.pet_tower.", "model.vision_tower.vision_tower."),
-                ("vision.ct_tower.", "model.vision_tower.ct_tower."),
-                ("projector.", "model.mm_projector."),
-                ("language.", ""),
-            ):
-                if name.startswith(ours):
-                    out[theirs + name[len(ours) :]] = tensor
-                    break
-        return out
-
-    return named
 
 
 @pytest.fixture

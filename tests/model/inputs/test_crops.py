@@ -20,29 +20,20 @@ class TestSample:
         array = np.zeros((4, 5, 6), np.float32, order="F")
         array[3, 4, 5] = 1  # right, front, head
         crop = Crop((-0.5, -0.5, -0.5), (3.5, 4.5, 5.5), (4, 5, 6))
-        out = sample(array, (1, 1, 1), crop, (6, 5, 4), "area", identity)
+        out = sample(array, (1, 1, 1), crop, (6, 5, 4), identity)
         assert out[0, 0, 0] == 1
         assert out.sum() == 1
 
     def test_area_equals_torch_adaptive_pooling(self):
         array = np.random.default_rng(0).random((8, 12, 16)).astype(np.float32)
         crop = Crop((-0.5, -0.5, -0.5), (7.5, 11.5, 15.5), (8, 12, 16))
-        out = sample(array, (1, 1, 1), crop, (4, 3, 2), "area", identity)
+        out = sample(array, (1, 1, 1), crop, (4, 3, 2), identity)
         expected = torch.nn.functional.adaptive_avg_pool3d(torch.from_numpy(array)[None, None], (2, 3, 4))[0, 0].numpy()
         assert np.allclose(out, expected.T[::-1, ::-1, ::-1], atol=1e-6)
 
-    def test_linear_equals_torch_trilinear(self):
-        array = np.random.default_rng(0).random((8, 12, 16)).astype(np.float32)
-        crop = Crop((-0.5, -0.5, -0.5), (7.5, 11.5, 15.5), (8, 12, 16))
-        out = sample(array, (1, 1, 1), crop, (20, 9, 5), "linear", identity)
-        expected = torch.nn.functional.interpolate(torch.from_numpy(array)[None, None], (5, 9, 20), mode="trilinear")[
-            0, 0
-        ].numpy()
-        assert np.allclose(out, expected.T[::-1, ::-1, ::-1], atol=1e-5)
-
     def test_is_zero_beyond_the_array(self):
         crop = Crop((-4.5, -0.5, -0.5), (3.5, 3.5, 3.5), (8, 4, 4))
-        out = sample(np.ones((4, 4, 4), np.float32), (1, 1, 1), crop, (4, 4, 8), "area", identity)
+        out = sample(np.ones((4, 4, 4), np.float32), (1, 1, 1), crop, (4, 4, 8), identity)
         assert out[:, :, :4].min() == 1
         assert out[:, :, 4:].max() == 0
 
@@ -53,7 +44,7 @@ class TestSample:
         middle = 14.5 * spacing
         half = 10 * spacing
         crop = Crop((middle - half,) * 3, (middle + half,) * 3, (17, 17, 17))
-        out = sample(array, (spacing,) * 3, crop, (n_out,) * 3, "area", identity)
+        out = sample(array, (spacing,) * 3, crop, (n_out,) * 3, identity)
         assert np.allclose(out, 0.5, atol=1e-5)
 
 

@@ -19,6 +19,8 @@ from model.petar.checkpoints import (
     versions,
     write_folder_atomically,
 )
+from model.petar.config import LayoutConfig
+from pipelines.settings import QUESTION
 
 
 def make(config, tokenizer, seed=0):
@@ -66,6 +68,23 @@ class TestSaveAndLoad:
         contract = read_contract(tmp_path / "c")
         assert contract.config == micro
         assert contract.lineage[0].steps == 3
+
+    def test_a_contract_of_an_earlier_release_is_read(self, micro, tokenizer, tmp_path):
+        save(tmp_path / "c", micro, tokenizer)
+        path = tmp_path / "c/model.json"
+        contract = json.loads(path.read_text())
+        del contract["config"]["layout"], contract["lineage"][0]["questions"]
+        contract["config"]["inputs"]["resize"] = "area"
+        path.write_text(json.dumps(contract))
+        assert read_contract(tmp_path / "c").config == micro
+
+    def test_contract_says_what_was_asked(self, micro):
+        record = StageRecord("findings_full", "abc", 9, 3, 2.0, 1.0, 1.5, questions=("Which?", "Where?"))
+        assert Contract(micro, (record,)).questions == ("Which?", "Where?")
+        assert Contract(micro).questions == (QUESTION,)
+        released = replace(micro, layout=LayoutConfig(questions=("What is it?",)))
+        assert Contract(released, (record,)).questions == ("What is it?",)
+        assert "What is it?" in Contract(released).card()
 
     def test_another_shape_names_the_difference(self, micro, tokenizer, tmp_path):
         save(tmp_path / "c", micro, tokenizer)

@@ -7,6 +7,7 @@ from model.petar.config import (
     TRAINING_STAGES,
     InputsConfig,
     LanguageConfig,
+    LayoutConfig,
     ModelConfig,
     TrainingSettings,
     VisionConfig,
@@ -15,7 +16,15 @@ from model.petar.config import (
     preset,
     training_settings,
 )
-from pipelines.settings import InputsTable, LanguageTable, ModelSettings, SettingsError, TrainingTable, VisionTable
+from pipelines.settings import (
+    InputsTable,
+    LanguageTable,
+    LayoutTable,
+    ModelSettings,
+    SettingsError,
+    TrainingTable,
+    VisionTable,
+)
 
 
 class TestModelConfig:
@@ -61,6 +70,7 @@ class TestModelSettings:
     TABLES = (
         (TrainingTable, TrainingSettings),
         (InputsTable, InputsConfig),
+        (LayoutTable, LayoutConfig),
         (VisionTable, VisionConfig),
         (LanguageTable, LanguageConfig),
     )
@@ -69,7 +79,11 @@ class TestModelSettings:
     def test_every_field_can_be_set_and_the_presets_values_are_allowed(self, table, kind) -> None:
         assert list(table.model_fields) == [f.name for f in fields(kind)]
         made = [training_settings(name, stage) for name in PRESETS for stage in TRAINING_STAGES]
-        made += [part for config in PRESETS.values() for part in (config.inputs, config.vision, config.language)]
+        made += [
+            part
+            for config in PRESETS.values()
+            for part in (config.inputs, config.layout, config.vision, config.language)
+        ]
         own = [one for one in made if isinstance(one, kind)]
         assert own
         for one in own:

@@ -8,8 +8,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from model.petar.checkpoints import CheckpointError, build_model
 from model.petar.config import VisionConfig
+from model.petar.layouts import Layout, detect_layout, expected_inputs
 from model.petar.vision import Tower
-from model.petar.weights import Layout, detect_layout, load_public_weights, read_weights, start_new_rows
+from model.petar.weights import load_public_weights, read_weights, start_new_rows
+from tests.support.petar_release import Release
 
 
 def make(config, tokenizer, seed=0):
@@ -65,43 +67,90 @@ class TestM3dClip:
 
 
 class TestPetarRelease:
-    @pytest.mark.parametrize("shared", [False, True])
-    def test_round_trip_through_its_names(self, micro, tokenizer, shared, release_of):
-        config = replace(micro, shared_towers=shared)
-        source, target = make(config, tokenizer, 1), make(config, tokenizer, 2)
-        torch.nn.init.normal_(source.vision.mask_embedding.position_embeddings)
-        report = load_public_weights(target, release_of(source), layout=Layout.PETAR)
-        assert report.missing == report.unexpected == ()
-        theirs = target.state_dict()
-        assert all(torch.equal(t, theirs[n]) for n, t in source.state_dict().items())
+    def released(self, micro, tokenizer):
+        return replace(micro, layout=expected_inputs(Release(micro, tokenizer).state_dict()))
 
-    def test_missing_ct_tower_is_an_error(self, micro, tokenizer, release_of):
-        tensors = {n: t for n, t in release_of(make(micro, tokenizer)).items() if "ct_tower" not in n}
+    def test_every_tensor_finds_its_part(self, micro, tokenizer):
+        release = Release(micro, tokenizer)
+        config = self.released(micro, tokenizer)
+        model = build_model(config, tokenizer, release.language.config.vocab_size)
+        report = load_public_weights(model, release.state_dict())
+        assert report.missing == report.unexpected == ()
+        assert "vision.ct_tower.cls_token" not in model.state_dict()
+
+    def test_features_are_what_the_release_computes(self, micro, tokenizer):
+        release = Release(micro, tokenizer)
+        model = build_model(self.released(micro, tokenizer), tokenizer, release.language.config.vocab_size)
+        load_public_weights(model, release.state_dict())
+        images, focal = torch.rand(2, 2, 3, *micro.vision.image_shape)
+        ours = model.projector(model.vision(images, focal))
+        theirs = release.projector(release.towers(images) + release.towers(focal))
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4 * float(theirs.abs().max()))
+
+    def test_missing_ct_tower_is_an_error(self, micro, tokenizer):
+        release = Release(micro, tokenizer)
+        tensors = {n: t for n, t in release.state_dict().items() if "ct_tower" not in n}
+        model = build_model(micro, tokenizer, release.language.config.vocab_size)
         with pytest.raises(CheckpointError, match=r"lacks vision\.ct_tower"):
-            load_public_weights(make(micro, tokenizer), tensors, layout=Layout.PETAR)
+            load_public_weights(model, tensors, layout=Layout.PETAR)
+
+
+class TestExpectedInputs:
+    def test_the_release_is_clipped_from_the_left_and_asks_15_questions(self, micro, tokenizer):
+        layout = expected_inputs(Release(micro, tokenizer).state_dict())
+        assert (layout.x_from, layout.border, layout.resize, layout.text) == ("left", "clip", "trilinear", "joint")
+        assert layout.foreground_crop
+        assert not layout.ct_class_token
+        assert len(set(layout.questions)) == 15
+        assert all(question.strip() == question for question in layout.questions)
+
+    def test_m3d_is_radiological_and_encodes_jointly(self):
+        layout = expected_inputs(["model.vision_tower.vision_tower.cls_token", "model.layers.0.x"])
+        assert (layout.x_from, layout.text) == ("right", "joint")
+
+    def test_parts_leave_it_to_the_configuration(self):
+        assert expected_inputs(["model.layers.0.x"]) is None
+        assert expected_inputs(["vision_encoder.cls_token"]) is None
 
 
 class TestM3dLamed:
-    def tensors(self, config, tokenizer, release_of):
-        one = replace(config, use_ct=False, use_mask=False)
-        return release_of(make(one, tokenizer, 3))
+    NAMES = (
+        ("vision.pet_tower.", "model.vision_tower.vision_tower."),
+        ("projector.", "model.mm_projector."),
+        ("language.", ""),
+    )
 
-    def test_one_tower_serves_both_and_the_projector_starts_anew(self, micro, tokenizer, release_of):
+    def tensors(self, config, tokenizer):
+        """A model of one tower under the names of M3D-LaMed."""
+        state = make(replace(config, use_ct=False, use_mask=False), tokenizer, 3).state_dict()
+        return {
+            theirs + name[len(ours) :]: tensor
+            for name, tensor in state.items()
+            for ours, theirs in self.NAMES
+            if name.startswith(ours)
+        }
+
+    def test_one_tower_serves_both_and_the_projector_starts_anew(self, micro, tokenizer):
         model = make(micro, tokenizer)
         projector = model.projector.projector[0].weight.clone()
-        report = load_public_weights(model, self.tensors(micro, tokenizer, release_of))
+        report = load_public_weights(model, self.tensors(micro, tokenizer))
         pet, ct = model.vision.pet_tower.state_dict(), model.vision.ct_tower.state_dict()
         assert all(torch.equal(pet[n], ct[n]) for n in pet)
         assert torch.equal(model.projector.projector[0].weight, projector)
         assert "projector.projector.0.weight" in report.missing
 
-    def test_projector_loads_where_there_is_no_ct(self, micro, tokenizer, release_of):
+    def test_a_ct_tower_without_cls_token_takes_the_rest(self, micro, tokenizer):
+        model = make(replace(micro, layout=replace(micro.layout, ct_class_token=False)), tokenizer)
+        report = load_public_weights(model, self.tensors(micro, tokenizer))
+        assert not [name for name in report.missing if "tower" in name]
+
+    def test_projector_loads_where_there_is_no_ct(self, micro, tokenizer):
         model = make(replace(micro, use_ct=False), tokenizer)
-        report = load_public_weights(model, self.tensors(micro, tokenizer, release_of))
+        report = load_public_weights(model, self.tensors(micro, tokenizer))
         assert "projector.projector.0.weight" in report.loaded
 
-    def test_segmentation_head_is_dropped_only_where_allowed(self, micro, tokenizer, release_of):
-        tensors = {**self.tensors(micro, tokenizer, release_of), "model.seg_module.x": torch.zeros(1)}
+    def test_segmentation_head_is_dropped_only_where_allowed(self, micro, tokenizer):
+        tensors = {**self.tensors(micro, tokenizer), "model.seg_module.x": torch.zeros(1)}
         with pytest.raises(CheckpointError, match="seg_module"):
             load_public_weights(make(micro, tokenizer), tensors)
         report = load_public_weights(make(micro, tokenizer), tensors, allow_unexpected=True)

@@ -16,6 +16,7 @@ from model.training.schedule import learning_rate_at
 from model.training.stages import TrainingError, freeze_for
 from model.training.train import train_stage
 from pipelines.imaging.volume import Volume, save_nifti
+from tests.support.petar_release import Release
 
 
 class KilledError(Exception):
@@ -60,6 +61,25 @@ class TestFreezeFor:
         prefix = self.PREFIX[stage.rpartition("_")[2]]
         assert moved
         assert moved <= {n for n in before if n.startswith(prefix)}
+
+
+class TestLayoutOfWeights:
+    def test_a_stage_takes_it_from_the_release_and_the_next_from_the_checkpoint(
+        self, lake, micro, tokenizer, settings, tmp_path
+    ):
+        folder = tmp_path / "release"
+        folder.mkdir()
+        save_file(Release(micro, tokenizer).state_dict(), folder / "model.safetensors")
+        tokenizer.save(folder)
+        first = replace(settings, epochs=1, model_weights=str(folder), tokenizer=str(folder))
+        start = run(lake, micro, first, tmp_path / "one", "findings_projector").checkpoint
+        end = run(lake, micro, replace(settings, epochs=1), tmp_path / "two", "findings_mask", init=start).checkpoint
+        for checkpoint in (start, end):
+            contract = read_contract(checkpoint)
+            assert (contract.config.layout.x_from, contract.config.layout.border) == ("left", "clip")
+            asked = {question for record in contract.lineage for question in record.questions}
+            assert asked <= set(contract.config.layout.questions)
+            assert len(asked) > 1
 
 
 class TestTrainStage:
