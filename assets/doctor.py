@@ -92,7 +92,12 @@ def _wordnet() -> Finding:
     folders = [Path("/usr/share/wordnet"), *(Path(root) / _NLTK for root in roots if root)]
     found = next((folder for folder in folders if (folder / "data.noun").exists()), None)
     state = str(found or "none: Debian's wordnet-base and wordnet-sense-index, or nltk's wordnet")
-    return Finding("WordNet", found is not None, state, "the metric METEOR")
+    return Finding(
+        "WordNet",
+        found is not None,
+        state,
+        "the metric METEOR; without it `meteor_no_synonyms`, which no published value is of",
+    )
 
 
 def _database() -> Finding:

@@ -603,10 +603,15 @@ class ScoreSettings(Settings):
     )
     seed: Seed = Field(20251027, description="Of the draws [seed]. Source: arbitrary")
     level: OpenFraction = Field(0.95, description="Level of the intervals [ratio]. Source: usual")
-    text_column: Literal["text_measured", "text"] = Field(
+    text_column: Literal["text_measured", "text", "text_masked"] = Field(
         "text_measured",
-        description="Column of `predictions` that is scored: with measured numbers, or as the model wrote it. Source:"
-        " PETAR paper",
+        description="Text that models are compared by: with measured numbers, as the model wrote it, or with [#] for "
+        "numbers in text and reference. Source: PETAR paper",
+    )
+    size_edges_ml: tuple[Positive, ...] = Field(
+        (1, 10),
+        description="Volumes at which lesions are divided for scores by size, rising [mL]. Source: spheres of 12 and "
+        "27 mm, about 2 and 5 times a scanner's resolution",
     )
     wordnet: Path | None = Field(
         None,

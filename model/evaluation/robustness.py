@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from model.evaluation.metrics import DEFAULTS, score, with_others
+from model.evaluation.metrics import DEFAULTS, main_numbers, score, with_others
 from model.evaluation.predictions import TableReport, checkpoint_version, samples_version
 from pipelines.imaging.masks import save_mask
 from pipelines.imaging.problems import ExamError
@@ -237,7 +237,7 @@ def update_robustness(
             rows += [about | {"metric": metric, "n": 0} for metric in METRICS_SHOWN]
             continue
         predictions = generate(changed.samples, loaded, home, model_name=model_name)
-        scores = score(with_others(predictions, every, lesions), METRICS_SHOWN, scoring)
+        scores = score(with_others(predictions, every, lesions), METRICS_SHOWN, scoring, (main_numbers(scoring),))
         rows += [
             about | {name: row[name] for name in ("metric", "value", "low", "high", "n")} for row in scores.to_dicts()
         ]

@@ -8,13 +8,18 @@ from typing import Any
 import polars as pl
 
 from model.evaluation.metrics import METRICS
-from model.evaluation.metrics.published import PUBLISHED_METRICS
+from model.evaluation.metrics.pairs import ALL_LESIONS
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 
 SIGNIFICANT = 0.05
+_NUMBERS = {
+    "measured": "Measured numbers in their place: what a user of `text_measured` reads.",
+    "masked": "`[#]` for measured numbers in text and reference: the words alone.",
+}
+_PART_METRICS = ("region", "organ", "laterality", "grounding", "ROUGE-L")
 
 _FOOTNOTE = (
     "Values in brackets: 95 % interval, bootstrap over patients. n: lesions that count; where a metric counts fewer, "
@@ -51,13 +56,21 @@ def write_scoreboard(home: Home) -> Scoreboard:
 def scoreboard_page(scores: pl.DataFrame, comparisons: pl.DataFrame) -> str:
     """Rows of `scores` and `comparisons` as one page of Markdown."""
     lines = ["# Scoreboard", ""]
+    parts = scores.filter(pl.col("subset") != ALL_LESIONS)
+    scores = scores.filter(pl.col("subset") == ALL_LESIONS)
     own = scores.filter(pl.col("status") != "published")
     for cohort, version in own.select("cohort", "data_version").unique().sort("cohort").iter_rows():
         lines += [f"Cohort {cohort or 'without a name'}, data version {version or 'unknown'}.", ""]
-    of_words = [m for m in METRICS if m in PUBLISHED_METRICS]
-    lines += ["## Texts", "", *_score_table(scores, of_words)]
-    lines += ["", "## Lesions", "", *_score_table(own, [m for m in METRICS if m not in PUBLISHED_METRICS])]
+    of_words = [name for name, metric in METRICS.items() if metric.is_of_words]
+    raw = scores.filter(pl.col("numbers") == "raw")
+    lines += ["## Texts", "", "Numbers as the models wrote them, as the published values have them.", ""]
+    lines += _score_table(raw, of_words)
+    for numbers, words in _NUMBERS.items():
+        lines += ["", words, "", *_score_table(own.filter(pl.col("numbers") == numbers), of_words)]
+    lines += ["", "## Lesions", "", *_score_table(own, [name for name in METRICS if name not in of_words])]
     lines += ["", _FOOTNOTE, "", *_gaps(own)]
+    if not parts.is_empty():
+        lines += ["## Parts of the lesions", "", *_part_tables(parts), ""]
     if not comparisons.is_empty():
         lines += ["## Models compared", "", _COMPARED, "", *_comparison_tables(comparisons)]
     return "\n".join(lines).rstrip() + "\n"
@@ -73,6 +86,18 @@ def _score_table(scores: pl.DataFrame, wanted: list[str]) -> list[str]:
         counted = f"{n} ({left_out} left out)" if left_out else str(n)
         lines.append(_row([str(model), str(split), counted, *(cells.get(m, "") for m in metrics)]))
     return lines
+
+
+def _part_tables(parts: pl.DataFrame) -> Iterator[str]:
+    """Accuracy of the fields by evidence and by size, a row a model, split and part."""
+    metrics = [m for m in _PART_METRICS if m in set(parts["metric"])]
+    yield _row(["model", "split", "lesions", "n", *metrics])
+    yield "|" + " --- |" * (4 + len(metrics))
+    groups = parts.filter(pl.col("metric").is_in(metrics)).sort("split", "model", "subset")
+    for (model, split, subset), rows in groups.group_by("model", "split", "subset", maintain_order=True):
+        n = max((n for n in rows["n"] if n is not None), default=0)
+        cells = {row["metric"]: _cell(row, n) for row in rows.iter_rows(named=True)}
+        yield _row([str(model), str(split), str(subset), str(n), *(cells.get(m, "") for m in metrics)])
 
 
 def _order(rows: pl.DataFrame) -> tuple[bool, str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import polars as pl
 
 from model.evaluation.metrics import comparison as comparison_module
-from model.evaluation.metrics import metrics_version, published_scores, score, with_others
+from model.evaluation.metrics import metrics_version, published_scores, score, score_subsets, with_others
 from model.evaluation.metrics.comparison import compare_all
 from model.evaluation.predictions import TableReport
 from pipelines.settings import ScoreSettings
@@ -36,7 +36,11 @@ def update_scores(home: Home, settings: ScoreSettings = ScoreSettings(), cohort:
     meta = lake.shard_meta("scores")
     if meta is not None and meta.inputs.get("made_from") == made_from and not meta.inputs.get("incomplete"):
         return TableReport(lake.read_table("scores"), meta.rows_digest, 0, meta.n_rows)
-    frame = score(_with_places(lake), settings=settings).with_columns(
+    predictions = _with_places(lake)
+    parts = score_subsets(
+        predictions, subsets_of(lake.read_table("findings"), lake.read_table("lesions"), settings), settings
+    )
+    frame = pl.concat([score(predictions, settings=settings), parts]).with_columns(
         cohort=pl.lit(cohort), data_version=pl.lit(made_from["data"])
     )
     judged = frame.filter(pl.col("metric") == "GREEN", pl.lit(settings.green_url is not None))
@@ -45,6 +49,22 @@ def update_scores(home: Home, settings: ScoreSettings = ScoreSettings(), cohort:
     inputs = {"made_from": made_from, "incomplete": bool(incomplete), "curation": curation}
     written = lake.write_table("scores", pl.concat([frame, published_scores()]), inputs)
     return TableReport(lake.read_table("scores"), written.rows_digest, written.n_rows, 0)
+
+
+def subsets_of(findings: pl.DataFrame, lesions: pl.DataFrame, settings: ScoreSettings) -> pl.DataFrame:
+    """(finding_id, subset) of every lesion: what its text gave to locate it by, and its size."""
+    edges = [float(edge) for edge in settings.size_edges_ml]
+    labels = [
+        f"under {edges[0]:g} mL",
+        *(f"{a:g} to {b:g} mL" for a, b in itertools.pairwise(edges)),
+        f"{edges[-1]:g} mL and more",
+    ]
+    evidence = findings.select("finding_id", subset=pl.format("evidence: {}", pl.col("text_evidence")))
+    sizes = lesions.select(
+        "finding_id",
+        subset=pl.format("size: {}", pl.col("mtv_ml").cut(edges, labels=labels, left_closed=True).cast(pl.String)),
+    )
+    return pl.concat([evidence, sizes]).drop_nulls().unique().sort("finding_id", "subset")
 
 
 def _with_places(lake: Lake) -> pl.DataFrame:

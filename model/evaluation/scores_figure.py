@@ -20,6 +20,10 @@ def scores_figure(scores: pl.DataFrame) -> bytes:
     come after those that have; what could not be computed is said, never drawn as a zero.
     """
     require_columns(scores, ("model", "split", "metric", "value", "low", "high", "status"))
+    if "numbers" in scores.columns:
+        # Published values are of numbers as generated, and stand beside such alone.
+        raw = pl.col("metric").is_in(scores.filter(pl.col("numbers") == "raw")["metric"].unique().to_list())
+        scores = scores.filter(pl.col("subset") == "all", (pl.col("numbers") == "raw") | ~raw)
     rows = scores.to_dicts()
     published = [r["metric"] for r in rows if r["status"] == "published"]
     metrics = sorted(dict.fromkeys(r["metric"] for r in rows), key=lambda m: m not in published)

@@ -112,8 +112,9 @@ TABLES: Mapping[str, Rules] = {
     "scores": (
         ("model", "predictions.model"),
         ("split", "predictions.split"),
-        ("metric signature status note cohort", ""),
-        ("*", "predictions.text_measured predictions.reference predictions.patient_id"),
+        ("metric numbers signature status note cohort", ""),
+        ("subset", "findings.text_evidence lesions.mtv_ml"),
+        ("*", "predictions.text predictions.text_measured predictions.reference predictions.patient_id"),
     ),
     "comparisons": (
         ("model other", "predictions.model"),
@@ -161,6 +162,7 @@ VIEWS: Mapping[str, Rules] = {
         ("image_outcome", "findings.outcome lesions.outcome"),
     ),
     "localisations": (("*", "lesions.*"),),
+    "score_subsets": (("*", "scores.*"),),
     "lesions": (
         ("sentence", "lesions.sentence findings.sentence"),
         ("sentence_id votes readers agreement region organ subsite laterality comparison text corrected", "findings.*"),

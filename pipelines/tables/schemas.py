@@ -33,6 +33,7 @@ from pipelines.tables.shards import N_SHARDS
 
 SPLITS = ("train", "val", "test")
 STOP_REASONS = ("converged", "leak", "border", "flat", "too small", "no liver found")
+SCORE_NUMBERS = ("measured", "raw", "masked")
 SCORE_STATUSES = ("computed", "not computed", "published")
 CORRECTION_STATUSES = ("applied", "superseded", "unknown finding", "not applied")
 MASK_CHANGES = ("none", "edge", "shift", "another lesion")
@@ -69,11 +70,12 @@ def string(description: str, *, null: bool = False, key: bool = False, empty: bo
     return dy.String(nullable=null, primary_key=key, min_length=None if empty else 1, description=description)
 
 
-def choice(description: str, values: Iterable[str], *, null: bool = False) -> dy.String:
+def choice(description: str, values: Iterable[str], *, null: bool = False, key: bool = False) -> dy.String:
     """A column of text with a closed set of values. Stored as text, so that a new value is no new type of file."""
     values = tuple(str(v) for v in values)
     return dy.String(
         nullable=null,
+        primary_key=key,
         check={"choices": lambda c: c.is_in(list(values))},
         description=description,
         metadata=_meta(None, values),
@@ -430,11 +432,17 @@ class Predictions(dy.Schema):
 
 
 class Scores(dy.Schema):
-    """One row a model, split and metric."""
+    """One row a model, split, metric, kind of numbers and subset of the lesions."""
 
     model = string("Model, or baseline", key=True)
     split = string("Split, or the published test set", key=True)
     metric = string("Name of the metric", key=True)
+    numbers = choice(
+        "Numbers in the text: as the model wrote them, measured ones put in their place, or [#] in text and reference",
+        SCORE_NUMBERS,
+        key=True,
+    )
+    subset = string("Lesions that are scored: all, or those of a kind of evidence or of a size", key=True)
     value = real("Score over the whole split, null where it was not computed")
     low = real("Lower end of the 95 % interval, bootstrap over patients")
     high = real("Upper end of the same")
@@ -442,7 +450,9 @@ class Scores(dy.Schema):
     signature = string("Package, version, variant and reference version", null=True)
     status = choice("Where the value comes from", SCORE_STATUSES, null=False)
     note = string("What is missing, what was left out", null=True, empty=True)
-    n_left_out = integer("Predictions that could not count: empty, failed, without reference, two of a lesion", low=0)
+    n_left_out = integer(
+        "Predictions that could not count: failed on the way, without reference, two of a lesion", low=0
+    )
     cohort = string("Cohort whose lesions were described", null=True)
     data_version = string("Version of the curation that the references come from", null=True)
 

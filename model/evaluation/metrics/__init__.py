@@ -14,7 +14,7 @@ import polars as pl
 
 from model.evaluation.metrics import cider, judges, lesion, meteor, neural, ngram
 from model.evaluation.metrics.intervals import effective_patients, patient_weights, percentile_interval
-from model.evaluation.metrics.pairs import Mean, Pairs, pairs_of, with_others
+from model.evaluation.metrics.pairs import ALL_LESIONS, TEXT_COLUMNS, Mean, Pairs, pairs_of, with_others
 from model.evaluation.metrics.published import published_scores
 from model.evaluation.metrics.settings import NotComputableError
 from pipelines.settings import ScoreSettings
@@ -29,9 +29,11 @@ __all__ = [
     "NotComputableError",
     "Pairs",
     "pairs_of",
+    "main_numbers",
     "metrics_version",
     "published_scores",
     "score",
+    "score_subsets",
     "with_others",
 ]
 
@@ -64,18 +66,32 @@ class Metric:
     description: str
     is_of_corpus: bool = False
     """A pair's score depends on the other pairs of the corpus, so that it is computed anew for every corpus."""
+    is_of_words: bool = False
+    """The words of the whole text count, numbers too: it is computed for every kind of numbers."""
+    needs_model: bool = False
+    """It asks a model, which takes time."""
 
 
 _ALL = (
-    Metric("BLEU", ngram.bleu, "Words and phrases in common, corpus level (sacrebleu)", True),
-    Metric("ROUGE-1", ngram.rouge_1, "Words in common whatever their order, F (rouge-score)"),
-    Metric("ROUGE-L", ngram.rouge_l, "Longest common subsequence of words, F (rouge-score)"),
-    Metric("METEOR", meteor.meteor, "Words in common by form, stem and synonym"),
-    Metric("CIDEr", cider.cider, "Phrases in common, weighted by how rare they are in the references", True),
-    Metric("BERTScore", neural.bertscore, "Words alike in context"),
-    Metric("BARTScore", neural.bartscore, "Likelihood of the reference given the text"),
-    Metric("RaTEScore", judges.ratescore, "Entities alike"),
-    Metric("GREEN", judges.green, "Errors counted by a judge, trained on chest X-ray"),
+    Metric("BLEU", ngram.bleu, "Words and phrases in common, corpus level (sacrebleu)", True, True),
+    Metric("ROUGE-1", ngram.rouge_1, "Words in common whatever their order, F (rouge-score)", is_of_words=True),
+    Metric("ROUGE-L", ngram.rouge_l, "Longest common subsequence of words, F (rouge-score)", is_of_words=True),
+    Metric("METEOR", meteor.meteor, "Words in common by form, stem and synonym", is_of_words=True),
+    Metric(
+        "meteor_no_synonyms",
+        meteor.meteor_no_synonyms,
+        "METEOR without its synonyms, where there is no WordNet: not to be compared with published values",
+        is_of_words=True,
+    ),
+    Metric("CIDEr", cider.cider, "Phrases in common, weighted by how rare they are in the references", True, True),
+    Metric("BERTScore", neural.bertscore, "Words alike in context", is_of_words=True, needs_model=True),
+    Metric(
+        "BARTScore", neural.bartscore, "Likelihood of the reference given the text", is_of_words=True, needs_model=True
+    ),
+    Metric("RaTEScore", judges.ratescore, "Entities alike", is_of_words=True, needs_model=True),
+    Metric(
+        "GREEN", judges.green, "Errors counted by a judge, trained on chest X-ray", is_of_words=True, needs_model=True
+    ),
     Metric("region", lesion.accuracy("region"), "Region of the body as in the reference"),
     Metric("organ", lesion.accuracy("organ"), "Organ as in the reference"),
     Metric("laterality", lesion.accuracy("laterality"), "Side as in the reference"),
@@ -106,20 +122,47 @@ def metrics_version(settings: ScoreSettings = DEFAULTS) -> str:
     return hash_of(code_version(__name__), packages, sorted(METRICS), settings, wordnet, there)
 
 
+def main_numbers(settings: ScoreSettings) -> str:
+    """The kind of numbers by which models are compared."""
+    return next(kind for kind, column in TEXT_COLUMNS.items() if column == settings.text_column)
+
+
 def score(
-    predictions: pl.DataFrame, names: Sequence[str] | None = None, settings: ScoreSettings = DEFAULTS
+    predictions: pl.DataFrame,
+    names: Sequence[str] | None = None,
+    settings: ScoreSettings = DEFAULTS,
+    kinds: Sequence[str] = tuple(TEXT_COLUMNS),
 ) -> pl.DataFrame:
     """Rows of `scores`: every metric of every model and split of `predictions`, with intervals over patients.
 
-    `names` are keys of METRICS, all by default. What gives no pair (two predictions for a lesion, an empty text or
-    reference) is named in the note; a metric that can not be computed has status `not computed` and no value.
+    Metrics of words have a row for each kind of numbers, that of `settings.text_column` first; the others have that
+    one alone; `kinds` says which, besides it. `names` are keys of METRICS, all by default. An empty text scores 0. What
+    gives no pair (two predictions for a lesion, a text that failed on its way, an empty reference) is named in the
+    note; a metric that can not be computed has status `not computed` and no value. A column `subset` divides the
+    lesions: a row each.
     """
     chosen = [_metric(name) for name in (METRICS if names is None else names)]
+    main = main_numbers(settings)
+    if "subset" not in predictions.columns:
+        predictions = predictions.with_columns(subset=pl.lit(ALL_LESIONS))
     rows = []
-    for model, split, pairs in _groups(predictions, settings):
-        weights = patient_weights(pairs.patients, settings.n_resamples, settings.seed) if len(pairs) else None
-        rows += [{"model": model, "split": split} | _score_row(metric, pairs, weights, settings) for metric in chosen]
+    groups = predictions.group_by("model", "split", "subset")
+    for (model, split, subset), part in sorted(groups, key=lambda group: str(group[0])):
+        about = {"model": model, "split": split, "subset": subset}
+        for numbers in (main, *(kind for kind in kinds if kind != main)):
+            wanted = [metric for metric in chosen if metric.is_of_words or numbers == main]
+            rows += [about | {"numbers": numbers} | row for row in _score_rows(wanted, part, numbers, settings)]
     return schemas.frame("scores", rows)
+
+
+def score_subsets(predictions: pl.DataFrame, subsets: pl.DataFrame, settings: ScoreSettings = DEFAULTS) -> pl.DataFrame:
+    """Rows of `scores` of parts of the lesions, as models are compared: by all metrics that ask no model.
+
+    `subsets` has a row (finding_id, subset) for each part that a lesion belongs to.
+    """
+    names = [name for name, metric in METRICS.items() if not metric.needs_model]
+    divided = predictions.join(subsets, on="finding_id")
+    return score(divided, names, settings, (main_numbers(settings),))
 
 
 def _metric(name: str) -> Metric:
@@ -128,9 +171,14 @@ def _metric(name: str) -> Metric:
     return METRICS[name]
 
 
-def _groups(predictions: pl.DataFrame, settings: ScoreSettings) -> Iterator[tuple[str, str, Pairs]]:
-    for (model, split), part in sorted(predictions.group_by("model", "split"), key=lambda group: str(group[0])):
-        yield str(model), str(split), pairs_of(part, settings.text_column)
+def _score_rows(
+    metrics: Sequence[Metric], predictions: pl.DataFrame, numbers: str, settings: ScoreSettings
+) -> Iterator[dict[str, object]]:
+    column = TEXT_COLUMNS[numbers]
+    pairs = pairs_of(predictions, column)
+    weights = patient_weights(pairs.patients, settings.n_resamples, settings.seed) if len(pairs) else None
+    for metric in metrics:
+        yield _score_row(metric, pairs, weights, settings.model_copy(update={"text_column": column}))
 
 
 def _score_row(metric: Metric, pairs: Pairs, weights: np.ndarray | None, settings: ScoreSettings) -> dict[str, object]:

@@ -54,9 +54,10 @@ def ratescore(pairs: Pairs, settings: ScoreSettings) -> Mean:
             f"{len(settings.ratescore_weights)}"
         )
     recogniser, embedding = settings.ratescore_weights
+    said = pairs.at(pairs.said)
     task = {
-        "texts": list(pairs.texts),
-        "references": list(pairs.references),
+        "texts": list(said.texts),
+        "references": list(said.references),
         "ner": str(recogniser),
         "embedding": str(embedding),
         "gpu": settings.device != "cpu",
@@ -73,9 +74,9 @@ def ratescore(pairs: Pairs, settings: ScoreSettings) -> Mean:
             lines = done.stderr.strip().splitlines() or ["no message"]
             raise NotComputableError(f"RaTEScore: {settings.ratescore_python} failed: {lines[-1]}")
         answer = json.loads(made.read_text())
-    if len(answer["values"]) != len(pairs):
-        raise NotComputableError(f"RaTEScore: expected {len(pairs)} scores, got {len(answer['values'])}")
-    return Mean(np.array(answer["values"], float), f"RaTEScore|version:{answer['version']}|out of its domain on PET")
+    if len(answer["values"]) != len(said):
+        raise NotComputableError(f"RaTEScore: expected {len(said)} scores, got {len(answer['values'])}")
+    return Mean(pairs.spread(answer["values"]), f"RaTEScore|version:{answer['version']}|out of its domain on PET")
 
 
 @dataclass(frozen=True)
@@ -94,32 +95,48 @@ class Judgement:
         return self.matched / (self.matched + sum(self.errors)) if self.matched else 0.0
 
 
-_HEADING = re.compile(
-    r"^\W*(clinically significant errors|clinically insignificant errors|matched findings)[^\w\n(]*", re.I | re.M
+_SIGNIFICANT, _MATCHED = (
+    re.compile(rf"\[{name}\]:\s*(.*?)(?:\n\s*\n|\Z)", re.DOTALL)
+    for name in ("Clinically Significant Errors", "Matched Findings")
 )
-_ITEM = re.compile(r"\(([a-f])\)[^:\n]*:\s*\**\s*(\d+)", re.I)
-_COUNT = re.compile(r"(\d+)")
+"""A section of the answer; an empty line ends it."""
 _N_KINDS = 6
+_KINDS = (("a", "b", "c", "d", "e", "f"), ("1", "2", "3", "4", "5", "6"))
+"""What the judge calls the kinds of error; figures count where there is no letter."""
+_ERROR_COUNT = re.compile(r"(?<=: )\b\d+\b(?=\.)")
+_MATCHED_COUNT = re.compile(r"\d+\b(?=\.)")
 
 
-def read_judgement(answer: str) -> Judgement | None:
-    """Counts in the judge's answer; None where it does not have the sections that were asked for."""
-    matches = list(_HEADING.finditer(answer))
-    ends = [m.start() for m in matches[1:]] + [len(answer)]
-    sections = {m[1].lower(): answer[m.end() : end] for m, end in zip(matches, ends, strict=False)}
-    significant, matched = sections.get("clinically significant errors"), sections.get("matched findings")
-    if significant is None or matched is None:
-        return None
-    errors = [0] * _N_KINDS
-    items = _ITEM.findall(significant)
-    if not items and not re.search(r"\b(?:no|none)\b|\b0\b", significant, re.I):
-        return None
-    for letter, count in items:
-        errors["abcdef".index(letter.lower())] += int(count)
-    first = _COUNT.search(matched)
-    if first is None and not re.search(r"\bno(?:ne)?\b", matched, re.I):
-        return None
-    return Judgement(int(first[1]) if first else 0, tuple(errors))
+def read_judgement(answer: str) -> Judgement:
+    """Counts in the judge's answer, as the authors' parser (github.com/Stanford-AIMI/GREEN) takes them.
+
+    A section begins with its name in brackets and ends at an empty line; one that is missing or begins with "No" counts
+    nothing. An error's count is the first number between ": " and "." of the line of its kind, (a) to (f) or, where
+    there is no letter, (1) to (6); the matched findings are a number and a full stop at the very beginning.
+    """
+    found = _MATCHED.search(answer)
+    matched = None if found is None or found[1].startswith("No") else _MATCHED_COUNT.match(found[1])
+    return Judgement(int(matched[0]) if matched else 0, _errors(_SIGNIFICANT.search(answer)))
+
+
+def _errors(section: re.Match[str] | None) -> tuple[int, ...]:
+    counts = [0] * _N_KINDS
+    if section is None or section[1].startswith("No"):
+        return tuple(counts)
+    for names in _KINDS:
+        # In order: of two lines of one kind the later by the alphabet counts.
+        lines = sorted(re.findall(rf"\([{''.join(names)}]\) .*", section[1]))
+        for line in lines:
+            if count := _ERROR_COUNT.search(line):
+                counts[names.index(line[1])] = int(count[0])
+        if lines:
+            break
+    return tuple(counts)
+
+
+def has_sections(answer: str) -> bool:
+    """Whether the judge answered with the sections that it was asked for; without them a text scores 0."""
+    return bool(_SIGNIFICANT.search(answer) and _MATCHED.search(answer))
 
 
 def green_prompt(text: str, reference: str, template: str) -> str:
@@ -128,8 +145,10 @@ def green_prompt(text: str, reference: str, template: str) -> str:
 
 
 def green(pairs: Pairs, settings: ScoreSettings) -> Mean:
-    """Mean GREEN (Ostmeier et al. 2024) by a judge on an OpenAI-compatible server; an answer that can not be read
-    counts for none.
+    """Mean GREEN (Ostmeier et al. 2024) by a judge on an OpenAI-compatible server.
+
+    An empty text scores 0 unasked, and so does an answer without the sections that were asked for; a pair counts for
+    none only where the server did not answer.
     """
     if settings.green_url is None:
         raise NotComputableError(
@@ -151,18 +170,25 @@ def green(pairs: Pairs, settings: ScoreSettings) -> Mean:
     )
     question = _Judging(f"{path.stem}@{hash_of(template)[:8]}", template)
     # As JSON, for the client asks equal words once and takes line breaks for spaces.
-    asked = [json.dumps(pair) for pair in zip(pairs.texts, pairs.references, strict=True)]
+    asked = [json.dumps(pair) if pair[0] else None for pair in zip(pairs.texts, pairs.references, strict=True)]
     with _cache(settings.green_cache) as cache:
-        answers = ask_all(server, question, asked, cache, _unread, name="GREEN")
-    judged = [read_judgement(answer.text) if answer.text is not None else None for answer in answers]
-    each = np.array([float("nan") if judgement is None else judgement.score for judgement in judged])
-    unread = int(np.isnan(each).sum())
-    reasons = Counter(answer.error for answer in answers if answer.error is not None).most_common(1)
-    note = f"{unread} of {len(each)} not judged (for example: {reasons[0][0]})" if reasons else None
+        given = iter(ask_all(server, question, [a for a in asked if a], cache, lambda _: None, name="GREEN"))
+    answers = [None if a is None else next(given) for a in asked]
+    each = np.array([0.0 if a is None else _score_of(a.text) for a in answers])
+    failed = int(np.isnan(each).sum())
+    unread = sum(a is not None and a.text is not None and not has_sections(a.text) for a in answers)
+    reasons = Counter(a.error for a in answers if a is not None and a.error is not None).most_common(1)
+    notes = [f"{failed} of {len(each)} not judged (for example: {reasons[0][0]})"] if reasons else []
+    notes += [f"{unread} answers of the judge without its sections: 0"] if unread else []
+    note = "; ".join(notes) or None
     if not np.isfinite(each).any():
         raise NotComputableError(f"GREEN: {note}")
     signature = f"petar|GREEN|judge:{settings.green_model}|prompt:{path.stem}|unread:{unread}|out of its domain on PET"
     return Mean(each, signature, note)
+
+
+def _score_of(answer: str | None) -> float:
+    return float("nan") if answer is None else read_judgement(answer).score
 
 
 @contextmanager
@@ -188,9 +214,3 @@ class _Judging:
 
     def response_format(self) -> None:
         return None
-
-
-def _unread(answer: str) -> str | None:
-    if read_judgement(answer) is not None:
-        return None
-    return f"expected the sections of a judgement, the judge answered {answer[:80]!r}"

@@ -119,17 +119,24 @@ def accuracy(field: str) -> Callable[[Pairs, ScoreSettings], Mean]:
     compare = _COMPARE[field]
 
     def metric(pairs: Pairs, settings: ScoreSettings) -> Mean:
-        each = [compare(fields_of(t), fields_of(r)) for t, r in zip(pairs.texts, pairs.references, strict=True)]
-        return Mean(np.array(each, float), f"petar|{field} accuracy|rules:{_rules()}")
+        return Mean(_compared(compare, pairs.texts, pairs.references), f"petar|{field} accuracy|rules:{_rules()}")
 
     return metric
+
+
+def _compared(
+    compare: Callable[[TextFields, TextFields], float], texts: Sequence[str], references: Sequence[str]
+) -> np.ndarray:
+    """Scores of texts; an empty one is wrong wherever its reference says something."""
+    each = [compare(fields_of(t), fields_of(r)) for t, r in zip(texts, references, strict=True)]
+    return np.array([0.0 if not t and value == value else value for t, value in zip(texts, each)], float)
 
 
 def generated_numbers(pairs: Pairs, settings: ScoreSettings) -> Mean:
     """Share of texts whose numbers were right as the model wrote them, before measured ones were put in."""
     texts = pairs.generated or pairs.texts
-    each = [_same_numbers(fields_of(t), fields_of(r)) for t, r in zip(texts, pairs.references, strict=True)]
-    return Mean(np.array(each, float), f"petar|numbers as generated|rules:{_rules()}")
+    each = _compared(_same_numbers, texts, pairs.references)
+    return Mean(each, f"petar|numbers as generated|rules:{_rules()}")
 
 
 _PLACE_FIELDS = ("region", "organ", "subsite", "laterality")
@@ -164,6 +171,9 @@ def _grounding(pairs: Pairs, n_others: int | None, against: str) -> Mean:
         if not others:
             each.append(float("nan"))
             continue
+        if not text:
+            each.append(0.0)
+            continue
         fields = fields_of(text)
         best, fit = max(_fit(fields, o) for o in others[:n_others]), _fit(fields, own)
         each.append(0.5 if fit == best else float(fit > best))
@@ -193,5 +203,6 @@ def hallucinated(pairs: Pairs, settings: ScoreSettings) -> Mean:
     """Share of texts that name an organ which the reference names nowhere: a lesion that nobody reported. Less is
     better.
     """
-    each = [float(bool(_organs(t) - _organs(r))) for t, r in zip(pairs.texts, pairs.references, strict=True)]
+    # An empty text names nothing, and must not look better for it.
+    each = [float(not t or bool(_organs(t) - _organs(r))) for t, r in zip(pairs.texts, pairs.references, strict=True)]
     return Mean(np.array(each, float), f"petar|organs that the reference has not|rules:{_rules()}")

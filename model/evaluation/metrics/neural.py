@@ -68,12 +68,13 @@ def bertscore(pairs: Pairs, settings: ScoreSettings) -> Mean:
     device = settings.device
     model = model.to(device)
     each = []
-    for texts, references in zip(_batches(pairs.texts), _batches(pairs.references), strict=True):
+    said = pairs.at(pairs.said)
+    for texts, references in zip(_batches(said.texts), _batches(said.references), strict=True):
         of_texts = _vectors(texts, tokenizer, model, settings.bertscore_layer, device)
         of_references = _vectors(references, tokenizer, model, settings.bertscore_layer, device)
         each += [_f_measure(t, r) for t, r in zip(of_texts, of_references, strict=True)]
     signature = f"petar|BERTScore F|model:{folder.name}|layer:{settings.bertscore_layer}|idf:no|rescaled:no"
-    return Mean(np.array(each), signature)
+    return Mean(pairs.spread(each), signature)
 
 
 def _vectors(texts: Sequence[str], tokenizer: Any, model: Any, layer: int, device: str) -> "list[torch.Tensor]":
@@ -90,7 +91,7 @@ def _vectors(texts: Sequence[str], tokenizer: Any, model: Any, layer: int, devic
 
 def _f_measure(text: "torch.Tensor", reference: "torch.Tensor") -> float:
     if not len(text) or not len(reference):
-        return float("nan")
+        return 0.0
     alike = text @ reference.T
     precision, recall = float(alike.max(dim=1).values.mean()), float(alike.max(dim=0).values.mean())
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0

@@ -1,10 +1,15 @@
 """What metrics are computed on: pairs of a text and its reference, and what was left out and why."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
+
+from model.inputs.numbers import mask_measured_numbers
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,33 @@ class Pairs:
         return len(self.texts)
 
     @property
+    def said(self) -> list[int]:
+        """Where the texts that are not empty stand."""
+        return [i for i, text in enumerate(self.texts) if text]
+
+    def at(self, where: Sequence[int]) -> "Pairs":
+        """Some of the pairs, without what was left out."""
+
+        def chosen(values: Sequence[T]) -> Sequence[T]:
+            return [values[i] for i in where] if values else ()
+
+        return Pairs(
+            chosen(self.texts),
+            chosen(self.references),
+            chosen(self.patients),
+            chosen(self.finding_ids),
+            chosen(self.exam_ids),
+            chosen(self.generated),
+            others=chosen(self.others),
+        )
+
+    def spread(self, scores: Iterable[float]) -> np.ndarray:
+        """Scores of the texts that are not empty as scores of all; an empty text has 0."""
+        each = np.zeros(len(self))
+        each[self.said] = np.fromiter(scores, float)
+        return each
+
+    @property
     def n_left_out(self) -> int:
         """Predictions that are in no pair."""
         return sum(len(found) for found in self.left_out.values())
@@ -44,25 +76,44 @@ class Pairs:
         return "left out: " + ", ".join(parts) if parts else None
 
 
+ALL_LESIONS = "all"
+"""Name of the subset that is no subset."""
+TEXT_COLUMNS = {"measured": "text_measured", "raw": "text", "masked": "text_masked"}
+"""Kinds of numbers in a text, and the column that has them; `text_masked` is made here."""
+
+UNANSWERED = ("empty prediction", "no prediction", "two predictions")
+"""Beginnings of an `error` that is the author's own: no text, none for the lesion, two that differ. Such a lesion
+counts as an empty text; any other error is a failure on the way, which counts for nothing.
+"""
+
+
 def pairs_of(predictions: pl.DataFrame, text_column: str = "text_measured") -> Pairs:
     """Pairs of the rows of `predictions` of one model and split.
 
-    A lesion with two predictions, a failed or empty text and an empty reference give no pair and are named in
-    `left_out`. Where `text_column` is null, the text as generated counts. A column `others` (see `with_others`) is
-    taken along.
+    A lesion with two rows, a text that failed on its way (`error`) and an empty reference give no pair and are named in
+    `left_out`; an empty text is a pair, for leaving lesions out must not raise a score.
+
+    Where `text_column` is null, the text as generated counts. A column `others` (see `with_others`) is
+    taken along. `text_masked` is the text with `[#]` for measured numbers, its reference too.
     """
-    failed = pl.col("error").is_not_null() if "error" in predictions.columns else pl.lit(False)
-    frame = predictions.with_columns(
-        pl.coalesce(_stripped(text_column), _stripped("text")).fill_null("").alias("_text"),
-        _stripped("text").fill_null("").alias("_generated"),
-        _stripped("reference").fill_null("").alias("_reference"),
-        pl.col("finding_id").is_duplicated().alias("_twice"),
-    ).sort("finding_id")
+    error = pl.col("error") if "error" in predictions.columns else pl.lit(None, pl.String)
+    own = pl.any_horizontal(error.str.starts_with(reason) for reason in UNANSWERED)
+    failed = error.is_not_null() & ~own
+    is_masked = text_column == TEXT_COLUMNS["masked"]
+    frame = (
+        (_with_masked_numbers(predictions) if is_masked else predictions)
+        .with_columns(
+            pl.coalesce(_stripped(text_column), _stripped("text")).fill_null("").alias("_text"),
+            _stripped("text").fill_null("").alias("_generated"),
+            _stripped("reference").fill_null("").alias("_reference"),
+            pl.col("finding_id").is_duplicated().alias("_twice"),
+        )
+        .sort("finding_id")
+    )
     reasons = {
         "of lesions with two predictions": pl.col("_twice"),
         "failed predictions": ~pl.col("_twice") & (pl.col("_text") == "") & failed,
-        "empty predictions": ~pl.col("_twice") & (pl.col("_text") == "") & ~failed,
-        "without reference": ~pl.col("_twice") & (pl.col("_text") != "") & (pl.col("_reference") == ""),
+        "without reference": ~pl.col("_twice") & (pl.col("_reference") == "") & ((pl.col("_text") != "") | ~failed),
     }
     left_out = {reason: frame.filter(which)["finding_id"].to_list() for reason, which in reasons.items()}
     kept = frame.filter(~pl.any_horizontal(*reasons.values()))
@@ -76,6 +127,15 @@ def pairs_of(predictions: pl.DataFrame, text_column: str = "text_measured") -> P
         {reason: found for reason, found in left_out.items() if found},
         kept["others"].to_list() if "others" in kept.columns else (),
     )
+
+
+def _with_masked_numbers(predictions: pl.DataFrame) -> pl.DataFrame:
+    """The predictions with `[#]` for measured numbers, in a column `text_masked` and in the references."""
+
+    def masked(column: str) -> pl.Expr:
+        return pl.col(column).cast(pl.String).map_elements(mask_measured_numbers, return_dtype=pl.String)
+
+    return predictions.with_columns(text_masked=masked("text"), reference=masked("reference"))
 
 
 def with_others(predictions: pl.DataFrame, samples: pl.DataFrame, lesions: pl.DataFrame) -> pl.DataFrame:

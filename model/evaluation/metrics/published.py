@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from model.evaluation.metrics.pairs import ALL_LESIONS
 from pipelines.tables import schemas
 
 PUBLISHED_SPLIT = "PETARSeg-11K test"
@@ -17,12 +18,17 @@ _ROWS = {
 
 
 def published_scores() -> pl.DataFrame:
-    """Rows of `scores` with status `published`: five models, eight metrics; no intervals, for the paper gives none."""
+    """Rows of `scores` with status `published`: five models, eight metrics; no intervals, for the paper gives none.
+
+    Their numbers are those that the models wrote.
+    """
     rows = [
         {
             "model": f"{model} (paper)",
             "split": PUBLISHED_SPLIT,
             "metric": metric,
+            "numbers": "raw",
+            "subset": ALL_LESIONS,
             "value": value,
             "n": PUBLISHED_N,
             "cohort": "PETARSeg-11K",

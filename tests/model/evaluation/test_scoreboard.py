@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from model.evaluation.metrics import published_scores, score
+from model.evaluation.metrics import published_scores, score, score_subsets
 from model.evaluation.metrics.comparison import compare_all
 from model.evaluation.scoreboard import scoreboard_page
 from model.evaluation.scores import couples_of
@@ -35,9 +35,21 @@ def page() -> str:
 class TestScoreboardPage:
     def test_has_values_with_their_interval_and_count(self, page: str) -> None:
         assert "| petar-tiny | test | 20 | 1.000 [1.000, 1.000] |" in page
-        assert (
-            "| baseline: template | test | 19 (1 left out) | 0.828 [0.828, 0.828] |  |  |  |  | not computed |" in page
+        assert "| baseline: template | test | 19 (1 left out) | 0.828 [0.828, 0.828] |" in page
+
+    def test_published_values_stand_beside_raw_ones_alone(self, page: str) -> None:
+        raw, _, rest = page.partition("Measured numbers in their place")
+        assert "(paper)" in raw
+        assert "| petar-tiny | test | 20 | 1.000" in raw
+        assert "(paper)" not in rest.split("## Lesions")[0]
+
+    def test_parts_of_the_lesions_have_a_table(self) -> None:
+        subsets = pl.DataFrame({"finding_id": ["E0:a", "E1:a"], "subset": ["size: under 1 mL"] * 2})
+        parts = score_subsets(predictions(), subsets, FAST)
+        scores = pl.concat([score(predictions(), ["laterality"], FAST), parts]).with_columns(
+            cohort=pl.lit("ours"), data_version=pl.lit("v1")
         )
+        assert "| petar-tiny | test | size: under 1 mL | 2 |" in scoreboard_page(scores, schemas.empty("comparisons"))
 
     def test_says_how_many_were_left_out_and_why(self, page: str) -> None:
         assert "| baseline: template | test | 19 (1 left out) |" in page

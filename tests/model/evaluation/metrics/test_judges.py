@@ -8,12 +8,11 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
 import pytest
 
-from model.evaluation.metrics.judges import Judgement, green, green_prompt, ratescore, read_judgement
+from model.evaluation.metrics.judges import Judgement, green, green_prompt, has_sections, ratescore, read_judgement
 from model.evaluation.metrics.pairs import Pairs
 from model.evaluation.metrics.settings import NotComputableError
 from pipelines.settings import ScoreSettings
@@ -40,7 +39,7 @@ class TestReadJudgement:
         assert judgement.score == pytest.approx(0.5)
 
     def test_no_errors_at_all(self) -> None:
-        answer = "[Clinically Significant Errors]:\nNone.\n[Matched Findings]:\n2. Node; nodule."
+        answer = "[Clinically Significant Errors]:\nNone.\n\n[Matched Findings]:\n2. Node; nodule."
         assert read_judgement(answer) == Judgement(2, (0,) * 6)
 
     def test_nothing_matched_scores_zero(self) -> None:
@@ -53,8 +52,27 @@ class TestReadJudgement:
         "answer",
         ["", "I cannot help with that.", ANSWER.split("[Matched")[0], "[Matched Findings]:\n3.", ANSWER[:60]],
     )
-    def test_nonsense_is_no_judgement(self, answer: str) -> None:
-        assert read_judgement(answer) is None
+    def test_an_answer_without_the_sections_is_known(self, answer: str) -> None:
+        assert not has_sections(answer)
+
+    # What the authors' parser counts: matched findings, then errors (a) to (f).
+    AUTHORS: ClassVar = (
+        ("No findings match (slice 97)", "(a) x: 1. y.", 0, (1, 0, 0, 0, 0, 0)),
+        ("No matched findings.", "No clinically significant errors.", 0, (0,) * 6),
+        ("2. Node; nodule.", "No errors (0)", 2, (0,) * 6),
+        ("3. a; b; c.", "(1) False finding: 1. x.\n(3) Wrong place: 2. y.", 3, (1, 0, 2, 0, 0, 0)),
+        ("1. a.", "(a) x: 1. y.\n(2) Missing: 4. z.", 1, (1, 0, 0, 0, 0, 0)),
+        ("There are 2. matches", "(a) x: 1. y.", 0, (1, 0, 0, 0, 0, 0)),
+        ("2 matches", "(a) x: 1. y.", 0, (1, 0, 0, 0, 0, 0)),
+        ("4. a", "(a) x: 1 finding.\n(b) Missing: 2. b.", 4, (0, 2, 0, 0, 0, 0)),
+        ("1. a", "(f) late: 1. x.\n(a) first: 2. x; SUV 4.1 for 5.2.", 1, (2, 0, 0, 0, 0, 1)),
+        ("1. a", "(c) x: 1. y.\n\n(d) after an empty line: 3. z.", 1, (0, 0, 1, 0, 0, 0)),
+    )
+
+    @pytest.mark.parametrize(("matched", "errors", "n_matched", "counts"), AUTHORS)
+    def test_counts_what_the_authors_parser_counts(self, matched, errors, n_matched, counts) -> None:
+        answer = f"[Explanation]:\nx\n\n[Clinically Significant Errors]:\n{errors}\n\n[Matched Findings]:\n{matched}"
+        assert read_judgement(answer) == Judgement(n_matched, counts)
 
 
 class TestGreenPrompt:
@@ -106,12 +124,14 @@ class TestGreen:
 
     def test_scores_what_it_can_read_and_counts_the_rest(self, server: ThreadingHTTPServer) -> None:
         computed = green(PAIRS, self.settings(server))
-        assert computed.per_sample[0] == pytest.approx(0.5)
-        assert np.isnan(computed.per_sample[1])
-        assert (computed.n, "unread:1" in computed.signature) == (1, True)
-        assert computed.note is not None
-        assert "1 of 2 not judged" in computed.note
-        assert "I am a parrot" in computed.note
+        assert computed.per_sample.tolist() == pytest.approx([0.5, 0])
+        assert (computed.n, "unread:1" in computed.signature) == (2, True)
+        assert computed.note == "1 answers of the judge without its sections: 0"
+
+    def test_an_empty_text_scores_0_and_is_not_judged(self, server: ThreadingHTTPServer) -> None:
+        computed = green(Pairs(["", "avid node"], ["liver lesion", "avid node"], ["a", "b"]), self.settings(server))
+        assert computed.per_sample.tolist() == pytest.approx([0, 0.5])
+        assert len(server.asked) == 1  # type: ignore[attr-defined]  # set by the fixture
 
     def test_asks_no_pair_twice(self, server: ThreadingHTTPServer, tmp_path: Path) -> None:
         settings = self.settings(server, green_cache=tmp_path / "answers.sqlite")
@@ -129,10 +149,6 @@ class TestGreen:
         asked = "\n".join(server.asked)  # type: ignore[attr-defined]  # set by the fixture
         assert "avid node {left}" in asked
         assert "{candidate}" not in asked
-
-    def test_judge_of_nonsense_alone_is_not_computed(self, server: ThreadingHTTPServer) -> None:
-        with pytest.raises(NotComputableError, match="I am a parrot"):
-            green(Pairs(["nonsense"], ["x"], ["a"]), self.settings(server))
 
     def test_prompt_without_places_to_fill(self, server: ThreadingHTTPServer, tmp_path: Path) -> None:
         (tmp_path / "p.txt").write_text("Judge this.")

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from model.evaluation.metrics.meteor import find_wordnet, meteor_score
+from model.evaluation.metrics.meteor import find_wordnet, meteor_no_synonyms, meteor_score
+from model.evaluation.metrics.pairs import Pairs
 from model.evaluation.metrics.settings import NotComputableError
+from pipelines.settings import ScoreSettings
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +37,14 @@ class TestFindWordnet:
     def test_finds_the_same_before_and_after_a_score(self, wordnet: Path) -> None:
         meteor_score("the car", "the auto", wordnet)
         assert find_wordnet(None) == wordnet
+
+
+class TestWithoutSynonyms:
+    def test_needs_no_wordnet_and_is_never_more_than_forms_and_stems(self) -> None:
+        pairs = Pairs(
+            ["avid nodes in the neck", "tumour", ""], ["avid node in the neck", "tumor", "node"], ["a", "b", "c"]
+        )
+        computed = meteor_no_synonyms(pairs, ScoreSettings())
+        assert computed.per_sample[0] > 0.9
+        assert computed.per_sample[1:].tolist() == [0, 0]
+        assert "without synonyms" in computed.signature

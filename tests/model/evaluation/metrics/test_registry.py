@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from model.evaluation import metrics
-from model.evaluation.metrics import METRICS, metrics_version, published_scores, score, with_others
+from model.evaluation.metrics import METRICS, metrics_version, published_scores, score, score_subsets, with_others
 from model.evaluation.metrics.intervals import patient_weights
 from pipelines.settings import ScoreSettings
 from pipelines.tables import schemas
@@ -40,7 +40,10 @@ def row_of(scores: pl.DataFrame, metric: str) -> dict[str, Any]:
 class TestScore:
     def test_every_metric_has_a_row_that_keeps_the_contract(self) -> None:
         good, bad = schemas.validate("scores", score(predictions(), settings=FAST))
-        assert good["metric"].to_list() == list(METRICS)
+        assert good.filter(numbers="measured")["metric"].to_list() == list(METRICS)
+        of_words = [name for name, metric in METRICS.items() if metric.is_of_words]
+        for numbers in ("raw", "masked"):
+            assert good.filter(numbers=numbers)["metric"].to_list() == of_words
         assert bad.is_empty()
 
     def test_accuracy_with_its_interval(self) -> None:
@@ -75,7 +78,11 @@ class TestScore:
     def test_models_and_splits_are_scored_apart(self) -> None:
         frame = pl.concat([predictions(), predictions(model="n"), predictions(split="val", model="n")])
         scores = score(frame, ["BLEU"], FAST)
-        assert scores.select("model", "split").rows() == [("m", "test"), ("n", "test"), ("n", "val")]
+        assert scores.filter(numbers="measured").select("model", "split").rows() == [
+            ("m", "test"),
+            ("n", "test"),
+            ("n", "val"),
+        ]
 
     def test_one_patient_has_no_interval(self) -> None:
         row = row_of(score(predictions(2), ["BLEU"], FAST), "BLEU")
@@ -87,10 +94,24 @@ class TestScore:
 
 
 class TestBadPredictions:
-    def test_empty_text_is_named_and_kept_out(self) -> None:
-        frame = pl.concat([predictions(4), predictions(1, finding_id="E9:a", text="  ")])
+    @pytest.mark.parametrize(
+        "error", [None, "empty prediction: a.csv, line 2", "no prediction: a.csv does not name it"]
+    )
+    def test_empty_text_is_wrong_and_counts(self, error) -> None:
+        frame = pl.concat([predictions(4), predictions(1, finding_id="E9:a", text="  ", error=error)])
         row = row_of(score(frame, ["laterality"], FAST), "laterality")
-        assert (row["n"], row["note"]) == (4, "left out: 1 empty predictions (E9:a)")
+        assert (row["n"], row["n_left_out"], row["value"]) == (5, 0, pytest.approx(0.4))
+
+    def test_no_score_rises_where_answers_are_emptied(self) -> None:
+        names = [name for name, metric in METRICS.items() if not metric.needs_model and name != "METEOR"]
+        emptied = predictions().with_columns(text=pl.when(pl.col("finding_id") != "E1:a").then("text"))
+        before, after = (score(frame, names, FAST) for frame in (predictions(), emptied))
+        for old, new in zip(before.iter_rows(named=True), after.iter_rows(named=True), strict=True):
+            if old["metric"] == "hallucinated":
+                assert new["value"] > old["value"]
+            elif old["value"] is not None:
+                assert new["value"] < old["value"] or old["value"] == 0, old["metric"]
+                assert new["n"] == old["n"]
 
     def test_two_predictions_for_a_lesion_are_both_kept_out(self) -> None:
         frame = pl.concat([predictions(4), predictions(1)])
@@ -103,7 +124,7 @@ class TestBadPredictions:
         assert row_of(score(frame, ["BLEU"], FAST), "BLEU")["note"] == "left out: 1 without reference (E9:a)"
 
     def test_nothing_to_score_is_not_computed(self) -> None:
-        row = row_of(score(predictions(2, text=None), ["BLEU"], FAST), "BLEU")
+        row = row_of(score(predictions(2, reference=None), ["BLEU"], FAST), "BLEU")
         assert (row["status"], row["value"], row["n"]) == ("not computed", None, 0)
 
     def test_measured_text_counts_where_it_is_there(self) -> None:
@@ -116,6 +137,27 @@ class TestBadPredictions:
         frame = pl.concat([predictions(4), predictions(1, finding_id="E9:a", text=None, error="no answer")])
         row = row_of(score(frame, ["laterality"], FAST), "laterality")
         assert (row["n"], row["n_left_out"], row["note"]) == (4, 1, "left out: 1 failed predictions (E9:a)")
+
+
+class TestKindsOfNumbers:
+    def test_raw_measured_and_masked_stand_apart(self) -> None:
+        frame = predictions(4, text=TEXT.replace("8.2", "9.9"), text_measured=TEXT)
+        values = dict(score(frame, ["BLEU"], FAST).select("numbers", "value").rows())
+        assert values["measured"] == values["masked"] == pytest.approx(1)
+        assert values["raw"] < 1
+
+    def test_published_values_are_of_raw_numbers(self) -> None:
+        assert set(published_scores()["numbers"]) == {"raw"}
+
+
+class TestSubsets:
+    def test_parts_have_rows_of_their_own(self) -> None:
+        subsets = pl.DataFrame(
+            {"finding_id": ["E0:a", "E1:a", "E0:a"], "subset": ["size: a", "size: b", "evidence: c"]}
+        )
+        scores = score_subsets(predictions(2), subsets, FAST).filter(metric="laterality")
+        assert dict(scores.select("subset", "value").rows()) == {"size: a": 0.0, "size: b": 1.0, "evidence: c": 0.0}
+        assert schemas.validate("scores", scores)[1].is_empty()
 
 
 class TestWithOthers:
