@@ -99,6 +99,8 @@ def _with_fields(mention: Mention, fields: Fields, flat: str, span: tuple[int, i
     at = next((v.start for v in find_expressions(flat, words).suvs if v.value == mention.suv), span[0])
     if role == "lesion" and is_physiologic(flat, span, at, fields.organ, words):
         role = "physiologic"
+    if role == "lesion" and _is_named_reference(flat, fields.organ, words):
+        role = "reference"
     return replace(
         mention,
         lesion=named[0] if named else None,
@@ -112,6 +114,14 @@ def _with_fields(mention: Mention, fields: Fields, flat: str, span: tuple[int, i
         certainty="possible" if words.cues["possible"].search(own) else "certain",
         role=role,
     )
+
+
+def _is_named_reference(flat: str, organ: str | None, words: Vocabulary) -> bool:
+    """Whether a sentence gives values of reference organs alone: "Spleen SUVmax 3.5; liver SUVmax 3.8 (reference)"."""
+    cues = words.cues
+    if organ is None or not cues["named_reference"].search(flat) or not cues["reference_organ"].search(organ):
+        return False
+    return not (cues["lesion"].search(flat) or cues["lesion_mention"].search(flat))
 
 
 def size_cm(flat: str, words: Vocabulary) -> float | None:

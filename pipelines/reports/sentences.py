@@ -26,8 +26,9 @@ class Sentence:
     """A unit of a report that can be a finding.
 
     `sentence` is the report's text from `start` to `end` (half-open), unchanged. `section` is the last heading before
-    it, in English words, null before the first. `is_candidate` is true where it holds both an SUV value and a slice
-    number; `candidate_reason` says what it holds; `language` is the report's (ISO 639-1).
+    it, in English words, with what a list says of all of its items; null before the first. `is_candidate` is true where
+    it holds both an SUV value and a slice number; `candidate_reason` says what it holds; `language` is the report's
+    (ISO 639-1).
     """
 
     sentence_id: str
@@ -114,12 +115,13 @@ def split_report(exam_id: str, text: str, vocabulary: Vocabulary | None = None) 
     for piece in _merge(report, _pieces(report)):
         for start, end in _split_semicolons(report, piece.start, piece.end):
             is_candidate, reason = _candidate(report, report.lowered[start:end])
+            section = _section_of(report, piece, start)
             start, end = read.original(start, end)
             sentence = text[start:end]
             name = f"{exam_id}:{blake2b(sentence.encode('utf-8', 'surrogatepass'), digest_size=4).hexdigest()}"
             seen[name] = seen.get(name, 0) + 1
             sentence_id = name if seen[name] == 1 else f"{name}#{seen[name]}"
-            place = (start, end, piece.section)
+            place = (start, end, section)
             out.append(Sentence(sentence_id, exam_id, sentence, *place, is_candidate, reason, language))
     return out
 
@@ -518,6 +520,17 @@ def _split_semicolons(report: _Report, start: int, end: int) -> list[tuple[int, 
     spans = [_strip(report.lowered, start + a, start + b) for a, b in groups]
     conjunction = report.cues["and_leads"]
     return [(m.end() if (m := conjunction.match(report.lowered, a, b)) else a, b) for a, b in spans]
+
+
+def _section_of(report: _Report, piece: _Piece, start: int) -> str | None:
+    """The heading of a unit of a piece, with what the piece says before its items of all of them: "Nodes of the left
+    neck: level II ...; level V ...".
+    """
+    lead = report.cues["list_lead"].match(report.lowered, piece.start, start)
+    if lead is None or not report.places(lead[0]):
+        return piece.section
+    common = report.flat[piece.start : lead.end()].strip(" :,")
+    return f"{piece.section}, {common}" if piece.section else common
 
 
 def _outside_parentheses(text: str, mark: str) -> list[int]:

@@ -113,22 +113,33 @@ def structure_parts(
         return _in_order(text, len(spans), section, words)
     out: list[Fields] = []
     n_placed = 0
+    common = _common(words.read(text[: spans[0][1]]).text, words.english)
     # "New lesions in L2 ..., T10 ...": the word is said of all of them.
-    are_new = words.cues["new_lesions"].search(words.read(text).text) is not None
+    flat = words.read(text).text
+    of_all = words.cues["of_all"].search(flat)
+    change = "new" if words.cues["new_lesions"].search(flat) else comparison(of_all[0], words) if of_all else "none"
     for start, end in spans:
         own = structure(text[start:end], section, words)
         if own.laterality == "bilateral":
             # "Bilateral hila, SUVmax 4.6 on the right": of one lesion of several the one side counts.
             sides = {s.name for s in _sides(words.read(text[start:end]).text, words.english)} - {"bilateral"}
             own = replace(own, laterality=sides.pop() if len(sides) == 1 else own.laterality)
-        if own.comparison == "none" and are_new:
-            own = replace(own, comparison="new")
+        if own.comparison == "none":
+            own = replace(own, comparison=change)
+        if own.laterality is None and out and common is not None and own.organ == common.organ:
+            own = replace(own, laterality=common.laterality)
         if find_anatomy(words.read(text[start:end]).text, words.english):
             n_placed += 1
         else:
             own = _with_shared(own, text, structure(text[:end], section, words), section, words, n_placed)
         out.append(own)
     return out
+
+
+def _common(flat: str, words: Vocabulary) -> Fields | None:
+    """Fields of what the items of a list have in common ("Nodes of the left neck: level II ..., level III ...")."""
+    lead = words.cues["list_lead"].match(flat)
+    return _structure(flat[: lead.end()], None, words) if lead is not None else None
 
 
 def _with_shared(
@@ -181,6 +192,9 @@ def _fields(flat: str, place: AnatomyMention | None, section: str | None, words:
     if region is None and headed is not None:
         region, organ = headed.region, organ or headed.organ
     side = laterality(flat, place, words)
+    if side is None and section:
+        sides = sides_of(lower(clean(section)), words)
+        side = sides.pop() if len(sides) == 1 else None
     return Fields(region, organ, subsite, side, comparison(flat, words))
 
 
@@ -290,23 +304,50 @@ def _main_mention(flat: str, places: Sequence[AnatomyMention], words: Vocabulary
 
     def score(place: AnatomyMention) -> float:
         others = [p for p in places if _is_other_organ(p, place)]
+        leading = [
+            p for p in others if p.start < place.start and not _is_diagnosis(flat, p, [place], first_value, cues)
+        ]
         points = 0.0
-        if place.term.region is None or place.term.organ in cues.words("generic_organ"):
+        if place.term.organ is None or place.term.organ in cues.words("generic_organ"):
             points -= 1.5
+        if place.term.organ in cues.words("least_organ"):
+            points -= 0.5
         if others and place.phrase in cues.words("part_of_several_organs"):
             points -= 1.5
-        if any(p.start < place.start for p in others) and cues["at_before"].search(flat, 0, place.start):
+        if leading and cues["at_before"].search(flat, 0, place.start):
             # "para-aortic node at L2"
             points -= 3
         if place.term.subsite:
             points += 0.5
         if place.start > first_value:
             points -= 2
-        if _is_beside(flat, place, cues):
+        if _is_beside(flat, place, cues) or _is_diagnosis(flat, place, others, first_value, cues):
             points -= 3
+        if _is_in_clause_before(flat, place, places, first_value, cues):
+            points -= 1
         return points - place.start / 1000
 
     return max(places, key=score, default=None)
+
+
+def _is_in_clause_before(
+    flat: str, place: AnatomyMention, places: Sequence[AnatomyMention], first_value: int, cues: Cues
+) -> bool:
+    """Whether the value stands in a later clause with a place of its own: "right cord palsy; left cord SUVmax 6"."""
+    ends = [m.end() for m in cues["sentence_end"].finditer(flat, place.end, max(place.end, first_value))]
+    return bool(ends) and any(
+        ends[-1] <= p.start < first_value and p.term.organ == place.term.organ and not _is_beside(flat, p, cues)
+        for p in places
+    )
+
+
+def _is_diagnosis(
+    flat: str, place: AnatomyMention, others: Sequence[AnatomyMention], first_value: int, cues: Cues
+) -> bool:
+    """Whether a place is only the organ of a disease whose lesion lies elsewhere."""
+    is_followed = any(place.end <= p.start < first_value for p in others)
+    is_named = cues["diagnosis_after"].match(flat, place.end) or cues["diagnosis_after"].search(place.phrase)
+    return is_followed and is_named is not None
 
 
 def _is_other_organ(a: AnatomyMention, b: AnatomyMention) -> bool:
@@ -322,6 +363,10 @@ def _is_of_another_value(
     if not any(v.role is Role.CURRENT for v in values):
         return False
     following = next((v for v in values if place.end <= v.start <= place.end + _REACH_OF_PLACE), None)
+    if following is not None and following.role is Role.PRIOR:
+        # "The prior left node (SUVmax 5.5) is gone; a right node has SUVmax 3.9": each value has a place of its own.
+        current = next((v.start for v in values if v.role is Role.CURRENT and v.start > following.end), 0)
+        return any(following.end <= p.start < current and p.term.organ == place.term.organ for p in places)
     if following is None or following.role not in (Role.REFERENCE, Role.OTHER_MEASURE):
         return False
     if any(place.end <= p.start < following.start for p in places):

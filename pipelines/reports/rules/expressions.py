@@ -44,6 +44,7 @@ def find_expressions(text: str, vocabulary: Vocabulary | None = None) -> Express
 @lru_cache(maxsize=1024)
 def _find(text: str, cues: Cues) -> Expressions:
     dated = cues["date"].sub(lambda m: "\x00" * (m.end() - m.start()), text)
+    dated = cues["suv_unit"].sub(spaces, dated)
     dated = cues["measure_aside"].sub(lambda m: _PARENTHESIS.sub(" ", m[0]), dated)
     dated = cues["short_cue"].sub(lambda m: m[0][:-1] + " ", cues["ratio"].sub(spaces, dated))
     numbers, slices = classify(dated, cues)
@@ -103,7 +104,7 @@ class _Text:
             is_next = self._is_next_value(values[-1], number)
             if is_next is None:
                 break
-            if not is_next:
+            if not is_next or (following and self._is_label_of(number, following)):
                 continue
             if following and self._leads_to(number, following):
                 break
@@ -152,6 +153,12 @@ class _Text:
         if any(n.start >= word.end and self._is_tight(word.end, n.start) for n in self.free):
             return False
         return self._right_before(word, [number], anew=True) is not None
+
+    def _is_label_of(self, number: Number, word: SuvWord) -> bool:
+        """Whether a whole number right before a word that has its value behind it is no SUV: "7 SUVmax 7.0"."""
+        if not number.is_integer or not self.cues["up_to_suv_word"].fullmatch(self.text, number.end, word.start):
+            return False
+        return any(n.start >= word.end and self._is_tight(word.end, n.start) for n in self.free)
 
     def _right_before(self, word: SuvWord, numbers: Sequence[Number], *, anew: bool = False) -> Number | None:
         """The value that stands right before its word; `anew` takes one that has a word already."""

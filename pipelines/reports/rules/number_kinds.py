@@ -328,7 +328,8 @@ def _bare_pairs(text: str, cues: Cues) -> dict[int, str]:
         named = {name: int(value) for name, value in match.groupdict().items() if value is not None}
         series = next((name for name in named if name.startswith("series")), None)
         item = next(name for name in named if name.startswith("slice"))
-        if "/" in match[0] and cues["no_bare_pair_before"].search(text, max(0, match.start() - 20), match.start()):
+        is_bare = series in ("series_in", "series_open") and ":" not in match[0]
+        if is_bare and cues["no_bare_pair_before"].search(text, max(0, match.start() - 20), match.start()):
             continue
         if series is not None:
             # "(98/263)" may as well be slice 98 of 263.

@@ -359,7 +359,9 @@ def _has_prior_lead(at: _Around) -> bool:
     if told is not None and not cues["present_tense"].search(told["rest"]):
         return True
     lead = before[cut + 1 :]
-    return any(cues[name].match(lead) for name in ("prior_leads", "prior_exam_leads", "previously_leads"))
+    return any(
+        cues[name].match(lead) for name in ("prior_leads", "prior_exam_leads", "previously_leads", "prior_size_leads")
+    )
 
 
 # --- reference regions -----------------------------------------------------------------------------------------------
