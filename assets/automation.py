@@ -5,11 +5,11 @@ from typing import Any
 import dagster as dg
 
 from assets.catalog import accepted_curation, catalog, curation_diff, dataset_card
-from assets.curation import curate
+from assets.curation import SHARDED, curate
 from assets.exams import corrections, exam_manifest, exams
 from assets.instance import close_dead_runs, processes_of
 from assets.lesions import lesions
-from assets.reports import findings, identifiers, readings, reports, sentences
+from assets.reports import findings, identifiers, readings, reports
 from assets.resources import Workspace
 from assets.retention import retention, weekly_retention
 from pipelines.cohort.manifest import CohortError, cohort_state
@@ -19,9 +19,6 @@ ALONE = "petar/alone"
 
 WRITES_LATER_TABLES = ("review", "train", "evaluate", "robustness_and_external", "study")
 """Jobs that write tables which the catalog shows, after it was published."""
-
-SHARDED = (exams, sentences, readings, findings, lesions)
-"""The assets of the curated tables, one partition a shard."""
 
 observe = dg.define_asset_job(
     "observe",

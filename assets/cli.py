@@ -310,9 +310,15 @@ def ui(
     port: Annotated[int, typer.Option(min=0, max=65535)] = 3000,
 ) -> None:
     """Open Dagster's UI over a home."""
-    from assets.instance import instance_variables
+    from assets.instance import DatabaseError, StorageError, dagster_instance, instance_variables
 
     workspace = _workspace(cohort, home, settings)
+    try:
+        # The storage of a new home is made here, before the processes of the UI would make it side by side.
+        with dagster_instance(workspace.paths):
+            pass
+    except (StorageError, DatabaseError) as error:
+        _fail(str(error))
     named = {"PETAR_HOME": workspace.home, "PETAR_COHORT": workspace.cohort, "PETAR_SETTINGS": workspace.settings_file}
     typer.echo(
         "the UI has no login and takes any Host header: a web page that you open could reach it by a name of its own "

@@ -40,9 +40,10 @@ from pipelines.tables.shards import N_SHARDS, SHARD_NAMES, shard_name
 WORKERS = "PETAR_WORKERS"
 """The variable that says how many processes curate; it goes before `[run] workers`."""
 
-_ASSETS: Mapping[str, dg.AssetsDefinition] = {
-    asset.key.to_user_string(): asset for asset in (exams, sentences, readings, findings, lesions)
-}
+SHARDED = (exams, sentences, readings, findings, lesions)
+"""The assets of the curated tables, one partition a shard."""
+
+_ASSETS: Mapping[str, dg.AssetsDefinition] = {asset.key.to_user_string(): asset for asset in SHARDED}
 _SOURCES = (exam_manifest.key, corrections.key)
 _TELL_EVERY_S = 5.0
 """Between two writings of events: what every event asks for (the last events of the tables below) is asked for once."""

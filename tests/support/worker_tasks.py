@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipelines.curation.shard_work import Reporter
 from pipelines.curation.stages.stopping import stop_is_requested
+from pipelines.reports.llm.servers import ServerSettings
 
 
 class NeedsTwoError(Exception):
@@ -26,6 +27,11 @@ def process_of(reporter: Reporter) -> int:
     """Id of the worker, which takes a moment so that others get tasks too."""
     time.sleep(0.2)
     return os.getpid()
+
+
+def in_flight(concurrency: int, reporter: Reporter) -> int:
+    """Questions that this process may have at a server of which so many may be asked at once."""
+    return ServerSettings("model", concurrency=concurrency).in_flight
 
 
 def die(reporter: Reporter) -> None:

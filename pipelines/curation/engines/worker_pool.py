@@ -20,6 +20,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from pipelines.curation.shard_work import Reporter
 from pipelines.curation.stages.stopping import request_stop, stop_is_requested
+from pipelines.reports.llm.servers import share_limits
 
 T = TypeVar("T")
 
@@ -135,7 +136,7 @@ class WorkerPool:
                     yield finished
 
     def _started(self) -> "_Worker":
-        worker = _Worker.start(self._context)
+        worker = _Worker.start(self._context, self._n_workers)
         self._workers.append(worker)
         return worker
 
@@ -155,9 +156,9 @@ class _Worker:
         self._is_stopped = False
 
     @classmethod
-    def start(cls, context: Any) -> "_Worker":
+    def start(cls, context: Any, n_workers: int) -> "_Worker":
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, dict(os.environ)), daemon=True)
+        process = context.Process(target=_serve, args=(theirs, dict(os.environ), n_workers), daemon=True)
         process.start()
         # With the last copy here closed, the end of the process is the end of the stream.
         theirs.close()
@@ -245,8 +246,11 @@ class _Forwarding(logging.Handler):
         self._remote.send("log", (record.levelno, record.getMessage()))
 
 
-def _serve(connection: Connection, environment: Mapping[str, str]) -> None:
-    """The life of a worker: task after task until it is told to end, or until whoever gives them is gone."""
+def _serve(connection: Connection, environment: Mapping[str, str], n_workers: int) -> None:
+    """The life of one of so many workers: task after task until it is told to end, or until whoever gives them is
+    gone.
+    """
+    share_limits(n_workers)
     # A Ctrl-C reaches the whole group of the terminal; the process that gives the tasks decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.clear()

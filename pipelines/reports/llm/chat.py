@@ -213,7 +213,7 @@ class _Run:
         found: dict[str, Answer] = {}
         queue = iter(texts)
         self.pool = ServerPool(self.server)
-        n_workers = max(1, min(self.server.concurrency * len(self.pool.servers), len(texts)))
+        n_workers = max(1, min(self.server.in_flight * len(self.pool.servers), len(texts)))
         await asyncio.gather(*(self._work(queue, found) for _ in range(n_workers)))
         return found
 

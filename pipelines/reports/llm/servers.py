@@ -20,6 +20,15 @@ PROBE_EVERY_S = 5.0
 _CONNECT_S = 10.0
 
 
+_sharing = 1
+
+
+def share_limits(n_processes: int) -> None:
+    """Has this process take its part of each server's `concurrency`, which so many processes share (at least 1)."""
+    global _sharing
+    _sharing = n_processes
+
+
 @dataclass(frozen=True)
 class ServerSettings:
     """Where a model is and how it is asked.
@@ -50,6 +59,11 @@ class ServerSettings:
     def urls(self) -> tuple[str, ...]:
         """All addresses."""
         return (self.base_url,) if isinstance(self.base_url, str) else self.base_url
+
+    @property
+    def in_flight(self) -> int:
+        """Questions of this process that may be at each address at once: its share of `concurrency`."""
+        return max(1, self.concurrency // _sharing)
 
     @property
     def sampling(self) -> dict[str, Any]:

@@ -30,6 +30,12 @@ def test_works_in_as_many_processes_as_it_has(pool: WorkerPool) -> None:
     assert len(found) == 2
 
 
+@pytest.mark.parametrize(("concurrency", "each"), [(16, 8), (1, 1)])
+def test_workers_share_the_limit_of_questions_to_a_server(pool: WorkerPool, concurrency: int, each: int) -> None:
+    (finished,) = pool.run([Task("limit", partial(worker_tasks.in_flight, concurrency))])
+    assert finished.value == each
+
+
 def test_passes_on_what_a_task_logs(pool: WorkerPool, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, LOG.name):
         list(pool.run([Task("double", partial(worker_tasks.double, 3))]))
