@@ -108,14 +108,18 @@ def _curation(con: duckdb.DuckDBPyConnection) -> list[str]:
     sentences = con.sql("select count(*), count(*) filter (is_candidate) from sentences").fetchall()[0]
     lesions = con.sql(
         "select count(*), count(distinct patient_id), round(median(mtv_ml), 1), round(median(suvmax), 1) from lesions"
+        " where is_physiologic is not true"
     )
     n, patients, volume, suvmax = lesions.fetchall()[0]
+    others = con.sql("select count(*) from lesions where is_physiologic").fetchall()[0][0]
     lines = [
         f"exams       {exams[0]}, {exams[1]} with volume",
         f"sentences   {sentences[0]}, {sentences[1]} candidates",
         *_without_candidates(con),
         "findings    " + ", ".join(f"{outcome} {k}" for outcome, k in _pairs(con, "outcome", "findings")),
-        f"lesions     {n} of {patients} patients" + (f", median {volume} mL and SUVmax {suvmax}" if n else ""),
+        f"lesions     {n} of {patients} patients"
+        + (f", median {volume} mL and SUVmax {suvmax}" if n else "")
+        + (f"; physiologic uptake {others}" if others else ""),
     ]
     for exam, problem, message in con.sql(
         "select exam_id, problem, message from exams where status <> 'ok' "

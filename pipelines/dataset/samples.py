@@ -75,7 +75,8 @@ def mask_numbers(text: str) -> str:
 def finding_samples(
     lesions: pl.DataFrame, findings: pl.DataFrame, exams: pl.DataFrame, settings: SampleSettings = SampleSettings()
 ) -> pl.DataFrame:
-    """A row of `samples` for every lesion whose finding and exam are known, sorted by finding.
+    """A row of `samples` for every lesion whose finding and exam are known, sorted by finding; physiologic uptake is no
+    lesion.
 
     `lesions` are rows of `lesions` (those that are no lesion are passed over), `findings` and `exams` those of
     the tables of these names. The answer carries the reported SUVmax and slice, the column `suvmax` the measured one.
@@ -84,7 +85,9 @@ def finding_samples(
         lesions.filter(pl.col("outcome") == "lesion" if "outcome" in lesions.columns else pl.lit(True))
         .select("finding_id", "exam_id", "patient_id", "mask_path", "suvmax", "slice", "suvmax_reported", "sentence")
         .join(
-            findings.select("finding_id", "region", "organ", "subsite", "laterality", "comparison", "text"),
+            findings.filter(~pl.col("is_physiologic").fill_null(False)).select(
+                "finding_id", "region", "organ", "subsite", "laterality", "comparison", "text"
+            ),
             on="finding_id",
         )
         .join(exams.filter(pl.col("status") == "ok").select("exam_id", "suv_path", "ct_path"), on="exam_id")

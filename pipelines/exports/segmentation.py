@@ -1,7 +1,7 @@
 """Lesions for viewers: one label map as NIfTI, or a DICOM SEG that refers to the PET series."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,8 @@ from pydicom.charset import python_encoding
 from pydicom.uid import ExplicitVRLittleEndian
 
 from pipelines.cohort.privacy.header_identifiers import note_profile, remove_identity
+from pipelines.exports.anatomic_codes import SNOMED_CT, AnatomicCode, place_code, side_code
+from pipelines.exports.uids import uid_of
 from pipelines.imaging.masks import load_mask, place_mask
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.reading.dicom import find_series
@@ -29,13 +31,38 @@ if TYPE_CHECKING:
 _UTF_8 = "ISO_IR 192"
 
 
+_COLOURS = ((255, 80, 0), (0, 200, 255), (224, 176, 0), (32, 208, 32), (255, 0, 255), (128, 128, 255), (0, 224, 160))
+_PHYSIOLOGIC_COLOUR = (150, 160, 175)
+"""RGB that viewers show segments in: lesions in turn, physiologic uptake in grey."""
+
+
 @dataclass(frozen=True)
 class ExportLesion:
-    """A lesion to export: its finding, what a viewer shows as its name, and the mask that the lineage wrote."""
+    """A lesion, or physiologic uptake, to export.
+
+    Args:
+        finding_id: Finding that it was contoured for.
+        label: What a viewer shows as its name.
+        mask_path: The mask that the lineage wrote.
+        organ, region, laterality: Where it is, as the lexicon names it; null where the text does not say.
+        is_physiologic: Whether the text calls the uptake normal for its organ: then the segment is the organ's and no
+            lesion's.
+        tracked_as: What the lesion is called over the exams of its patient; empty: it is followed by no other exam.
+    """
 
     finding_id: str
     label: str
     mask_path: Path
+    organ: str | None = None
+    region: str | None = None
+    laterality: str | None = None
+    is_physiologic: bool = False
+    tracked_as: str = ""
+
+    @property
+    def tracking_uid(self) -> str:
+        """The same for one lesion in all exams, SEG and SR."""
+        return uid_of("petar lesion", self.tracked_as or self.finding_id)
 
 
 def export_nifti(lesions: Sequence[ExportLesion], grid: Volume, path: Path) -> Path:
@@ -132,18 +159,22 @@ def _segmentation(
     # A twentieth of what every run of Dagster imports, for a job of its own: only where it is needed.
     import highdicom
 
+    # Of the series and of what the object holds, so that another content is another object.
+    series_uid = uid_of("petar SEG", str(images[0].SeriesInstanceUID))
+    content = [repr(replace(lesion, mask_path=Path())) for lesion in lesions]
+    places = [str(image.SOPInstanceUID) for image in images]
     return highdicom.seg.Segmentation(
         source_images=images,
         pixel_array=labels,
         segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[_description(n, lesion) for n, lesion in enumerate(lesions, 1)],
-        series_instance_uid=highdicom.UID(),
+        series_instance_uid=series_uid,
         series_number=900,
-        sop_instance_uid=highdicom.UID(),
+        sop_instance_uid=uid_of(series_uid, petar_version(), *content, *places, labels.tobytes()),
         instance_number=1,
         manufacturer="petar",
         manufacturer_model_name="petar",
-        software_versions=_version(),
+        software_versions=petar_version(),
         device_serial_number="1",
         transfer_syntax_uid=ExplicitVRLittleEndian,
         series_description="PET lesions",
@@ -204,21 +235,45 @@ def _description(number: int, lesion: ExportLesion) -> "highdicom.seg.SegmentDes
     import highdicom
     from pydicom.sr.codedict import codes
 
-    return highdicom.seg.SegmentDescription(
+    place, side = place_code(lesion.organ, lesion.region), side_code(lesion.laterality)
+    category, kind = codes.SCT.MorphologicallyAbnormalStructure, codes.SCT.Lesion
+    colour = _COLOURS[(number - 1) % len(_COLOURS)]
+    if lesion.is_physiologic:
+        category, colour = codes.SCT.AnatomicalStructure, _PHYSIOLOGIC_COLOUR
+        kind = codes.SCT.Tissue if place is None else dicom_code(place)
+    described = highdicom.seg.SegmentDescription(
         segment_number=number,
         segment_label=lesion.label[:64],
-        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
-        segmented_property_type=codes.SCT.Lesion,
+        segmented_property_category=category,
+        segmented_property_type=kind,
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
-            name="petar contour", version=_version(), family=codes.DCM.ArtificialIntelligence
+            name="petar contour", version=petar_version(), family=codes.DCM.ArtificialIntelligence
         ),
-        tracking_uid=highdicom.UID(),
+        tracking_uid=lesion.tracking_uid,
         tracking_id=lesion.finding_id[:64],
+        anatomic_regions=None if place is None or lesion.is_physiologic else [dicom_code(place)],
+        display_color=highdicom.color.CIELabColor.from_rgb(*colour),
     )
+    if place is not None and side is not None:
+        # The side belongs to the region (PS3.16, CID 244), of an organ to the property that the segment is.
+        sequence = "SegmentedPropertyTypeCodeSequence" if lesion.is_physiologic else "AnatomicRegionSequence"
+        modifier = (
+            "SegmentedPropertyTypeModifierCodeSequence" if lesion.is_physiologic else "AnatomicRegionModifierSequence"
+        )
+        setattr(described[sequence].value[0], modifier, [dicom_code(side)])
+    return described
 
 
-def _version() -> str:
+def dicom_code(code: AnatomicCode) -> "highdicom.sr.CodedConcept":
+    """The code as DICOM writes it."""
+    import highdicom
+
+    return highdicom.sr.CodedConcept(code.value, SNOMED_CT, code.meaning)
+
+
+def petar_version() -> str:
+    """The installed version; 0 where the package runs from a folder."""
     try:
         return version("petar")
     except PackageNotFoundError:

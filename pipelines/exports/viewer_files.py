@@ -31,6 +31,7 @@ from pipelines.tables.safe_text import error_reason
 _CSV, _NIFTI, _SEG, _STAMP = "lesions.csv", "lesions.nii.gz", "lesions.dcm", ".export.json"
 _COLUMNS = (
     "finding_id",
+    "is_physiologic",
     "sentence",
     "slice",
     "suvmax_reported",
@@ -93,7 +94,7 @@ def export_lesions(
     log = log or logging.getLogger(__name__)
     lake = Lake(home.lake)
     exams = {row["exam_id"]: row for row in lake.read_table("exams").iter_rows(named=True)}
-    names = ["finding_id", "organ", "subsite", "laterality"]
+    names = ["finding_id", "region", "organ", "subsite", "laterality", "is_physiologic"]
     lesions = (
         lake.read_table("lesions")
         .filter(pl.col("outcome") == Outcome.LESION.value)
@@ -146,7 +147,15 @@ def _write(
     """Why an exam's SEG is missing, null where it is not; the other files are written before it."""
     rows = own.to_dicts()
     items = [
-        ExportLesion(row["finding_id"], lesion_name(n, row), home.root / row["mask_path"])
+        ExportLesion(
+            row["finding_id"],
+            lesion_name(n, row),
+            home.root / row["mask_path"],
+            row["organ"],
+            row["region"],
+            row["laterality"],
+            bool(row["is_physiologic"]),
+        )
         for n, row in enumerate(rows, 1)
     ]
     if _NIFTI in wanted:
@@ -181,7 +190,10 @@ def lesion_name(number: int, row: Mapping[str, Any]) -> str:
     """What a viewer shows for a lesion: its number, where it is as far as the text says, SUVmax and slice."""
     words = [row["laterality"], row["organ"], row["subsite"]]
     place = " ".join(word for word in words if word) or "lesion"
-    return f"{number} {place}, SUVmax {row['suvmax_reported']:g}, slice {row['slice']}"
+    if row.get("is_physiologic"):
+        place = f"physiologic uptake, {place}"
+    at = "" if row["slice"] is None else f", slice {row['slice']}"
+    return f"{number} {place}, SUVmax {row['suvmax_reported']:g}{at}"
 
 
 def _stamped(folder: Path) -> str | None:

@@ -39,6 +39,9 @@ _MEASURES = (
     ("diameter", "diameter_mm", "mm"),
     ("threshold", "threshold_suv", "SUV"),
     ("background", "background_suv", "SUV"),
+    ("unnamed neighbour", "neighbour_ml", "mL"),
+    ("its SUVmax", "neighbour_suvmax", "SUV"),
+    ("size in the sentence", "size_cm", "cm"),
 )
 _FACTS = (
     ("region", "region"),
@@ -276,6 +279,7 @@ def _entries(
             "exam": exam_id,
             "tracer": tracers.get(exam_id),
             "outcome": row["outcome"],
+            "physiologic": bool(row.get("is_physiologic")),
             "explanation": row.get("explanation"),
             "region": row["region"],
             "size": row["size"] if row["is_lesion"] else None,

@@ -266,15 +266,19 @@ def check_ranges(
 
 
 def check_contradictions(localisations: pl.DataFrame) -> CheckResult:
-    """No mask lies in an organ that its sentence does not name, and none has another size than the sentence says."""
+    """No mask lies in an organ that its sentence does not name, none has another size than the sentence says, and none
+    touches a region above its threshold, larger than itself, that no finding names.
+    """
     lesions = lesions_of(localisations)
     reasons = {
+        "a region above its threshold, larger than it, touches it and no finding names it": pl.col("neighbour_ml")
+        > pl.col("mtv_ml"),
         "in an organ that the sentence does not name": pl.col("organs_met").fill_null("") != "",
         f"diameter and size in the sentence apart by more than a factor of {MOST_RATIO:g}": ~pl.col(
             "size_ratio"
         ).is_between(1.0 / MOST_RATIO, MOST_RATIO),
     }
-    columns = ["exam_id", "finding_id", "organs_met", "size_ratio", "diameter_mm", "mtv_ml", "sentence"]
+    columns = ["exam_id", "finding_id", "organs_met", "size_ratio", "diameter_mm", "mtv_ml", "neighbour_ml", "sentence"]
     return _reasons("contradictions", "warning", "Masks against what the sentence says", lesions, reasons, columns)
 
 

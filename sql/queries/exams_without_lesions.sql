@@ -1,8 +1,8 @@
--- Exams that gave no lesion and why: no volume, no finding, or the reasons of their findings; by reason, with one exam each.
+-- Exams that gave no lesion and why: no volume, no finding, physiologic uptake alone, or the reasons of their findings; by reason, with one exam each.
 WITH bare AS (
     SELECT exam_id, status, problem
     FROM exams
-    WHERE exam_id NOT IN (SELECT exam_id FROM lake.lesions WHERE outcome = 'lesion')
+    WHERE exam_id NOT IN (SELECT exam_id FROM lesions WHERE is_physiologic IS NOT TRUE)
 ),
 -- Only the findings of these exams, before anything is joined to them: they are few.
 their_findings AS (
@@ -12,7 +12,12 @@ outcomes AS (
     SELECT
         f.exam_id,
         f.finding_id,
-        CASE WHEN f.outcome = 'accepted' THEN coalesce(l.outcome, f.outcome) ELSE f.outcome END AS outcome
+        -- A located finding of such an exam is physiologic uptake.
+        CASE
+            WHEN f.outcome <> 'accepted' THEN f.outcome
+            WHEN l.outcome = 'lesion' THEN 'physiologic uptake'
+            ELSE coalesce(l.outcome, f.outcome)
+        END AS outcome
     FROM their_findings AS f
     LEFT JOIN lake.lesions AS l ON l.finding_id = f.finding_id
 ),

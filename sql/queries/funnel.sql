@@ -43,6 +43,9 @@ steps AS (
     SELECT 62, 'findings waiting for the image stage', NULL, n FROM outcomes WHERE is_accepted AND outcome = 'accepted'
     UNION ALL
     SELECT 70, 'lesions', NULL, coalesce(sum(n) FILTER (WHERE outcome = 'lesion'), 0) FROM outcomes
+    UNION ALL
+    SELECT 71, 'lesions: what they are', 'physiologic uptake', count(*) FROM lesions WHERE is_physiologic
+    HAVING count(*) > 0
 )
 SELECT what, reason, CAST(n AS BIGINT) AS n
 FROM steps

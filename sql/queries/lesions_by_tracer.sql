@@ -1,4 +1,4 @@
--- Lesions by tracer: count, share, patients, and medians of SUVmax, volume and TLG.
+-- Lesions by tracer: count, share, patients, and medians of SUVmax, volume and TLG; physiologic uptake is left out.
 SELECT
     coalesce(tracer, '(unknown)') AS tracer,
     count(*) AS n_lesions,
@@ -8,5 +8,6 @@ SELECT
     median(mtv_ml) AS mtv_ml_median,
     median(tlg) AS tlg_median
 FROM lesions
+WHERE is_physiologic IS NOT TRUE
 GROUP BY ALL
 ORDER BY n_lesions DESC, 1

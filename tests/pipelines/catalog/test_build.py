@@ -451,6 +451,24 @@ class TestQueries:
         assert (row["n_lesions"], row["n_physiologic"]) == (n_lesions, n_physiologic)
         assert row["total_mtv_ml"] == pytest.approx(3.0 * n_lesions)
 
+    def test_what_is_physiologic_counts_nowhere_as_a_lesion(self, home: Home) -> None:
+        lake = Lake(home.root / "lake")
+        write(lake, "exams", [exam("E1"), exam("E2")])
+        write(lake, "lesions", [localisation("E1", "a", suvmax=66.0), localisation("E2", "a", suvmax=5.0)])
+        bladder = {"organ": "bladder", "region": "abdomen/pelvis", "is_physiologic": True}
+        write(lake, "findings", [finding("E1", "a", **bladder), finding("E2", "a", organ="liver", region="chest")])
+        build_catalog(home)
+        assert run_query(home, "lesions_by_organ")["organ"].to_list() == ["liver"]
+        assert run_query(home, "lesions_by_region")["region"].to_list() == ["chest"]
+        for name in ("lesions_by_tracer", "suvmax_distribution", "volume_distribution"):
+            assert run_query(home, name)["n_lesions"].to_list() == [1], name
+        patients = dict(run_query(home, "patients").select("patient_id", "n_lesions").iter_rows())
+        assert patients == {PATIENTS["E1"]: 0, PATIENTS["E2"]: 1}
+        assert run_query(home, "exams_without_lesions").rows() == [("physiologic uptake", 1, "E1")]
+        funnel = {(what, reason): n for what, reason, n in run_query(home, "funnel").iter_rows()}
+        assert funnel["lesions", None] == 2
+        assert funnel["lesions: what they are", "physiologic uptake"] == 1
+
     def test_exams_without_lesions_say_why(self, built: Home) -> None:
         rows = run_query(built, "exams_without_lesions").rows()
         assert sorted(rows) == [("accepted", 1, "E2"), ("no volume: no PET series", 1, "E3")]

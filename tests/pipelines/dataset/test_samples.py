@@ -124,5 +124,10 @@ class TestFindingSamples:
     def test_what_is_no_lesion_gives_none(self) -> None:
         assert finding_samples(*tables(outcome="ambiguous")).is_empty()
 
+    def test_physiologic_uptake_gives_none(self) -> None:
+        lesions, findings, exams = tables()
+        marked = [findings.with_columns(is_physiologic=pl.lit(value, pl.Boolean)) for value in (True, False, None)]
+        assert [finding_samples(lesions, one, exams).height for one in marked] == [0, 1, 1]
+
     def test_exam_without_volume_gives_none(self) -> None:
         assert finding_samples(*tables(status="problem")).is_empty()

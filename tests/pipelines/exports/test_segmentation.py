@@ -1,6 +1,7 @@
 """Expert masks read, and lesions exported: a region survives the way through each format."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -119,6 +120,34 @@ class TestExportDicomSeg:
         assert dataset.PatientIdentityRemoved == "YES"
         codes = [code.CodeValue for code in dataset.DeidentificationMethodCodeSequence]
         assert codes == ["113100", "113110", *(["113107"] if days_back else [])]
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    def test_says_where_a_lesion_is_and_that_a_bladder_is_none(self, tmp_path, pet, lesions, write_series):
+        write_series(tmp_path / "exam", pet)
+        node = replace(lesions[0], organ="lymph node", region="chest", laterality="left")
+        bladder = replace(lesions[1], organ="bladder", is_physiologic=True)
+        dataset = pydicom.dcmread(export_dicom_seg([node, bladder], tmp_path / "exam", tmp_path / "lesions.dcm"))
+        one, two = dataset.SegmentSequence
+        region = one.AnatomicRegionSequence[0]
+        assert one.SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Lesion"
+        assert (region.CodeMeaning, region.AnatomicRegionModifierSequence[0].CodeMeaning) == ("Lymph node", "Left")
+        assert two.SegmentedPropertyCategoryCodeSequence[0].CodeMeaning == "Anatomical Structure"
+        assert two.SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Bladder"
+        assert list(one.RecommendedDisplayCIELabValue) != list(two.RecommendedDisplayCIELabValue)
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    def test_uids_are_those_of_what_it_holds(self, tmp_path, pet, lesions, write_series):
+        write_series(tmp_path / "exam", pet)
+
+        def uids(of: list[ExportLesion]) -> tuple[str, str, list[str]]:
+            dataset = pydicom.dcmread(export_dicom_seg(of, tmp_path / "exam", tmp_path / "lesions.dcm"))
+            tracked = [str(segment.TrackingUID) for segment in dataset.SegmentSequence]
+            return str(dataset.SeriesInstanceUID), str(dataset.SOPInstanceUID), tracked
+
+        first, again, fewer = uids(lesions), uids(lesions), uids(lesions[:1])
+        assert first == again
+        assert (fewer[0], fewer[2]) == (first[0], first[2][:1])
+        assert fewer[1] != first[1]
 
     @pytest.mark.filterwarnings("ignore::UserWarning")
     def test_names_the_patient_where_that_is_asked_for(self, tmp_path, pet, lesions, write_series):

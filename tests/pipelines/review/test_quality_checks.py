@@ -399,6 +399,7 @@ class TestLesions:
             ({"organs_met": "liver"}, "organ that the sentence does not name"),
             ({"size_ratio": 2.5}, "size in the sentence"),
             ({"size_ratio": 0.4}, "size in the sentence"),
+            ({"mtv_ml": 19.0, "neighbour_ml": 52.0}, "no finding names it"),
         ],
     )
     def test_contradictions(self, change: dict[str, Any], words: str) -> None:
