@@ -22,7 +22,7 @@ export PYTHONWARNINGS ?= ignore
 # What `petar COMMAND --help` lists beside these: make curate ARGS='--strict'.
 ARGS ?=
 
-.PHONY: help env demo curate rerun accept gallery train evaluate ablate study export ui query vllm vllm-stop test test-walk test-vllm lint loc bench fuzz soak lock clean
+.PHONY: help env demo curate rerun accept gallery train evaluate ablate study export followup ui query vllm vllm-stop test test-walk test-vllm lint loc bench fuzz soak lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -75,6 +75,9 @@ study: $(READY) ## COHORT=dir [HOME_DIR=dir]: sheets of the reader study, and ra
 
 export: $(READY) ## COHORT=dir [HOME_DIR=dir]: the lesions as NIfTI label maps and DICOM SEG, for viewers
 	$(BIN)/petar export $(ARGS)
+
+followup: $(READY) ## COHORT=dir [HOME_DIR=dir]: the lesions of each patient's exams linked over time
+	$(BIN)/petar followup $(ARGS)
 
 vllm: $(READY) ## a vLLM server in an environment of its own, ready when this returns (CPU: SmolLM2; GPU: the configured models)
 	$(BIN)/petar vllm start $(if $(READERS),--readers "$(READERS)") $(ARGS)

@@ -21,6 +21,8 @@ from pipelines.review.quality_checks import run_checks
 from pipelines.tables.curation_version import curation_version
 
 LATER_TABLES = (
+    "exam_pairs",
+    "lesion_links",
     "reviews",
     "samples",
     "predictions",

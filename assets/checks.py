@@ -10,6 +10,7 @@ import dagster as dg
 
 from assets.catalog import catalog
 from assets.exams import exam_manifest, exams
+from assets.followup import lesion_links
 from assets.lesions import lesions
 from assets.partitions import table_sample
 from assets.reports import findings, identifiers, readings
@@ -25,6 +26,7 @@ _ASSETS: dict[str, dg.AssetsDefinition | dg.SourceAsset] = {
     "readings": readings,
     "findings": findings,
     "lesions": lesions,
+    "lesion_links": lesion_links,
     "catalog": catalog,
     "samples": samples,
 }
@@ -58,7 +60,10 @@ def _asset_checks(name: str, checks: Sequence[Check]) -> dg.AssetChecksDefinitio
     return run
 
 
-curation_checks = _asset_checks("curation_checks", [c for c in QUALITY_CHECKS if c.table != "samples"])
+_LATER = ("samples", "lesion_links")
+"""Tables of jobs of their own: their checks run with them and not with the curation's."""
+curation_checks = _asset_checks("curation_checks", [c for c in QUALITY_CHECKS if c.table not in _LATER])
 sample_checks = _asset_checks("sample_checks", [c for c in QUALITY_CHECKS if c.table == "samples"])
+link_checks = _asset_checks("link_checks", [c for c in QUALITY_CHECKS if c.table == "lesion_links"])
 
-CHECKS = [curation_checks, sample_checks]
+CHECKS = [curation_checks, sample_checks, link_checks]

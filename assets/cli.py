@@ -301,6 +301,12 @@ def export(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None)
     _run(_workspace(cohort, home, settings), lambda runner: runner.walk("export"))
 
 
+@app.command(epilog="Example: petar followup --cohort scans --home curated")
+def followup(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None) -> None:
+    """Curate, and link the lesions of each patient's exams over time."""
+    _run(_workspace(cohort, home, settings), lambda runner: runner.walk("followup"))
+
+
 @app.command(epilog="Example: petar ui --cohort scans --home curated --port 3000")
 def ui(
     cohort: Cohort = None,

@@ -14,6 +14,7 @@ from assets import (
     evaluation,
     exams,
     exports,
+    followup,
     lesions,
     reports,
     review,
@@ -24,7 +25,20 @@ from assets import (
 from assets.progress import Unwatched
 from assets.resources import Workspace, workspace_from
 
-ASSET_MODULES = [exams, reports, lesions, catalog, review, exports, training, ablation, texts, evaluation, studies]
+ASSET_MODULES = [
+    exams,
+    reports,
+    lesions,
+    catalog,
+    followup,
+    review,
+    exports,
+    training,
+    ablation,
+    texts,
+    evaluation,
+    studies,
+]
 
 
 def build_defs(
@@ -38,6 +52,7 @@ def build_defs(
         asset_checks=checks.CHECKS,
         jobs=[
             *automation.JOBS,
+            *followup.JOBS,
             *review.JOBS,
             *exports.JOBS,
             *training.JOBS,

@@ -370,6 +370,53 @@ class ExportSettings(Settings):
     )
 
 
+class FollowupSettings(Settings):
+    """How two exams of a patient are laid on each other, and which lesions of them are the same."""
+
+    grid_mm: Number = Field(
+        8.0, gt=1, le=20, description="Voxel of the images that are registered [mm]. Source: blur of a PET and more"
+    )
+    most_suv: Number = Field(
+        6.0, gt=0, le=100, description="SUV above it counts as this [SUV]. Source: bladder and tumour do not decide"
+    )
+    body_suv: Number = Field(
+        0.3, gt=0, le=5, description="SUV above which a voxel is of the body [SUV]. Source: air 0.05, fat 0.3 and more"
+    )
+    least_overlap: ProperFraction = Field(
+        0.5,
+        description="Part of the shorter scan's slices that the other must show too [ratio]. Source: vertex or skull "
+        "base to mid-thigh or to the bladder have more",
+    )
+    least_correlation: OpenFraction = Field(
+        0.5,
+        description="Correlation of the two PETs after registration from which they are of one body [ratio]. Source: "
+        "phantom pairs 0.7 and more",
+    )
+    block_mm: Number = Field(
+        64.0, gt=10, le=300, description="Side of a block whose own shift is measured [mm]. Source: size of an organ"
+    )
+    block_reach_mm: Number = Field(
+        24.0, gt=1, le=100, description="Largest such shift along an axis [mm]. Source: breath and posture"
+    )
+    least_block_correlation: OpenFraction = Field(
+        0.5, description="Correlation from which a block's shift counts [ratio]. Source: chosen for this project"
+    )
+    gate_mm: Number = Field(
+        25.0,
+        gt=0,
+        le=200,
+        description="Distance after registration up to which two lesions may be the same, beside the mean of their "
+        "radii [mm]. Source: posture and breath leave up to 20 mm",
+    )
+    least_margin_mm: Number = Field(
+        10.0,
+        ge=0,
+        le=200,
+        description="What the next best links of all lesions must cost more for a link to count [mm]. Source: two "
+        "lesions that lie nearer to each other than the residual cannot be told apart",
+    )
+
+
 class AnatomySettings(Settings):
     """Where label maps of organs come from when an exam's folder holds none."""
 
@@ -787,6 +834,7 @@ class ProjectSettings(CurationSettings):
         "Source: none",
     )
     exports: ExportSettings = ExportSettings()
+    followup: FollowupSettings = FollowupSettings()
     anatomy: AnatomySettings = AnatomySettings()
     samples: SampleSettings = SampleSettings()
     model: ModelSettings = ModelSettings()

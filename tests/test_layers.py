@@ -23,6 +23,7 @@ LAYERS = (
     "pipelines.phantom",
     "pipelines.review",
     "pipelines.exports",
+    "pipelines.followup",
     "pipelines.dataset",
     "pipelines.catalog",
     "pipelines.curation",

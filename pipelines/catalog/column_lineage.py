@@ -77,6 +77,28 @@ TABLES: Mapping[str, Rules] = {
         ("row_key", f"exams.row_key exams.status {_ASKED}"),
         ("*", f"{_IMAGE} {_ASKED} exams.ct_first_mm exams.ct_step_mm exams.status exams.problem exams.message"),
     ),
+    "exam_pairs": (
+        ("exam_id prior_exam_id", "exams.exam_id exams.study_date exams.tracer"),
+        ("patient_id", "exams.patient_id"),
+        ("row_key", "exams.row_key"),
+        ("days", "exams.study_date"),
+        ("*", "exams.suv_path exams.study_date exams.tracer exams.status"),
+    ),
+    "lesion_links": (
+        ("exam_id prior_exam_id", "exam_pairs.exam_id exam_pairs.prior_exam_id"),
+        ("patient_id", "exam_pairs.patient_id"),
+        ("days", "exam_pairs.days"),
+        ("comparison", "findings.comparison"),
+        ("suvmax_change_percent", "lesions.suvmax"),
+        ("suvpeak_change_percent", "lesions.suvpeak"),
+        ("mtv_ml_change_percent", "lesions.mtv_ml"),
+        ("tlg_change_percent", "lesions.tlg"),
+        (
+            "*",
+            "exam_pairs.matrix exam_pairs.block_shifts lesions.finding_id lesions.mask_path lesions.mtv_ml"
+            " findings.organ findings.laterality findings.is_physiologic",
+        ),
+    ),
     "samples": (
         ("sample_id", "lesions.finding_id exams.exam_id"),
         ("kind question mask_label", ""),

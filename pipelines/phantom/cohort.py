@@ -15,7 +15,7 @@ import pydicom
 
 from pipelines.phantom.acquisition import Frame, acquisition_of, beside
 from pipelines.phantom.body import Floats, draw_patient, paint
-from pipelines.phantom.exam import PhantomExam, Visit, make_exam, organ_at, study_date_of
+from pipelines.phantom.exam import EarlierExam, PhantomExam, Visit, make_exam, organ_at, study_date_of
 from pipelines.phantom.exam_files import (
     HALF_LIFE_S,
     Injection,
@@ -25,9 +25,8 @@ from pipelines.phantom.exam_files import (
     write_ct_dicom,
     write_pet_dicom,
 )
-from pipelines.phantom.hard.exam import make_hard_exam
+from pipelines.phantom.hard.exam import HardVisit, make_hard_exam
 from pipelines.phantom.hard.settings import HardSettings, Workstation
-from pipelines.phantom.imaged import Imaged
 from pipelines.phantom.report import DECOYS
 from pipelines.phantom.tumours import shape_on
 from pipelines.tables import atomic
@@ -148,10 +147,10 @@ def write_cohort(folder: Path, settings: PhantomSettings | None = None) -> Phant
     try:
         reports: list[dict[str, str]] = []
         truths: list[dict[str, str]] = []
-        earlier: dict[int, list[Imaged]] = {}
+        earlier: dict[int, EarlierExam] = {}
         for index, patient_index, visit in _schedule(settings):
             exam = _make(settings, index, patient_index, visit, earlier.get(patient_index))
-            earlier[patient_index] = list(exam.lesions)
+            earlier[patient_index] = EarlierExam.of(exam)
             _write_exam(building, exam)
             reports.append(_report_row(exam))
             truths.extend(_write_truth(building, exam))
@@ -203,10 +202,10 @@ def add_exam(folder: Path, patient_id: str | None = None) -> str:
             )
         patient_index = chosen[0]
         visit = sum(p == patient_index for _, p, _ in visits)
-    earlier: list[Imaged] | None = None
+    earlier: EarlierExam | None = None
     for index, patient, v in visits:
         if patient == patient_index:
-            earlier = list(_make(settings, index, patient, v, earlier).lesions)
+            earlier = EarlierExam.of(_make(settings, index, patient, v, earlier))
     index = len(visits)
     exam = _make(settings, index, patient_index, visit, earlier)
     reports, truths = _read_csv(folder / "reports.csv"), _read_csv(folder / "truth.csv")
@@ -231,7 +230,7 @@ def _patient_id(settings: PhantomSettings, patient_index: int) -> str:
 
 
 def _make(
-    settings: PhantomSettings, index: int, patient_index: int, visit: int, earlier: list[Imaged] | None
+    settings: PhantomSettings, index: int, patient_index: int, visit: int, earlier: EarlierExam | None
 ) -> PhantomExam:
     """Exam `index` of the cohort; what is drawn depends on seed, patient and visit alone."""
     patient = draw_patient(
@@ -242,12 +241,13 @@ def _make(
         days=int(np.random.default_rng([settings.seed, patient_index, 3]).integers(1400))
     )
     if settings.hard is not None:
-        return make_hard_exam(f"PX-{index + 1:04d}", patient, settings.hard, study_date_of(first_day, visit), rng)
+        hard = HardVisit(f"PX-{index + 1:04d}", patient, study_date_of(first_day, visit), earlier)
+        return make_hard_exam(hard, settings.hard, rng)
     # Every kind of decoy comes round within a few exams, however small the cohort is.
     decoys = [DECOYS[(5 * index + n * 3 + n // 4) % len(DECOYS)] for n in range(5)]
     return make_exam(
         Visit(f"PX-{index + 1:04d}", patient, acquisition_of(settings.size, index), study_date_of(first_day, visit)),
-        earlier=earlier,
+        earlier=None if earlier is None else earlier.lesions,
         decoys=list(dict.fromkeys(decoys)),
         rng=rng,
         twins=np.random.default_rng([settings.seed, patient_index, 4, visit]) if index % TWINS_EVERY == 2 else None,

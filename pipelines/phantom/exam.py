@@ -23,6 +23,7 @@ from pipelines.phantom.tumours import (
     Shape,
     Tumour,
     activity,
+    at_next_visit,
     axial_size_mm,
     draw_blobs,
     draw_center,
@@ -31,7 +32,6 @@ from pipelines.phantom.tumours import (
     hot_slices,
     overlap,
     peak_of,
-    resize,
     shape_on,
     subtract,
 )
@@ -62,6 +62,19 @@ class PhantomExam:
     study_date: date
     truths: tuple[Truth, ...]
     with_organ_map: bool = True
+
+
+@dataclass(frozen=True)
+class EarlierExam:
+    """What of a patient's exam the next one is drawn from: its lesions, and its tracer."""
+
+    lesions: tuple[Imaged, ...]
+    tracer: str
+
+    @classmethod
+    def of(cls, exam: PhantomExam) -> "EarlierExam":
+        """That of an exam."""
+        return cls(exam.lesions, exam.acquisition.tracer)
 
 
 def uptake_for(tracer: str, rng: np.random.Generator) -> dict[str, float]:
@@ -135,25 +148,12 @@ def make_exam(
 
 def _plan(tracer: str, earlier: Sequence[Imaged] | None, rng: np.random.Generator) -> list[Tumour | Site]:
     """Lesions that were there before, changed (a Tumour), and lesions to be drawn anew (a Site); at most six."""
-    known = [_followed(i.tumour, rng) for i in earlier or () if i.tumour is not None]
+    known = [at_next_visit(i.tumour, rng) for i in earlier or () if i.tumour is not None]
     planned: list[Tumour | Site] = [tumour for tumour in known if tumour is not None]
     wanted = int(rng.integers(1, MAX_LESIONS + 1)) if earlier is None else int(rng.integers(0, 3))
     for n in range(min(wanted, MAX_LESIONS - len(planned))):
         planned.append(_draw_site(tracer, rng, near_hot=earlier is None and n == 0 and rng.random() < 0.35))
     return planned
-
-
-def _followed(tumour: Tumour, rng: np.random.Generator) -> Tumour | None:
-    """A lesion at the next visit: gone, hotter and larger, cooler and smaller, or much the same."""
-    fate = rng.random()
-    if fate < 0.15:
-        return None
-    size, activity_ratio = 1.0, float(rng.uniform(0.95, 1.05))
-    if fate < 0.45:
-        size, activity_ratio = float(rng.uniform(1.05, 1.2)), float(rng.uniform(1.3, 1.7))
-    elif fate < 0.75:
-        size, activity_ratio = float(rng.uniform(0.88, 0.98)), float(rng.uniform(0.6, 0.78))
-    return replace(resize(tumour, size), suv=min(38.0, tumour.suv * activity_ratio), is_followed=True)
 
 
 def _draw_site(tracer: str, rng: np.random.Generator, near_hot: bool = False) -> Site:

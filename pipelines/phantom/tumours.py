@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +78,12 @@ def _blob(offset_mm: Point, radius_mm: float, rng: np.random.Generator) -> Blob:
     return Blob(offset_mm, (float(a), float(b), float(c)), rows)  # type: ignore[arg-type]  # three rows
 
 
-def resize(tumour: Tumour, factor: float) -> Tumour:
+_T = TypeVar("_T", bound=Tumour)
+_HOTTEST_SUV = 38.0
+"""No lesion becomes hotter than this by growing."""
+
+
+def resize(tumour: _T, factor: float) -> _T:
     """The same lesion grown (or shrunk) in every direction."""
     blobs = tuple(
         Blob(
@@ -89,6 +94,20 @@ def resize(tumour: Tumour, factor: float) -> Tumour:
         for b in tumour.blobs
     )
     return replace(tumour, blobs=blobs)
+
+
+def at_next_visit(tumour: _T, rng: np.random.Generator) -> _T | None:
+    """A lesion at the next visit: gone (None), hotter and larger, cooler and smaller, or much the same."""
+    fate = rng.random()
+    if fate < 0.15:
+        return None
+    size, activity_ratio = 1.0, float(rng.uniform(0.95, 1.05))
+    if fate < 0.45:
+        size, activity_ratio = float(rng.uniform(1.05, 1.2)), float(rng.uniform(1.3, 1.7))
+    elif fate < 0.75:
+        size, activity_ratio = float(rng.uniform(0.88, 0.98)), float(rng.uniform(0.6, 0.78))
+    hottest = max(_HOTTEST_SUV, tumour.suv)
+    return replace(resize(tumour, size), suv=min(hottest, tumour.suv * activity_ratio), is_followed=True)
 
 
 @dataclass(frozen=True)

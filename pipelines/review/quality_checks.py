@@ -439,6 +439,23 @@ def check_samples(samples: pl.DataFrame, localisations: pl.DataFrame) -> CheckRe
     return result_of("samples", "error", "Samples whose lesion is gone", bad, of_findings.height)
 
 
+def check_courses(links: pl.DataFrame, largest_percent: float = 30.0) -> CheckResult:
+    """What a sentence says of a lesion's change is what its images show, within the 30 % of PERCIST."""
+    known = links.filter(pl.col("comparison").is_in(["new", "increased", "decreased", "stable"]))
+    change = pl.col("suvmax_change_percent")
+    linked = pl.col("state").is_in(["persisting", "split", "merged"])
+    says = pl.col("comparison")
+    reasons = {
+        "said to be new, but it was there before": linked & (says == "new"),
+        "said to have increased, but its SUVmax fell": (says == "increased") & (change <= -largest_percent),
+        "said to have decreased, but its SUVmax rose": (says == "decreased") & (change >= largest_percent),
+        "said to be stable, but its SUVmax changed": (says == "stable") & (change.abs() >= largest_percent),
+        "said to have been there before, but it is new": (pl.col("state") == "new") & (says != "new"),
+    }
+    columns = ["exam_id", "finding_id", "prior_finding_id", "comparison", "state", "suvmax_change_percent"]
+    return _reasons("courses", "warning", "Changes that sentences name, against the images", known, reasons, columns)
+
+
 # Privacy
 
 
@@ -617,6 +634,7 @@ CHECKS: tuple[Check, ...] = (
     _bind_drift(check_reject_drift),
     _bind(check_splits, "samples", "error", "samples"),
     _bind(check_samples, "samples", "error", "samples", "lesions"),
+    _bind(check_courses, "lesion_links", "warning", "lesion_links"),
 )
 """Every check of the tables, in the order of the lineage."""
 
@@ -654,6 +672,7 @@ _REMEDIES: Mapping[str, str] = {
     "reject_drift": _COMPARE,
     "splits": _CODE,
     "samples": "make the samples again: petar rerun samples",
+    "courses": "look at both exams in the review pages; correct a wrong comparison in corrections.csv",
 }
 
 

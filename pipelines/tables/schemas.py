@@ -19,6 +19,7 @@ from pipelines.tables.exam_problems import ExamProblem
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.identifier_kinds import IDENTIFIER_KINDS
 from pipelines.tables.outcomes import Outcome
+from pipelines.tables.pair_reasons import LinkState, PairReason
 from pipelines.tables.report_fields import (
     CERTAINTIES,
     COMPARISONS,
@@ -388,6 +389,64 @@ class Lesions(ShardRow):
         return pl.all_horizontal(pl.col(f"box_{a}0") < pl.col(f"box_{a}1") for a in "ijk")
 
 
+class ExamPairs(dy.Schema):
+    """One row an exam: the patient's last exam of the same tracer before it, and where that lies on it."""
+
+    exam_id = string("Exam, as the cohort names it", key=True)
+    patient_id = string("Patient, as the cohort names it")
+    row_key = string("Hash of the row's inputs, code version and parameters; a row with an equal key is reused")
+    prior_exam_id = string("The exam before it; null where there is none", null=True)
+    reason = choice("Why there is none, or why it is not registered", PairReason, null=True)
+    explanation = string("What exactly decided", null=True)
+    days = integer("From the prior exam to this one", low=1, unit="days")
+    matrix = string(
+        "Upper three rows of the rigid transform from the prior exam's RAS mm to this exam's, 12 numbers", null=True
+    )
+    rotation_deg = real("Angle of its rotation", "degrees", low=0, high=180)
+    correlation = real("Of the two PETs after registration, where both were scanned", low=-1, high=1)
+    residual_mm = real("Median shift that is left over the blocks of the body", "mm", low=0)
+    block_shifts = string("Of each block its centre and the shift that is left, RAS mm, 6 numbers", null=True)
+
+    @dy.rule()
+    def without_registration_has_reason(cls) -> pl.Expr:  # noqa: N805
+        return _present_when(pl.col("matrix").is_null(), "reason")
+
+
+class LesionLinks(dy.Schema):
+    """One row a link: a finding of an exam and the lesion of the exam before that it is, or a lesion with no link."""
+
+    link_id = string("Exam, finding before and finding now, parted by |", key=True)
+    exam_id = string("Exam, as the cohort names it")
+    patient_id = string("Patient, as the cohort names it")
+    row_key = string("Hash of the link's inputs and the code version")
+    prior_exam_id = string("The exam before it")
+    finding_id = string("Finding of the exam; null where the lesion is gone or not linked", null=True)
+    prior_finding_id = string("First finding of the same lesion at the exam before; null where it is new", null=True)
+    tracked_as = string("The lesion's first finding over all exams: the same for one lesion")
+    state = choice("What became of the lesion", LinkState)
+    explanation = string("Why it is not linked", null=True)
+    distance_mm = real("Between the two centroids after registration", "mm", low=0)
+    days = integer("From the prior exam to this one", low=1, unit="days")
+    comparison = choice("Change since the prior exam, as the sentence says", COMPARISONS, null=True)
+    suvmax_change_percent = real("Change of the SUVmax; of several lesions the hottest", "%", low=-100)
+    suvpeak_change_percent = real("Change of the SUVpeak; of several lesions the hottest", "%", low=-100)
+    mtv_ml_change_percent = real("Change of the volume; of several lesions their sum", "%", low=-100)
+    tlg_change_percent = real("Change of the TLG; of several lesions their sum", "%", low=-100)
+
+    @dy.rule()
+    def names_a_finding(cls) -> pl.Expr:  # noqa: N805
+        return pl.col("finding_id").is_not_null() | pl.col("prior_finding_id").is_not_null()
+
+    @dy.rule()
+    def linked_has_both(cls) -> pl.Expr:  # noqa: N805
+        linked = pl.col("state").is_in([LinkState.PERSISTING, LinkState.SPLIT, LinkState.MERGED])
+        return _present_when(linked, "finding_id", "prior_finding_id", "distance_mm")
+
+    @dy.rule()
+    def not_linked_has_reason(cls) -> pl.Expr:  # noqa: N805
+        return _present_when(pl.col("state") == LinkState.NOT_LINKED.value, "explanation")
+
+
 class Samples(dy.Schema):
     """One row a question with its answer, for training and evaluation."""
 
@@ -641,6 +700,8 @@ TABLES: Mapping[str, type[dy.Schema]] = {
     "readings": Readings,
     "findings": Findings,
     "lesions": Lesions,
+    "exam_pairs": ExamPairs,
+    "lesion_links": LesionLinks,
     "samples": Samples,
     "predictions": Predictions,
     "scores": Scores,

@@ -198,7 +198,7 @@ class TestQuery:
 class TestCommands:
     NAMES = (
         *("curate", "demo", "rerun", "accept", "query", "gallery", "train", "evaluate", "ablate", "study", "export"),
-        *("describe", "serve", "ui", "settings", "doctor", "vllm start", "vllm stop", "vllm status"),
+        *("followup", "describe", "serve", "ui", "settings", "doctor", "vllm start", "vllm stop", "vllm status"),
     )
 
     @pytest.mark.parametrize("name", NAMES)

@@ -35,6 +35,7 @@ class TestTheUi:
             "exams",
             "reports",
             "lesions",
+            "followup",
             "review",
             "samples",
             "training",

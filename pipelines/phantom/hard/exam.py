@@ -11,19 +11,28 @@ from scipy import ndimage
 from pipelines.imaging.organ_labels import LABELS
 from pipelines.phantom.acquisition import Acquisition, Spacing, frame_for
 from pipelines.phantom.body import Patient, Point
-from pipelines.phantom.exam import PhantomExam
+from pipelines.phantom.exam import EarlierExam, PhantomExam
 from pipelines.phantom.exam_files import SUV_STEP
 from pipelines.phantom.hard import reporting
 from pipelines.phantom.hard.anatomy import HardBody, draw_body
 from pipelines.phantom.hard.foci import add_foci, draw_foci
-from pipelines.phantom.hard.posture import draw_extent, draw_posture
+from pipelines.phantom.hard.posture import at_another_visit, draw_extent, draw_posture
 from pipelines.phantom.hard.settings import HardSettings
 from pipelines.phantom.hard.sites import CHAINS, MASS_SITES, Chain
 from pipelines.phantom.hard.tumours import HardShape, HardTumour, gap_mm, keeps_apart, lies_well, shape_of
 from pipelines.phantom.imaged import Imaged, Truth
 from pipelines.phantom.scanner import Change, Scan, Scanner
 from pipelines.phantom.sites import SITES, Site
-from pipelines.phantom.tumours import Maxima, Peak, axial_size_mm, draw_blobs, hot_slices, peak_of, subtract
+from pipelines.phantom.tumours import (
+    Maxima,
+    Peak,
+    at_next_visit,
+    axial_size_mm,
+    draw_blobs,
+    hot_slices,
+    peak_of,
+    subtract,
+)
 from pipelines.phantom.wording import Claim, Seen, Sentence, write_findings, write_impression
 from pipelines.tables.outcomes import Outcome
 
@@ -44,14 +53,28 @@ _REPORTED = 0.92
 _ROUNDS = 4
 
 
-def make_hard_exam(
-    exam_id: str, patient: Patient, settings: HardSettings, study_date: date, rng: np.random.Generator
-) -> PhantomExam:
-    """A hard exam of `patient`, as written by the cohort."""
+@dataclass(frozen=True)
+class HardVisit:
+    """A hard exam that is to be drawn: of whom, when, and what the patient's exam before it showed (None: no such)."""
+
+    exam_id: str
+    patient: Patient
+    study_date: date
+    earlier: EarlierExam | None = None
+
+
+def make_hard_exam(visit: HardVisit, settings: HardSettings, rng: np.random.Generator) -> PhantomExam:
+    """A hard exam as written by the cohort. After an earlier exam it has that one's tracer and most of its lesions,
+    changed, in another posture and breath, and up to two new ones.
+    """
+    patient, earlier = visit.patient, visit.earlier
     tracer = settings.tracers[int(rng.integers(len(settings.tracers)))]
+    tracer = tracer if earlier is None else earlier.tracer
     edge = settings.spacing_mm
     spacing = GRIDS[int(rng.integers(len(GRIDS)))] if edge is None else (edge, edge, edge)
     posture = draw_posture(rng)
+    if earlier is not None:
+        posture = at_another_visit(posture, rng)
     extent = draw_extent(posture, rng)
     shift = rng.uniform((-6, -25, -250), (6, 25, 250)).round(2)
     frame = frame_for(patient, spacing, extent, (float(shift[0]), float(shift[1]), float(shift[2])), 0.0)
@@ -60,13 +83,16 @@ def make_hard_exam(
     scanner = Scanner(float(rng.uniform(0.12, 0.26)), psf, float(rng.uniform(4.0, 6.0)))
     scan = Scan(body.painted.suv, spacing, scanner, rng)
     builder = _Builder(body, patient.scale, spacing, scan, rng)
-    builder.place()
+    if earlier is None:
+        builder.place()
+    else:
+        builder.follow([i.tumour for i in earlier.lesions if isinstance(i.tumour, HardTumour)])
     add_foci(scan, body, draw_foci(body, patient.scale, rng), [p.tumour for p in builder.placed], patient.scale)
     lesions = builder.settle()
     suv = np.round(scan.image / SUV_STEP) * np.float32(SUV_STEP)
     findings, impression, truths = _Report(settings, body, [*lesions, *_bladder(body, scan)], Maxima(suv), rng).write()
     return PhantomExam(
-        exam_id=exam_id,
+        exam_id=visit.exam_id,
         patient=patient,
         acquisition=Acquisition(spacing_mm=spacing, tracer=tracer, orientation="LPS", ct="same"),
         frame=frame,
@@ -76,7 +102,7 @@ def make_hard_exam(
         twins=(),
         findings=findings,
         impression=impression,
-        study_date=study_date,
+        study_date=visit.study_date,
         truths=truths,
         with_organ_map=bool(rng.random() < settings.organ_maps),
     )
@@ -112,6 +138,18 @@ class _Builder:
         while (wanted > 0 or not self.placed) and tries < 40:
             wanted -= self._alone([s for s in SITES if self.body.tracer in s.tracers])
             tries += 1
+
+    def follow(self, earlier: Sequence[HardTumour]) -> None:
+        """Draws the lesions of the patient's exam before, as they are now, and up to two new ones."""
+        for tumour in earlier:
+            now = at_next_visit(tumour, self.rng)
+            if now is not None:
+                self._insert(replace(now, center=self.body.posture.apply(now.straight_mm)))
+        wanted = int(self.rng.integers(0, 3)) + (not self.placed)
+        for _ in range(40):
+            if wanted <= 0:
+                break
+            wanted -= self._alone([s for s in SITES if self.body.tracer in s.tracers])
 
     def settle(self) -> list[Imaged]:
         """The lesions with a peak of their own in the image, in order from the head. One without, because a hotter
@@ -235,6 +273,7 @@ class _Builder:
             grain_mm=float(rng.uniform(6, 18)),
             core_offset_mm=offset,
             seed=int(rng.integers(2**31)),
+            straight_mm=self.body.posture.straight(center),
         )
 
     def _core(self, radius_mm: float) -> tuple[float, Point]:

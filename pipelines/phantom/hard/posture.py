@@ -13,6 +13,10 @@ NECK_MM = -235.0
 """Height of the neck (body mm): the head turns above it."""
 
 
+_BREATHING_Z = (-900.0, -680.0, -600.0, -380.0)
+"""Heights (body mm) between which breathing moves the body: pelvis, below and above the diaphragm, upper chest."""
+
+
 @dataclass(frozen=True)
 class Posture:
     """How the body's axis runs through the scanner.
@@ -24,6 +28,8 @@ class Posture:
         head_deg: Turn of the head beside that of the trunk.
         nod_mm: How far the vertex lies in front of where it would be.
         arms: Above the head, beside the trunk, or out of the field of view.
+        breath_mm: How far the diaphragm lies below where it is drawn: the lungs are stretched, the abdomen is
+            pressed together.
     """
 
     sway_mm: tuple[float, float] = (0.0, 0.0)
@@ -32,6 +38,17 @@ class Posture:
     head_deg: float = 0.0
     nod_mm: float = 0.0
     arms: Literal["up", "down", "out"] = "out"
+    breath_mm: float = 0.0
+
+    def breathed(self, z: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Where heights of the straight body (body mm) lie with this breath."""
+        return z - self.breath_mm * np.interp(z, _BREATHING_Z, (0.0, 1.0, 1.0, 0.0))
+
+    def unbreathed(self, z: NDArray[np.floating]) -> NDArray[np.floating]:
+        """The inverse of `breathed`, which rises everywhere while the diaphragm moves by less than 90 mm."""
+        heights = np.linspace(_BREATHING_Z[0], _BREATHING_Z[-1], 1001)
+        inside = np.interp(z, self.breathed(heights), heights)
+        return np.asarray(np.where((z > heights[0]) & (z < heights[-1]), inside, z))
 
     def axis(self, z: Floats) -> tuple[Floats, Floats, Floats]:
         """At heights z (body mm): where the axis lies in x and y (mm), and the turn about it (radians)."""
@@ -43,12 +60,23 @@ class Posture:
 
     def apply(self, point: Point) -> Point:
         """Where a point of the straight body lies (body mm)."""
-        sx, sy, turn = self.axis(np.array(point[2]))
+        z = float(self.breathed(np.array(point[2])))
+        sx, sy, turn = self.axis(np.array(z))
         x, y = point[0], point[1]
         return (
             float(np.cos(turn) * x - np.sin(turn) * y + sx),
             float(np.sin(turn) * x + np.cos(turn) * y + sy),
-            point[2],
+            z,
+        )
+
+    def straight(self, point: Point) -> Point:
+        """Where a point of the posed body lies in the straight one (body mm), the inverse of `apply`."""
+        sx, sy, turn = self.axis(np.array(point[2]))
+        x, y = point[0] - sx, point[1] - sy
+        return (
+            float(np.cos(turn) * x + np.sin(turn) * y),
+            float(np.cos(turn) * y - np.sin(turn) * x),
+            float(self.unbreathed(np.array(point[2]))),
         )
 
     def straight_x(self, point: Point) -> float:
@@ -67,6 +95,13 @@ def draw_posture(rng: np.random.Generator) -> Posture:
         nod_mm=float(rng.normal(0, 8)),
         arms=("up", "up", "down", "out")[int(rng.integers(4))],
     )
+
+
+def at_another_visit(posture: Posture, rng: np.random.Generator) -> Posture:
+    """The posture with the breath of another visit: PET is acquired in free breathing, and each patient's mean position
+    of the diaphragm differs by about a centimetre from scan to scan.
+    """
+    return replace(posture, breath_mm=float(np.clip(rng.normal(0, 9), -22, 22)))
 
 
 def draw_extent(posture: Posture, rng: np.random.Generator) -> Extent:
@@ -115,6 +150,7 @@ def add_arms(painted: Painted, grid: Grid, posture: Posture, uptake: dict[str, f
 def posed(painted: Painted, grid: Grid, posture: Posture) -> Painted:
     """The painted body in its posture: each slice shifted and turned, nearest voxel."""
     sx, sy, turn = posture.axis(grid.z)
+    source_z = posture.unbreathed(grid.z)
     x, y = grid.x[:, None], grid.y[None, :]
     step = (float(grid.x[1] - grid.x[0]), float(grid.y[1] - grid.y[0]))
     labels, suv, hu = np.zeros_like(painted.labels), np.full_like(painted.suv, 0), np.full_like(painted.hu, -1000)
@@ -124,8 +160,9 @@ def posed(painted: Painted, grid: Grid, posture: Posture) -> Painted:
         i, i_in = _index(cos * dx + sin * dy, float(grid.x[0]), step[0], grid.shape[0])
         j, j_in = _index(cos * dy - sin * dx, float(grid.y[0]), step[1], grid.shape[1])
         inside = i_in & j_in
+        from_k = int(np.abs(grid.z - source_z[k]).argmin())
         for target, source, empty in ((labels, painted.labels, 0), (suv, painted.suv, 0), (hu, painted.hu, -1000)):
-            target[:, :, k] = np.where(inside, source[:, :, k][i, j], empty)
+            target[:, :, k] = np.where(inside, source[:, :, from_k][i, j], empty)
     return Painted(labels, suv, hu)
 
 

@@ -26,6 +26,7 @@ class HardTumour(Tumour):
         variation: Deviation of the logarithm of the uptake inside, which varies over `grain_mm`.
         core_offset_mm: Centre of the core from the lesion's centre; `core` is its radius over that of the first blob.
         seed: Of the surface and the uptake.
+        straight_mm: Where its centre lies in the straight body (body mm); another visit has it in another posture.
     """
 
     edge_mm: float = 2.0
@@ -34,6 +35,7 @@ class HardTumour(Tumour):
     grain_mm: float = 10.0
     core_offset_mm: Point = (0.0, 0.0, 0.0)
     seed: int = 0
+    straight_mm: Point = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)

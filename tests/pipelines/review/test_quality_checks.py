@@ -72,6 +72,12 @@ def sample(**changes: Any) -> dict[str, Any]:
     return row | changes
 
 
+def lesion_link(**changes: Any) -> dict[str, Any]:
+    row = KEYS | {"link_id": "E1|E0:a|E1:a", "prior_exam_id": "E0", "finding_id": "E1:a", "prior_finding_id": "E0:a"}
+    row |= {"tracked_as": "E0:a", "state": "persisting", "distance_mm": 3.0, "comparison": "increased", "days": 90}
+    return row | {"suvmax_change_percent": 40.0} | changes
+
+
 MAKERS = {
     "exams": exam,
     "sentences": sentence,
@@ -79,6 +85,7 @@ MAKERS = {
     "findings": finding,
     "lesions": localisation,
     "samples": sample,
+    "lesion_links": lesion_link,
 }
 
 
@@ -197,6 +204,7 @@ BREAK: dict[str, Callable[[Path], Any]] = {
     "reject_drift": lambda home: drift(home, "not in the image"),
     "splits": lambda home: write_lake(home, samples=[{}, {"sample_id": "E1:b", "split": "test"}]),
     "samples": lambda home: write_lake(home, lesions=[{"outcome": "ambiguous"}]),
+    "courses": lambda home: write_lake(home, lesion_links=[{"suvmax_change_percent": -40.0}]),
 }
 TWICE_LOCATED = [{}, {"finding_id": "E1:b"}]
 
@@ -406,6 +414,21 @@ class TestLesions:
         assert fails(quality_checks.check_contradictions(frame("lesions", change)), words)
         agreed = {"organs_met": "", "size_ratio": 1.2}
         assert quality_checks.check_contradictions(frame("lesions", {}, agreed)).passed
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"comparison": "new"}, "said to be new"),
+            ({"comparison": "decreased"}, "its SUVmax rose"),
+            ({"comparison": "stable"}, "its SUVmax changed"),
+            ({"suvmax_change_percent": -35.0}, "its SUVmax fell"),
+            ({"state": "new", "prior_finding_id": None, "comparison": "stable"}, "but it is new"),
+        ],
+    )
+    def test_courses(self, change: dict[str, Any], words: str) -> None:
+        assert fails(quality_checks.check_courses(frame("lesion_links", change)), words)
+        agreed = [{}, {"comparison": "stable", "suvmax_change_percent": 12.0}, {"comparison": "none"}]
+        assert quality_checks.check_courses(frame("lesion_links", *agreed)).passed
 
     def test_border(self) -> None:
         assert fails(quality_checks.check_border(frame("lesions", {}, {"touches_border": True})))

@@ -11,7 +11,7 @@ from scipy import ndimage
 from pipelines.imaging.organ_labels import LABELS
 from pipelines.phantom.body import draw_patient
 from pipelines.phantom.exam import PhantomExam
-from pipelines.phantom.hard.exam import make_hard_exam
+from pipelines.phantom.hard.exam import HardVisit, make_hard_exam
 from pipelines.phantom.hard.settings import TRACERS, HardSettings, Workstation
 from pipelines.tables.outcomes import Outcome
 
@@ -21,7 +21,7 @@ COARSE = HardSettings(spacing_mm=5.0)
 @cache
 def draw(seed: int, settings: HardSettings = COARSE) -> PhantomExam:
     patient = draw_patient("P1", np.random.default_rng([seed, 1]))
-    return make_hard_exam("PX-0001", patient, settings, date(2020, 1, 1), np.random.default_rng([seed, 2]))
+    return make_hard_exam(HardVisit("PX-0001", patient, date(2020, 1, 1)), settings, np.random.default_rng([seed, 2]))
 
 
 @pytest.fixture(scope="module")

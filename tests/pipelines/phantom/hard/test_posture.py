@@ -1,12 +1,14 @@
 """Postures: points and images of the straight body find their place in the posed one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.phantom.body import Grid, Painted
-from pipelines.phantom.hard.posture import Posture, draw_extent, draw_posture, posed
+from pipelines.phantom.hard.posture import Posture, at_another_visit, draw_extent, draw_posture, posed
 
 POSTURES = st.integers(0, 10_000).map(lambda seed: draw_posture(np.random.default_rng(seed)))
 X, Y, Z = (np.arange(-a, a + 1, 4, dtype=np.float32) for a in (200, 120, 40))
@@ -17,9 +19,16 @@ def test_a_point_keeps_its_distance_to_its_own_midplane(posture, x, y, z):
     assert posture.straight_x(posture.apply((x, y, z))) == pytest.approx(x, abs=1e-4)
 
 
+@given(POSTURES, st.floats(-20, 20), st.floats(-150, 150), st.floats(-90, 90), st.floats(-1000, 0))
+def test_a_point_comes_back_from_posture_and_breath(posture, breath_mm, x, y, z):
+    posture = replace(posture, breath_mm=breath_mm)
+    assert posture.straight(posture.apply((x, y, z))) == pytest.approx((x, y, z), abs=1e-2)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_hot_spot_moves_with_the_body(seed):
-    posture = draw_posture(np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    posture = at_another_visit(draw_posture(rng), rng)
     grid = Grid(X, Y, Z - 400)
     suv = np.zeros(grid.shape, np.float32)
     suv[60, 40, 10] = 7.0

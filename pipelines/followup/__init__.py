@@ -1,0 +1,1 @@
+"""A patient's exams over time: pairs of exams, their registration, and the lesions that are the same in both."""
