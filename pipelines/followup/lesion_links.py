@@ -2,7 +2,8 @@
 
 All lesions of the two are assigned together (Hungarian method) by the distance that the registration leaves, organ and
 side. A link counts where every other way of linking is clearly worse; else the lesions are `not linked`, with the
-reason. Several lesions whose peaks lie in the extent of one, and of no other, have split from it or merged into it.
+reason. Several lesions that lie for the greater part in one of the other exam, and in no other, have split from it or
+merged into it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.spatial import cKDTree
 
 from pipelines.followup.exam_pairs import registration_of
 from pipelines.followup.registration import Registration
@@ -26,7 +28,11 @@ from pipelines.tables.provenance import code_version
 OTHER_ORGAN_MM, OTHER_SIDE_MM = 15.0, 40.0
 """What another organ or the other side costs, in mm of distance: texts name one place differently, sides rarely."""
 NEAR_MM = 4.0
-"""A lesion lies in another's extent where its peak is no farther from it: a voxel of a PET."""
+"""A voxel lies in a lesion's extent where it is no farther from one of its voxels: the size of a voxel of a PET."""
+FARTHEST_OF_SPACING = 0.5
+"""A lesion that lies farther than this part of the way to its next neighbour cannot be told from that neighbour: one of
+the two may have gone, and the other not have been described.
+"""
 _MEASURES = ("suvmax", "suvpeak", "mtv_ml", "tlg")
 _NEVER = 1e6
 
@@ -95,9 +101,8 @@ def link(
 ) -> list[Link]:
     """What became of every lesion of two exams; each is in exactly one link."""
     moved = [registration.follow(lesion.points_mm) for lesion in prior]
-    peaks = [registration.follow(_peak(lesion)[None])[0] for lesion in prior]
-    inside_prior = [[_near(points, _peak(b)) for b in now] for points in moved]
-    inside_now = [[_near(b.points_mm, peak) for peak in peaks] for b in now]
+    inside_prior = [[_is_held(b.points_mm, points) for b in now] for points in moved]
+    inside_now = [[_is_held(points, b.points_mm) for points in moved] for b in now]
     links = [Link(LinkState.SPLIT, (a,), parts, _distance(moved[a], now, parts)) for a, parts in _parts(inside_prior)]
     taken_a, taken_b = {a for one in links for a in one.prior}, {b for one in links for b in one.now}
     for b, sources in _parts(inside_now):
@@ -109,21 +114,32 @@ def link(
     cost = cost.reshape(len(prior), len(now))
     cost[list(taken_a), :] = cost[:, list(taken_b)] = _NEVER
     several = f"another link of these lesions is as near, by less than {settings.least_margin_mm:g} mm"
+    centres = [points.mean(0) for points in moved], [lesion.centre_mm for lesion in now]
     for a, b in _assigned(cost, settings.gate_mm):
         taken_a, taken_b = taken_a | {a}, taken_b | {b}
-        if _margin(cost, (a, b), settings.gate_mm) >= settings.least_margin_mm:
-            links.append(Link(LinkState.PERSISTING, (a,), (b,), _distance(moved[a], now, (b,))))
+        distance = _distance(moved[a], now, (b,))
+        apart = min(_to_next(centres[0], a), _to_next(centres[1], b))
+        if _margin(cost, (a, b), settings.gate_mm) < settings.least_margin_mm:
+            said = several
+        elif distance > FARTHEST_OF_SPACING * apart:
+            said = f"it lies {distance:.0f} mm from there, and another lesion only {apart:.0f} mm beside it"
         else:
-            links += [
-                Link(LinkState.NOT_LINKED, (a,), (), explanation=several),
-                Link(LinkState.NOT_LINKED, (), (b,), explanation=several),
-            ]
+            links.append(Link(LinkState.PERSISTING, (a,), (b,), distance))
+            continue
+        links += [Link(LinkState.NOT_LINKED, (a,), (), explanation=said)]
+        links += [Link(LinkState.NOT_LINKED, (), (b,), explanation=said)]
     links += [Link(LinkState.GONE, (a,), ()) for a in range(len(prior)) if a not in taken_a]
     return links + [Link(LinkState.NEW, (), (b,)) for b in range(len(now)) if b not in taken_b]
 
 
+def _to_next(centres_mm: Sequence[Floats], index: int) -> float:
+    """Distance from a lesion to the nearest other one of its exam, in mm; infinite where it is alone."""
+    own = centres_mm[index]
+    return min((float(np.linalg.norm(at - own)) for n, at in enumerate(centres_mm) if n != index), default=np.inf)
+
+
 def _parts(inside: Sequence[Sequence[bool]]) -> list[tuple[int, tuple[int, ...]]]:
-    """The lesions of one exam that hold the peaks of several of the other, which lie in no other lesion."""
+    """The lesions of one exam that hold several of the other, which lie in no other lesion."""
     found = []
     for a, row in enumerate(inside):
         parts = tuple(
@@ -175,12 +191,10 @@ def _total(cost: Floats, gate_mm: float) -> float:
     return linked + gate_mm * (sum(cost.shape) - 2 * len(pairs))
 
 
-def _peak(lesion: LinkLesion) -> Floats:
-    return np.array([lesion.row[f"peak_{axis}_mm"] for axis in "xyz"], float)
-
-
-def _near(points_mm: Floats, point_mm: Floats) -> bool:
-    return bool(np.linalg.norm(points_mm - point_mm, axis=1).min() <= NEAR_MM)
+def _is_held(part_mm: Floats, whole_mm: Floats) -> bool:
+    """Whether the greater part of a lesion's voxels lies in the extent of another lesion."""
+    distance, _ = cKDTree(whole_mm).query(part_mm, distance_upper_bound=NEAR_MM)
+    return bool(np.isfinite(distance).mean() > 0.5)
 
 
 @dataclass(frozen=True)

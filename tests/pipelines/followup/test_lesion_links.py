@@ -70,6 +70,12 @@ class TestLink:
         assert "as near" in said.pop()
         assert not [one for one in links if one.state == "persisting"]
 
+    def test_one_that_may_be_the_neighbour_of_what_is_gone_is_not_linked(self) -> None:
+        prior = [lesion("p:1", A, 6.0), lesion("p:2", (40.0, 0.0, 20.0), 6.0)]
+        links = link(prior, [lesion("n:2", above((40.0, 0.0, 36.0)), 6.0)], registration(), SETTINGS)
+        assert not [one for one in links if one.state == "persisting"]
+        assert any("beside it" in (one.explanation or "") for one in links)
+
     def test_neighbours_that_moved_together_keep_their_order(self) -> None:
         places = [(0.0, 0.0, 30.0 * n) for n in range(4)]
         prior = [lesion(f"p:{n}", at) for n, at in enumerate(places)]
