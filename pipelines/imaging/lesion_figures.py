@@ -31,7 +31,20 @@ SOFT_TISSUE_HU = (-160.0, 240.0)
 LUNG_HU = (-1350.0, 150.0)
 _SUV_WORDS = f"SUV {SUV_WINDOW[0]:.0f} to {SUV_WINDOW[1]:.0f}"
 _ZOOM_MM = 120.0
+"""Side of the magnified view; of a lesion that it would cut, `_ROOM` times the lesion's own width."""
+_ROOM = 1.3
+_SUV_TOPS = (20.0, 30.0, 50.0, 100.0, 200.0, 500.0)
+_SOLID = 1.5
+"""A lesion hotter than this many times the window's top is solid black in it, and gets the next window."""
 _LUNG_LIMIT_HU = -500.0
+
+
+def suv_top(suvmax: float) -> float:
+    """Top of the SUV window of a lesion's slices: 10, or for a hotter lesion the first of 20, 30, 50, 100, 200, 500
+    in which it is not solid black.
+    """
+    tops = (SUV_WINDOW[1], *_SUV_TOPS)
+    return next((top for top in tops if suvmax <= _SOLID * top), tops[-1])
 
 
 def mip_figure(suv: Volume, masks: Sequence[Volume] = ()) -> bytes:
@@ -248,7 +261,7 @@ def _draw_slice(ax: "Axes", finding: _Finding, planes: "_Planes", name: str, row
         _ring(ax, suv, finding.mark_ijk, (0, 1))
     is_zoomed = row == 1 and peak is not None
     if is_zoomed and peak is not None:
-        _zoom(ax, suv, peak)
+        _zoom(ax, suv, peak, finding.mask)
     else:
         ax.set_xlim(extents.coronal_extent_mm[:2])
         ax.set_ylim(extents.sagittal_extent_mm[1::-1])
@@ -257,13 +270,14 @@ def _draw_slice(ax: "Axes", finding: _Finding, planes: "_Planes", name: str, row
     _scale_bar(ax, 20.0 if is_zoomed else 100.0, color=color)
     if not is_zoomed:
         titles = {"CT": f"CT, {planes.window_hu[0]:.0f} to {planes.window_hu[1]:.0f} HU"}
-        titles["PET"] = f"{'nearest: ' * row}PET, slice {suv.shape[2] - planes.k} from the head"
+        window = "" if planes.suv_top == SUV_WINDOW[1] else f", SUV 0 to {planes.suv_top:.0f}"
+        titles["PET"] = f"{'nearest: ' * row}PET, slice {suv.shape[2] - planes.k} from the head{window}"
         ax.set_title(titles.get(name, name), fontsize=9, color=INK)
 
 
 def thumbnail(suv: Volume, mask: Volume | None = None, slice_k: int | None = None, mip: Mip | None = None) -> bytes:
-    """PNG of 132 x 132 pixels: 12 cm of the axial PET around a lesion with its contour, a whole slice without one, or
-    the coronal MIP where no slice is known either.
+    """PNG of 132 x 132 pixels: 12 cm, or the whole lesion, of the axial PET with its contour, a whole slice without
+    one, or the coronal MIP where no slice is known either.
     """
     figure = new_figure(1.32, 1.32, dpi=100)
     ax = figure.add_axes((0, 0, 1, 1))
@@ -276,7 +290,7 @@ def thumbnail(suv: Volume, mask: Volume | None = None, slice_k: int | None = Non
     _draw_axial(ax, "PET", _axial(suv, None, mask, k))
     if mask is not None and peak is not None:
         _outline_slice(ax, suv, mask, k, OUTLINE)
-        _zoom(ax, suv, peak)
+        _zoom(ax, suv, peak, mask)
     return png_bytes(figure)
 
 
@@ -300,6 +314,7 @@ class _Planes:
     extent: Extent
     window_hu: tuple[float, float]
     k: int
+    suv_top: float
 
 
 def _axial(suv: Volume, ct: Volume | None, mask: Volume | None, k: int) -> _Planes:
@@ -307,8 +322,9 @@ def _axial(suv: Volume, ct: Volume | None, mask: Volume | None, k: int) -> _Plan
     plane = suv.crop(slab)
     extent = (suv.shape[0] * suv.spacing_mm[0], 0.0, 0.0, suv.shape[1] * suv.spacing_mm[1])
     pet = np.asarray(plane.array[:, :, 0], np.float32).T[::-1, ::-1]
+    top = SUV_WINDOW[1] if mask is None else suv_top(float(suv.array[_peak(suv, mask)]))
     if ct is None:
-        return _Planes(pet, None, extent, SOFT_TISSUE_HU, k)
+        return _Planes(pet, None, extent, SOFT_TISSUE_HU, k, top)
     aligned = ct.crop(slab) if ct.same_grid(suv) else resample_to(ct, plane, 1, -1000)
     hu = np.asarray(aligned.array[:, :, 0], np.float32)
     window = SOFT_TISSUE_HU
@@ -316,7 +332,7 @@ def _axial(suv: Volume, ct: Volume | None, mask: Volume | None, k: int) -> _Plan
         around = ndimage.binary_dilation(inside := _on_slice(suv, mask, k), iterations=3) & ~inside
         if around.any() and np.median(hu[around]) < _LUNG_LIMIT_HU:
             window = LUNG_HU
-    return _Planes(pet, hu.T[::-1, ::-1], extent, window, k)
+    return _Planes(pet, hu.T[::-1, ::-1], extent, window, k, top)
 
 
 def _on_slice(suv: Volume, mask: Volume, k: int) -> NDArray[np.bool_]:
@@ -330,14 +346,14 @@ def _on_slice(suv: Volume, mask: Volume, k: int) -> NDArray[np.bool_]:
 
 def _draw_axial(ax: "Axes", name: str, planes: _Planes) -> None:
     if name == "PET" or planes.ct is None:
-        _show(ax, planes.pet, planes.extent)
+        _show(ax, planes.pet, planes.extent, vmax=planes.suv_top)
         return
     low, high = planes.window_hu
     _show(ax, planes.ct, planes.extent, cmap="gray", vmin=low, vmax=high)
     if name == "PET/CT":
-        share = np.clip((planes.pet - SUV_WINDOW[0]) / (SUV_WINDOW[1] - SUV_WINDOW[0]), 0, 1)
+        share = np.clip((planes.pet - SUV_WINDOW[0]) / (planes.suv_top - SUV_WINDOW[0]), 0, 1)
         # Faint uptake stays see-through, so that the anatomy can be read under it.
-        _show(ax, planes.pet, planes.extent, cmap="hot", alpha=np.clip(1.3 * share, 0, 0.75))
+        _show(ax, planes.pet, planes.extent, cmap="hot", vmax=planes.suv_top, alpha=np.clip(1.3 * share, 0, 0.75))
 
 
 def _outline_slice(ax: "Axes", suv: Volume, mask: Volume, k: int, color: str) -> None:
@@ -362,8 +378,15 @@ def _ring(ax: "Axes", suv: Volume, ijk: tuple[int, int, int], axes: tuple[int, i
     ax.plot([x], [y], "o", markersize=18, markerfacecolor="none", markeredgecolor=OUTLINE, markeredgewidth=1.2)
 
 
-def _zoom(ax: "Axes", suv: Volume, peak: tuple[int, int, int]) -> None:
-    """Limits of 12 cm around the peak, the patient's right still on the left."""
+def _zoom(ax: "Axes", suv: Volume, peak: tuple[int, int, int], mask: Volume | None) -> None:
+    """Limits of 12 cm around the peak, or the whole lesion where they cut it; the patient's right is on the left."""
     x, y = ((p + 0.5) * s for p, s in zip(peak[:2], suv.spacing_mm[:2]))
-    ax.set_xlim(x + _ZOOM_MM / 2, x - _ZOOM_MM / 2)
-    ax.set_ylim(y - _ZOOM_MM / 2, y + _ZOOM_MM / 2)
+    side = _ZOOM_MM
+    if mask is not None:
+        low = _corner(suv, mask)[:2] * np.array(suv.spacing_mm[:2])
+        high = low + np.array(mask.shape[:2]) * suv.spacing_mm[:2]
+        if max(x - low[0], high[0] - x, y - low[1], high[1] - y) > side / 2:
+            x, y = ((a + b) / 2 for a, b in zip(low, high))
+            side = max(side, _ROOM * float(max(high - low)))
+    ax.set_xlim(x + side / 2, x - side / 2)
+    ax.set_ylim(y - side / 2, y + side / 2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.imaging.figure_base import OUTLINE
-from pipelines.imaging.lesion_figures import lesion_figure, mip_figure, thumbnail
+from pipelines.imaging.lesion_figures import lesion_figure, mip_figure, suv_top, thumbnail
 from pipelines.imaging.volume import Volume
 from tests.support.png import of_colour, pixels
 from tests.support.volumes import body, mask_of
@@ -116,6 +116,34 @@ class TestThumbnail:
 
     def test_without_a_mask_it_is_the_slice_asked_for(self):
         assert thumbnail(body(), slice_k=90) != thumbnail(body(), slice_k=20)
+
+
+class TestWindowAndZoom:
+    @pytest.mark.parametrize(
+        ("suvmax", "top"), [(3.0, 10.0), (15.0, 10.0), (16.0, 20.0), (66.0, 50.0), (2000.0, 500.0)]
+    )
+    def test_window_is_one_in_which_the_lesion_is_not_solid(self, suvmax, top):
+        assert suv_top(suvmax) == top
+
+    def test_hot_organ_shows_what_is_in_it(self):
+        array = np.ones((60, 60, 20), np.float32)
+        array[20:40, 20:40, 5:15] = np.linspace(30, 66, 20)[:, None, None]
+        volume = Volume(array, np.diag([4.0, 4.0, 4.0, 1.0]))
+        mask = Volume(np.ones((20, 20, 10), np.uint8), volume.crop((slice(20, 40), slice(20, 40), slice(5, 15))).affine)
+        image = pixels(thumbnail(volume, mask)).astype(int)
+        grey = image[image.max(2) - image.min(2) < 8].mean(1)
+        assert len(np.unique(grey[(grey > 5) & (grey < 200)] // 10)) > 5
+
+    def test_lesion_wider_than_the_view_is_shown_whole(self):
+        array = np.ones((80, 60, 20), np.float32)
+        array[15:65, 20:40, 5:15] = 6.0
+        array[16, 30, 10] = 8.0
+        volume = Volume(array, np.diag([4.0, 4.0, 4.0, 1.0]))
+        mask = Volume(np.ones((50, 20, 10), np.uint8), volume.crop((slice(15, 65), slice(20, 40), slice(5, 15))).affine)
+        image = pixels(thumbnail(volume, mask))
+        columns = of_colour(image, OUTLINE)[:, 1]
+        assert 2 < columns.min() < 0.25 * image.shape[1]
+        assert 0.75 * image.shape[1] < columns.max() < image.shape[1] - 2
 
 
 class TestRejectedFinding:
