@@ -297,8 +297,23 @@ def study(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None) 
 
 @app.command(epilog="Example: petar export --cohort scans --home curated")
 def export(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None) -> None:
-    """Curate, and write the lesions as NIfTI label maps and DICOM SEG, for viewers."""
+    """Curate, and write the lesions as NIfTI label maps and DICOM SEG, for viewers, and a draft report of each exam."""
     _run(_workspace(cohort, home, settings), lambda runner: runner.walk("export"))
+
+
+@app.command(epilog="Example: petar report PX-0001 --home curated")
+def report(exam: Annotated[str, typer.Argument(help="Exam, as the cohort names it.")], home: Home = _DATA) -> None:
+    """Print the draft report of an exam of a curated home as Markdown."""
+    from pipelines.exports.report_files import ReportError, ReportTables
+    from pipelines.exports.report_pages import markdown_page
+    from pipelines.tables.home import Home as Folders
+    from pipelines.tables.lake import LakeError
+
+    try:
+        text = markdown_page(ReportTables.of(Folders(home)).report(exam))
+    except (ReportError, LakeError) as error:
+        _fail(str(error))
+    typer.echo(text, nl=False)
 
 
 @app.command(epilog="Example: petar followup --cohort scans --home curated")

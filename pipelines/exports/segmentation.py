@@ -94,7 +94,7 @@ def export_dicom_seg(
     """
     if not lesions:
         raise ValueError("expected lesions to export, got none")
-    stack, sources = _pet_slices(exam_folder, keep_identity, days_back)
+    stack, sources = pet_slices(exam_folder, keep_identity, days_back)
     rows, columns = int(sources[0].Rows), int(sources[0].Columns)
     # Masks are in RAS+, the slices of the series as they are stored: the affine says which voxel is which.
     stored = Volume(np.broadcast_to(np.uint8(0), (columns, rows, len(stack.paths))), stack.affine)
@@ -109,6 +109,10 @@ def export_dicom_seg(
         with_lesions = np.flatnonzero(labels.any(axis=(1, 2, 3) if labels.ndim == 4 else (1, 2)))
         images, labels = [sources[k] for k in with_lesions], labels[with_lesions]
     segmentation = _segmentation(images, labels, lesions)
+    for element in segmentation.iterall():
+        # highdicom draws it by chance, and names it here and in every dimension.
+        if element.keyword == "DimensionOrganizationUID":
+            element.value = uid_of("petar SEG dimensions", str(segmentation.SeriesInstanceUID))
     # Slices without a lesion are left out, so the distance of two frames says nothing: viewers need the spacing.
     measures = segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
     measures.SpacingBetweenSlices = round(stored.spacing_mm[2], 6)
@@ -119,10 +123,13 @@ def export_dicom_seg(
     return path
 
 
-def _pet_slices(
+def pet_slices(
     exam_folder: Path, keep_identity: bool, days_back: int | None
 ) -> tuple[Stack, list[pydicom.FileDataset]]:
-    """The PET's stack and the headers of its files, without the patient's identity unless `keep_identity`."""
+    """The PET's stack and the headers of its files, without the patient's identity unless `keep_identity`.
+
+    Raises ExamError(NO_PET) where the exam is no DICOM.
+    """
     # Damaged files are reported where the exam is read; here only the PET that was read counts.
     series = find_series(exam_folder, damaged=[])
     if not any(s.modality == "PT" for s in series):

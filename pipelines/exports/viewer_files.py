@@ -28,7 +28,9 @@ from pipelines.tables.outcomes import Outcome
 from pipelines.tables.provenance import code_version
 from pipelines.tables.safe_text import error_reason
 
-_CSV, _NIFTI, _SEG, _STAMP = "lesions.csv", "lesions.nii.gz", "lesions.dcm", ".export.json"
+SEG_NAME = "lesions.dcm"
+"""File of an exam's DICOM SEG in its folder of the exports."""
+_CSV, _NIFTI, _STAMP = "lesions.csv", "lesions.nii.gz", ".export.json"
 _COLUMNS = (
     "finding_id",
     "is_physiologic",
@@ -94,23 +96,27 @@ def export_lesions(
     log = log or logging.getLogger(__name__)
     lake = Lake(home.lake)
     exams = {row["exam_id"]: row for row in lake.read_table("exams").iter_rows(named=True)}
+    tracks = dict(
+        lake.read_table("lesion_links").drop_nulls("finding_id").select("finding_id", "tracked_as").iter_rows()
+    )
     names = ["finding_id", "region", "organ", "subsite", "laterality", "is_physiologic"]
     lesions = (
         lake.read_table("lesions")
         .filter(pl.col("outcome") == Outcome.LESION.value)
         .join(lake.read_table("findings").select(names), on="finding_id", how="left")
         .sort("exam_id", "slice", "finding_id")
+        .with_columns(tracked_as=pl.col("finding_id").replace(tracks))
     )
     by_exam = {str(exam_id): own for (exam_id,), own in lesions.group_by("exam_id", maintain_order=True)}
     removed = _remove_others(home.exports, {folder_name(exam_id) for exam_id in by_exam})
-    folders = _source_folders(home)
+    folders = source_folders(home)
     exported = reused = segs = 0
     failed: dict[str, str] = {}
     for exam_id, own in by_exam.items():
         folder, exam = home.exports / folder_name(exam_id), exams[exam_id]
         with_seg = settings.dicom_seg and exam["source"] == "dicom"
         segs += with_seg
-        wanted = [_CSV] + [_NIFTI] * settings.nifti + [_SEG] * with_seg
+        wanted = [_CSV] + [_NIFTI] * settings.nifti + [SEG_NAME] * with_seg
         days = days_back(exam["patient_id"])
         # Of the days only that there are some: a hash of so few numbers tells which it is.
         said = (wanted, settings.keep_identity, days is not None)
@@ -130,7 +136,7 @@ def export_lesions(
             exported += 1
         except Exception as error:
             shutil.rmtree(folder, ignore_errors=True)
-            failed[exam_id] = _reason(error)
+            failed[exam_id] = export_reason(error)
             log.warning("exam %s is not exported: %s; the next call tries again", exam_id, failed[exam_id])
     return ExportSummary(home.exports, exported, reused, removed, lesions.height, segs, failed)
 
@@ -155,6 +161,7 @@ def _write(
             row["region"],
             row["laterality"],
             bool(row["is_physiologic"]),
+            row["tracked_as"],
         )
         for n, row in enumerate(rows, 1)
     ]
@@ -164,22 +171,22 @@ def _write(
         label=pl.int_range(1, own.height + 1), name=pl.Series([item.label for item in items], dtype=pl.String)
     )
     atomic.write_bytes(folder / _CSV, table.select("label", "name", *_COLUMNS).write_csv().encode())
-    if _SEG in wanted:
+    if SEG_NAME in wanted:
         try:
             export_dicom_seg(
-                items, exam_folder, folder / _SEG, keep_identity=identity.is_kept, days_back=identity.days_back
+                items, exam_folder, folder / SEG_NAME, keep_identity=identity.is_kept, days_back=identity.days_back
             )
         except Exception as error:
-            return _reason(error)
+            return export_reason(error)
     return None
 
 
-def _reason(error: Exception) -> str:
+def export_reason(error: Exception) -> str:
     """Why an export failed, in our words: those of another library may quote a header."""
     return error.message if isinstance(error, ExamError) else f"{error_reason(error)} at {place_of(error)}"
 
 
-def _source_folders(home: Home) -> dict[str, Path]:
+def source_folders(home: Home) -> dict[str, Path]:
     """Folders of the exams' files as the cohort was last observed, by exam; none where it never was."""
     if not any(home.manifest.glob("[0-9]*.json")):
         return {}

@@ -89,6 +89,11 @@ class Home:
         return self.root / "exports"
 
     @property
+    def exam_reports(self) -> Path:
+        """One folder an exam: its draft report."""
+        return self.root / "exam_reports"
+
+    @property
     def gallery(self) -> Path:
         """The review pages, which open from disk."""
         return self.root / "gallery"

@@ -198,7 +198,18 @@ class TestQuery:
 class TestCommands:
     NAMES = (
         *("curate", "demo", "rerun", "accept", "query", "gallery", "train", "evaluate", "ablate", "study", "export"),
-        *("followup", "describe", "serve", "ui", "settings", "doctor", "vllm start", "vllm stop", "vllm status"),
+        *(
+            "followup",
+            "report",
+            "describe",
+            "serve",
+            "ui",
+            "settings",
+            "doctor",
+            "vllm start",
+            "vllm stop",
+            "vllm status",
+        ),
     )
 
     @pytest.mark.parametrize("name", NAMES)

@@ -139,10 +139,11 @@ class TestExportDicomSeg:
     def test_uids_are_those_of_what_it_holds(self, tmp_path, pet, lesions, write_series):
         write_series(tmp_path / "exam", pet)
 
-        def uids(of: list[ExportLesion]) -> tuple[str, str, list[str]]:
+        def uids(of: list[ExportLesion]) -> tuple[str, str, list[str], list[str]]:
             dataset = pydicom.dcmread(export_dicom_seg(of, tmp_path / "exam", tmp_path / "lesions.dcm"))
             tracked = [str(segment.TrackingUID) for segment in dataset.SegmentSequence]
-            return str(dataset.SeriesInstanceUID), str(dataset.SOPInstanceUID), tracked
+            every = [str(e.value) for e in dataset.iterall() if e.VR == "UI"]
+            return str(dataset.SeriesInstanceUID), str(dataset.SOPInstanceUID), tracked, every
 
         first, again, fewer = uids(lesions), uids(lesions), uids(lesions[:1])
         assert first == again

@@ -9,38 +9,11 @@ import polars as pl
 import pydicom
 import pytest
 
-from pipelines.cohort.manifest import observe_cohort
-from pipelines.curation.run import TABLES, open_curation, run_stage
 from pipelines.exports.viewer_files import export_lesions
-from pipelines.reports.llm.readers_file import load_readers
 from pipelines.settings import ExportSettings
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 from pipelines.tables.shards import shard_of
-
-READERS = load_readers()
-
-
-@pytest.fixture(scope="module")
-def curated(small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
-    home = Home(tmp_path_factory.mktemp("home"))
-    observe_cohort(small_cohort, home.manifest)
-    curation = open_curation(home)
-    for shard in sorted({shard_of(p) for p in pl.read_csv(small_cohort / "reports.csv")["patient_id"].drop_nulls()}):
-        for table in TABLES:
-            run_stage(curation, table, shard)
-    return home
-
-
-@pytest.fixture
-def home(curated: Home, tmp_path: Path) -> Home:
-    shutil.copytree(curated.root, tmp_path / "home")
-    return Home(tmp_path / "home")
-
-
-@pytest.fixture
-def exams(small_cohort: Path) -> Path:
-    return small_cohort / "exams"
 
 
 def lesions_of(home: Home) -> pl.DataFrame:
