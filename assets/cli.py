@@ -30,6 +30,8 @@ app = typer.Typer(
 )
 vllm = typer.Typer(no_args_is_help=True, help="A vLLM server in an environment of its own.")
 app.add_typer(vllm, name="vllm")
+reader = typer.Typer(no_args_is_help=True, help="Readers of reports that are trained here.")
+app.add_typer(reader, name="reader")
 
 _COHORT = typer.Option(
     "--cohort", envvar="PETAR_COHORT", help="Input folder with reports and exams. [default: HOME/phantom]"
@@ -448,6 +450,55 @@ def serve(
     except CheckpointError as error:
         _fail(f"cannot serve: {error}")
     serve_until_interrupted(service, host, port, allow_host or ())
+
+
+@reader.command("train", epilog="Example: petar reader train --cohort scans --home curated")
+def reader_train(
+    cohort: Cohort = None,
+    home: Home = _DATA,
+    settings: Settings = None,
+    base: Annotated[
+        str, typer.Option(help="`tagger`, or name or folder of a language model of Hugging Face that gets LoRA.")
+    ] = "tagger",
+    out: Annotated[Path | None, typer.Option(help="[default: HOME/readers/ and the last part of base]")] = None,
+) -> None:
+    """Train a reader of reports on generated passages, the labelled texts and what reviewers have judged."""
+    import logging
+
+    from model.readers.examples import training_examples
+    from model.readers.language_model import PROMPT, BaseModelError, questions, train_language_model
+    from model.readers.train import train_tagger
+    from pipelines.reports.llm.prompting import load_prompt
+    from pipelines.reports.reviewed_passages import reviewed_passages
+    from pipelines.tables.lake import Lake
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+    workspace = _workspace(cohort, home, settings)
+    _check_settings(workspace)
+    training, words = workspace.settings().reader_training, workspace.readers().vocabulary
+    lake = Lake(workspace.paths.lake)
+    judged = reviewed_passages(*(lake.read_table(name) for name in ("sentences", "findings", "reviews")))
+    folder = (out or workspace.paths.root / "readers" / Path(base).name).absolute()
+    name = folder.name.lower()
+    print(f"reader: {len(workspace.labelled())} labelled and {len(judged)} reviewed texts")
+    if base == "tagger":
+        trained = train_tagger(folder, workspace.labelled(), judged, training, words)
+        for result in trained.results:
+            print(f"seed {result.seed}: {result.right} of {result.n} held-out texts right, {result.wrong} with a wrong"
+                  f" pair (rules: {result.rules_right}, {result.rules_wrong}); p = {result.p:.3f}")  # fmt: skip
+        print(f"vote: {'yes' if trained.may_vote else 'no'}, {trained.why}")
+        entry = {"kind": "python", "factory": "model.readers.reader:load_tagger", "model": str(trained.folder)}
+    else:
+        asked = list(questions(training_examples(workspace.labelled(), judged, training, training.seeds[0]), words))
+        try:
+            folder = train_language_model(base, folder, asked, load_prompt(PROMPT), training)
+        except BaseModelError as error:
+            _fail(str(error))
+        entry = {"kind": "llm", "model": str(folder), "prompt": PROMPT}
+    print("for the cohort's readers_file:\n[[reader]]")
+    print("\n".join(f"{key} = {dumps(value)}" for key, value in {"name": name, **entry}.items()))
+    if base != "tagger":
+        print("may_vote = false  # until the scorecard shows that it reads reviewed texts better than the rules")
 
 
 Venv = Annotated[Path | None, typer.Option(help="Virtual environment of vLLM. [default: .venv-vllm of the checkout]")]

@@ -1,5 +1,6 @@
 """Review: gallery, reviewers' answers, scorecard of the readers, slice conventions."""
 
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -13,7 +14,10 @@ from assets.resources import Workspace
 from model.evaluation.scores_figure import scores_figure
 from pipelines.curation.convention_trial import better_convention, try_conventions
 from pipelines.reports.llm.readers_file import ReadersConfig
+from pipelines.reports.reader_history import over_time, reader_errors, recorded
 from pipelines.reports.reader_weights import ReaderWeights, measured, votes_of_reviews, write_weights
+from pipelines.reports.readers import may_vote
+from pipelines.reports.reviewed_passages import reviewed_passages
 from pipelines.reports.scorecard import by_topic, labelled_votes, not_right, rows_of_figure, score, table_of_scores
 from pipelines.review.gallery import GallerySettings, GalleryTables, flags_of, write_gallery
 from pipelines.review.quality_checks import run_checks
@@ -102,19 +106,22 @@ def measured_weights(workspace: Workspace, config: ReadersConfig) -> ReaderWeigh
     lake = Lake(workspace.paths.lake)
     votes = labelled_votes(workspace.labelled(), config.readers, config.vocabulary)
     votes += votes_of_reviews(*(lake.read_table(name) for name in ("findings", "readings", "reviews")))
-    weights = measured(votes, {reader.name: reader.version for reader in config.readers})
+    weights = measured(votes, {reader.name: reader.version for reader in config.readers if may_vote(reader)})
     write_weights(workspace.paths.root, weights)
     return weights
 
 
 @dg.asset(group_name="review", owners=CURATION_OWNERS, kinds={"csv"}, pool="llm")
 def reader_scorecard(workspace: Workspace) -> dg.MaterializeResult:
-    """Accuracy of each reader and of their consensus on labelled sentences: slice, SUV, wrong pairs accepted."""
+    """Accuracy of each reader and of their consensus on labelled sentences: slice, SUV, wrong pairs accepted; and of
+    each reader on these and on what reviewers have judged, by kind and language over time.
+    """
     config = workspace.readers()
     consensus = workspace.settings().consensus
     if len(config.readers) > 1:
         weights = measured_weights(workspace, config)
-        consensus = consensus.changed(weights={**weights.weights, **consensus.weights})
+        silent = {reader.name: 0.0 for reader in config.readers if not may_vote(reader)}
+        consensus = consensus.changed(weights={**weights.weights, **silent, **consensus.weights})
     card = score(workspace.labelled(), config.readers, consensus, vocabulary=config.vocabulary)
     metadata: dict[str, Any] = {
         "figure": picture(
@@ -124,6 +131,13 @@ def reader_scorecard(workspace: Workspace) -> dg.MaterializeResult:
         "by topic": table_sample(by_topic(card), limit=100),
         "not right": table_sample(not_right(card), limit=50),
     }
+    lake = Lake(workspace.paths.lake)
+    judged = reviewed_passages(*(lake.read_table(name) for name in ("sentences", "findings", "reviews")))
+    errors = reader_errors([*workspace.labelled(), *judged], config.readers, config.vocabulary)
+    history = recorded(workspace.paths.root, errors, date.today().isoformat())
+    metadata["judged by reviewers"] = len(judged)
+    for name, keys in (("over time", ()), ("kinds over time", ("kind",)), ("languages over time", ("language",))):
+        metadata[name] = table_sample(over_time(history, *keys), limit=100)
     # Numbers of their own, so that the UI draws them over the runs.
     for row in card.scores.iter_rows(named=True):
         for name in ("both_right", "outcome_right", "wrong_accepted"):

@@ -16,6 +16,7 @@ LAYERS = (
     "model.evaluation",
     "model.evaluation.reader_study",
     "model.evaluation.metrics",
+    "model.readers",
     "model.serving",
     "model.training",
     "model.inputs",
@@ -46,8 +47,8 @@ FORBIDDEN = {
     "model": {"dagster"},
     "pipelines": {"dagster", "torch", "transformers", "monai"},
 }
-USES_PHANTOM = {"assets.cli"}
-"""Modules outside of tests and benchmarks that write the digital cohort: the demo."""
+USES_PHANTOM = {"assets.cli", "model.readers.examples"}
+"""Modules outside of tests and benchmarks that use the digital cohort: the demo, and what readers are trained on."""
 
 
 def _name(path: Path) -> str:

@@ -37,8 +37,9 @@ class TextFinding:
 
     `start` and `end` are its place in the report. `slice` and `suvmax_reported` are the accepted values, or the ones it
     was rejected with, as far as known. `votes` counts the readers that give the values, whatever their weight, and
-    `readers` names them, sorted and parted by commas; `agreement` is their share of the readers that did not fail, null
-    where no values were voted on. `text_evidence` says which of the two values the text gives.
+    `readers` names them, sorted and parted by commas; `agreement` is their share of the readers that did not fail, of a
+    mention without agreed values the share of those that say the same of it, null where one reader alone read it.
+    `text_evidence` says which of the two values the text gives.
     """
 
     finding_id: str
@@ -245,7 +246,7 @@ def _finding(vote: _Vote, sentences: Sequence[Sentence], known: Mapping[str, int
         explanation=explanation,
         votes=len(voters),
         readers=",".join(sorted(voters)),
-        agreement=len(voters) / valid if voters else None,
+        agreement=len(voters) / valid if voters else _agreed(vote),
         region=region,
         organ=organ,
         subsite=subsite,
@@ -259,6 +260,12 @@ def _finding(vote: _Vote, sentences: Sequence[Sentence], known: Mapping[str, int
         prior_suvmax=field("prior_suv"),
         certainty=field("certainty"),
     )
+
+
+def _agreed(vote: _Vote) -> float | None:
+    """Share of several readers that say the same of a mention whose values were not agreed on."""
+    said = Counter(vote.position(r) for r in vote.weights if r not in vote.failed)
+    return max(said.values()) / said.total() if said.total() > 1 else None
 
 
 def _verdict(vote: _Vote, leading: Mention) -> tuple[Outcome, str, int | None, float | None, list[str]]:

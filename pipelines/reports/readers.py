@@ -62,6 +62,13 @@ class Reader(Protocol):
         ...
 
 
+def may_vote(reader: Reader) -> bool:
+    """Whether a reader's vote counts. One that says `may_vote = False` (trained here, and not shown to be better than
+    the rules) orders the review queue alone.
+    """
+    return bool(getattr(reader, "may_vote", True))
+
+
 @dataclass(frozen=True)
 class RulesReader:
     """Reads by expressions; the embedded default."""

@@ -22,9 +22,11 @@ ENSEMBLE = "ensemble"
 RIGHT, NOT_READ, WRONG_PAIR = "right", "not read", "wrong pair accepted"
 """Verdicts on one text, in the column `verdict` of `Scorecard.answers`."""
 
-_VALUES_ARE_KNOWN = frozenset((Outcome.ACCEPTED, Outcome.SUV_TOO_LOW, Outcome.NO_ANATOMY, Outcome.DUPLICATE))
+VALUES_ARE_KNOWN = frozenset((Outcome.ACCEPTED, Outcome.SUV_TOO_LOW, Outcome.NO_ANATOMY, Outcome.DUPLICATE))
+"""Outcomes of text under which slice and SUVmax are those of a lesion of this exam."""
+LABELLED = "labelled"
 
-Pairs = tuple[tuple[int, float], ...]
+Pairs = tuple[tuple[int | None, float], ...]
 
 
 class LabelledError(ValueError):
@@ -36,13 +38,16 @@ class Labelled:
     """A text with the pairs of slice and SUVmax that must be read in it, none where it must be rejected.
 
     `outcome` is "accepted", the reason of the rejection, or "none" where the text holds no candidate; null where the
-    label does not say.
+    label does not say. `source` tells texts of files from those that reviewers have judged, whose pairs hold the
+    lesions without a slice too.
     """
 
     text: str
     pairs: Pairs
     outcome: str | None
     topic: str
+    language: str = "en"
+    source: str = LABELLED
 
 
 @dataclass(frozen=True)
@@ -172,7 +177,7 @@ def _known(findings: Sequence[TextFinding]) -> tuple[list[int], list[float], Pai
     pairs = tuple(
         (f.slice, f.suvmax_reported)
         for f in findings
-        if f.outcome in _VALUES_ARE_KNOWN and f.slice is not None and f.suvmax_reported is not None
+        if f.outcome in VALUES_ARE_KNOWN and f.slice is not None and f.suvmax_reported is not None
     )
     return [s for s, _ in pairs], [v for _, v in pairs], pairs
 
@@ -201,7 +206,7 @@ def _row(
         "outcome": "; ".join(_outcome(f).value for f in findings) or "no candidate",
         "verdict": WRONG_PAIR if is_wrong else RIGHT if is_right else NOT_READ,
         "has_pair": bool(item.pairs),
-        "slice_right": sorted(slices) == sorted(s for s, _ in item.pairs),
+        "slice_right": sorted(slices) == sorted(s for s, _ in item.pairs if s is not None),
         "suvmax_right": sorted(suvs) == sorted(v for _, v in item.pairs),
         "both_right": sorted(pairs) == sorted(item.pairs),
         "wrong_accepted": is_wrong,

@@ -185,7 +185,9 @@ def write_gallery(folder: Path, tables: GalleryTables, settings: GallerySettings
     earlier = to_review_again(tables.reviews) if tables.reviews is not None else {}
     chosen = {*_choose(rows, settings), *earlier}
     rows = rows.filter(pl.col("finding_id").is_in(list(chosen))).sort(
-        "is_lesion", "region", "exam_id", "finding_id", descending=[True, False, False, False]
+        # What the readers disagree on comes first: there most of what is misread lies.
+        *(_agreement(), "is_lesion", "region", "exam_id", "finding_id"),
+        descending=[False, True, False, False, False],
     )
     pictures = folder / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
@@ -217,6 +219,11 @@ def _rows(localisations: pl.DataFrame, findings: pl.DataFrame) -> pl.DataFrame:
         region=pl.col("region").fill_null("no region"),
         size=pl.col("mtv_ml").cast(pl.Float64).map_elements(size_class, return_dtype=pl.String, skip_nulls=False),
     )
+
+
+def _agreement() -> pl.Expr:
+    """Share of the readers that agree on a finding; all of them where one alone read it."""
+    return pl.col("agreement").fill_null(1.0)
 
 
 def _choose(rows: pl.DataFrame, settings: GallerySettings) -> list[str]:

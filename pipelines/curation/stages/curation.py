@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pipelines.cohort.privacy.deidentification import NO_DEIDENTIFICATION, Deidentifier
 from pipelines.reports.llm.readers_file import ReadersConfig, load_readers
 from pipelines.reports.reader_weights import measured, read_weights, write_weights
+from pipelines.reports.readers import may_vote
 from pipelines.reports.scorecard import labelled_votes, load_labelled
 from pipelines.settings import CurationSettings
 from pipelines.tables.home import Home
@@ -33,12 +34,13 @@ class Curation:
         """Weights of the readers' votes: those of the settings, else the measured ones; empty for a reader alone."""
         names = [reader.name for reader in self.readers.readers]
         known = read_weights(self.home.root) if len(names) > 1 else None
-        weights = {**(known.weights if known else {}), **self.settings.consensus.weights}
+        silent = {reader.name: 0.0 for reader in self.readers.readers if not may_vote(reader)}
+        weights = {**(known.weights if known else {}), **silent, **self.settings.consensus.weights}
         return {name: float(weights[name]) for name in names if name in weights} if len(names) > 1 else {}
 
     def ensure_weights(self, log: logging.Logger) -> None:
         """Measures the weights of several readers on the labelled texts, unless these readers were measured."""
-        readers = self.readers.readers
+        readers = [reader for reader in self.readers.readers if may_vote(reader)]
         versions = {reader.name: reader.version for reader in readers}
         tried = (str(self.home.root), *sorted(versions.items()))
         if len(readers) < 2 or tried in _TRIED:

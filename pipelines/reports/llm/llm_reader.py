@@ -23,6 +23,8 @@ def room_of(text: str) -> int:
 class LlmReader(Asker):
     """Reads by asking a model about each passage for JSON by schema, at temperature 0, with worked examples."""
 
+    may_vote: bool = True
+
     @property
     def version(self) -> str:
         """What is asked, of which model, and the version of the code that reads its answers."""

@@ -1,5 +1,6 @@
 """Which readers read, and where their models are: one TOML file."""
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,11 +38,13 @@ class ReaderEntry(Settings):
     the default of `ServerSettings`."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]
-    kind: Literal["rules", "llm"]
+    kind: Literal["rules", "llm", "python"]
     enabled: Flag = True
+    may_vote: Flag = True
     prompt: str = "passage-v1"
     api_key_env: str = ""
     model: str = ""
+    factory: Annotated[str, StringConstraints(pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$")] = ""
     base_url: str | tuple[str, ...] | None = None
     concurrency: Requests | None = None
     timeout_s: Timeout | None = None
@@ -54,6 +57,11 @@ class ReaderEntry(Settings):
     def _names_its_model(self) -> Self:
         if self.kind == "llm" and self.enabled and not self.model:
             raise ValueError(f"expected the model's name for reader {self.name!r}, got none (add model)")
+        if self.kind == "python" and self.enabled and not (self.factory and self.model):
+            raise ValueError(
+                f"expected what makes reader {self.name!r} and of which folder, got factory {self.factory!r} and model"
+                f" {self.model!r} (add factory = 'module:function' and model)"
+            )
         return self
 
 
@@ -110,13 +118,29 @@ def load_readers(
             continue
         if entry.kind == "rules":
             readers.append(RulesReader(entry.name, words))
+        elif entry.kind == "python":
+            readers.append(_made(entry, path, words))
         else:
-            readers.append(LlmReader(*_asked(entry, path, environment), cache, words))
+            readers.append(LlmReader(*_asked(entry, path, environment), cache, words, may_vote=entry.may_vote))
     if not readers:
         raise ReadersError(
             f"expected at least one enabled reader in {path}, got none: enable rules, which needs nothing"
         )
     return ReadersConfig(tuple(readers), words)
+
+
+def _made(entry: ReaderEntry, path: Path, words: Vocabulary) -> Reader:
+    """A reader of code that lies outside of this package: `factory(name, folder, vocabulary)`."""
+    module, _, function = entry.factory.partition(":")
+    try:
+        make = getattr(importlib.import_module(module), function)
+        reader: Reader = make(entry.name, path.parent / entry.model, words)
+    except (ImportError, AttributeError, ValueError, OSError) as error:
+        raise ReadersError(
+            f"reader {entry.name!r} in {path}: expected {entry.factory} to make it of {entry.model}, got {error}:"
+            " correct factory or model"
+        ) from error
+    return reader
 
 
 def _asked(entry: ReaderEntry, path: Path, environment: Mapping[str, str]) -> tuple[str, ServerSettings, Prompt]:

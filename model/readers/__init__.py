@@ -1,0 +1,1 @@
+"""Readers of reports that are trained here."""
