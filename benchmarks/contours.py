@@ -1,313 +1,221 @@
-"""Evidence for the default contour: what each contour does on scenes with a known truth. Prints Markdown tables.
+"""Evidence for the contours: every method at the true peaks of images with a known truth. Prints Markdown.
 
-usage: python -m benchmarks.contours [--seeds N] [--fwhm MM --fwhm MM ...] [--drawn N] [--only-drawn-from SEED]
-       [--only-scanned]
+usage: python -m benchmarks.contours [--only SET ...] [--method NAME ...] [--vary "level=1.0" ...] [--hard SEED ...]
+       [--exams N] [--scanned]
 
-docs/contours.md keeps the figures of the last run. The last two tables are of scanned images in the folder `shared`
+A column is a method, or `adaptive` with some of its constants changed (--vary). What a method loses counts as Dice 0.
+`best threshold` is the best single threshold of each lesion inside its own part of the image: what no choice of a level
+can exceed. docs/contours.md keeps the figures of the last run. Sets of scanned images are read from the folder `shared`
 beside the checkout, or where PETAR_SHARED says, and left out where there is none.
 """
 
+import csv
 import os
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from benchmarks.imaging_scenes import Ball, NodeSettings, Scene, balls, drawn_nodes, nodes, radius_mm, sphere
-from pipelines.imaging.lesions.contour import contour
+from benchmarks.imaging_scenes import NodeSettings, Scene, drawn_nodes, nodes, sphere
+from pipelines.imaging.lesions.contour import NO_ORGANS, ExamOrgans, contour, measured_organs
+from pipelines.imaging.lesions.liver import find_liver
+from pipelines.imaging.lesions.measures import local_peak
+from pipelines.imaging.lesions.overlaps import PlacedMask
 from pipelines.imaging.lesions.partition import Markers, divide
-from pipelines.imaging.lesions.region import Contour, StopReason
+from pipelines.imaging.lesions.region import Contour, Ijk, StopReason, box_around
+from pipelines.imaging.masks import load_mask, place_mask
 from pipelines.imaging.reading.dicom import find_series
 from pipelines.imaging.reading.exam import read_exam
 from pipelines.imaging.reading.stack import read_stack, stack_of
 from pipelines.imaging.volume import Volume, load_nifti
+from pipelines.phantom import PhantomSettings, write_cohort
+from pipelines.phantom.hard import HardSettings
+from pipelines.reports.rule_mentions import size_cm
+from pipelines.reports.vocabulary.vocabulary import package_vocabulary
 from pipelines.settings import ContourSettings
 
-SPACINGS = ((2.0, 2.0, 2.0), (2.5, 2.5, 2.5), (3.0, 3.0, 3.0), (4.0, 4.0, 4.0), (4.1, 4.1, 3.0))
-METHODS = {"published": ContourSettings(method="published"), "adaptive": ContourSettings()}
+METHODS = ("adaptive", "published", "suvmax_41", "suvpeak_41", "suv_4", "percist")
+BEST = "best threshold"
+SPHERES = [(ml, suv, fwhm, grid) for ml in (0.5, 1, 2.5, 5, 10, 30, 100) for suv in (4, 8, 16) for fwhm in (5, 6, 7)
+           for grid in ((2.0, 2.0, 2.0), (3.0, 3.0, 3.0), (4.1, 4.1, 3.0))]  # fmt: skip
+"""mL, SUV, FWHM in mm, voxel in mm."""
 
 
-def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    """Dice of two masks."""
-    return float(2 * (a & b).sum() / max(1, a.sum() + b.sum()))
+@dataclass(frozen=True, eq=False)
+class Case:
+    """An image, and its lesions: peak, true mask in its box, size in the sentence (mm)."""
+
+    suv: Volume
+    peaks: tuple[Ijk, ...]
+    truths: tuple[PlacedMask, ...]
+    sizes_mm: tuple[float | None, ...]
+    organs: ExamOrgans = NO_ORGANS
+
+    def others(self, n: int) -> NDArray[np.int64]:
+        """Peaks of the other lesions than the n-th, (m, 3)."""
+        return np.array(self.peaks[:n] + self.peaks[n + 1 :], dtype=np.int64).reshape(-1, 3)
 
 
-def mask_of(scene: Scene, label: int, others: Iterable[int], settings: ContourSettings) -> NDArray[np.bool_]:
-    """The contour of a lesion on the scene's grid; empty where it was not accepted."""
-    peaks = np.array([scene.peak(o) for o in others], dtype=np.int64).reshape(-1, 3)
-    return mask_at(scene, scene.peak(label), peaks, settings)
+@dataclass
+class Scores:
+    """Of a column: Dice, and seconds of one core, a lesion."""
+
+    dices: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def shown(self) -> str:
+        """Median Dice, and the share under 0.5."""
+        return f"{np.median(self.dices):.3f} ({np.mean(np.array(self.dices) < 0.5):.3f})"
 
 
-def mask_at(
-    scene: Scene, peak: tuple[int, int, int], others: NDArray[np.int64], settings: ContourSettings
-) -> NDArray[np.bool_]:
-    """The contour around a peak on the scene's grid; empty where it was not accepted."""
-    return whole_mask(contour(scene.suv, peak, others, settings), scene.suv)
+def boxed(mask: NDArray[np.bool_]) -> PlacedMask:
+    """A mask in its box."""
+    (box,) = ndimage.find_objects(mask.view(np.uint8))
+    return tuple(b.start for b in box), mask[box]
 
 
-def whole_mask(made: Contour, suv: Volume) -> NDArray[np.bool_]:
-    """A contour on the grid of its image; empty where it was not accepted."""
-    mask = np.zeros(suv.shape, dtype=bool)
-    if made.stop_reason is StopReason.CONVERGED:
-        mask[tuple(slice(c, c + n) for c, n in zip(made.corner, made.mask.shape))] = made.mask
-    return mask
+def dice(made: Contour, truth: PlacedMask) -> float:
+    """Dice of a contour with a true mask; 0 where it was not accepted."""
+    if made.stop_reason is not StopReason.CONVERGED:
+        return 0.0
+    low = np.maximum(made.corner, truth[0])
+    high = np.minimum(np.add(made.corner, made.mask.shape), np.add(truth[0], truth[1].shape))
+    ours, theirs = (
+        mask[tuple(slice(a, max(a, b)) for a, b in zip(low - corner, high - corner))]
+        for corner, mask in ((made.corner, made.mask), truth)
+    )
+    return float(2 * (ours & theirs).sum() / (made.mask.sum() + truth[1].sum()))
 
 
-def table(head: list[str], rows: list[list[str]]) -> None:
+def scene_case(scene: Scene, labels: Iterable[int], own: Scene | None = None) -> Case:
+    """A drawn scene; own: the scene whose labels say where the peaks are."""
+    labels = list(labels)
+    truths = tuple(boxed(scene.labels == n) for n in labels)
+    return Case(scene.suv, tuple((own or scene).peak(n) for n in labels), truths, (None,) * len(labels))
+
+
+def drawn_node_cases(n: int) -> Iterator[Case]:
+    """Exams of 11 nodes as readers draw them."""
+    for seed in range(n):
+        made = drawn_nodes(seed)
+        if made is not None and len(np.unique(made[0].labels)) == 12:
+            case = scene_case(made[0], range(1, 12), made[1])
+            if len(set(case.peaks)) == 11:
+                yield case
+
+
+def cluster_cases(n: int) -> Iterator[Case]:
+    """Clusters of 11 nodes that touch, with sharp and gradual rims."""
+    for seed in range(n):
+        rng = np.random.default_rng(seed)
+        fwhm, rim = float(rng.uniform(5, 7.5)), float(rng.uniform(0.2, 0.7))
+        scene = nodes(NodeSettings(fwhm_mm=fwhm, rim=rim, rim_suv=3.0 if seed % 2 else None), seed)
+        yield scene_case(scene, [n for n in range(1, 12) if (scene.labels == n).sum() > 5])
+
+
+def sphere_cases() -> Iterator[Case]:
+    """Spheres over volume, uptake, blur and grid."""
+    for ml, suv, fwhm, grid in SPHERES:
+        yield scene_case(sphere(ml, grid, suv, fwhm, seed=int(10 * ml + suv)), [1])
+
+
+def cohort_cases(cohort: Path) -> Iterator[Case]:
+    """The lesions of a cohort with truth.csv, reported ones that have a mask; masks of `truth`, or the exam's SEG."""
+    with (cohort / "truth.csv").open(newline="") as file:
+        rows = [r for r in csv.DictReader(file) if r["outcome"] == "lesion"]
+    for exam_id in sorted({r["exam_id"] for r in rows}):
+        folder = cohort / "exams" / exam_id
+        if not (cohort / "truth").is_dir() and not (folder / "SEG.nii.gz").is_file():
+            continue
+        suv = read_exam(folder, exam_id).suv.canonical()
+        found: dict[Ijk, tuple[PlacedMask, float | None]] = {}
+        for row in (r for r in rows if r["exam_id"] == exam_id):
+            i, j, k = np.rint(suv.to_ijk(np.array(row["peak_ras_mm"].split(), float))).astype(int)
+            if row.get("mask"):
+                mask = place_mask(load_mask(cohort / "truth" / f"{row['mask']}.nii.gz"), suv)
+            else:
+                mask = load_nifti(folder / "SEG.nii.gz").canonical().array > 0
+            found.setdefault((int(i), int(j), int(k)), (boxed(mask), _size_mm(row.get("sentence") or "")))
+        labels = folder / "TOTALSEG.nii.gz"
+        organs = ExamOrgans(load_nifti(labels).canonical().array.astype(np.uint8)) if labels.is_file() else NO_ORGANS
+        yield Case(
+            suv,
+            tuple(found),
+            tuple(t for t, _ in found.values()),
+            tuple(s for _, s in found.values()),
+            measured_organs(organs, suv, ContourSettings()),
+        )
+
+
+def _size_mm(sentence: str) -> float | None:
+    size = size_cm(sentence.lower(), package_vocabulary())
+    return None if size is None else 10.0 * size
+
+
+def phantom_cases(settings: PhantomSettings, work: Path) -> Iterator[Case]:
+    """The lesions of a phantom cohort, which is drawn."""
+    folder = work / f"{'even' if settings.hard is None else 'hard'}-{settings.seed}"
+    if not folder.is_dir():
+        write_cohort(folder, settings)
+    yield from cohort_cases(folder)
+
+
+def best_threshold(case: Case, n: int) -> float:
+    """The best Dice of a single threshold in a lesion's own part of the image."""
+    truth, suv = case.truths[n], case.suv
+    half_mm = 40.0 + 1.2 * float(np.max(np.multiply(truth[1].shape, suv.spacing_mm)))
+    box = box_around(suv.shape, case.peaks[n], half_mm, suv.spacing_mm)
+    corner = np.array([b.start for b in box])
+    at = tuple(int(v) for v in np.array(case.peaks[n]) - corner)
+    others = case.others(n) - corner
+    values = np.ascontiguousarray(suv.array[box], dtype=np.float32)
+    inside = others[((others >= 0) & (others < values.shape)).all(axis=1)]
+    top = local_peak(suv, np.array([case.peaks[n]]))
+    hold = divide(values, Markers((at[0], at[1], at[2]), inside), 0.12 * top).hold_suv
+    is_true = np.zeros(values.shape, dtype=bool)
+    ijk = np.argwhere(truth[1]) + np.array(truth[0]) - corner
+    is_true[tuple(ijk[((ijk >= 0) & (ijk < values.shape)).all(axis=1)].T)] = True
+    order = np.argsort(-hold[hold > 0])
+    hits, count = np.cumsum(is_true[hold > 0][order]), np.arange(1, len(order) + 1)
+    return float((2 * hits / (count + truth[1].sum())).max()) if len(order) else 0.0
+
+
+def scored(cases: Iterable[Case], columns: Mapping[str, ContourSettings]) -> dict[str, Scores]:
+    """The scores of every column over all lesions of the cases."""
+    scores = {name: Scores() for name in (*columns, BEST)}
+    for case in cases:
+        needs_liver = any(s.method == "percist" for s in columns.values())
+        liver = find_liver(case.suv, case.organs.labels) if needs_liver else None
+        organs = ExamOrgans(case.organs.labels, liver, case.organs.uptake)
+        for n, peak in enumerate(case.peaks):
+            for name, settings in columns.items():
+                begin = time.thread_time()
+                made = contour(case.suv, peak, case.others(n), settings, organs, case.sizes_mm[n])
+                scores[name].seconds.append(time.thread_time() - begin)
+                scores[name].dices.append(dice(made, case.truths[n]))
+            scores[BEST].dices.append(best_threshold(case, n))
+    return scores
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Prints a Markdown table."""
-    print("| " + " | ".join(head) + " |")
-    print("| " + " | ".join("---" for _ in head) + " |")
-    for row in rows:
-        print("| " + " | ".join(row) + " |")
+    for row in (head, ["---"] * len(head), *rows):
+        print("| " + " | ".join(row) + " |", flush=True)
     print()
 
 
-def spheres(fwhms: list[float]) -> None:
-    """Volume and Dice of spheres over spacings and uptakes."""
-    print("### Spheres: error of volume (lowest .. highest), lowest Dice, largest ratio of volumes over the spacings\n")
-    rows = []
-    for name, settings in METHODS.items():
-        for fwhm in fwhms:
-            for volume in (1.0, 2.5, 5.0, 10.0, 30.0, 100.0):
-                errors, scores, spread, lost = [], [], [], 0
-                for suv in (4.0, 8.0, 16.0):
-                    found = []
-                    for spacing in SPACINGS:
-                        scene = sphere(volume, spacing, suv, fwhm, seed=int(10 * volume + suv))
-                        mask = mask_of(scene, 1, (), settings)
-                        if not mask.any():
-                            lost += 1
-                            continue
-                        found.append(mask.sum() * scene.suv.voxel_ml / volume)
-                        scores.append(dice(mask, scene.labels == 1))
-                    errors += found
-                    if found:
-                        spread.append(max(found) / min(found))
-                some = (
-                    [f"{min(errors) - 1:+.0%} .. {max(errors) - 1:+.0%}", f"{min(scores):.2f}", f"{max(spread):.2f}"]
-                    if errors
-                    else ["", "", ""]
-                )
-                rows.append([name, f"{fwhm:g}", f"{volume:g}", *some, f"{lost} of {3 * len(SPACINGS)}"])
-    table(["contour", "FWHM mm", "mL", "volume", "Dice", "over spacings", "lost"], rows)
-
-
-def neighbours(fwhms: list[float]) -> None:
-    """Pairs that touch, necrotic centres, hot organs."""
-    print("### Neighbours and holes: error of volume, lowest Dice over the spacings\n")
-    scenes: dict[str, tuple[list[Ball], list[int], bool]] = {}
-    for ml, suv, gap in (((10, 10), (10, 8), 0), ((10, 5), (12, 6), 0), ((20, 5), (8, 8), -2), ((30, 10), (6, 14), 0)):
-        a, b = radius_mm(ml[0]), radius_mm(ml[1])
-        half = (a + b + gap) / 2
-        scenes[f"pair {ml[0]} + {ml[1]} mL, SUV {suv[0]} + {suv[1]}, gap {gap} mm"] = (
-            [Ball((60 - half, 45, 45), a, suv[0]), Ball((60 + half, 45, 45), b, suv[1])],
-            [1, 2],
-            True,
-        )
-    for part in (0.4, 0.55):
-        scenes[f"30 mL, necrotic to {part:g} of the radius"] = (
-            [Ball((60, 45, 45), radius_mm(30), 8, part * radius_mm(30), 1.5)],
-            [1],
-            True,
-        )
-    for organ, suv, lesion, ml, gap in (
-        ("bladder", 40, 8, 10, 3),
-        ("bladder", 40, 10, 20, 0),
-        ("heart", 6, 12, 10, 0),
-        ("brain", 9, 14, 20, 0),
-        ("brain", 9, 12, 10, 3),
-        ("liver", 9, 10, 5, 0),
-    ):
-        scenes[f"{ml} mL of SUV {lesion}, {gap} mm from a {organ} of SUV {suv}"] = (
-            [Ball((36, 45, 45), 32, suv), Ball((36 + 32 + radius_mm(ml) + gap, 45, 45), radius_mm(ml), lesion)],
-            [2],
-            False,
-        )
-    rows = []
-    for title, (items, labels, reported) in scenes.items():
-        row = [title]
-        for settings in METHODS.values():
-            errors, scores = [], []
-            for fwhm in fwhms:
-                for spacing in SPACINGS:
-                    scene = balls(items, spacing, fwhm_mm=fwhm)
-                    for label in labels:
-                        others = [o for o in range(1, len(items) + 1) if o != label] if reported else []
-                        mask = mask_of(scene, label, others, settings)
-                        truth = scene.labels == label
-                        errors.append(mask.sum() / truth.sum() - 1)
-                        scores.append(dice(mask, truth))
-            row += [f"{min(errors):+.0%} .. {max(errors):+.0%}", f"{min(scores):.2f}"]
-        rows.append(row)
-    table(["scene", "published: volume", "Dice", "adaptive: volume", "Dice"], rows)
-
-
-Curve = tuple[float, NDArray[np.float64], NDArray[np.float64]]
-
-
-def curve_of(
-    scene: Scene, label: int, others: list[int], known: dict[int, tuple[int, int, int]] | None = None
-) -> Curve:
-    """SUVmax of a lesion, and the Dice of its watershed basin at every threshold. known: the peaks, where the labels
-    are not those of the nodes."""
-    known = known or {n: scene.peak(n) for n in (label, *others)}
-    peak = known[label]
-    peaks = np.array([known[o] for o in others], dtype=np.int64).reshape(-1, 3)
-    top = float(scene.suv.array[peak])
-    floor = 0.08 * top + 0.3
-    hold = divide(np.ascontiguousarray(scene.suv.array), Markers(peak, peaks), floor).hold_suv
-    truth = scene.labels == label
-    held = hold > 0
-    order = np.argsort(-hold[held])
-    hits = np.cumsum(truth[held][order])
-    return top, hold[held][order].astype(float), 2 * hits / (np.arange(1, len(hits) + 1) + truth.sum())
-
-
-def at(curve: Curve, threshold: float) -> float:
-    """Dice of a basin at a threshold."""
-    index = int(np.searchsorted(-curve[1], -threshold, side="right")) - 1
-    return float(curve[2][index]) if index >= 0 else 0.0
-
-
-SIMPLE = ("41 % of max", "c sqrt(max), fitted", "one SUV, fitted", "each fitted")
-
-
-def simple_rules(curves: list[Curve]) -> dict[str, float]:
-    """Median Dice of simple thresholds inside the watershed basins; the fitted ones with the constant that is best."""
-
-    def median(rule: Callable[[float], float]) -> float:
-        return float(np.median([at(c, rule(c[0])) for c in curves]))
-
-    return dict(
-        zip(
-            SIMPLE,
-            (
-                median(lambda top: 0.41 * top),
-                max(median(lambda top, c=c: c * top**0.5) for c in np.linspace(0.4, 3, 27)),  # type: ignore[misc]
-                max(median(lambda top, c=c: c) for c in np.linspace(1.4, 8, 34)),  # type: ignore[misc]
-                float(np.median([c[2].max() for c in curves])),
-            ),
-        )
-    )
-
-
-def clusters(fwhms: list[float], seeds: int) -> None:
-    """Clusters of 11 nodes that touch: the contours beside simple thresholds inside the same watershed basins."""
-    print(f"### Clusters of 11 nodes that touch: median Dice, mean over {seeds} clusters (lost: of 11, mean)\n")
-    rows = []
-    for title, changes in {
-        "rim of SUV 2.5": {"rim_suv": 2.5},
-        "rim of SUV 3.5": {"rim_suv": 3.5},
-        "rim of SUV 5": {"rim_suv": 5.0},
-        "rim a fifth of the centre": {"rim": 0.2},
-        "rim two fifths": {"rim": 0.4},
-        "rim seven tenths": {"rim": 0.7},
-    }.items():
-        for fwhm in fwhms:
-            figures: dict[str, list[float]] = {}
-            for seed in range(seeds):
-                scene = nodes(NodeSettings(fwhm_mm=fwhm, **changes), seed)  # type: ignore[arg-type]  # floats all
-                labels = [n for n in range(1, int(scene.labels.max()) + 1) if (scene.labels == n).sum() > 5]
-                others = {n: [o for o in labels if o != n] for n in labels}
-                for name, settings in METHODS.items():
-                    masks = [mask_of(scene, n, others[n], settings) for n in labels]
-                    scores = [dice(m, scene.labels == n) for n, m in zip(labels, masks)]
-                    figures.setdefault(name, []).append(float(np.median(scores)))
-                    figures.setdefault(f"{name} lost", []).append(sum(not m.any() for m in masks))
-                for name, value in simple_rules([curve_of(scene, n, others[n]) for n in labels]).items():
-                    figures.setdefault(name, []).append(value)
-            mean = {k: float(np.mean(v)) for k, v in figures.items()}
-            rows.append(
-                [title, f"{fwhm:g}"]
-                + [f"{mean[k]:.2f}" for k in SIMPLE]
-                + [f"{mean[k]:.2f} ({mean[k + ' lost']:.1f})" for k in METHODS]
-            )
-    head = ["nodes", "FWHM mm", *SIMPLE, *METHODS]
-    table(head, rows)
-
-
-PUBLISHED_FACTS = {
-    "41 % of max": (0.59, 0.05),
-    "c sqrt(max), fitted": (0.74, 0.05),
-    "one SUV, fitted": (0.81, 0.04),
-    "each fitted": (0.93, 0.03),
-    "published": (0.73, 0.06),
-    "found by the published rule": (5.0, 1.5),
-}
-"""Of a real exam with 11 neck nodes that touch: the median Dice of each contour, how many the published rule finds; and
-how near a scene must come."""
-
-
-def drawn(n: int, nearest: int = 12, first: int = 0) -> None:
-    """Of n drawn exams (seeds from `first` on), those that come nearest to what is published of a real one: what each
-    contour does there.
-    """
-    rows: list[dict[str, float]] = []
-    for seed in range(first, first + n):
-        made = drawn_nodes(seed)
-        if made is None or len(np.unique(made[0].labels)) < 12:
-            continue
-        scene, own = made
-        labels = list(range(1, 12))
-        peaks = {label: own.peak(label) for label in labels}
-        if len(set(peaks.values())) < 11:
-            continue
-        figures = {"found by the published rule": 0.0}
-        for label in labels:
-            top = float(scene.suv.array[peaks[label]])
-            parts, _ = ndimage.label(scene.suv.array > 0.617 + 0.316 * top)
-            part = parts == parts[peaks[label]]
-            figures["found by the published rule"] += float(scene.suv.array[part].max() <= top + 0.1)
-        for name, settings in METHODS.items():
-            scores = []
-            for label in labels:
-                others = np.array([p for o, p in peaks.items() if o != label])
-                mask = mask_at(scene, peaks[label], others, settings)
-                scores.append(dice(mask, scene.labels == label))
-                figures[f"{name} lost"] = figures.get(f"{name} lost", 0.0) + float(not mask.any())
-            figures[name] = float(np.median(scores))
-        figures |= simple_rules([curve_of(scene, label, [o for o in labels if o != label], peaks) for label in labels])
-        figures["off"] = float(np.mean([((figures[k] - m) / s) ** 2 for k, (m, s) in PUBLISHED_FACTS.items()]))
-        rows.append(figures)
-    rows = sorted(rows, key=lambda r: r["off"])[:nearest]
-    print(
-        f"### Drawn exams like the published one: the nearest {len(rows)} of {n}, median Dice of 11, mean over exams\n"
-    )
-    names = [*PUBLISHED_FACTS, "adaptive"]
-    mean = {k: float(np.mean([r[k] for r in rows])) for k in [*names, "adaptive lost", "published lost"]}
-    low = min(r["adaptive"] for r in rows)
-    part = np.mean([r["adaptive"] >= 0.80 for r in rows])
-    table(
-        ["", *names],
-        [
-            ["published of the real exam", *(f"{m:g}" for m, _ in PUBLISHED_FACTS.values()), ""],
-            ["drawn", *(f"{mean[k]:.2f}" for k in names)],
-        ],
-    )
-    print(
-        f"adaptive: {low:.2f} in the worst, 0.80 and more in {part:.0%}; lost of 11: {mean['adaptive lost']:.1f} "
-        f"(published {mean['published lost']:.1f})\n"
-    )
-
-
-NO_OTHERS = np.empty((0, 3), dtype=np.int64)
-
-
-def hottest(values: NDArray[np.float32], inside: NDArray[np.bool_]) -> tuple[int, int, int]:
-    """The hottest voxel of a region."""
-    i, j, k = np.unravel_index(int(np.where(inside, values, 0).argmax()), values.shape)
-    return int(i), int(j), int(k)
-
-
-def scanned_spheres(shared: Path) -> None:
+def scanned_spheres(shared: Path, columns: Mapping[str, ContourSettings]) -> None:
     """Volumes of the spheres of the NEMA image-quality phantom, two reconstructions of one scan."""
-    print("### NEMA image-quality phantom: spheres with walls, volume in mL\n")
+    print("Spheres with walls of the NEMA image-quality phantom: volume in mL\n")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(shared / "data" / "nema-iq" / "data.tar.xz") as archive:
@@ -320,65 +228,84 @@ def scanned_spheres(shared: Path) -> None:
             labels, count = ndimage.label(ndimage.gaussian_filter(image.array, 1.0) > 2.2)
             size = np.bincount(labels.ravel())
             spheres = sorted((n for n in range(1, count + 1) if size[n] >= 8), key=lambda n: -size[n])
-            for method, settings in METHODS.items():
-                masks = [
-                    whole_mask(contour(image, hottest(image.array, labels == n), NO_OTHERS, settings), image)
-                    for n in spheres
-                ]
-                volumes = [f"{m.sum() * image.voxel_ml:.2f}" if m.any() else "lost" for m in masks]
-                rows.append([f"{method}, {title}", *volumes])
+            for column, settings in columns.items():
+                volumes = []
+                for n in spheres:
+                    peak = np.unravel_index(int(np.where(labels == n, image.array, 0).argmax()), image.shape)
+                    made = contour(image, tuple(int(v) for v in peak), np.empty((0, 3), np.int64), settings)  # type: ignore[arg-type]  # three axes
+                    is_lost = made.stop_reason is not StopReason.CONVERGED
+                    volumes.append("lost" if is_lost else f"{made.mask.sum() * image.voxel_ml:.2f}")
+                rows.append([f"{column}, {title}", *volumes])
     table(["truth", "26.52", "11.49", "5.58", "2.57", "1.15", "0.52"], sorted(rows))
 
 
-def sarcomas(shared: Path) -> None:
-    """Dice of contours with the gross tumour volume of soft-tissue sarcomas, which was drawn on MR or CT."""
-    print("### Soft-tissue sarcomas: Dice with the gross tumour volume\n")
-    rows = []
-    for folder in sorted((shared / "cohorts" / "real" / "exams").glob("*")):
-        if not (folder / "SEG.nii.gz").is_file():
-            continue
-        suv = read_exam(folder, folder.name).suv
-        truth = load_nifti(folder / "SEG.nii.gz").array > 0
-        peak = hottest(suv.array, truth)
-        top = float(suv.array[peak])
-        made = [whole_mask(contour(suv, peak, NO_OTHERS, s), suv) for s in METHODS.values()]
-        values = np.ascontiguousarray(suv.array, dtype=np.float32)
-        hold = divide(values, Markers(peak, NO_OTHERS), 0.08 * top + 0.3).hold_suv
-        best = max(dice(hold >= t, truth) for t in np.linspace(0.1 * top + 0.3, 0.8 * top, 100))
-        rows.append([f"{top:.1f}", *(f"{dice(m, truth):.2f}" for m in made), f"{best:.2f}"])
-    table(["SUVmax", "published", "0.45 of the plateau", "adaptive", "best threshold"], rows)
+def sets_of(hard: Sequence[int], exams: int, work: Path, shared: Path) -> dict[str, Callable[[], Iterable[Case]]]:
+    """Title -> what gives the cases of a set."""
+
+    def sarcomas(part: int) -> Iterator[Case]:
+        return (c for n, c in enumerate(cohort_cases(shared / "cohorts" / "sarcomas")) if n % 2 == part)
+
+    phantoms = {
+        f"hard phantom {seed}": lambda seed=seed: phantom_cases(
+            PhantomSettings(exams, exams, seed, hard=HardSettings()), work
+        )
+        for seed in hard
+    }
+    scanned: dict[str, Callable[[], Iterable[Case]]] = {
+        "sarcomas, first half": lambda: sarcomas(0),
+        "sarcomas, second half": lambda: sarcomas(1),
+        "sarcomas of a second folder": lambda: cohort_cases(shared / "cohorts" / "real"),
+    }
+    return {
+        **(scanned if (shared / "cohorts").is_dir() else {}),
+        **phantoms,
+        "even phantom": lambda: phantom_cases(PhantomSettings(exams, exams, 900), work),
+        "nodes as readers draw them": lambda: drawn_node_cases(24),
+        "clusters of 11 nodes": lambda: cluster_cases(12),
+        "spheres": sphere_cases,
+    }
 
 
-def scanned() -> None:
-    """The tables of scanned images, where they are there."""
-    shared = Path(os.environ.get("PETAR_SHARED") or Path(__file__).resolve().parents[2] / "shared")
-    if not (shared / "data").is_dir():
-        print(f"No folder {shared}: the tables of scanned images are left out.")
-        return
-    scanned_spheres(shared)
-    sarcomas(shared)
+def columns_of(methods: Sequence[str], varied: Sequence[str]) -> dict[str, ContourSettings]:
+    """Title -> settings of every column."""
+    columns = {m: ContourSettings.model_validate({"method": m}) for m in methods}
+    for change in varied:
+        pairs = dict(part.split("=") for part in change.split(","))
+        values: dict[str, Any] = {name.strip(): float(value) for name, value in pairs.items()}
+        columns[change] = ContourSettings.model_validate(values)
+    return columns
 
 
 def main(
-    seeds: Annotated[int, typer.Option(help="clusters of each kind")] = 4,
-    fwhm: Annotated[list[float] | None, typer.Option(help="blur in mm, once each (default: 5, 6, 7)")] = None,
-    n_drawn: Annotated[int, typer.Option("--drawn", help="exams drawn")] = 40,
-    only_drawn_from: Annotated[int | None, typer.Option(help="the drawn exams alone, from this seed on")] = None,
-    only_scanned: Annotated[bool, typer.Option(help="the tables of scanned images alone")] = False,
+    only: Annotated[list[str] | None, typer.Option(help="sets whose title begins so")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="methods (default: all)")] = None,
+    vary: Annotated[list[str] | None, typer.Option(help="constants of adaptive, as in level=1.0,fwhm_mm=6")] = None,
+    hard: Annotated[list[int] | None, typer.Option(help="seeds of hard phantoms (default: 501, 701)")] = None,
+    exams: Annotated[int, typer.Option(help="exams of a phantom")] = 20,
+    scanned: Annotated[bool, typer.Option(help="the scanned spheres alone")] = False,
+    work: Annotated[Path | None, typer.Option(help="phantoms are drawn here and kept")] = None,
 ) -> None:
-    """Prints all tables."""
-    if only_scanned:
-        scanned()
+    """Prints the tables."""
+    columns = columns_of(method or METHODS, vary or [])
+    shared = Path(os.environ.get("PETAR_SHARED") or Path(__file__).resolve().parents[2] / "shared")
+    if scanned:
+        scanned_spheres(shared, {k: s for k, s in columns.items() if s.method != "percist"})
         return
-    if only_drawn_from is not None:
-        drawn(n_drawn, first=only_drawn_from)
-        return
-    fwhm = fwhm or [5.0, 6.0, 7.0]
-    spheres(fwhm)
-    neighbours(fwhm)
-    clusters(fwhm, seeds)
-    drawn(n_drawn)
-    scanned()
+    with tempfile.TemporaryDirectory() as scratch:
+        rows, times = [], []
+        for title, cases in sets_of(hard or [501, 701], exams, work or Path(scratch), shared).items():
+            if only and not any(title.startswith(o) for o in only):
+                continue
+            scores = scored(cases(), columns)
+            count = str(len(scores[BEST].dices))
+            rows.append([title, count, *(scores[name].shown for name in (*columns, BEST))])
+            ms = [1000 * np.percentile(scores[name].seconds, (50, 95)) for name in columns]
+            times.append([title, *(f"{a:.1f}, {b:.1f}" for a, b in ms)])
+            print(f"{title}: done", flush=True)
+        print("\nMedian Dice at the true peaks, lost = 0 (share under 0.5)\n")
+        table(["", "lesions", *columns, BEST], rows)
+        print("Milliseconds of one core a lesion: median, 95th percentile\n")
+        table(["", *columns], times)
 
 
 if __name__ == "__main__":

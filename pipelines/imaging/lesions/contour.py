@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from pipelines.imaging.lesions.faces import stepped
 from pipelines.imaging.lesions.flags import MOST_RATIO
-from pipelines.imaging.lesions.levels import LEVELS, Around, OwnOrgan, lowered
+from pipelines.imaging.lesions.levels import NAMED_LEVELS, Around, OwnOrgan, adaptive, lowered
 from pipelines.imaging.lesions.liver import LiverUptake
 from pipelines.imaging.lesions.measures import largest_diameter_mm, local_peak
 from pipelines.imaging.lesions.partition import LESION, OTHER, REPORTED, Markers, Partition, divide
@@ -35,8 +35,6 @@ from pipelines.imaging.organ_labels import PHYSIOLOGIC
 from pipelines.imaging.volume import Box, Volume
 from pipelines.settings import ContourSettings
 
-FIRST_FLOOR = 0.35
-"""Part of SUVpeak above which a box is divided first, for speed: nearly all thresholds lie above it."""
 BOXES = 4
 """Boxes that are tried, each twice as wide as the one before."""
 ORGAN_STEP_MM = 4.0
@@ -143,13 +141,16 @@ def _in_box(
     markers = Markers(at, inside, _other_organs(values, labels, at, organs.uptake))
     suv_peak = local_peak(suv, np.array([peak]))
     own_organ = _own_organ(labels, at, suv_peak, organs.uptake)
-    for part in (FIRST_FLOOR, settings.lowest_part):
-        floor = part * suv_peak
+    around = Around(values, values, at, suv_peak, suv.spacing_mm, organs.liver, own_organ)
+    if settings.method == "adaptive":
+        floor = settings.lowest_part * suv_peak
         partition = divide(values, markers, floor)
-        around = Around(values, partition.hold_suv, at, suv_peak, suv.spacing_mm, organs.liver, own_organ)
-        level = LEVELS[settings.method](around, settings)
-        if level.threshold_suv is None or level.threshold_suv > 1.02 * floor:
-            break
+        around = replace(around, hold_suv=partition.hold_suv)
+        level = adaptive(around, settings)
+    else:
+        level = NAMED_LEVELS[settings.method](around)
+        floor = suv_peak if level.threshold_suv is None else level.threshold_suv
+        partition = divide(values, markers, float(np.nextafter(np.float32(floor), np.float32(0.0))))
     threshold = suv_peak if level.threshold_suv is None else max(level.threshold_suv, floor)
     mask = partition.hold_suv >= threshold
     if level.excess_suv > 0.0:

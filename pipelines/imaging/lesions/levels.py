@@ -125,14 +125,13 @@ def adaptive(around: Around, settings: ContourSettings) -> Level:
     return Level(threshold, background, iteration, excess_suv=excess)
 
 
-LEVELS: Mapping[str, Callable[[Around, ContourSettings], Level]] = {
-    "adaptive": adaptive,
-    "suvmax_41": lambda around, _: fixed(0.41 * around.suv_max),
-    "suvpeak_41": lambda around, _: fixed(0.41 * around.suv_peak),
-    "suv_4": lambda around, _: fixed(4.0),
-    "percist": lambda around, _: percist(around),
+NAMED_LEVELS: Mapping[str, Callable[[Around], Level]] = {
+    "suvmax_41": lambda around: fixed(0.41 * around.suv_max),
+    "suvpeak_41": lambda around: fixed(0.41 * around.suv_peak),
+    "suv_4": lambda around: fixed(4.0),
+    "percist": percist,
 }
-"""Method -> its level. 41 %: EANM 2015 (Boellaard); SUV 4: Barrington 2021."""
+"""Protocol -> its level. 41 %: EANM 2015 (Boellaard); SUV 4: Barrington 2021."""
 
 
 def edge_levels(volume_ml: NDArray[Any], around: Around, settings: ContourSettings) -> NDArray[np.float64]:

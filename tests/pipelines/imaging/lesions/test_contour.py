@@ -312,6 +312,12 @@ class TestProtocols:
         assert made.threshold_suv == pytest.approx(expected)
         assert (mask == (scene.suv.array >= expected)).all()
 
+    def test_hold_however_hot_the_lesion_is(self):
+        scene = scenes.sphere(12, (3.0, 3.0, 3.0), 60, fwhm_mm=6.0)
+        made, mask = contour_of(scene, 1, settings=ContourSettings(method="suv_4"))
+        assert (made.threshold_suv, made.stop_reason) == (4.0, StopReason.CONVERGED)
+        assert (mask == (scene.suv.array >= 4.0)).all()
+
     def test_percist_takes_the_liver_and_is_told_where_there_is_none(self):
         scene = scenes.sphere(12, (3.0, 3.0, 3.0), 8, fwhm_mm=6.0)
         settings = ContourSettings(method="percist")
