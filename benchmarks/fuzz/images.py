@@ -1,6 +1,7 @@
-"""Exams as DICOM series and as NIfTI, small ones: six slices."""
+"""Exams as DICOM series, as one enhanced file, as NIfTI, NRRD and MetaImage, small ones: six slices."""
 
 import gzip
+import io
 import random
 import tempfile
 from datetime import datetime
@@ -10,12 +11,14 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pydicom
+import SimpleITK as sitk  # noqa: N813
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from benchmarks.fuzz import damage
 from benchmarks.fuzz.case import Files, Input, WrongResultError
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.reading.exam import read_exam
+from pipelines.imaging.volume import Volume, to_sitk
 from pipelines.phantom.body import Patient
 from pipelines.phantom.exam_files import Injection, Study, nifti_bytes, write_ct_dicom, write_pet_dicom
 from pipelines.settings import ExamSettings
@@ -64,6 +67,73 @@ def _series(syntax: str) -> Files:
     return found
 
 
+_ENHANCED_NAME = "enhanced.dcm"
+
+
+@cache
+def _enhanced() -> Files:
+    """The PET in one file of six frames, plain and compressed, by transfer syntax."""
+    import highdicom
+
+    slices = [
+        pydicom.dcmread(io.BytesIO(data)) for name, data in _series(ExplicitVRLittleEndian).items() if "PET" in name
+    ]
+    for n, dataset in enumerate(slices, start=1):
+        dataset.StudyID, dataset.AccessionNumber, dataset.ReferringPhysicianName = "1", "", ""
+        dataset.SeriesNumber, dataset.ImageIndex, dataset.CountsSource = 3, n, "EMISSION"
+        dataset.RandomsCorrectionMethod, dataset.CollimatorType, dataset.LossyImageCompression = "DLYD", "RING", "00"
+        dataset.PatientBirthDate = ""
+    made = highdicom.legacy.LegacyConvertedEnhancedPETImage(
+        legacy_datasets=slices,
+        series_instance_uid="1.2.3.4",
+        series_number=5,
+        sop_instance_uid="1.2.3.4.5",
+        instance_number=1,
+    )
+    found: Files = {}
+    for syntax in (ExplicitVRLittleEndian, RLELossless):
+        out = io.BytesIO()
+        if syntax == RLELossless:
+            made.compress(RLELossless, generate_instance_uid=False)
+        made.save_as(out)
+        found[syntax] = out.getvalue()
+    return found
+
+
+def _multi_frame(rng: random.Random) -> Files:
+    data = _enhanced()[rng.choice(sorted(_enhanced()))]
+    return {_ENHANCED_NAME: damage.of_dicom(data, rng)}
+
+
+@cache
+def _other_formats() -> Files:
+    suv, _, affine = _arrays()
+    found: Files = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("SUV.nrrd", "SUV.mha", "packed SUV.nrrd", "packed SUV.mha"):
+            path = Path(folder) / name
+            sitk.WriteImage(to_sitk(Volume(suv, affine)), str(path), useCompression=name.startswith("packed"))
+            found[name] = path.read_bytes()
+    return found
+
+
+def _other(rng: random.Random) -> Files:
+    """An NRRD or MetaImage whose header, words or voxels are damaged."""
+    name = rng.choice(sorted(_other_formats()))
+    data = _other_formats()[name]
+    end = data.index(b"\n\n") if name.endswith("nrrd") else data.index(b"LOCAL")
+    if rng.random() < 0.7:
+        lines = data[:end].split(b"\n")
+        at = rng.randrange(len(lines))
+        lines[at] = rng.choice(
+            (b"", damage.of_bytes(lines[at], rng), lines[at] + b" 9", lines[at][: len(lines[at]) // 2])
+        )
+        data = b"\n".join(lines) + data[end:]
+    else:
+        data = damage.of_bytes(data, rng)
+    return {name.split()[-1]: data}
+
+
 @cache
 def _volumes() -> Files:
     suv, hu, affine = _arrays()
@@ -71,6 +141,13 @@ def _volumes() -> Files:
         "SUV.nii": gzip.decompress(nifti_bytes(suv, affine)),
         "CT.nii": gzip.decompress(nifti_bytes(hu.astype(np.int16), affine)),
     }
+
+
+@cache
+def small_nifti() -> Files:
+    """A PET and a mask, gzipped."""
+    suv, _, affine = _arrays()
+    return {"pet": nifti_bytes(suv, affine), "mask": nifti_bytes((suv > 5).astype(np.uint8), affine)}
 
 
 def _dicom(rng: random.Random) -> Files:
@@ -119,6 +196,8 @@ def _nifti(rng: random.Random) -> Files:
 
 
 INPUTS = (
-    Input("exam: DICOM", 2200, _dicom, _read_images, (ExamError,)),
+    Input("exam: DICOM", 2000, _dicom, _read_images, (ExamError,)),
+    Input("exam: multi-frame DICOM", 400, _multi_frame, _read_images, (ExamError,)),
+    Input("exam: NRRD and MetaImage", 400, _other, _read_images, (ExamError,)),
     Input("exam: NIfTI", 1000, _nifti, _read_images, (ExamError,)),
 )

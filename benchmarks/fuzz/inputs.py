@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from benchmarks.fuzz import answers, configuration, images, reports
+from benchmarks.fuzz import answers, configuration, images, reports, requests
 from benchmarks.fuzz.case import Input
 
 INPUTS: Mapping[str, Input] = {
-    one.name: one for one in (*images.INPUTS, *reports.INPUTS, *configuration.INPUTS, *answers.INPUTS)
+    one.name: one for one in (*images.INPUTS, *reports.INPUTS, *configuration.INPUTS, *answers.INPUTS, *requests.INPUTS)
 }

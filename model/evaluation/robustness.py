@@ -17,6 +17,7 @@ from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti
 from pipelines.settings import RobustnessSettings, ScoreSettings
 from pipelines.tables import schemas
+from pipelines.tables.errors import reason_of
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
@@ -145,7 +146,7 @@ def changed_samples(samples: pl.DataFrame, every: pl.DataFrame, variant: Variant
                 candidates = [placed(other)[1] for other in others.iter_rows(named=True)]
                 made, reason = _nearest(own, candidates, suv.spacing_mm), "alone in their exam"
         except (ExamError, OSError, ValueError) as error:
-            made, reason = None, f"without a readable mask ({error})"
+            made, reason = None, f"without a readable mask ({reason_of(error)})"
         if made is None:
             left_out.setdefault(reason, []).append(row["finding_id"])
             continue

@@ -15,6 +15,7 @@ from pipelines.imaging.organ_labels import CLASSES, LABEL_SCHEME
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti, resample_to
 from pipelines.settings import QUESTION, SplitSettings
+from pipelines.tables.errors import reason_of
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
 from pipelines.tables.report_fields import REGIONS
@@ -172,7 +173,7 @@ def anatomy_samples(
         try:
             present, unknown = _labels_of(Path(path), load_nifti(home.root / exam["suv_path"]), min_ml)
         except (AnatomyError, ExamError, OSError) as error:
-            problems[exam["exam_id"]] = f"exam {exam['exam_id']}: {error}"
+            problems[exam["exam_id"]] = f"exam {exam['exam_id']}: {reason_of(error)}"
             continue
         if unknown:
             problems[exam["exam_id"]] = (

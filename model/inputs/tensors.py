@@ -25,6 +25,7 @@ from model.inputs.numbers import mask_measured_numbers
 from model.petar.config import ModelConfig
 from model.petar.tokenizer import Encoded, PetarTokenizer
 from pipelines.imaging.volume import Volume, load_nifti, resample_to
+from pipelines.tables.errors import reason_of
 from pipelines.tables.home import Home
 
 NEEDED_COLUMNS = ("sample_id", "exam_id", "question", "target", "suv_path", "ct_path", "mask_path", "mask_label")
@@ -402,7 +403,7 @@ class LesionDataset(Dataset[Item]):
                 try:
                     self.images.crops(row)
                 except (ValueError, OSError) as error:
-                    message = str(error)
+                    message = reason_of(error)
             if message is not None:
                 found.append(SampleProblem(row["sample_id"], row["exam_id"], message))
         return found

@@ -24,6 +24,7 @@ from model.petar.config import IMAGE_TOKEN, NUMBER_TOKEN, ModelConfig
 from model.petar.tokenizer import PetarTokenizer, load_tokenizer
 from pipelines.settings import QUESTION
 from pipelines.tables import atomic
+from pipelines.tables.errors import reason_of
 
 CHECKPOINT_FORMAT = 1
 WEIGHTS, CONTRACT = "model.safetensors", "model.json"
@@ -256,7 +257,7 @@ def _opened(path: Path) -> Iterator[Any]:
             yield file
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"expected weights at {path}, cannot read them ({error}): train the stage again"
+            f"expected weights at {path}, cannot read them ({reason_of(error)}): train the stage again"
         ) from error
 
 
@@ -285,9 +286,8 @@ def write_folder_atomically(folder: Path, write: Callable[[Path], None]) -> None
         recover_folder(folder)
         free = shutil.disk_usage(folder.parent).free / 1e9
         raise CheckpointError(
-            f"expected to write the checkpoint {folder}, failed ({error}); {free:.1f} GB are free: make room "
-            "and start again, "
-            "the last good checkpoint is kept"
+            f"expected to write the checkpoint {folder}, failed ({reason_of(error)}); {free:.1f} GB are free: "
+            "make room and start again, the last good checkpoint is kept"
         ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -345,7 +345,7 @@ def read_contract(folder: Path) -> Contract:
     try:
         return Contract.from_dict(json.loads(path.read_text()))
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"expected a readable {path}, got {error}: train the stage again") from error
+        raise CheckpointError(f"expected a readable {path}, got {reason_of(error)}: train the stage again") from error
 
 
 def build_model(config: ModelConfig, tokenizer: PetarTokenizer, vocab_size: int | None = None) -> Petar:

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 from model.petar.architecture import Petar
 from model.petar.checkpoints import CheckpointError, LoadReport, load_weights, read_names, read_tensors
 from model.petar.layouts import RELEASE_TOWERS, Layout, detect_layout, tower_name
+from pipelines.tables.errors import reason_of
 
 GGUF = ".gguf"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -187,7 +188,7 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(
-            f"expected a file of tensors at {path}, cannot read it ({error}): download it again"
+            f"expected a file of tensors at {path}, cannot read it ({reason_of(error)}): download it again"
         ) from error
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
     if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):

@@ -449,7 +449,7 @@ def _from_resource(resource: Mapping[str, Any], others: Mapping[str, Any], where
     texts, notes = _texts_of(resource, others)
     exam_id, date = _exam_of(resource), _date_of(resource)
     if not exam_id:
-        problems.append(f"no exam id: named {where}")
+        problems.append("no exam id: named after its file")
     return Report(
         exam_id=exam_id or where,
         patient_id=_patient_of(resource) or None,

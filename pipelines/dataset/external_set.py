@@ -20,6 +20,8 @@ from pipelines.imaging.reading.exam import read_exam
 from pipelines.imaging.reading.expert_masks import read_expert_masks
 from pipelines.imaging.reading.nifti_pet import SUV_NAMES
 from pipelines.imaging.volume import Volume, save_nifti
+from pipelines.tables.errors import reason_of
+from pipelines.tables.exam_problems import ExamProblem
 from pipelines.tables.hashing import hash_of, hash_of_files
 from pipelines.tables.home import Home
 from pipelines.tables.provenance import code_version
@@ -71,9 +73,13 @@ def read_external(exam_id: str, folder: Path, root: Path, home: Home, out: Path,
         exam = read_exam(folder, exam_id)
         regions = read_expert_masks(folder, exam.suv)
         if not regions:
-            raise ValueError("expected SEG.nii.gz beside the SUV, got none: add the mask or remove the folder")
+            raise ExamError(
+                ExamProblem.BAD_VALUES,
+                "expected SEG.nii.gz beside the SUV, got none: add the mask or remove the folder",
+            )
     except (ExamError, ValueError, OSError) as error:
-        return ExternalExam(exam_id, (), (str(error) if exam_id in str(error) else f"exam {exam_id}: {error}",))
+        reason = reason_of(error)
+        return ExternalExam(exam_id, (), (reason if exam_id in reason else f"exam {exam_id}: {reason}",))
     problems = [f"exam {exam_id}: {exam.facts.ct_message}"] if exam.facts.ct_message and exam.ct is None else []
     union = np.logical_or.reduce([region.mask for region in regions])
     parts, too_small = components(union, exam.suv.voxel_ml, min_ml)

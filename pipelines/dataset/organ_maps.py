@@ -20,6 +20,8 @@ from pipelines.imaging.reading.exam import ExamError, read_exam
 from pipelines.imaging.volume import Volume, load_nifti, resample_to, save_nifti
 from pipelines.settings import AnatomySettings, ExamSettings
 from pipelines.tables import atomic
+from pipelines.tables.errors import reason_of
+from pipelines.tables.exam_problems import ExamProblem
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
 from pipelines.tables.provenance import code_version
@@ -89,8 +91,8 @@ def update_anatomy(
                 atomic.write_bytes(_key_path(target), json.dumps({"key": key}).encode())
             except (ExamError, ValueError, TotalSegmentatorError) as error:
                 failures += isinstance(error, TotalSegmentatorError)
-                problems[entry.exam_id] = str(error)
-                log.warning("exam %s: label map left out: %s", entry.exam_id, error)
+                problems[entry.exam_id] = reason_of(error)
+                log.warning("exam %s: label map left out: %s", entry.exam_id, reason_of(error))
                 continue
             recomputed += 1
         paths[entry.exam_id] = str(target.relative_to(home.root))
@@ -124,7 +126,9 @@ def _segmented(program: TotalSegmentator, entry: ExamEntry, settings: ExamSettin
     assert entry.folder is not None
     ct = read_exam(entry.folder, entry.exam_id, settings).ct
     if ct is None:
-        raise ValueError(f"expected a CT in exam {entry.exam_id}, it has none: copy the exam again")
+        raise ExamError(
+            ExamProblem.BAD_VALUES, f"expected a CT in exam {entry.exam_id}, it has none: copy the exam again"
+        )
     return _labels(program.segment(ct), program.how, entry.exam_id)
 
 
@@ -138,8 +142,9 @@ def _labels(volume: Volume, name: str, exam_id: str) -> Volume:
     array = np.asarray(volume.array)
     whole = np.rint(array)
     if not np.array_equal(whole, array) or whole.min() < 0 or whole.max() > _MAX_LABEL:
-        raise ValueError(
+        raise ExamError(
+            ExamProblem.BAD_VALUES,
             f"expected whole labels 0..{_MAX_LABEL} in {name} of exam {exam_id}, "
-            f"got {array.min()}..{array.max()}: save the map of TotalSegmentator's task `total` with ml=True"
+            f"got {array.min()}..{array.max()}: save the map of TotalSegmentator's task `total` with ml=True",
         )
     return Volume(whole.astype(np.uint8), volume.affine)

@@ -19,8 +19,10 @@ from pipelines.imaging.figure_base import (
     new_figure,
     png_bytes,
 )
+from pipelines.imaging.problems import ExamError
 from pipelines.imaging.projections import Extent, Mip, mip_of
 from pipelines.imaging.volume import Volume, resample_to
+from pipelines.tables.exam_problems import ExamProblem
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -295,10 +297,12 @@ def thumbnail(suv: Volume, mask: Volume | None = None, slice_k: int | None = Non
 
 
 def _peak(suv: Volume, mask: Volume) -> tuple[int, int, int]:
-    """The hottest voxel of a mask on the whole grid. ValueError for an empty mask."""
+    """The hottest voxel of a mask on the whole grid. ExamError for an empty mask."""
     inside = np.asarray(mask.array) > 0
     if not inside.any():
-        raise ValueError("expected a mask with voxels, got an empty one: draw the finding without a mask")
+        raise ExamError(
+            ExamProblem.BAD_VALUES, "expected a mask with voxels, got an empty one: draw the finding without a mask"
+        )
     corner = _corner(suv, mask)
     box = tuple(slice(c, c + n) for c, n in zip(corner, inside.shape))
     i, j, k = np.unravel_index(int(np.where(inside, suv.array[box], -np.inf).argmax()), inside.shape)

@@ -13,6 +13,8 @@ from pipelines.imaging.problems import ExamError
 from pipelines.imaging.projections import Mip, mip_of
 from pipelines.imaging.volume import Volume, load_nifti
 from pipelines.tables import atomic
+from pipelines.tables.errors import reason_of
+from pipelines.tables.exam_problems import ExamProblem
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
 from pipelines.tables.outcomes import Outcome
@@ -55,7 +57,9 @@ def draw_all(rows: pl.DataFrame, exams: pl.DataFrame, pictures: Path, home: Home
         try:
             suv, ct = _load_exam(volumes.get(exam_id), home)
         except (ExamError, OSError, ValueError) as error:
-            missing |= {row["finding_id"]: f"the volume of exam {exam_id} cannot be read: {error}" for row in todo}
+            missing |= {
+                row["finding_id"]: f"the volume of exam {exam_id} cannot be read: {reason_of(error)}" for row in todo
+            }
             continue
         mip = mip_of(suv)
         for row in todo:
@@ -63,13 +67,15 @@ def draw_all(rows: pl.DataFrame, exams: pl.DataFrame, pictures: Path, home: Home
                 _draw(row, suv, ct, mip, pictures, home)
                 drawn += 1
             except (ExamError, OSError, ValueError, nibabel.filebasedimages.ImageFileError) as error:
-                missing[row["finding_id"]] = f"the picture cannot be drawn: {error}"
+                missing[row["finding_id"]] = f"the picture cannot be drawn: {reason_of(error)}"
     return drawn, reused, missing
 
 
 def _load_exam(exam: Mapping[str, Any] | None, home: Home) -> tuple[Volume, Volume | None]:
     if exam is None or exam.get("suv_path") is None:
-        raise ValueError("expected a SUV volume, the table exams names none: curate the exam again")
+        raise ExamError(
+            ExamProblem.BAD_VALUES, "expected a SUV volume, the table exams names none: curate the exam again"
+        )
     ct_path = exam.get("ct_path")
     return load_nifti(home.root / exam["suv_path"]), load_nifti(home.root / ct_path) if ct_path else None
 

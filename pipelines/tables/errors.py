@@ -1,4 +1,13 @@
-"""Text of errors that other libraries raise, for our messages."""
+"""Text of errors, for our messages."""
+
+from pipelines.tables.safe_text import error_reason
+
+_OURS = ("pipelines.", "model.", "assets.")
+
+
+def reason_of(error: BaseException) -> str:
+    """The message of an error of this project; of any other its kind, for its text may quote a file's name or words."""
+    return str(error) if type(error).__module__.startswith(_OURS) else error_reason(error)
 
 
 def first_line(error: BaseException) -> str:

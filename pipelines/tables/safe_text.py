@@ -8,6 +8,7 @@ told by its position, so that it can still be found.
 import json
 import os
 import re
+import struct
 import traceback
 import zlib
 from collections.abc import Iterator
@@ -116,6 +117,8 @@ def error_reason(error: BaseException) -> str:
         return "out of memory"
     if isinstance(error, zlib.error):
         return "damaged compressed data"
+    if isinstance(error, struct.error):
+        return "cut short"
     if isinstance(error, RecursionError):
         return "nested too deep"
     return type(error).__name__

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -28,6 +28,7 @@ from pipelines.settings import COHORT_SETTINGS_NAME
 from pipelines.tables.home import Home
 from pipelines.tables.shards import shard_name, shard_of
 
+SWITCHES = "[privacy]\nmask_reports = true\nhash_ids = true\n"
 KEY = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 HEADER = {
     "PatientName": "Quasimodo^Esmeralda^Q",
@@ -116,20 +117,18 @@ def cohort(small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-def curate(cohort: Path, home: Path, patient: str) -> None:
+JOBS = ("observe", "curate_shard", "publish", "review", "export")
+
+
+def curate(cohort: Path, home: Path, patient: str, jobs: Sequence[str] = JOBS) -> None:
     """Observes, curates the one shard, publishes and reviews, on a Dagster instance whose storage is in the home."""
     workspace = Workspace(cohort=str(cohort), home=str(home))
     defs = build_defs(workspace)
     (home / "dagster").mkdir(parents=True)
     quiet = {"telemetry": {"enabled": False}}
     with dg.DagsterInstance.local_temp(str(home / "dagster"), overrides=quiet) as instance:
-        for name, shard in (
-            ("observe", None),
-            ("curate_shard", shard_name(shard_of(patient))),
-            ("publish", None),
-            ("review", None),
-            ("export", None),
-        ):
+        for name in jobs:
+            shard = shard_name(shard_of(patient)) if name == "curate_shard" else None
             assert defs.resolve_job_def(name).execute_in_process(instance=instance, partition_key=shard).success
 
 
@@ -153,21 +152,40 @@ def values(path: Path) -> str:
     return ""
 
 
-def texts(folder: Path) -> Iterator[tuple[str, str]]:
-    """(path, text in lower case) of every file: its bytes, of a compressed one its content, and what `values` tells."""
+Contents = list[tuple[str, bytes]]
+
+
+def contents(folder: Path) -> Contents:
+    """(path, bytes in lower case) of every file: its name, its bytes, of a compressed one its content, and what
+    `values` tells.
+    """
+    found: Contents = []
     for path in sorted(folder.rglob("*")):
-        yield str(path), path.name.lower()
+        found.append((str(path), os.fsencode(path.name).lower()))
         if path.is_symlink() or not path.is_file():
             continue
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        text = data.decode("latin-1")
-        text += values(path)
-        # Also as UTF-16, the other way in which a text could lie in a file.
-        yield str(path), (text + data.decode("utf-16-le", "ignore")).lower()
+        found.append((str(path), data.lower()))
+        if told := values(path):
+            found.append((str(path), told.lower().encode("utf-8", "surrogatepass")))
+    return found
 
 
-def leaks(folder: Path, words: list[str]) -> list[tuple[str, str]]:
-    return [(path, word) for path, text in texts(folder) for word in words if word in text]
+def leaks(found: Contents, words: list[str]) -> list[tuple[str, str]]:
+    """(path, word) wherever one of the words (in lower case) stands, as UTF-8 or UTF-16."""
+    forms = [(word, form) for word in words for form in (word.encode(), word.encode("utf-16-le"))]
+    return [(path, word) for path, data in found for word, form in forms if form in data]
+
+
+def curated_with_key(masked: Path, jobs: Sequence[str] = JOBS) -> Path:
+    """The home of the cohort in a folder, curated with the key."""
+    (masked / "key").write_text(KEY)
+    os.environ["PETAR_ID_KEY_FILE"] = str(masked / "key")
+    try:
+        curate(masked / "cohort", masked / "home", Pseudonyms(KEY.encode()).patient("MRN-31415"), jobs)
+    finally:
+        del os.environ["PETAR_ID_KEY_FILE"]
+    return masked / "home"
 
 
 @pytest.mark.slow
@@ -180,7 +198,7 @@ class TestWithTheSwitchesOff:
         return home
 
     def test_no_identifier_of_the_header_is_in_any_file(self, home: Path) -> None:
-        assert leaks(home, [*IN_HEADER, *IN_FILES]) == []
+        assert leaks(contents(home), [*IN_HEADER, *IN_FILES]) == []
 
     def test_what_is_exported_names_nobody(self, home: Path) -> None:
         (path,) = (home / "exports").rglob("*.dcm")
@@ -209,23 +227,51 @@ class TestWithTheSwitchesOn:
     def home(cls, cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         masked = tmp_path_factory.mktemp("masked")
         shutil.copytree(cohort, masked / "cohort")
-        (masked / "cohort" / COHORT_SETTINGS_NAME).write_text("[privacy]\nmask_reports = true\nhash_ids = true\n")
-        (masked / "key").write_text(KEY)
-        os.environ["PETAR_ID_KEY_FILE"] = str(masked / "key")
-        try:
-            curate(masked / "cohort", masked / "home", Pseudonyms(KEY.encode()).patient("MRN-31415"))
-        finally:
-            del os.environ["PETAR_ID_KEY_FILE"]
-        return masked / "home"
+        (masked / "cohort" / COHORT_SETTINGS_NAME).write_text(SWITCHES)
+        return curated_with_key(masked)
 
-    def test_no_identifier_and_no_id_is_in_any_file_or_path(self, home: Path) -> None:
-        assert leaks(home, [*IN_HEADER, *IN_FILES, *IN_REPORT, *IDS]) == []
+    @pytest.fixture(scope="class")
+    @classmethod
+    def found(cls, home: Path) -> Contents:
+        return contents(home)
 
-    def test_the_key_is_in_no_file(self, home: Path) -> None:
-        assert leaks(home, [KEY]) == []
+    def test_no_identifier_and_no_id_is_in_any_file_or_path(self, found: Contents) -> None:
+        assert leaks(found, [*IN_HEADER, *IN_FILES, *IN_REPORT, *IDS]) == []
+
+    def test_the_key_is_in_no_file(self, found: Contents) -> None:
+        assert leaks(found, [KEY]) == []
+
+    def test_what_is_sought_would_be_found(self, found: Contents, home: Path) -> None:
+        assert leaks([*found, ("x", b"of QUASIMODO".lower())], IN_HEADER) == [("x", "quasimodo")]
+        assert len(found) > 50
 
     def test_lesions_are_those_of_the_plain_curation(self, home: Path, cohort: Path) -> None:
         """The same ones, found on the same slices with the same measures, under other names."""
         measured = "select slice, suvmax_reported, suvmax, mtv_ml from lesions order by all"
         with connect(Home(home)) as con, connect(Home(cohort.parent / "plain")) as plain:
             assert con.sql(measured).fetchall() == plain.sql(measured).fetchall() != []
+
+
+@pytest.mark.slow
+def test_no_name_of_a_fhir_file_or_in_a_resource_is_in_any_file_or_path(tmp_path: Path) -> None:
+    folder = tmp_path / "cohort" / "reports"
+    folder.mkdir(parents=True)
+    (tmp_path / "cohort" / "exams").mkdir()
+    (tmp_path / "cohort" / COHORT_SETTINGS_NAME).write_text(SWITCHES)
+    report = {
+        "resourceType": "DiagnosticReport",
+        "id": "EXAM-8842",
+        "identifier": [{"value": "EXAM-8842"}],
+        "status": "final",
+        "subject": {"reference": "Patient/MRN-31415", "display": "Quasimodo, Esmeralda"},
+        "performer": [{"display": "Dr. Frollo"}],
+        "conclusion": "Node with SUVmax 8.1 (slice 12), told Dr. Jehan Moulin on 06/11/2019.",
+    }
+    (folder / "ZEBROWSKI_QUENTIN_MRN55512345.json").write_text(json.dumps(report))
+    (folder / "Robichaud.json").write_text(json.dumps(report)[:-40])
+    (folder / "Lenoir.json").write_text('{"resourceType": "DiagnosticReport", "subject": {"display": "Okonkwo"}}')
+    home = curated_with_key(tmp_path, ("observe", "curate_shard", "publish"))
+    found = contents(home)
+    assert leaks(found, [*IN_HEADER, *IN_FILES, *IN_REPORT, *IDS]) == []
+    with connect(Home(home)) as con:
+        assert con.sql("select count(*) from exams").fetchall() != [(0,)]

@@ -10,6 +10,7 @@ import polars as pl
 
 from model.inputs.numbers import mask_measured_numbers
 from pipelines.settings import StudySettings
+from pipelines.tables.errors import reason_of
 from pipelines.tables.hashing import hash_of
 
 REPORT = "report"
@@ -152,5 +153,5 @@ def read_key(folder: Path) -> Study:
         return Study(**{**stored, "cases": cases, "readers": tuple(stored["readers"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StudyError(
-            f"expected the key of a reader study at {path}, got {error!r}: make the study again"
+            f"expected the key of a reader study at {path}, got {reason_of(error)}: make the study again"
         ) from error

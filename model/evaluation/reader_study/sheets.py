@@ -13,6 +13,7 @@ from pipelines.imaging.projections import mip_of
 from pipelines.imaging.volume import load_nifti
 from pipelines.review import html_page
 from pipelines.tables import atomic
+from pipelines.tables.errors import reason_of
 from pipelines.tables.home import Home
 
 _TEMPLATE = Path(__file__).with_name("sheet.html")
@@ -83,7 +84,7 @@ def _draw(study: Study, home: Home, pictures: Path) -> tuple[int, int, dict[str,
             ct = load_nifti(home.root / ct_path) if ct_path else None
             mip = mip_of(suv)
         except (ExamError, OSError, ValueError) as error:
-            missing |= {case.case_id: f"the images cannot be read: {error}" for case in cases}
+            missing |= {case.case_id: f"the images cannot be read: {reason_of(error)}" for case in cases}
             continue
         for case in cases:
             try:
@@ -91,5 +92,5 @@ def _draw(study: Study, home: Home, pictures: Path) -> tuple[int, int, dict[str,
                 atomic.write_bytes(pictures / f"{case.case_id}.png", png)
                 drawn += 1
             except (ExamError, OSError, ValueError) as error:
-                missing[case.case_id] = f"the picture cannot be drawn: {error}"
+                missing[case.case_id] = f"the picture cannot be drawn: {reason_of(error)}"
     return drawn, reused, missing

@@ -11,6 +11,7 @@ from typing import IO
 
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.reading.files import MOST_FILES, ExamFiles
+from pipelines.imaging.reading.image_files import IMAGE_SUFFIXES
 from pipelines.tables.exam_problems import ExamProblem
 from pipelines.tables.safe_text import error_reason
 
@@ -134,4 +135,4 @@ def _suffix(name: str) -> str:
     return suffix if suffix[1:].isascii() and suffix[1:].isalnum() and len(suffix) <= 8 else ""
 
 
-_IMAGE_NAMES = frozenset(f"{n}{s}" for n in ("suv", "pet", "ct", "ctres") for s in (".nii", ".nii.gz", ".json"))
+_IMAGE_NAMES = frozenset(f"{n}{s}" for n in ("suv", "pet", "ct", "ctres") for s in (*IMAGE_SUFFIXES, ".json"))

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.reading.dicom import Series
+from pipelines.imaging.reading.image_files import load_image
 from pipelines.imaging.reading.plausibility import body_of
 from pipelines.imaging.reading.series_choice import pick_ct
 from pipelines.imaging.reading.stack import read_stack, stack_of
 from pipelines.imaging.reading.suv_times import joined
 from pipelines.imaging.reading.values import number_of
-from pipelines.imaging.volume import SliceGrid, Volume, load_nifti, resample_to, slices_of
+from pipelines.imaging.volume import SliceGrid, Volume, resample_to, slices_of
 from pipelines.settings import ExamSettings
 from pipelines.tables.exam_problems import ExamProblem
 
@@ -59,7 +60,7 @@ def read_ct(source: ExamCt, reference: Volume, settings: ExamSettings) -> CtRead
     try:
         notes: list[str] = []
         if source.path is not None:
-            ct = load_nifti(source.path, settings.largest_image_bytes)
+            ct = load_image(source.path, source.path.name, settings.largest_image_bytes)
         else:
             choice = pick_ct(source.series, source.pet)
             notes.append(choice.reason)

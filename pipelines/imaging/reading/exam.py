@@ -19,12 +19,14 @@ from pipelines.imaging.reading.archives import archives_among, kinds_of, unpacke
 from pipelines.imaging.reading.ct import ExamCt, read_ct
 from pipelines.imaging.reading.dicom import FoundSeries, Series, name_pattern, series_of
 from pipelines.imaging.reading.files import ExamFiles, exam_files
+from pipelines.imaging.reading.image_files import image_suffix
 from pipelines.imaging.reading.nifti_pet import (
-    CT_NAMES,
-    SUV_NAMES,
-    named_nifti,
+    ExamImages,
+    images_by_convention,
+    named_images,
     read_nifti_pet,
     refuse_activity,
+    refuse_unlike_a_body,
     what_lies_there,
 )
 from pipelines.imaging.reading.plausibility import (
@@ -204,9 +206,11 @@ def _read_exam(
         found = series_of(source, settings)
         identity.series = found.series
         of_one_patient(found.series)
-        reading = _read_pet(source, found, settings, study_date)
-        ct_path = named_nifti(source, CT_NAMES)
-        ct = read_ct(ExamCt(ct_path, found.series, reading.series), reading.volume, settings)
+        images = named_images(source)
+        if images.pet is None and not found.series and not found.damaged:
+            images = images_by_convention(source, settings)
+        reading = _read_pet(source, found, images, settings, study_date)
+        ct = read_ct(ExamCt(images.ct, found.series, reading.series), reading.volume, settings)
     volume = reading.volume
     facts = replace(
         reading.facts,
@@ -238,19 +242,20 @@ def _is_beside_images(path: Path) -> bool:
     return path.suffix.lower() in (".txt", ".md", ".csv", ".json", ".xml", ".pdf", ".html") or path.name.startswith(".")
 
 
-def _read_pet(files: ExamFiles, found: FoundSeries, settings: ExamSettings, study_date: date | None) -> _Reading:
-    """The PET of an exam: the NIfTI that is named for it, else DICOM; of a NIfTI that is no SUV, the DICOM beside
+def _read_pet(
+    files: ExamFiles, found: FoundSeries, images: ExamImages, settings: ExamSettings, study_date: date | None
+) -> _Reading:
+    """The PET of an exam: the image file that is named for it, else DICOM; of an image that is no SUV, the DICOM beside
     it."""
-    nifti = named_nifti(files, SUV_NAMES)
     has_dicom = any(s.modality == "PT" for s in found.series)
     note = ""
-    if nifti is not None:
+    if images.pet is not None:
         try:
-            return _read_nifti(nifti, files, found, settings)
+            return _read_nifti(images, files, found, settings)
         except ExamError as error:
             if not has_dicom:
                 raise
-            note = f"the DICOM PET is read, {files.name(nifti)} set aside: {error.message}"
+            note = f"the DICOM PET is read, {files.name(images.pet)} set aside: {error.message}"
     if not has_dicom:
         if found.damaged:
             raise ExamError(ExamProblem.UNREADABLE, found.damaged[0].message)
@@ -260,19 +265,31 @@ def _read_pet(files: ExamFiles, found: FoundSeries, settings: ExamSettings, stud
     return replace(reading, notes=(note, *reading.notes))
 
 
-def _read_nifti(path: Path, files: ExamFiles, found: FoundSeries, settings: ExamSettings) -> _Reading:
+def _read_nifti(images: ExamImages, files: ExamFiles, found: FoundSeries, settings: ExamSettings) -> _Reading:
+    path = images.pet
+    assert path is not None
     volume = read_nifti_pet(path, files, settings)
     _check_spacing(volume)
     values = values_of_image(volume)
     refuse_activity(path, files, values)
-    notes = [check_not_negative(volume, values), note_on_highest(volume, values), note_on_body(volume, values)]
+    if images.note:
+        refuse_unlike_a_body(path, files, volume, values)
+    notes = [
+        images.note,
+        check_not_negative(volume, values),
+        note_on_highest(volume, values),
+        note_on_body(volume, values),
+    ]
     aside = [s.name for s in found.series if s.modality == "PT"]
     name = files.name(path)
     if aside:
         notes.append(f"{name} is read, the DICOM PET {', '.join(aside)} set aside")
     notes += [d.message for d in found.damaged[:NOTES_OF_DAMAGE]]
     facts = ExamFacts(
-        source="nifti", units="SUV", suv_rule=f"{path.name.split('.')[0]} is read as SUV", series_description=path.name
+        source="nifti",
+        units="SUV",
+        suv_rule=f"{name.removesuffix(image_suffix(path))} is read as SUV",
+        series_description=path.name,
     )
     return _Reading(volume, values, facts, None, tuple(notes))
 

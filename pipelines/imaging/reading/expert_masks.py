@@ -17,6 +17,7 @@ from pipelines.imaging.problems import ExamError
 from pipelines.imaging.reading.dicom import Series, find_series
 from pipelines.imaging.volume import Volume, load_nifti, resample_to
 from pipelines.tables.exam_problems import ExamProblem
+from pipelines.tables.safe_text import error_reason, file_reference
 
 SAME_PLANE = 0.1
 """Part of a slice by which the contours of one plane may lie apart."""
@@ -93,8 +94,9 @@ def _from_seg(path: Path, reference: Volume) -> list[ExpertMask]:
         raise
     except Exception as error:
         raise ExamError(
-            ExamProblem.UNREADABLE, f"{path.name} is no readable DICOM SEG ({error}): export it again"
-        ) from error
+            ExamProblem.UNREADABLE,
+            f"{file_reference(path, path.parent)} is no readable DICOM SEG ({error_reason(error)}): export it again",
+        ) from None
     assert orientation is not None
     nothing = np.zeros(reference.shape, dtype=bool)
     return [
@@ -146,8 +148,9 @@ def _from_rtstruct(series: Series, reference: Volume) -> list[ExpertMask]:
             ]
         except Exception as error:
             raise ExamError(
-                ExamProblem.UNREADABLE, f"{path.name} is no readable RTSTRUCT ({error}): export it again"
-            ) from error
+                ExamProblem.UNREADABLE,
+                f"{file_reference(path, path.parent)} is no readable RTSTRUCT ({error_reason(error)}): export it again",
+            ) from None
         masks += [ExpertMask(name, "rtstruct", _filled(contours, reference)) for name, contours in regions]
     return masks
 

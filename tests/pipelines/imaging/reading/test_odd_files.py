@@ -215,10 +215,10 @@ def test_an_archive_beside_the_images_is_left_alone(series, tmp_path):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("sub-01_trc-FDG_pet.nii.gz", "SUV.nii.gz"),
+        ("trc-FDG.nii.gz", "SUV.nii.gz"),
         ("case_0001.nii.gz", "case_0001.nii.gz"),
-        ("SUV.nrrd", "another format"),
-        ("image.mha", "another format"),
+        ("image.mha", "image.mha"),
+        ("SUV.mhd", "another format"),
         (f"{NAME}.nii", "SUV.nii.gz"),
     ],
 )
