@@ -5,6 +5,7 @@ itself is wrong, 130 stopped by Ctrl-C.
 """
 
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -165,6 +166,40 @@ def curate(
     if workers is not None:
         os.environ["PETAR_WORKERS"] = str(workers)
     _run(_workspace(cohort, home, settings), lambda runner: runner.curate(accept_removals), strict=strict)
+
+
+@app.command("import", epilog="Example: petar import nnunet Dataset221_AutoPETII --to cohort")
+def import_set(
+    layout: Annotated[str, typer.Argument(help="nnunet, autopet, bids or table.")],
+    source: Annotated[Path, typer.Argument(help="Folder of the data set, of a table its file.")],
+    to: Annotated[Path, typer.Option("--to", help="Cohort folder to write: links and a table of reports.")],
+    mapping: Annotated[
+        Path | None,
+        typer.Option("--mapping", help="TOML that says what the set's names mean. [default: the layout's own]"),
+    ] = None,
+) -> None:
+    """Make a cohort folder of links to a public data set."""
+    from pipelines.cohort.importers.mapping import LAYOUTS, read_mapping
+    from pipelines.cohort.importers.plan import ImporterError
+    from pipelines.cohort.importers.write import plan_import, write_cohort
+
+    chosen = next((known for known in LAYOUTS if known == layout), None)
+    if chosen is None:
+        _fail(f"expected a layout of {', '.join(LAYOUTS)}, got {layout!r}: name one of them")
+    try:
+        plan = plan_import(chosen, source, read_mapping(chosen, mapping))
+        write_cohort(plan, to, chosen, source)
+    except ImporterError as error:
+        _fail(str(error))
+    for problem in plan.problems:
+        typer.echo(f"  problem   {problem}", err=True)
+    n_masks, n_ct = sum(len(exam.masks) for exam in plan.exams), sum(exam.ct is not None for exam in plan.exams)
+    n_patients, n_reports = len({exam.patient_id for exam in plan.exams}), sum(bool(e.findings) for e in plan.exams)
+    typer.echo(
+        f"imported    {len(plan.exams)} exams of {n_patients} patients, {n_ct} with CT, {n_masks} given masks,"
+        f" {n_reports} with a report"
+    )
+    typer.echo(f"cohort      {to}    (petar curate --cohort {shlex.quote(str(to))})")
 
 
 @app.command(epilog="Example: petar demo --home demo")

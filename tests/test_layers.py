@@ -36,6 +36,7 @@ LAYERS = (
     "pipelines.reports",
     "pipelines.reports.rules",
     "pipelines.reports.vocabulary",
+    "pipelines.cohort.importers",
     "pipelines.cohort",
     "pipelines.cohort.privacy",
     "pipelines.tables",

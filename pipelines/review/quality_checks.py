@@ -114,7 +114,7 @@ def _grid_fault(suv_path: Path, ct_path: Path) -> str | None:
     try:
         suv, ct = load_nifti(suv_path), load_nifti(ct_path)
     except (ExamError, OSError) as error:
-        return f"cannot be read: {reason_of(error)}"
+        return f"can not be read: {reason_of(error)}"
     if suv.shape != ct.shape:
         return f"PET has shape {suv.shape}, CT {ct.shape}"
     return None if suv.same_grid(ct) else "PET and CT have different affines"
@@ -137,7 +137,7 @@ def _values_fault(path: Path, suv_max: float | None) -> str | None:
     try:
         data = load_nifti(path).array
     except (ExamError, OSError) as error:
-        return f"cannot be read: {reason_of(error)}"
+        return f"can not be read: {reason_of(error)}"
     lowest, highest = float(data.min()), float(data.max())  # NaN comes through both.
     if not np.isfinite([lowest, highest]).all():
         return "SUV that is no finite number"
@@ -343,7 +343,7 @@ def _mask_fault(row: Mapping[str, Any], suv: Volume | None, home: Home) -> str |
     try:
         mask = load_mask(home.root / row["mask_path"])
     except (ExamError, OSError) as error:
-        return f"mask cannot be read: {reason_of(error)}"
+        return f"mask can not be read: {reason_of(error)}"
     inside = np.asarray(mask.array) > 0
     n_voxels = int(inside.sum())
     if n_voxels == 0:

@@ -268,11 +268,11 @@ def _read_pet(
 def _read_nifti(images: ExamImages, files: ExamFiles, found: FoundSeries, settings: ExamSettings) -> _Reading:
     path = images.pet
     assert path is not None
-    volume = read_nifti_pet(path, files, settings)
+    volume, scale = read_nifti_pet(path, files, settings)
     _check_spacing(volume)
     values = values_of_image(volume)
     refuse_activity(path, files, values)
-    if images.note:
+    if images.note and scale is None:
         refuse_unlike_a_body(path, files, volume, values)
     notes = [
         images.note,
@@ -291,6 +291,17 @@ def _read_nifti(images: ExamImages, files: ExamFiles, found: FoundSeries, settin
         suv_rule=f"{name.removesuffix(image_suffix(path))} is read as SUV",
         series_description=path.name,
     )
+    if scale is not None:
+        facts = replace(
+            facts,
+            units="BQML",
+            suv_rule="dose, weight and times of the sidecar, decay to ImageDecayCorrectionTime",
+            injected_dose_bq=scale.injected_dose_bq,
+            weight_kg=scale.weight_kg,
+            half_life_s=scale.half_life_s,
+            uptake_s=scale.uptake_s,
+            tracer=scale.tracer,
+        )
     return _Reading(volume, values, facts, None, tuple(notes))
 
 

@@ -3,6 +3,7 @@
 They are for comparison; no lesion of the lineage is made from them.
 """
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from pipelines.imaging.volume import Volume, load_nifti, resample_to
 from pipelines.tables.exam_problems import ExamProblem
 from pipelines.tables.safe_text import error_reason, file_reference
 
+_SEG = re.compile(r"seg(?:_\d+)?\.nii(?:\.gz)?")
 SAME_PLANE = 0.1
 """Part of a slice by which the contours of one plane may lie apart."""
 
@@ -34,13 +36,14 @@ class ExpertMask:
 
 
 def read_expert_masks(folder: Path, reference: Volume) -> list[ExpertMask]:
-    """Every region in SEG.nii(.gz), DICOM SEG and RTSTRUCT files below a folder, on the grid of `reference` (RAS+).
+    """Every region in SEG.nii(.gz), SEG_2.nii(.gz) and so on, DICOM SEG and RTSTRUCT files below a folder, on the
+    grid of `reference` (RAS+).
 
     Raises ExamError(UNREADABLE | BAD_GEOMETRY) naming the file. A region with no voxel on the grid comes back empty, so
     that it can be told.
     """
     masks: list[ExpertMask] = []
-    for path in sorted(p for p in folder.iterdir() if p.name.lower() in ("seg.nii", "seg.nii.gz")):
+    for path in sorted(p for p in folder.iterdir() if _SEG.fullmatch(p.name.lower())):
         masks += _from_nifti(path, reference)
     for series in find_series(folder):
         if series.modality == "SEG":

@@ -2,13 +2,15 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipelines.imaging.problems import ExamError
+from pipelines.imaging.reading.bids_sidecar import ACTIVITY_UNITS, SidecarScale, suv_of_sidecar
 from pipelines.imaging.reading.files import ExamFiles
 from pipelines.imaging.reading.image_files import IMAGE_SUFFIXES, image_stem, image_suffix, load_image
 from pipelines.imaging.reading.plausibility import Values, note_on_body
@@ -88,21 +90,32 @@ HIGHEST_AIR_HU = -500.0
 """An image that reaches below is in HU: air is at -1000 there, and no PET undershoots as far."""
 
 
-def read_nifti_pet(path: Path, files: ExamFiles, settings: ExamSettings) -> Volume:
-    """The volume of an image that is SUV, as far as its sidecar says (float32, RAS+).
+def read_nifti_pet(path: Path, files: ExamFiles, settings: ExamSettings) -> tuple[Volume, SidecarScale | None]:
+    """(the volume in SUV, float32, RAS+; what its sidecar says where it is in activity and has dose, weight and times).
 
     Raises:
-        ExamError(UNSUPPORTED_UNITS): its sidecar says another unit; others: as `load_image` does.
+        ExamError(UNSUPPORTED_UNITS): its sidecar says another unit; others: as `load_image` and `suv_of_sidecar` do.
     """
-    unit = _unit_of_sidecar(path, files)
-    if unit is not None and "".join(unit.split()).lower() not in SUV_UNITS:
+    sidecar = _sidecar(path, files)
+    unit = "".join(str(sidecar.get("Units") or "").split())
+    scale = None
+    if unit.lower() in ACTIVITY_UNITS:
+        try:
+            scale = suv_of_sidecar(sidecar, unit.lower())
+        except ExamError as error:
+            problem = ExamProblem.UNSUPPORTED_UNITS if error.problem is ExamProblem.MISSING_TAG else error.problem
+            raise ExamError(
+                problem, f"{files.name(path)} is in {unit} by its sidecar, not SUV, and the sidecar {error.message}"
+            ) from None
+    elif unit.lower() not in SUV_UNITS:
         raise ExamError(
             ExamProblem.UNSUPPORTED_UNITS,
             f"{files.name(path)} is in {technical_text(unit)} by its sidecar, not SUV: give SUV.nii.gz or the"
             " DICOM series",
         )
     volume = load_image(path, files.name(path), settings.largest_image_bytes)
-    return Volume(np.asarray(volume.array, dtype=np.float32), volume.affine)
+    array = np.asarray(volume.array, dtype=np.float32)
+    return Volume(array if scale is None else array * np.float32(scale.factor), volume.affine), scale
 
 
 def refuse_unlike_a_body(path: Path, files: ExamFiles, volume: Volume, values: Values) -> None:
@@ -125,12 +138,12 @@ def refuse_activity(path: Path, files: ExamFiles, values: Values) -> None:
         )
 
 
-def _unit_of_sidecar(path: Path, files: ExamFiles) -> str | None:
-    """What the JSON file beside a NIfTI, as BIDS has it, says of its unit; None where it says nothing."""
+def _sidecar(path: Path, files: ExamFiles) -> Mapping[str, Any]:
+    """Attributes of the JSON file beside an image, as BIDS has it; empty where there is none."""
     beside = {p.name.lower(): p for p in files.paths if p.parent == path.parent}
     sidecar = beside.get(f"{image_stem(path)}.json")
     if sidecar is None:
-        return None
+        return {}
     try:
         with sidecar.open("rb") as file:
             content = json.loads(file.read(MOST_SIDECAR_BYTES))
@@ -140,8 +153,7 @@ def _unit_of_sidecar(path: Path, files: ExamFiles) -> str | None:
             f"{files.name(sidecar)}, which says the unit of {files.name(path)}, cannot be read ({error_reason(error)}):"
             " correct or remove it",
         ) from None
-    unit = content.get("Units") if isinstance(content, dict) else None
-    return unit if isinstance(unit, str) else None
+    return content if isinstance(content, dict) else {}
 
 
 def what_lies_there(files: ExamFiles) -> str:

@@ -7,6 +7,7 @@ import pytest
 
 from pipelines.imaging.figure_base import OUTLINE
 from pipelines.imaging.lesion_figures import lesion_figure, mip_figure, suv_top, thumbnail
+from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume
 from tests.support.png import of_colour, pixels
 from tests.support.volumes import body, mask_of
@@ -102,7 +103,7 @@ class TestLesionFigure:
     def test_an_empty_mask_is_refused(self):
         volume = body()
         empty = Volume(np.zeros((3, 3, 3), np.uint8), volume.affine)
-        with pytest.raises(ValueError, match="empty"):
+        with pytest.raises(ExamError, match="empty"):
             lesion_figure(volume, None, empty)
 
 

@@ -1,0 +1,125 @@
+"""Mapping files (TOML): what the names of a data set mean. Those beside this module are used where none is given."""
+
+import re
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from pipelines.cohort.importers.plan import ImporterError
+
+Layout = Literal["nnunet", "autopet", "bids", "table"]
+LAYOUTS: tuple[Layout, ...] = ("nnunet", "autopet", "bids", "table")
+TO_FILL = "?"
+"""Stands in a mapping for a name that only who has the data set knows."""
+
+
+def _pattern(text: str) -> str:
+    try:
+        groups = re.compile(text).groups
+    except re.error as error:
+        raise ValueError("expected a regular expression") from error
+    if groups != 1:
+        raise ValueError("expected a regular expression with one group in parentheses")
+    return text
+
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NnunetMapping(_Model):
+    """nnU-Net: which channel is what, and what the name of a case tells."""
+
+    pet_channel: int | None = Field(None, ge=0, le=9999)
+    ct_channel: int | None = Field(None, ge=0, le=9999)
+    patient: Pattern | None = None
+    tracer: Pattern | None = None
+
+
+class AutopetMapping(_Model):
+    """Folders of a patient's studies: names of the files, without their ending; the first that is there counts."""
+
+    pet: tuple[str, ...] = ("SUV", "PET")
+    ct: tuple[str, ...] = ("CTres", "CT")
+    mask: tuple[str, ...] = ("SEG",)
+    tracer: str | None = None
+
+
+class BidsMapping(_Model):
+    """BIDS-PET: columns of participants.tsv, and suffixes of files."""
+
+    weight: tuple[str, ...] = ("weight", "weight_kg", "body_weight", "bodyweight")
+    ct: tuple[str, ...] = ("ct", "CT")
+    mask: tuple[str, ...] = ("mask", "dseg")
+
+
+class TableColumns(_Model):
+    """Ours = theirs. `exam` and `pet` are needed; of others only what the table has."""
+
+    exam: str
+    pet: str
+    patient: str | None = None
+    ct: str | None = None
+    mask: str | None = None
+    text: str | None = None
+    tracer: str | None = None
+    study_date: str | None = None
+
+
+class TableMapping(_Model):
+    """A table of exams or of findings; paths in it start at the table's folder or at `root`."""
+
+    columns: TableColumns
+    root: Path | None = None
+    is_suv: bool = True
+
+
+Mapping = NnunetMapping | AutopetMapping | BidsMapping | TableMapping
+_MODELS: dict[str, type[NnunetMapping | AutopetMapping | BidsMapping | TableMapping]] = {
+    "nnunet": NnunetMapping,
+    "autopet": AutopetMapping,
+    "bids": BidsMapping,
+    "table": TableMapping,
+}
+
+
+def read_mapping(layout: Layout, path: Path | None = None) -> Mapping:
+    """The mapping of a file, else the one that comes with the package.
+
+    Raises:
+        ImporterError: the file is not there or no TOML, a key is unknown, a value is wrong or left to fill.
+    """
+    if path is None:
+        text, name = (resources.files(__package__) / "mappings" / f"{layout}.toml").read_text("utf-8"), f"{layout}.toml"
+    else:
+        try:
+            text, name = path.read_text("utf-8"), str(path)
+        except (OSError, UnicodeError):
+            raise ImporterError(f"expected a mapping file at {path}, it cannot be read: correct the path") from None
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ImporterError(f"expected TOML in {name}, got {error}: correct the syntax") from None
+    empty = sorted(key for key, value in _values(content) if value == TO_FILL)
+    if empty:
+        raise ImporterError(
+            f"expected the names of your table for {', '.join(empty)} in {name}, got {TO_FILL!r}: copy the file, write"
+            " the names of its columns, remove what it does not have, and give it by --mapping"
+        )
+    try:
+        return _MODELS[layout].model_validate(content)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ImporterError(f"expected a mapping for {layout} in {name}, got {wrong}: correct the file") from None
+
+
+def _values(content: object, at: str = "") -> list[tuple[str, object]]:
+    if isinstance(content, dict):
+        return [pair for key, value in content.items() for pair in _values(value, f"{at}.{key}".lstrip("."))]
+    return [(at, content)]

@@ -1,0 +1,88 @@
+"""What an importer found in a data set: exams with their files, and what was left out."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+_SHOWN = 6
+
+
+class ImporterError(ValueError):
+    """A folder or table is not of the layout, or the mapping is wrong; the message says what was seen and wanted."""
+
+
+@dataclass(frozen=True)
+class ImportedExam:
+    """One exam of a data set.
+
+    Args:
+        exam_id, patient_id: as the cohort will name them.
+        pet: file or DICOM folder of the PET.
+        ct: of the CT, where there is one.
+        masks: given masks of its lesions.
+        is_suv: the PET is named for SUV; else its sidecar says the unit, or DICOM does.
+        sidecar: attributes of the PET that its JSON file gets (BIDS names).
+        tracer, study_date, findings: of the exam's report, where the set has them.
+    """
+
+    exam_id: str
+    patient_id: str
+    pet: Path
+    ct: Path | None = None
+    masks: tuple[Path, ...] = ()
+    is_suv: bool = True
+    sidecar: Mapping[str, Any] | None = None
+    tracer: str | None = None
+    study_date: str | None = None
+    findings: str | None = None
+
+
+@dataclass(frozen=True)
+class ImportPlan:
+    """The exams of a data set, sorted by id, and a sentence for each that was left out or is half there."""
+
+    exams: tuple[ImportedExam, ...]
+    problems: tuple[str, ...] = field(default=())
+
+
+def plan_of(exams: Iterable[ImportedExam], problems: Iterable[str], wanted: str, root: Path) -> ImportPlan:
+    """The plan of these exams.
+
+    Args:
+        exams, problems: what was found.
+        wanted: the layout, for the message where nothing was found.
+        root: the folder that was looked through.
+
+    Raises:
+        ImporterError: there is no exam.
+    """
+    problems = tuple(problems)
+    plan = ImportPlan(tuple(sorted(exams, key=lambda exam: exam.exam_id)), problems)
+    if not plan.exams:
+        why = f" ({'; '.join(problems[:_SHOWN])})" if problems else ""
+        raise ImporterError(
+            f"expected {wanted} in {root}, got {what_lies_in(root)}{why}: check the folder and the layout"
+        )
+    return plan
+
+
+def what_lies_in(folder: Path) -> str:
+    """The first names of a folder, for a message."""
+    if not folder.is_dir():
+        return "no folder"
+    names = sorted(p.name + ("/" if p.is_dir() else "") for p in folder.iterdir() if not p.name.startswith("."))
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return (", ".join(names[:_SHOWN]) + more) or "an empty folder"
+
+
+def image_stem(path: Path) -> str | None:
+    """Name of an image file without the ending of its format; None where it is no image file."""
+    suffix = image_suffix(path)
+    return path.name[: -len(suffix)] if suffix else None
+
+
+def image_suffix(path: Path) -> str:
+    """The ending that says an image's format, in lower case; '' where it has none of them."""
+    return next((s for s in IMAGE_SUFFIXES if path.name.lower().endswith(s)), "")

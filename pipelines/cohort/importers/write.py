@@ -1,0 +1,140 @@
+"""A cohort folder made of a data set: links to its images, and a table of reports."""
+
+import csv
+import io
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+
+from pipelines.cohort.importers.autopet import plan_autopet
+from pipelines.cohort.importers.bids import plan_bids
+from pipelines.cohort.importers.mapping import (
+    AutopetMapping,
+    BidsMapping,
+    Layout,
+    Mapping,
+    NnunetMapping,
+    TableMapping,
+)
+from pipelines.cohort.importers.nnunet import plan_nnunet
+from pipelines.cohort.importers.plan import ImportedExam, ImporterError, ImportPlan, image_suffix
+from pipelines.cohort.importers.table import plan_table
+from pipelines.tables import atomic
+
+IMPORT_NAME = "import.json"
+"""Says which data set a cohort folder was made of; a folder without it is not written into."""
+_SAME_MM = 0.01
+
+
+def plan_import(layout: Layout, source: Path, mapping: Mapping) -> ImportPlan:
+    """What an importer finds in a data set, without masks whose grid is not the PET's.
+
+    Args:
+        layout: which importer.
+        source: folder of the data set, of `table` the table.
+        mapping: that of the layout.
+    """
+    if not source.exists():
+        raise ImporterError(f"expected a data set at {source}, it is not there: correct the path")
+    match mapping:
+        case NnunetMapping():
+            plan = plan_nnunet(source, mapping)
+        case AutopetMapping():
+            plan = plan_autopet(source, mapping)
+        case BidsMapping():
+            plan = plan_bids(source, mapping)
+        case TableMapping():
+            plan = plan_table(source, mapping)
+    exams, problems = [], list(plan.problems)
+    for exam in plan.exams:
+        faults = {mask: _grid_fault(exam.pet, mask) for mask in exam.masks}
+        problems += [f"exam {exam.exam_id}: given mask left out: {fault}" for fault in faults.values() if fault]
+        exams.append(replace(exam, masks=tuple(mask for mask, fault in faults.items() if not fault)))
+    return ImportPlan(tuple(exams), tuple(problems))
+
+
+def _grid_fault(pet: Path, mask: Path) -> str | None:
+    """What tells that a mask is not on the grid of its PET; None where it is, or where a header cannot be compared (the
+    exam's reading says what is wrong with it).
+    """
+    if not all(image_suffix(path) in (".nii.gz", ".nii") for path in (pet, mask)):
+        return None
+    try:
+        images: list[Any] = [nibabel.load(path) for path in (pet, mask)]
+        shapes = [tuple(image.shape[:3]) for image in images]
+        affines = [np.asarray(image.affine) for image in images]
+    except Exception:
+        return "its header cannot be read"
+    if shapes[0] != shapes[1]:
+        return f"it has shape {shapes[1]}, the PET {shapes[0]}"
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in shapes[0]])).reshape(3, -1)
+    apart = float(np.abs((affines[0] - affines[1]) @ np.vstack([corners, np.ones(8)])).max())
+    return f"it lies up to {apart:.3g} mm beside the PET's grid" if not apart <= _SAME_MM else None
+
+
+def write_cohort(plan: ImportPlan, target: Path, layout: Layout, source: Path) -> None:
+    """The cohort folder of a plan: `exams/<exam>/` with links named as a curation and the external set read them,
+    `reports.csv`, and `import.json`.
+
+    Writing again replaces what an earlier import wrote, and removes exams that the data set does not have any more.
+
+    Raises:
+        ImporterError: the folder holds something else, or a link cannot be made.
+    """
+    marker = target / IMPORT_NAME
+    if target.is_dir() and any(target.iterdir()) and not marker.is_file():
+        raise ImporterError(
+            f"expected a new or an imported folder, got {target} with other files: name another by --to"
+        )
+    try:
+        (target / "exams").mkdir(parents=True, exist_ok=True)
+        about = {"layout": layout, "source": str(source.resolve()), "exams": len(plan.exams)}
+        atomic.write_bytes(marker, (json.dumps(about, indent=1) + "\n").encode())
+        for exam in plan.exams:
+            _write_exam(exam, target / "exams" / exam.exam_id)
+        wanted = {exam.exam_id for exam in plan.exams}
+        for folder in (target / "exams").iterdir():
+            if folder.name not in wanted and folder.is_dir() and not folder.is_symlink():
+                _clear(folder)
+                folder.rmdir()
+    except OSError as error:
+        raise ImporterError(f"expected to write links into {target}, failed: {os.strerror(error.errno or 0)}") from None
+    atomic.write_bytes(target / "reports.csv", _reports(plan).encode())
+
+
+def _write_exam(exam: ImportedExam, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    _clear(folder)
+    name = "SUV" if exam.is_suv else "PET"
+    _link(exam.pet, folder, name)
+    if exam.sidecar is not None:
+        atomic.write_bytes(folder / f"{name}.json", json.dumps(dict(exam.sidecar), indent=1, sort_keys=True).encode())
+    if exam.ct is not None:
+        _link(exam.ct, folder, "CT")
+    for n, mask in enumerate(exam.masks, start=1):
+        _link(mask, folder, "SEG" if n == 1 else f"SEG_{n}")
+
+
+def _link(path: Path, folder: Path, name: str) -> None:
+    (folder / f"{name}{image_suffix(path)}").symlink_to(path.resolve())
+
+
+def _clear(folder: Path) -> None:
+    """Removes the links and the sidecar of an earlier import; other files stay."""
+    for path in folder.iterdir():
+        if path.is_symlink() or path.name in ("SUV.json", "PET.json"):
+            path.unlink()
+
+
+def _reports(plan: ImportPlan) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("exam_id", "patient_id", "findings", "study_date", "tracer"))
+    for exam in plan.exams:
+        writer.writerow((exam.exam_id, exam.patient_id, exam.findings or "", exam.study_date or "", exam.tracer or ""))
+    return text.getvalue()

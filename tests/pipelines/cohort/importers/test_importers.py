@@ -1,0 +1,210 @@
+"""Importers: small sets in each layout become cohort folders with the same values; what is wrong is told."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pipelines.cohort.importers.mapping import Layout, read_mapping
+from pipelines.cohort.importers.plan import ImporterError, ImportPlan
+from pipelines.cohort.importers.write import plan_import, write_cohort
+from pipelines.cohort.manifest import scan_cohort
+from pipelines.dataset.external_set import external_folders, read_external
+from pipelines.imaging.reading.exam import ExamError, read_exam
+from pipelines.imaging.volume import Volume, save_nifti
+from pipelines.tables.home import Home
+
+AFFINE = np.diag([5.0, 5.0, 5.0, 1.0])
+SUVMAX, MTV_ML = 9.0, 8 * 0.125
+
+
+def suv() -> np.ndarray:
+    array = np.full((20, 20, 12), 0.01, dtype=np.float32)
+    array[3:17, 3:17] = 1.0
+    array[8:10, 8:10, 5:7] = SUVMAX
+    return array
+
+
+def write(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return save_nifti(Volume(array, affine), path)
+
+
+def images(pet: Path, ct: Path | None = None, mask: Path | None = None, factor: float = 1.0) -> None:
+    write(pet, (suv() * factor).astype(np.float32))
+    if ct is not None:
+        write(ct, np.where(suv() > 0.5, 40, -1000).astype(np.int16))
+    if mask is not None:
+        write(mask, (suv() > 5).astype(np.uint8))
+
+
+def nnunet(root: Path) -> Path:
+    for case in ("fdg_p1_2020", "psma_p2_2021"):
+        images(
+            *(root / "imagesTr" / f"{case}_{n}.nii.gz" for n in ("0001", "0000")), root / "labelsTr" / f"{case}.nii.gz"
+        )
+    (root / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT", "1": "PET"}, "file_ending": ".nii.gz"}))
+    return root
+
+
+def autopet(root: Path) -> Path:
+    for patient, study in (("P1", "a"), ("P1", "b")):
+        folder = root / patient / study
+        images(folder / "SUV.nii.gz", folder / "CTres.nii.gz", folder / "SEG.nii.gz")
+    return root
+
+
+DOSE_BQ, WEIGHT_KG, UPTAKE_S = 3.5e8, 70.0, 3600.0
+ACTIVITY_OF_SUV_1 = DOSE_BQ * 2 ** (-UPTAKE_S / 6586.2) / (WEIGHT_KG * 1000)
+
+
+def bids(root: Path) -> Path:
+    for subject in ("sub-01", "sub-02"):
+        folder = root / subject / "ses-1"
+        images(
+            folder / "pet" / f"{subject}_ses-1_pet.nii.gz",
+            folder / "ct" / f"{subject}_ses-1_ct.nii.gz",
+            folder / "pet" / f"{subject}_ses-1_mask.nii.gz",
+            ACTIVITY_OF_SUV_1,
+        )
+        own = {"InjectedRadioactivity": DOSE_BQ / 1e6, "InjectionStart": 0, "ImageDecayCorrectionTime": UPTAKE_S}
+        (folder / "pet" / f"{subject}_ses-1_pet.json").write_text(json.dumps(own))
+    above = {"Units": "Bq/mL", "InjectedRadioactivityUnits": "MBq", "TracerRadionuclide": "F18", "TracerName": "FDG"}
+    (root / "pet.json").write_text(json.dumps(above | {"ImageDecayCorrected": True, "InjectionStart": 99}))
+    (root / "participants.tsv").write_text(
+        f"participant_id\tsex\tweight\nsub-01\tF\t{WEIGHT_KG}\nsub-02\tM\t{WEIGHT_KG}\n"
+    )
+    return root
+
+
+def table(root: Path) -> Path:
+    rows = []
+    for exam in ("E1", "E2"):
+        images(root / "img" / exam / "pet.nii.gz", root / "img" / exam / "ct.nii.gz", root / "img" / exam / "m.nii.gz")
+        files = {name: f"img/{exam}/{file}.nii.gz" for name, file in (("P", "pet"), ("C", "ct"), ("M", "m"))}
+        rows.append({"Scan": exam, "Pat": f"of {exam}", **files, "Words": "Node with SUV max of 9.0 (slice 6)."})
+    pl.DataFrame(rows).write_csv(root / "set.csv")
+    columns = 'exam = "Scan"\npatient = "Pat"\npet = "P"\nct = "C"\nmask = "M"\ntext = "Words"\n'
+    (root / "mapping.toml").write_text(f"[columns]\n{columns}")
+    return root / "set.csv"
+
+
+SETS = {"nnunet": nnunet, "autopet": autopet, "bids": bids, "table": table}
+
+
+def imported(layout: Layout, source: Path, target: Path) -> ImportPlan:
+    mapping = source.parent / "mapping.toml"
+    plan = plan_import(layout, source, read_mapping(layout, mapping if mapping.exists() else None))
+    write_cohort(plan, target, layout, source)
+    return plan
+
+
+@pytest.mark.parametrize("layout", SETS)
+class TestLayouts:
+    def test_exams_and_lesions_in_are_those_that_come_out_with_their_measures(self, layout, tmp_path: Path) -> None:
+        (tmp_path / "set").mkdir()
+        plan = imported(layout, SETS[layout](tmp_path / "set"), tmp_path / "cohort")
+        assert plan.problems == ()
+        home = Home(tmp_path / "home")
+        folders = external_folders(tmp_path / "cohort" / "exams")
+        read = [
+            read_external(exam, folder, tmp_path / "cohort" / "exams", home, home.external, 0.1)
+            for exam, folder in folders.items()
+        ]
+        assert [one.problems for one in read] == [(), ()]
+        rows = [row for one in read for row in one.rows]
+        assert [(round(row["suvmax"], 2), round(row["mtv_ml"], 2)) for row in rows] == [(SUVMAX, MTV_ML)] * 2
+        assert all(row["ct_path"] for row in rows)
+
+    def test_the_folder_is_a_cohort_of_links(self, layout, tmp_path: Path) -> None:
+        (tmp_path / "set").mkdir()
+        plan = imported(layout, SETS[layout](tmp_path / "set"), tmp_path / "cohort")
+        entries = scan_cohort(tmp_path / "cohort").entries
+        assert [(e.exam_id, e.patient_id) for e in entries] == [(e.exam_id, e.patient_id) for e in plan.exams]
+        assert all(p.is_symlink() for p in (tmp_path / "cohort" / "exams").rglob("*.nii.gz"))
+
+    def test_importing_again_changes_nothing_and_what_left_the_set_goes(self, layout, tmp_path: Path) -> None:
+        (tmp_path / "set").mkdir()
+        source = SETS[layout](tmp_path / "set")
+        plan = imported(layout, source, tmp_path / "cohort")
+        before = sorted((p, p.is_symlink() and p.readlink()) for p in (tmp_path / "cohort").rglob("*"))
+        imported(layout, source, tmp_path / "cohort")
+        assert sorted((p, p.is_symlink() and p.readlink()) for p in (tmp_path / "cohort").rglob("*")) == before
+        write_cohort(ImportPlan(plan.exams[:1]), tmp_path / "cohort", layout, source)
+        assert [p.name for p in (tmp_path / "cohort" / "exams").iterdir()] == [plan.exams[0].exam_id]
+
+
+class TestWhatIsWrong:
+    @pytest.mark.parametrize("layout", ["autopet", "bids"])
+    def test_another_layout_says_what_was_seen(self, layout, tmp_path: Path) -> None:
+        (tmp_path / "other").mkdir()
+        (tmp_path / "readme.txt").write_text("x")
+        with pytest.raises(ImporterError, match=r"got other/, readme\.txt"):
+            imported(layout, tmp_path, tmp_path / "cohort")
+
+    def test_channels_that_leave_a_choice_are_asked_for(self, tmp_path: Path) -> None:
+        (nnunet(tmp_path) / "dataset.json").write_text('{"channel_names": {"0": "a", "1": "b"}}')
+        with pytest.raises(ImporterError, match="write pet_channel and ct_channel"):
+            imported("nnunet", tmp_path, tmp_path / "cohort")
+
+    def test_half_exams_are_told_and_the_rest_imported(self, tmp_path: Path) -> None:
+        nnunet(tmp_path / "set")
+        (tmp_path / "set" / "imagesTr" / "fdg_p1_2020_0001.nii.gz").unlink()
+        plan = imported("nnunet", tmp_path / "set", tmp_path / "cohort")
+        assert [exam.exam_id for exam in plan.exams] == ["psma_p2_2021"]
+        assert any("case fdg_p1_2020: no PET" in problem for problem in plan.problems)
+
+    def test_a_mask_on_another_grid_is_left_out_and_told(self, tmp_path: Path) -> None:
+        autopet(tmp_path / "set")
+        shifted = AFFINE.copy()
+        shifted[0, 3] = 5
+        write(tmp_path / "set" / "P1" / "a" / "SEG.nii.gz", (suv() > 5).astype(np.uint8), shifted)
+        write(tmp_path / "set" / "P1" / "b" / "SEG.nii.gz", np.ones((4, 4, 4), dtype=np.uint8))
+        plan = imported("autopet", tmp_path / "set", tmp_path / "cohort")
+        assert [exam.masks for exam in plan.exams] == [(), ()]
+        assert "up to 5 mm beside the PET's grid" in plan.problems[0]
+        assert "it has shape (4, 4, 4), the PET (20, 20, 12)" in plan.problems[1]
+
+    def test_a_text_without_mask_and_the_reverse_are_told(self, tmp_path: Path) -> None:
+        (tmp_path / "set").mkdir()
+        source = table(tmp_path / "set")
+        frame = pl.read_csv(source).with_columns(
+            M=pl.when(pl.col("Scan") == "E1").then(None).otherwise(pl.col("M")),
+            Words=pl.when(pl.col("Scan") == "E2").then(None).otherwise(pl.col("Words")),
+        )
+        frame.write_csv(source)
+        plan = imported("table", source, tmp_path / "cohort")
+        assert list(plan.problems) == ["row 1, exam E1: a text without a mask", "row 2, exam E2: a mask without a text"]
+        assert len(plan.exams) == 2
+
+    def test_names_left_to_fill_and_columns_that_are_not_there_are_told(self, tmp_path: Path) -> None:
+        with pytest.raises(ImporterError, match=r"columns\.ct, columns\.exam"):
+            read_mapping("table")
+        (tmp_path / "m.toml").write_text('[columns]\nexam = "Scan"\npet = "PET"\n')
+        pl.DataFrame({"Scan": ["E1"], "image": ["x"]}).write_csv(tmp_path / "set.csv")
+        with pytest.raises(ImporterError, match=r"expected columns pet = 'PET' .* got Scan, image"):
+            plan_import("table", tmp_path / "set.csv", read_mapping("table", tmp_path / "m.toml"))
+
+    @pytest.mark.parametrize(("text", "words"), [("x = 1", "Extra inputs"), ("a = ", "expected TOML")])
+    def test_a_wrong_mapping_is_told(self, text: str, words: str, tmp_path: Path) -> None:
+        (tmp_path / "m.toml").write_text(text)
+        with pytest.raises(ImporterError, match=words):
+            read_mapping("bids", tmp_path / "m.toml")
+
+    def test_a_folder_with_other_files_is_not_written_into(self, tmp_path: Path) -> None:
+        autopet(tmp_path / "set")
+        (tmp_path / "cohort").mkdir()
+        (tmp_path / "cohort" / "mine.txt").write_text("x")
+        with pytest.raises(ImporterError, match="with other files"):
+            imported("autopet", tmp_path / "set", tmp_path / "cohort")
+
+    def test_activity_without_a_weight_is_refused_with_what_is_missing(self, tmp_path: Path) -> None:
+        (bids(tmp_path / "set") / "participants.tsv").write_text("participant_id\tsex\nsub-01\tF\n")
+        plan = imported("bids", tmp_path / "set", tmp_path / "cohort")
+        assert any("participants.tsv has no column weight" in problem for problem in plan.problems)
+        with pytest.raises(
+            ExamError, match=r"is in Bq/mL by its sidecar, not SUV, and the sidecar lacks PatientWeight:"
+        ):
+            read_exam(tmp_path / "cohort" / "exams" / "sub-01_ses-1", "sub-01_ses-1")
