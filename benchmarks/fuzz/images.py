@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import random
 import tempfile
 from datetime import datetime
@@ -171,7 +172,15 @@ def _read_images(folder: Path) -> int:
     return 1
 
 
+_SIDECAR = json.dumps(
+    {"Units": "Bq/mL", "InjectedRadioactivity": 350, "InjectedRadioactivityUnits": "MBq", "PatientWeight": 70}
+    | {"TracerRadionuclide": "F18", "InjectionStart": 0, "ImageDecayCorrected": True, "ImageDecayCorrectionTime": 3600}
+).encode()
+
+
 def _nifti(rng: random.Random) -> Files:
+    if rng.random() < 0.2:
+        return {"PET.nii": _volumes()["SUV.nii"], "PET.json": damage.of_json(_SIDECAR, rng)}
     files = dict(_volumes())
     name = rng.choice(sorted(files))
     data = files.pop(name)

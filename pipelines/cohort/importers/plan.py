@@ -7,6 +7,8 @@ from typing import Any
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 _SHOWN = 6
+_LONGEST_ID = 200
+"""Bytes: file systems take 255, and names of links and masks begin with it."""
 
 
 class ImporterError(ValueError):
@@ -58,14 +60,29 @@ def plan_of(exams: Iterable[ImportedExam], problems: Iterable[str], wanted: str,
     Raises:
         ImporterError: there is no exam.
     """
-    problems = tuple(problems)
-    plan = ImportPlan(tuple(sorted(exams, key=lambda exam: exam.exam_id)), problems)
+    kept: dict[str, ImportedExam] = {}
+    told = list(problems)
+    for exam in exams:
+        if not _is_folder_name(exam.exam_id):
+            told.append("an exam whose id is no name of a folder (empty, over 200 bytes, or with / or ..) is left out")
+        elif exam.exam_id in kept:
+            told.append(f"exam {exam.exam_id}: comes twice, the first is taken")
+        else:
+            kept[exam.exam_id] = exam
+    problems = tuple(told)
+    plan = ImportPlan(tuple(kept[exam_id] for exam_id in sorted(kept)), problems)
     if not plan.exams:
         why = f" ({'; '.join(problems[:_SHOWN])})" if problems else ""
         raise ImporterError(
             f"expected {wanted} in {root}, got {what_lies_in(root)}{why}: check the folder and the layout"
         )
     return plan
+
+
+def _is_folder_name(exam_id: str) -> bool:
+    """Whether an id can be the name of a folder: it must not lead out of the cohort."""
+    is_short = 0 < len(exam_id.encode("utf-8", "replace")) <= _LONGEST_ID
+    return is_short and exam_id.isprintable() and "/" not in exam_id and not exam_id.startswith(".")
 
 
 def what_lies_in(folder: Path) -> str:

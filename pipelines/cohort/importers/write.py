@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,10 @@ def write_cohort(plan: ImportPlan, target: Path, layout: Layout, source: Path) -
         ImporterError: the folder holds something else, or a link cannot be made.
     """
     marker = target / IMPORT_NAME
+    if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
+        raise ImporterError(
+            f"expected a folder outside of the data set, got {target} in {source}: name another by --to"
+        )
     if target.is_dir() and any(target.iterdir()) and not marker.is_file():
         raise ImporterError(
             f"expected a new or an imported folder, got {target} with other files: name another by --to"
@@ -101,7 +106,8 @@ def write_cohort(plan: ImportPlan, target: Path, layout: Layout, source: Path) -
         for folder in (target / "exams").iterdir():
             if folder.name not in wanted and folder.is_dir() and not folder.is_symlink():
                 _clear(folder)
-                folder.rmdir()
+                with suppress(OSError):  # What somebody else put there stays.
+                    folder.rmdir()
     except OSError as error:
         raise ImporterError(f"expected to write links into {target}, failed: {os.strerror(error.errno or 0)}") from None
     atomic.write_bytes(target / "reports.csv", _reports(plan).encode())

@@ -94,6 +94,10 @@ def _number(content: Mapping[str, Any], name: str) -> float:
     value = content[name]
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ExamError(ExamProblem.BAD_VALUES, f"expected a number for {name}, got another value: correct it")
-    return float(value)
+    try:
+        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ExamError(ExamProblem.BAD_VALUES, f"has no number for {name}: correct it")
+    return number

@@ -193,6 +193,22 @@ class TestWhatIsWrong:
         with pytest.raises(ImporterError, match=words):
             read_mapping("bids", tmp_path / "m.toml")
 
+    def test_an_id_that_leads_out_of_the_cohort_or_comes_twice_is_left_out(self, tmp_path: Path) -> None:
+        (tmp_path / "set").mkdir()
+        source = table(tmp_path / "set")
+        frame = pl.read_csv(source)
+        rows = pl.concat([frame.with_columns(Scan=pl.lit(name)) for name in ("../../out", ".", "a" * 300, "E9")])
+        rows.write_csv(source)
+        plan = imported("table", source, tmp_path / "cohort")
+        assert [exam.exam_id for exam in plan.exams] == ["E9"]
+        assert sum("is no name of a folder" in problem for problem in plan.problems) == 3
+        assert not (tmp_path / "out").exists()
+
+    def test_a_target_inside_the_set_is_refused(self, tmp_path: Path) -> None:
+        autopet(tmp_path / "set")
+        with pytest.raises(ImporterError, match="outside of the data set"):
+            imported("autopet", tmp_path / "set", tmp_path / "set" / "cohort")
+
     def test_a_folder_with_other_files_is_not_written_into(self, tmp_path: Path) -> None:
         autopet(tmp_path / "set")
         (tmp_path / "cohort").mkdir()
