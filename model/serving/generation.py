@@ -1,8 +1,7 @@
 """Texts for lesions: greedy answers in batches, with the measured numbers put in place of generated ones."""
 
-import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.spatial import ConvexHull, QhullError
-from scipy.spatial.distance import pdist
 
 from model.inputs.crops import MaskBox
 from model.inputs.numbers import Measured, measured_of, put_in_measured
-from model.inputs.tensors import ExamImages, Item, LesionDataset, LesionImages, collate, place_mask
+from model.inputs.tensors import ExamImages, Item, LesionDataset, LesionImages, SampleError, collate, place_mask
 from model.inputs.threads import limited_threads
 from model.petar.checkpoints import Checkpoint, load_checkpoint
+from model.petar.tokenizer import PetarTokenizer
+from pipelines.imaging.lesions.measures import largest_diameter_mm
 from pipelines.imaging.volume import Volume, resample_to
 from pipelines.tables.home import Home
 from pipelines.tables.schemas import frame
@@ -29,15 +26,48 @@ log = logging.getLogger(__name__)
 _SMALL_MODEL = 10_000_000
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What the model said to one question."""
+
+    text: str
+    n_tokens: int
+    """Generated, an end token included."""
+    is_whole: bool
+    """It ended by itself, and not at the most tokens that it might have."""
+
+
 def answer(
     checkpoint: Checkpoint, items: list[Item], *, max_new_tokens: int = 128, device: torch.device | None = None
 ) -> list[str]:
-    """The model's greedy answers to some samples, as one batch padded on the left."""
+    """The texts of `answers`."""
+    return [said.text for said in answers(checkpoint, items, [max_new_tokens] * len(items), device)]
+
+
+def answers(
+    checkpoint: Checkpoint, items: Sequence[Item], most: Sequence[int], device: torch.device | None = None
+) -> list[Answer]:
+    """The model's greedy answers to some samples, as one batch padded on the left.
+
+    Args:
+        checkpoint: the model.
+        items: the samples.
+        most: new tokens of each at most.
+        device: where the model computes; None: on the CPU.
+
+    Raises:
+        SampleError: a prompt leaves no room for an answer.
+    """
     tokenizer = checkpoint.tokenizer
     device = device or torch.device("cpu")
     batch = collate(items, tokenizer.pad_id, pad_left=True).to(device)
     model = checkpoint.model.to(device).eval()
     room = model.config.language.max_positions - batch.input_ids.shape[1]
+    if room < 1:
+        raise SampleError(
+            f"expected a prompt under the model's {model.config.language.max_positions} tokens, got "
+            f"{batch.input_ids.shape[1]}: ask a shorter question"
+        )
     # One thread for a tiny model: see `limited_threads`.
     small = sum(p.numel() for p in model.parameters()) < _SMALL_MODEL
     with limited_threads(1 if small else 0):
@@ -46,11 +76,16 @@ def answer(
             batch.attention_mask,
             batch.images,
             batch.focal,
-            max_new_tokens=min(max_new_tokens, room),
+            max_new_tokens=min(max(most), room),
             eos_id=tokenizer.eos_id,
             pad_id=tokenizer.pad_id,
         )
-    return [tokenizer.decode(row.tolist()) for row in tokens]
+    return [_answer_of(row.tolist()[:limit], tokenizer) for row, limit in zip(tokens, most, strict=True)]
+
+
+def _answer_of(ids: list[int], tokenizer: PetarTokenizer) -> Answer:
+    is_whole = tokenizer.eos_id in ids
+    return Answer(tokenizer.decode(ids), ids.index(tokenizer.eos_id) + 1 if is_whole else len(ids), is_whole)
 
 
 @dataclass(frozen=True)
@@ -99,10 +134,8 @@ def generate(
                 if on_problem is not None:
                     on_problem(sample_id, str(error))
         if items:
-            answers = answer(
-                loaded, items, max_new_tokens=decoding.max_new_tokens, device=torch.device(decoding.device)
-            )
-            texts |= {item.index: text for item, text in zip(items, answers)}
+            said = answer(loaded, items, max_new_tokens=decoding.max_new_tokens, device=torch.device(decoding.device))
+            texts |= {item.index: text for item, text in zip(items, said)}
     name = model_name or f"petar-{loaded.contract.config.name}".replace("petar-petar", "petar")
     rows = [
         {
@@ -128,6 +161,8 @@ class Description:
     text: str
     text_measured: str
     measured: Measured
+    warnings: tuple[str, ...] = ()
+    """What makes the text less trustworthy than those that the model was trained for."""
 
 
 def measure(pet: Volume, mask: MaskBox) -> Measured:
@@ -142,19 +177,9 @@ def measure(pet: Volume, mask: MaskBox) -> Measured:
         suvmax=float(inside.max()),
         suvmean=float(inside.mean()),
         slice=pet.shape[2] - peak_k,
-        diameter_mm=_diameter_mm(mask.array, pet.spacing_mm),
+        diameter_mm=largest_diameter_mm(mask.array > 0, pet.spacing_mm),
         mtv_ml=float(mask.array.sum() * pet.voxel_ml),
     )
-
-
-def _diameter_mm(array: NDArray[np.uint8], spacing_mm: tuple[float, float, float]) -> float:
-    """Largest distance between two voxel centres of a mask."""
-    points = np.argwhere(array & ~ndimage.binary_erosion(array)) * np.array(spacing_mm)
-    if len(points) > 500:
-        # The two farthest points are corners of the hull; a mask in one plane has no hull in 3D and stays as it is.
-        with contextlib.suppress(QhullError):
-            points = points[ConvexHull(points).vertices]
-    return float(pdist(points).max()) if len(points) > 1 else 0.0
 
 
 def describe(
@@ -175,15 +200,47 @@ def describe(
     Raises SampleError where the mask is empty or lies outside the PET.
     """
     loaded = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(Path(checkpoint))
-    config = loaded.contract.config
+    asked = prepare(pet, ct, mask, loaded, question)
+    return asked.described(answer(loaded, [asked.item], max_new_tokens=max_new_tokens, device=torch.device(device))[0])
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A question about one lesion, ready for the model, and what does not need it."""
+
+    item: Item
+    question: str
+    measured: Measured
+    warnings: tuple[str, ...]
+
+    @property
+    def n_prompt(self) -> int:
+        """Tokens of the prompt."""
+        return len(self.item.encoded.prompt)
+
+    def described(self, text: str) -> Description:
+        """The description with the model's text."""
+        return Description(text, put_in_measured(text, self.measured), self.measured, self.warnings)
+
+
+def prepare(
+    pet: Volume, ct: Volume | None, mask: Volume, checkpoint: Checkpoint, question: str | None = None
+) -> Prepared:
+    """A question about one lesion as inputs, with its measures and warnings; arguments and errors as of `describe`."""
+    contract = checkpoint.contract
+    asked = question or contract.questions[0]
+    warnings = []
+    if ct is None and contract.config.use_ct:
+        warnings.append("no CT: the model was given air in its place; its text may be wrong where the CT decides")
+    if asked not in contract.questions:
+        known = "; ".join(contract.questions[:3])
+        warnings.append(f"the model was not trained on this question and may not answer it; it knows: {known}")
     pet = pet.canonical()
     on_grid = None if ct is None else resample_to(ct.canonical(), pet, order=1, fill=-1000.0)
     box = place_mask(mask.canonical(), pet)
-    images, focal = _OneLesion(config, ExamImages(pet, on_grid), box).tensors({"suv_path": "", "ct_path": ""})
-    item = Item(0, images, focal, loaded.tokenizer.encode(config, question or loaded.contract.questions[0], None))
-    text = answer(loaded, [item], max_new_tokens=max_new_tokens, device=torch.device(device))[0]
-    measured = measure(pet, box)
-    return Description(text, put_in_measured(text, measured), measured)
+    images, focal = _OneLesion(contract.config, ExamImages(pet, on_grid), box).tensors({"suv_path": "", "ct_path": ""})
+    item = Item(0, images, focal, checkpoint.tokenizer.encode(contract.config, asked, None))
+    return Prepared(item, asked, measure(pet, box), tuple(warnings))
 
 
 class _OneLesion(LesionImages):

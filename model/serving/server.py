@@ -12,10 +12,12 @@ paths are refused); `data` is an upload, plain or gzipped NIfTI. Files may also 
 
     curl -F pet=@SUV.nii.gz -F ct=@CT.nii.gz -F mask=@MASK.nii.gz http://127.0.0.1:8000/v1/chat/completions
 
-whose other fields are those of the JSON body: `messages` as JSON (or `question`, else the paper's is asked), `model`,
-`max_tokens`, `stream`; an image field without a file is a path. PET is in SUV, CT (optional) in HU. The answer's
-content is the text with measured numbers; the field `petar` has what the model said and what was measured. `stream` is
-understood.
+whose other fields are those of the JSON body: `messages` as JSON (or `question`, else what the model was trained on is
+asked), `model`, `max_tokens`, `stream`; an image field without a file is a path. PET is in SUV, CT (optional) in HU.
+The answer's content is the text with measured numbers; the field `petar` has what the model said, what was measured,
+and warnings: no CT, or a question that the model was not trained on (`GET /v1/models` says which). Answers are greedy,
+one a request: what asks for something else (a temperature, several answers, tools) is refused. Questions that come
+together are answered in one batch (`batching`).
 
 A request must come in time and within bounds (`limits`), and name this machine as Host.
 """
@@ -28,16 +30,17 @@ import json
 import logging
 import socket
 import tempfile
-import threading
 import time
 import uuid
 import zlib
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import torch
 import uvicorn
 from python_multipart.multipart import parse_options_header
 from starlette.applications import Starlette
@@ -50,7 +53,8 @@ from starlette.routing import Route
 
 from model.inputs.tensors import SampleError
 from model.petar.checkpoints import Checkpoint
-from model.serving.generation import Description, describe
+from model.serving.batching import Batcher, BatchLimits, QueueFullError
+from model.serving.generation import Answer, Prepared, answers, prepare
 from model.serving.limits import (
     MAX_BODY_BYTES,
     MAX_CONNECTIONS,
@@ -66,6 +70,8 @@ from pipelines.tables.safe_text import error_reason
 
 _GZIP_MAGIC = b"\x1f\x8b"
 MAX_NEW_TOKENS = 512
+ANSWER_TIMEOUT_S = 120.0
+"""For an answer, the wait for others' included."""
 
 
 class RequestError(ValueError):
@@ -78,27 +84,74 @@ class RequestError(ValueError):
 
 @dataclass
 class Service:
-    """A loaded model and what it may read. One request at a time is with the model."""
+    """A loaded model and what it may read. Questions go to the model in batches, one batch at a time."""
 
     checkpoint: Checkpoint
     model_name: str
     files: Path | None = None
     device: str = "cpu"
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    limits: BatchLimits = field(default_factory=BatchLimits)
+    timeout_s: float = ANSWER_TIMEOUT_S
+
+    def __post_init__(self) -> None:
+        self._batcher: Batcher[tuple[Prepared, int], Answer] = Batcher(self._answer, self.limits)
+
+    def _answer(self, asked: Sequence[tuple[Prepared, int]]) -> Sequence[Answer]:
+        items, most = [prepared.item for prepared, _ in asked], [limit for _, limit in asked]
+        return answers(self.checkpoint, items, most, torch.device(self.device))
+
+    @property
+    def context(self) -> int:
+        """Tokens of prompt and answer together at most."""
+        return self.checkpoint.contract.config.language.max_positions
 
     def models(self) -> dict[str, Any]:
-        """The answer to GET /v1/models."""
-        return {"object": "list", "data": [{"id": self.model_name, "object": "model", "owned_by": "petar"}]}
+        """The answer to GET /v1/models, with the questions that the model was trained on."""
+        about = {"id": self.model_name, "object": "model", "created": 0, "owned_by": "petar"}
+        questions = list(self.checkpoint.contract.questions)
+        return {"object": "list", "data": [about | {"max_model_len": self.context, "questions": questions}]}
 
-    def chat(self, request: Mapping[str, Any]) -> tuple[str, Description]:
-        """(question, description) of a chat request. Raises RequestError where it is not one that can be answered."""
+    def chat(self, request: Mapping[str, Any]) -> "Said":
+        """What the model says to a chat request. Raises RequestError where it is not one that can be answered."""
+        _check_supported(request)
         asked = request.get("model") or self.model_name
         if asked != self.model_name:
             raise RequestError(f"expected model {self.model_name!r}, got {asked!r}", HTTPStatus.NOT_FOUND)
-        question = _question(request.get("messages")) or self.checkpoint.contract.questions[0]
-        limit = request.get("max_completion_tokens") or request.get("max_tokens") or 128
-        if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MAX_NEW_TOKENS:
+        question = _question(request.get("messages"))
+        limit = next((request[n] for n in _LENGTHS if request.get(n) is not None), None)
+        if limit is not None and (
+            not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MAX_NEW_TOKENS
+        ):
             raise RequestError(f"expected max_tokens in 1..{MAX_NEW_TOKENS}, got {limit!r}")
+        with self._batcher.coming():
+            prepared = self._prepared(request, question)
+            room = self.context - prepared.n_prompt
+            if room < (limit or 1):
+                raise RequestError(
+                    f"expected at most {self.context} tokens of prompt and answer, got {prepared.n_prompt} and "
+                    f"{limit or 1}: ask a shorter question or lower max_tokens"
+                )
+            # Before it is no longer coming, so that the batch does not leave without it.
+            waiting = self._ask(prepared, min(limit or _USUAL_TOKENS, room))
+        try:
+            return Said(prepared, waiting.result(self.timeout_s))
+        except TimeoutError as error:
+            waiting.cancel()
+            raise RequestError(
+                f"expected an answer within {self.timeout_s:g} s, the server is busy: ask again later",
+                HTTPStatus.GATEWAY_TIMEOUT,
+            ) from error
+        except SampleError as error:
+            raise RequestError(str(error)) from error
+
+    def _ask(self, prepared: Prepared, limit: int) -> "Future[Answer]":
+        try:
+            return self._batcher.ask((prepared, limit))
+        except QueueFullError as error:
+            raise RequestError(f"{error}: ask again later", HTTPStatus.SERVICE_UNAVAILABLE) from error
+
+    def _prepared(self, request: Mapping[str, Any], question: str) -> Prepared:
+        """The question with its images as inputs."""
         volumes = {name: self._volume(name, request.get(name)) for name in _IMAGES}
         pet, mask = volumes["pet"], volumes["mask"]
         if pet is None or mask is None:
@@ -106,20 +159,10 @@ class Service:
                 'expected "pet" and "mask" as {"path": ...} or {"data": <base64>} in the body, or as files of a form, '
                 "got none"
             )
-        with self.lock:
-            try:
-                said = describe(
-                    pet,
-                    volumes["ct"],
-                    mask,
-                    self.checkpoint,
-                    question=question,
-                    max_new_tokens=limit,
-                    device=self.device,
-                )
-            except (SampleError, ExamError) as error:
-                raise RequestError(str(error)) from error
-        return question, said
+        try:
+            return prepare(pet, volumes["ct"], mask, self.checkpoint, question or None)
+        except (SampleError, ExamError) as error:
+            raise RequestError(str(error)) from error
 
     def _volume(self, name: str, given: Any) -> Volume | None:
         if given is None:
@@ -148,6 +191,52 @@ class Service:
         if not found.is_file():
             raise RequestError(f"expected a file, {path!r} is not there", HTTPStatus.NOT_FOUND)
         return found
+
+
+@dataclass(frozen=True)
+class Said:
+    """A question and the model's answer."""
+
+    asked: Prepared
+    answer: Answer
+
+
+_LENGTHS = ("max_completion_tokens", "max_tokens")
+_USUAL_TOKENS = 128
+_TAKEN = {"model", "messages", *_LENGTHS, "stream", "pet", "ct", "mask", "user", "seed", "metadata", "store"}
+"""Fields that are read, and those that change nothing about one greedy answer."""
+_ONE_VALUE: Mapping[str, tuple[Any, ...]] = {
+    "n": (1,),
+    "temperature": (0,),
+    "top_p": (1,),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+    "logprobs": (False,),
+    "stop": ([], ""),
+    "tools": ([],),
+    "tool_choice": ("none",),
+    "logit_bias": ({},),
+    "response_format": ({"type": "text"},),
+    "stream_options": ({}, {"include_usage": False}),
+}
+"""Fields of OpenAI's that are taken with the value alone that asks for what is done anyway."""
+
+
+def _check_supported(request: Mapping[str, Any]) -> None:
+    """Raises RequestError for a field that the server would otherwise pass over."""
+    for name, value in request.items():
+        if name in _TAKEN or value is None:
+            continue
+        if name not in _ONE_VALUE:
+            raise RequestError(f"expected fields among {', '.join(sorted(_TAKEN))}, got {name!r}: leave it out")
+        # 0 is no False here, nor 1 True.
+        if not any(
+            value == allowed and isinstance(value, bool) == isinstance(allowed, bool) for allowed in _ONE_VALUE[name]
+        ):
+            raise RequestError(
+                f"expected {name} {_ONE_VALUE[name][0]!r}, for answers are greedy, one a request, and text; got "
+                f"{str(value)[:60]!r}: leave it out"
+            )
 
 
 def _question(messages: Any) -> str:
@@ -224,11 +313,10 @@ def _plain(text: str) -> Any:
         return text
 
 
-def completion(model_name: str, question: str, said: Description, checkpoint: Checkpoint) -> dict[str, Any]:
+def completion(model_name: str, said: Said) -> dict[str, Any]:
     """The body of an OpenAI chat completion, with the field `petar` beside."""
-    tokenizer = checkpoint.tokenizer
-    prompt = len(tokenizer.encode(checkpoint.contract.config, question, None).prompt)
-    answer = len(tokenizer.tokenizer.encode(said.text, add_special_tokens=False))
+    described = said.asked.described(said.answer.text)
+    prompt, answer = said.asked.n_prompt, said.answer.n_tokens
     return {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion",
@@ -237,23 +325,23 @@ def completion(model_name: str, question: str, said: Description, checkpoint: Ch
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": said.text_measured},
-                "finish_reason": "stop",
+                "message": {"role": "assistant", "content": described.text_measured},
+                "finish_reason": "stop" if said.answer.is_whole else "length",
                 "logprobs": None,
             }
         ],
         "usage": {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer},
-        "petar": asdict(said),
+        "petar": asdict(described) | {"question": said.asked.question},
     }
 
 
 def _stream(body: Mapping[str, Any]) -> bytes:
     """The completion as server-sent events: the whole text in one chunk, the end, and [DONE]."""
     head = {k: body[k] for k in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
-    message = body["choices"][0]["message"]
+    message, reason = body["choices"][0]["message"], body["choices"][0]["finish_reason"]
     chunks = [
         {**head, "choices": [{"index": 0, "delta": message, "finish_reason": None}], "petar": body["petar"]},
-        {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+        {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]},
     ]
     return "".join(f"data: {json.dumps(c)}\n\n" for c in chunks).encode() + b"data: [DONE]\n\n"
 
@@ -322,8 +410,7 @@ def make_app(service: Service) -> Starlette:
 
     async def chat(request: Request) -> Response:
         asked = await _read(request)
-        question, said = await run_in_threadpool(service.chat, asked)
-        body = completion(service.model_name, question, said, service.checkpoint)
+        body = completion(service.model_name, await run_in_threadpool(service.chat, asked))
         if asked.get("stream"):
             return Response(_stream(body), media_type="text/event-stream")
         return JSONResponse(body)

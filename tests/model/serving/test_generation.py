@@ -74,7 +74,7 @@ class TestMeasure:
         mask[2:5, 3, 4] = 1
         pet = Volume(array, np.diag([2.0, 2.0, 2.0, 1.0]))
         measured = measure(pet, place_mask(Volume(mask, pet.affine), pet))
-        assert measured == Measured(suvmax=8.0, slice=6, suvmean=5.0, diameter_mm=4.0, mtv_ml=pytest.approx(0.024))
+        assert measured == Measured(suvmax=8.0, slice=6, suvmean=5.0, diameter_mm=6.0, mtv_ml=pytest.approx(0.024))
 
 
 class TestDescribe:

@@ -12,7 +12,7 @@ from openai.types.chat import ChatCompletion
 
 from model.petar.checkpoints import Contract, build_model, load_checkpoint, save_checkpoint
 from model.serving.generation import describe
-from model.serving.server import MAX_BODY_BYTES, Service, make_server
+from model.serving.server import MAX_BODY_BYTES, RequestError, Service, make_server
 from pipelines.imaging.volume import load_nifti
 
 
@@ -126,7 +126,7 @@ class TestChat:
         assert "POST /v1/chat/completions" in answer["error"]["message"]
 
     def test_an_error_of_our_own_tells_nothing_of_the_inside(self, server, monkeypatch):
-        monkeypatch.setattr("model.serving.server.describe", lambda *a, **k: 1 / 0)
+        monkeypatch.setattr("model.serving.server.prepare", lambda *a, **k: 1 / 0)
         status, answer = post(server, {"messages": MESSAGES, **PATHS})
         assert (status, answer["error"]["type"]) == (500, "server_error")
         assert "division" not in answer["error"]["message"]
@@ -137,6 +137,56 @@ class TestChat:
         )
         text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
         assert text == self.expected(lake, checkpoint).text_measured
+
+    def test_an_answer_that_is_cut_off_says_length(self, server, lake, checkpoint):
+        status, body = post(server, {"messages": MESSAGES, "max_tokens": 2, **PATHS})
+        assert status == 200
+        assert body["choices"][0]["finish_reason"] == "length"
+        assert body["usage"]["completion_tokens"] == 2
+
+    def test_warns_of_a_question_that_was_not_trained_and_of_no_ct(self, server, checkpoint):
+        paths = {name: given for name, given in PATHS.items() if name != "ct"}
+        _, body = post(server, {"messages": MESSAGES, "max_tokens": 2, **paths})
+        assert [words.split(":")[0] for words in body["petar"]["warnings"]] == [
+            "no CT",
+            "the model was not trained on this question and may not answer it; it knows",
+        ]
+        trained = [{"role": "user", "content": checkpoint.contract.questions[0]}]
+        assert post(server, {"messages": trained, "max_tokens": 2, **PATHS})[1]["petar"]["warnings"] == []
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"temperature": 0.7}, "expected temperature 0"),
+            ({"n": 2}, "expected n 1"),
+            ({"tools": [{"type": "function"}]}, "expected tools []"),
+            ({"logprobs": True}, "expected logprobs False"),
+            ({"response_format": {"type": "json_object"}}, "expected response_format"),
+            ({"stop": ["."]}, "expected stop []"),
+            ({"top_k": 5}, "got 'top_k'"),
+            ({"messages": [{"role": "user", "content": "left lung " * 90}]}, "128 tokens of prompt and answer"),
+            ({"max_tokens": 127}, "128 tokens of prompt and answer"),
+        ],
+    )
+    def test_what_is_not_supported_or_too_long_is_refused(self, server, change, words):
+        status, body = post(server, {"messages": MESSAGES, "max_tokens": 2, **PATHS, **change})
+        assert (status, words in body["error"]["message"]) == (400, True), body
+
+    def test_takes_what_asks_for_what_is_done_anyway(self, server):
+        harmless = {"temperature": 0, "n": 1, "top_p": 1.0, "stop": None, "seed": 3, "logprobs": False}
+        assert post(server, {"messages": MESSAGES, "max_tokens": 2, **PATHS, **harmless})[0] == 200
+
+    def test_says_which_questions_the_model_knows(self, server, checkpoint):
+        with httpx2.Client() as client:
+            (model,) = client.get(f"http://127.0.0.1:{server}/v1/models").json()["data"]
+        assert model["questions"] == list(checkpoint.contract.questions)
+        assert model["max_model_len"] == 128
+
+    def test_a_busy_server_says_so_in_time(self, checkpoint, lake):
+        service = Service(checkpoint, "petar", lake.home.root, timeout_s=0.0)
+        with pytest.raises(RequestError, match="ask again later") as told:
+            service.chat({"messages": MESSAGES, **PATHS})
+        assert told.value.status == 504
 
     def test_names_its_model(self, server):
         assert [m.id for m in self.client(server).models.list()] == ["petar"]
