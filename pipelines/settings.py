@@ -792,19 +792,23 @@ class ReaderTrainingSettings(Settings):
         12_000, description="Passages drawn from the generator [passages]. Source: a loss that falls no further"
     )
     redrawn: Count = Field(
-        4, description="Times that each labelled or reviewed text is taken, its numbers drawn anew. Source: trial"
+        4,
+        description="Times that each labelled or reviewed text is taken, its numbers drawn anew [times]. Source: trial",
     )
-    epochs: Positive = Field(4, description="Passes over all of these. Source: a loss that falls no further")
+    epochs: Positive = Field(4, description="Passes over all of these [passes]. Source: a loss that falls no further")
     batch: Positive = Field(32, description="Texts a step [texts]. Source: memory of a CPU")
-    learning_rate: Number = Field(2e-3, gt=0, le=1, description="Largest, of Adam. Source: trial; LoRA takes a tenth")
+    learning_rate: Number = Field(
+        2e-3, gt=0, le=1, description="Largest, of Adam [ratio]. Source: trial; LoRA takes a tenth"
+    )
     width: Positive = Field(64, description="Of the tagger's embeddings [features]. Source: 1.1 million parameters")
     hidden: Positive = Field(128, description="Of each direction of the tagger's LSTM [features]. Source: the same")
     lora_rank: Positive = Field(16, description="Of the low-rank matrices [ratio]. Source: Hu et al. 2021")
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=20)] = Field(
-        (0, 1, 2), description="A reader is trained with each; it has a vote where all are better. Source: arbitrary"
+        (0, 1, 2),
+        description="A reader is trained with each; it has a vote where all are better [seed]. Source: arbitrary",
     )
     held_out: OpenFraction = Field(
-        0.3, description="Part of the reviewed texts that it is measured on and never trained on. Source: usual"
+        0.3, description="Part of the reviewed texts that it is measured on and never trained on [ratio]. Source: usual"
     )
     least_held_out: Positive = Field(
         50, description="Fewer held-out texts decide nothing, and it has no vote [texts]. Source: intervals of 0.1"

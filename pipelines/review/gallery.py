@@ -186,7 +186,7 @@ def write_gallery(folder: Path, tables: GalleryTables, settings: GallerySettings
     chosen = {*_choose(rows, settings), *earlier}
     rows = rows.filter(pl.col("finding_id").is_in(list(chosen))).sort(
         # What the readers disagree on comes first: there most of what is misread lies.
-        *(_agreement(), "is_lesion", "region", "exam_id", "finding_id"),
+        *(_agreement(rows), "is_lesion", "region", "exam_id", "finding_id"),
         descending=[False, True, False, False, False],
     )
     pictures = folder / "pictures"
@@ -221,9 +221,9 @@ def _rows(localisations: pl.DataFrame, findings: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _agreement() -> pl.Expr:
-    """Share of the readers that agree on a finding; all of them where one alone read it."""
-    return pl.col("agreement").fill_null(1.0)
+def _agreement(rows: pl.DataFrame) -> pl.Expr:
+    """Share of the readers that agree on a finding; all of them where one alone read it, or where it is not told."""
+    return (pl.col("agreement") if "agreement" in rows.columns else pl.lit(None, pl.Float64)).fill_null(1.0)
 
 
 def _choose(rows: pl.DataFrame, settings: GallerySettings) -> list[str]:

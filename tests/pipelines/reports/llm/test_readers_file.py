@@ -45,7 +45,7 @@ class TestLoadReaders:
         ("text", "words"),
         [
             ("[[reader]", "expected TOML"),
-            ('[[reader]]\nname = "a"\nkind = "magic"\n', "rules, llm for kind"),
+            ('[[reader]]\nname = "a"\nkind = "magic"\n', "rules, llm, python for kind"),
             ('[[reader]]\nkind = "rules"\n', "for name in"),
             ('[[reader]]\nname = "a"\nkind = "llm"\n', "add model"),
             (LLM + "concurency = 3\n", "concurency"),
