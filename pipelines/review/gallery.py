@@ -185,10 +185,11 @@ def write_gallery(folder: Path, tables: GalleryTables, settings: GallerySettings
     earlier = to_review_again(tables.reviews) if tables.reviews is not None else {}
     chosen = {*_choose(rows, settings), *earlier}
     rows = rows.filter(pl.col("finding_id").is_in(list(chosen))).sort(
-        # What the readers disagree on comes first: there most of what is misread lies.
-        *(_agreement(rows), "is_lesion", "region", "exam_id", "finding_id"),
-        descending=[False, True, False, False, False],
+        "is_lesion", "region", "exam_id", "finding_id", descending=[True, False, False, False]
     )
+    if "agreement" in rows.columns:
+        # What the readers disagree on comes first; a finding that one reader alone read has no agreement.
+        rows = rows.sort(pl.col("agreement").fill_null(1.0), maintain_order=True)
     pictures = folder / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     drawn, reused, missing = draw_all(rows, tables.exams, pictures, settings.home)
@@ -219,11 +220,6 @@ def _rows(localisations: pl.DataFrame, findings: pl.DataFrame) -> pl.DataFrame:
         region=pl.col("region").fill_null("no region"),
         size=pl.col("mtv_ml").cast(pl.Float64).map_elements(size_class, return_dtype=pl.String, skip_nulls=False),
     )
-
-
-def _agreement(rows: pl.DataFrame) -> pl.Expr:
-    """Share of the readers that agree on a finding; all of them where one alone read it, or where it is not told."""
-    return (pl.col("agreement") if "agreement" in rows.columns else pl.lit(None, pl.Float64)).fill_null(1.0)
 
 
 def _choose(rows: pl.DataFrame, settings: GallerySettings) -> list[str]:
