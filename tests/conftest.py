@@ -15,7 +15,7 @@ from pipelines.phantom import PhantomSettings, write_cohort
 
 # The same examples in every run, so that a failure belongs to the change that it appears with. New examples are tried
 # with `pytest --hypothesis-profile=default`; one that fails is kept as an `@example`.
-hypothesis.settings.register_profile("repeatable", derandomize=True, print_blob=True)
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
 hypothesis.settings.load_profile("repeatable")
 
 
