@@ -8,7 +8,7 @@ from assets.catalog import accepted_curation, catalog, curation_diff, dataset_ca
 from assets.curation import SHARDED, curate
 from assets.exams import corrections, exam_manifest, exams
 from assets.instance import close_dead_runs, processes_of
-from assets.lesions import lesions
+from assets.lesions import calibration, lesions, peaks
 from assets.reports import findings, identifiers, readings, reports
 from assets.resources import Workspace
 from assets.retention import retention, weekly_retention
@@ -37,7 +37,9 @@ curate_shard = dg.define_asset_job(
 publish = dg.define_asset_job(
     "publish",
     selection=dg.AssetSelection.assets(identifiers, reports, catalog, curation_diff, dataset_card)
-    | dg.AssetSelection.checks_for_assets(exam_manifest.key, exams, readings, findings, lesions, identifiers, catalog),
+    | dg.AssetSelection.checks_for_assets(
+        exam_manifest.key, exams, readings, findings, peaks, calibration, lesions, identifiers, catalog
+    ),
     description="The DuckDB catalog over the lake, what changed in it, the dataset card, and every quality check.",
     tags={ALONE: "publish"},
 )

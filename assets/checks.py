@@ -11,7 +11,7 @@ import dagster as dg
 from assets.catalog import catalog
 from assets.exams import exam_manifest, exams
 from assets.followup import lesion_links
-from assets.lesions import lesions
+from assets.lesions import calibration, lesions, peaks
 from assets.partitions import table_sample
 from assets.reports import findings, identifiers, readings
 from assets.resources import Workspace
@@ -25,6 +25,8 @@ _ASSETS: dict[str, dg.AssetsDefinition | dg.SourceAsset] = {
     "exams": exams,
     "readings": readings,
     "findings": findings,
+    "peaks": peaks,
+    "calibration": calibration,
     "lesions": lesions,
     "lesion_links": lesion_links,
     "catalog": catalog,

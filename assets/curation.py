@@ -20,7 +20,7 @@ from assets.dagster_internals import (
 )
 from assets.exams import ACCEPT_REMOVALS, corrections, exam_manifest, exams
 from assets.faults import RETRY, PermanentFailure, is_permanent, permanent
-from assets.lesions import lesions
+from assets.lesions import calibration, lesions, peaks
 from assets.partitions import stage_metadata
 from assets.reports import findings, readings, sentences
 from assets.resources import Workspace
@@ -40,7 +40,7 @@ from pipelines.tables.shards import N_SHARDS, SHARD_NAMES, shard_name
 WORKERS = "PETAR_WORKERS"
 """The variable that says how many processes curate; it goes before `[run] workers`."""
 
-SHARDED = (exams, sentences, readings, findings, lesions)
+SHARDED = (exams, sentences, readings, findings, peaks, calibration, lesions)
 """The assets of the curated tables, one partition a shard."""
 
 _ASSETS: Mapping[str, dg.AssetsDefinition] = {asset.key.to_user_string(): asset for asset in SHARDED}

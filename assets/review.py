@@ -6,13 +6,12 @@ from typing import Any
 import dagster as dg
 
 from assets.catalog import catalog
-from assets.exams import exams
+from assets.lesions import calibration
 from assets.partitions import CURATION_OWNERS, table_metadata, table_sample
 from assets.pictures import picture
-from assets.reports import findings
 from assets.resources import Workspace
 from model.evaluation.scores_figure import scores_figure
-from pipelines.curation.convention_trial import better_convention, try_conventions
+from pipelines.curation.convention_trial import better_convention, convention_figure, try_conventions
 from pipelines.reports.llm.readers_file import ReadersConfig
 from pipelines.reports.reader_history import over_time, reader_errors, recorded
 from pipelines.reports.reader_weights import ReaderWeights, measured, votes_of_reviews, write_weights
@@ -146,13 +145,21 @@ def reader_scorecard(workspace: Workspace) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata=metadata)
 
 
-@dg.asset(deps=[exams, findings], group_name="review", owners=CURATION_OWNERS, kinds={"nifti"})
+@dg.asset(deps=[calibration], group_name="review", owners=CURATION_OWNERS, kinds={"parquet"})
 def slice_conventions(workspace: Workspace) -> dg.MaterializeResult:
-    """Number of findings that each slice numbering convention would match, to detect the one of the cohort."""
-    table = try_conventions(workspace.curation())
-    advice = better_convention(table) or "no other convention matches more findings"
+    """How well each way of counting slices explains the cohort's reports, the likelihood over SUV scale and slice
+    offset, and what to write into petar.toml.
+    """
+    curation = workspace.curation()
+    table = try_conventions(curation)
+    advice = better_convention(curation) or "no other way of counting explains the reports better"
     return dg.MaterializeResult(
-        metadata={"dagster/row_count": table.height, "rates": table_sample(table, limit=20), "advice": advice}
+        metadata={
+            "dagster/row_count": table.height,
+            "rates": table_sample(table, limit=20),
+            "advice": advice,
+            "likelihood": picture(convention_figure(curation), "Log likelihood ratio by SUV scale and slice offset"),
+        }
     )
 
 

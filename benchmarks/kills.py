@@ -36,7 +36,7 @@ from model.training.train import train_stage
 from pipelines.catalog.build import build_catalog, connect, list_views
 from pipelines.cohort import manifest as cohort_module
 from pipelines.cohort.manifest import observe_cohort
-from pipelines.curation.run import TABLES, open_curation, run_stage, stale_shards
+from pipelines.curation.run import PHASES, open_curation, run_stage, stale_shards
 from pipelines.curation.unreferenced_files import collect_files
 from pipelines.phantom import PhantomSettings, add_exam, write_cohort
 from pipelines.tables.home import Home
@@ -74,9 +74,10 @@ def curate(cohort: Path, home: Home) -> None:
     cohort_module.datetime = _Clock  # type: ignore[misc,assignment]
     observe_cohort(cohort, home.manifest)
     curation = open_curation(home)
-    for shard in stale_shards(curation):
-        for table in TABLES:
-            run_stage(curation, table, shard)
+    for tables in PHASES:
+        for shard in stale_shards(curation, tables):
+            for table in tables:
+                run_stage(curation, table, shard)
 
 
 def publish(home: Home) -> None:

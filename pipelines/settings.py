@@ -175,55 +175,74 @@ class PeakSettings(Settings):
     )
 
 
-class LocateSettings(Settings):
-    """The peak that a finding means (docs/localisation.md)."""
+class CalibrationSettings(Settings):
+    """How a report's numbers are read against the image (docs/localisation.md); null: estimated."""
 
-    tolerance_suv: Number = Field(
-        0.1,
-        gt=0,
-        le=2,
-        description="Largest distance of a peak from the reported SUVmax [SUV]. Source: weak-labelling paper",
+    suv_scale: Number | None = Field(
+        None, gt=0.2, le=5, description="Reported over measured SUV, fixed [ratio]. Source: null, estimated"
     )
-    background_suv: Number = Field(
-        1.0, ge=0, le=10, description="B of the threshold T0 = a B + b SUVmax [SUV]. Source: weak-labelling paper"
+    slice_offset: Integer | None = Field(
+        None, ge=-50, le=50, description="Reported slice less that of the peak, fixed [slices]. Source: null, estimated"
     )
-    background_weight: Number = Field(0.617, ge=0, le=2, description="a of T0 [ratio]. Source: weak-labelling paper")
-    max_weight: OpenFraction = Field(0.316, description="b of T0 [ratio]. Source: weak-labelling paper")
-    reach_mm: Number = Field(
-        60.0,
-        gt=0,
-        le=500,
-        description="How far from the reported slice the peak of a basin may lie [mm]. Source: docs/localisation.md",
-    )
-    stand_out: ProperFraction = Field(
-        0.03,
-        description="Part of its value by which a peak must exceed its saddle [ratio]. Source: docs/localisation.md",
-    )
-    stand_out_suv: Number = Field(
-        0.1, ge=0, le=10, description="The same as a difference [SUV]. Source: reports give SUV to one decimal"
-    )
-    decisive: Number = Field(
-        2.0,
-        ge=1,
-        le=100,
-        description="A candidate that weighs this many times more than the next is meant [ratio]. Source: "
+    detected: OpenFraction = Field(
+        0.7,
+        description="Part of the findings whose peak is in the list, with room for faulty ones [fraction]. Source: "
         "docs/localisation.md",
     )
-    near_slices: Number = Field(
-        4.0,
-        gt=0,
-        le=100,
-        description="A peak so far from the reported slice weighs half [slices]. Source: docs/localisation.md",
+    least_suv: Number = Field(
+        2.0, ge=0, le=50, description="Findings below tell nothing of the scale [SUV]. Source: docs/localisation.md"
     )
-    faint: Fraction = Field(
-        0.25,
-        description="The only peak on the reported slice is meant unless it weighs less than this part of the "
-        "weightiest [ratio]. Source: docs/localisation.md",
+    least_chance: OpenFraction = Field(
+        0.02,
+        description="Peaks that chance gives a finding at least, for an interval of 1.5 % [peaks]. Source: "
+        "docs/localisation.md",
     )
-    apart: Fraction = Field(
-        0.25,
-        description="A peak that rises by this part of its value above the saddle to another is another lesion "
-        "[ratio]. Source: docs/localisation.md",
+    least_llr: Number = Field(
+        8.0, ge=0, le=1000, description="A calibration is so far from chance [nats]. Source: docs/localisation.md"
+    )
+    least_support: Integer = Field(
+        3, ge=1, le=1000, description="So many findings agree on it [findings]. Source: docs/localisation.md"
+    )
+    against_llr: Number = Field(
+        5.0,
+        ge=0,
+        le=1000,
+        description="An exam that is so much likelier with another calibration is not calibrated [nats]. Source: "
+        "docs/localisation.md",
+    )
+
+
+class LocationSettings(Settings):
+    """Which peak a finding means (docs/localisation.md)."""
+
+    detected: OpenFraction = Field(
+        0.85, description="Part of the findings whose peak is in the list [fraction]. Source: docs/localisation.md"
+    )
+    full_prominence: OpenFraction = Field(
+        0.4,
+        description="A peak that stands out by this part of its value is as likely a lesion as any [ratio]. Source: "
+        "docs/localisation.md",
+    )
+    least_chance: OpenFraction = Field(
+        0.002, description="Peaks that chance gives a finding at least [peaks]. Source: docs/localisation.md"
+    )
+    least_posterior: OpenFraction = Field(
+        0.95, description="Posterior from which a location is accepted [fraction]. Source: docs/localisation.md"
+    )
+    least_margin_nats: Number = Field(
+        3.0, ge=0, le=100, description="How far other assignments must be behind [nats]. Source: docs/localisation.md"
+    )
+    least_shown: OpenFraction = Field(
+        0.05,
+        description="Share of the posterior that all candidates of a finding have together where it is ambiguous and "
+        "not absent [fraction]. Source: 1 in 20",
+    )
+    least_belongs_llr: Number = Field(
+        3.0,
+        ge=-1000,
+        le=1000,
+        description="How much likelier than chance the findings of an exam must be together, else report and image are "
+        "taken as of two exams [nats]. Source: docs/localisation.md",
     )
 
 
@@ -298,7 +317,8 @@ class LesionSettings(Settings):
 
     convention: SliceConvention = SliceConvention()
     peaks: PeakSettings = PeakSettings()
-    locate: LocateSettings = LocateSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
+    location: LocationSettings = LocationSettings()
     contour: ContourSettings = ContourSettings()
     midline_mm: Millimetres = Field(
         10.0,

@@ -25,7 +25,10 @@ from pipelines.tables.shards import N_SHARDS, shard_name, shard_of
 
 FILE_NAME = "corrections.csv"
 COLUMNS = ("finding", "field", "value", "who", "when")
-FIELDS = ("outcome", "slice", "suvmax_reported", "region", "organ", "subsite", "laterality", "comparison", "text")
+FIELDS = (
+    *("outcome", "slice", "suvmax_reported", "region", "organ", "subsite", "laterality", "comparison", "text"),
+    "candidate",
+)
 NOT_NAMED = "(no exam named)"
 """Exam of a line whose finding names none, so that the line is not lost."""
 
@@ -33,6 +36,8 @@ MOST_SLICE = 999_999
 """Slices of an exam; scanners give hundreds to a few thousand."""
 MOST_SUV = 100_000
 """A lesion's SUV; the largest that was ever reported is in the hundreds."""
+MOST_MM = 5000
+"""A coordinate of a voxel; scanners' beds are 2 m long."""
 
 _ALIASES = {"finding_id": "finding", "corrected_by": "who", "corrected_at": "when"}
 _ACCEPT, _REJECT = ("accept", "accepted"), ("reject", "rejected")
@@ -144,6 +149,8 @@ def parse_value(field: str, text: str) -> Any:
                     f"expected a number of at least 0 and at most {MOST_SUV} as SUVmax, got {_shown(text)}"
                 )
             return number
+        case "candidate":
+            return _candidate(text) if text else None
         case "laterality":
             return _one_of(LATERALITIES, text) if text else None
         case "comparison":
@@ -153,6 +160,23 @@ def parse_value(field: str, text: str) -> Any:
         case "text":
             return text
     return text or None
+
+
+def _candidate(text: str) -> str:
+    """A candidate's number, or the position of a peak as three numbers parted by blanks."""
+    parts = text.replace(",", " ").split()
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 3 and all(abs(n) <= MOST_MM for n in numbers):
+        return " ".join(f"{n:.1f}" for n in numbers)
+    if re.fullmatch(r"[1-9][0-9]?", text):
+        return text
+    raise ValueError(
+        f"expected the number of a candidate, or a position as x y z (RAS mm, each at most {MOST_MM} from 0), got "
+        f"{_shown(text)}"
+    )
 
 
 def _shown(text: str, longest: int = 40) -> str:

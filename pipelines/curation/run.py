@@ -1,8 +1,8 @@
-"""The five sharded stages of a curation, each a function of one shard: read the tables below, update the rows whose
+"""The seven sharded stages of a curation, each a function of one shard: read the tables below, update the rows whose
 key changed, write.
 
-exams -> sentences -> readings -> findings -> lesions. A stage (`pipelines/stages`) knows the lake and the
-manifest, and nothing of who calls it.
+exams -> sentences -> readings -> findings -> peaks -> calibration -> lesions. A stage (`pipelines/curation/stages`)
+knows the lake and the manifest, and nothing of who calls it.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from pipelines.cohort import corrections as corrections_module
 from pipelines.cohort.manifest import read_departures, read_manifest, read_whole_manifest
 from pipelines.curation.gate import note_outcomes
 from pipelines.curation.shard_lock import shard_lock
+from pipelines.curation.stages.calibration_stage import calibration_stage, pooled_version
 from pipelines.curation.stages.curation import Curation
 from pipelines.curation.stages.curation import open_curation as open_curation
 from pipelines.curation.stages.exam_stage import exams_stage
@@ -25,6 +26,7 @@ from pipelines.curation.stages.failures import ComputedExam, GuardedStage
 from pipelines.curation.stages.findings_stage import findings_stage
 from pipelines.curation.stages.incremental import UpdateCounts, update_exams
 from pipelines.curation.stages.lesion_stage import lesions_stage
+from pipelines.curation.stages.peaks_stage import peaks_stage
 from pipelines.curation.stages.readings_stage import readings_stage
 from pipelines.curation.stages.sentences_stage import sentences_stage
 from pipelines.curation.stages.stage import ShardContext, ShardStage, StageProvenance
@@ -41,7 +43,7 @@ _LOG = logging.getLogger(__name__)
 TABLES = CURATED
 """The sharded tables in the order in which they are made."""
 
-PHASES: Sequence[Sequence[str]] = (TABLES,)
+PHASES: Sequence[Sequence[str]] = (TABLES[: TABLES.index("calibration")], TABLES[TABLES.index("calibration") :])
 """The tables in groups: within a group a shard needs no other shard; a group needs all shards of the group before."""
 
 _SAVE_AFTER_S = 5.0
@@ -52,7 +54,9 @@ _UPSTREAM = {
     "sentences": (),
     "readings": ("sentences",),
     "findings": ("sentences", "readings"),
-    "lesions": ("exams", "findings"),
+    "peaks": ("exams", "findings"),
+    "calibration": ("exams", "peaks"),
+    "lesions": ("exams", "findings", "peaks", "calibration"),
 }
 
 _STAGES: Mapping[str, Callable[[ShardContext], ShardStage]] = {
@@ -60,6 +64,8 @@ _STAGES: Mapping[str, Callable[[ShardContext], ShardStage]] = {
     "sentences": sentences_stage,
     "readings": readings_stage,
     "findings": findings_stage,
+    "peaks": peaks_stage,
+    "calibration": calibration_stage,
     "lesions": lesions_stage,
 }
 
@@ -102,6 +108,11 @@ def provenance_of(curation: Curation, table: str) -> StageProvenance:
                     "vocabulary": readers.vocabulary.version,
                 }
             )
+        case "peaks":
+            kept = ("peaks", "convention", "location", "calibration")
+            parameters = plain({name: getattr(settings.lesions, name) for name in kept})
+        case "calibration":
+            parameters = plain({name: getattr(settings.lesions, name) for name in ("convention", "calibration")})
         case "lesions":
             parameters = plain(settings.lesions)
     return StageProvenance(stage_code(table), parameters)
@@ -118,6 +129,8 @@ def stage_inputs(curation: Curation, table: str, shard: int) -> dict[str, str]:
     if table == "findings":
         observed = corrections_module.read_observed(curation.home.manifest, shard)
         inputs["corrections"] = corrections_module.corrections_version(observed)
+    if table == "calibration":
+        inputs["pooled"] = pooled_version(curation, shard)
     for upstream in _UPSTREAM[table]:
         meta = curation.lake.shard_meta(upstream, shard)
         inputs[upstream] = meta.rows_digest if meta else ""

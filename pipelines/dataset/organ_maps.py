@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from pipelines.cohort.manifest import ExamEntry
 from pipelines.curation.stages.incremental import UpdateCounts
 from pipelines.dataset.totalsegmentator import TotalSegmentator, TotalSegmentatorError
-from pipelines.imaging.organ_labels import ORGAN_MAP_NAME
+from pipelines.imaging.organ_labels import ORGAN_MAP_NAME, ORGAN_MAP_SOURCES
+from pipelines.imaging.organ_map import whole_labels
 from pipelines.imaging.reading.exam import ExamError, read_exam
 from pipelines.imaging.volume import Volume, load_nifti, resample_to, save_nifti
 from pipelines.settings import AnatomySettings, ExamSettings
@@ -26,10 +26,6 @@ from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
 from pipelines.tables.provenance import code_version
 
-SOURCE_NAMES = ("TOTALSEG.nii.gz", "TOTALSEG.nii", "totalsegmentator.nii.gz", "segmentations.nii.gz")
-"""Names under which an exam's folder may hold a multi-label map of TotalSegmentator's `total` task."""
-
-_MAX_LABEL = 255
 _MOST_FAILURES = 3
 
 
@@ -116,7 +112,7 @@ def _labels_of(
 ) -> Volume:
     """Labels from the exam's own map, or from TotalSegmentator where it has none."""
     if source is not None:
-        return _labels(load_nifti(source), source.name, entry.exam_id)
+        return whole_labels(load_nifti(source), source.name, entry.exam_id)
     assert program is not None
     return _segmented(program, entry, settings)
 
@@ -129,22 +125,10 @@ def _segmented(program: TotalSegmentator, entry: ExamEntry, settings: ExamSettin
         raise ExamError(
             ExamProblem.BAD_VALUES, f"expected a CT in exam {entry.exam_id}, it has none: copy the exam again"
         )
-    return _labels(program.segment(ct), program.how, entry.exam_id)
+    return whole_labels(program.segment(ct), program.how, entry.exam_id)
 
 
 def _source(entry: ExamEntry) -> Path | None:
     if entry.folder is None:
         return None
-    return next((p for name in SOURCE_NAMES if (p := Path(entry.folder) / name).is_file()), None)
-
-
-def _labels(volume: Volume, name: str, exam_id: str) -> Volume:
-    array = np.asarray(volume.array)
-    whole = np.rint(array)
-    if not np.array_equal(whole, array) or whole.min() < 0 or whole.max() > _MAX_LABEL:
-        raise ExamError(
-            ExamProblem.BAD_VALUES,
-            f"expected whole labels 0..{_MAX_LABEL} in {name} of exam {exam_id}, "
-            f"got {array.min()}..{array.max()}: save the map of TotalSegmentator's task `total` with ml=True",
-        )
-    return Volume(whole.astype(np.uint8), volume.affine)
+    return next((p for name in ORGAN_MAP_SOURCES if (p := Path(entry.folder) / name).is_file()), None)

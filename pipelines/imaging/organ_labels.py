@@ -9,6 +9,8 @@ LABEL_SCHEME = "totalsegmentator-v2-total"
 """Named in errors and in what is made from label maps; another release of the classes is another one."""
 ORGAN_MAP_NAME = "ANATOMY.nii"
 """File of an exam's label map, beside its volumes."""
+ORGAN_MAP_SOURCES = ("TOTALSEG.nii.gz", "TOTALSEG.nii", "totalsegmentator.nii.gz", "segmentations.nii.gz")
+"""Names under which an exam's folder may hold a multi-label map of TotalSegmentator's `total` task."""
 
 
 def _sides(name: str, order: tuple[str, str] = ("left", "right")) -> list[str]:

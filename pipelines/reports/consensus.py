@@ -67,6 +67,8 @@ class TextFinding:
     n_lesions: int | None = None
     prior_suvmax: float | None = None
     certainty: str | None = None
+    candidate: str | None = None
+    """The peak that a reviewer picked: number of a candidate, or its position (x y z, RAS mm)."""
 
 
 def decide_exam(

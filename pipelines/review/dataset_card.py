@@ -61,8 +61,8 @@ def write_card(home: Home, settings: CurationSettings, splits: SplitSettings = S
         "## Method",
         f"- Slices in reports: counted from the {settings.lesions.convention.origin.value}, first slice "
         f"{settings.lesions.convention.base}.\n"
-        f"- Contour: `{settings.lesions.contour.method}`; localisation within "
-        f"{settings.lesions.locate.tolerance_suv} SUV of the report.\n"
+        f"- Contour: `{settings.lesions.contour.method}`; located at a posterior of "
+        f"{settings.lesions.location.least_posterior} or more.\n"
         f"- Parameters: `{hash_of(settings)}` (hash of all settings).",
         "## Known biases",
         "\n".join(f"- {bias}" for bias in _BIASES),

@@ -51,7 +51,8 @@ _FACTS = (
     ("comparison", "comparison"),
     ("contour", "method"),
     ("stopped", "stop_reason"),
-    ("located by", "rule"),
+    ("located by", "evidence"),
+    ("posterior", "posterior"),
     ("shares voxels with", "shares_with"),
 )
 _SIDE_WORDS = re.compile(r"\b(?:left|right|bilateral(?:ly)?|both)\b", re.IGNORECASE)

@@ -210,25 +210,84 @@ def check_all_localised(findings: pl.DataFrame, localisations: pl.DataFrame) -> 
     return result_of("all_localised", "error", "Accepted findings and localisations match", bad, accepted.height)
 
 
+# Calibration
+
+
+_SCALE_OFF = 0.003
+
+
+def check_calibration(calibration: pl.DataFrame) -> CheckResult:
+    """Reports print the SUVs of their images, and every exam's reading of them is known."""
+    ratio = pl.col("suv_scale")
+    cause = (
+        pl.when(ratio.is_between(0.6, 0.88))
+        .then(pl.lit("SUL (lean body mass) or decay to another time"))
+        .when(ratio > 1.12)
+        .then(pl.lit("decay to another time, or another norm"))
+        .otherwise(pl.lit("another body weight, dose or start of the decay"))
+    )
+    reasons = pl.concat_str(
+        pl.when((ratio - 1).abs() > _SCALE_OFF).then(
+            pl.format("reported over measured SUV is {}: {}", ratio.round(3), cause)
+        ),
+        pl.when(pl.col("calibration_source") == "assumed").then(
+            pl.lit("too little tells: scale 1 and offset 0 are assumed")
+        ),
+        pl.when(pl.col("calibration_source") == "none").then(pl.lit("the findings speak against scale 1 and offset 0")),
+        separator="; ",
+        ignore_nulls=True,
+    )
+    bad = calibration.select("exam_id", "suv_scale", "slice_offset", "calibration_source", reason=reasons).filter(
+        pl.col("reason") != ""
+    )
+    return result_of("calibration", "warning", "Reports' numbers against the images", bad, calibration.height)
+
+
+def check_report_and_image(localisations: pl.DataFrame) -> CheckResult:
+    """The findings of an exam with several are likelier of its image than by chance: else report and image disagree."""
+    exams = _by_exam(localisations, "belongs_llr")
+    bad = exams.filter((pl.col("n") > 1) & (pl.col("belongs_llr") < 1.0))
+    return result_of("report_and_image", "warning", "Report and image disagree", bad, exams.height)
+
+
+def check_exchanged_sides(localisations: pl.DataFrame) -> CheckResult:
+    """The findings of no exam fit its image better with left and right exchanged."""
+    exams = _by_exam(localisations, "mirrored_llr")
+    bad = exams.filter(pl.col("mirrored_llr") > 5.0)
+    return result_of("exchanged_sides", "error", "Left and right exchanged", bad, exams.height)
+
+
+def _by_exam(localisations: pl.DataFrame, column: str) -> pl.DataFrame:
+    known = localisations.drop_nulls(column)
+    return known.group_by("exam_id", maintain_order=True).agg(pl.len().alias("n"), pl.col(column).first())
+
+
 # Lesions
 
 
-def check_suvmax(localisations: pl.DataFrame, settings: LesionSettings = LESIONS) -> CheckResult:
-    """The measured SUVmax is the reported one within what rounding and the search allow."""
+def check_suvmax(localisations: pl.DataFrame) -> CheckResult:
+    """The measured SUVmax is the reported one within its scale, its noise and what its last digit stands for."""
     lesions = lesions_of(localisations)
-    tolerance_suv = settings.locate.tolerance_suv
-    # One more hundredth, for a report of one digit stands for a value half a tenth away.
-    bad = lesions.filter((pl.col("suvmax") - pl.col("suvmax_reported")).abs() > tolerance_suv + 0.01)
+    whole = pl.col("suvmax_reported") == pl.col("suvmax_reported").round(0)
+    step = pl.when(whole).then(1.0).otherwise(0.1)
+    digit = pl.when(pl.col("rounding") == "cut").then(step).otherwise(step / 2)
+    noise = 4 * pl.col("value_noise").fill_null(0.0) * pl.col("suvmax_reported")
+    off = (pl.col("suvmax") * pl.col("suv_scale").fill_null(1.0) - pl.col("suvmax_reported")).abs()
+    bad = lesions.filter((off > digit + noise + 0.01) & (pl.col("evidence").fill_null("") != "review"))
     shown = bad.select("exam_id", "finding_id", "suvmax_reported", "suvmax")
     return result_of("suvmax", "error", "Measured SUVmax against the report", shown, lesions.height)
+
+
+_SLICES_AWAY = 6
+"""A peak is looked for so far from the reported slice."""
 
 
 def check_slice(localisations: pl.DataFrame) -> CheckResult:
     """The mask reaches the reported slice, and its peak lies in its box."""
     lesions = lesions_of(localisations)
     reasons: dict[str, pl.Expr] = {
-        "mask does not reach the reported slice": ~pl.col("slice_k").is_between(
-            pl.col("box_k0"), pl.col("box_k1"), closed="left"
+        f"mask ends more than {_SLICES_AWAY} slices from the reported one": ~pl.col("slice_k").is_between(
+            pl.col("box_k0") - _SLICES_AWAY, pl.col("box_k1") + _SLICES_AWAY, closed="left"
         )
     }
     for axis in "ijk":
@@ -591,10 +650,6 @@ def _run_identifiers(home: Home, settings: ProjectSettings) -> CheckResult:
     return check_identifiers(Lake(home.lake).read_table("identifiers"), settings.quality.most_identifiers)
 
 
-def _run_suvmax(home: Home, settings: ProjectSettings) -> CheckResult:
-    return check_suvmax(Lake(home.lake).read_table("lesions"), settings.lesions)
-
-
 def _run_sides(home: Home, settings: ProjectSettings) -> CheckResult:
     lake = Lake(home.lake)
     return check_sides(lake.read_table("lesions"), lake.read_table("findings"), settings.lesions)
@@ -620,7 +675,10 @@ CHECKS: tuple[Check, ...] = (
     _bind(check_duplicates, "findings", "error", "findings"),
     _bind(check_all_localised, "lesions", "error", "findings", "lesions"),
     _named(check_files, "lesions", "error", _run_files),
-    _named(check_suvmax, "lesions", "error", _run_suvmax),
+    _bind(check_suvmax, "lesions", "error", "lesions"),
+    _bind(check_calibration, "calibration", "warning", "calibration"),
+    _bind(check_report_and_image, "lesions", "warning", "lesions"),
+    _bind(check_exchanged_sides, "lesions", "error", "lesions"),
     _bind(check_slice, "lesions", "error", "lesions"),
     _named(check_sides, "lesions", "error", _run_sides),
     _bind(check_ranges, "lesions", "warning", "lesions"),
@@ -659,10 +717,13 @@ _REMEDIES: Mapping[str, str] = {
     "all_localised": "curate again",
     "files": "files were moved or deleted: petar rerun exams --exam ID, then petar rerun lesions --exam ID",
     "suvmax": "compute the lesions again: petar rerun lesions --exam ID; where it stays, report it",
+    "calibration": "see the view calibration; fix what is known in petar.toml ([lesions.calibration])",
+    "report_and_image": "see whether the report is of this exam: its id in the table of reports, the exam's files",
+    "exchanged_sides": "compare the image's left and right with the report's; correct the files or the report",
+    "contradictions": "look at these lesions in the review pages, and correct or reject them in corrections.csv",
     "slice": "compute the lesions again: petar rerun lesions --exam ID; where it stays, report it",
     "sides": "look at these lesions in the review pages; correct the side in corrections.csv, or reject them",
     "ranges": "look at these lesions in the review pages, and reject them in corrections.csv where they are none",
-    "contradictions": "look at these lesions in the review pages, and correct or reject them in corrections.csv",
     "border": "look at these lesions in the review pages: the image may end in them",
     "shared_peaks": "look at these lesions in the review pages, and reject one of each pair in corrections.csv",
     "masks": "compute the lesions again: petar rerun lesions --exam ID",

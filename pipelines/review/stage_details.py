@@ -30,6 +30,15 @@ def stage_details(curation: Curation, report: ShardReport) -> dict[str, Any]:
             accepted = frame.filter(pl.col("outcome") == "accepted").height
             corrected = frame["corrected"].drop_nulls().len()
             details |= {"accepted": accepted, "rejected": frame.height - accepted, "corrected": corrected}
+        case "peaks":
+            left_out = frame.drop_nulls("organ_map_message").select("exam_id", "organ_map_message").rows()
+            details["without frame"] = frame.filter(pl.col("frame_confidence") == 0).height
+            details["warnings"] = [f"exam {exam}: label map left out: {message}" for exam, message in left_out]
+        case "calibration":
+            assumed = frame.filter(pl.col("calibration_source").is_in(["assumed", "none"]))
+            details["not decided"] = assumed.height
+            rows = assumed.select("exam_id", "calibration_source").rows()
+            details["warnings"] = [f"exam {exam}: calibration {source}" for exam, source in rows]
         case "lesions":
             found = frame.filter(pl.col("outcome") == "lesion")
             details |= {"lesions": found.height, "not located": frame.height - found.height}

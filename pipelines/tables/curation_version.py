@@ -6,7 +6,7 @@ from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake, ShardMeta
 
-CURATED = ("exams", "sentences", "readings", "findings", "lesions")
+CURATED = ("exams", "sentences", "readings", "findings", "peaks", "calibration", "lesions")
 """Tables that make a curation, in the order in which they are computed; all others derive from them."""
 
 

@@ -32,6 +32,7 @@ class Outcome(StrEnum):
     LESION = "lesion"
     EXAM_PROBLEM = "exam without usable images"
     SLICE_OUTSIDE = "slice outside the image"
+    NOT_CALIBRATED = "exam not calibrated"
     NOT_IN_IMAGE = "not in the image"
     AMBIGUOUS = "ambiguous"
     WRONG_SIDE = "on the other side"

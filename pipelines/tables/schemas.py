@@ -40,12 +40,15 @@ CORRECTION_STATUSES = ("applied", "superseded", "unknown finding", "not applied"
 MASK_CHANGES = ("none", "edge", "shift", "another lesion")
 PREFERENCES = ("model", "tie", "report")
 REVIEW_ANSWERS = ("accept", "wrong lesion", "wrong contour", "wrong text", "unsure")
+EVIDENCE = ("slice+SUV", "SUV+organ", "SUV+zone", "SUV", "review")
+CALIBRATION_SOURCES = ("setting", "exam", "scanner", "cohort", "assumed", "none")
 EXAM_STATUSES = ("ok", "problem", "failed")
 IMAGE_OUTCOMES = (
     Outcome.LESION,
     Outcome.EXAM_PROBLEM,
     Outcome.FAILED,
     Outcome.SLICE_OUTSIDE,
+    Outcome.NOT_CALIBRATED,
     Outcome.NOT_IN_IMAGE,
     Outcome.AMBIGUOUS,
     Outcome.WRONG_SIDE,
@@ -287,6 +290,9 @@ class Findings(ShardRow):
     n_lesions = integer("How many lesions the text names in it", low=0)
     prior_suvmax = real("SUV of the same lesion at an earlier exam", "SUV", low=0)
     certainty = choice("Whether the text is certain of it", CERTAINTIES, null=True)
+    candidate = string(
+        "Peak that corrections.csv picks: number of a candidate, or its position as x y z (RAS mm)", null=True
+    )
     corrected = string("What corrections.csv changed, by whom and when; null where nothing", null=True)
     accepted_by = string("Who accepted it in corrections.csv, null where nobody did", null=True)
 
@@ -299,13 +305,70 @@ class Findings(ShardRow):
         return pl.col("start") < pl.col("end")
 
 
+class Peaks(ShardRow):
+    """One row an exam with a volume: its peaks, its body frame, and how its label map was taken."""
+
+    exam_id = string("Exam, as the cohort names it", key=True)
+    patient_id = string("Patient, as the cohort names it; decides the shard and the split")
+    row_key = string("Hash of the row's inputs, code version and parameters; a row with an equal key is reused")
+    scanner = string("Scanner, else how its PET is stored and its voxels: exams of one kind are calibrated together")
+    n_peaks = integer("Local maxima that stand out", null=False, low=0)
+    shoulder_z_mm = real("Top of the shoulders, RAS z; null where the image does not show it", "mm")
+    bladder_z_mm = real("Bladder, RAS z; null where the image does not show it", "mm")
+    frame_confidence = real("1 with both, 0.5 with one, 0 with none of the two", None, null=False, low=0, high=1)
+    n_organs = integer("Classes of the exam's label map; null without one", low=0)
+    organ_map_message = string("Why the exam's label map was left out", null=True)
+    n_findings = integer("Findings that tell of the calibration", null=False, low=0)
+    likelihood_version = string("Hash of the likelihood of its calibrations", null=True)
+    peaks_path = string("File of its peaks, under PETAR_HOME")
+
+
+class Calibrations(ShardRow):
+    """One row an exam with peaks: how its report is read against its image."""
+
+    exam_id = string("Exam, as the cohort names it", key=True)
+    patient_id = string("Patient, as the cohort names it; decides the shard and the split")
+    row_key = string("Hash of the row's inputs, code version and parameters; a row with an equal key is reused")
+    suv_scale = real("Reported over measured SUV", None, null=False, above=0)
+    slice_offset = integer("Reported slice less that of the peak", null=False, unit="slices")
+    origin = choice("End of the patient that slices are counted from", ("head", "feet"), null=False)
+    slice_grid = choice("Series whose slices are counted", ("pet", "ct"), null=False)
+    value_noise = real("Noise of the values beside rounding, as a part of the value", None, null=False, low=0)
+    rounding = choice("How values are shortened", ("round", "cut"), null=False)
+    slice_spread = choice("How far from its peak a lesion is reported", ("exact", "loose"), null=False)
+    calibration_source = choice("What it was taken from", CALIBRATION_SOURCES, null=False)
+    calibration_llr = real("Log likelihood ratio against chance, in this exam", "nats")
+    calibration_support = integer("Findings of the exam that agree", null=False, low=0)
+
+
 class Lesions(ShardRow):
     """One row an accepted finding: where it lies in the image and how large it is, or why it is not there."""
 
     finding_id = string("Finding that was looked for", key=True)
     outcome = choice("`lesion`, or why it is none", IMAGE_OUTCOMES, null=False)
     explanation = string("What exactly decided", null=True, empty=True)
-    rule = string("Rule that found it: published, basin or place (docs/localisation.md)", null=True)
+    evidence = choice("What the location rests on (docs/localisation.md)", EVIDENCE, null=True)
+    posterior = real("How likely the located peak is the one that is meant", low=0, high=1)
+    margin_nats = real("How far the best assignment of the exam's findings without this pair is behind", "nats")
+    n_candidates = integer("Peaks that may be meant, as told", low=0)
+    candidates = string(
+        "They, the likeliest first, as JSON: n, position (x_mm, y_mm, z_mm, RAS), suv, prominence, organ, weight",
+        null=True,
+    )
+    chance_peaks = real("Peaks that chance gives such a finding in this exam", "peaks", low=0)
+    place_used = string("Words that decided where it may lie", null=True, empty=True)
+    suv_scale = real("Reported over measured SUV, as the report was read", None, above=0)
+    slice_offset = integer("Reported slice less that of the peak, as the report was read", unit="slices")
+    origin = choice("End of the patient that its slices are counted from", ("head", "feet"), null=True)
+    slice_grid = choice("Series whose slices it counts", ("pet", "ct"), null=True)
+    value_noise = real("Noise of its values beside rounding, as a part of the value", None, low=0)
+    rounding = choice("How its values are shortened", ("round", "cut"), null=True)
+    slice_spread = choice("How far from its peak a lesion is reported", ("exact", "loose"), null=True)
+    calibration_source = choice("What the reading was taken from", CALIBRATION_SOURCES, null=True)
+    calibration_llr = real("Log likelihood ratio of the reading against chance, in this exam", "nats")
+    calibration_support = integer("Findings of the exam that agree with it", low=0)
+    belongs_llr = real("How much likelier than by chance the exam's findings are of this image", "nats")
+    mirrored_llr = real("How much likelier they are with left and right exchanged", "nats")
     sentence = string("Text of the finding as it stands in the report", null=True)
     slice = integer("Reported axial slice", low=0)
     slice_k = integer("The same as index k, from the feet, 0-based; outside 0..shape_k - 1 where the image ends before")
@@ -699,6 +762,8 @@ TABLES: Mapping[str, type[dy.Schema]] = {
     "sentences": Sentences,
     "readings": Readings,
     "findings": Findings,
+    "peaks": Peaks,
+    "calibration": Calibrations,
     "lesions": Lesions,
     "exam_pairs": ExamPairs,
     "lesion_links": LesionLinks,
@@ -716,7 +781,7 @@ TABLES: Mapping[str, type[dy.Schema]] = {
     "identifiers": Identifiers,
     "quarantine": Quarantine,
 }
-SHARDED = ("exams", "sentences", "readings", "findings", "lesions", "removals", "corrections")
+SHARDED = ("exams", "sentences", "readings", "findings", "peaks", "calibration", "lesions", "removals", "corrections")
 
 
 class ContractError(ValueError):

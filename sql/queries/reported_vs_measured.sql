@@ -6,7 +6,8 @@ SELECT
     suvmax_reported,
     suvmax,
     suvmax - suvmax_reported AS difference,
-    rule,
+    evidence,
+    suv_scale,
     sentence
 FROM localisations
 WHERE outcome = 'lesion'

@@ -9,6 +9,10 @@ SELECT
         CASE WHEN f.outcome = 'accepted' THEN coalesce(l.explanation, f.explanation) ELSE f.explanation END AS explanation
     ),
     f.outcome AS text_outcome,
-    CASE WHEN f.outcome = 'accepted' THEN l.outcome END AS image_outcome
+    CASE WHEN f.outcome = 'accepted' THEN l.outcome END AS image_outcome,
+    l.evidence,
+    l.posterior,
+    l.n_candidates,
+    l.candidates
 FROM lake.findings AS f
 LEFT JOIN lake.lesions AS l USING (finding_id)

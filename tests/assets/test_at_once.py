@@ -18,7 +18,7 @@ from assets.definitions import build_defs
 from assets.instance import dagster_instance
 from assets.resources import Workspace
 from pipelines.cohort.manifest import observe_cohort
-from pipelines.curation.run import TABLES, open_curation, run_stage, stale_shards
+from pipelines.curation.run import PHASES, TABLES, open_curation, run_stage, stale_shards
 from pipelines.phantom import PhantomSettings, add_exam, write_cohort
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
@@ -29,9 +29,10 @@ from tests.support.paths import ROOT
 def curate(home: Home, cohort: Path) -> None:
     observe_cohort(cohort, home.manifest)
     curation = open_curation(home)
-    for shard in stale_shards(curation):
-        for table in TABLES:
-            run_stage(curation, table, shard)
+    for tables in PHASES:
+        for shard in stale_shards(curation, tables):
+            for table in tables:
+                run_stage(curation, table, shard)
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,25 @@ from assets.resources import Workspace
 from pipelines.review.quality_checks import CHECKS
 from pipelines.tables.shards import SHARD_NAMES
 
-SHARDED = {"exam_manifest", "corrections", "exams", "sentences", "readings", "findings", "lesions"}
+SHARDED = {
+    "exam_manifest",
+    "corrections",
+    "exams",
+    "sentences",
+    "readings",
+    "findings",
+    "peaks",
+    "calibration",
+    "lesions",
+}
 LINEAGE = {
     "exams": {"exam_manifest"},
     "sentences": {"exam_manifest"},
     "readings": {"sentences"},
     "findings": {"sentences", "readings", "corrections"},
-    "lesions": {"exams", "findings"},
+    "peaks": {"exams", "findings"},
+    "calibration": {"exams", "peaks"},
+    "lesions": {"exams", "findings", "peaks", "calibration"},
     "identifiers": {"exam_manifest"},
     "reports": {"exam_manifest"},
     "catalog": {"exams", "sentences", "readings", "findings", "lesions", "identifiers", "reports"},

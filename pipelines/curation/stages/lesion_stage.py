@@ -9,24 +9,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.cohort.manifest import read_manifest
+from pipelines.curation.stages.calibration_stage import calibration_of, calibration_row
+from pipelines.curation.stages.exam_organs import organ_map_of
 from pipelines.curation.stages.incremental import Rows
+from pipelines.curation.stages.lesion_requests import ASKED, accepted_findings, ct_slices, request_of
+from pipelines.curation.stages.peaks_stage import peaks_path
 from pipelines.curation.stages.stage import ShardContext, ShardStage
+from pipelines.imaging.lesions.calibration import Calibration, CalibrationSource
+from pipelines.imaging.lesions.contour import NO_ORGANS, ExamOrgans
+from pipelines.imaging.lesions.exam_peaks import ExamPeaks, load_exam_peaks
 from pipelines.imaging.lesions.find_lesions import (
     ContourInputs,
     KnownLesion,
-    LesionRequest,
     LesionResult,
     find_lesions,
     write_mask,
 )
 from pipelines.imaging.masks import load_mask
-from pipelines.imaging.volume import SliceGrid, load_nifti
+from pipelines.imaging.volume import Volume, load_nifti
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
 from pipelines.tables.outcomes import Outcome
-
-ASKED = ("finding_id", "sentence", "slice", "suvmax_reported", "laterality", "organ", "size_cm")
-"""What of a finding the images are asked for."""
 
 
 def lesions_stage(context: ShardContext) -> ShardStage:
@@ -35,15 +39,24 @@ def lesions_stage(context: ShardContext) -> ShardStage:
     """
     home, lake, shard = context.curation.home, context.curation.lake, context.shard
     exams = {row["exam_id"]: row for row in lake.read_shard("exams", shard).iter_rows(named=True)}
-    accepted: dict[str, list[dict[str, Any]]] = {exam_id: [] for exam_id in exams}
-    for row in lake.read_shard("findings", shard).iter_rows(named=True):
-        if row["outcome"] == Outcome.ACCEPTED and row["exam_id"] in accepted:
-            accepted[row["exam_id"]].append(row)
+    accepted = accepted_findings(context)
+    convention = context.curation.settings.lesions.convention
+    calibrations = {
+        row["exam_id"]: calibration_of(row, convention)
+        for row in lake.read_shard("calibration", shard).iter_rows(named=True)
+    }
+    entries = {entry.exam_id: entry for entry in read_manifest(home.manifest, shard)[1]}
+    uncalibrated = Calibration(convention=convention, source=CalibrationSource.NONE)
+
+    def calibration(exam_id: str) -> Calibration:
+        return calibrations.get(exam_id, uncalibrated)
+
     keys = {
         exam_id: hash_of(
             context.logic,
             row["row_key"],
             row["status"],
+            calibration_row(calibration(exam_id)),
             [[f[k] for k in (*ASKED, "accepted_by")] for f in accepted[exam_id]],
         )
         for exam_id, row in exams.items()
@@ -54,15 +67,22 @@ def lesions_stage(context: ShardContext) -> ShardStage:
     def key_of(finding: Mapping[str, Any]) -> str:
         """Of all that a finding depends on but its rivals in the exam."""
         exam = exams[finding["exam_id"]]
-        return hash_of(context.logic, exam["row_key"], exam["status"], [finding[k] for k in (*ASKED, "accepted_by")])
+        used = calibration_row(calibration(finding["exam_id"]))
+        asked = [finding[k] for k in (*ASKED, "accepted_by")]
+        return hash_of(context.logic, exam["row_key"], exam["status"], used, asked)
+
+    def organs(exam_id: str, suv: Volume, made: ExamPeaks | None) -> ExamOrgans:
+        if made is None or made.organs is None:
+            return NO_ORGANS
+        labels = organ_map_of(entries.get(exam_id), exams[exam_id], suv)
+        return NO_ORGANS if labels is None else ExamOrgans(np.asarray(labels.array))
 
     def compute(exam_id: str) -> tuple[Rows, bool]:
         exam, findings = exams[exam_id], {f["finding_id"]: f for f in accepted[exam_id]}
         noted = notes.pop(exam_id, {})
-        requests = [LesionRequest(**{k: f[k] for k in ASKED}) for f in findings.values() if f["slice"] is not None]
-        without_slice = [f for f in findings.values() if f["slice"] is None]
+        requests = [request_of(f) for f in findings.values()]
 
-        if exam["status"] != "ok" or not findings:
+        if exam["status"] != "ok" or not requests:
             _remove_masks(home, exam_id, keep=())
             return unlocated(exam_id, Outcome.EXAM_PROBLEM, f"{exam['problem']}: {exam['message']}"), False
         known = {}
@@ -71,11 +91,18 @@ def lesions_stage(context: ShardContext) -> ShardStage:
             if note and row and note["key"] == key_of(finding) and _is_kept(home, row):
                 known[finding_id] = _known(home, note, row)
         suv = load_nifti(home.root / exam["suv_path"])
-        results = find_lesions(suv, requests, context.curation.settings.lesions, ct_slices(exam), known)
-        rows: list[dict[str, object]] = [
-            _unlocated_row(f, key_of(f), Outcome.NOTHING_TO_LOCATE_BY, "The text gives no slice.")
-            for f in without_slice
-        ]
+        product = load_exam_peaks(peaks_path(home, exam_id))
+        results = find_lesions(
+            suv,
+            requests,
+            context.curation.settings.lesions,
+            ct_slices(exam),
+            known,
+            product[0] if product else None,
+            calibration(exam_id),
+            organs(exam_id, suv, product[0] if product else None),
+        )
+        rows: list[dict[str, object]] = []
         paths: list[Path] = []
         for result in results:
             finding = findings[result.request.finding_id]
@@ -88,7 +115,9 @@ def lesions_stage(context: ShardContext) -> ShardStage:
                 paths += [path] if path else []
             key = key_of(finding)
             contour_inputs = asdict(result.contour_inputs) if result.contour_inputs else None
-            row["row_key"] = hash_of(key, contour_inputs, row["outcome"], row["explanation"], row["shares_with"])
+            row |= {**result.location} | calibration_row(calibration(exam_id))
+            told = [row["outcome"], row["explanation"], row["shares_with"], row["candidates"], row["posterior"]]
+            row["row_key"] = hash_of(key, contour_inputs, told)
             rows.append({**row, "exam_id": exam_id, "patient_id": exam["patient_id"]})
             if contour_inputs:
                 said = {"outcome": result.outcome, "explanation": result.explanation}
@@ -108,13 +137,6 @@ def lesions_stage(context: ShardContext) -> ShardStage:
         shutil.rmtree(home.mask_folder(exam_id), ignore_errors=True)
 
     return ShardStage(keys, compute, failed, forget, notes=notes)
-
-
-def ct_slices(exam: Mapping[str, Any]) -> SliceGrid | None:
-    """Slices of an exam's CT as it was stored, from its row in `exams`; null where it has none."""
-    if exam["ct_n_slices"] is None:
-        return None
-    return SliceGrid(exam["ct_n_slices"], exam["ct_first_mm"], exam["ct_step_mm"])
 
 
 def _made_row(
@@ -141,7 +163,6 @@ def _known(home: Home, note: Mapping[str, Any], row: Mapping[str, Any]) -> Known
     at = note["place"]
     contour_inputs = ContourInputs(
         tuple(at["peak_ijk"]),
-        at["rule"],
         tuple(at["box_low"]),
         tuple(at["box_high"]),
         tuple(tuple(p) for p in at["neighbours"]),

@@ -1,497 +1,401 @@
-"""Where a reported finding is in the image: the peak that has the reported SUVmax and reaches the reported slice.
+"""Which peak a finding means: all findings of an exam at once, as data association.
 
-Two rules, in this order. `published`: a 6-connected component above T0 = 0.617 B + 0.316 SUVmax (B = 1) that has a
-voxel on the slice and whose maximum is the reported one; found by flooding from the slice's own voxels and abandoned
-at the first voxel that is hotter. It loses a lesion that touches a hotter one, so then `basin`: a local maximum of
-the reported value whose own basin (what is connected to it above the saddle to a hotter peak) reaches the slice and
-stands out.
+A finding is a noisy measurement of a peak (its value, its slice, its place), the peaks are targets and clutter. Each
+candidate weighs, against "none of them",
 
-Where lesions of about one value touch, each has its own part: what lies above the saddle between them.
+    p / (1 - p) * g * K_value * K_slice * K_place / chance
+
+with p the part of the findings whose peak is in the list, g how prominent the peak is, K how well value, slice and
+place agree, and `chance` what the exam's own density of peaks gives such a finding by chance. The assignment of most
+total weight decides (linear sum assignment with a "none" for each finding); it is accepted where the posterior is high
+and every other assignment is far behind.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from enum import StrEnum
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from scipy.special import ndtr
 
-from pipelines.imaging.lesions.faces import stepped
-from pipelines.imaging.volume import Volume
-from pipelines.settings import LocateSettings
+from pipelines.imaging.lesions.calibration import (
+    SLICE_WEIGHTS,
+    WIDE_SLICES,
+    Calibration,
+    CalibrationSource,
+    Reported,
+    interval,
+    reported_slices,
+    slices_per_pet_slice,
+)
+from pipelines.imaging.lesions.exam_peaks import ExamPeaks
+from pipelines.imaging.lesions.location_words import Place, has_label, is_physiologic
+from pipelines.imaging.volume import SliceGrid
+from pipelines.settings import LocationSettings
 
-Ijk = tuple[int, int, int]
+ALONG_SIGMA = {1.0: 0.05, 0.5: 0.12}
+"""Softness of the ends of an interval along the body, by the confidence of the frame."""
+ACROSS_SIGMA = 0.06
+"""The same across the body and in depth, as a part of half the width and of the depth."""
+SIDE_MM = 8.0
+"""Half the width of the band about the middle in which a peak is on both sides [mm]."""
+OTHER_SIDE, OTHER_PLACE, OTHER_ZONE, OTHER_ORGAN, OTHER_UPTAKE = 0.03, 0.01, 0.03, 0.02, 0.05
+"""What is left of the weight of a peak on the other side, elsewhere along the body, elsewhere across, far from the
+named organ, and inside an organ with uptake of its own that the text does not name."""
+FARTHEST_MIDDLE_MM = 60.0
+"""Where the body's middle is farther from 0, the file's origin is no scanner's [mm]."""
+_NEAR_LN, _NEAR_SLICES = 0.25, 30
+"""Peaks within this ln of the value and so many slices tell what chance gives."""
+WITHIN = 0.04
+"""Weight of a slice that is not the peak's but within what is connected with it above its saddle."""
+SHOWN = 6
+"""Candidates that are told at most."""
 
 
-ROUNDING_SUV = 0.0501
-"""Reports give SUV to one decimal."""
+class Evidence(StrEnum):
+    """What a location rests on."""
+
+    SLICE_SUV = "slice+SUV"
+    SUV_ORGAN = "SUV+organ"
+    SUV_ZONE = "SUV+zone"
+    SUV = "SUV"
 
 
-def t0_suv(settings: LocateSettings, suvmax: float) -> float:
-    """T0 in SUV, above which the published rule builds its components for a reported SUVmax."""
-    return settings.background_weight * settings.background_suv + settings.max_weight * suvmax
+@dataclass(frozen=True)
+class Sought:
+    """A finding to locate: its numbers and its place."""
+
+    reported: Reported
+    place: Place
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A peak that a sentence may mean. saddle_suv: level at which it joins a hotter peak (or the lowest level looked
-    at). off_suv: how far its value is from the reported one."""
+    """A peak that a finding may mean: row in the list of peaks, and its share of the posterior."""
 
-    peak_ijk: Ijk
-    suvmax: float
-    rule: str
-    saddle_suv: float
-    slices_away: int
-    off_suv: float = 0.0
-
-    @property
-    def prominence_suv(self) -> float:
-        """By how many SUV the peak stands out."""
-        return self.suvmax - self.saddle_suv
-
-    def weight(self, near_slices: float) -> float:
-        """What a candidate weighs against others: its prominence, less the farther its peak is from the reported
-        slice."""
-        return self.prominence_suv / (1.0 + self.slices_away / near_slices)
+    peak: int
+    weight: float
 
 
 @dataclass(frozen=True)
-class NearestMiss:
-    """For a finding that is not in the image: the maximum of the slice nearest to the report, the nearest slice with
-    it."""
+class Location:
+    """What became of a finding: its peak (null: none), whether that is accepted, and how sure it is.
 
-    suvmax_on_slice: float | None
-    k_with_suvmax: int | None
-
-
-class Locator:
-    """Finds the candidates of findings in one volume; holds the scratch memory that all of them share.
-
-    suv: RAS+ float array (i, j, k).
+    margin_nats: how far the best assignment without this pair is behind. chance_peaks: peaks that chance gives such a
+    finding in this exam. candidates: the likeliest first. other_side: the peak at which the finding would be
+    accepted on the side that its text does not name; null: none. nearest_suv: of the peaks about the slice the value
+    nearest to the reported one, in the image's SUV; nearest_slice: reported number of the nearest slice that holds a
+    peak of that value; null where there is none or the finding has no slice.
     """
 
-    def __init__(self, suv: Volume, settings: LocateSettings) -> None:
-        self.suv = suv
-        self.settings = settings
-        self._state = np.zeros(suv.shape, dtype=np.uint8, order="F")
-
-    def published(self, k: int, suvmax: float) -> list[Candidate]:
-        """Components above T0 on slice k whose maximum is within the tolerance of suvmax.
-
-        Of lesions of about that value that touch, each is a candidate. Where none has its peak on the slice with the
-        value as it rounds, a lesion that does but touches a hotter one is a candidate too.
-        """
-        s = self.settings
-        tolerance = s.tolerance_suv
-        threshold = t0_suv(s, suvmax)
-        tops, n_peaks, peaks = _flood_slice(
-            self.suv.array,
-            self._state,
-            k,
-            np.float32(threshold),
-            np.float32(suvmax - tolerance - _EPSILON),
-            np.float32(suvmax + tolerance + _EPSILON),
-        )
-        found, first = [], 0
-        for p, count in zip(tops, n_peaks):
-            top = self._candidate(p, suvmax, k, "published", threshold)
-            others = peaks[first : first + count]
-            first += count
-            if top.suvmax < suvmax - tolerance - _EPSILON:
-                continue
-            parts = [top]
-            for other in others:
-                saddle, _, _ = self._basin(other, threshold, [top.peak_ijk])
-                part = self._candidate(other, suvmax, k, "published", saddle)
-                if part.prominence_suv >= s.apart * part.suvmax:
-                    parts.append(part)
-            found += self._told_apart(parts, k, threshold)
-        if found and not any(c.slices_away == 0 and c.off_suv <= ROUNDING_SUV for c in found):
-            seen = {c.peak_ijk for c in found}
-            found += [c for c in self._exact(k, suvmax) if c.peak_ijk not in seen]
-        return found
-
-    def basins(self, k: int, suvmax: float) -> list[Candidate]:
-        """Local maxima of the value whose own basin reaches slice k and stands out, the weightiest first.
-
-        Where there is none, the only maximum on slice k itself that rounds to the value, however little it stands out.
-        """
-        s = self.settings
-        reach = int(np.ceil(s.reach_mm / self.suv.spacing_mm[2]))
-        low, high = max(0, k - reach), min(self.suv.shape[2], k + reach + 1)
-        floor = t0_suv(s, suvmax)
-        found, shallow = [], []
-        for p in self._maxima(low, high, suvmax):
-            saddle, k_low, k_high = self._basin(p, floor)
-            if not k_low <= k <= k_high:
-                continue
-            candidate = self._candidate(p, suvmax, k, "basin", saddle)
-            if candidate.prominence_suv >= max(s.stand_out * candidate.suvmax, s.stand_out_suv):
-                found.append(candidate)
-            elif candidate.prominence_suv > 0 and candidate.slices_away == 0 and candidate.off_suv <= ROUNDING_SUV:
-                shallow.append(candidate)
-        # Alone and right on the slice to a tenth of an SUV, a shoulder of something hotter is meant after all.
-        if not found and len(shallow) == 1:
-            return shallow
-        found = self._told_apart(found, k, floor)
-        return sorted(found, key=lambda c: (-c.weight(s.near_slices), c.peak_ijk))
-
-    def _exact(self, k: int, suvmax: float) -> list[Candidate]:
-        """Peaks on slice k that round to the value and stand out as a lesion does."""
-        floor = t0_suv(self.settings, suvmax)
-        found = []
-        for p in self._maxima(k, k + 1, suvmax, ROUNDING_SUV):
-            saddle, _, _ = self._basin(p, floor)
-            candidate = self._candidate(p, suvmax, k, "basin", saddle)
-            if candidate.prominence_suv >= self.settings.apart * candidate.suvmax:
-                found.append(candidate)
-        return found
-
-    def _candidate(self, p: Any, suvmax: float, k: int, rule: str, saddle_suv: float) -> Candidate:
-        ijk = _ijk(p)
-        value = float(self.suv.array[ijk])
-        low, high = _plateau(self.suv.array, self._state, *ijk)
-        away = max(0, int(low) - k, k - int(high))
-        return Candidate(ijk, value, rule, float(saddle_suv), away, abs(value - suvmax))
-
-    def _basin(self, p: Any, floor: float, rivals: Sequence[Ijk] = ()) -> tuple[float, int, int]:
-        others = np.array(rivals, dtype=np.int64).reshape(-1, 3)
-        saddle, low, high = _basin(self.suv.array, self._state, *_ijk(p), np.float32(floor), others)
-        return float(saddle), int(low), int(high)
-
-    def _told_apart(self, found: list[Candidate], k: int, floor: float) -> list[Candidate]:
-        """The candidates with the saddles between them where several are lesions of their own; of those, the ones whose
-        own part reaches slice k, if any does."""
-        own = [c for c in found if c.prominence_suv >= self.settings.apart * c.suvmax]
-        if len(own) < 2:
-            return found
-        parts, reaching = [], []
-        for c in found:
-            saddle, k_low, k_high = self._basin(c.peak_ijk, floor, [o.peak_ijk for o in own if o is not c])
-            part = replace(c, saddle_suv=max(c.saddle_suv, saddle))
-            parts.append(part)
-            if k_low <= k <= k_high:
-                reaching.append(part)
-        return reaching or parts
-
-    def _maxima(self, k_low: int, k_high: int, suvmax: float, tolerance_suv: float | None = None) -> NDArray[np.int64]:
-        tolerance = (self.settings.tolerance_suv if tolerance_suv is None else tolerance_suv) + _EPSILON
-        return _local_maxima(
-            self.suv.array, k_low, k_high, np.float32(suvmax - tolerance), np.float32(suvmax + tolerance)
-        )
-
-    def nearest_miss(self, k: int, suvmax: float) -> NearestMiss:
-        """The local maximum of slice k nearest to suvmax in value, and the slice nearest to k where the value is a
-        peak."""
-        on_slice = None
-        if 0 <= k < self.suv.shape[2]:
-            values = _plane_maxima(np.ascontiguousarray(self.suv.array[:, :, k]))
-            if len(values):
-                on_slice = float(values[np.abs(values - suvmax).argmin()])
-        peaks = self._maxima(0, self.suv.shape[2], suvmax)
-        nearest = int(peaks[np.abs(peaks[:, 2] - k).argmin(), 2]) if len(peaks) else None
-        return NearestMiss(on_slice, nearest)
+    peak: int | None
+    accepted: bool
+    evidence: Evidence
+    posterior: float
+    margin_nats: float
+    chance_peaks: float
+    candidates: tuple[Candidate, ...] = ()
+    other_side: int | None = None
+    nearest_suv: float | None = None
+    nearest_slice: int | None = None
 
 
-_EPSILON = 1e-4
-"""Reported values are decimal and the image is float32: 6.7 - 0.1 must not exclude 6.6."""
+@dataclass(frozen=True, eq=False)
+class ExamLocations:
+    """Locations of the findings of an exam, in their order; belongs_llr: how much likelier these findings are of this
+    exam than of another, mirrored_llr: of it with left and right exchanged than as it is; null without a finding that
+    tells."""
+
+    locations: tuple[Location, ...]
+    belongs_llr: float | None
+    mirrored_llr: float | None
 
 
-def _ijk(row: Any) -> Ijk:
-    return int(row[0]), int(row[1]), int(row[2])
+def locate(
+    findings: Sequence[Sought],
+    exam: ExamPeaks,
+    calibration: Calibration,
+    ct: SliceGrid | None = None,
+    settings: LocationSettings = LocationSettings(),
+) -> ExamLocations:
+    """The locations of all findings of an exam.
 
-
-@numba.njit(cache=True)
-def _flood_slice(array, state, k, threshold, low, ceiling):
-    """Of the components above `threshold` with a voxel on slice k, none above `ceiling`: their maxima (n, 3), how many
-    other local maxima from `low` up each has, and those (m, 3), component by component."""
-    n_i, n_j, n_k = array.shape
-    capacity = 4096
-    queue = np.empty((capacity, 3), np.int32)
-    end = 0
-    tops = np.empty((64, 3), np.int64)
-    n_peaks = np.zeros(64, np.int64)
-    peaks = np.empty((64, 3), np.int64)
-    n_found = 0
-    n_all = 0
-    for j0 in range(n_j):
-        for i0 in range(n_i):
-            if array[i0, j0, k] <= threshold or state[i0, j0, k] != 0:
-                continue
-            begin = end
-            if end == capacity:
-                queue, capacity = _grow(queue)
-            queue[end, 0], queue[end, 1], queue[end, 2] = i0, j0, k
-            end += 1
-            state[i0, j0, k] = 1
-            head = begin
-            abandoned = False
-            best = np.float32(-1.0)
-            at = begin
-            while head < end and not abandoned:
-                i, j, kk = queue[head, 0], queue[head, 1], queue[head, 2]
-                value = array[i, j, kk]
-                if value > ceiling:
-                    abandoned = True
-                    break
-                if value > best or (value == best and _before(i, j, kk, queue[at, 0], queue[at, 1], queue[at, 2])):
-                    best = value
-                    at = head
-                head += 1
-                for side in range(6):
-                    a, b, c = stepped(i, j, kk, side)
-                    if a < 0 or b < 0 or c < 0 or a >= n_i or b >= n_j or c >= n_k or array[a, b, c] <= threshold:
-                        continue
-                    seen = state[a, b, c]
-                    if seen == 2:
-                        abandoned = True  # part of a component that was left because it is too hot
-                        break
-                    if seen == 0:
-                        if end == capacity:
-                            queue, capacity = _grow(queue)
-                        queue[end, 0], queue[end, 1], queue[end, 2] = a, b, c
-                        end += 1
-                        state[a, b, c] = 1
-            if abandoned:
-                for n in range(begin, end):
-                    state[queue[n, 0], queue[n, 1], queue[n, 2]] = 2
-                continue
-            if n_found == len(n_peaks):
-                tops, n_peaks = _more(tops), np.concatenate((n_peaks, np.zeros(len(n_peaks), np.int64)))
-            tops[n_found, 0], tops[n_found, 1], tops[n_found, 2] = queue[at, 0], queue[at, 1], queue[at, 2]
-            if best >= low:
-                for n in range(begin, end):
-                    i, j, kk = queue[n, 0], queue[n, 1], queue[n, 2]
-                    if n == at or array[i, j, kk] < low or not _is_top(array, i, j, kk):
-                        continue
-                    if n_all == len(peaks):
-                        peaks = _more(peaks)
-                    peaks[n_all, 0], peaks[n_all, 1], peaks[n_all, 2] = i, j, kk
-                    n_all += 1
-                    n_peaks[n_found] += 1
-            n_found += 1
-    for n in range(end):
-        state[queue[n, 0], queue[n, 1], queue[n, 2]] = 0
-    return tops[:n_found], n_peaks[:n_found], peaks[:n_all]
-
-
-@numba.njit(cache=True)
-def _grow(queue):
-    bigger = np.empty((2 * len(queue), 3), np.int32)
-    bigger[: len(queue)] = queue
-    return bigger, len(bigger)
-
-
-@numba.njit(cache=True)
-def _more(rows):
-    bigger = np.empty((2 * len(rows), 3), np.int64)
-    bigger[: len(rows)] = rows
-    return bigger
-
-
-@numba.njit(cache=True)
-def _more1(rows):
-    bigger = np.empty(2 * len(rows), np.float32)
-    bigger[: len(rows)] = rows
-    return bigger
-
-
-@numba.njit(cache=True, inline="always")
-def _swap(values, places, a, b):
-    """Two entries of a heap change places."""
-    value = values[a]
-    values[a] = values[b]
-    values[b] = value
-    for axis in range(3):
-        at = places[a, axis]
-        places[a, axis] = places[b, axis]
-        places[b, axis] = at
-
-
-@numba.njit(cache=True)
-def _is_top(array, i, j, k):
-    """Whether no neighbour of 26 exceeds a voxel, nor is as high and comes before it."""
-    n_i, n_j, n_k = array.shape
-    value = array[i, j, k]
-    for c in range(max(0, k - 1), min(n_k, k + 2)):
-        for b in range(max(0, j - 1), min(n_j, j + 2)):
-            for a in range(max(0, i - 1), min(n_i, i + 2)):
-                other = array[a, b, c]
-                if other > value or (other == value and _before(a, b, c, i, j, k)):
-                    return False
-    return True
-
-
-@numba.njit(cache=True)
-def _before(a, b, c, i, j, k):
-    """Whether voxel (a, b, c) comes before (i, j, k) in the order of the file."""
-    return c < k or (c == k and (b < j or (b == j and a < i)))
-
-
-@numba.njit(cache=True)
-def _local_maxima(array, k_low, k_high, low, high):
-    """Voxels (n, 3) of k_low <= k < k_high within low..high that no neighbour of 26 exceeds; of a plateau, the
-    first."""
-    n_i, n_j, _ = array.shape
-    peaks = np.empty((64, 3), np.int64)
-    n_found = 0
-    for k in range(k_low, k_high):
-        for j in range(n_j):
-            for i in range(n_i):
-                value = array[i, j, k]
-                if value < low or value > high or not _is_top(array, i, j, k):
-                    continue
-                if n_found == len(peaks):
-                    peaks = _more(peaks)
-                peaks[n_found, 0], peaks[n_found, 1], peaks[n_found, 2] = i, j, k
-                n_found += 1
-    return peaks[:n_found]
-
-
-@numba.njit(cache=True)
-def _plateau(array, state, i0, j0, k0):
-    """Slices (lowest, highest) of the voxels as high as a peak that hang together with it."""
-    n_i, n_j, n_k = array.shape
-    value = array[i0, j0, k0]
-    queue = np.empty((16, 3), np.int32)
-    queue[0, 0], queue[0, 1], queue[0, 2] = i0, j0, k0
-    state[i0, j0, k0] = 1
-    low, high = k0, k0
-    head, end = 0, 1
-    while head < end:
-        i, j, k = queue[head, 0], queue[head, 1], queue[head, 2]
-        head += 1
-        low, high = min(low, k), max(high, k)
-        for side in range(6):
-            a, b, c = stepped(i, j, k, side)
-            if a < 0 or b < 0 or c < 0 or a >= n_i or b >= n_j or c >= n_k:
-                continue
-            if array[a, b, c] != value or state[a, b, c] != 0:
-                continue
-            if end == len(queue):
-                queue, _ = _grow(queue)
-            queue[end, 0], queue[end, 1], queue[end, 2] = a, b, c
-            end += 1
-            state[a, b, c] = 1
-    for n in range(end):
-        state[queue[n, 0], queue[n, 1], queue[n, 2]] = 0
-    return low, high
-
-
-@numba.njit(cache=True)
-def _plane_maxima(plane):
-    """Values of the local maxima (8 neighbours) of a slice, its own maximum always among them."""
-    n_i, n_j = plane.shape
-    values = np.empty(64, np.float32)
-    n_found = 0
-    for j in range(n_j):
-        for i in range(n_i):
-            value = plane[i, j]
-            top = True
-            for b in range(max(0, j - 1), min(n_j, j + 2)):
-                for a in range(max(0, i - 1), min(n_i, i + 2)):
-                    if plane[a, b] > value:
-                        top = False
-            if top:
-                if n_found == len(values):
-                    values = _more1(values)
-                values[n_found] = value
-                n_found += 1
-    return values[:n_found]
-
-
-@numba.njit(cache=True)
-def _basin(array, state, i0, j0, k0, floor, rivals):
-    """Saddle of a peak and the slices (lowest, highest) of its basin.
-
-    Water is lowered from the peak, the highest neighbour first; the lowest level passed before a hotter voxel or one of
-    `rivals` (n, 3) turns up is the saddle (`floor` where none does). Of voxels as hot the first counts as hotter, so
-    that a plateau has one peak. The basin is what was visited above the saddle.
+    Args:
+        findings: what is looked for.
+        exam: peaks, frame and organs of the image.
+        calibration: how the report is read.
+        ct: slices of the exam's CT as it was stored; null without a CT.
+        settings: gates and the part of the findings that are in the image.
     """
-    n_i, n_j, n_k = array.shape
-    peak = array[i0, j0, k0]
-    capacity = 1024
-    heap_value = np.empty(capacity, np.float32)
-    heap_at = np.empty((capacity, 3), np.int32)
-    n_heap = 1
-    heap_value[0] = peak
-    heap_at[0, 0], heap_at[0, 1], heap_at[0, 2] = i0, j0, k0
-    touched = np.empty((capacity, 3), np.int32)
-    touched[0] = heap_at[0]
-    n_touched = 1
-    state[i0, j0, k0] = 1
-    seen_value = np.empty(capacity, np.float32)
-    seen_k = np.empty(capacity, np.int32)
-    n_seen = 0
-    saddle = peak
-    hotter = False
-    while n_heap > 0:
-        value = heap_value[0]
-        i, j, k = heap_at[0, 0], heap_at[0, 1], heap_at[0, 2]
-        n_heap -= 1
-        heap_value[0] = heap_value[n_heap]
-        heap_at[0] = heap_at[n_heap]
-        parent = 0
-        while True:
-            child = 2 * parent + 1
-            if child >= n_heap:
-                break
-            if child + 1 < n_heap and heap_value[child + 1] > heap_value[child]:
-                child += 1
-            if heap_value[child] <= heap_value[parent]:
-                break
-            _swap(heap_value, heap_at, child, parent)
-            parent = child
-        if value > peak or (value == peak and _before(i, j, k, i0, j0, k0)):
-            hotter = True
-            break
-        if value < saddle:
-            saddle = value
-        for n in range(len(rivals)):
-            if i == rivals[n, 0] and j == rivals[n, 1] and k == rivals[n, 2]:
-                hotter = True
-        if hotter:
-            break
-        if value <= floor:
-            break
-        if n_seen == len(seen_value):
-            seen_value = _more1(seen_value)
-            grown = np.empty(2 * len(seen_k), np.int32)
-            grown[: len(seen_k)] = seen_k
-            seen_k = grown
-        seen_value[n_seen] = value
-        seen_k[n_seen] = k
-        n_seen += 1
-        for side in range(6):
-            a, b, c = stepped(i, j, k, side)
-            if a < 0 or b < 0 or c < 0 or a >= n_i or b >= n_j or c >= n_k or state[a, b, c] != 0:
-                continue
-            state[a, b, c] = 1
-            if n_touched == len(touched):
-                touched, _ = _grow(touched)
-            touched[n_touched, 0], touched[n_touched, 1], touched[n_touched, 2] = a, b, c
-            n_touched += 1
-            if n_heap == len(heap_value):
-                heap_value = _more1(heap_value)
-                heap_at, _ = _grow(heap_at)
-            child = n_heap
-            n_heap += 1
-            heap_value[child] = array[a, b, c]
-            heap_at[child, 0], heap_at[child, 1], heap_at[child, 2] = a, b, c
-            while child > 0:
-                parent = (child - 1) // 2
-                if heap_value[parent] >= heap_value[child]:
-                    break
-                _swap(heap_value, heap_at, child, parent)
-                child = parent
-    for n in range(n_touched):
-        state[touched[n, 0], touched[n, 1], touched[n, 2]] = 0
-    if not hotter and saddle > floor:
-        saddle = floor
-    k_low, k_high = k0, k0
-    for n in range(n_seen):
-        if seen_value[n] > saddle:
-            k_low = min(k_low, seen_k[n])
-            k_high = max(k_high, seen_k[n])
-    return saddle, k_low, k_high
+    n, m = len(findings), len(exam.peaks)
+    if n == 0 or m == 0:
+        nothing = [Location(None, False, evidence_of(f, exam), 0.0, 0.0, 0.0) for f in findings]
+        return ExamLocations(tuple(nothing), None, None)
+    numbered = reported_slices(calibration.convention, exam.peaks.ijk[:, 2], exam.slices, ct)
+    per_slice = slices_per_pet_slice(calibration.convention, exam.slices, ct)
+    prominence = prominence_weights(exam, settings.full_prominence)
+    aways = [slices_away(f.reported, numbered, per_slice, calibration) for f in findings]
+    weights = [prominence * place_weights(f.place, exam) for f in findings]
+    mirrored = [prominence * place_weights(_mirror(f.place), exam) for f in findings]
+    prior = settings.detected / (1 - settings.detected)
+
+    def fits(weights: Sequence[NDArray[np.float64]], taken: Sequence[NDArray[np.int64]]) -> list[_Fit]:
+        return [
+            _fit(f.reported, exam, w, calibration, away, t, settings)
+            for f, w, away, t in zip(findings, weights, aways, taken)
+        ]
+
+    none = [np.zeros(0, np.int64)] * n
+    first = _assign(np.array([prior * f.odds for f in fits(weights, none)]))
+    # The peaks of other findings are no chance peaks.
+    surely = [peak for peak, posterior, _ in first if peak is not None and posterior > 0.5]
+    taken = [np.array([p for p in surely if p != first[i][0]], np.int64) for i in range(n)]
+    own, exchanged = fits(weights, taken), fits(mirrored, taken)
+    odds = np.array([prior * f.odds for f in own])
+    belongs = sum(f.log_ratio for f in own)
+    found = _assign(odds)
+    locations = []
+    for i, (peak, posterior, margin) in enumerate(found):
+        evidence = evidence_of(findings[i], exam)
+        accepted = (
+            peak is not None
+            and posterior >= settings.least_posterior
+            and margin >= settings.least_margin_nats
+            and belongs >= settings.least_belongs_llr
+            and _may_be_accepted(evidence, calibration)
+        )
+        total = 1.0 + odds[i].sum()
+        order = np.argsort(-odds[i], kind="stable")[:SHOWN]
+        shown = tuple(Candidate(int(p), float(odds[i, p] / total)) for p in order if odds[i, p] > 0.02)
+        nearest = _nearest(findings[i].reported, exam, calibration, numbered, per_slice)
+        # A text that names a side is not overruled: what fits well on the other one is a contradiction to be told.
+        elsewhere = int(exchanged[i].odds.argmax())
+        other_side = (
+            side_weights(findings[i].place.side, exam)[elsewhere] < 0.5
+            and prior * exchanged[i].odds[elsewhere] >= settings.least_posterior * (1 + prior * exchanged[i].odds.sum())
+            and (peak is None or peak == elsewhere)
+        )
+        accepted = accepted and not (
+            peak is not None and side_weights(findings[i].place.side, exam)[peak] <= OTHER_SIDE
+        )
+        locations.append(
+            Location(
+                peak,
+                bool(accepted),
+                evidence,
+                posterior,
+                margin,
+                own[i].chance,
+                shown,
+                elsewhere if other_side else None,
+                *nearest,
+            )
+        )
+    sided = any(f.place.side for f in findings)
+    mirrored_llr = sum(f.log_ratio for f in exchanged) - belongs
+    return ExamLocations(tuple(locations), belongs, mirrored_llr if sided else None)
+
+
+BELONGS_DETECTED = 0.7
+"""Part of the findings whose peak is in the list, where the question is whether report and image belong together: with
+room for findings that are misread."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """How well each peak suits a finding (m,), 0 to 1, and the peaks that chance gives it."""
+
+    fit: NDArray[np.float64]
+    chance: float
+
+    @property
+    def odds(self) -> NDArray[np.float64]:
+        """Of each peak against none of them, where a finding is as likely in the list as not."""
+        return self.fit / self.chance
+
+    @property
+    def log_ratio(self) -> float:
+        """Log likelihood ratio of the finding with its best peak against chance."""
+        return float(np.log(1 - BELONGS_DETECTED + BELONGS_DETECTED * self.odds.max()))
+
+
+def _nearest(
+    reported: Reported,
+    exam: ExamPeaks,
+    calibration: Calibration,
+    numbered: NDArray[np.float64] | None,
+    per_slice: float,
+) -> tuple[float | None, int | None]:
+    """Of the peaks about the reported slice the SUV nearest to the reported one; the slice nearest to it that holds a
+    peak of that value."""
+    away = slices_away(reported, numbered, per_slice, calibration)
+    if away is None or numbered is None:
+        return None, None
+    meant = reported.suv / calibration.suv_scale
+    about = np.flatnonzero(away <= NEAREST_SLICES)
+    suv = float(exam.peaks.suv[about[np.abs(exam.peaks.suv[about] - meant).argmin()]]) if len(about) else None
+    same = np.flatnonzero(np.abs(exam.peaks.suv - meant) <= np.maximum(reported.step_suv, 0.01 * meant))
+    if not len(same):
+        return suv, None
+    at = numbered[same[away[same].argmin()]] + calibration.slice_offset * per_slice
+    return suv, int(np.rint(at))
+
+
+NEAREST_SLICES = 2
+"""A peak no more slices away is about the reported slice."""
+
+
+def _mirror(place: Place) -> Place:
+    other = {"left": "right", "right": "left"}
+    return replace(place, side=other.get(place.side or "")) if place.side else place
+
+
+def evidence_of(finding: Sought, exam: ExamPeaks) -> Evidence:
+    """What a finding's location rests on."""
+    if finding.reported.slice is not None:
+        return Evidence.SLICE_SUV
+    if exam.organs is not None and finding.place.labels:
+        return Evidence.SUV_ORGAN
+    zoned = finding.place.along is not None and exam.frame.confidence > 0
+    return Evidence.SUV_ZONE if zoned else Evidence.SUV
+
+
+def _may_be_accepted(evidence: Evidence, calibration: Calibration) -> bool:
+    """Without a slice and a place a value alone proves nothing, and where the calibration is an assumption only a slice
+    beside the value does."""
+    if calibration.source is CalibrationSource.NONE or evidence is Evidence.SUV:
+        return False
+    return calibration.source is not CalibrationSource.ASSUMED or evidence is Evidence.SLICE_SUV
+
+
+def slices_away(
+    reported: Reported, numbered: NDArray[np.float64] | None, per_slice: float, calibration: Calibration
+) -> NDArray[np.float64] | None:
+    """Distance of each peak from the reported slice in PET slices; null without a slice."""
+    if reported.slice is None or numbered is None:
+        return None
+    # The offset is in PET slices, as the peaks are.
+    return np.abs((reported.slice - numbered) / per_slice - calibration.slice_offset)
+
+
+def _fit(
+    reported: Reported,
+    exam: ExamPeaks,
+    weight: NDArray[np.float64],
+    calibration: Calibration,
+    away: NDArray[np.float64] | None,
+    taken: NDArray[np.int64],
+    settings: LocationSettings,
+) -> _Fit:
+    """The fit of a finding. weight: of each peak by all but value and slice; away: see `slices_away`; taken: peaks that
+    other findings mean."""
+    suv = exam.peaks.suv * calibration.suv_scale
+    low, high = interval(reported, calibration.reading.rounding)
+    sigma = np.maximum(calibration.reading.noise * suv, 1e-6)
+    value = ndtr((high - suv) / sigma) - ndtr((low - suv) / sigma)
+    near = np.abs(np.log(suv / reported.suv)) < _NEAR_LN
+    span, width = 2 * _NEAR_LN, (high - low) / reported.suv
+    least = settings.least_chance
+    own = value >= 0.05
+    fit = weight * value
+    if away is not None:
+        by_distance = SLICE_WEIGHTS[calibration.reading.spread]
+        slices = np.append(by_distance, 0.0)[np.minimum(np.rint(away).astype(int), len(by_distance))]
+        slices = np.maximum(slices, WITHIN * (away <= exam.half_slices))
+        fit *= slices
+        own &= slices >= by_distance[2]
+        near &= away < _NEAR_SLICES
+        width *= 2 * by_distance.sum() - by_distance[0]
+        least *= (2 * by_distance.sum() - by_distance[0]) / WIDE_SLICES
+        span *= 2 * _NEAR_SLICES
+    near &= ~own
+    near[taken] = False
+    chance = (weight[near].sum() + 0.3) / span * width
+    return _Fit(fit, max(float(chance), least))
+
+
+def prominence_weights(exam: ExamPeaks, full_prominence: float) -> NDArray[np.float64]:
+    """How likely a peak is one that a report measures, by its prominence (n,), 0.02 to 1."""
+    peaks = exam.peaks
+    return np.asarray(np.clip(peaks.prominence_suv / np.maximum(peaks.suv, 1e-6) / full_prominence, 0.02, 1.0))
+
+
+def place_weights(place: Place, exam: ExamPeaks) -> NDArray[np.float64]:
+    """How well each peak lies where a text says (n,), 0 to 1: side, place along and across the body, organ."""
+    frame, ras, k = exam.frame, exam.ras_mm, exam.peaks.ijk[:, 2]
+    weight = np.ones(len(ras))
+    weight *= side_weights(place.side, exam)
+    u = frame.along(ras)
+    if place.along is not None and u is not None:
+        weight *= _within(u, place.along, ALONG_SIGMA[frame.confidence], OTHER_PLACE)
+    if place.lateral is not None:
+        weight *= _within(frame.lateral(ras, k), place.lateral, ACROSS_SIGMA, OTHER_ZONE)
+    if place.depth is not None:
+        weight *= _within(frame.depth(ras, k), place.depth, ACROSS_SIGMA, OTHER_ZONE)
+    if exam.organs is not None:
+        weight *= _organ_weights(place, exam)
+    return weight
+
+
+def side_weights(side: str | None, exam: ExamPeaks) -> NDArray[np.float64]:
+    """How well each peak lies on a side (n,), OTHER_SIDE to 1; 1 without a side. The middle is that of the body, or of
+    the scanner where that is near: a peak that is right by either is right."""
+    if side not in ("left", "right"):
+        return np.ones(len(exam.ras_mm))
+    sign = 1.0 if side == "right" else -1.0
+    x = sign * exam.ras_mm[:, 0]
+    by_body = sign * exam.frame.across(exam.ras_mm, exam.peaks.ijk[:, 2])
+    middle = x - by_body
+    by_scanner = np.where(np.abs(np.nan_to_num(middle)) <= FARTHEST_MIDDLE_MM, x, -np.inf)
+    off = np.fmax(by_body, by_scanner)
+    return np.asarray(np.clip(0.5 + off / SIDE_MM * 0.47, OTHER_SIDE, 1.0))
+
+
+def _within(
+    values: NDArray[np.float64], interval: tuple[float, float], sigma: float, least: float
+) -> NDArray[np.float64]:
+    off = np.maximum(0.0, np.maximum(interval[0] - values, values - interval[1]))
+    return np.asarray(np.nan_to_num(np.maximum(np.exp(-0.5 * (off / sigma) ** 2), least), nan=1.0))
+
+
+def _organ_weights(place: Place, exam: ExamPeaks) -> NDArray[np.float64]:
+    assert exam.organs is not None
+    names, distance = exam.organs.names, exam.organs.distance_mm
+    weight = np.ones(len(distance))
+    meant = [n for n, name in enumerate(names) if has_label(name, place.labels)]
+    if meant:
+        off = np.maximum(0.0, distance[:, meant].min(axis=1) - place.near_mm)
+        soft = 6.0 if place.near_mm < 12 else 10.0
+        weight *= np.maximum(np.exp(-0.5 * (off / soft) ** 2), OTHER_ORGAN)
+    hot = [n for n, name in enumerate(names) if is_physiologic(name) and n not in meant]
+    if hot:
+        weight *= np.where((distance[:, hot] <= 0).any(axis=1), OTHER_UPTAKE, 1.0)
+    return weight
+
+
+def _assign(odds: NDArray[np.float64]) -> list[tuple[int | None, float, float]]:
+    """Of each finding (row): peak, posterior, margin in nats, by the assignment of most total weight."""
+    n = len(odds)
+    used = np.flatnonzero(odds.max(axis=0) > 1e-3)
+    score = np.full((n, len(used) + n), -1e6)
+    score[:, : len(used)] = np.log(np.maximum(odds[:, used], 1e-300))
+    score[np.arange(n), len(used) + np.arange(n)] = 0.0
+    rows, columns = linear_sum_assignment(score, maximize=True)
+    best = score[rows, columns].sum()
+    found: list[tuple[int | None, float, float]] = []
+    for i in range(n):
+        at = columns[i]
+        if at >= len(used):
+            found.append((None, 0.0, 0.0))
+            continue
+        # What other findings surely are is no rival.
+        taken = [columns[j] for j in range(n) if j != i and columns[j] < len(used) and odds[j, used[columns[j]]] > 9]
+        free = np.setdiff1d(np.arange(len(used)), taken)
+        without = score.copy()
+        without[i, at] = -1e6
+        r, c = linear_sum_assignment(without, maximize=True)
+        posterior = odds[i, used[at]] / (odds[i, used[free]].sum() + 1)
+        found.append((int(used[at]), float(posterior), float(best - without[r, c].sum())))
+    return found

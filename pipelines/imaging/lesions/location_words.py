@@ -1,122 +1,132 @@
-"""Roughly where across the body a sentence places a finding: words that name a place, as parts of the body's width and
-depth.
+"""Where in the body a sentence places a finding, as intervals of the body frame and classes of a label map.
 
-Coarse on purpose: it tells a vertebra from a sternum or an axilla on one slice, no more, and is asked only where
-nothing else settles which of several peaks is meant.
+The words are data (place.toml).
 """
 
 import re
-from dataclasses import dataclass
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pipelines.imaging.volume import Volume
-
-BODY_SUV = 0.15
-BODY_SLAB_MM = 15.0
-NARROWEST_BODY_MM = 220.0
-THINNEST_BODY_MM = 100.0
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class BodyExtent:
-    """The ends in RAS mm of what takes up tracer around a slice: right and left (x), back and front (y)."""
+class Place:
+    """Where a finding may lie; null where the words do not say.
 
-    x_mm: tuple[float, float]
-    y_mm: tuple[float, float]
+    along: u of the body frame; lateral, depth: see `BodyFrame`; side: left or right; labels: starts of class names of a
+    label map; near_mm: how far from these it may lie; named: the words that decided.
+    """
 
-
-def width_mm(volume: Volume, k: int) -> tuple[float, float] | None:
-    """The body's ends along x around slice k of a RAS+ volume; None where the image does not hold all of its width or
-    that is too small for a body."""
-    return _ends_mm(_around(volume, k), volume, k, 0, NARROWEST_BODY_MM)
-
-
-def body_extent(volume: Volume, k: int) -> BodyExtent | None:
-    """The body's extent around slice k of a RAS+ volume; None where width or depth are not known."""
-    taken_up = _around(volume, k)
-    x_mm = _ends_mm(taken_up, volume, k, 0, NARROWEST_BODY_MM)
-    y_mm = _ends_mm(taken_up, volume, k, 1, THINNEST_BODY_MM)
-    return BodyExtent(x_mm, y_mm) if x_mm and y_mm else None
-
-
-def _steps(volume: Volume) -> tuple[int, int]:
-    return max(1, round(3.0 / volume.spacing_mm[0])), max(1, round(3.0 / volume.spacing_mm[1]))
-
-
-def _around(volume: Volume, k: int) -> NDArray[np.bool_]:
-    """Where tracer is taken up in a slab around a slice, every 3 mm."""
-    step = _steps(volume)
-    reach = max(1, round(BODY_SLAB_MM / volume.spacing_mm[2]))
-    slab = volume.array[:: step[0], :: step[1], max(0, k - reach) : k + reach + 1]
-    return np.asarray(slab > BODY_SUV)
-
-
-def _ends_mm(
-    taken_up: NDArray[np.bool_], volume: Volume, k: int, axis: int, least_mm: float
-) -> tuple[float, float] | None:
-    lines = np.flatnonzero(taken_up.sum(axis=(1 - axis, 2)) > 0.02 * taken_up.size / taken_up.shape[axis])
-    if len(lines) == 0 or lines[0] == 0 or lines[-1] == taken_up.shape[axis] - 1:
-        return None
-    at = [0, 0, k]
-    ends = []
-    for line in (int(lines[0]), int(lines[-1])):
-        at[axis] = line * _steps(volume)[axis]
-        ends.append(float(volume.to_ras_mm(at)[axis]))
-    return (ends[0], ends[1]) if ends[1] - ends[0] >= least_mm else None
-
-
-@dataclass(frozen=True)
-class Zone:
-    """A part of the body's cross-section. lateral: distance from the middle as a part of half the width; depth: from
-    the back (0) to the front (1); side: where the place lies on one alone."""
-
-    lateral: tuple[float, float] = (0.0, 2.0)
-    depth: tuple[float, float] = (-1.0, 2.0)
+    along: Interval | None = None
+    lateral: Interval | None = None
+    depth: Interval | None = None
     side: str | None = None
-
-    def outside(self, point_mm: tuple[float, float], body: BodyExtent) -> float:
-        """How far a point (x, y in RAS mm) is from the zone, as a part of half the width or of the depth; 0 inside."""
-        middle, half = sum(body.x_mm) / 2, (body.x_mm[1] - body.x_mm[0]) / 2
-        across = (point_mm[0] - middle) / half
-        deep = (point_mm[1] - body.y_mm[0]) / (body.y_mm[1] - body.y_mm[0])
-        off = [self.lateral[0] - abs(across), abs(across) - self.lateral[1]]
-        off += [self.depth[0] - deep, deep - self.depth[1]]
-        if self.side:
-            off.append(-across if self.side == "right" else across)
-        return max(0.0, *off)
+    labels: tuple[str, ...] = ()
+    near_mm: float = 4.0
+    named: str | None = None
 
 
-CENTRAL, OUTER = (0.0, 0.4), (0.2, 2.0)
-ZONES: dict[str, Zone] = {
-    r"vertebra\w*|spine|spinal|spinous|sacrum|sacral|coccy\w+": Zone(CENTRAL, (-1.0, 0.7)),
-    r"stern(?:um|al)|manubri\w+|xiphoid|parasternal|pubic|pubis|symphysis": Zone(CENTRAL, (0.5, 2.0)),
-    r"mediastin\w+|(?:para|pre)tracheal|subcarinal|(?:o?esophag\w+)|retroperiton\w+|para-?aortic|aortocaval": Zone(
-        (0.0, 0.5)
-    ),
-    r"prostat\w+|uter(?:us|ine)|rect(?:um|al)|cervix|vagin\w+|urethra\w*": Zone(CENTRAL),
-    r"axilla\w*|humer\w+|scapul\w+|shoulder": Zone((0.35, 2.0)),
-    r"femur|femoral|acetabul\w+|iliac (?:bone|wing|crest)|hip": Zone(OUTER),
-    r"(?:upper|middle|lower) lobe|lungs?|lingula\w*": Zone((0.12, 2.0)),
-    r"glute\w+|buttock": Zone(depth=(-1.0, 0.6)),
-    r"breast|umbilic\w+|anterior abdominal wall|oment\w+": Zone(depth=(0.45, 2.0)),
-    r"spleen|descending colon": Zone(side="left"),
-    r"gallbladder|cecum|cecal|ascending colon": Zone(side="right"),
-}
-"""Words -> where their place lies in any patient on their back, with room for bent and turned ones."""
+@dataclass(frozen=True)
+class _Words:
+    """place.toml."""
 
-_ZONES = [(re.compile(rf"\b(?:{words})\b", re.IGNORECASE), zone) for words, zone in ZONES.items()]
-_BESIDE = re.compile(
-    r"\b(?:adjacent to|next to|near|abut\w+|behind|above|below|(?:anterior|posterior|lateral|medial|superior|inferior)"
-    r" to|than|versus|vs\.?|compared (?:to|with)|relative to|background|no)\b[^,;.]*|\bmediastinal blood\b",
-    re.IGNORECASE,
-)
-"""What a place is compared with or lies beside is not the place."""
+    places: Mapping[str, Place]
+    regions: Mapping[str, Place]
+    phrases: re.Pattern[str]
+    beside: re.Pattern[str]
+    spine: Mapping[str, tuple[float, float]]
+    room: float
+    physiologic: tuple[str, ...]
 
 
-def zone_of(sentence: str) -> Zone | None:
-    """The zone that a sentence names, None where it names none or several."""
-    named = _BESIDE.sub(" ", sentence)
-    found = {zone for words, zone in _ZONES if words.search(named)}
-    return found.pop() if len(found) == 1 else None
+@cache
+def _words() -> _Words:
+    data = tomllib.loads((Path(__file__).parent / "place.toml").read_text(encoding="utf-8"))
+    places = {word: _place(entry, word) for entry in data["place"] for word in entry["words"]}
+    regions = {word: _place(entry, word) for entry in data["region"] for word in entry["words"]}
+    spine = {level["letter"]: (level["at"], level["step"]) for level in data["spine"]["levels"]}
+    return _Words(
+        places,
+        regions,
+        re.compile(rf"\b(?:{_either(places)})\b"),
+        re.compile(rf"\b(?:{_either(data['beside'])})\b[^,;.]*"),
+        spine,
+        data["spine"]["room"],
+        tuple(data["physiologic"]["classes"]),
+    )
+
+
+def _either(phrases: Any) -> str:
+    return "|".join(re.escape(p) for p in sorted(phrases, key=len, reverse=True))
+
+
+def _place(entry: Mapping[str, Any], word: str) -> Place:
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items() if k != "words"}
+    return Place(**{**values, "named": word})
+
+
+_LEVEL = re.compile(r"\b([ctl])(\d{1,2})\b")
+_RIB = re.compile(r"\b(\d{1,2})(?:st|nd|rd|th)(?: \w+){0,2} rib\b")
+
+
+def place_of(
+    text: str, region: str | None = None, organ: str | None = None, subsite: str | None = None, side: str | None = None
+) -> Place:
+    """Where a finding lies by its words, the most telling first: subsite, sentence, organ, region.
+
+    Args:
+        text: the sentence.
+        region, organ, subsite: fields of the finding, as the lexicon names them; null where unknown.
+        side: left or right, where the finding is on one side; else null.
+    """
+    words = _words()
+    said = words.beside.sub(" ", text.lower())
+    found = _longest((subsite or "").lower()) or _longest(said) or _longest((organ or "").lower())
+    found = found or words.regions.get((region or "").lower()) or Place()
+    named = " ".join(x for x in (subsite, said) if x).lower()
+    level = _LEVEL.search(named)
+    spinal = organ == "vertebra" or "vertebrae" in found.labels or found.labels == ()
+    if level and spinal and (organ in (None, "vertebra") or "vertebr" in named):
+        at, step = words.spine[level[1]]
+        middle = at + step * int(level[2])
+        spine = words.places["vertebra"]
+        found = replace(
+            spine,
+            along=(middle - words.room, middle + words.room),
+            labels=(f"vertebrae_{level[0].upper()}",),
+            named=level[0],
+        )
+    rib = _RIB.search(named)
+    if rib and "rib" in found.labels:
+        found = replace(found, labels=(f"rib_left_{rib[1]}", f"rib_right_{rib[1]}"), named=rib[0])
+    return replace(found, side=side or found.side)
+
+
+def place_names() -> list[str]:
+    """The phrases that name a place."""
+    return list(_words().places)
+
+
+def _longest(text: str) -> Place | None:
+    words = _words()
+    found = words.phrases.findall(text)
+    return words.places[max(found, key=len)] if found else None
+
+
+def is_physiologic(name: str) -> bool:
+    """Whether a class of a label map has uptake of its own."""
+    return name.startswith(_words().physiologic)
+
+
+def has_label(name: str, labels: tuple[str, ...]) -> bool:
+    """Whether a class is one of those that a place names; a label that ends in a number names that number alone."""
+    for label in labels:
+        rest = name.removeprefix(label)
+        if rest != name and not (label[-1:].isdigit() and rest[:1].isdigit()):
+            return True
+    return False

@@ -1,77 +1,100 @@
-"""Which slice convention an institution's reports follow: each is tried over a cohort and its match rate shown."""
+"""How a cohort's reports count slices and print SUVs, from the likelihood of all its findings: a table, a figure, and
+what to write into petar.toml."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.imaging.lesions.find_lesions import LesionRequest
-from pipelines.imaging.lesions.location import Locator
-from pipelines.imaging.volume import SliceGrid, Volume, pet_k_of, slices_of
-from pipelines.settings import LocateSettings, Origin, SliceConvention, SliceGridKind
+import numpy as np
 
-CONVENTIONS = tuple(
-    SliceConvention(origin=origin, base=base, grid=grid)
-    for grid in SliceGridKind
-    for origin in Origin
-    for base in (1, 0)
-)
-"""Every convention there is; the default comes first."""
-
-
-@dataclass(frozen=True, eq=False)
-class ConventionExam:
-    """One exam's SUV volume, what its report says, and its CT's slices where it has a CT."""
-
-    suv: Volume
-    requests: Sequence[LesionRequest]
-    ct_slices: SliceGrid | None = None
+from pipelines.imaging.figure_base import new_figure, png_bytes
+from pipelines.imaging.lesions.calibration import LN_SCALES, OFFSETS, READING_PRIOR, Likelihood
+from pipelines.settings import SliceConvention
 
 
 @dataclass(frozen=True)
 class ConventionScore:
-    """How a convention does: of n findings that it can be tried on, those whose SUVmax is the maximum of something
-    on the slice (matched) and those whose peak is on that very slice (on_peak). rate is None where n is 0."""
+    """How well a way of counting slices explains the findings of a cohort: the best log likelihood ratio against chance
+    with its scale and offset, and how many findings agree with these."""
 
     convention: SliceConvention
-    n: int
-    matched: int
-    on_peak: int
-
-    @property
-    def rate(self) -> float | None:
-        """Part of the findings that match."""
-        return self.matched / self.n if self.n else None
-
-    @property
-    def peak_rate(self) -> float | None:
-        """Part of the findings whose peak lies on the reported slice: tells apart conventions that differ by one
-        slice."""
-        return self.on_peak / self.n if self.n else None
+    slice_offset: int
+    suv_scale: float
+    llr: float
+    support: int
 
 
-def score_conventions(
-    exams: Iterable[ConventionExam],
-    conventions: Sequence[SliceConvention] = CONVENTIONS,
-    settings: LocateSettings = LocateSettings(),
-) -> list[ConventionScore]:
-    """The score of each convention over exams that are taken one at a time, the best first.
+ENOUGH_NATS = 2.0
+"""How far another way of counting must be ahead to be told [nats]."""
 
-    Equal scores keep the order of `conventions`. A report's slice is mostly that of its SUVmax, so on_peak decides.
-    """
-    counts = {c: [0, 0, 0] for c in conventions}
-    for exam in exams:
-        volume = exam.suv.canonical()
-        locator = Locator(volume, settings)
-        pet = slices_of(volume)
-        for request in exam.requests:
-            for convention in conventions:
-                k = pet_k_of(convention, request.slice, pet, exam.ct_slices)
-                if k is None:
-                    continue
-                counts[convention][0] += 1
-                if not 0 <= k < pet.n_slices:
-                    continue
-                found = locator.published(k, request.suvmax_reported) or locator.basins(k, request.suvmax_reported)
-                counts[convention][1] += bool(found)
-                counts[convention][2] += any(c.slices_away == 0 for c in found)
-    scores = [ConventionScore(c, *counts[c]) for c in conventions]
-    return sorted(scores, key=lambda s: (-(s.peak_rate or 0.0), -(s.rate or 0.0)))
+
+def score_conventions(likelihood: Likelihood, conventions: Sequence[SliceConvention]) -> list[ConventionScore]:
+    """The score of each convention, the best first; equal scores keep their order."""
+    llr = likelihood.llr + np.log(READING_PRIOR / READING_PRIOR.sum())[:, None, None, None]
+    scores = []
+    for c, convention in enumerate(conventions):
+        best = llr[:, c]
+        # Of equal ones the nearest to scale 1 and offset 0.
+        distance = np.abs(LN_SCALES)[:, None] + 0.01 * np.abs(OFFSETS)
+        r, s, d = np.unravel_index(int((best - 1e-3 * distance).argmax()), best.shape)
+        scores.append(
+            ConventionScore(
+                convention,
+                int(OFFSETS[d]),
+                round(float(np.exp(LN_SCALES[s])), 3),
+                float(best[r, s, d]),
+                int(likelihood.support[r, c, s, d]),
+            )
+        )
+    return sorted(scores, key=lambda s: -s.llr)
+
+
+def advice_of(scores: Sequence[ConventionScore], used: SliceConvention) -> str | None:
+    """What to write into petar.toml where slices are counted in another way than the settings say; null where they
+    are not, or too little tells."""
+    best = scores[0]
+    in_use = next(s for s in scores if s.convention == used)
+    if best.convention == used and best.slice_offset == 0:
+        return None
+    if best.convention != used and best.llr < in_use.llr + ENOUGH_NATS:
+        return None
+    said = (
+        f"{best.support} findings agree on slices that are counted from the {best.convention.origin.value}"
+        f" ({best.convention.grid.value}), {best.slice_offset:+d}"
+    )
+    base = _base(best, used)
+    if base is not None:
+        return (
+            f'{said}; write\n[lesions.convention]\norigin = "{best.convention.origin.value}"\nbase = {base}\n'
+            f'grid = "{best.convention.grid.value}"'
+        )
+    return f"{said}; write\n[lesions.calibration]\nslice_offset = {best.slice_offset}"
+
+
+def _base(best: ConventionScore, used: SliceConvention) -> int | None:
+    """Number of the first slice that stands for an offset; null where no convention does."""
+    base = used.base + best.slice_offset
+    return base if base in (0, 1) else None
+
+
+def likelihood_figure(likelihood: Likelihood, conventions: Sequence[SliceConvention]) -> bytes:
+    """PNG of the log likelihood ratio over scale and offset, one panel a way of counting."""
+    grids = likelihood.llr.max(axis=0)
+    figure = new_figure(3.2 * len(conventions), 3.4, layout="constrained")
+    axes = [figure.add_subplot(1, len(conventions), n + 1) for n in range(len(conventions))]
+    top = float(max(grids.max(), 1.0))
+    for axis, grid, convention in zip(axes, grids, conventions):
+        image = axis.imshow(
+            np.clip(grid, -5, top),
+            aspect="auto",
+            origin="lower",
+            extent=(OFFSETS[0] - 0.5, OFFSETS[-1] + 0.5, LN_SCALES[0], LN_SCALES[-1]),
+            vmin=-5,
+            vmax=top,
+        )
+        axis.set_title(f"from the {convention.origin.value}, {convention.grid.value}")
+        axis.set_xlabel("slice offset")
+        ticks = np.array([0.6, 0.75, 0.9, 1.0, 1.1, 1.3, 1.6])
+        axis.set_yticks(np.log(ticks), [f"{t:g}" for t in ticks])
+    axes[0].set_ylabel("reported over measured SUV")
+    figure.colorbar(image, ax=axes[-1], label="log likelihood ratio [nats]")
+    return png_bytes(figure)

@@ -32,7 +32,7 @@ class TestDictionaryPage:
     def test_holds_columns_of_views_that_no_table_has(self) -> None:
         page = dictionary.dictionary_page()
         assert "| `tracer` | Radiopharmaceutical" in page.split("\n### lesions\n")[1].split("\n### ")[0]
-        assert page.split("\n### findings\n")[1].split("\n### ")[0].count("| `") == 2
+        assert page.split("\n### findings\n")[1].split("\n### ")[0].count("| `") == 6
 
 
 class TestSettingsPage:

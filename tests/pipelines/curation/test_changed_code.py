@@ -13,7 +13,7 @@ CURATE = """
 import json, sys
 from pathlib import Path
 from pipelines.cohort.manifest import observe_cohort
-from pipelines.curation.run import TABLES, open_curation, run_stage, stale_shards
+from pipelines.curation.run import PHASES, TABLES, open_curation, run_stage, stale_shards
 from pipelines.settings import CurationSettings
 from pipelines.tables.home import Home
 
@@ -22,9 +22,10 @@ curation = open_curation(home, CurationSettings())
 observe_cohort(cohort, home.manifest)
 stale = stale_shards(curation)
 counts = {table: 0 for table in TABLES}
-for shard in stale:
-    for table in TABLES:
-        counts[table] += run_stage(curation, table, shard).counts.recomputed
+for tables in PHASES:
+    for shard in stale_shards(curation, tables):
+        for table in tables:
+            counts[table] += run_stage(curation, table, shard).counts.recomputed
 print(json.dumps({"stale": len(stale), "recomputed": counts}))
 """
 

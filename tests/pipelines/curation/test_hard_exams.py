@@ -8,7 +8,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from pipelines.cohort.manifest import observe_cohort
-from pipelines.curation.convention_trial import better_convention, try_conventions
+from pipelines.curation.convention_trial import better_convention
 from pipelines.curation.run import TABLES, open_curation, run_stage
 from pipelines.imaging.volume import Volume, save_nifti
 from pipelines.reports.llm.readers_file import load_readers
@@ -101,5 +101,5 @@ def test_another_way_of_counting_is_told(tmp_path: Path, slice_: int, advice: st
     short = body([(RIGHT, 8.0)])
     volume = Volume(np.concatenate([short.array, short.array[:, :, -9:]], axis=2), short.affine)
     home = curate(tmp_path, {"E1": volume}, {"E1": f"A right lung nodule with SUV max of 8.0 (slice {slice_})."})
-    told = better_convention(try_conventions(open_curation(home)))
+    told = better_convention(open_curation(home))
     assert (told is None) if advice is None else advice in told

@@ -15,7 +15,7 @@ from pipelines.catalog.build import build_catalog
 from pipelines.imaging.volume import Volume, load_nifti, save_nifti
 from pipelines.review import quality_checks
 from pipelines.review.quality_check_result import MAX_SAMPLE_ROWS, CheckResult
-from pipelines.settings import LesionSettings, LocateSettings, ProjectSettings, QualitySettings
+from pipelines.settings import ProjectSettings, QualitySettings
 from pipelines.tables import schemas
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
@@ -66,6 +66,12 @@ def localisation(**changes: Any) -> dict[str, Any]:
     return row | changes
 
 
+def calibration(**changes: Any) -> dict[str, Any]:
+    row = KEYS | {"suv_scale": 1.0, "slice_offset": 0, "origin": "head", "slice_grid": "pet", "value_noise": 0.002}
+    row |= {"rounding": "round", "slice_spread": "exact", "calibration_source": "cohort", "calibration_support": 3}
+    return row | changes
+
+
 def sample(**changes: Any) -> dict[str, Any]:
     row = {"sample_id": "E1:a", "kind": "finding", "finding_id": "E1:a", "exam_id": "E1", "patient_id": "P1"}
     row |= {"split": "train", "question": "q", "target": "t", "suv_path": "s", "mask_path": "m", "mask_label": 1}
@@ -83,6 +89,7 @@ MAKERS = {
     "sentences": sentence,
     "readings": reading,
     "findings": finding,
+    "calibration": calibration,
     "lesions": localisation,
     "samples": sample,
     "lesion_links": lesion_link,
@@ -190,6 +197,11 @@ BREAK: dict[str, Callable[[Path], Any]] = {
     "all_localised": lambda home: write_lake(home, findings=TWICE),
     "files": lambda home: (home.root / "masks" / "E1" / "a.nii.gz").unlink(),
     "suvmax": lambda home: write_lake(home, lesions=[{"suvmax": 9.0}]),
+    "calibration": lambda home: write_lake(home, calibration=[{"suv_scale": 1.02}]),
+    "report_and_image": lambda home: write_lake(
+        home, lesions=[{"belongs_llr": -2.0}, {"finding_id": "E1:b", "belongs_llr": -2.0}]
+    ),
+    "exchanged_sides": lambda home: write_lake(home, lesions=[{"mirrored_llr": 9.0}]),
     "slice": lambda home: write_lake(home, lesions=[{"slice_k": 20}]),
     "sides": lambda home: write_lake(home, findings=[{"laterality": "right"}]),
     "ranges": lambda home: write_lake(home, lesions=[{"stop_reason": "leak"}]),
@@ -225,7 +237,15 @@ class TestAllChecks:
         write_lake(home)
         results = quality_checks.run_checks(home)
         assert [(r.name, r.sample.rows()) for r in results if not r.passed] == []
-        unneeded = ["overlaps", "identifiers", "quarantine", "yield_drift", "reject_drift"]
+        unneeded = [
+            "report_and_image",
+            "exchanged_sides",
+            "overlaps",
+            "identifiers",
+            "quarantine",
+            "yield_drift",
+            "reject_drift",
+        ]
         assert [r.name for r in results if r.n_checked == 0] == unneeded
 
     def test_empty_curation_passes_every_one(self, tmp_path: Path) -> None:
@@ -366,13 +386,23 @@ class TestReports:
 
 class TestLesions:
     def test_suvmax_off(self) -> None:
-        assert fails(quality_checks.check_suvmax(frame("lesions", {}, {"suvmax": 8.2})))
-        assert quality_checks.check_suvmax(frame("lesions", {"suvmax": 8.1})).passed
-        wider = LesionSettings(locate=LocateSettings(tolerance_suv=0.3))
-        assert quality_checks.check_suvmax(frame("lesions", {"suvmax": 8.2}), wider).passed
+        reported = {"suvmax_reported": 8.1}
+        assert fails(quality_checks.check_suvmax(frame("lesions", reported | {"suvmax": 8.2})))
+        assert quality_checks.check_suvmax(frame("lesions", reported | {"suvmax": 8.14})).passed
+
+    def test_suvmax_is_compared_by_its_scale_digit_and_rounding(self) -> None:
+        scaled = {"suvmax": 8.0, "suv_scale": 1.02, "suvmax_reported": 8.2}
+        assert quality_checks.check_suvmax(frame("lesions", scaled)).passed
+        assert quality_checks.check_suvmax(frame("lesions", {"suvmax": 8.4, "suvmax_reported": 8.0})).passed
+        cut = {"suvmax": 8.19, "suvmax_reported": 8.1, "rounding": "cut"}
+        assert quality_checks.check_suvmax(frame("lesions", cut)).passed
+        assert fails(quality_checks.check_suvmax(frame("lesions", cut | {"rounding": "round"})))
+
+    def test_what_a_person_picked_may_have_another_value(self) -> None:
+        assert quality_checks.check_suvmax(frame("lesions", {"suvmax": 9.9, "evidence": "review"})).passed
 
     def test_slice_not_reached(self) -> None:
-        assert fails(quality_checks.check_slice(frame("lesions", {}, {"slice_k": 13})), "does not reach")
+        assert fails(quality_checks.check_slice(frame("lesions", {}, {"slice_k": 19})), "mask ends more than")
 
     def test_peak_outside_its_box(self) -> None:
         assert fails(quality_checks.check_slice(frame("lesions", {}, {"peak_j": 9})), "along j")

@@ -182,7 +182,8 @@ class TestACurationOnS3:
         root = tmp_path_factory.mktemp("home")
         use_lake(Home(root), store.url("curated"))
         home = Home(root)
-        assert curate(home, cohort) == 2 * len(TABLES)
+        # Exams without images have no peaks, and nothing to calibrate.
+        assert curate(home, cohort) == 2 * len(set(TABLES) - {"peaks", "calibration"})
         return home
 
     def test_is_the_one_in_a_folder(self, curated: Home, cohort: Path, tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ STAGES = {
     "sentences": "pipelines.curation.stages.sentences_stage",
     "readings": "pipelines.curation.stages.readings_stage",
     "findings": "pipelines.curation.stages.findings_stage",
+    "peaks": "pipelines.curation.stages.peaks_stage",
+    "calibration": "pipelines.curation.stages.calibration_stage",
     "lesions": "pipelines.curation.stages.lesion_stage",
 }
 OTHERS = {
@@ -111,8 +113,8 @@ class TestStale:
             ("pipelines/reports/alignment.py", r"^SUV_DECIMALS = .*", "SUV_DECIMALS = 1", {"findings"}),
             ("pipelines/reports/llm/answered_mentions.py", r"max\(1, ", "max(2, ", {"LLM reader"}),
             ("pipelines/tables/exam_problems.py", r"NO_PET = .*", "NO_PET = 'no PET'",
-             {"exams", "lesions", "organ maps", "samples", "texts", "robustness", "external set", "pictures",
-              "exports"} | LEARNT),
+             {"exams", "peaks", "calibration", "lesions", "organ maps", "samples", "texts", "robustness",
+              "external set", "pictures", "exports"} | LEARNT),
             ("model/training/schedule.py", r"math\.pi", "3.14", LEARNT),
             ("model/inputs/numbers.py", r"^import re$", "import re\n_MORE = 1", LEARNT | {"texts", "robustness"}),
             ("model/evaluation/metrics/cider.py", r"^import re$", "import re\n_MORE = 1", {"metrics", "robustness"}),
@@ -141,7 +143,7 @@ class TestStale:
         )
         edited.before = versions(edited.tree)
         edited.replace("model/training/schedule.py", r"math\.pi", "3.14")
-        assert edited.stale() == LEARNT | {"lesions", "external set"}
+        assert edited.stale() == LEARNT | {"peaks", "lesions", "external set"}
 
 
 class TestNotStale:

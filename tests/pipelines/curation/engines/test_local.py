@@ -11,7 +11,7 @@ import pytest
 from pipelines.cohort.manifest import observe_cohort
 from pipelines.curation.curate import Failures, curate_stale
 from pipelines.curation.engines.local import LocalEngine
-from pipelines.curation.run import TABLES, ShardReport, stale_shards
+from pipelines.curation.run import PHASES, TABLES, ShardReport, stale_shards
 from pipelines.curation.shard_work import StageDone
 from pipelines.curation.source import CurationSource
 from pipelines.curation.stages.curation import Curation
@@ -82,7 +82,7 @@ class TestExamsOfOneShard:
         source = CurationSource(str(cohort), str(cohort.parent / "two"))
         done, failures, watch = curate(source, 2)
         assert failures.errors == {}
-        assert watch.exams == 8
+        assert watch.exams == 8 * len(PHASES)
         assert files(Path(source.home)) == files(alone[0])
         assert {(d.table, d.shard): d.counts for d in done} == {(d.table, d.shard): d.counts for d in alone[1]}
 
@@ -94,7 +94,7 @@ class TestExamsOfOneShard:
             (Path(source.home) / "lake" / table / f"{SHARD_NAMES[shard]}.parquet").unlink()
         done, failures, watch = curate(source, 2)
         assert failures.errors == {}
-        assert watch.begun == [(1, 8)]
+        assert watch.begun == [(1, 8)] * len(PHASES)
         assert files(Path(source.home)) == files(alone[0])
         counts = {d.table: d.counts for d in done}
         assert counts["exams"] == counts["lesions"] == UpdateCounts(recomputed=8)

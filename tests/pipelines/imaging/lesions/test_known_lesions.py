@@ -90,18 +90,16 @@ class TestKnownLesions:
 
     def test_contour_inputs_hold_for_peaks_outside_its_box_alone(self):
         box = ((0, 0, 0), (10, 10, 10), ((2, 2, 2),), (4, 4, 4), (7, 7, 7), ())
-        contour_inputs = ContourInputs((5, 5, 5), "published", *box)
-        candidate = lesions_module.Candidate((5, 5, 5), 8.0, "published", 1.0, 0)
-        assert contour_inputs.holds(candidate, np.array([[2, 2, 2], [30, 5, 5]]))
-        assert not contour_inputs.holds(candidate, np.array([[2, 2, 2], [9, 5, 5]]))
-        assert not contour_inputs.holds(candidate, np.empty((0, 3), dtype=np.int64))
+        contour_inputs = ContourInputs((5, 5, 5), *box)
+        assert contour_inputs.holds((5, 5, 5), np.array([[2, 2, 2], [30, 5, 5]]))
+        assert not contour_inputs.holds((5, 5, 5), np.array([[2, 2, 2], [9, 5, 5]]))
+        assert not contour_inputs.holds((5, 5, 5), np.empty((0, 3), dtype=np.int64))
 
     def test_contour_inputs_hold_only_beside_what_voxels_were_divided_with(self):
         box = ((0, 0, 0), (10, 10, 10), ((2, 2, 2),), (4, 4, 4), (7, 7, 7), ((30, 5, 5),))
-        contour_inputs = ContourInputs((5, 5, 5), "published", *box)
-        candidate = lesions_module.Candidate((5, 5, 5), 8.0, "published", 1.0, 0)
-        assert contour_inputs.holds(candidate, np.array([[2, 2, 2], [30, 5, 5]]))
-        assert not contour_inputs.holds(candidate, np.array([[2, 2, 2]]))
+        contour_inputs = ContourInputs((5, 5, 5), *box)
+        assert contour_inputs.holds((5, 5, 5), np.array([[2, 2, 2], [30, 5, 5]]))
+        assert not contour_inputs.holds((5, 5, 5), np.array([[2, 2, 2]]))
 
 
 def test_outcome_of_a_known_lesion_is_kept(three):

@@ -1,115 +1,144 @@
-"""The localisation: the published rule as a flood, beside a labelling of the whole volume, and the basins."""
+"""Which peak a finding means, on lists of peaks that are made by hand."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-from scipy import ndimage
 
-from pipelines.imaging.lesions.location import Locator, t0_suv
-from pipelines.imaging.volume import Volume
-from pipelines.settings import LocateSettings
+from pipelines.imaging.lesions.body_frame import BodyFrame
+from pipelines.imaging.lesions.calibration import Calibration, CalibrationSource, Reported
+from pipelines.imaging.lesions.exam_peaks import ExamPeaks, OrgansAtPeaks
+from pipelines.imaging.lesions.location import Evidence, ExamLocations, Sought, locate
+from pipelines.imaging.lesions.location_words import Place, place_of
+from pipelines.imaging.lesions.peaks import PeakList
+from pipelines.imaging.volume import SliceGrid
 
-SETTINGS = LocateSettings()
+N_SLICES, STEP_MM = 200, 4.0
+COHORT = Calibration(source=CalibrationSource.COHORT)
+LEFT, RIGHT = Place(side="left"), Place(side="right")
 
-
-def locator_of(array: np.ndarray) -> Locator:
-    return Locator(Volume(array.astype(np.float32), np.diag([4.0, 4.0, 4.0, 1.0])), SETTINGS)
-
-
-def labelled(array: np.ndarray, k: int, suvmax: float) -> tuple[set[tuple[int, int, int]], np.ndarray]:
-    """The peaks that the published rule gives when the whole volume is labelled, and the voxels of their components."""
-    labels, count = ndimage.label(array > t0_suv(SETTINGS, suvmax))
-    peaks, members = set(), np.zeros(array.shape, dtype=bool)
-    for n in range(1, count + 1):
-        inside = labels == n
-        top = float(array[inside].max())
-        if inside[:, :, k].any() and abs(top - suvmax) <= 0.1 + 1e-4:
-            peaks.add(tuple(int(i) for i in np.argwhere(inside & (array == top))[0]))
-            members |= inside
-    return peaks, members
+Peak = tuple[float, float, int]
+"""SUV, RAS x in mm, slice from the head."""
 
 
-class TestPublished:
-    @settings(max_examples=40, deadline=None)
-    @given(st.integers(0, 10_000), st.integers(0, 11), st.floats(3.0, 12.0))
-    @example(3, 0, 12.0)
-    def test_finds_what_labelling_the_whole_volume_finds(self, seed, k, suvmax):
-        rng = np.random.default_rng(seed)
-        array = ndimage.gaussian_filter(rng.random((14, 13, 12)), 1.0)
-        array = (12.0 * (array - array.min()) / np.ptp(array)).astype(np.float32)
-        found = {c.peak_ijk for c in locator_of(array).published(k, suvmax) if c.rule == "published"}
-        peaks, members = labelled(array, k, suvmax)
-        assert peaks <= found
-        # Lesions that touch share one component; each that stands out is a candidate beside its top.
-        assert all(members[p] and abs(float(array[p]) - suvmax) <= 0.1 + 1e-4 for p in found - peaks)
-
-    def test_leaves_no_trace_for_the_next_finding(self):
-        array = ndimage.gaussian_filter(np.random.default_rng(0).random((14, 13, 12)), 1.0)
-        array = 12.0 * (array - array.min()) / np.ptp(array)
-        locator = locator_of(array)
-        suvmax = float(array[:, :, 5].max())
-        first = locator.published(5, suvmax), locator.basins(5, suvmax)
-        locator.published(5, 4.0)
-        assert (locator.published(5, suvmax), locator.basins(5, suvmax)) == first
-
-    def test_does_not_wrap_around_the_border(self):
-        array = np.ones((10, 10, 10))
-        array[0, 5, 5] = 8.0
-        array[9, 5, 5] = 12.0
-        assert [c.peak_ijk for c in locator_of(array).published(5, 8.0)] == [(0, 5, 5)]
-
-    def test_a_plateau_lies_on_each_of_its_slices(self):
-        array = np.ones((20, 20, 20))
-        array[8:12, 8:12, 5:15] = 8.0
-        for k in (5, 10, 14):
-            (found,) = locator_of(array).published(k, 8.0)
-            assert found.slices_away == 0
-
-    def test_keeps_to_the_formula(self):
-        assert t0_suv(SETTINGS, 10.0) == pytest.approx(0.617 + 3.16)
+def exam(peaks: Sequence[Peak], organs: OrgansAtPeaks | None = None) -> ExamPeaks:
+    """An exam whose peaks are as prominent as lesions; shoulders at 700 mm and bladder at 100 mm."""
+    suv, x, slices = (np.array(column, dtype=float) for column in zip(*peaks)) if peaks else (np.zeros(0),) * 3
+    n = len(suv)
+    k = (N_SLICES - slices).astype(np.int64)
+    ijk = np.stack([np.round(x / STEP_MM).astype(np.int64) + 50, np.full(n, 40), k], axis=1)
+    ras = np.stack([x, np.zeros(n), k * STEP_MM], axis=1)
+    found = PeakList(ijk, suv, np.full(n, 1.5), suv - 1.5, np.full(n, 50), np.full(n, -1), suv * 0.9)
+    width, edge = np.full(N_SLICES, 180.0), np.full(N_SLICES, 120.0)
+    frame = BodyFrame(700.0, 100.0, np.zeros(N_SLICES), width, -edge, edge)
+    return ExamPeaks(found, frame, organs, ras, SliceGrid(N_SLICES, 0.0, STEP_MM), np.zeros(n))
 
 
-class TestBasins:
-    def scene(self, saddle: float) -> np.ndarray:
-        """A peak of 8 beside one of 12, joined at `saddle`."""
-        array = np.ones((15, 9, 9))
-        array[3:6, 3:6, 3:6] = 6.0
-        array[4, 4, 4] = 8.0
-        array[9:12, 3:6, 3:6] = 6.0
-        array[10, 4, 4] = 12.0
-        array[6:9, 4, 4] = saddle
-        return array
-
-    def test_finds_the_flank_that_the_published_rule_loses(self):
-        locator = locator_of(self.scene(5.0))
-        assert locator.published(4, 8.0) == []
-        (found,) = locator.basins(4, 8.0)
-        assert (found.peak_ijk, found.saddle_suv, found.rule) == ((4, 4, 4), 5.0, "basin")
-
-    def test_must_reach_the_slice(self):
-        assert locator_of(self.scene(5.0)).basins(8, 8.0) == []
-
-    def test_a_value_on_a_slope_is_no_peak(self):
-        slope = np.broadcast_to(np.linspace(1, 15, 15)[:, None, None], (15, 9, 9))
-        assert locator_of(slope).basins(4, 8.0) == []
-
-    def test_a_plateau_that_bends_is_one_peak(self):
-        array = np.ones((30, 20, 20))
-        array[10:13, 10:20, 10:20] = array[17:20, 10:20, 10:20] = array[13:17, 17:20, 10:20] = 8.0
-        array[20:26, 10:20, 10:20] = 6.0
-        array[26:30, 10:20, 10:20] = 12.0
-        (found,) = locator_of(array).basins(14, 8.0)
-        assert (found.saddle_suv, found.slices_away) == (6.0, 0)
+def sought(suv: float, number: int | None, place: Place = Place()) -> Sought:
+    return Sought(Reported(suv, 0.1, number), place)
 
 
-class TestNearestMiss:
-    def test_tells_the_value_on_the_slice_and_the_slice_of_the_value(self):
-        array = np.ones((9, 9, 9))
-        array[4, 4, 2] = 5.0
-        array[4, 4, 7] = 9.0
-        miss = locator_of(array).nearest_miss(2, 9.0)
-        assert (miss.suvmax_on_slice, miss.k_with_suvmax) == (5.0, 7)
+def background(seed: int = 0, n: int = 150) -> list[Peak]:
+    """Peaks of an exam that no finding means: SUV 1.6 to 20, anywhere."""
+    rng = np.random.default_rng(seed)
+    return [
+        (float(np.exp(rng.uniform(np.log(1.6), np.log(20)))), float(rng.uniform(-150, 150)), int(rng.integers(1, 200)))
+        for _ in range(n)
+    ]
 
-    def test_tells_that_the_value_is_nowhere(self):
-        assert locator_of(np.ones((5, 5, 5))).nearest_miss(2, 9.0).k_with_suvmax is None
+
+LESIONS: list[Peak] = [(8.04, 60.0, 60), (12.31, -80.0, 90), (5.52, 100.0, 130)]
+FINDINGS = [sought(8.0, 60), sought(12.3, 90), sought(5.5, 130)]
+
+
+def accepted(found: ExamLocations) -> list[int | None]:
+    return [one.peak if one.accepted else None for one in found.locations]
+
+
+class TestLocate:
+    def test_finds_each_lesion_among_many_peaks(self) -> None:
+        assert accepted(locate(FINDINGS, exam([*LESIONS, *background()]), COHORT)) == [0, 1, 2]
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_is_the_same_in_any_order(self, seed: int) -> None:
+        order = np.random.default_rng(seed).permutation(3)
+        made = exam([*LESIONS, *background(seed)])
+        before, after = locate(FINDINGS, made, COHORT), locate([FINDINGS[n] for n in order], made, COHORT)
+        assert accepted(after) == [accepted(before)[n] for n in order]
+
+    def test_reads_the_report_as_it_is_calibrated(self) -> None:
+        made = exam([*LESIONS, *background()])
+        other = [sought(round(s * 1.07, 1), n + 2) for s, _, n in LESIONS]
+        calibration = Calibration(suv_scale=1.07, slice_offset=2, source=CalibrationSource.COHORT)
+        assert accepted(locate(other, made, calibration)) == [0, 1, 2]
+
+    def test_gives_equal_peaks_as_candidates(self) -> None:
+        found = locate([*FINDINGS, sought(9.0, 40)], exam([*LESIONS, (9.0, 60.0, 40), (9.0, -60.0, 40)]), COHORT)
+        last = found.locations[-1]
+        assert not last.accepted
+        assert {c.peak for c in last.candidates} == {3, 4}
+        assert last.posterior == pytest.approx(0.5, abs=0.02)
+
+    def test_tells_equal_peaks_apart_by_the_side(self) -> None:
+        made = exam([*LESIONS, (9.0, 60.0, 40), (9.0, -60.0, 40)])
+        found = locate([*FINDINGS, sought(9.0, 40, LEFT), sought(9.0, 40, RIGHT)], made, COHORT)
+        assert accepted(found)[3:] == [4, 3]
+
+    def test_gives_each_peak_to_one_finding_alone(self) -> None:
+        found = locate([*FINDINGS, sought(8.0, 60, RIGHT)], exam([*LESIONS, *background()]), COHORT)
+        given = [peak for peak in accepted(found) if peak is not None]
+        assert len(given) == len(set(given))
+
+    def test_says_where_the_peak_lies_on_the_other_side(self) -> None:
+        found = locate([*FINDINGS, sought(9.0, 40, LEFT)], exam([*LESIONS, (9.0, 60.0, 40)]), COHORT)
+        assert (found.locations[-1].accepted, found.locations[-1].other_side) == (False, 3)
+
+    def test_accepts_nothing_by_the_value_alone(self) -> None:
+        found = locate([*FINDINGS, sought(15.0, None)], exam([*LESIONS, (15.0, 60.0, 40)]), COHORT)
+        assert (found.locations[-1].evidence, found.locations[-1].accepted) == (Evidence.SUV, False)
+        assert [c.peak for c in found.locations[-1].candidates] == [3]
+
+    def test_accepts_value_and_zone(self) -> None:
+        made = exam([*LESIONS, (15.0, -100.0, 80), (15.0, 100.0, 180)])
+        found = locate([*FINDINGS, sought(15.0, None, place_of("left lung", side="left"))], made, COHORT)
+        assert (found.locations[-1].evidence, accepted(found)[-1]) == (Evidence.SUV_ZONE, 3)
+
+    def test_accepts_value_and_organ(self) -> None:
+        distance = np.full((5, 1), 150.0, np.float32)
+        distance[4] = 0.0
+        made = exam([*LESIONS, (15.0, -100.0, 80), (15.0, 100.0, 80)], OrgansAtPeaks(("liver",), distance))
+        found = locate([*FINDINGS, sought(15.0, None, place_of("liver"))], made, COHORT)
+        assert (found.locations[-1].evidence, accepted(found)[-1]) == (Evidence.SUV_ORGAN, 4)
+
+    @pytest.mark.parametrize(
+        ("source", "expected"), [(CalibrationSource.ASSUMED, [0, 1, 2, None]), (CalibrationSource.NONE, [None] * 4)]
+    )
+    def test_asks_for_slice_and_value_where_the_calibration_is_an_assumption(
+        self, source: CalibrationSource, expected: list[int | None]
+    ) -> None:
+        made = exam([*LESIONS, (15.0, -100.0, 80)])
+        findings = [*FINDINGS, sought(15.0, None, place_of("left lung", side="left"))]
+        assert accepted(locate(findings, made, Calibration(source=source))) == expected
+
+    def test_accepts_nothing_of_a_report_that_does_not_fit_the_image(self) -> None:
+        # One of six fits, as by chance.
+        other = [sought(s, n) for s, n in ((6.6, 20), (17.7, 150), (9.9, 55), (11.1, 75), (13.3, 165), (8.0, 60))]
+        found = locate(other, exam([*LESIONS, *background(n=40)]), COHORT)
+        assert accepted(found) == [None] * 6
+        assert found.belongs_llr is not None
+        assert found.belongs_llr < 1.0
+
+    def test_is_likelier_mirrored_where_all_sides_are_exchanged(self) -> None:
+        places = [place_of("lung", side=s) for s in ("right", "left", "right")]
+        swapped = [place_of("lung", side=s) for s in ("left", "right", "left")]
+        made = exam([*LESIONS, *background()])
+        right = locate([Sought(f.reported, p) for f, p in zip(FINDINGS, places)], made, COHORT)
+        wrong = locate([Sought(f.reported, p) for f, p in zip(FINDINGS, swapped)], made, COHORT)
+        assert right.mirrored_llr is not None
+        assert wrong.mirrored_llr is not None
+        assert right.mirrored_llr < 0 < wrong.mirrored_llr
+
+    def test_finds_nothing_in_an_exam_without_peaks(self) -> None:
+        found = locate(FINDINGS, exam([]), COHORT)
+        assert accepted(found) == [None] * 3
+        assert found.belongs_llr is None

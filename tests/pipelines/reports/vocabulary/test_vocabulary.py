@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.cohort.manifest import observe_cohort
-from pipelines.curation.run import is_current, open_curation, run_stage, stale_shards
+from pipelines.curation.run import TABLES, is_current, open_curation, run_stage, stale_shards
 from pipelines.reports.consensus import decide_exam
 from pipelines.reports.llm.readers_file import load_readers
 from pipelines.reports.passages import passages_of
@@ -84,7 +84,7 @@ def test_own_words_make_the_rows_of_reports_stale(cohort, tmp_path):
         curation = open_curation(home, CurationSettings(), load_readers(vocabulary=load_vocabulary(cohort)))
         stale = stale_shards(curation)
         for shard in stale:
-            for table in ("exams", "sentences", "readings", "findings", "lesions"):
+            for table in TABLES:
                 run_stage(curation, table, shard)
         assert all(is_current(curation, shard) for shard in range(N_SHARDS))
         rows = Lake(home.lake).read_table("findings").sort("exam_id")

@@ -1,0 +1,46 @@
+"""What the images are asked for, from the rows of `findings` and `exams`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipelines.curation.stages.stage import ShardContext
+from pipelines.imaging.lesions.request import LesionRequest
+from pipelines.imaging.volume import SliceGrid
+from pipelines.tables.outcomes import Outcome
+
+ASKED = (
+    "finding_id",
+    "sentence",
+    "slice",
+    "suvmax_reported",
+    "laterality",
+    "region",
+    "organ",
+    "subsite",
+    "text",
+    "size_cm",
+    "candidate",
+)
+"""What of a finding the images are asked for."""
+
+
+def request_of(finding: Mapping[str, Any]) -> LesionRequest:
+    """The request of a row of `findings`."""
+    return LesionRequest(**{name: finding[name] for name in ASKED if finding[name] is not None or name != "text"})
+
+
+def accepted_findings(context: ShardContext) -> dict[str, list[dict[str, Any]]]:
+    """Accepted rows of `findings` of each exam of a shard's `exams`."""
+    lake, shard = context.curation.lake, context.shard
+    found: dict[str, list[dict[str, Any]]] = {e: [] for e in lake.read_shard("exams", shard)["exam_id"]}
+    for row in lake.read_shard("findings", shard).iter_rows(named=True):
+        if row["outcome"] == Outcome.ACCEPTED and row["exam_id"] in found:
+            found[row["exam_id"]].append(row)
+    return found
+
+
+def ct_slices(exam: Mapping[str, Any]) -> SliceGrid | None:
+    """Slices of an exam's CT as it was stored, from its row in `exams`; null where it has none."""
+    if exam["ct_n_slices"] is None:
+        return None
+    return SliceGrid(exam["ct_n_slices"], exam["ct_first_mm"], exam["ct_step_mm"])
