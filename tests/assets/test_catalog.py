@@ -37,7 +37,15 @@ class TestATableMadeFromTheCatalog:
         refresh = build_defs(Workspace(cohort=str(tmp_path), home=str(home.root))).resolve_job_def("refresh")
         with dg.DagsterInstance.ephemeral() as instance:
             assert refresh.execute_in_process(instance=instance).success
-            score = {"model": "a", "split": "test", "metric": "BLEU", "status": "not computed", "note": "no texts"}
+            score = {
+                "model": "a",
+                "split": "test",
+                "metric": "BLEU",
+                "numbers": "raw",
+                "subset": "all",
+                "status": "not computed",
+                "note": "no texts",
+            }
             Lake(home.lake).write_table("scores", frame("scores", [score]))
             assert refresh.execute_in_process(instance=instance).success
         with connect(home) as con:

@@ -486,7 +486,16 @@ class TestQueries:
         build_catalog(home)
         write(Lake(home.root / "lake"), "lesions", [localisation("E1", "a", suvmax=8.05)])
         build_catalog(home)
-        score = {"model": "m", "split": "test", "metric": "BLEU", "value": 0.5, "n": 1, "status": "computed"}
+        score = {
+            "model": "m",
+            "split": "test",
+            "metric": "BLEU",
+            "numbers": "raw",
+            "subset": "all",
+            "value": 0.5,
+            "n": 1,
+            "status": "computed",
+        }
         Lake(home.root / "lake").write_table("scores", schemas.frame("scores", [score]))
         build_catalog(home)
         assert run_query(home, "changes")["change"].to_list() == ["measured anew", "went, was rejected"]

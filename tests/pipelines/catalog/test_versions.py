@@ -264,7 +264,18 @@ class TestCurationDiff:
         Lake(home.root / "lake").write_table(
             "scores",
             schemas.frame(
-                "scores", [{"model": "m", "split": "test", "metric": "b", "status": "published", "value": 1.0}]
+                "scores",
+                [
+                    {
+                        "model": "m",
+                        "split": "test",
+                        "metric": "b",
+                        "numbers": "raw",
+                        "subset": "all",
+                        "status": "published",
+                        "value": 1.0,
+                    }
+                ],
             ),
         )
         third = build_catalog(home)

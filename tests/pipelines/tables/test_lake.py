@@ -90,7 +90,15 @@ class TestWriting:
             lake.write_shard("scores", 0, schemas.empty("scores"), {})
 
     def test_whole_table(self, lake: Lake) -> None:
-        row = {"model": "m", "split": "test", "metric": "BLEU", "status": "not computed", "note": "no texts"}
+        row = {
+            "model": "m",
+            "split": "test",
+            "metric": "BLEU",
+            "numbers": "raw",
+            "subset": "all",
+            "status": "not computed",
+            "note": "no texts",
+        }
         lake.write_table("scores", schemas.frame("scores", [row]))
         assert lake.read_table("scores")["note"].to_list() == ["no texts"]
 

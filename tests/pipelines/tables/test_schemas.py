@@ -130,7 +130,15 @@ class TestValidate:
         assert broken("exams", row | {"message": "no PET below the folder"}) == []
 
     def test_uncomputed_score_has_no_value(self) -> None:
-        row = {"model": "m", "split": "test", "metric": "GREEN", "status": "not computed", "note": "no server"}
+        row = {
+            "model": "m",
+            "split": "test",
+            "metric": "GREEN",
+            "numbers": "raw",
+            "subset": "all",
+            "status": "not computed",
+            "note": "no server",
+        }
         assert broken("scores", row) == []
         assert broken("scores", row | {"value": 0.0}) == ["not_computed_has_note_and_no_value"]
 
