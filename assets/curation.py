@@ -135,6 +135,7 @@ class ShardEvents:
     def __init__(self, context: dg.OpExecutionContext, curation: Curation) -> None:
         self._context, self._curation = context, curation
         self._events = context.instance.event_log_storage
+        self._told: dict[str, set[int]] = {table: set() for table in TABLES}
 
     def sources(self) -> None:
         """An observation of each shard of the cohort and its corrections whose version is not the last one told."""
@@ -156,21 +157,24 @@ class ShardEvents:
             self._tell(table, {one.shard: (one.version, stage_metadata(one)) for one in own})
 
     def missed(self) -> None:
-        """A materialisation of each shard whose rows are others than those last told: of a run that was killed before
-        it told of them, of another machine.
+        """A materialisation of each shard whose rows are others than those last told (of a run that was killed before
+        it told of them, of another machine), or whose rows stayed as they are although an input of theirs is new.
         """
         for table in TABLES:
             told = self._versions(dg.AssetKey(table), dg.DagsterEventType.ASSET_MATERIALIZATION)
+            inputs = {dep.asset_key.to_user_string() for spec in _ASSETS[table].specs for dep in spec.deps}
+            renewed = set().union(*(self._told[name] for name in inputs & set(TABLES))) - self._told[table]
             found: dict[int, tuple[str, Mapping[str, Any]]] = {}
             for shard in range(N_SHARDS):
                 meta = self._curation.lake.shard_meta(table, shard)
-                if meta is not None and told.get(shard_name(shard)) != meta.rows_digest:
+                if meta is not None and (shard in renewed or told.get(shard_name(shard)) != meta.rows_digest):
                     found[shard] = (meta.rows_digest, {"dagster/partition_row_count": meta.n_rows})
             self._tell(table, found)
 
     def _tell(self, table: str, shards: Mapping[int, tuple[str, Mapping[str, Any]]]) -> None:
         if not shards:
             return
+        self._told[table] |= set(shards)
         names = {shard_name(shard) for shard in shards}
         deps = [dep.asset_key for spec in _ASSETS[table].specs for dep in spec.deps]
         pointers = {key: self._pointers(key, names) for key in deps}

@@ -42,7 +42,7 @@ def changed() -> dg.AutomationCondition:
         & (
             on.any_deps_updated()
             .replace("newly_updated", on.data_version_changed())
-            .since(on.newly_requested() | on.initial_evaluation())
+            .since_last_handled()
             | on.code_version_changed()
             | on.newly_missing()
             | on.execution_failed().newly_true()

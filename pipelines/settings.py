@@ -238,7 +238,7 @@ class LocationSettings(Settings):
         "not absent [fraction]. Source: 1 in 20",
     )
     least_belongs_llr: Number = Field(
-        3.0,
+        1.0,
         ge=-1000,
         le=1000,
         description="How much likelier than chance the findings of an exam must be together, else report and image are "
