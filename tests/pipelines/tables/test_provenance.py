@@ -143,7 +143,7 @@ class TestStale:
         )
         edited.before = versions(edited.tree)
         edited.replace("model/training/schedule.py", r"math\.pi", "3.14")
-        assert edited.stale() == LEARNT | {"peaks", "lesions", "external set"}
+        assert edited.stale() == LEARNT | {"peaks", "lesions", "external set", "texts", "robustness"}
 
 
 class TestNotStale:
