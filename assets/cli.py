@@ -301,9 +301,41 @@ def gallery(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None
 
 
 @app.command(epilog="Example: petar train --cohort scans --home curated")
-def train(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None) -> None:
+def train(
+    cohort: Cohort = None,
+    home: Home = _DATA,
+    settings: Settings = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A line of [model] as TOML, of this run: 'training.epochs = 3'; may be repeated."),
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Print parameters, memory and hours, train nothing.")] = False,
+    processes: Annotated[int, typer.Option(min=1, help="Processes that --plan counts.")] = 1,
+) -> None:
     """Curate, train the six stages, write texts and scores."""
-    _run(_workspace(cohort, home, settings), lambda runner: runner.walk("train", "evaluate"), with_model=True)
+    workspace = _workspace(cohort, home, settings)
+    if plan:
+        _print_plan(workspace, change or [], processes)
+        return
+    _run(workspace, lambda runner: runner.train(change or []) and runner.job("evaluate"), with_model=True)
+
+
+def _print_plan(workspace: "Workspace", changes: Sequence[str], processes: int) -> None:
+    """Prints the plan of every stage by the settings, with the lake's samples where there are some."""
+    from model.petar.config import TRAINING_STAGES, model_config
+    from model.training.from_lake import stage_settings
+    from model.training.parallel import pick_device
+    from model.training.plan import stage_plan
+    from pipelines.settings import SettingsError, overlaid, parse
+
+    try:
+        model = overlaid(workspace.settings(), {"model": parse("\n".join(changes), "--set")}, "--set").model
+        config = model_config(model)
+    except SettingsError as error:
+        _fail(str(error))
+    for stage in TRAINING_STAGES:
+        settings = stage_settings(stage, model)
+        print(f"{stage}\n{stage_plan(config, settings, stage, pick_device(), processes, workspace.paths).summary()}")
 
 
 @app.command(epilog="Example: petar evaluate --cohort scans --home curated")

@@ -227,6 +227,20 @@ class Runner:
             ]
         )
 
+    def train(self, changes: Sequence[str] = ()) -> bool:
+        """Whether the curation and then the stages of training succeeded.
+
+        Args:
+            changes: lines of [model] as TOML, of this run alone.
+
+        Raises:
+            SettingsError: a line is no setting, or they do not fit together.
+        """
+        model = parse("\n".join(changes), "--set")
+        check_model(overlaid(self.workspace.settings(), {"model": model}, "--set").model)
+        config: dict[str, Any] = {stage: {"model": model} for stage in TRAINING_STAGES} if model else {}
+        return self.curate() and self.job("train", config=config)
+
     def ablate(self, conditions: Sequence[str]) -> bool:
         """Whether conditions of the ablation were trained and scored; one that fails keeps no other from its turn."""
         return all([self.job("ablate", condition) for condition in conditions] + [self.job("evaluate")])

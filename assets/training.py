@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,7 @@ def _stage_asset(stage: TrainingStage, previous: dg.AssetsDefinition) -> dg.Asse
         # Not at module level: loading the definitions must not cost the import of torch.
         from model.petar.checkpoints import CheckpointError
         from model.training.from_lake import LakeStage, checkpoint_before, stage_settings, train_from_lake
+        from model.training.progress import StageProgress
         from model.training.request import Hooks
         from model.training.stages import TrainingError
 
@@ -132,8 +134,9 @@ def _stage_asset(stage: TrainingStage, previous: dg.AssetsDefinition) -> dg.Asse
         )
         last_plotted = 0.0
 
-        def log_step(entry: Mapping[str, float]) -> None:
+        def log_step(progress: StageProgress, entry: Mapping[str, float]) -> None:
             nonlocal last_plotted
+            progress.step(entry)
             if entry["step"] % _LOG_EVERY_STEPS == 1:
                 context.log.info("%s step %d: loss %.4f", stage, entry["step"], entry["loss"])
             if time.monotonic() - last_plotted >= _PLOT_EVERY_S:
@@ -141,8 +144,8 @@ def _stage_asset(stage: TrainingStage, previous: dg.AssetsDefinition) -> dg.Asse
                 # Observations are what the UI plots while the stage still trains.
                 context.log_event(dg.AssetObservation(context.asset_key, metadata=_plotted(entry)))
 
-        with permanent(TrainingError, CheckpointError):
-            result = train_from_lake(home, asked, Hooks(log_step), context.log)
+        with permanent(TrainingError, CheckpointError), StageProgress(stage) as progress:
+            result = train_from_lake(home, asked, Hooks(partial(log_step, progress), progress.begin), context.log)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(checkpoint_version(result.checkpoint)),
             metadata=_stage_metadata(stage, result, home.checkpoints / stage / "log.jsonl"),

@@ -111,7 +111,7 @@ def train(home: Home) -> None:
         max_length=96,
     )
     settings = TrainingSettings(
-        epochs=3, batch_size=2, learning_rate=3e-3, save_every_steps=1, validation_samples=2, without_ct="air"
+        epochs=3, batch_size=2, learning_rate=3e-3, save_every_s=0, validation_samples=2, without_ct="air", loggers=()
     )
     lake = Lake(home.lake)
     exams = {row["exam_id"]: row for row in lake.read_table("exams").iter_rows(named=True)}

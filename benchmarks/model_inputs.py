@@ -91,7 +91,7 @@ def stage_rate(samples: pl.DataFrame, home: Path, steps: int) -> float:
     """
     settings = training_settings(
         "tiny", "findings_full", epochs=steps, samples_per_epoch=0, language_steps=0, validation_samples=0,
-        save_every_steps=10_000,
+        save_every_s=3600.0,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as out:
         data = StageSamples(samples, samples.clear(), Home(home))

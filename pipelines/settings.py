@@ -527,7 +527,7 @@ class TrainingTable(Settings):
     cpu_parts: Annotated[Integer, Field(ge=1, le=1024)] | None = _preset(
         "Parts of a batch that a CPU computes side by side [parts]"
     )
-    save_every_steps: Positive | None = _preset("How often the state to go on from is saved [steps]")
+    save_every_s: Wait | None = _preset("How often the state to go on from is saved; 0: after every step [s]")
     samples_per_epoch: Count | None = _preset("An epoch sees so many of the samples; 0: all [samples]")
     validation_samples: Count | None = _preset("At most so many are scored after an epoch [samples]")
     early_stop_epochs: Count | None = _preset(
@@ -541,9 +541,12 @@ class TrainingTable(Settings):
     )
     lora_alpha: Number | None = _preset("Scale of LoRA [ratio]", gt=0, le=10**5)
     recompute_activations: Flag | None = _preset("Gradient checkpointing")
+    compile: Flag | None = _preset("Compile each transformer block by torch.compile")
+    loggers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] | None = _preset(
+        "Where losses and rates go beside log.jsonl; W&B and MLflow are configured by WANDB_* and MLFLOW_*"
+    )
     sharding: Literal["none", "full"] | None = _preset("Over several processes: DDP or FSDP")
-    weights_dtype: FloatType | None = _preset("Trained weights are stored in")
-    frozen_dtype: FloatType | None = _preset("Frozen weights are stored in")
+    frozen_dtype: FloatType | None = _preset("Frozen weights are stored in; trained ones are float32")
     language_rate: Number | None = _preset("The language model's share of the learning rate [ratio]", ge=0, le=1000)
     mask_rate: Number | None = _preset("The mask embedding's share of the learning rate [ratio]", ge=0, le=1000)
     language_steps: Count | None = _preset("Steps that teach a language model without weights [steps]")

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from model.evaluation.metrics import METRICS
+from model.evaluation.metrics import LESS_IS_BETTER, METRICS
 from model.evaluation.metrics.pairs import ALL_LESIONS
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of
@@ -29,6 +29,10 @@ _FOOTNOTE = (
 _COMPARED = (
     "Difference: first model less the second, on the lesions that both described. p: two-sided, the models' texts "
     "swapped patient by patient; p (Holm): over the metrics of the two models. Under 0.05 after Holm in bold."
+)
+_AHEAD = (
+    f"On held-out lesions, by the paired test below (p under {SIGNIFICANT:g} after Holm over the metrics of the two). "
+    "What is not told apart may differ all the same: few lesions tell little."
 )
 
 
@@ -72,6 +76,7 @@ def scoreboard_page(scores: pl.DataFrame, comparisons: pl.DataFrame) -> str:
     if not parts.is_empty():
         lines += ["## Parts of the lesions", "", *_part_tables(parts), ""]
     if not comparisons.is_empty():
+        lines += ["## Who is ahead", "", _AHEAD, "", *who_is_ahead(comparisons), ""]
         lines += ["## Models compared", "", _COMPARED, "", *_comparison_tables(comparisons)]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -116,6 +121,29 @@ def _gaps(own: pl.DataFrame) -> Iterator[str]:
         yield f"- {model!s}, {split!s}{which}: {note!s}"
     if not own.is_empty():
         yield ""
+
+
+def who_is_ahead(comparisons: pl.DataFrame, split: str = "test") -> list[str]:
+    """A sentence for every couple of models: in which metrics the first is ahead, in which behind, and in which the two
+    are not told apart.
+
+    Args:
+        comparisons: rows of the table `comparisons`.
+        split: whose rows count.
+    """
+    order = {name: at for at, name in enumerate(METRICS)}
+    lines = []
+    rows = comparisons.filter(pl.col("split") == split, pl.col("difference").is_not_null())
+    for (model, other), couple in rows.group_by("model", "other", maintain_order=True):
+        found: dict[str, list[str]] = {"ahead": [], "behind": [], "not told apart": []}
+        for row in sorted(couple.iter_rows(named=True), key=lambda row: order.get(row["metric"], len(order))):
+            gain = -row["difference"] if row["metric"] in LESS_IS_BETTER else row["difference"]
+            is_shown = row["p_holm"] is not None and row["p_holm"] < SIGNIFICANT and gain != 0
+            found["not told apart" if not is_shown else "ahead" if gain > 0 else "behind"].append(row["metric"])
+        n = max(row["n"] for row in couple.iter_rows(named=True))
+        said = "; ".join(f"{how} in {', '.join(names)}" for how, names in found.items() if names)
+        lines.append(f"- {model} against {other} ({n} lesions): {said}.")
+    return lines
 
 
 def _comparison_tables(comparisons: pl.DataFrame) -> Iterator[str]:

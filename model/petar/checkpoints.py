@@ -261,6 +261,15 @@ def _opened(path: Path) -> Iterator[Any]:
         ) from error
 
 
+def _tensor_shape(path: Path, name: str) -> tuple[int, ...]:
+    """Shape of one tensor of a safetensors file, from its header alone."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return tuple(file.get_slice(name).get_shape())
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"expected weights at {path}, cannot read them: train the stage again") from error
+
+
 def write_folder_atomically(folder: Path, write: Callable[[Path], None]) -> None:
     """Calls `write` with a new folder beside and puts it in the place of `folder`, which stays as it was until then.
 
@@ -355,8 +364,16 @@ def build_model(config: ModelConfig, tokenizer: PetarTokenizer, vocab_size: int 
     return Petar(config, language, tokenizer.image_id)
 
 
-def load_checkpoint(folder: Path, *, expected: ModelConfig | None = None, allow_missing: bool = False) -> Checkpoint:
-    """The model of a checkpoint in evaluation mode, on the CPU.
+def build_empty_model(config: ModelConfig, tokenizer: PetarTokenizer, vocab_size: int | None = None) -> Petar:
+    """A PETAR on torch's meta device: shapes, and no values."""
+    with torch.device("meta"):
+        return build_model(config, tokenizer, vocab_size)
+
+
+def load_checkpoint(
+    folder: Path, *, expected: ModelConfig | None = None, allow_missing: bool = False, with_weights: bool = True
+) -> Checkpoint:
+    """The model of a checkpoint in evaluation mode, on the CPU; without `with_weights` on the meta device.
 
     `expected` is the configuration it is to be used with: another tower or language model is an error that names the
     first differences. Switches may differ: tensors that the switches add are then missing, and need `allow_missing`.
@@ -377,8 +394,11 @@ def load_checkpoint(folder: Path, *, expected: ModelConfig | None = None, allow_
                 f"expected a checkpoint with {part} {wanted}, got {folder}: start from another one or change the preset"
             )
     tokenizer = load_tokenizer(folder)
+    vocab_size = _tensor_shape(folder / WEIGHTS, "language.model.embed_tokens.weight")[0]
+    if not with_weights:
+        empty = build_empty_model(config, tokenizer, vocab_size)
+        return Checkpoint(empty.eval(), tokenizer, contract, LoadReport((), (), ()), folder)
     tensors = read_tensors(folder / WEIGHTS)
-    vocab_size = tensors["language.model.embed_tokens.weight"].shape[0]
     model = build_model(config, tokenizer, vocab_size)
     report = load_weights(model, tensors, allow_missing=allow_missing, source=str(folder))
     return Checkpoint(model.eval(), tokenizer, contract, report, folder)

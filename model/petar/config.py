@@ -327,8 +327,9 @@ class TrainingSettings(_Config):
     """Parts of a batch that a CPU computes side by side, each on one thread: a tiny model's operations are too short to
     be shared out themselves. Gradients are added up in a fixed order, so that equal runs stay equal to the bit.
     """
-    save_every_steps: int = 200
-    """How often the state from which a killed stage goes on is saved."""
+    save_every_s: float = 600.0
+    """The state from which a killed stage goes on is saved after the first step that ends so long after the last one.
+    """
     samples_per_epoch: int = 0
     """An epoch sees so many of the samples, others each time; 0: all of them."""
     validation_samples: int = 256
@@ -340,20 +341,26 @@ class TrainingSettings(_Config):
     optimiser: Literal["adamw", "adamw8bit"] = "adamw"
     """`adamw8bit` keeps the optimiser's state in bytes; it needs bitsandbytes and a GPU."""
     lora_rank: int = 0
-    """Above 0 the language model is trained by LoRA of this rank in the full stages (M3D: 16), and merged at the
-    end.
+    """Above 0 the language model is trained by LoRA of this rank in the full stages (M3D: 16), beside its embedding and
+    output layer, and merged at the end.
     """
     lora_alpha: float = 32.0
     recompute_activations: bool = False
     """Gradient checkpointing: a quarter more time for a fraction of the activations' memory."""
+    compile: bool = False
+    """Compile each transformer block by torch.compile: minutes before the first step, faster ones after it."""
+    loggers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ("tensorboard",)
+    """Where losses and rates go beside `log.jsonl`. W&B and MLflow need their packages and are configured as always, by
+    WANDB_* and MLFLOW_*.
+    """
     sharding: Literal["none", "full"] = "none"
     """Over several processes: `none`, each holds the whole model (DDP); `full`, weights, gradients and optimiser's
     state are shared out (FSDP).
     """
-    weights_dtype: Literal["float32", "bfloat16"] = "float32"
-    """What trained weights are stored in."""
     frozen_dtype: Literal["float32", "bfloat16"] = "float32"
-    """What weights are stored in that the stage freezes."""
+    """What weights are stored in that the stage freezes. Those that it trains are float32: in bfloat16 a step smaller
+    than a 256th of a weight is lost.
+    """
     language_rate: float = 1.0
     """The language model's share of the learning rate: below 1 where it knows its language and the rest knows
     nothing.
@@ -378,8 +385,8 @@ class TrainingSettings(_Config):
     """File, folder or hub id of an M3D-CLIP tower (`pretrained_ViT.bin`); empty: it starts random."""
 
     def __post_init__(self) -> None:
-        if "bfloat16" in (self.weights_dtype, self.frozen_dtype) and self.precision != "bfloat16":
-            raise ValueError(f"expected precision bfloat16 for weights stored so, got {self.precision}")
+        if self.frozen_dtype == "bfloat16" and self.precision != "bfloat16":
+            raise ValueError(f"expected precision bfloat16 for frozen weights stored so, got {self.precision}")
 
 
 def training_settings(preset_name: str, stage: TrainingStage, **changes: Any) -> TrainingSettings:

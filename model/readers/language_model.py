@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 from model.petar.checkpoints import write_folder_atomically
-from model.petar.lora import LoraLinear
+from model.petar.lora import merge_layers
 from model.readers.examples import Example, number_of
 from pipelines.reports.llm.prompting import Prompt
 from pipelines.reports.passages import passages_of
@@ -99,7 +100,7 @@ def train_language_model(
         optimiser.step()
         if step % settings.checkpoint_steps == 0:
             LOG.info("step %d, loss %.4f", step, float(sum(losses)))
-    merge_lora(model)
+    merge_layers(model)
 
     def write(temporary: Path) -> None:
         model.save_pretrained(temporary)
@@ -130,25 +131,7 @@ def add_lora(model: nn.Module, rank: int) -> int:
     """Freezes a model and puts LoRA beside each of its linear layers but the last; returns beside how many."""
     model.requires_grad_(False)
     last = getattr(model, "lm_head", None)
-    places = [
-        (parent, name, child)
-        for parent in model.modules()
-        for name, child in parent.named_children()
-        if isinstance(child, nn.Linear) and child is not last
-    ]
-    for parent, name, child in places:
-        setattr(parent, name, LoraLinear(child, rank, 2.0 * rank))
-    return len(places)
-
-
-def merge_lora(model: nn.Module) -> int:
-    """Merges each LoRA into its layer, so that the model has its own names again; returns how many."""
-    places = [
-        (parent, name, child)
-        for parent in model.modules()
-        for name, child in parent.named_children()
-        if isinstance(child, LoraLinear)
-    ]
-    for parent, name, child in places:
-        setattr(parent, name, child.merged())
-    return len(places)
+    names = [name for name, child in model.named_modules() if isinstance(child, nn.Linear) and child is not last]
+    if names:
+        inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=names), model)
+    return len(names)

@@ -1,5 +1,6 @@
 """The batches of a stage: which samples each step sees, and their tensors."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -17,30 +18,34 @@ _LOADER_AHEAD = 4
 
 @dataclass(frozen=True)
 class StepPlan:
-    """The steps of a stage: each a list of batches of (epoch, position)."""
+    """The steps of a stage: each a list of samples as (epoch, position)."""
 
-    steps: list[list[list[tuple[int, int]]]]
+    steps: list[list[tuple[int, int]]]
     epoch_ends: set[int]
     """Numbers of the last steps of the epochs, from 1."""
 
     @classmethod
     def of(cls, n: int, settings: TrainingSettings) -> Self:
         """The plan for `n` samples."""
-        steps: list[list[list[tuple[int, int]]]] = []
+        steps: list[list[tuple[int, int]]] = []
         ends = set()
+        size = settings.batch_size * settings.accumulation
         for epoch in range(settings.epochs):
-            batches = list(epoch_batches(n, settings.batch_size, settings.seed, epoch, settings.samples_per_epoch))
-            steps += [batches[i : i + settings.accumulation] for i in range(0, len(batches), settings.accumulation)]
+            steps += epoch_batches(n, size, settings.seed, epoch, settings.samples_per_epoch)
             ends.add(len(steps))
         return cls(steps, ends)
 
     def epoch(self, step: int) -> int:
         """The epoch of a step (from 0), from 1."""
-        return self.steps[step][0][0][0] + 1
+        return self.steps[step][0][0] + 1
 
     def n_samples(self, step: int) -> int:
         """Samples of a step, over all processes."""
-        return sum(map(len, self.steps[step]))
+        return len(self.steps[step])
+
+    def n_batches(self, step: int, settings: TrainingSettings, world: World) -> int:
+        """Batches of a step, the same in every process: its samples are dealt out, and each share cut into batches."""
+        return math.ceil(math.ceil(len(self.steps[step]) / world.size) / settings.batch_size)
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,9 @@ class Batches:
     settings: TrainingSettings
 
     def of_plan(self, plan: StepPlan, first_step: int, world: World, *, pin_memory: bool) -> Iterator[Batch | None]:
-        """This process's share of every batch from a step on; None where more processes than samples share one."""
-        keys = [world.share(batch) for step in plan.steps[first_step:] for batch in step]
+        """The batches of this process's share of every step from a step on; None where another has one more."""
+        steps = range(first_step, len(plan.steps))
+        keys = [batch for step in steps for batch in self.share_of_step(plan, step, world)]
         if not self.settings.workers:
             # A thread and no process: it shares the exam cache, and nothing is forked in a process that has threads.
             return prefetched(keys, lambda batch: self._collate([self.data[key] for key in batch]))
@@ -66,6 +72,13 @@ class Batches:
             prefetch_factor=_LOADER_AHEAD,
         )
         return iter(loader)
+
+    def share_of_step(self, plan: StepPlan, step: int, world: World) -> list[list[tuple[int, int]]]:
+        """This process's batches of a step, of samples of like length, so that little is padded."""
+        encoded, size = self.data.encoded, self.settings.batch_size
+        by_length = sorted(plan.steps[step], key=lambda key: len(encoded[key[1]].prompt) + len(encoded[key[1]].answer))
+        own = world.share(by_length)
+        return [own[n * size : (n + 1) * size] for n in range(plan.n_batches(step, self.settings, world))]
 
     def in_order(self) -> Iterator[Batch]:
         """All samples once, in their order."""

@@ -3,9 +3,11 @@
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
+from model.petar.checkpoints import read_contract
 from model.petar.config import (
     TRAINING_STAGES,
     ModelConfig,
@@ -16,7 +18,7 @@ from model.petar.config import (
 )
 from model.training.provenance import check_provenance, sample_kind
 from model.training.request import Hooks, StageRequest, StageSamples
-from model.training.results import StageResult
+from model.training.results import StageResult, read_result
 from model.training.stages import TrainingError
 from model.training.train import train_stage
 from pipelines.settings import ModelSettings
@@ -40,6 +42,8 @@ class LakeStage:
     reuse: bool = True
     """Whether a finished checkpoint of an equal request is returned as it is."""
     device: str = "auto"
+    made_by: Literal["asset", "command line"] = "asset"
+    """Who asks. An asset adopts what the command line made, and never overwrites it."""
 
 
 def stage_settings(stage: TrainingStage, model: ModelSettings) -> TrainingSettings:
@@ -68,7 +72,7 @@ def train_from_lake(
     """Trains a stage on the lake's samples and returns what it reached.
 
     Raises:
-        ProvenanceError: `init` was trained on other samples, and that is not allowed.
+        ProvenanceError: `init`, or a checkpoint to adopt, was trained on other samples, and that is not allowed.
         TrainingError, CheckpointError: as `train_stage`; also where the lake holds no samples.
     """
     lake = Lake(home.lake)
@@ -83,6 +87,8 @@ def train_from_lake(
         # Held-out texts stay out of the tokenizer and of the language model.
         seen = table.filter(pl.col("split") == "train")
         texts = tuple(sorted({*seen["question"], *seen["target"]}))
+    if (adopted := _adopted(home, asked, table, logger)) is not None:
+        return adopted
     own = table.filter(pl.col("kind") == sample_kind(asked.stage))
     curation = (lake.shard_inputs("samples") or {}).get("curation", "")
     request = StageRequest(
@@ -94,5 +100,36 @@ def train_from_lake(
         asked.init,
         reuse=asked.reuse,
         device=asked.device,
+        made_by=asked.made_by,
     )
     return train_stage(request, hooks)
+
+
+def _adopted(home: Home, asked: LakeStage, samples: pl.DataFrame, logger: logging.Logger) -> StageResult | None:
+    """The result of a stage that the command line trained and that an asset asks for; None where there is none.
+
+    Raises:
+        TrainingError: it is of another model, or the stage is to be trained again in its place.
+        ProvenanceError: it was trained on other samples, and that is not allowed.
+    """
+    found = read_result(home.checkpoints / asked.stage)
+    if asked.made_by != "asset" or found is None or found.made_by == "asset":
+        return None
+    folder = found.checkpoint.parent
+    if not asked.reuse:
+        raise TrainingError(
+            f"expected no checkpoint of the command line to be overwritten, got one in {folder}: move that folder away "
+            "to train the stage again"
+        )
+    config = read_contract(found.checkpoint).config
+    # The layout of the inputs is that of the weights, whatever is asked for.
+    if replace(config, layout=asked.config.layout) != asked.config:
+        raise TrainingError(
+            f"expected a checkpoint of the model that [model] describes ({asked.config.name}), got one of "
+            f"{config.name} that the command line made with other settings, in {folder}: set [model] as its "
+            "settings.json says, or move that folder away"
+        )
+    for misfit in check_provenance(found.checkpoint, samples, home, allow=asked.allow_other_samples):
+        logger.warning("adopted though trained on other samples, as allowed: %s", misfit)
+    logger.info("%s: adopted the checkpoint that the command line made, %s", asked.stage, folder)
+    return found

@@ -40,14 +40,19 @@ class MemoryPlan:
 
 
 def memory_plan(
-    config: ModelConfig, settings: TrainingSettings, stage: TrainingStage = "findings_full", length: int | None = None
+    config: ModelConfig,
+    settings: TrainingSettings,
+    stage: TrainingStage = "findings_full",
+    length: int | None = None,
+    *,
+    processes: int = 1,
 ) -> MemoryPlan:
     """The plan of a stage; the model is built on the meta device, so this takes no memory itself.
 
     Weights and gradients take their dtype's bytes, AdamW two float32 a trained weight (8-bit: two bytes). Activations:
     per layer, token and unit of width 34 bytes in 16 bits (Korthikanti 2022, with fused attention), twice that in 32
     bits; with recomputation two bytes and one layer's worth. `length` is tokens a sample (default: the configuration's
-    limit).
+    limit). With sharding `full` each of several `processes` holds its part of weights, gradients and optimiser.
     """
     with torch.device("meta"):
         model = Petar(config, language_model(config.language, config.language.vocab_size), 1)
@@ -57,15 +62,16 @@ def memory_plan(
     freeze_for(model, stage)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen_bytes = 2 if settings.frozen_dtype == "bfloat16" else 4
-    trained_bytes = 2 if settings.weights_dtype == "bfloat16" else 4
+    trained_bytes = 4
     weights = (counts["total"] - trained) * frozen_bytes + trained * trained_bytes
     state = 2 if settings.optimiser == "adamw8bit" else 8
+    parts = processes if settings.sharding == "full" else 1
     return MemoryPlan(
         counts,
         trained,
-        weights / _GB,
-        trained * trained_bytes / _GB,
-        trained * state / _GB,
+        weights / parts / _GB,
+        trained * trained_bytes / parts / _GB,
+        trained * state / parts / _GB,
         _activation_bytes(config, settings, length or config.max_length) / _GB,
     )
 

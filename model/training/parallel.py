@@ -1,17 +1,17 @@
-"""Several processes that train one model: each takes a share of every batch, their gradients are added up.
+"""Several processes that train one model: each takes a share of every step, their gradients are added up.
 
 Started by torchrun (or by hand with its environment variables). The sum over processes is the gradient of the whole
-batch, so that two processes do what one does with twice the time, to rounding.
+batch, so that two processes do what one does, to rounding.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class World:
         return self.rank == 0
 
     def share(self, items: Sequence[T]) -> list[T]:
-        """This process's items of a batch; the shares of all are the batch, and may differ by one."""
+        """This process's items of a step; the shares of all are the step, and may differ by one."""
         return list(items[self.rank :: self.size])
 
     def summed(self, value: float, device: torch.device) -> float:
@@ -40,15 +40,6 @@ class World:
         total = torch.tensor(value, dtype=torch.float64, device=device)
         distributed.all_reduce(total)
         return float(total)
-
-    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Adds up every parameter's gradient over all processes; one that had no sample counts as zero."""
-        if self.size == 1:
-            return
-        for parameter in parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            distributed.all_reduce(parameter.grad)
 
     def from_leader(self, value: float, device: torch.device) -> float:
         """The leading process's number, in every process."""

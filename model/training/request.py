@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import polars as pl
 
@@ -53,6 +53,8 @@ class StageRequest:
     reuse: bool = True
     """Whether a finished checkpoint of an equal request is returned as it is."""
     device: str = "auto"
+    made_by: Literal["asset", "command line"] = "asset"
+    """Who asks; kept with the result."""
 
     @property
     def checkpoint(self) -> Path:
@@ -71,7 +73,7 @@ class StageRequest:
             train_hash: `data_hash` of the training samples.
         """
         # What does not change the weights does not change the identity.
-        fixed = replace(self.settings, workers=0, threads=0, save_every_steps=1).to_dict()
+        fixed = replace(self.settings, workers=0, threads=0, save_every_s=0.0, loggers=()).to_dict()
         start = None if self.init is None else read_contract(self.init).to_dict()
         val_hash = data_hash(self.validation, self.samples.home)
         texts = sorted(set(self.samples.texts))
@@ -85,5 +87,7 @@ class Hooks:
 
     on_step: Callable[[Mapping[str, float]], None] | None = None
     """With the log entry of each step."""
+    on_start: Callable[[int, int], None] | None = None
+    """With the steps that are done when it starts or goes on, and the steps of the whole stage."""
     on_epoch: Callable[[Petar, PetarTokenizer, int], None] | None = None
     """With the model as it is and the number of the epoch that ended, from 1."""

@@ -39,14 +39,17 @@ class StageResult:
     reused: bool = False
     """True when the checkpoint was there already, from an equal request."""
     note: str = ""
+    made_by: str = "asset"
+    """`asset` or `command line`."""
 
 
-def read_result(out_dir: Path, identity: str) -> StageResult | None:
-    """The result of a finished stage; None where there is none, or one of another identity."""
+def read_result(out_dir: Path, identity: str | None = None) -> StageResult | None:
+    """The result of a finished stage; None where there is none, or one of another identity (None: of any)."""
     path = out_dir / _RESULT
     stored = json.loads(path.read_text()) if path.is_file() else {}
     checkpoint = out_dir / "checkpoint"
-    if stored.pop("identity", None) != identity or not checkpoint.is_dir():
+    found = stored.pop("identity", None)
+    if found is None or identity not in (None, found) or not checkpoint.is_dir():
         return None
     return StageResult(**{**stored, "checkpoint": checkpoint, "reused": True})
 

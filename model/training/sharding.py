@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import broadcast
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -22,26 +23,51 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from model.petar.architecture import Petar
+from model.training.compiled import transformer_blocks
 from model.training.parallel import World
 
 _LOAD = StateDictOptions(full_state_dict=True, strict=False)
 
 
 def shard(model: Petar, world: World, device: torch.device) -> None:
-    """Shards a model's parameters in place: each transformer block by itself, then what is left."""
+    """Shards a model's parameters in place, each transformer block by itself, then what is left, and puts the shards on
+    the device with the leading process's weights. No device holds the whole model.
+
+    Args:
+        model: on the CPU with its values in the leading process, anywhere in the others.
+        world: the processes.
+        device: this process's.
+    """
+    weights = {name: tensor.detach() for name, tensor in model.state_dict().items()} if world.leads else {}
+    derived = _derived_buffers(model) if world.leads else {}
+    model.to("meta")
     mesh = init_device_mesh(device.type, (world.size,))
-    towers = [model.vision.pet_tower, getattr(model.vision, "ct_tower", None)]
-    blocks = [block for tower in towers if tower is not None for block in tower.blocks]
-    for block in [*blocks, *model.language.model.layers]:
+    for block in transformer_blocks(model):
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
+    model.to_empty(device=device)
+    options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+    set_model_state_dict(model, weights, options=options)
+    for name, buffer in _derived_buffers(model).items():
+        if world.leads:
+            buffer.copy_(derived[name])
+        broadcast(buffer, 0)
+
+
+def _derived_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """Buffers that no state dict holds, as the frequencies of rotary positions."""
+    kept = set(model.state_dict())
+    return {name: buffer for name, buffer in model.named_buffers() if name not in kept}
 
 
 def whole_weights(model: nn.Module, *, trained_only: bool = False) -> dict[str, Tensor]:
-    """The weights on the CPU, in the leading process; empty in the others. All processes must call it."""
+    """The weights on the CPU, in the leading process; empty in the others; tied ones once, under their first name. All
+    processes must call it.
+    """
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=trained_only)
     found: dict[str, Any] = get_model_state_dict(model, options=options)
-    return {name: tensor.contiguous() for name, tensor in found.items()}
+    kept = {name for name, _ in model.named_parameters()} | {name for name, _ in model.named_buffers()}
+    return {name: tensor.contiguous() for name, tensor in found.items() if name in kept}
 
 
 def load_whole_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -9,16 +9,16 @@ import torch
 from model.inputs.numbers import mask_measured_numbers
 from model.inputs.tensors import target_text
 from model.petar.architecture import Petar
-from model.petar.checkpoints import StageRecord, build_model, load_checkpoint, read_contract
+from model.petar.checkpoints import StageRecord, build_empty_model, build_model, load_checkpoint, read_contract
 from model.petar.config import ModelConfig, TrainingSettings
 from model.petar.hub import local_path
 from model.petar.layouts import expected_inputs
 from model.petar.lora import add_lora
 from model.petar.tokenizer import PetarTokenizer, has_tokenizer, load_tokenizer, train_tokenizer
-from model.petar.weights import DTYPES, load_public_weights, start_new_rows, tensor_names
+from model.petar.weights import load_public_weights, start_new_rows, tensor_names
 from model.training.language import warm_up_language
 from model.training.request import StageRequest
-from model.training.stages import TrainingError, freeze_for
+from model.training.stages import TrainingError, freeze_for, prepare_for_training
 from pipelines.settings import QUESTION
 
 log = logging.getLogger(__name__)
@@ -34,16 +34,17 @@ class StartingModel:
     """The stages that its weights have been through."""
 
 
-def starting_model(request: StageRequest, device: torch.device) -> StartingModel:
+def starting_model(request: StageRequest, device: torch.device, *, reads: bool = True) -> StartingModel:
     """The checkpoint of the request, or a new model with the settings' tokenizer and weights.
 
     Args:
         request: the stage.
         device: where the language warm-up of a model without pretrained weights runs.
+        reads: whether this process reads the weights; if not, the model is on the meta device, without values.
     """
     config, settings, train = request.config, request.settings, request.samples.train
     if request.init is not None:
-        loaded = load_checkpoint(request.init, expected=config)
+        loaded = load_checkpoint(request.init, expected=config, with_weights=reads)
         return StartingModel(loaded.model, loaded.tokenizer, loaded.contract.lineage)
     pairs = [(row["question"], target_text(row, config)) for row in train.iter_rows(named=True)]
     texts = [mask_measured_numbers(text) if config.mask_numbers else text for text in request.samples.texts]
@@ -55,6 +56,8 @@ def starting_model(request: StageRequest, device: torch.device) -> StartingModel
         own = [text for pair in pairs for text in pair]
         tokenizer = train_tokenizer([*own, *texts], config.language.vocab_size)
         vocab_size = len(tokenizer)
+    if not reads:
+        return StartingModel(build_empty_model(config, tokenizer, vocab_size), tokenizer)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = build_model(config, tokenizer, vocab_size)
@@ -129,15 +132,3 @@ def freeze_and_adapt(model: Petar, request: StageRequest) -> Sequence[str]:
     names = freeze_for(model, request.stage)
     prepare_for_training(model, settings)
     return names
-
-
-def prepare_for_training(model: Petar, settings: TrainingSettings) -> None:
-    """Stores trained and frozen weights in the dtypes of the settings, and sets recomputation of activations."""
-    if settings.recompute_activations:
-        model.language.activation_checkpointing_enable()
-        for tower in (model.vision.pet_tower, getattr(model.vision, "ct_tower", None)):
-            if tower is not None:
-                tower.recompute_activations = True
-    for name, parameter in model.named_parameters():
-        kind = settings.weights_dtype if parameter.requires_grad and ".lora_" not in name else settings.frozen_dtype
-        parameter.data = parameter.data.to(torch.float32 if ".lora_" in name else DTYPES[kind])

@@ -1,18 +1,30 @@
 """One training stage, from a checkpoint to a checkpoint."""
 
+import json
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from model.inputs.tensors import LesionDataset
 from model.inputs.threads import limited_threads
 from model.petar.architecture import Petar
-from model.petar.checkpoints import Contract, StageRecord, build_model, recover_folder, save_checkpoint, versions
-from model.petar.lora import add_lora, merge_lora
+from model.petar.checkpoints import (
+    Contract,
+    StageRecord,
+    build_model,
+    recover_folder,
+    save_checkpoint,
+    versions,
+    write_folder_atomically,
+)
+from model.petar.lora import add_lora, merge_lora, save_adapter
 from model.training.gradients import Placement
+from model.training.loggers import check_loggers
 from model.training.memory import device_plan
 from model.training.optimiser import optimiser_class
 from model.training.parallel import World, current_world, pick_device
@@ -28,6 +40,7 @@ from model.training.start import (
     with_layout_of_weights,
 )
 from model.training.trainer import Trainer, TrainingData
+from pipelines.tables import atomic
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +86,7 @@ def _train_stage(request: StageRequest, hooks: Hooks) -> StageResult:
     request = with_layout_of_weights(request)
     settings, samples, world = request.settings, request.samples, current_world()
     optimiser_class(settings)
+    check_loggers(settings.loggers)
     check_split(request.stage, "train", samples.train)
     if settings.validation_samples:
         check_split(request.stage, "val", samples.val)
@@ -85,8 +99,9 @@ def _train_stage(request: StageRequest, hooks: Hooks) -> StageResult:
     if world.leads:
         plan = device_plan(request.config, settings, request.stage, device)
         log.info("stage %s, preset %s: %s", request.stage, request.config.name, plan)
+        _write_settings(request, device, world)
     began = time.perf_counter()
-    start = starting_model(request, device)
+    start = starting_model(request, device, reads=world.leads)
     prepared_s = time.perf_counter() - began
     datasets = _datasets(request, start)
     check_samples(request.stage, datasets.train, datasets.val)
@@ -94,6 +109,7 @@ def _train_stage(request: StageRequest, hooks: Hooks) -> StageResult:
         result = StageResult(
             stage=request.stage,
             checkpoint=request.checkpoint,
+            made_by=request.made_by,
             n_samples=len(datasets.train),
             total_parameters=sum(p.numel() for p in start.model.parameters()),
             note="nothing to train: the configuration has no mask embedding",
@@ -106,6 +122,22 @@ def _train_stage(request: StageRequest, hooks: Hooks) -> StageResult:
         trainer.state.remove()
     world.wait()
     return result
+
+
+def _write_settings(request: StageRequest, device: torch.device, world: World) -> None:
+    """What the stage is trained with, every setting with its value, beside its checkpoint."""
+    resolved = {
+        "stage": request.stage,
+        "preset": request.config.name,
+        "init": None if request.init is None else str(request.init),
+        "made_by": request.made_by,
+        "device": str(device),
+        "processes": world.size,
+        "training": request.settings.to_dict(),
+        "model": request.config.to_dict(),
+        "versions": versions(),
+    }
+    atomic.write_bytes(request.out_dir / "settings.json", json.dumps(resolved, indent=1).encode())
 
 
 def _datasets(request: StageRequest, start: StartingModel) -> TrainingData:
@@ -130,6 +162,7 @@ def _run(trainer: Trainer, identified: _Identified, start: StartingModel, prepar
     result = StageResult(
         stage=request.stage,
         checkpoint=request.checkpoint,
+        made_by=request.made_by,
         loss_first=float(np.mean(losses[:window])),
         loss_last=float(np.mean(losses[-window:])),
         val_loss=next((e["val_loss"] for e in reversed(progress.curve) if "val_loss" in e), None),
@@ -141,8 +174,15 @@ def _run(trainer: Trainer, identified: _Identified, start: StartingModel, prepar
         total_parameters=total,
         resumed_from_step=resumed,
     )
-    model = _whole_model(request, start) if trainer.placement.sharded else start.model
-    merge_lora(model.cpu())
+    if trainer.placement.sharded:
+        weights = whole_weights(start.model)
+    if not identified.world.leads:
+        return result
+    model = _whole_model(request, start, weights) if trainer.placement.sharded else start.model.cpu()
+    rank, alpha = request.settings.lora_rank, request.settings.lora_alpha
+    if rank and request.stage.endswith("_full"):
+        write_folder_atomically(request.out_dir / "adapter", lambda folder: save_adapter(folder, model, rank, alpha))
+    merge_lora(model)
     record = StageRecord(
         stage=request.stage,
         data=identified.data,
@@ -159,12 +199,14 @@ def _run(trainer: Trainer, identified: _Identified, start: StartingModel, prepar
     return result
 
 
-def _whole_model(request: StageRequest, start: StartingModel) -> Petar:
-    """The whole model on the CPU, of a sharded one; in a process that does not lead, its weights are void."""
-    weights = whole_weights(start.model)
+def _whole_model(request: StageRequest, start: StartingModel, weights: Mapping[str, Tensor]) -> Petar:
+    """The whole model on the CPU, of the weights of a sharded one."""
     with torch.random.fork_rng(devices=[]):
         whole = build_model(request.config, start.tokenizer, start.model.language.config.vocab_size)
     if any(".lora_" in name for name, _ in start.model.named_parameters()):
         add_lora(whole, request.settings.lora_rank, request.settings.lora_alpha)
-    whole.load_state_dict(weights, strict=bool(weights), assign=True)
+    is_tied = request.config.language.tied_embeddings
+    whole.load_state_dict(weights, assign=True, strict=not is_tied)
+    if is_tied:
+        whole.language.tie_weights()
     return whole

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,7 +13,9 @@ from torch import nn
 from model.inputs.tensors import LABEL_IGNORED, Batch, LesionDataset, collate
 from model.petar.config import TrainingSettings
 from model.training.batches import Batches, StepPlan
+from model.training.compiled import compile_blocks
 from model.training.gradients import Gradients, Placement
+from model.training.loggers import Log, opened_loggers
 from model.training.memory import device_memory_gb, presets_that_fit
 from model.training.optimiser import make_optimiser
 from model.training.request import Hooks, StageRequest
@@ -62,6 +65,8 @@ class Trainer:
         self.tokenizer, self.data = start.tokenizer, data
         # Model and optimiser.
         self.model = placement.place(start.model)
+        if self.settings.compile:
+            compile_blocks(self.model)
         self.gradients = Gradients(self.model, self.settings, placement)
         self.optimiser = make_optimiser(self.gradients.parameters, self.settings)
         # Batches and state.
@@ -72,6 +77,7 @@ class Trainer:
         request.out_dir.mkdir(parents=True, exist_ok=True)
         self.state = SavedState(request.out_dir, identity, self.model, self.optimiser, self.world)
         self.log_path = request.out_dir / "log.jsonl"
+        self._send: Log = lambda step, values: None
 
     def run(self, prepared_s: float) -> tuple[Progress, int]:
         """Trains to the end; returns the progress and the step that it resumed from.
@@ -84,7 +90,7 @@ class Trainer:
         if self.world.leads:
             self.log_path.write_text("".join(json.dumps(entry) + "\n" for entry in progress.curve))
         try:
-            with self.gradients.cpu_threads():
+            with self.gradients.cpu_threads(), self._loggers() as self._send:
                 self._loop(progress)
         except torch.cuda.OutOfMemoryError as error:
             raise TrainingError(self._out_of_memory(error)) from error
@@ -94,14 +100,17 @@ class Trainer:
         return progress, resumed
 
     def _loop(self, progress: Progress) -> None:
-        total = len(self.plan.steps)
+        total, saved = len(self.plan.steps), time.monotonic()
+        if self.hooks.on_start is not None and self.world.leads:
+            self.hooks.on_start(progress.step, total)
         on_gpu = self.placement.device.type == "cuda"
         batches = self.train_batches.of_plan(self.plan, progress.step, self.world, pin_memory=on_gpu)
         for step in range(progress.step, total):
             if progress.stopped:
                 break
             began = time.perf_counter()
-            entry = self._step([next(batches) for _ in self.plan.steps[step]], step)
+            n_batches = self.plan.n_batches(step, self.settings, self.world)
+            entry = self._step([next(batches) for _ in range(n_batches)], step)
             epoch_ends = step + 1 in self.plan.epoch_ends
             if epoch_ends and len(self.data.val):
                 entry["val_loss"] = self._validation_loss()
@@ -116,8 +125,14 @@ class Trainer:
                 self._stop_early(progress, entry["val_loss"])
             if epoch_ends and self.hooks.on_epoch is not None and self.world.leads:
                 self.hooks.on_epoch(self.model, self.tokenizer, int(entry["epoch"]))
-            if (step + 1) % self.settings.save_every_steps == 0 and step + 1 < total:
+            if step + 1 < total and self._is_due(time.monotonic() - saved):
                 self.state.save(progress)
+                saved = time.monotonic()
+
+    def _is_due(self, seconds: float) -> bool:
+        """Whether the state is to be saved now, by the leading process's clock, the same in every process."""
+        due = float(seconds >= self.settings.save_every_s)
+        return bool(self.world.from_leader(due, self.placement.device))
 
     def _step(self, batches: Sequence[Batch | None], step: int) -> dict[str, float]:
         settings = self.settings
@@ -127,7 +142,7 @@ class Trainer:
         if not self.model.training:
             # Walks all modules, which takes a tiny model as long as a part of its step.
             self.model.train()
-        silent = self._silent() if self.placement.sharded and None in batches else None
+        silent = self._silent() if None in batches else None
         loss = self.gradients.of_step(batches, silent)
         if not math.isfinite(loss):
             raise TrainingError(
@@ -167,11 +182,18 @@ class Trainer:
         progress.epochs_since_best += 1
         progress.stopped = progress.epochs_since_best >= self.settings.early_stop_epochs
 
+    def _loggers(self) -> AbstractContextManager[Log]:
+        """The loggers of the settings, in the leading process."""
+        request, settings = self.request, self.settings
+        names = settings.loggers if self.world.leads else ()
+        return opened_loggers(names, request.out_dir, f"{request.config.name} {request.stage}", settings.to_dict())
+
     def _log(self, entry: Mapping[str, float]) -> None:
         if not self.world.leads:
             return
         with self.log_path.open("a") as file:
             file.write(json.dumps(entry) + "\n")
+        self._send(int(entry["step"]), {name: value for name, value in entry.items() if name != "step"})
         if self.hooks.on_step is not None:
             self.hooks.on_step(entry)
 

@@ -32,6 +32,7 @@ PLUMBING: Mapping[str, str] = {
     "pipelines.tables.home": "paths",
     "pipelines.tables.locks": "locks",
     "pipelines.tables.lake": "reads and writes tables; a file names the schema that it was written with",
+    "pipelines.tables.packaged_files": "fetches files; weights are named by their source",
     "pipelines.tables.provenance": "this module",
     "pipelines.tables.schemas": "a table's schema has a version of its own",
     "pipelines.tables.shards": "which file a row lies in",
@@ -39,6 +40,7 @@ PLUMBING: Mapping[str, str] = {
     "model.evaluation.predictions": "keeps texts; what each was made from is hashed by value",
     "model.inputs.threads": "how many threads compute, and what waits in a queue",
     "model.petar.hub": "copies checkpoints; their weights are hashed by value",
+    "model.training.loggers": "sends numbers of a stage elsewhere",
     "model.training.memory": "estimates memory, for the log and for errors",
     "model.training.results": "keeps what a stage reached",
 }

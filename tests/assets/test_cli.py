@@ -49,6 +49,20 @@ def call(command: str, cohort: Path, home: Path) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+class TestTrainPlan:
+    def test_counts_memory_and_hours_of_every_stage_and_trains_nothing(self, tmp_path: Path, capsys: Any) -> None:
+        change = 'preset = "petar-4b"'
+        assert main(["train", "--home", str(tmp_path), "--plan", "--set", change, "--processes", "2"]) == 0
+        out = capsys.readouterr().out
+        assert [line for line in out.splitlines() if line in TRAINING_STAGES] == list(TRAINING_STAGES)
+        assert out.count("by 2 processes") == len(TRAINING_STAGES)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_line_that_is_no_setting_is_named(self, tmp_path: Path, capsys: Any) -> None:
+        assert main(["train", "--home", str(tmp_path), "--plan", "--set", "training.epoch = 3"]) == 1
+        assert "epoch" in capsys.readouterr().err
+
+
 class TestCurate:
     def test_refuses_a_folder_that_is_no_cohort(self, tmp_path: Path) -> None:
         code, _, errors = call("curate", tmp_path / "nowhere", tmp_path / "home")

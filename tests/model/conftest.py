@@ -39,7 +39,7 @@ def tokenizer() -> PetarTokenizer:
 @pytest.fixture
 def settings() -> TrainingSettings:
     return TrainingSettings(
-        epochs=2, batch_size=4, learning_rate=3e-3, save_every_steps=1, validation_samples=4, without_ct="air"
+        epochs=2, batch_size=4, learning_rate=3e-3, save_every_s=0, validation_samples=4, without_ct="air"
     )
 
 

@@ -201,7 +201,7 @@ def run_condition(request: ConditionRequest, on_measure: OnMeasure | None = None
     lesions = StageSamples.of(request.findings, request.home)
     folder = request.out_dir / "findings"
     stage = StageRequest("findings_full", lesions, request.model_config, request.settings, folder, init)
-    trained = train_stage(stage, Hooks(curve.on_step, curve.on_epoch))
+    trained = train_stage(stage, Hooks(curve.on_step, on_epoch=curve.on_epoch))
     last = int(trained.curve[-1]["epoch"])
     if not curve.points or curve.points[-1].epoch < last:
         # Stopped early, or killed between the last step and its measurement.

@@ -102,6 +102,9 @@ _ALL = (
     Metric("grounding among all", lesion.grounding_among_all, "The same, better than any other lesion of the exam"),
     Metric("hallucinated", lesion.hallucinated, "Texts that name an organ which the reference has not; less is better"),
 )
+LESS_IS_BETTER = frozenset({"hallucinated"})
+"""Metrics that count errors."""
+
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from model.evaluation.metrics import published_scores, score, score_subsets
 from model.evaluation.metrics.comparison import compare_all
-from model.evaluation.scoreboard import scoreboard_page
+from model.evaluation.scoreboard import scoreboard_page, who_is_ahead
 from model.evaluation.scores import couples_of
 from pipelines.settings import ScoreSettings
 from pipelines.tables import schemas
@@ -65,6 +65,25 @@ class TestScoreboardPage:
     def test_compares_models_on_what_both_described(self, page: str) -> None:
         assert "### petar-tiny against baseline: template (test)" in page
         assert "| laterality | **+1.000 [1.000, 1.000]** | 0.020 | 0.039 | 19 |" in page
+
+
+class TestWhoIsAhead:
+    def row(self, metric: str, difference: float, p_holm: float) -> dict[str, object]:
+        keys = {"model": "petar-tiny", "other": "baseline: nearest lesion", "split": "test", "metric": metric}
+        return keys | {"difference": difference, "p": p_holm, "p_holm": p_holm, "n": 120}
+
+    def test_says_where_the_model_is_ahead_and_where_it_is_not(self) -> None:
+        rows = [
+            self.row("organ", 0.01, 0.9), self.row("region", 0.2, 0.01), self.row("BLEU", -0.1, 0.02),
+            self.row("hallucinated", -0.2, 0.03),
+        ]  # fmt: skip
+        assert who_is_ahead(schemas.frame("comparisons", rows)) == [
+            "- petar-tiny against baseline: nearest lesion (120 lesions): ahead in region, hallucinated; "
+            "behind in BLEU; not told apart in organ."
+        ]
+
+    def test_stands_on_the_page(self, page: str) -> None:
+        assert "- petar-tiny against baseline: template (19 lesions): ahead in BLEU, laterality." in page
 
 
 class TestCouplesOf:

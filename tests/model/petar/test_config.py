@@ -100,7 +100,7 @@ class TestModelSettings:
         ("settings", "said"),
         [
             (ModelSettings(vision=VisionTable(heads=7)), "multiple of heads 7: correct .model"),
-            (ModelSettings(training=TrainingTable(weights_dtype="bfloat16")), "precision bfloat16 .* .model.training"),
+            (ModelSettings(training=TrainingTable(frozen_dtype="bfloat16")), "precision bfloat16 .* .model.training"),
         ],
     )
     def test_refuses_what_does_not_fit_together(self, settings: ModelSettings, said: str) -> None:

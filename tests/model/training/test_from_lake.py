@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -62,6 +63,26 @@ class TestTrainFromLake:
             result = train_from_lake(home, LakeStage("findings_projector", preset("tiny"), self.SETTINGS, first, True))
         assert result.steps == 1
         assert "goes on from other samples, as allowed" in caplog.text
+
+    def test_adopts_what_the_command_line_made_and_never_overwrites_it(self, home):
+        made = LakeStage("findings_full", preset("tiny"), self.SETTINGS, made_by="command line")
+        train_from_lake(home, replace(made, settings=replace(self.SETTINGS, learning_rate=1e-4)))
+        folder = home.checkpoints / "findings_full"
+        before = (folder / "checkpoint/model.safetensors").read_bytes()
+        asked = replace(made, made_by="asset")
+        assert train_from_lake(home, asked).reused
+        with pytest.raises(TrainingError, match="move that folder away"):
+            train_from_lake(home, replace(asked, reuse=False))
+        with pytest.raises(TrainingError, match="that the command line made with other settings"):
+            train_from_lake(home, replace(asked, config=preset("tiny", use_ct=False)))
+        assert (folder / "checkpoint/model.safetensors").read_bytes() == before
+
+    def test_what_was_trained_on_other_samples_is_not_adopted(self, home, lake):
+        made = LakeStage("findings_full", preset("tiny"), self.SETTINGS, made_by="command line")
+        train_from_lake(home, made)
+        Lake(home.lake).write_table("samples", lake.with_row(0, target="right liver lesion"))
+        with pytest.raises(ProvenanceError, match="saw 9 training samples"):
+            train_from_lake(home, replace(made, made_by="asset"))
 
     def test_no_samples_is_a_clear_error(self, tmp_path):
         with pytest.raises(TrainingError, match="curate the cohort first"):

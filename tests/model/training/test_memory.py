@@ -14,8 +14,7 @@ class TestMemoryPlan:
         ("changes", "low_gb", "high_gb"),
         [
             ({}, 64, 77),
-            ({"optimiser": "adamw8bit", "weights_dtype": "bfloat16", "frozen_dtype": "bfloat16"}, 24, 37),
-            ({"lora_rank": 16, "frozen_dtype": "bfloat16"}, 11, 24),
+            ({"lora_rank": 16, "frozen_dtype": "bfloat16"}, 11, 27),
         ],
     )
     def test_petar_4b_needs_what_was_measured(self, changes, low_gb, high_gb):
@@ -37,7 +36,8 @@ class TestMemoryPlan:
 
 class TestPresetsThatFit:
     @pytest.mark.parametrize(
-        ("memory_gb", "expected"), [(90, ["petar-4b", "small", "tiny"]), (8, ["small", "tiny"]), (0.001, [])]
+        ("memory_gb", "expected"),
+        [(90, ["petar-4b", "small-lm", "small", "tiny"]), (8, ["small-lm", "small", "tiny"]), (0.001, [])],
     )
     def test_names_them_largest_first(self, memory_gb, expected):
         assert presets_that_fit(memory_gb) == expected

@@ -1,3 +1,4 @@
+import itertools
 import json
 import os
 import socket
@@ -9,8 +10,11 @@ import polars as pl
 import pytest
 import torch
 
+from model.inputs.tensors import LesionDataset
 from model.petar.checkpoints import read_tensors
 from model.petar.config import TrainingSettings
+from model.petar.tokenizer import train_tokenizer
+from model.training.batches import Batches, StepPlan
 from model.training.launch import main
 from model.training.parallel import World
 from model.training.request import StageRequest, StageSamples
@@ -60,10 +64,36 @@ class TestWorld:
         assert World().summed(3.0, torch.device("cpu")) == 3.0
 
 
+class TestSharesOfAStep:
+    def batches(self, lake, micro, settings):
+        words = train_tokenizer(lake.samples["target"], 400)
+        return Batches(LesionDataset(lake.train, micro, words, lake.home), words.pad_id, settings)
+
+    @pytest.mark.parametrize(("size", "batch", "accumulation"), [(2, 1, 4), (2, 4, 1), (3, 2, 2), (4, 1, 1)])
+    def test_are_the_step_and_differ_by_one_sample_at_most(self, lake, micro, size, batch, accumulation):
+        settings = TrainingSettings(batch_size=batch, accumulation=accumulation, epochs=1)
+        batches, plan = self.batches(lake, micro, settings), StepPlan.of(9, settings)
+        for step in range(len(plan.steps)):
+            shares = [batches.share_of_step(plan, step, World(rank, size)) for rank in range(size)]
+            assert {len(share) for share in shares} == {plan.n_batches(step, settings, World(0, size))}
+            counts = [sum(map(len, share)) for share in shares]
+            assert max(counts) - min(counts) <= 1
+            assert sorted(k for share in shares for one in share for k in one) == sorted(plan.steps[step])
+            assert all(len(one) <= batch for share in shares for one in share)
+
+    def test_batches_hold_samples_of_like_length(self, lake, micro):
+        settings = TrainingSettings(batch_size=3, accumulation=3, epochs=1)
+        batches = self.batches(lake, micro, settings)
+        encoded = batches.data.encoded
+        (own,) = [batches.share_of_step(StepPlan.of(9, settings), 0, World())]
+        lengths = [sorted(len(encoded[i].prompt) + len(encoded[i].answer) for _, i in one) for one in own]
+        assert all(a[-1] <= b[0] for a, b in itertools.pairwise(lengths))
+
+
 class TestTwoProcesses:
     # 9 samples in batches of 4: the last batch has one sample, so one process has none.
     SETTINGS = TrainingSettings(
-        epochs=2, batch_size=4, learning_rate=3e-3, validation_samples=3, without_ct="air", save_every_steps=2
+        epochs=2, batch_size=4, learning_rate=3e-3, validation_samples=3, without_ct="air", save_every_s=0
     )
 
     def alone(self, lake, micro, settings, tmp_path):
@@ -97,13 +127,13 @@ class TestTwoProcesses:
             assert (process.returncode == 0) == (dies_after is None), errors.decode()
         return [json.loads(line) for line in (tmp_path / "two/log.jsonl").read_text().splitlines()]
 
-    @pytest.mark.parametrize("sharding", ["none", "full"])
-    def test_train_what_one_trains(self, lake, micro, tmp_path, sharding):
-        settings = replace(self.SETTINGS, sharding=sharding)
+    @pytest.mark.parametrize(("sharding", "batch"), [("none", 1), ("full", 4)])
+    def test_train_what_one_trains(self, lake, micro, tmp_path, sharding, batch):
+        settings = replace(self.SETTINGS, sharding=sharding, batch_size=batch, accumulation=4 // batch)
         alone = self.alone(lake, micro, settings, tmp_path)
         lines = self.start(lake, micro, settings, tmp_path)
-        for name in ("loss", "grad_norm"):
-            assert [e[name] for e in lines] == pytest.approx([e[name] for e in alone.curve], rel=1e-3)
+        assert [e["loss"] for e in lines] == pytest.approx([e["loss"] for e in alone.curve], abs=1e-6, rel=1e-6)
+        assert [e["grad_norm"] for e in lines] == pytest.approx([e["grad_norm"] for e in alone.curve], rel=1e-3)
         one, two = (read_tensors(tmp_path / name / "checkpoint/model.safetensors") for name in ("alone", "two"))
         assert all(torch.allclose(one[n], two[n], atol=1e-3) for n in one)
         assert set(one) == set(two)
@@ -112,7 +142,7 @@ class TestTwoProcesses:
     def test_go_on_after_a_kill(self, lake, micro, tmp_path, sharding):
         settings = replace(self.SETTINGS, sharding=sharding)
         whole = self.alone(lake, micro, settings, tmp_path)
-        # States are saved after steps 2 and 4 of 6.
+        # States are saved after every step but the last; the fifth dies before.
         self.start(lake, micro, settings, tmp_path, dies_after=5)
         again = self.start(lake, micro, settings, tmp_path)
         assert json.loads((tmp_path / "two/result.json").read_text())["resumed_from_step"] == 4
@@ -136,7 +166,27 @@ class TestTrainCommand:
 
     def test_prints_the_plan_without_a_lake(self, tmp_path, capsys):
         assert main(["--home", str(tmp_path), "--stage", "findings_full", "--preset", "petar-4b", "--plan"]) == 0
-        assert "4,012.38 M" in capsys.readouterr().out
+        out = capsys.readouterr().out
+        assert "4,012.38 M" in out
+        assert "h for 10 epochs of 1,000 samples" in out
+
+    def test_plan_counts_processes_and_the_samples_of_the_lake(self, lake, tmp_path, capsys):
+        self.write(lake, tmp_path)
+        arguments = ["--home", str(tmp_path), "--stage", "findings_full", "--plan", "--processes", "4"]
+        assert main([*arguments, "--set", 'training.sharding = "full"']) == 0
+        out = capsys.readouterr().out
+        assert "40 epochs of 9 samples" in out
+        assert "by 4 processes" in out
+
+    def test_reads_the_settings_of_the_cohort_and_keeps_the_resolved_ones(self, lake, tmp_path):
+        self.write(lake, tmp_path)
+        (tmp_path / "petar.toml").write_text("[model.training]\nepochs = 2\nlearning_rate = 0.01\nlanguage_steps = 0\n")
+        changes = "stages.findings_mask.epochs = 1", "training.validation_samples = 2"
+        arguments = ["--home", str(tmp_path), "--stage", "findings_mask", "--cohort", str(tmp_path), "--device", "cpu"]
+        assert main([*arguments, *(word for change in changes for word in ("--set", change))]) == 0
+        kept = json.loads((tmp_path / "checkpoints/findings_mask/settings.json").read_text())
+        assert (kept["training"]["epochs"], kept["training"]["learning_rate"]) == (1, 0.01)
+        assert (kept["made_by"], kept["processes"], kept["model"]["name"]) == ("command line", 1, "tiny")
 
     @pytest.mark.parametrize(
         ("changes", "words"),

@@ -62,7 +62,7 @@ def findings(lake):
 
 
 SETTINGS = TrainingSettings(
-    epochs=4, batch_size=4, learning_rate=3e-3, validation_samples=2, save_every_steps=1, without_ct="air"
+    epochs=4, batch_size=4, learning_rate=3e-3, validation_samples=2, save_every_s=0, without_ct="air"
 )
 CONDITION = Condition("mask", ct=False, focal=False, anatomy=False)
 
