@@ -178,7 +178,8 @@ def _board(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     """The computed scores of the test split, a metric a line and a model a column, the paper's own row last."""
     rows = con.sql(
         "select metric, model, value, low, high, n, status from scores "
-        "where (status = 'computed' and split = 'test') or (status = 'published' and model like 'PETAR%') "
+        "where (status = 'computed' and split = 'test' and subset = 'all' and numbers = 'measured') "
+        "or (status = 'published' and model like 'PETAR%') "
         "order by status, metric, model"
     ).pl()
     interval = pl.format(" [{}, {}]", pl.col("low").round(2), pl.col("high").round(2))
