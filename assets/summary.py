@@ -175,10 +175,14 @@ def _not_computed(con: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def _board(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """The computed scores of the test split, a metric a line and a model a column, the paper's own row last."""
+    """The computed scores of the test split, a metric a line and a model a column, the paper's own row last.
+
+    Metrics of words are those of the texts as the model wrote them, as the published ones are.
+    """
     rows = con.sql(
         "select metric, model, value, low, high, n, status from scores "
-        "where (status = 'computed' and split = 'test' and subset = 'all' and numbers = 'measured') "
+        "where (status = 'computed' and split = 'test' and subset = 'all' "
+        "and (numbers = 'raw' or metric not in (select metric from scores where numbers = 'raw'))) "
         "or (status = 'published' and model like 'PETAR%') "
         "order by status, metric, model"
     ).pl()
