@@ -40,7 +40,9 @@ def changed() -> dg.AutomationCondition:
         & ~on.any_deps_in_progress()
         & ~on.any_deps_missing()
         & (
-            on.any_deps_updated().replace("newly_updated", on.data_version_changed()).since_last_handled()
+            on.any_deps_updated()
+            .replace("newly_updated", on.data_version_changed())
+            .since(on.newly_requested() | on.newly_updated() | on.initial_evaluation())
             | on.code_version_changed()
             | on.newly_missing()
             | on.execution_failed().newly_true()
