@@ -112,6 +112,8 @@ def shard_rows(
     yield "readings", _readings(rng, found)
     findings = _findings(rng, found, n_lesions)
     yield "findings", findings
+    yield "peaks", _peaks(rng, exams)
+    yield "calibration", _calibration(rng, exams)
     yield "lesions", _lesions(rng, findings.filter(pl.col("outcome") == "accepted"), n_lesions)
 
 
@@ -180,6 +182,31 @@ def _findings(rng: np.random.Generator, found: pl.DataFrame, n_lesions: int) -> 
     )
 
 
+def _peaks(rng: np.random.Generator, exams: pl.DataFrame) -> pl.DataFrame:
+    return exams.with_columns(
+        scanner=pl.lit("Maker model"),
+        n_peaks=pl.Series(rng.integers(50, 1000, exams.height)),
+        frame_confidence=pl.lit(1.0),
+        n_findings=pl.lit(12, pl.Int64),
+        peaks_path=pl.format("peaks/{}.npz", "exam_id"),
+    )
+
+
+def _calibration(rng: np.random.Generator, exams: pl.DataFrame) -> pl.DataFrame:
+    return exams.with_columns(
+        suv_scale=pl.lit(1.0),
+        slice_offset=pl.lit(0, pl.Int64),
+        origin=pl.lit("head"),
+        slice_grid=pl.lit("pet"),
+        value_noise=pl.lit(0.002),
+        rounding=pl.lit("round"),
+        slice_spread=pl.lit("exact"),
+        calibration_source=pl.lit("cohort"),
+        calibration_llr=pl.Series(rng.uniform(0, 40, exams.height)),
+        calibration_support=pl.lit(8, pl.Int64),
+    )
+
+
 def _lesions(rng: np.random.Generator, accepted: pl.DataFrame, n_lesions: int) -> pl.DataFrame:
     n = accepted.height
     is_lesion = pl.int_range(n) < n_lesions
@@ -199,7 +226,7 @@ def _lesions(rng: np.random.Generator, accepted: pl.DataFrame, n_lesions: int) -
         method=pl.when(is_lesion).then(pl.lit("adaptive")),
         stop_reason=pl.when(is_lesion).then(pl.lit("converged")),
         mask_path=pl.when(is_lesion).then(pl.format("masks/{}/{}.nii.gz", "exam_id", pl.int_range(n))),
-        rule=pl.lit("component"),
+        evidence=pl.lit("slice+SUV"),
         **{
             f"{what}_{axis}_mm": pl.Series(rng.uniform(-300, 300, n)) for what in ("peak", "centroid") for axis in "xyz"
         },

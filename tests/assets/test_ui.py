@@ -29,7 +29,7 @@ class TestTheUi:
     def test_shows_the_asset_graph(self, ask: Ask) -> None:
         nodes = ask("{ assetNodes { assetKey { path } groupName dependencyKeys { path } } }")["assetNodes"]
         edges = {n["assetKey"]["path"][0]: {d["path"][0] for d in n["dependencyKeys"]} for n in nodes}
-        assert edges["lesions"] == {"exams", "findings"}
+        assert edges["lesions"] == {"exams", "findings", "peaks", "calibration"}
         assert edges["scoreboard"] == {"scores", "comparisons"}
         assert {n["groupName"] for n in nodes} == {
             "exams",
@@ -47,6 +47,7 @@ class TestTheUi:
             "{ repositoriesOrError { ... on RepositoryConnection { nodes { schedules { name } sensors { name } } } } }",
         )
         (repository,) = data["repositoriesOrError"]["nodes"]
-        schedules = {"nightly_recuration", "weekly_observation", "daily_freshness"}
+        schedules = {"nightly_recuration", "weekly_observation", "weekly_retention", "daily_freshness"}
         assert {s["name"] for s in repository["schedules"]} == schedules
-        assert {s["name"] for s in repository["sensors"]} == {"cohort_sensor", "changed_shards"}
+        sensors = {"cohort_sensor", "changed_shards", "single_shards", "dead_runs"}
+        assert {s["name"] for s in repository["sensors"]} == sensors
