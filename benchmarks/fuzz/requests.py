@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from benchmarks.fuzz import damage
 from benchmarks.fuzz.case import Files, Input, WrongResultError
@@ -17,14 +17,9 @@ from model.serving.server import RequestError, Service, make_app
 _BOUNDARY = "xyz"
 
 
-class _NoModel:
-    """Stands for the lock of the model: what was read ends here."""
-
-    def __enter__(self) -> None:
-        raise RequestError("read", HTTPStatus.ACCEPTED)
-
-    def __exit__(self, *_: object) -> None:
-        return None
+def _read(*_: object) -> NoReturn:
+    """Stands for what makes inputs of the volumes: what was read ends here."""
+    raise RequestError("read", HTTPStatus.ACCEPTED)
 
 
 def _json(rng: random.Random) -> Files:
@@ -55,7 +50,7 @@ def _form(rng: random.Random) -> Files:
 
 
 def _ask(folder: Path) -> int:
-    service = Service(None, "petar", lock=_NoModel())  # type: ignore[arg-type]  # No model is asked.
+    service = Service(None, "petar", prepare=_read)  # type: ignore[arg-type]  # No model is asked.
     body, kind = (folder / "body").read_bytes(), (folder / "type").read_bytes()
     status = asyncio.run(_status_of(make_app(service), body, kind))
     if status == HTTPStatus.ACCEPTED:
