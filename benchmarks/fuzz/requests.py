@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NoReturn
+from unittest import mock
 
 from benchmarks.fuzz import damage
 from benchmarks.fuzz.case import Files, Input, WrongResultError
@@ -50,9 +51,10 @@ def _form(rng: random.Random) -> Files:
 
 
 def _ask(folder: Path) -> int:
-    service = Service(None, "petar", prepare=_read)  # type: ignore[arg-type]  # No model is asked.
+    service = Service(None, "petar")  # type: ignore[arg-type]  # No model is asked.
     body, kind = (folder / "body").read_bytes(), (folder / "type").read_bytes()
-    status = asyncio.run(_status_of(make_app(service), body, kind))
+    with mock.patch("model.serving.server.prepare", _read):
+        status = asyncio.run(_status_of(make_app(service), body, kind))
     if status == HTTPStatus.ACCEPTED:
         return 1
     if not HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:

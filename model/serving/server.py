@@ -33,7 +33,7 @@ import tempfile
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
@@ -92,8 +92,6 @@ class Service:
     device: str = "cpu"
     limits: BatchLimits = field(default_factory=BatchLimits)
     timeout_s: float = ANSWER_TIMEOUT_S
-    prepare: Callable[..., Prepared] = prepare
-    """Makes inputs of volumes that were read."""
 
     def __post_init__(self) -> None:
         self._batcher: Batcher[tuple[Prepared, int], Answer] = Batcher(self._answer, self.limits)
@@ -162,7 +160,7 @@ class Service:
                 "got none"
             )
         try:
-            return self.prepare(pet, volumes["ct"], mask, self.checkpoint, question or None)
+            return prepare(pet, volumes["ct"], mask, self.checkpoint, question or None)
         except (SampleError, ExamError) as error:
             raise RequestError(str(error)) from error
 
