@@ -19,6 +19,7 @@ from pipelines.exports.exam_report import ExamReport, ReportedExam, exam_report
 from pipelines.exports.fhir_report import check_bundle, fhir_bundle
 from pipelines.exports.report_pages import html_page, markdown_page
 from pipelines.exports.segmentation import pet_slices
+from pipelines.exports.stamped_folders import remove_others, stamp_of, write_stamp
 from pipelines.exports.structured_report import write_structured_report
 from pipelines.exports.viewer_files import SEG_NAME, export_reason, source_folders
 from pipelines.settings import ExportSettings
@@ -129,7 +130,7 @@ def update_reports(
     log = log or logging.getLogger(__name__)
     tables, folders = ReportTables.of(home), source_folders(home)
     usable = [exam_id for exam_id, row in sorted(tables.exams.items()) if row["status"] == "ok"]
-    removed = _remove_others(home.exam_reports, {folder_name(exam_id) for exam_id in usable})
+    removed = remove_others(home.exam_reports, _STAMP, {folder_name(exam_id) for exam_id in usable})
     written = reused = n_lesions = 0
     without: dict[str, str] = {}
     for exam_id in usable:
@@ -141,7 +142,7 @@ def update_reports(
         stamp = hash_of(
             code_version(__name__), report.to_json(), found and seg.stat().st_mtime_ns, settings.keep_identity, days
         )
-        if _stamp(folder) == stamp:
+        if stamp_of(folder, _STAMP) == stamp:
             reused += 1
             continue
         shutil.rmtree(folder, ignore_errors=True)
@@ -153,7 +154,7 @@ def update_reports(
             without[exam_id] = why
             log.info("exam %s has no structured report: %s", exam_id, why)
         _write(report, seg if found else None, folder)
-        atomic.write_bytes(folder / _STAMP, json.dumps({"key": stamp}).encode())
+        write_stamp(folder, _STAMP, stamp)
         written += 1
     return ReportSummary(home.exam_reports, written, reused, removed, n_lesions, without)
 
@@ -206,21 +207,3 @@ def _grouped(rows: pl.DataFrame) -> dict[str, list[Mapping[str, Any]]]:
     for row in rows.iter_rows(named=True):
         found.setdefault(row["exam_id"], []).append(row)
     return found
-
-
-def _stamp(folder: Path) -> str | None:
-    try:
-        key = json.loads((folder / _STAMP).read_bytes()).get("key")
-        return key if isinstance(key, str) else None
-    except (OSError, ValueError, AttributeError):
-        return None
-
-
-def _remove_others(folder: Path, keep: set[str]) -> int:
-    """How many reports of exams that are gone were removed; folders of others' making stay."""
-    removed = 0
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if path.name not in keep and (path / _STAMP).is_file():
-            shutil.rmtree(path)
-            removed += 1
-    return removed

@@ -5,7 +5,6 @@
 series).
 """
 
-import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ import polars as pl
 
 from pipelines.cohort.manifest import read_whole_manifest
 from pipelines.exports.segmentation import ExportLesion, export_dicom_seg, export_nifti
+from pipelines.exports.stamped_folders import remove_others, stamp_of, write_stamp
 from pipelines.imaging.problems import ExamError, place_of
 from pipelines.imaging.volume import load_nifti
 from pipelines.settings import ExportSettings
@@ -108,7 +108,7 @@ def export_lesions(
         .with_columns(tracked_as=pl.col("finding_id").replace(tracks))
     )
     by_exam = {str(exam_id): own for (exam_id,), own in lesions.group_by("exam_id", maintain_order=True)}
-    removed = _remove_others(home.exports, {folder_name(exam_id) for exam_id in by_exam})
+    removed = remove_others(home.exports, _STAMP, {folder_name(exam_id) for exam_id in by_exam})
     folders = source_folders(home)
     exported = reused = segs = 0
     failed: dict[str, str] = {}
@@ -121,7 +121,7 @@ def export_lesions(
         # Of the days only that there are some: a hash of so few numbers tells which it is.
         said = (wanted, settings.keep_identity, days is not None)
         key = hash_of(code_version(__name__), *said, exam["row_key"], own.to_dicts())
-        if _stamped(folder) == key and all((folder / name).is_file() for name in wanted):
+        if stamp_of(folder, _STAMP) == key and all((folder / name).is_file() for name in wanted):
             reused += 1
             continue
         try:
@@ -132,7 +132,7 @@ def export_lesions(
                 segs -= 1
                 failed[exam_id] = f"no DICOM SEG, its other files are written: {without_seg}"
                 log.warning("exam %s has %s", exam_id, failed[exam_id])
-            atomic.write_bytes(folder / _STAMP, json.dumps({"key": key}).encode())
+            write_stamp(folder, _STAMP, key)
             exported += 1
         except Exception as error:
             shutil.rmtree(folder, ignore_errors=True)
@@ -201,22 +201,3 @@ def lesion_name(number: int, row: Mapping[str, Any]) -> str:
         place = f"physiologic uptake, {place}"
     at = "" if row["slice"] is None else f", slice {row['slice']}"
     return f"{number} {place}, SUVmax {row['suvmax_reported']:g}{at}"
-
-
-def _stamped(folder: Path) -> str | None:
-    """Key of what a folder holds; None where it was not finished."""
-    try:
-        key = json.loads((folder / _STAMP).read_bytes()).get("key")
-        return key if isinstance(key, str) else None
-    except (OSError, ValueError, AttributeError):
-        return None
-
-
-def _remove_others(folder: Path, keep: set[str]) -> int:
-    """How many exports of exams that have no lesion any more were removed; folders of others' making stay."""
-    removed = 0
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if path.name not in keep and (path / _STAMP).is_file():
-            shutil.rmtree(path)
-            removed += 1
-    return removed
