@@ -136,13 +136,13 @@ def size_cm(flat: str, words: Vocabulary) -> float | None:
     return None
 
 
-_URINARY = {"bladder", "ureter", "kidney"}
-"""Organs that hold excreted tracer, as the lexicon names them."""
+_PHYSIOLOGIC_ORGANS = {"bladder", "ureter", "kidney", "brown fat", "heart"}
+"""Organs with spaces or tissues of physiologic uptake, as the lexicon names them."""
 
 
 def is_physiologic(flat: str, span: tuple[int, int], at: int, organ: str | None, words: Vocabulary) -> bool:
-    """Whether a clause of a mention calls the uptake of its organ normal, or its SUV is that of excreted urine: of the
-    bladder, a ureter or a renal pelvis, without a word for a lesion or for a wall.
+    """Whether a clause of a mention calls the uptake of its organ normal, or its SUV is that of excreted urine (of the
+    bladder, a ureter or a renal pelvis), brown fat or myocardium, without a word for a lesion or for a wall.
 
     Args:
         flat: the whole sentence, cleaned and lowered.
@@ -160,7 +160,8 @@ def is_physiologic(flat: str, span: tuple[int, int], at: int, organ: str | None,
             if not named or named & own:
                 return True
     part = flat[slice(*span)]
-    if not own <= _URINARY or words.cues["lesion"].search(part) or words.cues["wall"].search(part):
+    is_such = own <= _PHYSIOLOGIC_ORGANS or organ in _PHYSIOLOGIC_ORGANS
+    if not is_such or words.cues["lesion"].search(part) or words.cues["wall"].search(part):
         return False
     clause = next((flat[a:b] for a, b in clauses if a <= at < b), part)
-    return bool(words.cues["urine_space"].search(clause))
+    return bool(words.cues["physiologic_space"].search(clause))

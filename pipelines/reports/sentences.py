@@ -186,6 +186,8 @@ def _pieces(report: _Report) -> list[_Piece]:
             if numbered is not None:
                 a, is_item = numbered.end(), True
             heading = _heading(report, a, b)
+            if n > 0 and heading is None and _ends_comparison(report, section, a, b):
+                section = None
             if heading is not None:
                 section, a = heading
                 a = _after_space(flat, a, b)
@@ -268,6 +270,13 @@ def _heading(report: _Report, start: int, end: int) -> tuple[str, int] | None:
         return None
     name = match["name"].strip()
     return (name, match.end()) if _is_heading_name(report, name) else None
+
+
+def _ends_comparison(report: _Report, section: str | None, start: int, end: int) -> bool:
+    """Whether a sentence behind "Comparison: 03/14/2021." speaks of this exam, so that the heading is not its own."""
+    if section is None or not report.cues["heading_comparison"].search(section.lower()):
+        return False
+    return report.cues["present_tense"].search(report.lowered, start, end) is not None
 
 
 def _is_heading_name(report: _Report, name: str) -> bool:

@@ -286,6 +286,9 @@ def _is_prior(at: _Around) -> bool:
         return True
     if at.says_outside("on_prior_before_parenthesis"):
         return True
+    # "The lesion showed an SUVmax of 8.8 in June."
+    if at.says_before("past_before") and at.says_after("date_after"):
+        return True
     # "from 1.2 cm, SUVmax 8.8, to 0.8 cm with SUVmax 3.1"
     if at.meets_value and at.says_before("from_before_with_size") and at.cues["to_size"].fullmatch(at.after):
         return True

@@ -29,6 +29,8 @@ _MAX_KNOWN = 50_000
 """Words whose entries are kept in memory."""
 _MIN_PART = 3
 """Letters that each part of a compound has at least."""
+_MAX_ENDING = 2
+"""Letters of an ending that leaves a word what it is ("Nebennieren"); what is longer may be a part of a compound."""
 _NUMBER_AFTER = re.compile(r"\s?(?=\d)")
 _KEYS = {"decimal", "compound_joints", "from_to", "function_words", "words", "places"}
 
@@ -115,6 +117,10 @@ class Glossary:
             found = list(self._by_first.get(word, ()))
             for n in range(len(word), 1, -1):
                 found += self._by_first.get(word[:n] + "*", ())
+            if not found and self.compound_joints and word.endswith("s"):
+                # The genitive: "des Rektums".
+                stem = word[:-1]
+                found += [((stem + "*", *phrase[1:]), english) for phrase, english in self._by_first.get(stem, ())]
             if len(self._known) < _MAX_KNOWN:
                 self._known[word] = found
         return found
@@ -140,12 +146,17 @@ class Glossary:
             self.compound_joints
             and len(word) > 2 * _MIN_PART
             and (best is None or best[0] == 1)
-            and (word,) not in self.entries
+            and not self._is_inflected(word)
         ):
             # A compound goes before an entry with any ending: "nebenniere*" is no "nebennierenmetastase".
             parts = self._compound(word)
             return best if parts is None else (1, parts)
         return best
+
+    def _is_inflected(self, word: str) -> bool:
+        """Whether a word is an entry, or the beginning of one with an ending of its case or number."""
+        single = (phrase[0] for phrase, _ in self._candidates(word) if len(phrase) == 1)
+        return any(len(word) - len(start.rstrip("*")) <= _MAX_ENDING for start in single)
 
     def _compound(self, word: str) -> str | None:
         """The English of a compound whose parts are entries."""

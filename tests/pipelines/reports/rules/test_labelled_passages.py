@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.reports.rules.pairs import extract
+from pipelines.reports.rule_mentions import mentions_of
 from pipelines.reports.sentences import SUV_AND_SLICE, SUV_ONLY, split_report
 from pipelines.reports.vocabulary.vocabulary import package_vocabulary
 
@@ -21,9 +21,9 @@ def lesions_of(cell):
 def read(text):
     sentences = (s for s in split_report("E", text) if s.candidate_reason in (SUV_AND_SLICE, SUV_ONLY))
     words = package_vocabulary()
-    found = [extract(s.sentence, words.of(s.language)) for s in sentences]
+    found = [m for s in sentences for m in mentions_of(s, words.of(s.language))]
     # One pair of a sentence that names several lesions is not accepted.
-    return {(x.slice, x.suvmax) for e in found if len(e.lesions) == e.n_lesions for x in e.lesions}
+    return {(m.axial_slice, m.suvmax) for m in found if m.is_finding and m.suvmax is not None and m.count == 1}
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.csv")), ids=lambda path: path.stem)
