@@ -181,13 +181,15 @@ def import_set(
     """Make a cohort folder of links to a public data set."""
     from pipelines.cohort.importers.mapping import LAYOUTS, read_mapping
     from pipelines.cohort.importers.plan import ImporterError
+    from pipelines.cohort.importers.table import columns_of
     from pipelines.cohort.importers.write import plan_import, write_cohort
 
     chosen = next((known for known in LAYOUTS if known == layout), None)
     if chosen is None:
         _fail(f"expected a layout of {', '.join(LAYOUTS)}, got {layout!r}: name one of them")
     try:
-        plan = plan_import(chosen, source, read_mapping(chosen, mapping))
+        seen = columns_of(source) if chosen == "table" else ()
+        plan = plan_import(chosen, source, read_mapping(chosen, mapping, seen))
         write_cohort(plan, to, chosen, source)
     except ImporterError as error:
         _fail(str(error))

@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from assets.exams import ShardConfig, corrections, exam_manifest
+from assets.exams import ShardConfig, corrections, exam_manifest, exams
 from assets.partitions import (
     CURATION_OWNERS,
     changed,
@@ -39,7 +39,7 @@ def readings(context: dg.AssetExecutionContext, config: ShardConfig, workspace: 
     return run_shard(context, workspace, "readings", config.only_exams)
 
 
-@sharded("findings", "reports", [sentences, readings, corrections], {"parquet"})
+@sharded("findings", "reports", [exams, sentences, readings, corrections], {"parquet"})
 def findings(context: dg.AssetExecutionContext, config: FindingsConfig, workspace: Workspace) -> dg.MaterializeResult:
     """One row a finding, or a mention that is none: `accepted`, or the reason of its rejection."""
     settings = settings_of_run(workspace, config)

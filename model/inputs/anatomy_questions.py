@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from pipelines.dataset.samples import compose
-from pipelines.dataset.splits import split_of
+from pipelines.dataset.splits import split_of_exam
 from pipelines.imaging.organ_labels import CLASSES, LABEL_SCHEME
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti, resample_to
@@ -223,7 +223,7 @@ def _row(
         "kind": "anatomy",
         "exam_id": exam["exam_id"],
         "patient_id": exam["patient_id"],
-        "split": split_of(str(exam["patient_id"]), splits),
+        "split": split_of_exam(exam, splits),
         "question": question,
         "target": answer_of(structure, question),
         "suv_path": exam["suv_path"],

@@ -6,6 +6,7 @@ A cohort is a folder with `reports.csv` (or `.parquet`) and `exams/<exam_id>/`; 
 import functools
 import json
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 from pipelines.cohort.corrections import CorrectionsError
 from pipelines.cohort.corrections import observe_corrections as _observe_corrections
+from pipelines.cohort.given_masks import GivenMask, read_given_masks
 from pipelines.cohort.losses import is_other_cohort_folder, losses, note_cohort_folder
 from pipelines.cohort.near_ids import archives_beside, folders_too_deep, near_names
 from pipelines.cohort.privacy import deidentification, header_identifiers
@@ -65,6 +67,10 @@ class ExamEntry:
     """How many identifiers of each kind were found in the report, masked or not."""
     study_date: str | None = None
     """Day of the exam (YYYY-MM-DD) as the report gives it, moved where reports are masked."""
+    split: str | None = None
+    """Split that the cohort gives the exam's patient; null: the split follows from the patient's hash."""
+    given: Sequence[Mapping[str, Any]] = ()
+    """Its lines of given_masks.csv, as fields of `GivenMask`."""
     near: str | None = None
     """Where nothing matches: which folder or report is nearly named as the exam, as a question."""
 
@@ -101,6 +107,7 @@ def manifest_version(entries: Iterable[ExamEntry]) -> str:
     return hash_of(
         sorted(
             (e.exam_id, e.patient_id, e.image_fingerprint, e.report_fingerprint, e.study_date or "", e.near or "")
+            + ((e.split or "", hash_of(e.given)) if e.split or e.given else ())
             for e in entries
         )
     )
@@ -142,7 +149,7 @@ def scan_cohort(
     known, before = known or {}, before or {}
     reports_path = check_cohort(folder)
     try:
-        reports = read_reports(reports_path)
+        reports, given = read_reports(reports_path), read_given_masks(folder)
     except ValueError as error:
         raise CohortError(str(error)) from error
 
@@ -156,10 +163,13 @@ def scan_cohort(
     )
     near = near if not deidentifier.settings.hash_ids else {exam: _NEAR_UNNAMED for exam in near}
     entries: list[ExamEntry] = []
-    for row in reports.iter_rows(named=True):
+    # An exam whose lesions are given needs no report.
+    only_given = [{**dict.fromkeys(reports.columns), "exam_id": e} for e in given if e not in set(reported)]
+    for row in [*reports.iter_rows(named=True), *only_given]:
         exam_id, exam_folder = deidentifier.exam(row["exam_id"]), folders.pop(row["exam_id"], None)
         images = fingerprints[exam_id].content if exam_folder else ""
-        entry = _reported_entry(row, exam_folder, images, deidentifier, before.get(exam_id))
+        own = given.get(row["exam_id"], ())
+        entry = _reported_entry({**row, "given": own}, exam_folder, images, deidentifier, before.get(exam_id))
         entries.append(replace(entry, near=near.get(row["exam_id"])))
     for name, path in folders.items():
         images = fingerprints[deidentifier.exam(name)].content
@@ -219,6 +229,7 @@ def _reported_entry(
     """Entry of an exam of the table of reports; its text is scanned where it or the images differ from `earlier`."""
     patient = deidentifier.patient(row["patient_id"] or row["exam_id"])
     said = (row["findings"], row["tracer"], row["problem"])
+    said += (hash_of(row["given"]),) if row["given"] else ()
     fingerprint = deidentifier.report_fingerprint(*said, *([patient] if deidentifier.days_back(patient) else []))
     if (
         earlier is not None
@@ -226,14 +237,16 @@ def _reported_entry(
         and earlier["image_fingerprint"] == image_fingerprint
     ):
         fingerprint = earlier["report_fingerprint"]
-        report, identifiers = earlier["report"], earlier["identifiers"]
+        report, identifiers, given = earlier["report"], earlier["identifiers"], earlier.get("given", [])
     else:
         text, ids = row["findings"] or "", (row["exam_id"], row["patient_id"] or "")
-        names = names_in_folder(folder) if text and folder else frozenset()
+        names = names_in_folder(folder) if (text or row["given"]) and folder else frozenset()
         report, identifiers = deidentifier.report(text, ids, names, patient)
         if names and report != deidentifier.report(text, ids, patient=patient)[0]:
             # Names from the image headers are masked, so the text depends on the images.
             fingerprint += f"{_SHOWN}{deidentifier.report_fingerprint(report)}"
+        given, of_masks = _given_entries(row["given"], deidentifier, ids, names, patient)
+        identifiers = dict(Counter(identifiers) + of_masks)
     return ExamEntry(
         exam_id=deidentifier.exam(row["exam_id"]),
         patient_id=patient,
@@ -246,7 +259,26 @@ def _reported_entry(
         report_fingerprint=fingerprint,
         identifiers=identifiers,
         study_date=deidentifier.study_date(row["study_date"], patient),
+        split=row["split"],
+        given=given,
     )
+
+
+def _given_entries(
+    masks: Sequence[GivenMask],
+    deidentifier: Deidentifier,
+    ids: tuple[str, ...],
+    names: frozenset[str],
+    patient: str,
+) -> tuple[list[dict[str, Any]], Counter[str]]:
+    """(given masks with their texts as they go on, identifiers found in these by kind)."""
+    entries: list[dict[str, Any]] = []
+    found: Counter[str] = Counter()
+    for one in masks:
+        text, counts = deidentifier.report(one.text, ids, names, patient) if one.text else (None, {})
+        found += Counter(counts)
+        entries.append({name: value for name, value in vars(one).items() if name != "exam_id"} | {"text": text})
+    return entries, found
 
 
 def _entry_without_report(name: str, folder: Path, image_fingerprint: str, deidentifier: Deidentifier) -> ExamEntry:

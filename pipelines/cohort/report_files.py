@@ -28,8 +28,9 @@ from pipelines.cohort.table_files import (
     without_lone_surrogates,
 )
 from pipelines.tables.safe_text import error_reason
+from pipelines.tables.split_names import SPLIT_WORDS, split_named
 
-COLUMNS = ("exam_id", "patient_id", "findings", "impression", "study_date", "tracer", "problem")
+COLUMNS = ("exam_id", "patient_id", "findings", "impression", "study_date", "tracer", "split", "problem")
 """Columns of the table of reports; all text, null where unknown. `problem` is null where the row is as it should be."""
 
 SCHEMA = pl.Schema({name: pl.String for name in COLUMNS})
@@ -63,6 +64,7 @@ _ALIASES = {
     "impression": ("impression", "conclusion"),
     "study_date": ("study_date", "studydate", "date", "exam_date"),
     "tracer": ("tracer", "radiopharmaceutical"),
+    "split": ("split",),
 }
 
 
@@ -80,6 +82,7 @@ class Report:
     impression: str | None = None
     study_date: str | None = None
     tracer: str | None = None
+    split: str | None = None
     problem: str | None = None
 
 
@@ -173,7 +176,10 @@ def _checked(report: Report) -> Report:
     day = date_of(report.study_date)
     if report.study_date and day is None:
         problems.append("study_date names no day: write it as YYYY-MM-DD")
-    report = replace(report, study_date=day.isoformat() if day else None)
+    split = split_named(report.split)
+    if report.split and split is None:
+        problems.append(f"split names none of {', '.join(SPLIT_WORDS)}: it is drawn by the patient's id")
+    report = replace(report, study_date=day.isoformat() if day else None, split=split)
     if not report.patient_id:
         problems.append("no patient id: the exam is taken for a patient of its own")
     problem = "; ".join(problems) or None
@@ -222,6 +228,7 @@ def _report(row: Mapping[str, object], where: str, problem: str | None = None) -
         impression=_text(row.get("impression")),
         study_date=_text(row.get("study_date")),
         tracer=_text(row.get("tracer")),
+        split=_text(row.get("split")),
         problem=problem,
     )
 

@@ -129,6 +129,10 @@ def stage_inputs(curation: Curation, table: str, shard: int) -> dict[str, str]:
     if table == "findings":
         observed = corrections_module.read_observed(curation.home.manifest, shard)
         inputs["corrections"] = corrections_module.corrections_version(observed)
+        # Images matter to the texts only where masks are given.
+        if any(entry.given for entry in read_manifest(curation.home.manifest, shard)[1]):
+            meta = curation.lake.shard_meta("exams", shard)
+            inputs["given"] = meta.rows_digest if meta else ""
     if table == "calibration":
         inputs["pooled"] = pooled_version(curation, shard)
     for upstream in _UPSTREAM[table]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.dataset.splits import split_of
+from pipelines.dataset.splits import split_of_exam
 from pipelines.settings import SampleSettings
 from pipelines.tables import schemas
 
@@ -79,24 +79,44 @@ def finding_samples(
     lesion.
 
     `lesions` are rows of `lesions` (those that are no lesion are passed over), `findings` and `exams` those of
-    the tables of these names. The answer carries the reported SUVmax and slice, the column `suvmax` the measured one.
+    the tables of these names. The answer carries the reported SUVmax and slice, the column `suvmax` the measured one;
+    of a given mask whose text names them not it carries the measured ones. Lesions without a text give none.
     """
     joined = (
         lesions.filter(pl.col("outcome") == "lesion" if "outcome" in lesions.columns else pl.lit(True))
-        .select("finding_id", "exam_id", "patient_id", "mask_path", "suvmax", "slice", "suvmax_reported", "sentence")
+        .select(
+            "finding_id",
+            "exam_id",
+            "patient_id",
+            "mask_path",
+            "suvmax",
+            "peak_k",
+            "slice",
+            "suvmax_reported",
+            "sentence",
+        )
         .join(
-            findings.filter(~pl.col("is_physiologic").fill_null(False)).select(
-                "finding_id", "region", "organ", "subsite", "laterality", "comparison", "text"
+            findings.filter(~pl.col("is_physiologic").fill_null(False), _has_text()).select(
+                "finding_id", "region", "organ", "subsite", "laterality", "comparison", "text", "mask_source"
             ),
             on="finding_id",
         )
-        .join(exams.filter(pl.col("status") == "ok").select("exam_id", "suv_path", "ct_path"), on="exam_id")
+        .join(
+            exams.filter(pl.col("status") == "ok").select("exam_id", "suv_path", "ct_path", "split", "n_slices"),
+            on="exam_id",
+        )
         .sort("finding_id")
     )
     return schemas.frame("samples", [_sample(row, settings) for row in joined.iter_rows(named=True)])
 
 
+def _has_text() -> pl.Expr:
+    """Whether somebody said something of a finding; a sentence that was composed of its measures answers nothing."""
+    return pl.col("text_source").fill_null("report") != "composed"
+
+
 def _sample(row: Mapping[str, Any], settings: SampleSettings) -> dict[str, Any]:
+    row = _with_numbers(row)
     fields = {name: row[name] for name in ("region", "organ", "subsite", "laterality", "comparison")}
     values = {"suvmax": row["suvmax_reported"], "slice": row["slice"], "findings": row["text"] or row["sentence"]}
     if settings.mask_numbers:
@@ -111,7 +131,7 @@ def _sample(row: Mapping[str, Any], settings: SampleSettings) -> dict[str, Any]:
         "finding_id": row["finding_id"],
         "exam_id": row["exam_id"],
         "patient_id": row["patient_id"],
-        "split": split_of(row["patient_id"], settings),
+        "split": split_of_exam(row, settings),
         "question": settings.question,
         "target": compose(fields | values),
         "suv_path": row["suv_path"],
@@ -121,3 +141,11 @@ def _sample(row: Mapping[str, Any], settings: SampleSettings) -> dict[str, Any]:
         "suvmax": row["suvmax"],
         "slice": row["slice"],
     }
+
+
+def _with_numbers(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with the numbers that its answer carries; the slice counts from the head, from 1."""
+    if row["mask_source"] in (None, "grown"):
+        return dict(row)
+    measured = {"suvmax_reported": row["suvmax"], "slice": row["n_slices"] - row["peak_k"]}
+    return {**row, **{name: value for name, value in measured.items() if row[name] is None}}

@@ -1,7 +1,8 @@
 """Which split a patient is in: by a hash of the id, so that a patient never moves when the cohort grows."""
 
+from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Literal
+from typing import Any, Literal
 
 from pipelines.settings import SplitSettings
 
@@ -15,3 +16,10 @@ def split_of(patient_id: str, settings: SplitSettings = SplitSettings()) -> Spli
     if place < settings.test:
         return "test"
     return "val" if place < settings.test + settings.val else "train"
+
+
+def split_of_exam(exam: Mapping[str, Any], settings: SplitSettings = SplitSettings()) -> Split:
+    """The split of an exam (`patient_id`, and `split` where its cohort comes with one): the given one, else the
+    patient's."""
+    given = exam.get("split")
+    return given if given is not None else split_of(str(exam["patient_id"]), settings)

@@ -200,4 +200,5 @@ def lesion_name(number: int, row: Mapping[str, Any]) -> str:
     if row.get("is_physiologic"):
         place = f"physiologic uptake, {place}"
     at = "" if row["slice"] is None else f", slice {row['slice']}"
-    return f"{number} {place}, SUVmax {row['suvmax_reported']:g}{at}"
+    suvmax = row["suvmax"] if row["suvmax_reported"] is None else row["suvmax_reported"]
+    return f"{number} {place}, SUVmax {round(suvmax, 2):g}{at}"

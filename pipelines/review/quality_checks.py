@@ -180,7 +180,9 @@ def check_duplicates(findings: pl.DataFrame) -> CheckResult:
     """No accepted sentence of an exam is there twice."""
     accepted = findings.filter(pl.col("outcome") == "accepted")
     same = ["exam_id", pl.col("sentence").str.to_lowercase().str.replace_all(r"\s+", " "), "slice", "suvmax_reported"]
-    bad = accepted.filter(pl.struct(same).is_duplicated()).select("exam_id", "finding_id", "sentence")
+    # Lesions whose masks are given are told apart by these.
+    said = accepted.filter(pl.col("mask_source").fill_null("grown") != "given")
+    bad = said.filter(pl.struct(same).is_duplicated()).select("exam_id", "finding_id", "sentence")
     return result_of("duplicates", "error", "Accepted findings that say the same", bad, accepted.height)
 
 
@@ -267,7 +269,7 @@ def _by_exam(localisations: pl.DataFrame, column: str) -> pl.DataFrame:
 
 def check_suvmax(localisations: pl.DataFrame) -> CheckResult:
     """The measured SUVmax is the reported one within its scale, its noise and what its last digit stands for."""
-    lesions = lesions_of(localisations)
+    lesions = lesions_of(localisations).filter(pl.col("mask_source").fill_null("grown") == "grown")
     whole = pl.col("suvmax_reported") == pl.col("suvmax_reported").round(0)
     step = pl.when(whole).then(1.0).otherwise(0.1)
     digit = pl.when(pl.col("rounding") == "cut").then(step).otherwise(step / 2)
@@ -276,6 +278,18 @@ def check_suvmax(localisations: pl.DataFrame) -> CheckResult:
     bad = lesions.filter((off > digit + noise + 0.01) & (pl.col("evidence").fill_null("") != "review"))
     shown = bad.select("exam_id", "finding_id", "suvmax_reported", "suvmax")
     return result_of("suvmax", "error", "Measured SUVmax against the report", shown, lesions.height)
+
+
+def check_given_masks(exams: pl.DataFrame, localisations: pl.DataFrame, most_off: float = 0.1) -> CheckResult:
+    """Every given mask is on its exam's grid and holds what its text says: the SUVmax within a tenth."""
+    left_out = exams.drop_nulls("given_message").select("exam_id", reason="given_message")
+    given = lesions_of(localisations).filter(pl.col("mask_source").is_in(["given", "corrected"]))
+    ratio = pl.col("suvmax") * pl.col("suv_scale").fill_null(1.0) / pl.col("suvmax_reported")
+    off = given.filter((ratio - 1.0).abs() > most_off)
+    said = pl.format("its text says SUVmax {}, its mask holds {}", "suvmax_reported", pl.col("suvmax").round(2))
+    bad = pl.concat([left_out, off.select("exam_id", reason=pl.format("{}: {}", "finding_id", said))])
+    n = left_out.height + given.height
+    return result_of("given_masks", "warning", "Given masks left out, or with another SUVmax than their text", bad, n)
 
 
 _SLICES_AWAY = 6
@@ -358,14 +372,14 @@ def check_shared_peaks(localisations: pl.DataFrame) -> CheckResult:
     return result_of("shared_peaks", "error", "Findings that share a peak and do not say so", shown, lesions.height)
 
 
-_ASKED_OF_A_MASK = ("mask_path", "n_voxels", "peak_i", "peak_j", "peak_k", "suvmax")
+_ASKED_OF_A_MASK = ("mask_path", "mask_source", "n_voxels", "peak_i", "peak_j", "peak_k", "suvmax")
 
 
 def check_masks(
     localisations: pl.DataFrame, exams: pl.DataFrame, home: Home, cache: CheckCache = CheckCache()
 ) -> CheckResult:
-    """Every mask is not empty, one 6-connected component, holds the peak, and its hottest voxel is the measured
-    SUVmax.
+    """Every mask is not empty, one 6-connected component where it was grown, holds the peak, and its hottest voxel is
+    the measured SUVmax.
     """
     lesions = lesions_of(localisations)
     volumes = dict(exams.select("exam_id", "suv_path").iter_rows())
@@ -410,7 +424,7 @@ def _mask_fault(row: Mapping[str, Any], suv: Volume | None, home: Home) -> str |
     if n_voxels != row["n_voxels"]:
         return f"mask has {n_voxels} voxels, row says {row['n_voxels']}"
     parts = int(cc3d.connected_components(inside, connectivity=6).max())
-    if parts != 1:
+    if parts != 1 and row["mask_source"] in (None, "grown"):
         return f"mask has {parts} components"
     if suv is None:
         return "the exam's volume can not be read"
@@ -676,6 +690,7 @@ CHECKS: tuple[Check, ...] = (
     _bind(check_all_localised, "lesions", "error", "findings", "lesions"),
     _named(check_files, "lesions", "error", _run_files),
     _bind(check_suvmax, "lesions", "error", "lesions"),
+    _bind(check_given_masks, "lesions", "warning", "exams", "lesions"),
     _bind(check_calibration, "calibration", "warning", "calibration"),
     _bind(check_report_and_image, "lesions", "warning", "lesions"),
     _bind(check_exchanged_sides, "lesions", "error", "lesions"),
@@ -717,6 +732,7 @@ _REMEDIES: Mapping[str, str] = {
     "all_localised": "curate again",
     "files": "files were moved or deleted: petar rerun exams --exam ID, then petar rerun lesions --exam ID",
     "suvmax": "compute the lesions again: petar rerun lesions --exam ID; where it stays, report it",
+    "given_masks": "see given_message (view exams); correct the masks, their grids or their texts in the data set",
     "calibration": "see the view calibration; fix what is known in petar.toml ([lesions.calibration])",
     "report_and_image": "see whether the report is of this exam: its id in the table of reports, the exam's files",
     "exchanged_sides": "compare the image's left and right with the report's; correct the files or the report",

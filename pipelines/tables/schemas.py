@@ -33,6 +33,8 @@ from pipelines.tables.report_fields import (
 from pipelines.tables.shards import N_SHARDS
 
 SPLITS = ("train", "val", "test")
+MASK_SOURCES = ("grown", "given", "corrected")
+TEXT_SOURCES = ("report", "given", "composed")
 STOP_REASONS = ("converged", "leak", "border", "flat", "too small", "no liver found")
 SCORE_NUMBERS = ("measured", "raw", "masked")
 SCORE_STATUSES = ("computed", "not computed", "published")
@@ -40,7 +42,7 @@ CORRECTION_STATUSES = ("applied", "superseded", "unknown finding", "not applied"
 MASK_CHANGES = ("none", "edge", "shift", "another lesion")
 PREFERENCES = ("model", "tie", "report")
 REVIEW_ANSWERS = ("accept", "wrong lesion", "wrong contour", "wrong text", "unsure")
-EVIDENCE = ("slice+SUV", "SUV+organ", "SUV+zone", "SUV", "review")
+EVIDENCE = ("slice+SUV", "SUV+organ", "SUV+zone", "SUV", "review", "given mask")
 CALIBRATION_SOURCES = ("setting", "exam", "scanner", "cohort", "assumed", "none")
 EXAM_STATUSES = ("ok", "problem", "failed")
 IMAGE_OUTCOMES = (
@@ -173,6 +175,9 @@ class Exams(ShardRow):
     suv_path = string("SUV volume, under PETAR_HOME", null=True)
     ct_path = string("CT volume on the PET's grid, under PETAR_HOME", null=True)
     image_fingerprint = string("Hash of the image files", null=True)
+    split = choice("Split that the cohort gives its patient; null: drawn by the patient's hash", SPLITS, null=True)
+    given_masks = string("Lesions whose masks came with it, as JSON: finding, text, file", null=True)
+    given_message = string("Which given masks were left out, and why", null=True)
 
     @dy.rule()
     def ok_has_volume(cls) -> pl.Expr:  # noqa: N805
@@ -295,10 +300,17 @@ class Findings(ShardRow):
     )
     corrected = string("What corrections.csv changed, by whom and when; null where nothing", null=True)
     accepted_by = string("Who accepted it in corrections.csv, null where nobody did", null=True)
+    mask_source = choice("Where its mask comes from", MASK_SOURCES, null=True)
+    text_source = choice(
+        "Where its text comes from: the report, the given mask's own, or a sentence of what is measured on it",
+        TEXT_SOURCES,
+        null=True,
+    )
 
     @dy.rule()
     def accepted_has_values(cls) -> pl.Expr:  # noqa: N805
-        return _present_when(pl.col("outcome") == Outcome.ACCEPTED.value, "suvmax_reported")
+        is_grown = pl.col("mask_source").fill_null("grown") == "grown"
+        return _present_when((pl.col("outcome") == Outcome.ACCEPTED.value) & is_grown, "suvmax_reported")
 
     @dy.rule()
     def span_in_order(cls) -> pl.Expr:  # noqa: N805
@@ -423,6 +435,11 @@ class Lesions(ShardRow):
     )
     neighbour_suvmax = real("SUVmax of that volume", "SUV", low=0)
     mask_path = string("Mask, under PETAR_HOME: uint8, cropped to its box", null=True)
+    mask_source = choice(
+        "Where the mask comes from: grown from the located peak, given with the exam, or given in place of a grown one",
+        MASK_SOURCES,
+        null=True,
+    )
     nearest_suvmax_on_slice = real("Best maximum on the reported slice, where nothing was found", "SUV", low=0)
     nearest_slice_with_suvmax = integer("Nearest slice where the reported SUVmax occurs", low=0)
     shares_with = string("Other findings whose contour has voxels in common with this one", null=True, empty=True)

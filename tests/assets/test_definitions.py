@@ -25,7 +25,7 @@ LINEAGE = {
     "exams": {"exam_manifest"},
     "sentences": {"exam_manifest"},
     "readings": {"sentences"},
-    "findings": {"sentences", "readings", "corrections"},
+    "findings": {"exams", "sentences", "readings", "corrections"},
     "peaks": {"exams", "findings"},
     "calibration": {"exams", "peaks"},
     "lesions": {"exams", "findings", "peaks", "calibration"},

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipelines.cohort.importers.mapping import AutopetMapping
-from pipelines.cohort.importers.plan import ImportedExam, ImportPlan, image_stem, plan_of
+from pipelines.cohort.importers.plan import ImportedExam, ImportedMask, ImportPlan, image_stem, plan_of
 
 
 def plan_autopet(root: Path, mapping: AutopetMapping) -> ImportPlan:
@@ -26,7 +26,9 @@ def plan_autopet(root: Path, mapping: AutopetMapping) -> ImportPlan:
             problems.append(f"exam {exam_id}: no {' or '.join(mapping.ct)}, imported without a CT")
         if mask is None:
             problems.append(f"exam {exam_id}: no {' or '.join(mapping.mask)}, imported without a given mask")
-        exams.append(ImportedExam(exam_id, parts[0], pet, ct, (mask,) if mask else (), tracer=mapping.tracer))
+        exams.append(
+            ImportedExam(exam_id, parts[0], pet, ct, (ImportedMask(mask),) if mask else (), tracer=mapping.tracer)
+        )
     return plan_of(exams, problems, f"<patient>/<study>/{mapping.pet[0]}.nii.gz", root)
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.cohort.importers.mapping import BidsMapping
-from pipelines.cohort.importers.plan import ImportedExam, ImportPlan, image_stem, plan_of
+from pipelines.cohort.importers.plan import ImportedExam, ImportedMask, ImportPlan, image_stem, plan_of
+from pipelines.tables.split_names import SPLIT_WORDS, split_named
 
 _NOT_KNOWN = ("", "n/a")
 
@@ -22,7 +23,7 @@ def plan_bids(root: Path, mapping: BidsMapping) -> ImportPlan:
     Raises:
         ImporterError: there is none.
     """
-    people, problems = _participants(root, mapping)
+    people, splits, problems = _participants(root, mapping)
     exams = []
     found = [p for p in sorted(root.rglob("sub-*")) if (stem := image_stem(p)) and stem.endswith("_pet")]
     for pet in found:
@@ -45,37 +46,49 @@ def plan_bids(root: Path, mapping: BidsMapping) -> ImportPlan:
                 subject,
                 pet,
                 ct[0] if len(ct) == 1 else None,
-                tuple(masks),
+                tuple(ImportedMask(mask, "labels" if "_dseg" in mask.name else "components") for mask in masks),
                 is_suv=False,
                 sidecar=attributes,
                 tracer=str(attributes["TracerName"]) if attributes.get("TracerName") else None,
+                split=splits.get(subject),
             )
         )
     return plan_of(exams, problems, "sub-*/[ses-*/]pet/*_pet.nii.gz", root)
 
 
-def _participants(root: Path, mapping: BidsMapping) -> tuple[dict[str, float], list[str]]:
-    """(body weight in kg by participant, what was wrong)."""
+def _participants(root: Path, mapping: BidsMapping) -> tuple[dict[str, float], dict[str, str], list[str]]:
+    """(body weight in kg by participant, split by participant, what was wrong)."""
     path, problems = root / "participants.tsv", []
     weights: dict[str, float] = {}
     try:
         rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines(), delimiter="\t"))
     except (OSError, UnicodeError, csv.Error):
-        return {}, ["no participants.tsv that can be read: body weights have to stand in JSON files (PatientWeight)"]
+        return (
+            {},
+            {},
+            ["no participants.tsv that can be read: body weights have to stand in JSON files (PatientWeight)"],
+        )
     column = next((name for name in mapping.weight if rows and name in rows[0]), None)
     if column is None:
         seen = ", ".join(rows[0]) if rows else "no row"
         problems.append(f"participants.tsv has no column {' or '.join(mapping.weight)}, but {seen}")
-        return {}, problems
-    for row in rows:
-        value = (row.get(column) or "").strip()
+    split_column = next((name for name in mapping.split if rows and name in rows[0]), None)
+    splits = {}
+    for row in rows if split_column else ():
+        said = (row.get(str(split_column)) or "").strip()
+        if (split := split_named(said)) is not None:
+            splits[str(row.get("participant_id"))] = split
+        elif said not in _NOT_KNOWN:
+            problems.append(f"{row.get('participant_id')}: {split_column} names none of {', '.join(SPLIT_WORDS)}")
+    for row in rows if column else ():
+        value = (row.get(str(column)) or "").strip()
         if value in _NOT_KNOWN:
             continue
         try:
             weights[str(row.get("participant_id"))] = float(value)
         except ValueError:
             problems.append(f"{row.get('participant_id')}: expected a weight in kg in {column}, got another value")
-    return weights, problems
+    return weights, splits, problems
 
 
 def _inherited(pet: Path, root: Path, problems: list[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
@@ -26,6 +27,7 @@ def _pattern(text: str) -> str:
     return text
 
 
+Lesions = Literal["whole", "labels", "components"]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 
 
@@ -40,6 +42,7 @@ class NnunetMapping(_Model):
     ct_channel: int | None = Field(None, ge=0, le=9999)
     patient: Pattern | None = None
     tracer: Pattern | None = None
+    lesions: Lesions = "components"
 
 
 class AutopetMapping(_Model):
@@ -57,6 +60,7 @@ class BidsMapping(_Model):
     weight: tuple[str, ...] = ("weight", "weight_kg", "body_weight", "bodyweight")
     ct: tuple[str, ...] = ("ct", "CT")
     mask: tuple[str, ...] = ("mask", "dseg")
+    split: tuple[str, ...] = ("split",)
 
 
 class TableColumns(_Model):
@@ -67,15 +71,20 @@ class TableColumns(_Model):
     patient: str | None = None
     ct: str | None = None
     mask: str | None = None
+    label: str | None = None
     text: str | None = None
+    report: str | None = None
+    split: str | None = None
     tracer: str | None = None
     study_date: str | None = None
 
 
 class TableMapping(_Model):
-    """A table of exams or of findings; paths in it start at the table's folder or at `root`."""
+    """A table of exams or of findings; paths in it start at the table's folder or at `root`. `lesions`: what of a mask
+    is a lesion; not set: the whole where the table has texts of masks, else each connected part."""
 
     columns: TableColumns
+    lesions: Lesions | None = None
     root: Path | None = None
     is_suv: bool = True
 
@@ -89,14 +98,20 @@ _MODELS: dict[str, type[NnunetMapping | AutopetMapping | BidsMapping | TableMapp
 }
 
 
-def read_mapping(layout: Layout, path: Path | None = None) -> Mapping:
+def read_mapping(layout: Layout, path: Path | None = None, seen: Sequence[str] = ()) -> Mapping:
     """The mapping of a file, else the one that comes with the package.
+
+    Args:
+        layout: whose mapping it is.
+        path: the file; the name of a mapping of the package (`petarseg-11k`) is one too.
+        seen: columns of the table, for the message where names are left to fill.
 
     Raises:
         ImporterError: the file is not there or no TOML, a key is unknown, a value is wrong or left to fill.
     """
-    if path is None:
-        text, name = (resources.files(__package__) / "mappings" / f"{layout}.toml").read_text("utf-8"), f"{layout}.toml"
+    packaged = resources.files(__package__) / "mappings" / f"{path or layout}.toml"
+    if path is None or (not path.exists() and path.name == str(path) and packaged.is_file()):
+        text, name = packaged.read_text("utf-8"), str(packaged)
     else:
         try:
             text, name = path.read_text("utf-8"), str(path)
@@ -110,13 +125,19 @@ def read_mapping(layout: Layout, path: Path | None = None) -> Mapping:
     if empty:
         raise ImporterError(
             f"expected the names of your table for {', '.join(empty)} in {name}, got {TO_FILL!r}: copy the file, write"
-            " the names of its columns, remove what it does not have, and give it by --mapping"
+            f" the names of its columns{f' ({_listed(seen)})' if seen else ''}, remove what it does not have, and give"
+            " it by --mapping"
         )
     try:
         return _MODELS[layout].model_validate(content)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ImporterError(f"expected a mapping for {layout} in {name}, got {wrong}: correct the file") from None
+
+
+def _listed(names: Sequence[str], most: int = 20) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _values(content: object, at: str = "") -> list[tuple[str, object]]:

@@ -3,14 +3,15 @@
 import json
 import re
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 from pipelines.cohort.importers.mapping import NnunetMapping
-from pipelines.cohort.importers.plan import ImportedExam, ImporterError, ImportPlan, image_stem, plan_of
+from pipelines.cohort.importers.plan import ImportedExam, ImportedMask, ImporterError, ImportPlan, image_stem, plan_of
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})", re.DOTALL)
 _PET_NAMES, _CT_NAMES = ("pet", "suv", "pt"), ("ct",)
-_FOLDERS = (("imagesTr", "labelsTr"), ("imagesTs", "labelsTs"))
+_FOLDERS = (("imagesTr", "labelsTr", "train"), ("imagesTs", "labelsTs", "test"))
 
 
 def plan_nnunet(root: Path, mapping: NnunetMapping) -> ImportPlan:
@@ -21,7 +22,7 @@ def plan_nnunet(root: Path, mapping: NnunetMapping) -> ImportPlan:
     """
     pet, ct = _channels(root, mapping)
     exams, problems = [], []
-    for images, labels in _FOLDERS:
+    for images, labels, split in _FOLDERS:
         by_case: dict[str, dict[int, Path]] = defaultdict(dict)
         for path in sorted((root / images).glob("*")):
             if (stem := image_stem(path)) and (match := _CHANNEL.fullmatch(stem)):
@@ -44,11 +45,15 @@ def plan_nnunet(root: Path, mapping: NnunetMapping) -> ImportPlan:
                     patient[1] if patient else case,
                     files[pet],
                     files.get(ct) if ct is not None else None,
-                    (masks[case],) if case in masks else (),
+                    (ImportedMask(masks[case], mapping.lesions),) if case in masks else (),
                     tracer=tracer[1].upper() if tracer else None,
+                    split=split,
                 )
             )
         problems += [f"label map {case}: no images in {images}" for case in sorted(masks.keys() - by_case.keys())]
+    if len({exam.split for exam in exams}) == 1:
+        # One folder alone divides nothing.
+        exams = [replace(exam, split=None) for exam in exams]
     return plan_of(exams, problems, "imagesTr/<case>_0000.nii.gz and <case>_0001.nii.gz", root)
 
 

@@ -16,6 +16,23 @@ class ImporterError(ValueError):
 
 
 @dataclass(frozen=True)
+class ImportedMask:
+    """A given mask of an exam.
+
+    Args:
+        path: its file.
+        lesions: what of it is a lesion: `whole`, each value (`labels`), each connected part (`components`).
+        label: value in the file that is meant; null: every value but 0.
+        text: what is said of it, where something is.
+    """
+
+    path: Path
+    lesions: str = "components"
+    label: int | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True)
 class ImportedExam:
     """One exam of a data set.
 
@@ -27,18 +44,20 @@ class ImportedExam:
         is_suv: the PET is named for SUV; else its sidecar says the unit, or DICOM does.
         sidecar: attributes of the PET that its JSON file gets (BIDS names).
         tracer, study_date, findings: of the exam's report, where the set has them.
+        split: `train`, `val` or `test`, where the set has splits.
     """
 
     exam_id: str
     patient_id: str
     pet: Path
     ct: Path | None = None
-    masks: tuple[Path, ...] = ()
+    masks: tuple[ImportedMask, ...] = ()
     is_suv: bool = True
     sidecar: Mapping[str, Any] | None = None
     tracer: str | None = None
     study_date: str | None = None
     findings: str | None = None
+    split: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +88,7 @@ def plan_of(exams: Iterable[ImportedExam], problems: Iterable[str], wanted: str,
             told.append(f"exam {exam.exam_id}: comes twice, the first is taken")
         else:
             kept[exam.exam_id] = exam
+    told += _in_two_splits(kept.values())
     problems = tuple(told)
     plan = ImportPlan(tuple(kept[exam_id] for exam_id in sorted(kept)), problems)
     if not plan.exams:
@@ -77,6 +97,17 @@ def plan_of(exams: Iterable[ImportedExam], problems: Iterable[str], wanted: str,
             f"expected {wanted} in {root}, got {what_lies_in(root)}{why}: check the folder and the layout"
         )
     return plan
+
+
+def _in_two_splits(exams: Iterable[ImportedExam]) -> list[str]:
+    splits: dict[str, set[str]] = {}
+    for exam in exams:
+        splits.setdefault(exam.patient_id, set()).add(exam.split or "")
+    return [
+        f"patient {patient}: its exams are in the splits {' and '.join(sorted(found))} of the set, which are kept"
+        for patient, found in splits.items()
+        if len(found - {""}) > 1
+    ]
 
 
 def _is_folder_name(exam_id: str) -> bool:

@@ -1,18 +1,21 @@
 """Any CSV or Parquet table of exams or findings, its columns named by a mapping."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from pipelines.cohort.importers.mapping import TableMapping
-from pipelines.cohort.importers.plan import ImportedExam, ImporterError, ImportPlan, plan_of
+from pipelines.cohort.importers.plan import ImportedExam, ImportedMask, ImporterError, ImportPlan, plan_of
 from pipelines.tables.safe_text import error_reason
+from pipelines.tables.split_names import SPLIT_WORDS, split_named
 
 
 def plan_table(path: Path, mapping: TableMapping) -> ImportPlan:
-    """The exams of a table: rows of one exam are its findings, whose texts become its report and whose masks its given
-    masks.
+    """The exams of a table: rows of one exam are its findings, whose masks become its given masks
+    with their texts; a text without a mask goes into its report.
 
     Raises:
         ImporterError: the table cannot be read, lacks a column that the mapping names, or has no exam.
@@ -41,34 +44,73 @@ def plan_table(path: Path, mapping: TableMapping) -> ImportPlan:
         if before is None and "pet" not in files:
             problems.append(f"row {n}, exam {exam_id}: no PET, left out")
             continue
-        if ours.get("text") and "mask" in columns and "mask" not in files:
-            problems.append(f"row {n}, exam {exam_id}: a text without a mask")
-        if "mask" in files and "text" in columns and not ours.get("text"):
-            problems.append(f"row {n}, exam {exam_id}: a mask without a text")
         if before is not None and files.get("pet", before.pet) != before.pet:
             problems.append(f"row {n}, exam {exam_id}: another PET than in the rows before, left out")
             continue
-        exams[exam_id] = _joined(before, exam_id, ours, files, is_suv=mapping.is_suv)
+        mask, told = _mask(ours, files.get("mask"), columns, mapping)
+        problems += [f"row {n}, exam {exam_id}: {problem}" for problem in told]
+        exams[exam_id] = _joined(before, ours, files, mask, mapping)
+        if exams[exam_id].split != (split := split_named(ours.get("split"))) and split is not None:
+            problems.append(f"row {n}, exam {exam_id}: another split than in the rows before, the first is taken")
     return plan_of(exams.values(), problems, "rows with an exam and its PET", path.parent)
 
 
+Row = Mapping[str, str | None]
+"""Values of a row by our names."""
+
+
+def _mask(
+    ours: Row, file: Path | None, columns: Mapping[str, str], mapping: TableMapping
+) -> tuple[ImportedMask | None, list[str]]:
+    """(the given mask of a row, what is to be told of it)."""
+    text, label = ours.get("text"), ours.get("label")
+    told = []
+    if text and "mask" in columns and file is None:
+        told.append("a text without a mask, put into the report")
+    if file is not None and "text" in columns and not text:
+        told.append("a mask without a text")
+    said = ours.get("split")
+    if said and split_named(said) is None:
+        told.append(f"split {said[:20]!r} is none of {', '.join(SPLIT_WORDS)}, left out")
+    if file is None:
+        return None, told
+    if label is not None and not (label.removesuffix(".0").isdecimal() and int(float(label)) > 0):
+        told.append("a label that is no whole number above 0: its mask is left out")
+        return None, told
+    lesions = mapping.lesions or ("whole" if text or label or "text" in columns else "components")
+    return ImportedMask(file, lesions, int(float(label)) if label else None, text), told
+
+
 def _joined(
-    before: ImportedExam | None, exam_id: str, ours: dict[str, str | None], files: dict[str, Path], *, is_suv: bool
+    before: ImportedExam | None,
+    ours: Row,
+    files: Mapping[str, Path],
+    mask: ImportedMask | None,
+    mapping: TableMapping,
 ) -> ImportedExam:
     """An exam with what a further row says of it."""
-    masks = (*(before.masks if before else ()), *((files["mask"],) if "mask" in files else ()))
-    texts = [text for text in (before.findings if before else None, ours.get("text")) if text]
-    return ImportedExam(
-        exam_id,
-        (before.patient_id if before else ours.get("patient")) or exam_id,
-        before.pet if before else files["pet"],
-        files.get("ct") or (before.ct if before else None),
-        tuple(dict.fromkeys(masks)),
-        is_suv,
-        tracer=ours.get("tracer") or (before.tracer if before else None),
-        study_date=ours.get("study_date") or (before.study_date if before else None),
-        findings="\n".join(texts) or None,
+    exam_id = str(ours["exam"])
+    known = before or ImportedExam(exam_id, ours.get("patient") or exam_id, files["pet"], is_suv=mapping.is_suv)
+    said = (ours.get("report"), None if mask is not None and mask.text else ours.get("text"))
+    texts = dict.fromkeys(filter(None, (*(known.findings or "").split("\n\n"), *said)))
+    masks = dict.fromkeys((*known.masks, *((mask,) if mask is not None else ())))
+    return replace(
+        known,
+        ct=known.ct or files.get("ct"),
+        masks=tuple(masks),
+        tracer=known.tracer or ours.get("tracer"),
+        study_date=known.study_date or ours.get("study_date"),
+        split=known.split or split_named(ours.get("split")),
+        findings="\n\n".join(texts) or None,
     )
+
+
+def columns_of(path: Path) -> list[str]:
+    """Columns of a table; empty where it cannot be read."""
+    try:
+        return _read(path).columns
+    except ImporterError:
+        return []
 
 
 def _read(path: Path) -> pl.DataFrame:

@@ -27,6 +27,8 @@ from pipelines.cohort.importers.plan import ImportedExam, ImporterError, ImportP
 from pipelines.cohort.importers.table import plan_table
 from pipelines.tables import atomic
 
+GIVEN_NAME = "given_masks.csv"
+"""What of each given mask is a lesion, and what is said of it."""
 IMPORT_NAME = "import.json"
 """Says which data set a cohort folder was made of; a folder without it is not written into."""
 _SAME_MM = 0.01
@@ -53,9 +55,14 @@ def plan_import(layout: Layout, source: Path, mapping: Mapping) -> ImportPlan:
             plan = plan_table(source, mapping)
     exams, problems = [], list(plan.problems)
     for exam in plan.exams:
-        faults = {mask: _grid_fault(exam.pet, mask) for mask in exam.masks}
+        faults = {path: _grid_fault(exam.pet, path) for path in dict.fromkeys(mask.path for mask in exam.masks)}
         problems += [f"exam {exam.exam_id}: given mask left out: {fault}" for fault in faults.values() if fault]
-        exams.append(replace(exam, masks=tuple(mask for mask, fault in faults.items() if not fault)))
+        texts = [mask.text for mask in exam.masks if faults[mask.path] and mask.text]
+        if texts:
+            problems.append(f"exam {exam.exam_id}: {len(texts)} texts of masks that were left out stand in its report")
+        findings = "\n".join(filter(None, (exam.findings, *texts))) or None
+        masks = tuple(mask for mask in exam.masks if not faults[mask.path])
+        exams.append(replace(exam, masks=masks, findings=findings))
     return ImportPlan(tuple(exams), tuple(problems))
 
 
@@ -80,7 +87,7 @@ def _grid_fault(pet: Path, mask: Path) -> str | None:
 
 def write_cohort(plan: ImportPlan, target: Path, layout: Layout, source: Path) -> None:
     """The cohort folder of a plan: `exams/<exam>/` with links named as a curation and the external set read them,
-    `reports.csv`, and `import.json`.
+    `reports.csv`, `given_masks.csv`, and `import.json`.
 
     Writing again replaces what an earlier import wrote, and removes exams that the data set does not have any more.
 
@@ -111,6 +118,7 @@ def write_cohort(plan: ImportPlan, target: Path, layout: Layout, source: Path) -
     except OSError as error:
         raise ImporterError(f"expected to write links into {target}, failed: {os.strerror(error.errno or 0)}") from None
     atomic.write_bytes(target / "reports.csv", _reports(plan).encode())
+    atomic.write_bytes(target / GIVEN_NAME, _given_masks(plan).encode())
 
 
 def _write_exam(exam: ImportedExam, folder: Path) -> None:
@@ -122,8 +130,14 @@ def _write_exam(exam: ImportedExam, folder: Path) -> None:
         atomic.write_bytes(folder / f"{name}.json", json.dumps(dict(exam.sidecar), indent=1, sort_keys=True).encode())
     if exam.ct is not None:
         _link(exam.ct, folder, "CT")
-    for n, mask in enumerate(exam.masks, start=1):
-        _link(mask, folder, "SEG" if n == 1 else f"SEG_{n}")
+    for path, name in _mask_names(exam).items():
+        (folder / name).symlink_to(path.resolve())
+
+
+def _mask_names(exam: ImportedExam) -> dict[Path, str]:
+    """File of each given mask -> the name of its link."""
+    paths = dict.fromkeys(mask.path for mask in exam.masks)
+    return {path: f"SEG{f'_{n}' if n > 1 else ''}{image_suffix(path)}" for n, path in enumerate(paths, start=1)}
 
 
 def _link(path: Path, folder: Path, name: str) -> None:
@@ -140,7 +154,19 @@ def _clear(folder: Path) -> None:
 def _reports(plan: ImportPlan) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("exam_id", "patient_id", "findings", "study_date", "tracer"))
+    writer.writerow(("exam_id", "patient_id", "findings", "study_date", "tracer", "split"))
     for exam in plan.exams:
-        writer.writerow((exam.exam_id, exam.patient_id, exam.findings or "", exam.study_date or "", exam.tracer or ""))
+        said = (exam.findings, exam.study_date, exam.tracer, exam.split)
+        writer.writerow((exam.exam_id, exam.patient_id, *(value or "" for value in said)))
+    return text.getvalue()
+
+
+def _given_masks(plan: ImportPlan) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("exam_id", "mask", "label", "lesions", "text"))
+    for exam in plan.exams:
+        names = _mask_names(exam)
+        for mask in exam.masks:
+            writer.writerow((exam.exam_id, names[mask.path], mask.label or "", mask.lesions, mask.text or ""))
     return text.getvalue()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipelines.cohort.manifest import ExamEntry, read_manifest
 from pipelines.curation.stages.curation import Curation
+from pipelines.curation.stages.given_files import write_given
 from pipelines.curation.stages.incremental import Rows
 from pipelines.curation.stages.stage import ShardContext, ShardStage
 from pipelines.imaging.reading.exam import ExamError, read_exam
@@ -22,6 +23,7 @@ def exams_stage(context: ShardContext) -> ShardStage:
         e.exam_id: hash_of(
             context.logic,
             *(e.image_fingerprint, e.folder is None, e.has_report, e.tracer, e.report_problem, e.near, e.study_date),
+            *((e.split, e.given) if e.split or e.given else ()),
             # How dates of images are moved, in a form that does not tell by how much.
             deidentifier.report_fingerprint(e.patient_id) if deidentifier.settings.mask_reports else None,
         )
@@ -84,6 +86,8 @@ def _exam_row(entry: ExamEntry, curation: Curation) -> dict[str, object]:
         "ct_first_mm": exam.ct_slices.first_mm if exam.ct_slices else None,
         "ct_step_mm": exam.ct_slices.step_mm if exam.ct_slices else None,
         "image_fingerprint": entry.image_fingerprint,
+        "split": entry.split,
+        **write_given(home, entry.exam_id, Path(entry.folder), entry.given, exam.suv),
     }
 
 
@@ -121,4 +125,5 @@ def _problem_row(entry: ExamEntry, problem: ExamProblem, message: str) -> dict[s
         "tracer": entry.tracer,
         "study_date": entry.study_date,
         "image_fingerprint": entry.image_fingerprint or None,
+        "split": entry.split,
     }

@@ -20,13 +20,21 @@ ASKED = (
     "text",
     "size_cm",
     "candidate",
+    "mask_source",
 )
 """What of a finding the images are asked for."""
 
 
 def request_of(finding: Mapping[str, Any]) -> LesionRequest:
     """The request of a row of `findings`."""
-    return LesionRequest(**{name: finding[name] for name in ASKED if finding[name] is not None or name != "text"})
+    names = [name for name in ASKED if name != "mask_source"]
+    return LesionRequest(**{name: finding[name] for name in names if finding[name] is not None or name != "text"})
+
+
+def is_located(finding: Mapping[str, Any]) -> bool:
+    """Whether the images are searched for a finding: it has a number to look for, and no mask that was given for it
+    alone. One whose grown mask is replaced is looked for all the same, so that others do not take its peak."""
+    return finding["mask_source"] != "given" and finding["suvmax_reported"] is not None
 
 
 def accepted_findings(context: ShardContext) -> dict[str, list[dict[str, Any]]]:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from pipelines.cohort.manifest import read_manifest
 from pipelines.curation.stages.calibration_stage import calibration_of, calibration_row
 from pipelines.curation.stages.exam_organs import organ_map_of
+from pipelines.curation.stages.given_rows import given_results, with_shared
 from pipelines.curation.stages.incremental import Rows
-from pipelines.curation.stages.lesion_requests import ASKED, accepted_findings, ct_slices, request_of
+from pipelines.curation.stages.lesion_requests import ASKED, accepted_findings, ct_slices, is_located, request_of
 from pipelines.curation.stages.peaks_stage import peaks_path
 from pipelines.curation.stages.stage import ShardContext, ShardStage
 from pipelines.imaging.lesions.calibration import Calibration, CalibrationSource
@@ -26,7 +27,7 @@ from pipelines.imaging.lesions.find_lesions import (
     find_lesions,
     write_mask,
 )
-from pipelines.imaging.masks import load_mask
+from pipelines.imaging.masks import load_mask, save_mask
 from pipelines.imaging.volume import Volume, load_nifti
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
@@ -80,9 +81,9 @@ def lesions_stage(context: ShardContext) -> ShardStage:
     def compute(exam_id: str) -> tuple[Rows, bool]:
         exam, findings = exams[exam_id], {f["finding_id"]: f for f in accepted[exam_id]}
         noted = notes.pop(exam_id, {})
-        requests = [request_of(f) for f in findings.values()]
+        requests = [request_of(f) for f in findings.values() if is_located(f)]
 
-        if exam["status"] != "ok" or not requests:
+        if exam["status"] != "ok" or not findings:
             _remove_masks(home, exam_id, keep=())
             return unlocated(exam_id, Outcome.EXAM_PROBLEM, f"{exam['problem']}: {exam['message']}"), False
         known = {}
@@ -104,8 +105,11 @@ def lesions_stage(context: ShardContext) -> ShardStage:
         )
         rows: list[dict[str, object]] = []
         paths: list[Path] = []
+        given = given_results(home, exam, findings, suv, results)
         for result in results:
             finding = findings[result.request.finding_id]
+            if finding["finding_id"] in given:
+                continue
             if result.known is not None:
                 row = {**before[finding["finding_id"]], "shares_with": ", ".join(result.shares_with) or None}
                 if row["mask_path"]:
@@ -115,7 +119,8 @@ def lesions_stage(context: ShardContext) -> ShardStage:
                 paths += [path] if path else []
             key = key_of(finding)
             contour_inputs = asdict(result.contour_inputs) if result.contour_inputs else None
-            row |= {**result.location} | calibration_row(calibration(exam_id))
+            row |= {**result.location} | calibration_row(calibration(exam_id)) | {"mask_source": "grown"}
+            row["shares_with"] = with_shared(row["shares_with"], finding["finding_id"], given)
             told = [row["outcome"], row["explanation"], row["shares_with"], row["candidates"], row["posterior"]]
             row["row_key"] = hash_of(key, contour_inputs, told)
             rows.append({**row, "exam_id": exam_id, "patient_id": exam["patient_id"]})
@@ -123,6 +128,12 @@ def lesions_stage(context: ShardContext) -> ShardStage:
                 said = {"outcome": result.outcome, "explanation": result.explanation}
                 note = {"key": key, "place": contour_inputs, **said}
                 notes.setdefault(exam_id, {})[finding["finding_id"]] = note
+        for finding_id, one in given.items():
+            path = save_mask(one.mask, home.mask_folder(exam_id), finding_id)
+            paths.append(path)
+            row = one.row | {"mask_path": str(path.relative_to(home.root)), "exam_id": exam_id}
+            key = hash_of(key_of(findings[finding_id]), one.row)
+            rows.append(row | {"patient_id": exam["patient_id"], "row_key": key})
         _remove_masks(home, exam_id, keep=paths)
         return rows, False
 
@@ -187,6 +198,7 @@ def _unlocated_row(finding: Mapping[str, Any], key: str, outcome: Outcome, expla
     kept = ("exam_id", "patient_id", "finding_id", "sentence", "slice", "suvmax_reported")
     return {name: finding[name] for name in kept} | {
         "row_key": hash_of(key, explanation),
+        "mask_source": None,
         "outcome": outcome.value,
         "explanation": explanation,
     }

@@ -1,10 +1,11 @@
 """Masks that experts drew, on the grid of the PET: NIfTI labels (SEG), DICOM SEG and RTSTRUCT.
 
-They are for comparison; no lesion of the lineage is made from them.
+Those that `given_masks.csv` of a cohort names become lesions (`given_masks.py`); others are for comparison.
 """
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from skimage.draw import polygon2mask
 
 from pipelines.imaging.problems import ExamError
-from pipelines.imaging.reading.dicom import Series, find_series
+from pipelines.imaging.reading.dicom import find_series
 from pipelines.imaging.volume import Volume, load_nifti, resample_to
 from pipelines.tables.exam_problems import ExamProblem
 from pipelines.tables.safe_text import error_reason, file_reference
@@ -50,8 +51,32 @@ def read_expert_masks(folder: Path, reference: Volume) -> list[ExpertMask]:
             for path in series.paths:
                 masks += _from_seg(path, reference)
         elif series.modality == "RTSTRUCT":
-            masks += _from_rtstruct(series, reference)
+            masks += _from_rtstruct(series.paths, reference)
     return masks
+
+
+def read_dicom_masks(path: Path, reference: Volume) -> list[ExpertMask]:
+    """Every region of one DICOM file, SEG or RTSTRUCT, on the grid of `reference` (RAS+).
+
+    Raises ExamError(UNREADABLE | BAD_GEOMETRY) naming the file.
+    """
+    try:
+        modality = str(pydicom.dcmread(path, stop_before_pixels=True).get("Modality", ""))
+    except Exception as error:
+        raise ExamError(
+            ExamProblem.UNREADABLE,
+            "expected a mask as NIfTI, NRRD, MetaImage, DICOM SEG or RTSTRUCT, got"
+            f" {file_reference(path, path.parent)}, which cannot be read ({error_reason(error)}): convert it",
+        ) from None
+    if modality == "SEG":
+        return _from_seg(path, reference)
+    if modality == "RTSTRUCT":
+        return _from_rtstruct([path], reference)
+    raise ExamError(
+        ExamProblem.UNREADABLE,
+        f"expected DICOM SEG or RTSTRUCT as a mask, got modality {modality or 'none'} in"
+        f" {file_reference(path, path.parent)}: name the file of the mask",
+    )
 
 
 def _from_nifti(path: Path, reference: Volume) -> list[ExpertMask]:
@@ -140,9 +165,9 @@ def _stacked(
     return np.asarray(placed.array > 0)
 
 
-def _from_rtstruct(series: Series, reference: Volume) -> list[ExpertMask]:
+def _from_rtstruct(paths: Iterable[Path], reference: Volume) -> list[ExpertMask]:
     masks = []
-    for path in series.paths:
+    for path in paths:
         try:
             dataset = pydicom.dcmread(path)
             names = {int(r.ROINumber): str(r.get("ROIName", "")) for r in dataset.StructureSetROISequence}

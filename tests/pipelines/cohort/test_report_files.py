@@ -27,7 +27,7 @@ class TestCsv:
                 'exam_id,patient_id,findings,impression,study_date,tracer\nE1,P1,"A, b.\nC.",I,2020-01-02,FDG\n',
             )
         )
-        assert frame.rows() == [("E1", "P1", "A, b.\nC.", "I", "2020-01-02", "FDG", None)]
+        assert frame.rows() == [("E1", "P1", "A, b.\nC.", "I", "2020-01-02", "FDG", None, None)]
         assert tuple(frame.columns) == COLUMNS
 
     def test_byte_order_mark_and_semicolons(self, write):
@@ -124,7 +124,7 @@ class TestFhir:
             effectiveDateTime="2020-02-03T10:00:00Z",
         )
         frame = read_reports(write("r.json", json.dumps(resource)))
-        assert frame.row(0) == ("ACC1", "P9", "Left node SUV 4.2 (slice 8).", "Node.", "2020-02-03", None, None)
+        assert frame.row(0) == ("ACC1", "P9", "Left node SUV 4.2 (slice 8).", "Node.", "2020-02-03", None, None, None)
 
     def test_bundle_and_narrative(self, write):
         bundle = {

@@ -11,10 +11,10 @@ from pipelines.cohort.importers.mapping import Layout, read_mapping
 from pipelines.cohort.importers.plan import ImporterError, ImportPlan
 from pipelines.cohort.importers.write import plan_import, write_cohort
 from pipelines.cohort.manifest import scan_cohort
-from pipelines.dataset.external_set import external_folders, read_external
 from pipelines.imaging.reading.exam import ExamError, read_exam
 from pipelines.imaging.volume import Volume, save_nifti
 from pipelines.tables.home import Home
+from tests.support.curations import curate_small
 
 AFFINE = np.diag([5.0, 5.0, 5.0, 1.0])
 SUVMAX, MTV_ML = 9.0, 8 * 0.125
@@ -107,16 +107,15 @@ class TestLayouts:
         (tmp_path / "set").mkdir()
         plan = imported(layout, SETS[layout](tmp_path / "set"), tmp_path / "cohort")
         assert plan.problems == ()
-        home = Home(tmp_path / "home")
-        folders = external_folders(tmp_path / "cohort" / "exams")
-        read = [
-            read_external(exam, folder, tmp_path / "cohort" / "exams", home, home.external, 0.1)
-            for exam, folder in folders.items()
-        ]
-        assert [one.problems for one in read] == [(), ()]
-        rows = [row for one in read for row in one.rows]
-        assert [(round(row["suvmax"], 2), round(row["mtv_ml"], 2)) for row in rows] == [(SUVMAX, MTV_ML)] * 2
-        assert all(row["ct_path"] for row in rows)
+        lake = curate_small(Home(tmp_path / "home"), tmp_path / "cohort")
+        exams = lake.read_table("exams").sort("exam_id")
+        assert exams.select("exam_id", "status", "has_ct").rows() == [(e.exam_id, "ok", True) for e in plan.exams]
+        rows = lake.read_table("lesions").to_dicts()
+        assert [(r["mask_source"], round(r["suvmax"], 2), round(r["mtv_ml"], 2)) for r in rows] == [
+            ("given", SUVMAX, MTV_ML)
+        ] * 2
+        texts = lake.read_table("findings")["sentence"].to_list()
+        assert ("Node with SUV max of 9.0 (slice 6)." in texts) == (layout == "table")
 
     def test_the_folder_is_a_cohort_of_links(self, layout, tmp_path: Path) -> None:
         (tmp_path / "set").mkdir()
@@ -134,6 +133,65 @@ class TestLayouts:
         assert sorted((p, p.is_symlink() and p.readlink()) for p in (tmp_path / "cohort").rglob("*")) == before
         write_cohort(ImportPlan(plan.exams[:1]), tmp_path / "cohort", layout, source)
         assert [p.name for p in (tmp_path / "cohort" / "exams").iterdir()] == [plan.exams[0].exam_id]
+
+
+class TestSplits:
+    def test_of_two_folders_are_kept(self, tmp_path: Path) -> None:
+        source = nnunet(tmp_path / "set")
+        images(*(source / "imagesTs" / f"fdg_p3_2020_{n}.nii.gz" for n in ("0001", "0000")))
+        plan = imported("nnunet", source, tmp_path / "cohort")
+        assert [exam.split for exam in plan.exams] == ["train", "test", "train"]
+        assert [entry.split for entry in scan_cohort(tmp_path / "cohort").entries] == ["train", "test", "train"]
+
+    def test_of_one_folder_are_none(self, tmp_path: Path) -> None:
+        assert {exam.split for exam in imported("nnunet", nnunet(tmp_path / "set"), tmp_path / "cohort").exams} == {
+            None
+        }
+
+    def test_of_a_column_are_kept_and_told_where_a_patient_has_two(self, tmp_path: Path) -> None:
+        (tmp_path / "set").mkdir()
+        source = table(tmp_path / "set")
+        pl.read_csv(source).with_columns(Pat=pl.lit("P"), Set=pl.Series(["Training", "fold 3"])).write_csv(source)
+        with (tmp_path / "set" / "mapping.toml").open("a") as file:
+            file.write('split = "Set"\n')
+        plan = imported("table", source, tmp_path / "cohort")
+        assert [exam.split for exam in plan.exams] == ["train", None]
+        assert plan.problems == ("row 2, exam E2: split 'fold 3' is none of train, val, test, left out",)
+        pl.read_csv(source).with_columns(Set=pl.Series(["train", "test"])).write_csv(source)
+        assert "in the splits test and train" in imported("table", source, tmp_path / "cohort").problems[0]
+
+    def test_of_participants_are_kept(self, tmp_path: Path) -> None:
+        path = bids(tmp_path / "set") / "participants.tsv"
+        path.write_text("participant_id\tweight\tsplit\nsub-01\t70\tdev\nsub-02\t70\tn/a\n")
+        assert [exam.split for exam in imported("bids", tmp_path / "set", tmp_path / "cohort").exams] == ["val", None]
+
+
+class TestTables:
+    def test_a_mask_file_with_a_label_each_finding_gives_one_lesion_a_row(self, tmp_path: Path) -> None:
+        (tmp_path / "set").mkdir()
+        source = table(tmp_path / "set")
+        array = (suv() > 5).astype(np.uint8)
+        array[4:6, 4:6, 5:7] = 2
+        write(tmp_path / "set" / "img" / "E1" / "m.nii.gz", array)
+        frame = pl.read_csv(source).filter(pl.col("Scan") == "E1")
+        pl.concat([frame.with_columns(L=pl.lit(1)), frame.with_columns(L=pl.lit(2))]).write_csv(source)
+        with (tmp_path / "set" / "mapping.toml").open("a") as file:
+            file.write('label = "L"\n')
+        plan = imported("table", source, tmp_path / "cohort")
+        assert [(mask.label, mask.lesions) for mask in plan.exams[0].masks] == [(1, "whole"), (2, "whole")]
+        assert len([p for p in (tmp_path / "cohort" / "exams" / "E1").iterdir() if "SEG" in p.name]) == 1
+
+    def test_the_texts_of_a_mask_on_another_grid_stand_in_the_report(self, tmp_path: Path) -> None:
+        (tmp_path / "set").mkdir()
+        source = table(tmp_path / "set")
+        write(tmp_path / "set" / "img" / "E1" / "m.nii.gz", np.ones((4, 4, 4), dtype=np.uint8))
+        plan = imported("table", source, tmp_path / "cohort")
+        assert plan.exams[0].findings == "Node with SUV max of 9.0 (slice 6)."
+        assert "1 texts of masks that were left out stand in its report" in plan.problems[1]
+
+    def test_names_left_to_fill_are_told_with_the_columns_of_the_table(self) -> None:
+        with pytest.raises(ImporterError, match=r"columns\.exam.*\(scan, words\)"):
+            read_mapping("table", Path("petarseg-11k"), ["scan", "words"])
 
 
 class TestWhatIsWrong:
@@ -176,7 +234,11 @@ class TestWhatIsWrong:
         )
         frame.write_csv(source)
         plan = imported("table", source, tmp_path / "cohort")
-        assert list(plan.problems) == ["row 1, exam E1: a text without a mask", "row 2, exam E2: a mask without a text"]
+        assert list(plan.problems) == [
+            "row 1, exam E1: a text without a mask, put into the report",
+            "row 2, exam E2: a mask without a text",
+        ]
+        assert [exam.findings for exam in plan.exams] == ["Node with SUV max of 9.0 (slice 6).", None]
         assert len(plan.exams) == 2
 
     def test_names_left_to_fill_and_columns_that_are_not_there_are_told(self, tmp_path: Path) -> None:
