@@ -12,12 +12,14 @@ from assets.pictures import picture
 from assets.resources import Workspace
 from model.evaluation.scores_figure import scores_figure
 from pipelines.curation.convention_trial import better_convention, convention_figure, try_conventions
+from pipelines.exports.viewer_files import source_folders
 from pipelines.reports.llm.readers_file import ReadersConfig
 from pipelines.reports.reader_history import over_time, reader_errors, recorded
 from pipelines.reports.reader_weights import ReaderWeights, measured, votes_of_reviews, write_weights
 from pipelines.reports.readers import may_vote
 from pipelines.reports.reviewed_passages import reviewed_passages
 from pipelines.reports.scorecard import by_topic, labelled_votes, not_right, rows_of_figure, score, table_of_scores
+from pipelines.review.exam_pages import ExamSources
 from pipelines.review.gallery import GallerySettings, GalleryTables, flags_of, write_gallery
 from pipelines.review.quality_checks import run_checks
 from pipelines.review.reviews import read_reviews, reviewed
@@ -42,8 +44,15 @@ def gallery(config: GalleryConfig, workspace: Workspace) -> dg.MaterializeResult
     lake = Lake(home.lake)
     version = curation_version(home)
     found, located = lake.read_table("findings"), lake.read_table("lesions")
+    chosen = workspace.settings()
     settings = GallerySettings(
-        home=home, curation=version, n_lesions=config.n_lesions, n_rejected=config.n_rejected, seed=config.seed
+        home=home,
+        curation=version,
+        n_lesions=config.n_lesions,
+        n_rejected=config.n_rejected,
+        seed=config.seed,
+        review=chosen.review,
+        sources=ExamSources(source_folders(home), chosen.exam, not chosen.privacy.mask_reports),
     )
     summary = write_gallery(
         home.gallery,
@@ -52,7 +61,7 @@ def gallery(config: GalleryConfig, workspace: Workspace) -> dg.MaterializeResult
             findings=found,
             readings=lake.read_table("readings"),
             exams=lake.read_table("exams"),
-            flags=flags_of(run_checks(home, settings=workspace.settings())),
+            flags=flags_of(run_checks(home, settings=chosen)),
             reviews=read_reviews(home.reviews, found, located, version).frame,
         ),
         settings,
@@ -65,6 +74,8 @@ def gallery(config: GalleryConfig, workspace: Workspace) -> dg.MaterializeResult
             "recomputed": summary.n_drawn,
             "reused": summary.n_reused,
             "removed": summary.n_removed,
+            "exam pages": summary.pages.written + summary.pages.reused,
+            "exams without page": dg.MetadataValue.json(dict(summary.pages.failed)),
             "without picture": dg.MetadataValue.json(dict(summary.without_picture)),
             "path": dg.MetadataValue.path(str(summary.index)),
         },

@@ -391,6 +391,21 @@ class ExportSettings(Settings):
     )
 
 
+class ReviewSettings(Settings):
+    """The pages that reviewers open."""
+
+    exam_pages: Flag = Field(
+        True, description="Write a page with the whole exam for each exam of the queue. Source: trial with readers"
+    )
+    page_mb: Number = Field(
+        15.0,
+        ge=2,
+        le=200,
+        description="Size of an exam's page; where PET and CT need more they are averaged in blocks away from the "
+        "findings [MB]. Source: opens in 1 s",
+    )
+
+
 class FollowupSettings(Settings):
     """How two exams of a patient are laid on each other, and which lesions of them are the same."""
 
@@ -892,6 +907,7 @@ class ProjectSettings(CurationSettings):
     )
     exports: ExportSettings = ExportSettings()
     followup: FollowupSettings = FollowupSettings()
+    review: ReviewSettings = ReviewSettings()
     anatomy: AnatomySettings = AnatomySettings()
     samples: SampleSettings = SampleSettings()
     model: ModelSettings = ModelSettings()

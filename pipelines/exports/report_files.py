@@ -19,7 +19,6 @@ from pipelines.exports.exam_report import ExamReport, ReportedExam, exam_report
 from pipelines.exports.fhir_report import check_bundle, fhir_bundle
 from pipelines.exports.report_pages import html_page, markdown_page
 from pipelines.exports.segmentation import pet_slices
-from pipelines.exports.stamped_folders import remove_others, stamp_of, write_stamp
 from pipelines.exports.structured_report import write_structured_report
 from pipelines.exports.viewer_files import SEG_NAME, export_reason, source_folders
 from pipelines.settings import ExportSettings
@@ -29,6 +28,7 @@ from pipelines.tables.home import Home, folder_name
 from pipelines.tables.lake import Lake
 from pipelines.tables.outcomes import Outcome
 from pipelines.tables.provenance import code_version
+from pipelines.tables.stamped_folders import remove_others, stamp_of, write_stamp
 
 _JSON, _MARKDOWN, _HTML, _FHIR, _SR, _STAMP = (
     "report.json",

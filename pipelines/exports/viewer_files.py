@@ -16,7 +16,6 @@ import polars as pl
 
 from pipelines.cohort.manifest import read_whole_manifest
 from pipelines.exports.segmentation import ExportLesion, export_dicom_seg, export_nifti
-from pipelines.exports.stamped_folders import remove_others, stamp_of, write_stamp
 from pipelines.imaging.problems import ExamError, place_of
 from pipelines.imaging.volume import load_nifti
 from pipelines.settings import ExportSettings
@@ -27,6 +26,7 @@ from pipelines.tables.lake import Lake
 from pipelines.tables.outcomes import Outcome
 from pipelines.tables.provenance import code_version
 from pipelines.tables.safe_text import error_reason
+from pipelines.tables.stamped_folders import remove_others, stamp_of, write_stamp
 
 SEG_NAME = "lesions.dcm"
 """File of an exam's DICOM SEG in its folder of the exports."""

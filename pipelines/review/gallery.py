@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ import numpy as np
 import polars as pl
 
 from pipelines.review import html_page
+from pipelines.review.exam_pages import ExamSources, PagesSummary, page_of, write_exam_pages
 from pipelines.review.finding_pictures import draw_all, needs_picture, picture_name
 from pipelines.review.finding_rows import finding_fingerprint, finding_rows
 from pipelines.review.quality_checks import CheckResult
 from pipelines.review.reviews import to_review_again
+from pipelines.settings import ReviewSettings
 from pipelines.tables import atomic, schemas
 from pipelines.tables.home import Home
 
@@ -69,6 +71,9 @@ class GallerySettings:
     n_lesions: int = 200
     n_rejected: int = 100
     seed: int = 0
+    review: ReviewSettings = field(default_factory=ReviewSettings)
+    sources: ExamSources = field(default_factory=ExamSources)
+    """Where the exams' own CTs are."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,8 @@ class GallerySummary:
     n_reused: int
     n_removed: int
     without_picture: Mapping[str, str]
+    pages: PagesSummary
+    """Of the exams as a whole."""
 
 
 def draw_sample(frame: pl.DataFrame, strata: Sequence[str], n: int, seed: int) -> list[str]:
@@ -177,15 +184,16 @@ class GalleryTables:
 
 
 def write_gallery(folder: Path, tables: GalleryTables, settings: GallerySettings) -> GallerySummary:
-    """Writes the gallery of a curation to `folder` (`index.html`, `data.js`, `pictures/`) and returns what is in it.
+    """Writes the gallery of a curation to `folder` (`index.html`, `data.js`, `pictures/`, `exams/`) and returns what is
+    in it.
 
     Pictures that did not change are kept; those of findings that left are removed. A picture that cannot be drawn is
     replaced by the reason.
     """
-    rows = _rows(tables.localisations, tables.findings)
+    everything = _rows(tables.localisations, tables.findings)
     earlier = to_review_again(tables.reviews) if tables.reviews is not None else {}
-    chosen = {*_choose(rows, settings), *earlier}
-    rows = rows.filter(pl.col("finding_id").is_in(list(chosen))).sort(
+    chosen = {*_choose(everything, settings), *earlier}
+    rows = everything.filter(pl.col("finding_id").is_in(list(chosen))).sort(
         "is_lesion", "region", "exam_id", "finding_id", descending=[True, False, False, False]
     )
     if "agreement" in rows.columns:
@@ -200,7 +208,14 @@ def write_gallery(folder: Path, tables: GalleryTables, settings: GallerySettings
         if path.name not in wanted:
             path.unlink()
             removed += 1
+    in_queue = everything.filter(pl.col("exam_id").is_in(rows["exam_id"].unique().to_list()))
+    if not settings.review.exam_pages:
+        in_queue = in_queue.clear()
+    pages = write_exam_pages(folder, in_queue, tables.exams, settings.home, settings.review, settings.sources)
     entries = list(_entries(rows, tables, missing, earlier))
+    for entry in entries:
+        page = page_of(entry["exam"])
+        entry["page"] = page if (folder / page).is_file() else None
     data = {
         "curation": settings.curation,
         "answers": list(schemas.REVIEW_ANSWERS),
@@ -212,7 +227,9 @@ def write_gallery(folder: Path, tables: GalleryTables, settings: GallerySettings
     # The page comes last: whoever opens it while it is made again sees the old data or the new.
     atomic.write_bytes(folder / "index.html", html_page.render(_TEMPLATE))
     n_lesions = int(rows["is_lesion"].sum())
-    return GallerySummary(folder / "index.html", n_lesions, rows.height - n_lesions, drawn, reused, removed, missing)
+    return GallerySummary(
+        folder / "index.html", n_lesions, rows.height - n_lesions, drawn, reused, removed, missing, pages
+    )
 
 
 def _rows(localisations: pl.DataFrame, findings: pl.DataFrame) -> pl.DataFrame:

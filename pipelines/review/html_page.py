@@ -1,19 +1,26 @@
-"""Review pages as one HTML file: a template with the shared style and script."""
+"""Review pages as one HTML file: a template with the shared style and scripts."""
 
+import re
 from pathlib import Path
 
-_SHARED = {"/* page.css */": Path(__file__).with_name("page.css"), "/* page.js */": Path(__file__).with_name("page.js")}
+_SHARED = ("page.css", "page.js")
+_INCLUDED = re.compile(r"(?:/\*|<!--) ([a-z]+\.(?:css|js|html)) (?:\*/|-->)")
 
 
 def render(template: Path) -> bytes:
-    """The page of a template: each of its lines `/* page.css */` and `/* page.js */` replaced by that file.
+    """The page of a template: each of its lines `/* page.css */`, `/* page.js */`, `<!-- answers.html -->` and the like
+    replaced by that file of this folder.
 
     Raises:
-        ValueError: the template lacks one of the lines, or has it twice.
+        ValueError: the template lacks one of the two shared files, or has a file twice, or names one that is not there.
     """
     text = template.read_text(encoding="utf-8")
-    for line, path in _SHARED.items():
-        if text.count(line) != 1:
-            raise ValueError(f"{template}: expected one line {line!r}, got {text.count(line)}: put it where it belongs")
-        text = text.replace(line, path.read_text(encoding="utf-8").strip("\n"))
-    return text.encode()
+    names = _INCLUDED.findall(text)
+    for name in {*_SHARED, *names}:
+        if names.count(name) != 1:
+            raise ValueError(f"{template}: expected one line for {name}, got {names.count(name)}: put it in its place")
+        if not Path(__file__).with_name(name).is_file():
+            raise ValueError(f"{template}: expected a file {name} beside this module, there is none: name another")
+    return _INCLUDED.sub(
+        lambda m: Path(__file__).with_name(m[1]).read_text(encoding="utf-8").strip("\n"), text
+    ).encode()

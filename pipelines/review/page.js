@@ -82,7 +82,7 @@ function listen(save, openFile, onKey, isUnsaved) {
     }
     if (event.key === "s") save();
     else if (event.key === "?") $("help-dialog").showModal();
-    else if (!onKey(event.key)) return;
+    else if (!onKey(event.key, event)) return;
     event.preventDefault();
   });
 }

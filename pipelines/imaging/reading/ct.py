@@ -42,12 +42,13 @@ class ExamCt:
 
 @dataclass(frozen=True, eq=False)
 class CtReading:
-    """The CT on the PET's grid (int16 HU) and its slices as stored, both None where there is none; `message` says
-    what is missing, short or unusable, None where nothing is."""
+    """The CT on the PET's grid (int16 HU), its slices as stored, and itself as stored, all None where there is none;
+    `message` says what is missing, short or unusable, None where nothing is."""
 
     ct: Volume | None
     slices: SliceGrid | None
     message: str | None
+    stored: Volume | None = None
 
 
 def read_ct(source: ExamCt, reference: Volume, settings: ExamSettings) -> CtReading:
@@ -75,7 +76,7 @@ def read_ct(source: ExamCt, reference: Volume, settings: ExamSettings) -> CtRead
             notes.append(f"CT covers {covered} of {reference.shape[2]} PET slices, the rest is air ({AIR_HU} HU)")
         placed = _to_hu_grid(ct, reference)
         _check_hu(ct, placed, reference)
-        return CtReading(placed, slices_of(ct), joined(notes) or None)
+        return CtReading(placed, slices_of(ct), joined(notes) or None, ct)
     except ExamError as error:
         known = error.message.startswith(("no CT", "CT left out"))
         return CtReading(None, None, error.message if known else f"CT left out: {error.message}")

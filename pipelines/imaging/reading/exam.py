@@ -202,7 +202,7 @@ def _read_exam(
     if not files.paths:
         why = f" ({joined(files.notes[:NOTES_OF_DAMAGE])})" if files.notes else ""
         raise ExamError(ExamProblem.EMPTY_FOLDER, f"expected images, the folder is empty{why}: copy the exam again")
-    with _where_images_lie(files, settings) as (source, note):
+    with where_images_lie(files, settings) as (source, note):
         found = series_of(source, settings)
         identity.series = found.series
         of_one_patient(found.series)
@@ -227,7 +227,7 @@ def _read_exam(
 
 
 @contextmanager
-def _where_images_lie(files: ExamFiles, settings: ExamSettings) -> Iterator[tuple[ExamFiles, str]]:
+def where_images_lie(files: ExamFiles, settings: ExamSettings) -> Iterator[tuple[ExamFiles, str]]:
     """The files of an exam, and a note; where no image lies among them, those that its archives hold."""
     archives = archives_among(files)
     if not archives or any(p not in archives for p in files.paths if not _is_beside_images(p)):

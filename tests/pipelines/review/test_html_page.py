@@ -22,3 +22,9 @@ class TestRender:
         template.write_text(f"/* page.css */{script}")
         with pytest.raises(ValueError, match=r"page\.js"):
             render(template)
+
+    def test_a_file_that_is_not_there_is_refused(self, tmp_path: Path) -> None:
+        template = tmp_path / "page.html"
+        template.write_text("/* page.css *//* page.js */<!-- nothing.html -->")
+        with pytest.raises(ValueError, match=r"nothing\.html"):
+            render(template)
