@@ -507,18 +507,43 @@ def serve(
         list[str] | None,
         typer.Option(help="A further name of the server in Host headers, or * for any; may be repeated."),
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="`own`: the whole model in this process; `vllm`: the language part on a vLLM server.")
+    ] = "own",
+    engine_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of that server on this machine.")] = 8001,
+    venv: Annotated[
+        Path | None, typer.Option(help="Virtual environment of vLLM. [default: .venv-vllm of the checkout]")
+    ] = None,
 ) -> None:
     """Serve a checkpoint as an OpenAI-compatible chat endpoint."""
+    from contextlib import ExitStack
+
+    import torch
+
+    from model.evaluation.predictions import checkpoint_version
     from model.petar.checkpoints import CheckpointError
     from model.petar.hub import from_pretrained
+    from model.serving.engines import OwnEngine, VllmEngine
+    from model.serving.language_server import language_plan, language_server
     from model.serving.server import Service
     from model.serving.server import serve as serve_until_interrupted
+    from pipelines.reports.llm.vllm_server import ServerError
 
-    try:
-        service = Service(from_pretrained(checkpoint), name, files, device)
-    except CheckpointError as error:
-        _fail(f"cannot serve: {error}")
-    serve_until_interrupted(service, host, port, allow_host or ())
+    if engine not in ("own", "vllm"):
+        _fail(f"expected --engine own or vllm, got {engine}")
+    with ExitStack() as stack:
+        try:
+            loaded, place = from_pretrained(checkpoint), torch.device(device)
+            if engine == "own":
+                answering: OwnEngine | VllmEngine = OwnEngine(loaded, place)
+            else:
+                base = _server_plan(venv, port=engine_port, gpu=shutil.which("nvidia-smi") is not None)
+                plan = language_plan(loaded, checkpoint_version(loaded.folder), base)
+                stack.enter_context(language_server(loaded, plan))
+                answering = VllmEngine(loaded, plan.url, plan.name, place)
+        except (CheckpointError, ServerError) as error:
+            _fail(f"cannot serve: {error}")
+        serve_until_interrupted(Service(loaded, name, files, engine=answering), host, port, allow_host or ())
 
 
 @reader.command("train", epilog="Example: petar reader train --cohort scans --home curated")

@@ -18,9 +18,15 @@ from model.serving.server import RequestError, Service, make_app
 _BOUNDARY = "xyz"
 
 
-def _read(*_: object) -> NoReturn:
-    """Stands for what makes inputs of the volumes: what was read ends here."""
-    raise RequestError("read", HTTPStatus.ACCEPTED)
+class _Exam:
+    """Stands for the exam whose lesions are asked about: what was read ends here."""
+
+    n_bytes = 0
+
+    def __init__(self, *_: object) -> None: ...
+
+    def lesion(self, mask: object) -> NoReturn:
+        raise RequestError("read", HTTPStatus.ACCEPTED)
 
 
 def _json(rng: random.Random) -> Files:
@@ -51,9 +57,10 @@ def _form(rng: random.Random) -> Files:
 
 
 def _ask(folder: Path) -> int:
-    service = Service(None, "petar")  # type: ignore[arg-type]  # No model is asked.
+    # No model is asked.
+    service = Service(mock.Mock(), "petar", engine=mock.Mock())
     body, kind = (folder / "body").read_bytes(), (folder / "type").read_bytes()
-    with mock.patch("model.serving.server.prepare", _read):
+    with mock.patch("model.serving.server.OpenExam", _Exam):
         status = asyncio.run(_status_of(make_app(service), body, kind))
     if status == HTTPStatus.ACCEPTED:
         return 1

@@ -64,9 +64,18 @@ class Petar(nn.Module):
         self.projector = Projector(config.vision_channels, config.language.width)
         self.language = language
 
+    def visual_tokens(self, images: Tensor, focal: Tensor | None) -> Tensor:
+        """Projected tokens (batch, n_visual_tokens, width) of global and focal images (batch, 3, z, y, x)."""
+        projected: Tensor = self.projector(self.vision(images, focal))
+        return projected
+
     def embed(self, input_ids: Tensor, images: Tensor, focal: Tensor | None) -> Tensor:
-        """Input embeddings (batch, length, width): token embeddings with the visual tokens in place of the image
-        tokens.
+        """Input embeddings (batch, length, width) of texts with their images, as `embed_with` gives them."""
+        return self.embed_with(input_ids, self.visual_tokens(images, focal))
+
+    def embed_with(self, input_ids: Tensor, visual: Tensor) -> Tensor:
+        """Input embeddings (batch, length, width): token embeddings with visual tokens (batch, n_visual_tokens, width)
+        in place of the image tokens.
 
         They are placed by token id, in any position; a row with another count of image tokens is an error. Where texts
         are encoded as one (layout `joint`), one more image token may stand before them as a word.
@@ -81,7 +90,6 @@ class Petar(nn.Module):
             raise ValueError(
                 f"expected {expected} image tokens (id {self.image_token_id}) in each row, got {counts.tolist()}"
             )
-        visual = self.projector(self.vision(images, focal))
         embeddings = self.language.get_input_embeddings()(input_ids)
         return embeddings.masked_scatter(places.unsqueeze(-1), visual.to(embeddings.dtype))
 
@@ -118,12 +126,25 @@ class Petar(nn.Module):
         eos_id: int | Sequence[int],
         pad_id: int,
     ) -> Tensor:
-        """Greedy answers (batch, new tokens). Rows must be padded on the left: a pad between prompt and answer corrupts
-        it.
+        """Greedy answers (batch, new tokens) to texts with their images; rows are padded on the left."""
+        embeddings = self.embed(input_ids, images, focal)
+        return self.decode(embeddings, attention_mask, max_new_tokens=max_new_tokens, eos_id=eos_id, pad_id=pad_id)
+
+    @torch.inference_mode()
+    def decode(
+        self,
+        embeddings: Tensor,
+        attention_mask: Tensor,
+        *,
+        max_new_tokens: int,
+        eos_id: int | Sequence[int],
+        pad_id: int,
+    ) -> Tensor:
+        """Greedy answers (batch, new tokens) to embedded prompts (`embed`). Rows must be padded on the left: a pad
+        between prompt and answer corrupts it.
         """
         if not bool(attention_mask[:, -1].all()):
             raise ValueError("expected prompts padded on the left, got a row that ends in padding")
-        embeddings = self.embed(input_ids, images, focal)
         return self.language.generate(  # type: ignore[misc,return-value]  # transformers types a mixin method loosely
             inputs_embeds=embeddings,
             attention_mask=attention_mask,

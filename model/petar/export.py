@@ -1,6 +1,6 @@
 """A checkpoint as a folder that transformers loads without this package.
 
-python -m model.petar.export --checkpoint DIR --to FOLDER [--home PETAR_HOME]
+python -m model.petar.export --checkpoint DIR --to FOLDER [--home PETAR_HOME] [--language]
 
 model = AutoModel.from_pretrained(FOLDER, trust_remote_code=True)
 """
@@ -54,6 +54,35 @@ def save_pretrained(checkpoint: Checkpoint, folder: Path, scores: pl.DataFrame |
         (part / CONTRACT).write_text(json.dumps(checkpoint.contract.to_dict(), indent=1))
         (part / "README.md").write_text(model_card(checkpoint, scores))
         shutil.copyfile(_CODE, part / _CODE.name)
+
+    write_folder_atomically(folder, write)
+    return folder
+
+
+def save_language(checkpoint: Checkpoint, folder: Path) -> Path:
+    """Writes the language part as a plain Phi-3 folder with its tokenizer, whole or not at all, and returns it. Servers
+    of language models read it; where they take embeddings, the visual tokens come from outside.
+
+    Args:
+        checkpoint: the model.
+        folder: where it is written; one that is there is replaced.
+    """
+    language, tokenizer = checkpoint.model.language, checkpoint.tokenizer
+
+    def write(part: Path) -> None:
+        names = dict(language.named_parameters())
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in names.items()},
+            str(part / "model.safetensors"),
+            metadata={"format": "pt"},
+        )
+        ends = {"eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id, "bos_token_id": tokenizer.bos_id}
+        config = language.config.to_dict() | ends
+        config |= {"architectures": ["Phi3ForCausalLM"], "dtype": str(language.dtype).removeprefix("torch.")}
+        known = {name: value for name, value in config.items() if value is not None}
+        (part / "config.json").write_text(json.dumps(known, indent=1))
+        (part / "generation_config.json").write_text(json.dumps({k: v for k, v in ends.items() if v is not None}))
+        tokenizer.save(part)
 
     write_folder_atomically(folder, write)
     return folder
@@ -147,9 +176,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint", required=True, help="folder of a trained checkpoint, or its hub id")
     parser.add_argument("--to", type=Path, required=True, help="folder to write")
     parser.add_argument("--home", type=Path, help="PETAR_HOME where it was trained: its scores go into the card")
+    parser.add_argument("--language", action="store_true", help="the language part alone, as a Phi-3 folder for vLLM")
     options = parser.parse_args(arguments)
     try:
         checkpoint = from_pretrained(options.checkpoint)
+        if options.language:
+            print(save_language(checkpoint, options.to))
+            return 0
         scores = None if options.home is None else own_scores(Home(options.home), checkpoint)
         print(save_pretrained(checkpoint, options.to, scores))
     except CheckpointError as error:

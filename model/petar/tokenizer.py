@@ -36,6 +36,10 @@ class PetarTokenizer:
         self.new_ids = tuple(new_ids)
         """Tokens that were added to what was loaded: weights that belong to it do not know them."""
         self.image_id = self._single_id(IMAGE_TOKEN)
+        self.number_id = self._single_id(NUMBER_TOKEN)
+        known = tokenizer.get_vocab()
+        self.digit_ids = tuple(known[digit] for digit in "0123456789" if digit in known)
+        """Tokens that are one digit: what `[#]` takes the place of."""
         eos = tokenizer.eos_token_id
         if not isinstance(eos, int):
             raise TokenizerError("expected a tokenizer with an end-of-text token, got one without")

@@ -3,7 +3,7 @@ tensors.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 from model.petar.architecture import Petar
 from model.petar.checkpoints import CheckpointError, LoadReport, load_weights, read_names, read_tensors
 from model.petar.layouts import RELEASE_TOWERS, Layout, detect_layout, tower_name
+from model.petar.tokenizer import PetarTokenizer
 from pipelines.tables.errors import reason_of
 
 GGUF = ".gguf"
@@ -207,15 +208,20 @@ def _read_gguf(path: Path) -> dict[str, Tensor]:
     return dict(model.state_dict())
 
 
-def start_new_rows(model: Petar, new_ids: Sequence[int], n_known: int) -> None:
-    """Sets the embedding and output rows of added tokens to the mean of the known ones, as M3D does: from noise it
-    takes many steps until they are as likely as others.
+def start_new_rows(model: Petar, tokenizer: PetarTokenizer) -> None:
+    """Sets the embedding and output rows of added tokens to the mean of the known ones, as M3D does, and those of `[#]`
+    to the mean of the digits', whose place it takes.
+
+    A row moves by at most the learning rate in a step, and the mean of all tokens is far from one that is often said:
+    in SmolLM2 `[#]` starts there at 16.6 nats and has 11.4 after 33 steps of LoRA at a rate of 2e-4; at the digits'
+    mean it starts at 2.7 and has 0.1 after 48.
 
     Args:
         model: its language model is changed in place.
-        new_ids: tokens that the weights do not know.
-        n_known: the rows that they know are the first so many, but for `new_ids`.
+        tokenizer: that of the weights, with the tokens that they do not know (`new_ids`) added.
     """
+    new_ids = tokenizer.new_ids
+    n_known = len(tokenizer) - len(new_ids)
     known = torch.ones(n_known, dtype=torch.bool)
     known[[i for i in new_ids if i < n_known]] = False
     language = model.language
@@ -224,6 +230,8 @@ def start_new_rows(model: Petar, new_ids: Sequence[int], n_known: int) -> None:
         # Tied, they are one.
         for weight in {id(table): table for table in tables}.values():
             weight[list(new_ids)] = weight[:n_known][known].float().mean(dim=0).to(weight.dtype)
+            if tokenizer.number_id in new_ids and tokenizer.digit_ids:
+                weight[tokenizer.number_id] = weight[list(tokenizer.digit_ids)].float().mean(dim=0).to(weight.dtype)
 
 
 def tensor_names(path: Path) -> list[str]:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from model.inputs.tensors import SampleError
 from model.petar.hub import from_pretrained
-from model.serving.generation import Description, describe
+from model.serving.generation import describe
+from model.serving.questions import Description
 from pipelines.imaging.volume import load_nifti
 
 

@@ -33,14 +33,14 @@ import tempfile
 import time
 import uuid
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import torch
 import uvicorn
 from python_multipart.multipart import parse_options_header
 from starlette.applications import Starlette
@@ -54,7 +54,7 @@ from starlette.routing import Route
 from model.inputs.tensors import SampleError
 from model.petar.checkpoints import Checkpoint
 from model.serving.batching import Batcher, BatchLimits, QueueFullError
-from model.serving.generation import Answer, Prepared, answers, prepare
+from model.serving.engines import Answer, Ask, Engine, EngineError, OwnEngine
 from model.serving.limits import (
     MAX_BODY_BYTES,
     MAX_CONNECTIONS,
@@ -64,6 +64,8 @@ from model.serving.limits import (
     body_timeout_s,
     unpacked,
 )
+from model.serving.questions import Lesion, OpenExam, Prepared, ask
+from model.serving.shared_cache import SharedCache
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.volume import Volume, load_nifti
 from pipelines.tables.safe_text import error_reason
@@ -72,6 +74,8 @@ _GZIP_MAGIC = b"\x1f\x8b"
 MAX_NEW_TOKENS = 512
 ANSWER_TIMEOUT_S = 120.0
 """For an answer, the wait for others' included."""
+EXAM_BYTES, LESION_BYTES = 1 << 30, 256 << 20
+"""Of the volumes of exams, and of the images of lesions, that are kept for further questions."""
 
 
 class RequestError(ValueError):
@@ -89,16 +93,16 @@ class Service:
     checkpoint: Checkpoint
     model_name: str
     files: Path | None = None
-    device: str = "cpu"
     limits: BatchLimits = field(default_factory=BatchLimits)
     timeout_s: float = ANSWER_TIMEOUT_S
+    engine: Engine | None = None
+    """What answers; None: the checkpoint's model on the CPU."""
 
     def __post_init__(self) -> None:
-        self._batcher: Batcher[tuple[Prepared, int], Answer] = Batcher(self._answer, self.limits)
-
-    def _answer(self, asked: Sequence[tuple[Prepared, int]]) -> Sequence[Answer]:
-        items, most = [prepared.item for prepared, _ in asked], [limit for _, limit in asked]
-        return answers(self.checkpoint, items, most, torch.device(self.device))
+        engine = self.engine or OwnEngine(self.checkpoint)
+        self._batcher: Batcher[Ask, Answer] = Batcher(engine.answers, self.limits)
+        self._exams: SharedCache[OpenExam] = SharedCache(EXAM_BYTES, lambda exam: exam.n_bytes)
+        self._lesions: SharedCache[Lesion] = SharedCache(LESION_BYTES, lambda lesion: lesion.n_bytes)
 
     @property
     def context(self) -> int:
@@ -143,41 +147,53 @@ class Service:
             ) from error
         except SampleError as error:
             raise RequestError(str(error)) from error
+        except EngineError as error:
+            raise RequestError(str(error), HTTPStatus.BAD_GATEWAY) from error
 
     def _ask(self, prepared: Prepared, limit: int) -> "Future[Answer]":
         try:
-            return self._batcher.ask((prepared, limit))
+            return self._batcher.ask(Ask(prepared.item, limit, prepared.images_key))
         except QueueFullError as error:
             raise RequestError(f"{error}: ask again later", HTTPStatus.SERVICE_UNAVAILABLE) from error
 
     def _prepared(self, request: Mapping[str, Any], question: str) -> Prepared:
-        """The question with its images as inputs."""
-        volumes = {name: self._volume(name, request.get(name)) for name in _IMAGES}
-        pet, mask = volumes["pet"], volumes["mask"]
+        """The question with its images as inputs; an exam and a lesion that were asked about lately are not read
+        again.
+        """
+        sources = {name: self._source(name, request.get(name)) for name in _IMAGES}
+        pet, ct, mask = (sources[name] for name in _IMAGES)
         if pet is None or mask is None:
             raise RequestError(
                 'expected "pet" and "mask" as {"path": ...} or {"data": <base64>} in the body, or as files of a form, '
                 "got none"
             )
+        key = pet.key, None if ct is None else ct.key
+
+        def opened() -> OpenExam:
+            return OpenExam(pet.volume(), None if ct is None else ct.volume(), self.checkpoint.contract.config)
+
         try:
-            return prepare(pet, volumes["ct"], mask, self.checkpoint, question or None)
+            exam = self._exams.get(key, opened)
+            lesion = self._lesions.get((key, mask.key), lambda: exam.lesion(mask.volume()))
+            return ask(lesion, self.checkpoint, question or None, (key, mask.key))
         except (SampleError, ExamError) as error:
             raise RequestError(str(error)) from error
 
-    def _volume(self, name: str, given: Any) -> Volume | None:
+    def _source(self, name: str, given: Any) -> "_Source | None":
+        """What an image of a request is read from; None where it gives none."""
         if given is None:
             return None
         if not isinstance(given, Mapping) or len({"path", "data"} & set(given)) != 1:
             raise RequestError(f'expected {name} as {{"path": ...}} or {{"data": <base64>}}, got {str(given)[:60]!r}')
         try:
-            if "path" in given:
-                path = self._allowed(given["path"])
-                with path.open("rb") as file:
-                    is_packed = file.read(2) == _GZIP_MAGIC
-                return _unpacked_volume(path.read_bytes()) if is_packed else load_nifti(path)
-            return _uploaded(given["data"])
-        except (ExamError, OSError) as error:
-            raise RequestError(f"{name}: {error if isinstance(error, ExamError) else error_reason(error)}") from error
+            if "data" in given:
+                content = _content(given["data"])
+                return _Source(name, blake2b(content).digest(), content)
+            path = self._allowed(given["path"])
+            state = path.stat()
+            return _Source(name, (path, state.st_mtime_ns, state.st_size), path)
+        except OSError as error:
+            raise RequestError(f"{name}: {error_reason(error)}") from error
         except RequestError as error:
             raise RequestError(f"{name}: {error}", error.status) from error
 
@@ -255,13 +271,36 @@ def _question(messages: Any) -> str:
     raise RequestError("expected a message of the role user with text, got none")
 
 
-def _uploaded(data: Any) -> Volume:
-    """The volume of an upload: bytes of a form, or base64 of JSON."""
+@dataclass(frozen=True)
+class _Source:
+    """A file or an upload that an image is read from."""
+
+    name: str
+    key: Hashable
+    """Equal for equal content: of a file its path, time and size."""
+    content: Path | bytes
+
+    def volume(self) -> Volume:
+        """The image. Raises RequestError where it cannot be read."""
+        try:
+            if isinstance(self.content, bytes):
+                return _unpacked_volume(self.content)
+            with self.content.open("rb") as file:
+                is_packed = file.read(2) == _GZIP_MAGIC
+            return _unpacked_volume(self.content.read_bytes()) if is_packed else load_nifti(self.content)
+        except (ExamError, OSError) as error:
+            reason = error if isinstance(error, ExamError) else error_reason(error)
+            raise RequestError(f"{self.name}: {reason}") from error
+        except RequestError as error:
+            raise RequestError(f"{self.name}: {error}", error.status) from error
+
+
+def _content(data: Any) -> bytes:
+    """The bytes of an upload: those of a form, or base64 of JSON."""
     try:
-        content = data if isinstance(data, bytes) else base64.b64decode(str(data), validate=True)
+        return data if isinstance(data, bytes) else base64.b64decode(str(data), validate=True)
     except (binascii.Error, ValueError) as error:
         raise RequestError(f"expected base64 of a NIfTI file, cannot decode it ({error_reason(error)})") from error
-    return _unpacked_volume(content)
 
 
 def _unpacked_volume(content: bytes) -> Volume:

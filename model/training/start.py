@@ -67,7 +67,7 @@ def starting_model(request: StageRequest, device: torch.device, *, reads: bool =
             log.info("weights of %s: %s", source, report.summary())
     has_language = bool(settings.language_weights or settings.model_weights)
     if has_language and tokenizer.new_ids:
-        start_new_rows(model, tokenizer.new_ids, len(tokenizer) - len(tokenizer.new_ids))
+        start_new_rows(model, tokenizer)
     if settings.language_steps and not has_language:
         asked = {QUESTION, *train["question"]}
         pairs += [(QUESTION, text) for text in texts if text not in asked]

@@ -9,6 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from model.petar.checkpoints import CheckpointError, build_model
 from model.petar.config import VisionConfig
 from model.petar.layouts import Layout, detect_layout, expected_inputs
+from model.petar.tokenizer import PetarTokenizer
 from model.petar.vision import Tower
 from model.petar.weights import load_public_weights, read_weights, start_new_rows
 from tests.support.petar_release import Release
@@ -226,11 +227,14 @@ class TestLlama:
 
 
 class TestStartNewRows:
-    def test_are_the_mean_of_the_known_ones_within_the_file_and_beyond_it(self, micro, tokenizer):
+    def test_are_the_mean_of_the_known_ones_and_the_number_that_of_the_digits(self, micro, tokenizer):
         model = make(micro, tokenizer)
-        table = model.language.lm_head.weight
-        known = [i for i in range(20) if i != 7]
-        expected = table[known].mean(dim=0)
-        start_new_rows(model, [7, 20, 21], 20)
-        assert torch.allclose(table[[7, 20, 21]], expected.expand(3, -1), atol=1e-6)
-        assert not torch.allclose(table[22], expected)
+        words = PetarTokenizer(tokenizer.tokenizer, [7, tokenizer.number_id])
+        known = [i for i in range(len(words) - 2) if i not in words.new_ids]
+        digits = [words.tokenizer.get_vocab()[digit] for digit in "0123456789"]
+        for table in (model.language.lm_head.weight, model.language.model.embed_tokens.weight):
+            before = table.detach().clone()
+            start_new_rows(model, words)
+            assert torch.allclose(table[7], before[known].mean(dim=0), atol=1e-6)
+            assert torch.allclose(table[words.number_id], before[digits].mean(dim=0), atol=1e-6)
+            assert torch.equal(table[known], before[known])

@@ -7,7 +7,8 @@ from model.inputs.numbers import Measured
 from model.inputs.tensors import LesionDataset, SampleError, place_mask
 from model.petar.checkpoints import Contract, build_model, load_checkpoint, save_checkpoint
 from model.serving.describe import describe_files
-from model.serving.generation import Decoding, answer, describe, generate, measure
+from model.serving.generation import Decoding, answer, describe, generate
+from model.serving.questions import measure
 from pipelines.imaging.volume import Volume, load_nifti, save_nifti
 from pipelines.tables import schemas
 

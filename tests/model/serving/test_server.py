@@ -126,7 +126,7 @@ class TestChat:
         assert "POST /v1/chat/completions" in answer["error"]["message"]
 
     def test_an_error_of_our_own_tells_nothing_of_the_inside(self, server, monkeypatch):
-        monkeypatch.setattr("model.serving.server.prepare", lambda *a, **k: 1 / 0)
+        monkeypatch.setattr("model.serving.server.ask", lambda *a, **k: 1 / 0)
         status, answer = post(server, {"messages": MESSAGES, **PATHS})
         assert (status, answer["error"]["type"]) == (500, "server_error")
         assert "division" not in answer["error"]["message"]
