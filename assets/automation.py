@@ -7,8 +7,9 @@ import dagster as dg
 from assets.catalog import accepted_curation, catalog, curation_diff, dataset_card
 from assets.curation import SHARDED, curate
 from assets.exams import corrections, exam_manifest, exams
-from assets.instance import close_dead_runs, processes_of
+from assets.instance import close_dead_runs
 from assets.lesions import calibration, lesions, peaks
+from assets.processes import processes_of
 from assets.reports import findings, identifiers, readings, reports
 from assets.resources import Workspace
 from assets.retention import retention, weekly_retention

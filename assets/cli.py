@@ -20,6 +20,7 @@ import typer
 if TYPE_CHECKING:
     from assets.resources import Workspace
     from assets.runner import Runner
+    from assets.unchanged import Printed
     from pipelines.reports.llm.vllm_server import ServerPlan
 
 app = typer.Typer(
@@ -73,18 +74,17 @@ def _workspace(cohort: Path | None, home: Path, settings: Path | None) -> "Works
     return workspace_from({**os.environ, **{name: str(path or "") for name, path in named.items()}})
 
 
-def _run(
-    workspace: "Workspace", steps: Callable[["Runner"], object], *, with_model: bool = False, strict: bool = False
-) -> None:
-    """Runs the steps over a workspace, prints the summary, and ends the command with its exit code.
+def _run(workspace: "Workspace", steps: Callable[["Runner"], object], *, with_model: bool = False) -> "Printed":
+    """Runs the steps over a workspace and prints the summary; gives back what of it stays while nothing changes. A run
+    that failed ends the command with exit code 1.
 
     Args:
         with_model: training and scoreboard are told too.
-        strict: exams that ended as `problem` or `failed` are a failure, and quality checks that failed.
     """
     from assets.interruption import INTERRUPTED, CommandInterruptedError, run_interruptible
-    from assets.runner import EXPECTED, RunSummary, runner_of
-    from assets.summary import print_summary, unusable_exams
+    from assets.run_summary import RunSummary
+    from assets.runner import EXPECTED, runner_of
+    from assets.summary import print_summary
     from pipelines.cohort.manifest import check_cohort
 
     started = time.monotonic()
@@ -104,16 +104,16 @@ def _run(
         typer.echo("stopped by Ctrl-C; what was computed is kept, the same command goes on from there", err=True)
         raise typer.Exit(INTERRUPTED) from None
     summary.seconds = time.monotonic() - started
-    print_summary(workspace, summary, with_model=with_model)
-    if strict and not summary.failed:
-        _check_strictly(unusable_exams(workspace), sorted(summary.failed_checks))
-    raise typer.Exit(1 if summary.failed else 0)
+    printed = print_summary(workspace.paths, workspace.cohort, summary, with_model=with_model)
+    if printed is None:
+        raise typer.Exit(1)
+    return printed
 
 
-def _check_strictly(n_unusable: int, failed_checks: Sequence[str]) -> None:
+def _check_strictly(printed: "Printed") -> None:
     """Ends the command where an exam is not usable or a quality check failed."""
-    wrong = [f"{n_unusable} exams ended as problem or failed"] if n_unusable else []
-    wrong += [f"checks failed: {', '.join(failed_checks)}"] if failed_checks else []
+    wrong = [f"{printed.n_unusable} exams ended as problem or failed"] if printed.n_unusable else []
+    wrong += [f"checks failed: {', '.join(printed.failed_checks)}"] if printed.failed_checks else []
     if wrong:
         _fail(f"--strict: expected usable exams and checks that pass, got: {'; '.join(wrong)}, as told above")
 
@@ -165,7 +165,31 @@ def curate(
     """Curate a cohort: everything up to the catalog."""
     if workers is not None:
         os.environ["PETAR_WORKERS"] = str(workers)
-    _run(_workspace(cohort, home, settings), lambda runner: runner.curate(accept_removals), strict=strict)
+    printed = _curate(cohort, home, settings, accept_removals)
+    if strict:
+        _check_strictly(printed)
+
+
+def _curate(cohort: Path, home: Path, settings: Path | None, accept_removals: bool) -> "Printed":
+    """What a curation printed: by its runs, or without one where nothing has changed since the last one."""
+    from assets.unchanged import Place, cohort_state, print_unchanged, write_unchanged
+
+    started = time.monotonic()
+    place = Place.of(cohort, home, settings, os.environ)
+    try:
+        before = cohort_state(place)
+    except OSError:
+        before = None  # The runs say what is wrong with the folder.
+    printed = print_unchanged(place, before, started) if before is not None else None
+    if printed is not None:
+        return printed
+    workspace = _workspace(cohort, home, settings)
+    printed = _run(workspace, lambda runner: runner.curate(accept_removals))
+    from pipelines.catalog.publish import is_settled
+
+    if before is not None and is_settled(workspace.curation()):
+        write_unchanged(place, before, printed)
+    return printed
 
 
 @app.command("import", epilog="Example: petar import nnunet Dataset221_AutoPETII --to cohort")

@@ -7,7 +7,6 @@ closes the runs whose lock is free.
 
 import contextlib
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -19,9 +18,10 @@ import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 from sqlalchemy.exc import DBAPIError
 
+from assets.processes import INSTANCE_NAME, dead_in, held, processes_of
 from pipelines.tables import atomic
 from pipelines.tables.home import Home
-from pipelines.tables.locks import lock, lock_descriptor
+from pipelines.tables.locks import lock
 
 T = TypeVar("T")
 
@@ -31,11 +31,9 @@ POSTGRES_URL = "PETAR_POSTGRES_URL"
 PROCESS_TAG = "petar/process"
 """Tag of a run with the name of the process that executes it."""
 
-INSTANCE_NAME = "dagster"
 _CONFIG = Path(__file__).with_name("dagster.yaml")
 
 _UNFINISHED = [DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.STARTED]
-_UNLOCKED = ".new"
 _GONE_MESSAGE = "The process that executed this run is gone; what it finished is kept, the next run goes on from there."
 
 
@@ -117,29 +115,7 @@ def living_process(instance: dg.DagsterInstance, home: Home) -> Iterator[dict[st
     """Tags for the runs of this process, held alive until it ends; runs of processes that died are closed first."""
     close_dead_runs(instance, processes_of(home))
     with contextlib.ExitStack() as stack:
-        yield {PROCESS_TAG: stack.enter_context(_held(home))}
-
-
-def processes_of(home: Home) -> Path:
-    """Folder of the locks that living processes hold."""
-    folder = home.root / INSTANCE_NAME / "processes"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-@contextlib.contextmanager
-def _held(home: Home) -> Iterator[str]:
-    """Name of a lock that is held until the context, or the process, ends."""
-    path = processes_of(home) / secrets.token_hex(8)
-    unlocked = path.with_suffix(_UNLOCKED)
-    with unlocked.open("w") as handle:
-        lock_descriptor(handle.fileno())
-        # Named once it is locked: whoever finds the name with its lock free knows at once that the process is gone.
-        unlocked.rename(path)
-        try:
-            yield path.name
-        finally:
-            path.unlink(missing_ok=True)
+        yield {PROCESS_TAG: stack.enter_context(held(home))}
 
 
 _OF_LIFE = contextlib.ExitStack()
@@ -152,7 +128,7 @@ def name_process(instance: dg.DagsterInstance, run: dg.DagsterRun, home: Home) -
         return
     key = (os.getpid(), home.root.absolute())
     if key not in _NAMES:
-        _NAMES[key] = _OF_LIFE.enter_context(_held(home))
+        _NAMES[key] = _OF_LIFE.enter_context(held(home))
     instance.add_run_tags(run.run_id, {PROCESS_TAG: _NAMES[key]})
 
 
@@ -161,7 +137,7 @@ def close_dead_runs(instance: dg.DagsterInstance, folder: Path) -> int:
 
     A process whose lock file is not in `folder` works for another home; its runs are left alone.
     """
-    dead = [path for path in folder.iterdir() if _is_free(path)]
+    dead = dead_in(folder)
     if not dead:
         return 0
     names = {path.name for path in dead}
@@ -172,17 +148,6 @@ def close_dead_runs(instance: dg.DagsterInstance, folder: Path) -> int:
     for path in dead:
         path.unlink(missing_ok=True)
     return len(runs)
-
-
-def _is_free(path: Path) -> bool:
-    """Whether nobody holds the lock of a process; one that is about to take it has some seconds for that."""
-    try:
-        with path.open() as handle:
-            # Of a file from the future the clock was set back; its age says nothing then.
-            free = lock_descriptor(handle.fileno(), blocking=False)
-            return free and (path.suffix != _UNLOCKED or abs(time.time() - os.fstat(handle.fileno()).st_mtime) > 10)
-    except OSError:
-        return False
 
 
 def is_database_error(error: BaseException | None) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets.instance import INSTANCE_NAME
+from assets.processes import INSTANCE_NAME
 from assets.resources import Workspace
 
 _KEPT_DAYS = 30

@@ -3,9 +3,7 @@
 import contextlib
 import logging
 import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
@@ -17,6 +15,7 @@ from assets.instance import DatabaseError, StorageError, dagster_instance, livin
 from assets.interruption import check_interrupted
 from assets.progress import CurationProgress
 from assets.resources import Workspace
+from assets.run_summary import RunSummary
 from model.petar.config import TRAINING_STAGES, check_model
 from pipelines.cohort.manifest import CohortError, read_whole_manifest
 from pipelines.reports.llm.readers_file import ReadersError
@@ -51,45 +50,6 @@ EXPECTED = (
     StoragePathError,
 )
 """Errors of wrong input, settings, folders and databases: a line on standard error and exit code 1."""
-
-
-@dataclass(frozen=True)
-class FailedCheck:
-    """A quality check that failed: its name, whether as an error or as a warning, and what it counted."""
-
-    name: str
-    is_error: bool
-    description: str
-
-
-@dataclass
-class RunSummary:
-    """What the runs of one call did: counts by asset, and the runs that failed."""
-
-    counts: dict[str, Counter[str]] = field(default_factory=dict)
-    failed: list[str] = field(default_factory=list)
-    failed_checks: dict[str, FailedCheck] = field(default_factory=dict)
-    """By name, as they were last run."""
-    is_cut_short: bool = False
-    """Whether nothing was run after a run that failed."""
-    seconds: float = 0.0
-
-    def add(self, result: dg.ExecuteInProcessResult) -> None:
-        """Takes up the metadata of every asset that a run materialised."""
-        for event in result.get_asset_materialization_events():
-            materialization = event.step_materialization_data.materialization
-            name = materialization.asset_key.to_user_string()
-            counter = self.counts.setdefault(name, Counter())
-            for key in ("recomputed", "reused", "removed", "failed"):
-                value = materialization.metadata.get(key)
-                if value is not None and isinstance(value.value, int):
-                    counter[key] += value.value
-            counter["runs"] += 1
-        for check in result.get_asset_check_evaluations():
-            self.failed_checks.pop(check.check_name, None)
-            if not check.passed:
-                is_error = check.severity is dg.AssetCheckSeverity.ERROR
-                self.failed_checks[check.check_name] = FailedCheck(check.check_name, is_error, check.description or "")
 
 
 class Runner:

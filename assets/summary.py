@@ -1,55 +1,50 @@
 """What a call of the command line ends with: figures of the catalog, work done, where things are."""
 
-import shlex
-from collections import Counter
-
 import duckdb
 import polars as pl
 
-from assets.resources import Workspace
-from assets.runner import RunSummary
+from assets.closing_lines import print_closing, print_lines, work_line
+from assets.run_summary import RunSummary
 from assets.terminal import print_frame
+from assets.unchanged import Printed
 from model.training.results import stage_line, stage_results
 from pipelines.catalog.build import connect
 from pipelines.review.quality_checks import remedy_of
 from pipelines.review.reviews import reviewed
+from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 
 _EXAMPLES = 4
 _WIDTH = 160
 
 
-def print_summary(workspace: Workspace, done: RunSummary, *, with_model: bool) -> None:
-    """Prints what a call computed, what the catalog holds, and, with `with_model`, the training and the scoreboard."""
-    home = workspace.paths
-    _say()
+def print_summary(home: Home, cohort: str, done: RunSummary, *, with_model: bool) -> Printed | None:
+    """Prints what a call computed, what the catalog holds, and, with `with_model`, the training and the scoreboard;
+    and gives back what of it stays while nothing changes; null where a run failed.
+    """
+    curation: list[str] = []
+    print_lines()
     # What an earlier call published says nothing of one that ended before it computed anything.
     if home.catalog.exists() and not (done.is_cut_short and not done.counts):
         with connect(home) as con:
-            _say(*_curation(con))
+            curation = _curation(con)
+            print_lines(*curation)
             if with_model:
-                _say(*_model(con, workspace))
+                print_lines(*_model(con, home))
                 print_frame(_board(con))
-                _say(*_not_computed(con), f"  all splits and published rows: {home.root / 'scoreboard.md'}")
-    if any(home.reviews.glob("*.csv")):
-        _say(*_answers(workspace))
-    _say("", _work(done))
-    if done.failed_checks:
-        _say("", *_checks(done))
+                print_lines(*_not_computed(con), f"  all splits and published rows: {home.root / 'scoreboard.md'}")
+    answers = _answers(home) if any(home.reviews.glob("*.csv")) else []
+    checks = _checks(done)
+    print_lines(*answers, "", work_line(done))
+    if checks:
+        print_lines("", *checks)
     if done.failed:
         rest = "nothing was run after it" if done.is_cut_short else "everything else is done"
-        _say(f"FAILED: {', '.join(done.failed)}; why stands above, {rest}")
-    _say("")
-    if home.catalog.exists():
-        _say(
-            f"catalog     {home.catalog}" + ("" if "catalog" in done.counts else ", as it was published before"),
-            f"queries     petar query funnel --home {shlex.quote(str(home.root))}    (without a name: their list)",
-        )
-    _say(f"UI          petar ui --home {shlex.quote(str(home.root))} --cohort {shlex.quote(workspace.cohort)}")
-    if (home.gallery / "index.html").exists():
-        _say(f"review      {home.gallery / 'index.html'}")
-    if home.exports.is_dir():
-        _say(f"exports     {home.exports}")
+        print_lines(f"FAILED: {', '.join(done.failed)}; why stands above, {rest}")
+    print_closing(home, cohort, is_published="catalog" in done.counts)
+    if done.failed:
+        return None
+    return Printed(curation, checks, answers, sorted(done.failed_checks), unusable_exams(home))
 
 
 def _checks(done: RunSummary) -> list[str]:
@@ -62,29 +57,9 @@ def _checks(done: RunSummary) -> list[str]:
     ]
 
 
-def unusable_exams(workspace: Workspace) -> int:
+def unusable_exams(home: Home) -> int:
     """How many exams of the lake ended as `problem` or `failed`."""
-    return Lake(workspace.paths.lake).read_table("exams").filter(pl.col("status") != "ok").height
-
-
-def _say(*lines: str) -> None:
-    print("\n".join(lines), flush=True)
-
-
-def _work(done: RunSummary) -> str:
-    total: Counter[str] = Counter()
-    for counter in done.counts.values():
-        total.update(counter)
-    if total["recomputed"] + total["removed"] + total["failed"] == 0 and not done.failed:
-        return f"nothing to recompute: everything is up to date ({done.seconds:.1f} s)"
-    parts = [
-        f"{name} {counter['recomputed']} recomputed, {counter['reused']} reused"
-        + (f", {counter['removed']} removed" if counter["removed"] else "")
-        + (f", {counter['failed']} failed" if counter["failed"] else "")
-        for name, counter in done.counts.items()
-        if counter["recomputed"] + counter["reused"] + counter["removed"] + counter["failed"]
-    ]
-    return f"work in {done.seconds:.1f} s: {'; '.join(parts) or 'nothing was computed'}"
+    return Lake(home.lake).read_table("exams").filter(pl.col("status") != "ok").height
 
 
 def _without_candidates(con: duckdb.DuckDBPyConnection) -> list[str]:
@@ -130,8 +105,8 @@ def _curation(con: duckdb.DuckDBPyConnection) -> list[str]:
     return lines
 
 
-def _answers(workspace: Workspace) -> list[str]:
-    read, summary = reviewed(workspace.paths)
+def _answers(home: Home) -> list[str]:
+    read, summary = reviewed(home)
     todo = dict(summary.to_fix.group_by("todo").len().iter_rows())
     return [
         "",
@@ -148,7 +123,7 @@ def _pairs(con: duckdb.DuckDBPyConnection, column: str, view: str) -> list[tuple
     return con.sql(f"select {column}, count(*) as n from {view} group by 1 order by n desc, 1").fetchall()
 
 
-def _model(con: duckdb.DuckDBPyConnection, workspace: Workspace) -> list[str]:
+def _model(con: duckdb.DuckDBPyConnection, home: Home) -> list[str]:
     lines = [
         "samples     "
         + ", ".join(
@@ -158,7 +133,7 @@ def _model(con: duckdb.DuckDBPyConnection, workspace: Workspace) -> list[str]:
             ).fetchall()
         )
     ]
-    lines += ["", "training"] + [f"  {stage_line(stage, r)}" for stage, r in stage_results(workspace.paths).items()]
+    lines += ["", "training"] + [f"  {stage_line(stage, r)}" for stage, r in stage_results(home).items()]
     held_out = con.sql(
         "select finding_id, reference, text_measured from predictions where split = 'test' and model like 'petar%' "
         "order by finding_id"

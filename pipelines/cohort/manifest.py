@@ -5,28 +5,27 @@ A cohort is a folder with `reports.csv` (or `.parquet`) and `exams/<exam_id>/`; 
 
 import functools
 import json
-import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from pipelines.cohort.cohort_files import files_below, state_of
 from pipelines.cohort.corrections import CorrectionsError
 from pipelines.cohort.corrections import observe_corrections as _observe_corrections
 from pipelines.cohort.given_masks import GivenMask, read_given_masks
 from pipelines.cohort.losses import is_other_cohort_folder, losses, note_cohort_folder
 from pipelines.cohort.near_ids import archives_beside, folders_too_deep, near_names
+from pipelines.cohort.observation import observing, write_observation
 from pipelines.cohort.privacy import deidentification, header_identifiers
 from pipelines.cohort.privacy.deidentification import NO_DEIDENTIFICATION, Deidentifier
 from pipelines.cohort.privacy.header_identifiers import names_in_folder
 from pipelines.cohort.report_files import clean_id, file_name_text, find_reports, read_reports
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of, hash_of_files
-from pipelines.tables.locks import lock
 from pipelines.tables.provenance import code_version
 from pipelines.tables.shards import N_SHARDS, shard_of
 
@@ -304,54 +303,7 @@ def cohort_state(folder: Path) -> str:
     """
     if not folder.is_dir():
         raise CohortError(f"expected a cohort folder, got {folder}, which is not there: set PETAR_COHORT to it")
-    return _state(_files(folder))
-
-
-class _File(NamedTuple):
-    """A file of a folder: its name from there, and what is cheap to see of it."""
-
-    name: str
-    path: Path
-    size: int
-    mtime_ns: int
-
-
-def _files(folder: Path) -> list[_File]:
-    """All files below a folder, by name. Folders that are links are followed once; what is no file (a pipe, a link to
-    itself) or may not be read is left out.
-    """
-    found: list[_File] = []
-    # One look a file: `Path.rglob` asks four times, and a cohort may hold millions of slices.
-    places = [(str(folder), "")]
-    linked: set[tuple[int, int]] = set()
-    while places:
-        place, prefix = places.pop()
-        with suppress(OSError), os.scandir(place) as entries:
-            for entry in entries:
-                name = prefix + entry.name
-                with suppress(OSError):
-                    if entry.is_symlink() and entry.is_dir():
-                        status = entry.stat()
-                        # A link to a folder above would lead round and round.
-                        if (status.st_dev, status.st_ino) not in linked and not _is_above(entry.path, place):
-                            linked.add((status.st_dev, status.st_ino))
-                            places.append((entry.path, f"{name}{os.sep}"))
-                    elif entry.is_dir(follow_symlinks=False):
-                        places.append((entry.path, f"{name}{os.sep}"))
-                    elif entry.is_file():
-                        status = entry.stat()
-                        found.append(_File(name, Path(entry.path), status.st_size, status.st_mtime_ns))
-    return sorted(found)
-
-
-def _is_above(link: str, place: str) -> bool:
-    """Whether a link leads to the folder that it lies in, or to one above."""
-    target, here = os.path.realpath(link), os.path.realpath(place)
-    return os.path.commonpath([target, here]) == target
-
-
-def _state(files: Iterable[_File]) -> str:
-    return hash_of([(file.name, file.size, file.mtime_ns) for file in files])
+    return state_of(files_below(folder))
 
 
 def _fingerprints(
@@ -361,10 +313,10 @@ def _fingerprints(
     newest: dict[str, float] = {}
 
     def of(name: str) -> Fingerprint:
-        files = _files(folders[name])
+        files = files_below(folders[name])
         if files:
             newest[name] = max(file.mtime_ns for file in files) / 1e9
-        state = _state(files)
+        state = state_of(files)
         before = known.get(name)
         if before is not None and before.state == state:
             return before
@@ -376,15 +328,6 @@ def _fingerprints(
 
 
 # --- the observed manifest ---
-
-
-@dataclass(frozen=True)
-class Observation:
-    """When the cohort was last observed, and when its newest file was changed (both UTC)."""
-
-    observed_at: datetime
-    newest_file_at: datetime | None
-    n_exams: int
 
 
 def observe_cohort(
@@ -406,14 +349,9 @@ def observe_cohort(
         CohortError: see `scan_cohort`; or corrections.csv can not be read; or more exams left than may unasked.
         PrivacyError: the manifest that is there was made with other ids.
     """
-    with _observing(manifest_folder):
+    with observing(manifest_folder):
         deidentifier.check_manifest(manifest_folder)
         return _observe(cohort_folder, manifest_folder, deidentifier, accept_removals)
-
-
-def _observing(manifest_folder: Path) -> AbstractContextManager[None]:
-    """One observer at a time; a second one waits."""
-    return lock(manifest_folder / ".lock")
 
 
 def _observe(
@@ -443,38 +381,12 @@ def _observe(
         if payload != before[shard]:
             atomic.write_bytes(_shard_path(manifest_folder, shard), json.dumps(payload).encode())
     atomic.write_bytes(fingerprints_path, json.dumps({k: vars(v) for k, v in cohort.fingerprints.items()}).encode())
-    observed = {
-        "observed_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "newest_file_at": _utc(cohort.newest_s),
-        "n_exams": len(cohort.entries),
-    }
-    atomic.write_bytes(manifest_folder / _OBSERVED_NAME, json.dumps(observed).encode())
+    write_observation(manifest_folder, cohort.newest_s, len(cohort.entries))
     return versions
 
 
 def _read_payload(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {}
-
-
-_OBSERVED_NAME = "observed.json"
-
-
-def _utc(seconds: float | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-
-
-def read_observation(manifest_folder: Path) -> Observation | None:
-    """When the cohort was last observed; None where it never was."""
-    path = manifest_folder / _OBSERVED_NAME
-    if not path.exists():
-        return None
-    payload = json.loads(path.read_text())
-    newest = payload["newest_file_at"]
-    return Observation(
-        datetime.fromisoformat(payload["observed_at"]),
-        datetime.fromisoformat(newest) if newest else None,
-        payload["n_exams"],
-    )
 
 
 def _scan_version() -> str:
@@ -507,7 +419,7 @@ def observe_corrections(
         deidentifier.exam(row["exam_id"]): deidentifier.patient(row["patient_id"] or row["exam_id"])
         for row in reports.iter_rows(named=True)
     }
-    with _observing(manifest_folder):
+    with observing(manifest_folder):
         return _corrections_by_shard(cohort_folder, manifest_folder, patients, deidentifier)
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import polars as pl
 
-from pipelines.cohort.manifest import Observation
+from pipelines.cohort.observation import Observation
 from pipelines.review.quality_check_result import CheckResult, result_of
 from pipelines.settings import QualitySettings
 

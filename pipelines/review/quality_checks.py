@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from pipelines.catalog.versions import read_accepted, read_history, version_folder
-from pipelines.cohort.manifest import read_observation
+from pipelines.cohort.observation import read_observation
 from pipelines.imaging.lesions.flags import MOST_RATIO
 from pipelines.imaging.masks import load_mask
 from pipelines.imaging.problems import ExamError

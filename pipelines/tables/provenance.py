@@ -16,7 +16,9 @@ from pathlib import Path
 
 PLUMBING: Mapping[str, str] = {
     "pipelines.catalog.versions": "names curations, and keeps their files",
+    "pipelines.cohort.cohort_files": "lists the files of the inputs; their fingerprints are hashed by value",
     "pipelines.cohort.manifest": "lists the inputs; their fingerprints are hashed by value in every row key",
+    "pipelines.cohort.observation": "when the cohort was observed",
     "pipelines.curation.run": "decides which stage runs for which exam",
     "pipelines.curation.stages.curation": "what a run works with; parameters are hashed by value in every row key",
     "pipelines.curation.stages.incremental": "decides which exams are computed, and keeps the others' rows",

@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 
 from assets.cli import main
+from assets.instance import dagster_instance
 from model.petar.config import TRAINING_STAGES
 from pipelines.catalog.build import build_catalog, connect, list_queries
 from pipelines.cohort.manifest import observe_cohort
@@ -47,6 +48,27 @@ def call(command: str, cohort: Path, home: Path) -> tuple[int, str, str]:
         check=False,
     )
     return done.returncode, done.stdout, done.stderr
+
+
+HEAVY = {"dagster", "torch", "numba", "scipy", "pandas", "skimage", "SimpleITK", "duckdb", "pydicom", "polars"}
+
+
+def quick_call(arguments: list[str], heavy: set[str] = HEAVY, **variables: str) -> subprocess.CompletedProcess[str]:
+    """A call in a process of its own, which prints its exit code and the heavy modules that it has loaded."""
+    script = (
+        f"import sys; from assets.cli import main; code = main({arguments}); "
+        f"print(code, sorted(set({sorted(heavy)}) & sys.modules.keys()))"
+    )
+    environment = {**os.environ, **variables}
+    return subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+
+
+def runs_of(home: Path) -> int:
+    """Runs in Dagster's instance of a home."""
+    with dagster_instance(Home(home)) as instance:
+        return instance.get_runs_count()
 
 
 class TestTrainPlan:
@@ -111,6 +133,15 @@ class TestLosses:
         assert "checks failed: usable_exams" in printed.err
         with connect(Home(tmp_path / "home")) as con:
             assert con.sql("select exam_id from exams").fetchall() == [("E0",)]
+        # The next call finds all of that unchanged: it says and judges the same, without a run.
+        n_runs = runs_of(tmp_path / "home")
+        again = quick_call([*arguments, "--strict"])
+        assert again.stdout.splitlines()[-1] == "1 []"
+        assert "nothing to recompute" in again.stdout
+        assert "checks failed: usable_exams" in again.stderr
+        told = [line for line in printed.out.splitlines() if "work in" not in line and not line.startswith("curate:")]
+        assert set(told) <= set(again.stdout.splitlines())
+        assert runs_of(tmp_path / "home") == n_runs
 
     def test_of_a_cohort_that_was_never_curated_name_no_catalog(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -237,14 +268,8 @@ class TestCommands:
 
     @pytest.mark.parametrize("call", [["--help"], ["query", "funnel"], ["settings"], ["doctor"]])
     def test_the_quick_ones_load_neither_dagster_nor_torch(self, call: list[str], published: Path) -> None:
-        script = (
-            f"import sys; from assets.cli import main; code = main({call}); "
-            "print(code, sorted({'dagster', 'torch', 'numba', 'scipy', 'pandas'} & sys.modules.keys()))"
-        )
-        variables = {**os.environ, "PETAR_HOME": str(published)}
-        done = subprocess.run(
-            [sys.executable, "-c", script], cwd=ROOT, env=variables, capture_output=True, text=True, check=True
-        )
+        heavy = {"dagster", "torch", "numba", "scipy", "pandas"}
+        done = quick_call(call, heavy, PETAR_HOME=str(published))
         assert done.stdout.splitlines()[-1] == "0 []"
 
 

@@ -9,7 +9,8 @@ import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
 
-from assets.instance import PROCESS_TAG, close_dead_runs, living_process, processes_of
+from assets.instance import PROCESS_TAG, close_dead_runs, living_process
+from assets.processes import processes_of
 from pipelines.tables.home import Home
 from pipelines.tables.locks import lock_descriptor
 from tests.support.paths import ROOT

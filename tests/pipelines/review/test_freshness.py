@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from pipelines.cohort.manifest import Observation
+from pipelines.cohort.observation import Observation
 from pipelines.review.freshness import check_freshness
 from pipelines.settings import QualitySettings
 
