@@ -43,6 +43,7 @@ def find_dates(text: str) -> list[FoundDate]:
         matches += [match for form in _WITH_NAMES for match in form.finditer(text)]
     found = [_with_neighbours(text, date) for match in matches if (date := _found(match, day_first)) is not None]
     found += find_periods(text)
+    found += _weekdays_alone(text)
     kept: list[FoundDate] = []
     for one in sorted(found, key=lambda d: (d.start, -d.end)):
         if not kept or one.start >= kept[-1].end:
@@ -102,7 +103,7 @@ def _cued() -> re.Pattern[str]:
 
 _CUED_FORM = r"""\b(?:(?:WEEKDAYS)\.?,?|on|since|dated?|vom|am|seit|du|le|del|el|dal|il|van|op|em
       |(?:exams?|stud(?:y|ies)|scans?|ct|mri|pet)(?:[ ](?:of|from|on))?)[ ]
-    (?P<one1>\d{1,2})(?P<s1>[/.])(?P<other1>\d{1,2})\b(?!/|[.,]\d|[ ]?(?:cm|mm|ml|kg|h|suv|nodes?|images?|%))"""
+    \(?(?P<one1>\d{1,2})(?P<s1>[/.])(?P<other1>\d{1,2})\b(?!/|[.,]\d|[ ]?(?:cm|mm|ml|kg|h|suv|nodes?|images?|%))"""
 _FIRST_OF_SPAN = re.compile(
     r"""(?<![\d.,/-])(?P<one1>\d{1,2})(?P<s1>[/.])(?P<other1>\d{1,2})\.?
     (?=[ ]?(?:[-–—]|to|through|until|bis|au|al|t/m)[ ]?\d{1,2}[/.]\d{1,2}[/.](?:\d{4}|\d\d)(?!\d))""",
@@ -112,11 +113,13 @@ _FIRST_OF_SPAN = re.compile(
 _DAY_BEFORE_MONTH = re.compile(
     rf"""(?<![\d.,/])(?P<day1>{_DAY_OF_MONTH})(?:er|[.º°ª])?(?:[ ]of[ ]|[ ]de[ ]|[ /.-])?
     (?P<month1>[^\W\d_]{{3,16}})\.?
-    (?:(?:,?[ ]|[ ]del?[ ]|[/.-]|[ ]?['’])?(?P<year1>{_YEAR}|(?<=['’/-])\d\d)(?!\d))?""",
+    (?:(?:,?[ ]|[ ]del?[ ]|[/.-]|[ ]?['’])?
+      (?P<year1>{_YEAR}|(?<=['’/-])\d\d
+        |(?<=[a-z][ ])[0-4]\d(?=[ ]*(?:[,;:)\n]|\Z|[a-z]{{2,}}\b(?<!mm|cm|ml))))(?!\d))?""",
     re.VERBOSE | re.IGNORECASE,
 )
 _MONTH_FIRST = re.compile(
-    rf"""(?<![^\W_])(?P<month1>[^\W\d_]{{3,16}})\.?(?:[ ]|,[ ]|-|[ ]del?[ ])['’]?
+    rf"""(?<![^\W_])(?P<month1>[^\W\d_]{{3,16}})\.?(?:[ ]|,[ ]|-|[ ]del?[ ]|[ ]of[ ])['’]?
     (?:(?P<year1>{_YEAR}|(?<=['’])\d\d)(?!\d)
       |(?P<day1>{_DAY_OF_MONTH})(?!\d|[.,:/]\d)(?:(?:,?[ ]|-)['’]?(?P<year2>{_YEAR}|(?<=['’])\d\d)(?!\d))?)""",
     re.VERBOSE | re.IGNORECASE,
@@ -188,7 +191,10 @@ def _is_month_here(word: str, match: re.Match[str], year: int | None) -> bool:
     if year is not None:
         return True
     if len(word) < _LEAST_LETTERS or word.lower() == "march":
-        return word[0].isupper() and months()[word.lower()][1].language in ("en", "de")
+        if word[0].isupper() and months()[word.lower()][1].language in ("en", "de"):
+            return True
+        before = match.string[max(0, match.start() - _LONGEST_BEFORE) : match.start()]
+        return match.re is _DAY_BEFORE_MONTH and _asks_for_day().search(before) is not None
     return True
 
 
@@ -208,6 +214,45 @@ _DAYS_BEFORE = re.compile(
 _DAYS_AFTER = re.compile(
     rf"[ ]?[-–—][ ]?(?P<day>\d{{1,2}})(?![\d]|[.,/]\d|[ ]?(?:mm|cm|ml))(?:,?[ ](?P<year>{_YEAR})(?!\d))?"
 )
+
+
+@cache
+def _asks_for_day() -> re.Pattern[str]:
+    """A weekday, or a word that stands before days in languages that write months small."""
+    return re.compile(
+        rf"(?<!\w)(?:{_weekday_names()}|vom|am|du|le|del|el|dal|il|op|van|em|d\.d)\.?,?[ ]\Z", re.IGNORECASE
+    )
+
+
+@cache
+def _weekday_alone() -> re.Pattern[str]:
+    names = (name for name in places_in_lists("weekdays") if len(name) >= _SHORTEST_ALONE)
+    return re.compile(
+        rf"(?<![\w-])(?:{'|'.join(sorted(map(re.escape, names), key=len, reverse=True))})(?![\w-])", re.IGNORECASE
+    )
+
+
+_SHORTEST_ALONE = 5
+"""Letters of a weekday that is one wherever it stands; shorter ones are other words too."""
+
+
+def _weekdays_alone(text: str) -> Iterator[FoundDate]:
+    """Weekdays with no date beside them."""
+    for match in _weekday_alone().finditer(text):
+        weekday = ("weekday", *match.span())
+        day = _DAY_OF_WEEKDAY.match(text, match.end())
+        if day and 1 <= int(day["day"]) <= _LONGEST_MONTH:
+            spans = (weekday, ("day", *day.span("day")))
+            yield FoundDate(match.start(), day.end("day"), spans, None, 1, int(day["day"]))
+        else:
+            yield FoundDate(match.start(), match.end(), (weekday,), None, 1, None)
+
+
+_DAY_OF_WEEKDAY = re.compile(
+    r"[ ](?:the[ ])?(?P<day>\d{1,2})(?:st|nd|rd|th)?(?![\w]|[.,]\d)"
+    r"(?=[,.;)]|[ ](?:and|at|und|um|et|à|y|a|om|e|alle)[ ]|\s*\Z)"
+)
+"""5 of "Tuesday 5", where no noun follows that it counts."""
 
 
 def _weekday_names() -> str:

@@ -9,6 +9,8 @@ from functools import cache
 from pipelines.cohort.privacy.name_words import WordKind, cues, kind_of
 
 _DOTTED = r"(?:[A-Z]\.[ ]?){1,3}[A-Z]\.?"
+_TWO = r"[A-Z][^\W\d_]{1,3}/[^\W\d_]{2,4}(?!\w)"
+"""Sch/mü: who dictated, who typed."""
 _OF_PERSON = re.compile(
     rf"(?<![\w.])(?P<initials>{_DOTTED})(?=,?[ ](?:is|was|has)[ ](?:an?|now)\b|,?[ ]\d{{1,3}}[ -]y)"
 )
@@ -22,7 +24,7 @@ def _asked() -> re.Pattern[str]:
     words = "|".join(re.escape(word) for word in sorted(cues()["initials"]["before"], key=len, reverse=True))
     # Small letters are initials after "typed by" and a colon alone: behind "patient" stand words.
     small = r"(?<=by )[a-z]{2,4}(?!\w)|(?<=: )[a-z]{2,4}(?=[\s,.;]|\Z)"
-    return re.compile(rf"(?<!\w)(?i:{words})\.?[ ]?[:=]?[ ]?(?P<initials>{_DOTTED}|[A-Z]{{2,4}}(?!\w)|{small})")
+    return re.compile(rf"(?<!\w)(?i:{words})\.?[ ]?[:=]?[ ]?(?P<initials>{_DOTTED}|{_TWO}|[A-Z]{{2,4}}(?!\w)|{small})")
 
 
 @cache
@@ -55,7 +57,7 @@ def initial_spans(text: str) -> Iterator[tuple[str, int, int]]:
 
 
 def _may_be(initials: str, is_after_by: bool) -> bool:
-    if "." in initials:
+    if "." in initials or "/" in initials:
         return True
     if is_after_by and initials.isupper():
         return initials.lower() not in cues()["initials"]["no_initials"]

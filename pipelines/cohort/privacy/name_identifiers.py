@@ -14,7 +14,10 @@ from functools import cache
 
 from pipelines.cohort.privacy.name_words import WordKind, bare, common_words, cues, is_given_name, kind_of
 
-_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_WORD = re.compile(
+    r"(?:l|d|un|dell|all|dall|nell|sull|qu)['’](?=[^\W\d_a-zà-ÿ])|[^\W\d_]+(?:['’-][^\W\d_]+)*",
+)
+"""A word; an article before a capital ("l'Ospedale") is a word of its own."""
 _SHORTEST = 3
 _SHORTEST_IN_CAPITALS = 6
 """Letters of a word in capitals that may be a name: shorter ones are abbreviations."""
@@ -34,7 +37,7 @@ _OF_DICOM = re.compile(r"[^\W\d_][\w.'-]*\^[\w.'-]+(?:\^[\w.'-]*){0,3}")
 _MOST_PARTICLES, _MOST_NAMES = 4, 8
 """Words like "van" in a row, and words of one name."""
 _LOWER_AFTER = frozenset(("transcribed by", "typed by", "dictated by"))
-_DOT_AFTER_CUE = frozenset(("pt", "pts", "cc", "re", "attn", "pat"))
+_DOT_AFTER_CUE = frozenset(("pt", "pts", "cc", "re", "attn", "pat", "gez"))
 _MEDICAL_CAPITALS = frozenset(("mr", "ms", "sr", "fr", "pan", "med"))
 """Titles that are abbreviations of medicine in capitals, and words when they are small."""
 
@@ -59,6 +62,8 @@ class _Cues:
     eponym_heads: frozenset[str]
     eponyms_of: frozenset[str]
     german: frozenset[str]
+    foreign: frozenset[str]
+    english: frozenset[str]
     organisations: frozenset[str]
     generic: frozenset[str]
     before_places: frozenset[str]
@@ -70,7 +75,18 @@ def _cues() -> _Cues:
     return _Cues(
         *(
             frozenset(names[n])
-            for n in ("titles", "before", "labels", "degrees", "particles", "eponym_heads", "eponyms_of", "german")
+            for n in (
+                "titles",
+                "before",
+                "labels",
+                "degrees",
+                "particles",
+                "eponym_heads",
+                "eponyms_of",
+                "german",
+                "foreign",
+                "english",
+            )
         ),
         *(frozenset(places[n]) for n in ("organisations", "generic", "before")),
     )
@@ -104,6 +120,10 @@ def language_of(words: list[str]) -> Language:
     german = sum(w.lower() in _cues().german for w in words)
     if german * 12 >= len(words) and german:
         return Language.GERMAN
+    # Medicine's Latin words are nearly one in all languages: articles and prepositions tell them apart.
+    low = [w.lower() for w in words]
+    if sum(w in _cues().foreign for w in low) > sum(w in _cues().english for w in low):
+        return Language.NOUNS_SMALL
     share = _ENGLISH_SHARE
     # Of two letters "of" and "in" tell a language, "px" does not.
     small = [w for w in words if w.islower() and (len(w) >= _SHORTEST or kind_of(w) == WordKind.HEADING)]
@@ -166,10 +186,19 @@ class _Words:
                 ]
                 kinds = {kind_of(w) for w in inside if w.lower() not in self.cues.organisations}
                 is_asked = any(self._is_after(first, cues) for cues in (self.cues.before_places, _AT, self.cues.before))
+                # Two words of the language with capitals inside a sentence: "pay Blue Harbor Insurance".
+                is_asked |= len(inside) > 2 and not self.is_shouted and self._is_inside_sentence(first)
                 if (is_compound or first != last) and (
                     WordKind.NAME in kinds or (is_asked and max(kinds, default=0) >= WordKind.EPONYM)
                 ):
-                    yield "organisation", self.starts[first], self.ends[last]
+                    # "Policlinico Gemelli, Roma": the town behind it
+                    town = last + 1
+                    is_town = self._has_comma(last) and kind_of(self.words[town]) == WordKind.NAME
+                    yield (
+                        "organisation",
+                        self.starts[first],
+                        self.ends[town if is_town and self._is_capital(town) else last],
+                    )
             elif self._is_after(at, self.cues.before_places) and kind_of(word) >= WordKind.COMMON and len(word) > 1:
                 first, last = at, at
                 while last - at < _MOST_NAMES and self._goes_on_place(last):
@@ -507,7 +536,9 @@ class _Words:
     def _leads(self, at: int) -> bool:
         gap = self._gap_before(at)
         word = self.words[at - 1]
-        return gap in (" ", ". ") and (gap == " " or word == "St") and (self._is_capital(at - 1) or word in _LINKS)
+        return (
+            gap in (" ", ". ", ".-") and (gap == " " or word == "St") and (self._is_capital(at - 1) or word in _LINKS)
+        )
 
     def _goes_on_place(self, at: int) -> bool:
         """Whether the next word goes on a place: "Fond du Lac"."""
@@ -562,6 +593,20 @@ _SMALL_TITLES = frozenset(
         "herr",
         "frau",
         "mevrouw",
+        "heer",
+        "meneer",
+        "dhr",
+        "mevr",
+        "señor",
+        "señora",
+        "doña",
+        "mademoiselle",
+        "signor",
+        "signora",
+        "dottore",
+        "dottoressa",
+        "dokter",
+        "koll",
     )
 )
 _OF_ANYBODY = frozenset(

@@ -8,7 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-_NO_WORDS = ("german", "medical_endings", "particles", "states", "state_names")
+_NO_WORDS = ("german", "foreign", "english", "eponyms_of", "medical_endings", "particles", "states", "state_names")
 """Lists of cues that hold no words of English or medicine."""
 _HEADINGS_AFTER = "# Headings"
 
@@ -39,9 +39,10 @@ def _words(lines: list[str]) -> frozenset[str]:
 @cache
 def common_words() -> frozenset[str]:
     """Words of technical and medical English, in lower case."""
-    lists = {name: phrases for table in cues().values() for name, phrases in table.items()}
-    asked = [phrase for name, phrases in lists.items() if name not in _NO_WORDS for phrase in phrases]
-    return _words([*_lines("common_words.txt"), *asked])
+    lists = [item for table in cues().values() for item in table.items()]
+    asked = [phrase for name, phrases in lists if name not in _NO_WORDS for phrase in phrases]
+    # "van" of "leeftijd van" is a part of names.
+    return _words([*_lines("common_words.txt"), *asked]) - frozenset(cues()["names"]["particles"])
 
 
 @cache
@@ -105,7 +106,7 @@ def _kind_of(low: str) -> WordKind:
         return WordKind.EPONYM
     if is_given_name(low) or low in words_and_names():
         return WordKind.EITHER if low in words_and_names() or low in common_words() else WordKind.NAME
-    if low in common_words() or low.endswith(_medical_endings()):
+    if low in common_words() or low[_SHORTEST_STEM:].endswith(_medical_endings()):
         return WordKind.COMMON
     # Plurals and past forms of words of the list.
     if any(low.endswith(end) and low[: -len(end)] in common_words() for end in ("s", "es", "ed", "d", "ing", "ly")) or (
@@ -127,6 +128,8 @@ def kind_of(word: str) -> WordKind:
 
 
 _LONGEST_CACHED = 40
+_SHORTEST_STEM = 2
+"""Letters before an ending of medicine: "Roma" has too few."""
 
 
 def is_no_name(word: str) -> bool:

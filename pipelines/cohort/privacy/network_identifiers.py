@@ -23,8 +23,9 @@ _PAIRS_OF_HEX = re.compile(r":[0-9A-Fa-f]{0,4}:|[0-9A-Fa-f]-[0-9A-Fa-f]{2}-")
 _SPELLED_EMAIL = re.compile(
     r"(?<![\w.+-])[\w.+-]{1,64}[ ]?(?:[(\[{<][ ]?at[ ]?[)\]}>]|[ ]AT[ ])[ ]?[\w-]{1,63}"
     r"(?:[ ]?(?:[(\[{<][ ]?dot[ ]?[)\]}>]|[ ]DOT[ ]|\.)[ ]?[\w-]{1,63}){1,4}"
+    r"|(?<![\w.+-])[\w.+-]{1,64}[ ]at[ ][\w-]{1,63}(?:[ ]dot[ ][\w-]{1,63}){1,4}"
 )
-"""rose (at) example (dot) org, rose AT example DOT org."""
+"""rose (at) example (dot) org, rose AT example DOT org, rose at example dot org."""
 _HANDLE = re.compile(r"(?<![\w.@/+-])@[A-Za-z_][\w.-]{2,40}(?<![.-])")
 _WINDOWS_PATH = re.compile(r"(?<!\w)(?:[A-Za-z]:\\|\\\\[\w.$-]+\\)[^\s\"'<>|;,)\]]*")
 _UNIX_PATH = re.compile(r"(?<![\w/.])~?/(?:[\w.+@-]+/)+[\w.+@-]*")
@@ -88,7 +89,7 @@ def network_spans(text: str) -> Iterator[tuple[str, int, int]]:
                         yield "address", *match.span()
 
 
-_MAY_BE_SPELLED = re.compile(r"[(\[{<][ ]?at[ ]?[)\]}>]|[ ]AT[ ]\w+[ ]?(?:DOT|\.)[ ]?\w")
+_MAY_BE_SPELLED = re.compile(r"[(\[{<][ ]?at[ ]?[)\]}>]|[ ]AT[ ]\w+[ ]?(?:DOT|\.)[ ]?\w|[ ]at[ ][\w-]+[ ]dot[ ]")
 
 
 @cache

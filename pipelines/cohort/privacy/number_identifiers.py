@@ -33,13 +33,14 @@ _PHONE = re.compile(
     r"""(?<![\d.\-/:+])
     (?: \+\d{1,3}[-.\s/]?(?:\(\d{1,4}\)[-.\s/]?)?\d{1,4}(?:[-.\s/]\d{1,8}){1,5}      # +49 (0)30 901820
       | \+\d{8,15}
-      | (?:1[-.\s])?\(\d{3}\)\s?\d{3}[-.\s]\d{4}                                       # (608) 555-1234
+      | (?:1[-.\s])?\(\d{3}\)\s?\d{3}[-.\s]?\d{4}                                      # (608) 555-1234
       | (?:1[-.\s])?\d{3}([-.\s])\d{3}\1\d{4}                                          # 608-555-1234
       | \d{3}[-/.]\d{3}[-.]?\d{4}                                                       # 608/555-0142, 608-5550142
       | \(0\d{1,4}\)\s?\d{2,5}[-\s]?\d{2,5}                                              # (02) 9876 5432
       | \d{3}-\d{4}                                                                    # 555-1234
       | 0\d{1,4}\s?[-/]\s?\d{3,8}(?:[-\s]\d{1,5}){0,3}                                 # 0221-478-5024
       | 0\d{2,4}\s\d{6,8}                                                             # 0171 5550199
+      | 0\d{2,4}\s\d{3,8}(?:[-\s]\d{2,6}){1,2}                                        # 089 4140-2961
       | 0\d(?:[\s.]\d\d){4}                                                            # 01 42 34 56 78
     )(?!\d|[.\-/]\d)(?:\s*(?:x|ext\.?|extension)\s*\d{1,6})?""",
     re.VERBOSE | re.IGNORECASE,
@@ -209,19 +210,20 @@ def _last_words() -> frozenset[str]:
 def _cue_before(text: str, start: int) -> tuple[str, str] | None:
     """(phrase, kind) of the cue that ends just before a place; words like "no." and "is" may stand between."""
     before = _DOTTED_CUE.sub(r"\1", unaccented(text[max(0, start - _LONGEST_CUE) : start].lower()))
-    last = re.split(r"\s", before.rstrip(_AROUND_CUES))[-1] if before else ""
+    # "Pat.-Nr."
+    last = re.split(r"\s|(?<=\.)-", before.rstrip(_AROUND_CUES))[-1] if before else ""
     if last.strip(_AROUND_CUES + "/°º") not in _last_words() or before[-1:].isalnum() or before.endswith("\n"):
         return None
     if re.search(r"[.;!?]\s+\Z", before) and not re.search(
         r"\b(?:no|nr|mrn|acc|tel|ext|pat|num|id|ref|n|pt|fax|crm|mob|st|pol|acct)\.\s+\Z", before
     ):
         return None
-    found = [(m.start(), m.end(), m.group()) for m in _BEFORE.finditer(before)]
+    found = [(m.start(), m.end(), m.group()) for m in _BEFORE.finditer(before) if m.group().strip("-'/")]
     if not found or before[found[-1][1] :].strip(_AROUND_CUES) != "":
         return None
     for fillers in range(min(_MOST_FILLERS + 1, len(found))):
         words = found[: len(found) - fillers]
-        if fillers and found[len(found) - fillers][2].strip(".") not in _cues("fillers"):
+        if fillers and found[len(found) - fillers][2].strip(".-/'") not in _cues("fillers"):
             return None
         for n in range(min(4, len(words)), 0, -1):
             phrase = " ".join(word.strip("-/'") for *_, word in words[-n:])
@@ -281,7 +283,10 @@ def _end_of_code(text: str, start: int, *, spaced: bool) -> int:
         if match.start() != start:
             has_digit = any(c.isdecimal() for c in part)
             if gap in ("-", "/", ".", "#", "(", ")", ") ", " (", " / ", "-(", ")-"):
-                if not (has_digit or (len(part) <= 5 and part.isupper())) or (gap == "." and not has_digit):
+                is_joined = gap in ("-", "/") and text[match.end() : match.end() + 1] in ("-", "/")
+                if not (has_digit or (len(part) <= 5 and (part.isupper() or is_joined))) or (
+                    gap == "." and not has_digit
+                ):
                     break
             elif gap == ":":
                 if part.isdecimal():

@@ -24,7 +24,9 @@ def _any_of(words: Iterable[str]) -> str:
 @cache
 def _postal_codes() -> re.Pattern[str]:
     words = _any_of(cues()["places"]["postal_codes"])
-    return re.compile(rf"(?i:\b(?:{words}))\s*:?\s*(?P<zip>\d{{4,5}}(?:-\d{{4}})?)(?![\w]|[.,]\d)")
+    return re.compile(
+        rf"(?i:\b(?:{words}))\s*:?\s*(?P<zip>\d{{4,5}}(?:-\d{{4}})?|\d{{4}}[ ]?[A-Z]{{2}})(?![\w]|[.,]\d)"
+    )
 
 
 @cache
@@ -85,9 +87,11 @@ def _streets() -> tuple[tuple[re.Pattern[str], ...], tuple[re.Pattern[str], ...]
     )
     end_with_number = (
         # Calle de Alcalá 148, 28009 Madrid
-        re.compile(rf"(?<!\w)(?i:{before})\s+{of}{capital},?\s+(?:n[.º°]?\s?)?\d{{1,4}}\b{city}"),
+        re.compile(
+            rf"(?<!\w)(?i:{before})\.?\s+{of}{capital},?\s+(?:n[.º°]?\s?)?\d{{1,4}}\b(?:,\s*\d{{1,2}}\.?[ºª°]\.?(?:\s[A-Z]\b)?)?{city}"
+        ),
         # Lindenstraße 14, 50674 Köln
-        re.compile(rf"\b[A-ZÄÖÜ][^\W\d_]{{2,30}}(?:{ending}|str\.)\s+\d{{1,4}}\s?[a-z]?\b{city}"),
+        re.compile(rf"\b[A-ZÄÖÜ][^\W\d_]{{2,30}}(?:{ending}|str\.)\s+\d{{1,4}}(?:\s?[a-z]|-[IVX\d]{{1,4}})?\b{city}"),
     )
     return begin_with_number, end_with_number
 

@@ -108,3 +108,17 @@ def test_false_alarms_where_words_look_like_identifiers() -> None:
     wrong = [p.text for p in clean if scan(p.text)]
     assert len(clean) > 300
     assert len(wrong) / len(clean) <= 0.02, wrong
+
+
+def test_recall_in_six_languages() -> None:
+    marks = [(p, *mark) for p in passages("planted_languages.txt") for mark in p.planted]
+    missed = [p.text[start:end] for p, kind, start, end in marks if not is_found(p, kind, start, end)]
+    assert len(marks) > 450
+    assert len(missed) / len(marks) <= 0.03, missed
+
+
+def test_false_alarms_in_six_languages() -> None:
+    clean = passages("no_identifiers_languages.txt")
+    wrong = [p.text for p in clean if scan(p.text)]
+    assert len(clean) > 150
+    assert len(wrong) / len(clean) <= 0.02, wrong
