@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from assets.dagster_internals import (
     CODE_VERSION_TAG,
@@ -18,7 +19,7 @@ from assets.dagster_internals import (
     INPUT_DATA_VERSION_TAG_PREFIX,
     INPUT_EVENT_POINTER_TAG_PREFIX,
 )
-from assets.exams import ACCEPT_REMOVALS, corrections, exam_manifest, exams
+from assets.exams import accepts_removals, corrections, exam_manifest, exams
 from assets.faults import RETRY, PermanentFailure, is_permanent, permanent
 from assets.lesions import calibration, lesions, peaks
 from assets.partitions import stage_metadata
@@ -56,6 +57,10 @@ class CurateConfig(dg.Config):
 
     is_observed: bool = False
     """The cohort was observed just now, by whoever started the run."""
+    accept_removals: bool = Field(
+        default=False,
+        description="Let exams leave the home that are too many to leave unasked, with all that was made of them.",
+    )
 
 
 def workers_of(settings: ProjectSettings, environment: Mapping[str, str] = os.environ) -> int:
@@ -82,7 +87,7 @@ def curate_stale_shards(context: dg.OpExecutionContext, config: CurateConfig) ->
     """One failed shard bars no other; at the end the run fails with their names."""
     workspace: Workspace = context.resources.workspace
     if not config.is_observed:
-        accept = context.run.tags.get(ACCEPT_REMOVALS, "").lower() == "true"
+        accept = config.accept_removals or accepts_removals(context.run.tags)
         with permanent():
             folder, manifest = workspace.cohort_folder, workspace.paths.manifest
             observe_cohort(folder, manifest, workspace.deidentifier(), accept_removals=accept)

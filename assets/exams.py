@@ -1,5 +1,7 @@
 """Exams: the observed manifest of the cohort, and each exam's SUV volume with its CT."""
 
+from collections.abc import Mapping
+
 import dagster as dg
 
 from assets.faults import permanent
@@ -11,6 +13,11 @@ from pipelines.tables.shards import shard_name
 
 ACCEPT_REMOVALS = "petar/accept-removals"
 """Tag of a run that observes: `true` where exams may leave that are too many to leave unasked."""
+
+
+def accepts_removals(tags: Mapping[str, str]) -> bool:
+    """Whether the tags of a run let exams leave that are too many to leave unasked."""
+    return tags.get(ACCEPT_REMOVALS, "").lower() == "true"
 
 
 class ShardConfig(dg.Config):
@@ -29,7 +36,7 @@ class ShardConfig(dg.Config):
 )
 def exam_manifest(context: dg.OpExecutionContext, workspace: Workspace) -> dg.DataVersionsByPartition:
     """Data version of every shard of the cohort; a run with the tag `ACCEPT_REMOVALS` lets many exams leave at once."""
-    accept = context.run.tags.get(ACCEPT_REMOVALS, "").lower() == "true"
+    accept = accepts_removals(context.run.tags)
     with permanent():
         versions = observe_cohort(
             workspace.cohort_folder, workspace.paths.manifest, workspace.deidentifier(), accept_removals=accept

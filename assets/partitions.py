@@ -105,6 +105,18 @@ def sharded(table: str, group: str, deps: Sequence[Any], kinds: set[str], pool: 
     )
 
 
+def cohort_wide(table: str, group: str, deps: Sequence[Any]) -> AssetDecorator:
+    """Decorator of the asset of a table that is made from the cohort as a whole."""
+    return dg.asset(
+        deps=deps,
+        group_name=group,
+        owners=CURATION_OWNERS,
+        kinds={"parquet"},
+        automation_condition=changed(),
+        metadata=table_metadata(table),
+    )
+
+
 def evaluated(
     table: str,
     deps: Sequence[Any],

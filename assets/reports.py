@@ -4,15 +4,7 @@ import dagster as dg
 import polars as pl
 
 from assets.exams import ShardConfig, corrections, exam_manifest, exams
-from assets.partitions import (
-    CURATION_OWNERS,
-    changed,
-    run_shard,
-    settings_of_run,
-    sharded,
-    table_metadata,
-    table_sample,
-)
+from assets.partitions import cohort_wide, run_shard, settings_of_run, sharded, table_sample
 from assets.resources import Workspace
 from assets.run_config import with_settings
 from pipelines.cohort.identifiers import update_identifiers
@@ -46,14 +38,7 @@ def findings(context: dg.AssetExecutionContext, config: FindingsConfig, workspac
     return run_shard(context, workspace, "findings", config.only_exams, settings)
 
 
-@dg.asset(
-    deps=[exam_manifest],
-    group_name="reports",
-    owners=CURATION_OWNERS,
-    kinds={"parquet"},
-    automation_condition=changed(),
-    metadata=table_metadata("identifiers"),
-)
+@cohort_wide("identifiers", "reports", [exam_manifest])
 def identifiers(workspace: Workspace) -> dg.MaterializeResult:
     """Identifiers in report texts (names, numbers, dates), counted by exam and kind; `privacy.mask_reports` hides
     them.
@@ -71,14 +56,7 @@ def identifiers(workspace: Workspace) -> dg.MaterializeResult:
     )
 
 
-@dg.asset(
-    deps=[exam_manifest],
-    group_name="reports",
-    owners=CURATION_OWNERS,
-    kinds={"parquet"},
-    automation_condition=changed(),
-    metadata=table_metadata("reports"),
-)
+@cohort_wide("reports", "reports", [exam_manifest])
 def reports(workspace: Workspace) -> dg.MaterializeResult:
     """The reports as they are read, with their dates; masked and moved where `privacy.mask_reports` is on."""
     frame, written = update_reports(workspace.paths)

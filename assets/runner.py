@@ -10,7 +10,6 @@ import dagster as dg
 
 from assets.automation import WRITES_LATER_TABLES
 from assets.definitions import build_defs
-from assets.exams import ACCEPT_REMOVALS
 from assets.instance import DatabaseError, StorageError, dagster_instance, living_process, waiting_for_database
 from assets.interruption import check_interrupted
 from assets.progress import CurationProgress
@@ -91,7 +90,6 @@ class Runner:
         config: Mapping[str, Any],
         selection: Sequence[dg.AssetKey] | None = None,
         tags: Mapping[str, str] | None = None,
-        run_tags: Mapping[str, str] | None = None,
     ) -> bool:
         label = " ".join([name, *([partition] if partition else []), *(tags or {}).values()])
         run_config = {**_QUIET, "ops": {asset: {"config": dict(values)} for asset, values in config.items()}}
@@ -101,7 +99,7 @@ class Runner:
                 instance=self.instance,
                 partition_key=partition,
                 run_config=run_config,
-                tags={**self.tags, **(tags or {}), **(run_tags or {})},
+                tags={**self.tags, **(tags or {})},
                 raise_on_error=False,
                 asset_selection=selection,
             )
@@ -129,8 +127,8 @@ class Runner:
         Args:
             accept_removals: many exams may leave the home at once.
         """
-        tags = {ACCEPT_REMOVALS: "true"} if accept_removals else {}
-        done = self._run("curate", self.defs.resolve_job_def("curate"), None, {}, run_tags=tags)
+        config = {"curate_stale_shards": {"accept_removals": accept_removals}}
+        done = self._run("curate", self.defs.resolve_job_def("curate"), None, config)
         if not done and not self.summary.counts:
             # Nothing was curated: the cohort, its settings or its readers are wrong.
             self.summary.is_cut_short = True

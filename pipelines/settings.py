@@ -4,6 +4,7 @@ Each field holds its default, its range, and in its description what it is, its 
 comes from. docs/settings.md and docs/petar.schema.json are written from here by `pipelines.catalog.dictionary`.
 """
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -936,9 +937,12 @@ def load_settings(path: Path | None, cohort: Path | None = None) -> ProjectSetti
         return ProjectSettings()
     try:
         text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else type(error).__name__
+        raise SettingsError(f"expected a settings file, got {path} ({reason}): correct PETAR_SETTINGS") from error
+    except UnicodeDecodeError as error:
         raise SettingsError(
-            f"expected a settings file, got {path}, which is not there or no text ({error}): correct PETAR_SETTINGS"
+            f"expected text in UTF-8 in {path}, got byte {error.start} that is none: save it as UTF-8"
         ) from error
     return validated(ProjectSettings, parse(text, str(path)), str(path))
 
@@ -952,7 +956,15 @@ def parse(text: str, where: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"expected TOML in {where}, got {error}: write lines of the form name = value") from error
+        raise SettingsError(
+            f"expected TOML in {where}, got none {toml_place(error)}: write lines of the form name = value"
+        ) from error
+
+
+def toml_place(error: tomllib.TOMLDecodeError) -> str:
+    """Where a text stopped to be TOML."""
+    found = re.search(r"line (\d+), column (\d+)", str(error))
+    return f"at line {found[1]}, column {found[2]}" if found else "at its end"
 
 
 def overlaid(settings: ProjectSettings, values: Mapping[str, Any], where: str) -> ProjectSettings:

@@ -30,7 +30,7 @@ from model.petar.checkpoints import (
     read_contract,
     write_folder_atomically,
 )
-from pipelines.tables.errors import first_line
+from pipelines.tables.errors import first_line, reason_of
 from pipelines.tables.packaged_files import PACKAGE, PackageError, packaged_file
 
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
@@ -49,7 +49,7 @@ def local_path(source: Path | str) -> Path:
         try:
             return packaged_file(str(source).removeprefix(PACKAGE), ".gguf")
         except (PackageError, OSError) as error:
-            raise CheckpointError(f"expected the weights {source}: {error}") from error
+            raise CheckpointError(f"expected the weights {source}: {reason_of(error)}") from error
     match = _HUB_ID.fullmatch(str(source))
     if match is None:
         raise CheckpointError(f"expected a folder, a file or a hub id (user/name), {source} is not there")

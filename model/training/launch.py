@@ -25,6 +25,7 @@ from model.training.stages import TrainingError
 from pipelines.catalog.versions import ProvenanceError
 from pipelines.settings import ModelSettings, load_settings, overlaid, parse
 from pipelines.tables.home import Home
+from pipelines.tables.safe_text import error_reason
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,7 +90,7 @@ def _model_settings(options: argparse.Namespace) -> ModelSettings:
     try:
         changes = json.loads(options.settings)
     except ValueError as error:
-        raise TrainingError(f"expected settings as JSON, got {options.settings!r} ({error})") from error
+        raise TrainingError(f"expected settings as JSON, got {options.settings!r} ({error_reason(error)})") from error
     return overlaid(project, {"model": {"stages": {options.stage: changes}}}, "--settings").model
 
 

@@ -93,7 +93,7 @@ class Trainer:
             with self.gradients.cpu_threads(), self._loggers() as self._send:
                 self._loop(progress)
         except torch.cuda.OutOfMemoryError as error:
-            raise TrainingError(self._out_of_memory(error)) from error
+            raise TrainingError(self._out_of_memory()) from error
         self.world.wait()
         if self.settings.early_stop_epochs:
             self.state.load_best()
@@ -197,13 +197,13 @@ class Trainer:
         if self.hooks.on_step is not None:
             self.hooks.on_step(entry)
 
-    def _out_of_memory(self, error: Exception) -> str:
+    def _out_of_memory(self) -> str:
         """What did not fit, and which preset would."""
         memory_gb = device_memory_gb(self.placement.device) or 0.0
         fitting = ", ".join(presets_that_fit(memory_gb)) or "none"
         return (
             f"stage {self.request.stage}: expected batch {self.settings.batch_size} of preset "
-            f"{self.request.config.name} to fit the device of {memory_gb:.0f} GB, it ran out of memory ({error}): "
+            f"{self.request.config.name} to fit the device of {memory_gb:.0f} GB, it ran out of memory: "
             "lower batch_size and raise accumulation, set recompute_activations or lora_rank, or take a preset that "
             f"fits ({fitting}). The last saved state is kept"
         )

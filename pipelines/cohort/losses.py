@@ -67,7 +67,8 @@ class Losses:
         return (
             f"expected the {self.n_before} exams of the last observation, but {words}; nothing was removed: {cause}; "
             "where they are to leave, with all that was made of them, run `petar curate --accept-removals` (in the "
-            "UI: job observe with the tag petar/accept-removals = true)"
+            "UI: launch the job curate with accept_removals: true, or observe with the tag "
+            "petar/accept-removals = true)"
         )
 
 

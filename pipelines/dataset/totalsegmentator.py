@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipelines.imaging.volume import Volume, load_nifti, save_nifti
 from pipelines.settings import AnatomySettings
+from pipelines.tables.safe_text import error_reason
 
 _OLDEST = 2
 """Release from which the classes are those of `pipelines.imaging.organ_labels`; release 1 had 104 others."""
@@ -88,7 +89,9 @@ class TotalSegmentator:
                 "anatomy.timeout_s, set anatomy.fast, or use a GPU"
             ) from error
         except OSError as error:
-            raise TotalSegmentatorError(f"expected {self._command} to run, got {error}") from error
+            raise TotalSegmentatorError(
+                f"expected {self._command} to run, got: {error_reason(error)}: correct the path of the command"
+            ) from error
         if done.returncode:
             said = _last_lines(done.stderr or done.stdout)
             raise TotalSegmentatorError(f"{Path(self._command).name} ended with code {done.returncode}: {said}")

@@ -31,6 +31,7 @@ from pipelines.phantom.report import DECOYS
 from pipelines.phantom.tumours import shape_on
 from pipelines.tables import atomic
 from pipelines.tables.provenance import code_version
+from pipelines.tables.safe_text import error_reason
 
 MARKER = "phantom.json"
 REPORT_COLUMNS = ("exam_id", "patient_id", "findings", "impression", "study_date", "tracer")
@@ -446,7 +447,7 @@ def _read_marker(folder: Path) -> dict | None:  # type: ignore[type-arg]  # JSON
         return None
     except json.JSONDecodeError as error:
         raise PhantomError(
-            f"expected JSON in {folder / MARKER}, got: {error}; delete the cohort and write it again"
+            f"expected JSON in {folder / MARKER}, got {error_reason(error)}: delete the cohort and write it again"
         ) from error
 
 

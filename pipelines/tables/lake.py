@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from pipelines.tables import schemas
 from pipelines.tables import storage_paths as places
 from pipelines.tables.errors import first_line
+from pipelines.tables.safe_text import error_reason
 from pipelines.tables.shards import N_SHARDS, SHARD_NAMES, shard_name, shard_of
 from pipelines.tables.storage_paths import StoragePath
 
@@ -311,7 +312,7 @@ def read_meta(path: StoragePath, table: str, shard: str) -> ShardMeta:
         raise LakeError(_unusable(path, table, shard, f"no whole Parquet file ({first_line(error)})")) from error
     except (KeyError, ValueError) as error:
         raise LakeError(
-            _unusable(path, table, shard, f"a Parquet file that this project did not write ({error})")
+            _unusable(path, table, shard, f"a Parquet file that this project did not write ({error_reason(error)})")
         ) from error
     if (meta.table, meta.shard) != (table, shard):
         raise LakeError(_unusable(path, table, shard, f"shard {meta.shard} of table {meta.table}"))

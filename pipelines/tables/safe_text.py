@@ -5,16 +5,21 @@ harmless is not shown: only words of `technical_words.txt`, single letters and s
 told by its position, so that it can still be found.
 """
 
+import csv
 import json
 import os
 import re
+import sqlite3
 import struct
+import tomllib
 import traceback
 import zlib
 from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from pathlib import Path
+
+from pipelines.settings import toml_place
 
 REMOVED = "[removed]"
 """Stands for words of a text that are not shown."""
@@ -113,6 +118,18 @@ def error_reason(error: BaseException) -> str:
     if isinstance(error, UnicodeError):
         start = getattr(error, "start", None)
         return "no text of the stated encoding" + (f" at byte {start}" if isinstance(start, int) else "")
+    if isinstance(error, tomllib.TOMLDecodeError):
+        return f"no TOML {toml_place(error)}"
+    if isinstance(error, re.error):
+        return "no regular expression" + (f" at character {error.pos + 1}" if error.pos is not None else "")
+    if isinstance(error, csv.Error):
+        return "quotes that are not closed, or a line too long"
+    if isinstance(error, sqlite3.Error):
+        return _SQLITE.get(_sqlite_name(error), "a fault of SQLite")
+    if isinstance(error, ImportError) and error.name:
+        return f"no module {error.name}"
+    if isinstance(error, AttributeError) and error.name:
+        return f"nothing named {error.name}"
     if isinstance(error, MemoryError):
         return "out of memory"
     if isinstance(error, zlib.error):
@@ -122,6 +139,24 @@ def error_reason(error: BaseException) -> str:
     if isinstance(error, RecursionError):
         return "nested too deep"
     return type(error).__name__
+
+
+def _sqlite_name(error: sqlite3.Error) -> str:
+    """SQLITE_FULL; of an extended code ("SQLITE_IOERR_READ") its first two words."""
+    return "_".join((getattr(error, "sqlite_errorname", None) or "").split("_")[:2])
+
+
+_SQLITE = {
+    "SQLITE_BUSY": "another process holds it",
+    "SQLITE_LOCKED": "another process holds it",
+    "SQLITE_CANTOPEN": "it cannot be opened",
+    "SQLITE_CORRUPT": "a damaged SQLite file",
+    "SQLITE_FULL": "the disk is full",
+    "SQLITE_IOERR": "the disk cannot be read or written",
+    "SQLITE_NOTADB": "no SQLite file",
+    "SQLITE_PERM": "missing rights",
+    "SQLITE_READONLY": "it cannot be written",
+}
 
 
 def places_of(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from upath import UPath
 
 from pipelines.tables import atomic
 from pipelines.tables.errors import first_line
+from pipelines.tables.safe_text import error_reason
 
 StoragePath = Path | UPath
 """A path of this machine, or one of an object store with the same methods."""
@@ -37,8 +38,8 @@ def storage_path_of(location: str) -> StoragePath:
         return UPath(location.rstrip("/"), use_listings_cache=False)
     except (ImportError, ValueError) as error:
         raise StoragePathError(
-            f"expected a path or a URL like s3://bucket/prefix, got {location!r} ({error}): fix it, or install what "
-            "serves such URLs (pip install petar[s3])"
+            f"expected a path or a URL like s3://bucket/prefix, got {location!r} ({error_reason(error)}): fix it, or "
+            "install what serves such URLs (pip install petar[s3])"
         ) from error
 
 

@@ -95,7 +95,7 @@ class TestLoadSettings:
         assert told[2].startswith("expected one of min_suvmax, require_anatomy, weights in [consensus] of ")
 
     def test_refuses_a_file_that_is_not_there(self, tmp_path: Path) -> None:
-        with pytest.raises(SettingsError, match="not there"):
+        with pytest.raises(SettingsError, match="No such file"):
             load_settings(tmp_path / "petar.toml")
 
     def test_refuses_what_is_no_toml(self, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from pipelines.reports.llm.chat import ask_all
 from pipelines.reports.llm.servers import ServerSettings
 from pipelines.settings import ScoreSettings
 from pipelines.tables.hashing import hash_of
+from pipelines.tables.safe_text import error_reason
 
 _PROMPT = Path(__file__).with_name("prompts") / "green-v1.txt"
 _RATESCORE_SCRIPT = """
@@ -69,7 +70,9 @@ def ratescore(pairs: Pairs, settings: ScoreSettings) -> Mean:
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_RATESCORE_TIMEOUT_S, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise NotComputableError(f"RaTEScore: {settings.ratescore_python} did not run: {error}") from error
+            raise NotComputableError(
+                f"RaTEScore: {settings.ratescore_python} did not run: {error_reason(error)}"
+            ) from error
         if done.returncode or not made.exists():
             lines = done.stderr.strip().splitlines() or ["no message"]
             raise NotComputableError(f"RaTEScore: {settings.ratescore_python} failed: {lines[-1]}")

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pipelines.cohort.importers.plan import ImporterError
+from pipelines.tables.safe_text import error_reason
 
 Layout = Literal["nnunet", "autopet", "bids", "table"]
 LAYOUTS: tuple[Layout, ...] = ("nnunet", "autopet", "bids", "table")
@@ -120,7 +121,7 @@ def read_mapping(layout: Layout, path: Path | None = None, seen: Sequence[str] =
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ImporterError(f"expected TOML in {name}, got {error}: correct the syntax") from None
+        raise ImporterError(f"expected TOML in {name}, got {error_reason(error)}: correct the syntax") from None
     empty = sorted(key for key, value in _values(content) if value == TO_FILL)
     if empty:
         raise ImporterError(

@@ -9,6 +9,8 @@ from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 
+from pipelines.tables.safe_text import error_reason
+
 _BUSY_S = 60.0
 _LOOK_UP_AT_ONCE = 500
 
@@ -59,7 +61,8 @@ class AnswerCache:
             )
         except (sqlite3.Error, OSError) as error:
             raise CacheError(
-                f"expected a file of answers at {path}, got {error}: remove the file, or name another, and run again"
+                f"expected a file of answers at {path}, got {error_reason(error)}: remove the file, or name another, "
+                "and run again"
             ) from error
 
     def get(self, keys: Sequence[str]) -> dict[str, str]:
@@ -107,5 +110,6 @@ class AnswerCache:
                     cursor.close()
             except sqlite3.Error as error:
                 raise CacheError(
-                    f"the file of answers {self._path} failed with: {error}; free the disk or the file and run again"
+                    f"the file of answers {self._path} failed with: {error_reason(error)}; free the disk or the file "
+                    "and run again"
                 ) from error

@@ -14,7 +14,7 @@ from pipelines.reports.llm.answers import AnswerCache, CacheError, answer_key
 from pipelines.reports.llm.servers import Server, ServerPool, ServerSettings, event_loop
 from pipelines.reports.vocabulary.vocabulary import Vocabulary, package_vocabulary
 from pipelines.tables.hashing import hash_of
-from pipelines.tables.safe_text import places_of
+from pipelines.tables.safe_text import error_reason, places_of
 
 if TYPE_CHECKING:
     import openai
@@ -309,14 +309,14 @@ class _Run:
                 f"{where} gave no answer within {self.server.timeout_s:g} s (tried {retries + 1} times)", is_server=True
             ) from error
         except openai.APIConnectionError as error:
-            reason = str(error.__cause__ or error) or type(error).__name__
+            reason = error_reason(error.__cause__ or error)
             raise _TransientError(
                 f"{where} cannot be reached ({reason}): start it (`make vllm`) or correct base_url", is_server=True
             ) from error
         except openai.APIStatusError as error:
             raise await self._of_status(server, error, where, retries) from error
         except (openai.APIError, ValueError) as error:
-            raise _TransientError(f"{where} sent no answer that can be read ({error})") from error
+            raise _TransientError(f"{where} sent no answer that can be read ({error_reason(error)})") from error
         return self._content(completion, where, room)
 
     def _body(self, text: str, room: int) -> dict[str, Any]:

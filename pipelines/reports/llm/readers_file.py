@@ -25,6 +25,8 @@ from pipelines.settings import (
     parse,
     validated,
 )
+from pipelines.tables.errors import reason_of
+from pipelines.tables.safe_text import error_reason
 
 DEFAULT_FILE = Path(__file__).parent / "readers.toml"
 
@@ -104,10 +106,10 @@ def load_readers(
         file = validated(ReadersFile, parse(path.read_bytes().decode("utf-8"), str(path)), str(path))
     except OSError as error:
         raise ReadersError(
-            f"expected a file of readers, got {path}, which cannot be read ({error}): correct the path"
+            f"expected a file of readers, got {path}, which cannot be read ({error_reason(error)}): correct the path"
         ) from error
     except UnicodeDecodeError as error:
-        raise ReadersError(f"expected TOML in {path}, got {error}: correct the file") from error
+        raise ReadersError(f"expected TOML in {path}, got {error_reason(error)}: correct the file") from error
     except SettingsError as error:
         raise ReadersError(str(error)) from error
     readers: list[Reader] = []
@@ -137,8 +139,8 @@ def _made(entry: ReaderEntry, path: Path, words: Vocabulary) -> Reader:
         reader: Reader = make(entry.name, path.parent / entry.model, words)
     except (ImportError, AttributeError, ValueError, OSError) as error:
         raise ReadersError(
-            f"reader {entry.name!r} in {path}: expected {entry.factory} to make it of {entry.model}, got {error}:"
-            " correct factory or model"
+            f"reader {entry.name!r} in {path}: expected {entry.factory} to make it of {entry.model}, got "
+            f"{reason_of(error)}: correct factory or model"
         ) from error
     return reader
 

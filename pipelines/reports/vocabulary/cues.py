@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.reports.vocabulary.errors import VocabularyError, one_of
+from pipelines.tables.safe_text import error_reason
 
 CUES_NAME = "cues.toml"
 CUES_FILE = Path(__file__).parent / CUES_NAME
@@ -160,7 +161,7 @@ def _read(path: Path, known: Mapping[str, Category]) -> dict[str, Category]:
     except tomllib.TOMLDecodeError as error:
         at = re.search(r"line (\d+), column (\d+)", str(error))
         line, column = (int(at[1]), int(at[2])) if at else (file.text.count("\n") + 1, 1)
-        raise VocabularyError(path, line, column, "TOML", str(error), "correct the syntax") from error
+        raise VocabularyError(path, line, column, "TOML", "none", "correct the syntax") from error
     out: dict[str, Category] = {}
     for name, table in content.items():
         if known and name not in known:
@@ -235,7 +236,9 @@ def _check_expressions(file: _File, categories: Mapping[str, Category], category
             compiled = re.compile(_expanded(categories, pattern))
         except (re.error, RecursionError) as error:
             expected = f"a regular expression in {header}"
-            raise file.wrong(expected, pattern, f"correct it ({error})", header, "patterns", pattern) from error
+            raise file.wrong(
+                expected, pattern, f"correct it ({error_reason(error)})", header, "patterns", pattern
+            ) from error
         if compiled.match("") and category.direction not in ("both", "words") and example is not None:
             raise file.wrong("an expression of at least one letter", pattern, "correct it", header, pattern)
         if example is not None and not compiled.fullmatch(example):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pipelines.reports.vocabulary.errors import VocabularyError, one_of
 from pipelines.tables.report_fields import REGIONS
+from pipelines.tables.safe_text import error_reason
 
 LEXICON_NAME = "lexicon.csv"
 LEXICON_FILE = Path(__file__).parent / LEXICON_NAME
@@ -102,7 +103,7 @@ def _read(path: Path, organs: frozenset[str]) -> dict[str, Term]:
                 term = {name: row[name] or None for name in COLUMNS if name != "phrase"}
                 terms[row["phrase"]] = Term(**term)
     except csv.Error as error:
-        raise VocabularyError(path, rows.line_num, 1, "CSV", str(error), "correct the quotes") from error
+        raise VocabularyError(path, rows.line_num, 1, "CSV", error_reason(error), "correct the quotes") from error
     _check_header(path, header)
     return terms
 

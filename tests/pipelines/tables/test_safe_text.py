@@ -1,8 +1,13 @@
 """What messages show of names of files, of values of headers and of errors of other libraries."""
 
+import csv
 import errno
+import importlib
 import json
 import os
+import re
+import sqlite3
+import tomllib
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -117,9 +122,18 @@ class TestErrorReason:
             (lambda: json.loads('{"Miller": }'), "no JSON at line 1, column 12"),
             (lambda: b"Miller \xff".decode(), "no text of the stated encoding at byte 7"),
             (lambda: "\ud800 Miller".encode(), "no text of the stated encoding at byte 0"),
+            (lambda: tomllib.loads("name =\nMiller"), "no TOML at line 1, column 7"),
+            (lambda: tomllib.loads('name = ["Miller"'), "no TOML at its end"),
+            (lambda: re.compile("(Miller"), "no regular expression at character 1"),
+            (
+                lambda: list(csv.reader(['"Miller'], strict=True)),
+                "quotes that are not closed, or a line too long",
+            ),
+            (lambda: sqlite3.connect("/nowhere/Miller"), "it cannot be opened"),
+            (lambda: importlib.import_module("miller_py"), "no module miller_py"),
         ],
     )
     def test_gives_the_position_in_texts(self, fails: Callable[[], object], reason: str) -> None:
-        with pytest.raises((json.JSONDecodeError, UnicodeError)) as caught:
+        with pytest.raises((ValueError, re.error, csv.Error, sqlite3.Error, ImportError)) as caught:
             fails()
         assert error_reason(caught.value) == reason
