@@ -18,7 +18,9 @@ from pipelines.cohort.manifest import CohortError, cohort_state
 ALONE = "petar/alone"
 """Tag of the runs of which there is one at a time; the queue (dagster.yaml) holds the others back."""
 
-WRITES_LATER_TABLES = ("followup", "export", "review", "train", "evaluate", "robustness_and_external", "study")
+WRITES_LATER_TABLES = (
+    *("followup", "find_candidates", "export", "review", "train", "evaluate", "robustness_and_external", "study"),
+)
 """Jobs that write tables which the catalog shows, after it was published."""
 
 observe = dg.define_asset_job(

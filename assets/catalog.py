@@ -23,6 +23,7 @@ from pipelines.tables.curation_version import curation_version
 LATER_TABLES = (
     "exam_pairs",
     "lesion_links",
+    "candidates",
     "reviews",
     "samples",
     "predictions",

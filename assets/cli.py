@@ -417,6 +417,12 @@ def followup(cohort: Cohort = None, home: Home = _DATA, settings: Settings = Non
     _run(_workspace(cohort, home, settings), lambda runner: runner.walk("followup"))
 
 
+@app.command(epilog="Example: petar propose --cohort scans --home curated")
+def propose(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None) -> None:
+    """Curate, and propose lesions of exams with and without a report for review."""
+    _run(_workspace(cohort, home, settings), lambda runner: runner.walk("find_candidates"))
+
+
 @app.command(epilog="Example: petar ui --cohort scans --home curated --port 3000")
 def ui(
     cohort: Cohort = None,

@@ -4,6 +4,7 @@ It tells Dagster of each shard as the asset of a table would: an event a table a
 of the code, and of what it was made from; so conditions and staleness are the same, whichever way a shard was made.
 """
 
+import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ from pipelines.cohort.manifest import observe_cohort, read_manifest
 from pipelines.curation.curate import Failures, curate_stale
 from pipelines.curation.engines.local import LocalEngine
 from pipelines.curation.engines.workers import default_workers
-from pipelines.curation.run import TABLES, stage_code
+from pipelines.curation.run import stage_code
 from pipelines.curation.shard_work import StageDone
 from pipelines.curation.stages.curation import Curation
 from pipelines.curation.stages.stopping import CurationStoppedError, stop_is_requested
@@ -104,7 +105,7 @@ def curate_stale_shards(context: dg.OpExecutionContext, config: CurateConfig) ->
             waiting, told_at = [], time.monotonic()
     told.shards(waiting)
     told.missed()
-    _raise(context, failures)
+    raise_failures(context.log, failures)
 
 
 @dg.job(
@@ -117,7 +118,7 @@ def curate() -> None:
     curate_stale_shards()
 
 
-def _raise(context: dg.OpExecutionContext, failures: Failures) -> None:
+def raise_failures(log: logging.Logger, failures: Failures) -> None:
     """Fails the run where a shard failed; for good where a retry changes nothing."""
     if stop_is_requested():
         raise PermanentFailure(str(CurationStoppedError("stopped before the last shard was done")))
@@ -130,17 +131,25 @@ def _raise(context: dg.OpExecutionContext, failures: Failures) -> None:
     message = "; ".join(told)
     if all(is_permanent(error) for error in failures.errors.values()):
         raise PermanentFailure(message)
-    context.log.error("%s", message)
+    log.error("%s", message)
     raise dg.Failure(message)
 
 
 class ShardEvents:
-    """Tells Dagster's log of the shards, as the assets of the tables would."""
+    """Tells Dagster's log of the shards, as the assets of the tables would.
 
-    def __init__(self, context: dg.OpExecutionContext, curation: Curation) -> None:
-        self._context, self._curation = context, curation
+    Args:
+        context: of the op that makes them.
+        curation: where they are written.
+        assets: asset of each table, in the order in which the tables are made.
+    """
+
+    def __init__(
+        self, context: dg.OpExecutionContext, curation: Curation, assets: Mapping[str, dg.AssetsDefinition] = _ASSETS
+    ) -> None:
+        self._context, self._curation, self._assets = context, curation, assets
         self._events = context.instance.event_log_storage
-        self._told: dict[str, set[int]] = {table: set() for table in TABLES}
+        self._told: dict[str, set[int]] = {table: set() for table in assets}
 
     def sources(self) -> None:
         """An observation of each shard of the cohort and its corrections whose version is not the last one told."""
@@ -157,7 +166,7 @@ class ShardEvents:
         for one in done:
             for words in one.details.get("warnings", ()):
                 self._context.log.warning("%s", words)
-        for table in TABLES:
+        for table in self._assets:
             own = [one for one in done if one.table == table]
             self._tell(table, {one.shard: (one.version, stage_metadata(one)) for one in own})
 
@@ -165,10 +174,10 @@ class ShardEvents:
         """A materialisation of each shard whose rows are others than those last told (of a run that was killed before
         it told of them, of another machine), or whose rows stayed as they are although an input of theirs is new.
         """
-        for table in TABLES:
+        for table in self._assets:
             told = self._versions(dg.AssetKey(table), dg.DagsterEventType.ASSET_MATERIALIZATION)
-            inputs = {dep.asset_key.to_user_string() for spec in _ASSETS[table].specs for dep in spec.deps}
-            renewed = set().union(*(self._told[name] for name in inputs & set(TABLES))) - self._told[table]
+            inputs = {dep.asset_key.to_user_string() for spec in self._assets[table].specs for dep in spec.deps}
+            renewed = set().union(*(self._told[name] for name in inputs & set(self._told))) - self._told[table]
             found: dict[int, tuple[str, Mapping[str, Any]]] = {}
             for shard in range(N_SHARDS):
                 meta = self._curation.lake.shard_meta(table, shard)
@@ -181,7 +190,7 @@ class ShardEvents:
             return
         self._told[table] |= set(shards)
         names = {shard_name(shard) for shard in shards}
-        deps = [dep.asset_key for spec in _ASSETS[table].specs for dep in spec.deps]
+        deps = [dep.asset_key for spec in self._assets[table].specs for dep in spec.deps]
         pointers = {key: self._pointers(key, names) for key in deps}
         for shard, (version, metadata) in sorted(shards.items()):
             name = shard_name(shard)

@@ -16,6 +16,7 @@ from assets import (
     exports,
     followup,
     lesions,
+    proposals,
     reports,
     review,
     studies,
@@ -29,6 +30,7 @@ ASSET_MODULES = [
     exams,
     reports,
     lesions,
+    proposals,
     catalog,
     followup,
     review,
@@ -53,6 +55,7 @@ def build_defs(
         jobs=[
             *automation.JOBS,
             *followup.JOBS,
+            *proposals.JOBS,
             *review.JOBS,
             *exports.JOBS,
             *training.JOBS,

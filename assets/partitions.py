@@ -89,8 +89,16 @@ def table_metadata(table: str) -> dict[str, Any]:
 AssetDecorator = Callable[[Callable[..., Any]], dg.AssetsDefinition]
 
 
-def sharded(table: str, group: str, deps: Sequence[Any], kinds: set[str], pool: str | None = None) -> AssetDecorator:
-    """Decorator of the asset of a curated table, one partition a shard."""
+def sharded(
+    table: str,
+    group: str,
+    deps: Sequence[Any],
+    kinds: set[str],
+    pool: str | None = None,
+    is_automatic: bool = True,
+) -> AssetDecorator:
+    """Decorator of the asset of a sharded table, one partition a shard; one that is not automatic is made where it is
+    asked for."""
     return dg.asset(
         partitions_def=SHARDS,
         deps=deps,
@@ -99,7 +107,7 @@ def sharded(table: str, group: str, deps: Sequence[Any], kinds: set[str], pool: 
         kinds=kinds,
         pool=pool,
         code_version=stage_code(table),
-        automation_condition=changed(),
+        automation_condition=changed() if is_automatic else None,
         retry_policy=RETRY,
         metadata=table_metadata(table),
     )

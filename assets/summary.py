@@ -97,7 +97,7 @@ def _curation(con: duckdb.DuckDBPyConnection) -> list[str]:
         + (f"; physiologic uptake {others}" if others else ""),
     ]
     for exam, problem, message in con.sql(
-        "select exam_id, problem, message from exams where status <> 'ok' "
+        "select exam_id, problem, message from exams where status <> 'ok' or problem = 'no report' "
         "union all select exam_id, 'report', report_message from exams where report_message is not null "
         "order by exam_id limit 20"
     ).fetchall():

@@ -328,12 +328,30 @@ class LesionSettings(Settings):
     )
 
 
+class CandidateSettings(Settings):
+    """Which peaks of an exam are looked at as lesions that no report may have named."""
+
+    least_suv: Number = Field(
+        2.5, gt=0, le=100, description="Least SUV of a candidate [SUV]. Source: below it nothing is proposed in trials"
+    )
+    least_prominence: OpenFraction = Field(
+        0.1,
+        description="Least prominence over SUV of a candidate [ratio]. Source: noise of a voxel is about 5 to 10 %",
+    )
+    own_prominence: OpenFraction = Field(
+        0.2,
+        description="Prominence over SUV from which a peak in the region of a hotter one stays a candidate of its own"
+        " [ratio]. Source: drawn exams, where lesions touch each other and hot organs; parts of one tumour have less",
+    )
+
+
 class CurationSettings(Settings):
     """The part that the tables of a curation depend on. Equal settings and equal inputs give equal tables."""
 
     exam: ExamSettings = ExamSettings()
     consensus: ConsensusSettings = ConsensusSettings()
     lesions: LesionSettings = LesionSettings()
+    candidates: CandidateSettings = CandidateSettings()
 
 
 class PrivacySettings(Settings):
@@ -921,7 +939,9 @@ class ProjectSettings(CurationSettings):
     @property
     def curation(self) -> CurationSettings:
         """The part that the tables of the curation depend on."""
-        return CurationSettings(exam=self.exam, consensus=self.consensus, lesions=self.lesions)
+        return CurationSettings(
+            exam=self.exam, consensus=self.consensus, lesions=self.lesions, candidates=self.candidates
+        )
 
 
 def load_settings(path: Path | None, cohort: Path | None = None) -> ProjectSettings:

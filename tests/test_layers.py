@@ -29,6 +29,7 @@ LAYERS = (
     "pipelines.catalog",
     "pipelines.curation",
     "pipelines.curation.stages",
+    "pipelines.imaging.candidates",
     "pipelines.imaging.lesions",
     "pipelines.imaging.reading",
     "pipelines.imaging",

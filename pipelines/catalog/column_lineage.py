@@ -94,6 +94,12 @@ TABLES: Mapping[str, Rules] = {
         ("row_key", f"exams.row_key exams.status {_ASKED}"),
         ("*", f"{_IMAGE} {_ASKED} exams.ct_first_mm exams.ct_step_mm exams.status exams.problem exams.message"),
     ),
+    "candidates": (
+        ("exam_id", "exams.exam_id"),
+        ("patient_id", "exams.patient_id"),
+        ("row_key", "exams.row_key"),
+        ("*", "exams.suv_path exams.ct_path peaks.peaks_path"),
+    ),
     "exam_pairs": (
         ("exam_id prior_exam_id", "exams.exam_id exams.study_date exams.tracer"),
         ("patient_id", "exams.patient_id"),

@@ -53,16 +53,21 @@ def sizes_of(curation: Curation) -> dict[int, int]:
 
 
 def curate_stale(
-    source: CurationSource, engine: Engine, describe: Describe, watch: Watch, failures: Failures
+    source: CurationSource,
+    engine: Engine,
+    describe: Describe,
+    watch: Watch,
+    failures: Failures,
+    phases: Sequence[Sequence[str]] = PHASES,
 ) -> Iterator[list[StageDone]]:
     """What was done of each stale shard, phase by phase; what failed goes into `failures` and bars no other shard.
 
-    A shard that failed in a phase has no turn in the next.
+    A shard that failed in a phase has no turn in the next. `phases`: the tables in groups, as `PHASES` of a curation.
     """
     opened.cache_clear()  # The settings of this run count, whatever the process did before.
     curation = opened(source)
     sizes = sizes_of(curation)
-    for tables in PHASES:
+    for tables in phases:
         shards = [shard for shard in stale_shards(curation, tables) if shard not in failures.errors]
         if not shards or stop_is_requested():
             continue

@@ -1,7 +1,7 @@
-"""The seven sharded stages of a curation, each a function of one shard: read the tables below, update the rows whose
-key changed, write.
+"""The sharded stages, each a function of one shard: read the tables below, update the rows whose key changed, write.
 
-exams -> sentences -> readings -> findings -> peaks -> calibration -> lesions. A stage (`pipelines/curation/stages`)
+exams -> sentences -> readings -> findings -> peaks -> calibration -> lesions make a curation; candidates are made of
+exams and peaks where proposals are asked for. A stage (`pipelines/curation/stages`)
 knows the lake and the manifest, and nothing of who calls it.
 """
 
@@ -19,6 +19,7 @@ from pipelines.cohort.manifest import read_departures, read_manifest, read_whole
 from pipelines.curation.gate import note_outcomes
 from pipelines.curation.shard_lock import shard_lock
 from pipelines.curation.stages.calibration_stage import calibration_stage, pooled_version
+from pipelines.curation.stages.candidates_stage import candidates_stage
 from pipelines.curation.stages.curation import Curation
 from pipelines.curation.stages.curation import open_curation as open_curation
 from pipelines.curation.stages.exam_stage import exams_stage
@@ -41,7 +42,10 @@ from pipelines.tables.shards import N_SHARDS
 _LOG = logging.getLogger(__name__)
 
 TABLES = CURATED
-"""The sharded tables in the order in which they are made."""
+"""The sharded tables of a curation in the order in which they are made."""
+
+PROPOSED = ("candidates",)
+"""Sharded tables that are made after a curation, where proposals are asked for."""
 
 PHASES: Sequence[Sequence[str]] = (TABLES[: TABLES.index("calibration")], TABLES[TABLES.index("calibration") :])
 """The tables in groups: within a group a shard needs no other shard; a group needs all shards of the group before."""
@@ -57,6 +61,7 @@ _UPSTREAM = {
     "peaks": ("exams", "findings"),
     "calibration": ("exams", "peaks"),
     "lesions": ("exams", "findings", "peaks", "calibration"),
+    "candidates": ("exams", "peaks"),
 }
 
 _STAGES: Mapping[str, Callable[[ShardContext], ShardStage]] = {
@@ -67,6 +72,7 @@ _STAGES: Mapping[str, Callable[[ShardContext], ShardStage]] = {
     "peaks": peaks_stage,
     "calibration": calibration_stage,
     "lesions": lesions_stage,
+    "candidates": candidates_stage,
 }
 
 
@@ -115,6 +121,8 @@ def provenance_of(curation: Curation, table: str) -> StageProvenance:
             parameters = plain({name: getattr(settings.lesions, name) for name in ("convention", "calibration")})
         case "lesions":
             parameters = plain(settings.lesions)
+        case "candidates":
+            parameters = plain({"candidates": settings.candidates, "peaks": settings.lesions.peaks})
     return StageProvenance(stage_code(table), parameters)
 
 
@@ -180,7 +188,7 @@ def run_stage(
         is_locked: the caller holds the shard's lock, here or in another process that waits for this one.
 
     Raises:
-        KeyError: `table` is not one of `TABLES`.
+        KeyError: `table` is no sharded stage.
         CohortError: the cohort was never observed.
         ValueError: `only` names an exam that is not in this shard.
         CurationStoppedError: `request_stop` was called; what was computed is saved, and the shard is stale.

@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 import pydicom
+from numpy.typing import NDArray
 
 from pipelines.phantom.acquisition import Frame, acquisition_of, beside
 from pipelines.phantom.body import Floats, draw_patient, paint
@@ -148,10 +149,7 @@ def write_cohort(folder: Path, settings: PhantomSettings | None = None) -> Phant
     try:
         reports: list[dict[str, str]] = []
         truths: list[dict[str, str]] = []
-        earlier: dict[int, EarlierExam] = {}
-        for index, patient_index, visit in _schedule(settings):
-            exam = _make(settings, index, patient_index, visit, earlier.get(patient_index))
-            earlier[patient_index] = EarlierExam.of(exam)
+        for exam in draw_exams(settings):
             _write_exam(building, exam)
             reports.append(_report_row(exam))
             truths.extend(_write_truth(building, exam))
@@ -173,6 +171,20 @@ def write_cohort(folder: Path, settings: PhantomSettings | None = None) -> Phant
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return _describe(folder, marker, written=True)
+
+
+def draw_exams(settings: PhantomSettings) -> Iterator[PhantomExam]:
+    """The exams of a cohort, one after the other, without writing them."""
+    earlier: dict[int, EarlierExam] = {}
+    for index, patient_index, visit in _schedule(settings):
+        exam = _make(settings, index, patient_index, visit, earlier.get(patient_index))
+        earlier[patient_index] = EarlierExam.of(exam)
+        yield exam
+
+
+def ct_of(exam: PhantomExam) -> NDArray[np.float32]:
+    """HU of an exam's CT on the grid of its PET, whole numbers."""
+    return _ct(exam, exam.frame, exam.painted.hu)
 
 
 def add_exam(folder: Path, patient_id: str | None = None) -> str:

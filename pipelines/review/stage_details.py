@@ -7,6 +7,7 @@ import polars as pl
 from pipelines.curation.run import ShardReport
 from pipelines.curation.stages.curation import Curation
 from pipelines.review.exam_picture import exam_picture
+from pipelines.tables.exam_problems import ExamProblem
 
 SAMPLE_ROWS = 5
 
@@ -19,8 +20,9 @@ def stage_details(curation: Curation, report: ShardReport) -> dict[str, Any]:
     details: dict[str, Any] = {"first rows": frame.head(SAMPLE_ROWS)} if frame.height else {}
     match report.table:
         case "exams":
-            problems = frame.filter(pl.col("status") == "problem").select("exam_id", "problem", "message").rows()
-            details["problems"] = len(problems)
+            told = frame.filter((pl.col("status") == "problem") | (pl.col("problem") == ExamProblem.NO_REPORT.value))
+            problems = told.select("exam_id", "problem", "message").rows()
+            details["problems"] = frame.filter(pl.col("status") == "problem").height
             details["warnings"] = [f"exam {exam}: {problem}: {message}" for exam, problem, message in problems]
         case "sentences":
             details["candidates"] = frame.filter("is_candidate").height
@@ -39,6 +41,8 @@ def stage_details(curation: Curation, report: ShardReport) -> dict[str, Any]:
             details["not decided"] = assumed.height
             rows = assumed.select("exam_id", "calibration_source").rows()
             details["warnings"] = [f"exam {exam}: calibration {source}" for exam, source in rows]
+        case "candidates":
+            details["vetoed"] = frame["is_vetoed"].sum()
         case "lesions":
             found = frame.filter(pl.col("outcome") == "lesion")
             details |= {"lesions": found.height, "not located": frame.height - found.height}

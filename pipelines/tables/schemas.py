@@ -14,6 +14,7 @@ from typing import Any
 import dataframely as dy
 import polars as pl
 
+from pipelines.tables.candidate_features import FEATURES
 from pipelines.tables.errors import first_line
 from pipelines.tables.exam_problems import ExamProblem
 from pipelines.tables.hashing import hash_of
@@ -469,6 +470,44 @@ class Lesions(ShardRow):
         return pl.all_horizontal(pl.col(f"box_{a}0") < pl.col(f"box_{a}1") for a in "ijk")
 
 
+class _CandidateRow(ShardRow):
+    """Columns of a candidate before its features."""
+
+    # All again, for the key keeps its place only among columns that are declared together.
+    candidate_id = string("<exam_id>:<voxel of its peak, i-j-k>", key=True)
+    exam_id = string("Exam, as the cohort names it")
+    patient_id = string("Patient, as the cohort names it; decides the shard and the split")
+    row_key = string("Hash of the row's inputs, code version and parameters; a row with an equal key is reused")
+    peak_i = integer("Voxel of its hottest peak, i", null=False, low=0)
+    peak_j = integer("Voxel of its hottest peak, j", null=False, low=0)
+    peak_k = integer("Voxel of its hottest peak, k, from the feet", null=False, low=0)
+    peak_x_mm = real("The same place, to the patient's right (RAS)", "mm", null=False)
+    peak_y_mm = real("The same place, to the front (RAS)", "mm", null=False)
+    peak_z_mm = real("The same place, to the head (RAS)", "mm", null=False)
+    slice = integer("Axial slice of the peak, from the head, 1-based", null=False, low=1)
+    suvmax = real("SUV of the peak", "SUV", null=False, low=0)
+    suvpeak = real("Mean SUV of a sphere of 1 mL around it (IBSI's local peak)", "SUV", null=False, low=0)
+    prominence_suv = real("SUV less the highest level at which it is connected with a hotter peak", "SUV", null=False)
+    region_ml = real("Volume connected with it above 0.45 of the SUVpeak and above its saddle", "mL", above=0)
+    n_peaks = integer("Peaks that it stands for", null=False, low=1)
+    members = string("Voxels of these peaks, i-j-k, hottest first")
+    organ = string("Class of the label map that the peak lies in; null: none, or no map", null=True)
+    side = choice("Side of the body, off the middle by 15 mm and more", ("left", "right"), null=True)
+    has_organ_map = flag("Whether the exam has a label map", null=False)
+    is_vetoed = flag(
+        "Whether the peak lies in or beside an organ whose uptake is mostly its own; false without a map", null=False
+    )
+
+
+def _with_features(row: type[dy.Schema]) -> type[dy.Schema]:
+    columns = {name: real(f.description, f.unit) for name, f in FEATURES.items()}
+    doc = """One row a candidate: a local maximum (or several in one region) that may be a lesion, and its features."""
+    return type("Candidates", (row,), {"__doc__": doc, "__module__": __name__, **columns})
+
+
+Candidates = _with_features(_CandidateRow)
+
+
 class ExamPairs(dy.Schema):
     """One row an exam: the patient's last exam of the same tracer before it, and where that lies on it."""
 
@@ -782,6 +821,7 @@ TABLES: Mapping[str, type[dy.Schema]] = {
     "peaks": Peaks,
     "calibration": Calibrations,
     "lesions": Lesions,
+    "candidates": Candidates,
     "exam_pairs": ExamPairs,
     "lesion_links": LesionLinks,
     "samples": Samples,
@@ -798,7 +838,10 @@ TABLES: Mapping[str, type[dy.Schema]] = {
     "identifiers": Identifiers,
     "quarantine": Quarantine,
 }
-SHARDED = ("exams", "sentences", "readings", "findings", "peaks", "calibration", "lesions", "removals", "corrections")
+SHARDED = (
+    *("exams", "sentences", "readings", "findings", "peaks", "calibration", "lesions"),
+    *("candidates", "removals", "corrections"),
+)
 
 
 class ContractError(ValueError):

@@ -20,6 +20,7 @@ SHARDED = {
     "peaks",
     "calibration",
     "lesions",
+    "candidates",
 }
 LINEAGE = {
     "exams": {"exam_manifest"},
@@ -29,6 +30,7 @@ LINEAGE = {
     "peaks": {"exams", "findings"},
     "calibration": {"exams", "peaks"},
     "lesions": {"exams", "findings", "peaks", "calibration"},
+    "candidates": {"exams", "peaks"},
     "identifiers": {"exam_manifest"},
     "reports": {"exam_manifest"},
     "catalog": {"exams", "sentences", "readings", "findings", "lesions", "identifiers", "reports"},

@@ -25,7 +25,7 @@ _EXAMS_PER_WORKER = 4
 """Below so many exams for each, a worker takes as long to start as it saves."""
 _ROUND = 25
 """Exams for each worker between two saves of a shard whose exams are computed side by side."""
-_BY_EXAM = ("exams", "peaks", "lesions")
+_BY_EXAM = ("exams", "peaks", "lesions", "candidates")
 """Tables whose exams are worth a process of their own: those of images."""
 
 

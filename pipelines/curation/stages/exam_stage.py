@@ -55,12 +55,6 @@ def _exam_row(entry: ExamEntry, curation: Curation) -> dict[str, object]:
             f"expected a folder exams/{entry.exam_id[:_SHOWN]} for the report of exam {entry.exam_id[:_SHOWN]}, got "
             f"none: {_question(entry)}add its images or remove the report",
         )
-    if not entry.has_report:
-        raise ExamError(
-            ExamProblem.NO_REPORT,
-            f"expected a row of reports for exam {entry.exam_id[:_SHOWN]}, got none: {_question(entry)}add its report, "
-            "or remove the folder",
-        )
     day = _study_day(entry, deidentifier.days_back(entry.patient_id))
     exam = read_exam(Path(entry.folder), entry.exam_id, curation.settings.exam, day)
     folder = home.volume_folder(entry.exam_id)
@@ -76,9 +70,13 @@ def _exam_row(entry: ExamEntry, curation: Curation) -> dict[str, object]:
         "patient_id": entry.patient_id,
         "shard": entry.shard,
         "status": "ok",
+        "problem": None if entry.has_report else ExamProblem.NO_REPORT.value,
         "tracer": entry.tracer or exam.facts.tracer,
         "study_date": entry.study_date or deidentifier.study_date(exam.facts.study_date, entry.patient_id),
-        "message": "; ".join(filter(None, (exam.facts.message, _other_day(day, exam.facts.study_date)))) or None,
+        "message": "; ".join(
+            filter(None, (_no_report(entry), exam.facts.message, _other_day(day, exam.facts.study_date)))
+        )
+        or None,
         "suv_path": str(suv_path.relative_to(home.root)),
         "ct_path": str(ct_path.relative_to(home.root)) if exam.ct is not None else None,
         "report_message": entry.report_problem,
@@ -89,6 +87,16 @@ def _exam_row(entry: ExamEntry, curation: Curation) -> dict[str, object]:
         "split": entry.split,
         **write_given(home, entry.exam_id, Path(entry.folder), entry.given, exam.suv),
     }
+
+
+def _no_report(entry: ExamEntry) -> str | None:
+    """A note on an exam that no report names: it is read, and its lesions can only be proposed."""
+    if entry.has_report:
+        return None
+    return (
+        f"expected a row of reports for exam {entry.exam_id[:_SHOWN]}, got none: {_question(entry)}add its report; "
+        "without one its lesions are proposed (petar proposals) and not located"
+    )
 
 
 def _study_day(entry: ExamEntry, days_back: int | None) -> date | None:

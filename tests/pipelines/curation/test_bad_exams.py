@@ -40,7 +40,6 @@ PROBLEMS = {
     "time-frames": ("inconsistent geometry", "one volume per file"),
     "no-folder": ("no exam folder", "no-folder"),
     "no-files": ("empty exam folder", "copy the exam again"),
-    "no-report": ("no report", "report"),
 }
 """Exam -> its problem, and words of the reason."""
 USABLE = {
@@ -48,6 +47,7 @@ USABLE = {
     "jitter": None,
     "beside-others": None,
     "empty-masks": None,
+    "no-report": None,
     "ct-elsewhere": "frame of reference",
     "ct-short": "of 16 PET slices",
 }
