@@ -316,7 +316,7 @@ def _later_is_prior(at: _Around) -> bool:
         return True
     if at.cues["prior_slice_leads"].search(at.text, 0, at.number.start) or _in_prior_list(at):
         return True
-    return at.says_before("was_before", "prior_before_with_exam")
+    return at.says_before("was_before", "prior_before_with_exam", "dated_parenthesis")
 
 
 def _may_be_prior(at: _Around) -> bool:
