@@ -165,6 +165,8 @@ def _stage_metadata(stage: TrainingStage, result: StageResult, log: Path) -> dic
         "loss at start": result.loss_first,
         "loss at end": result.loss_last,
         "validation loss": result.val_loss,
+        "epoch kept": result.best_epoch,
+        "fields right in validation": result.best_fields,
     }
     metadata: dict[str, Any] = {
         "recomputed": int(not result.reused),
@@ -179,7 +181,7 @@ def _stage_metadata(stage: TrainingStage, result: StageResult, log: Path) -> dic
     return metadata
 
 
-_PLOTTED = ("loss", "learning_rate", "grad_norm", "samples_per_s", "gpu_memory_gb", "val_loss")
+_PLOTTED = ("loss", "learning_rate", "grad_norm", "samples_per_s", "gpu_memory_gb", "val_loss", "val_fields")
 
 
 def _plotted(entry: Mapping[str, float]) -> dict[str, Any]:

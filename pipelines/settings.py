@@ -564,9 +564,11 @@ class TrainingTable(Settings):
     save_every_s: Wait | None = _preset("How often the state to go on from is saved; 0: after every step [s]")
     samples_per_epoch: Count | None = _preset("An epoch sees so many of the samples; 0: all [samples]")
     validation_samples: Count | None = _preset("At most so many are scored after an epoch [samples]")
-    early_stop_epochs: Count | None = _preset(
-        "Stop after so many epochs without a lower validation loss; 0: never [epochs]"
+    select_by: Literal["last", "loss", "fields"] | None = _preset(
+        "Epoch that a stage ends with: the last, that of the lowest validation loss, or that whose texts of validation "
+        "samples have most fields right"
     )
+    early_stop_epochs: Count | None = _preset("Stop after so many epochs without a better one; 0: never [epochs]")
     without_ct: Literal["refuse", "air"] | None = _preset("A sample without CT where the model reads one")
     optimiser: Literal["adamw", "adamw8bit"] | None = _preset("`adamw8bit` needs bitsandbytes and a GPU")
     lora_rank: Size | None = Field(

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import polars as pl
 
-from model.evaluation.metrics.lesion import fields_of
 from model.evaluation.predictions import checkpoint_version
 from pipelines.dataset.external_set import external_folders, fingerprint, read_external, review_tables
+from pipelines.dataset.text_fields import fields_of
 from pipelines.review.gallery import GallerySettings, GallerySummary, GalleryTables, write_gallery
 from pipelines.settings import QUESTION
 from pipelines.tables import schemas

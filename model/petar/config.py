@@ -334,8 +334,15 @@ class TrainingSettings(_Config):
     """An epoch sees so many of the samples, others each time; 0: all of them."""
     validation_samples: int = 256
     """At most so many samples are scored at the end of each epoch."""
+    select_by: Literal["last", "loss", "fields"] = "last"
+    """Which epoch's weights a stage ends with, where there are validation samples: the last one's, those of the lowest
+    validation loss, or those whose greedy texts say region, organ and side right most often (of equal ones the lower
+    loss). Texts go on getting better when the loss no longer does.
+    """
     early_stop_epochs: int = 0
-    """Stop when the validation loss has not fallen for so many epochs; 0 never stops early."""
+    """Stop when no better epoch came for so many epochs, by `select_by` (of `last`: by the loss, whose best epoch is
+    kept); 0 never stops early.
+    """
     without_ct: Literal["refuse", "air"] = "refuse"
     """A sample whose exam has no CT, where the model reads one: `refuse` it before training, or let it see `air`."""
     optimiser: Literal["adamw", "adamw8bit"] = "adamw"
@@ -387,6 +394,15 @@ class TrainingSettings(_Config):
     def __post_init__(self) -> None:
         if self.frozen_dtype == "bfloat16" and self.precision != "bfloat16":
             raise ValueError(f"expected precision bfloat16 for frozen weights stored so, got {self.precision}")
+        if self.select_by == "fields" and self.sharding == "full":
+            raise ValueError("expected select_by 'loss' or 'last' with sharding 'full', got 'fields'")
+
+    @property
+    def measure(self) -> Literal["loss", "fields"] | None:
+        """What epochs are compared by; None: they are not, and the last one is kept."""
+        if self.select_by == "last":
+            return "loss" if self.early_stop_epochs else None
+        return self.select_by
 
 
 def training_settings(preset_name: str, stage: TrainingStage, **changes: Any) -> TrainingSettings:
@@ -436,6 +452,8 @@ def training_settings(preset_name: str, stage: TrainingStage, **changes: Any) ->
             workers=4,
             from_scratch=preset_name == "small",
         )
+    if stage == "findings_full":
+        settings = replace(settings, select_by="fields")
     return replace(settings, **changes)
 
 
@@ -446,6 +464,9 @@ def overridden(base: TrainingSettings, settings: ModelSettings, stage: TrainingS
         SettingsError: they do not fit together.
     """
     changes = _given(settings.training, TrainingSettings) | _given(getattr(settings.stages, stage), TrainingSettings)
+    if changes.get("sharding") == "full" and base.select_by == "fields":
+        # No process has the whole model, so none generates.
+        changes = {"select_by": "loss"} | changes
     try:
         return replace(base, **changes)
     except ValueError as error:

@@ -25,6 +25,10 @@ class StageResult:
     """Mean over as many last steps."""
     val_loss: float | None = None
     """On the validation samples, after the last step."""
+    best_epoch: int | None = None
+    """The epoch whose weights were kept, from 1; None: the last one, epochs were not compared."""
+    best_fields: float | None = None
+    """Share of right fields in that epoch's texts of the validation samples."""
     curve: list[dict[str, float]] = field(default_factory=list)
     """One entry a step: step, epoch, loss, learning_rate, grad_norm, samples_per_s, seconds, and val_loss at the end of
     an epoch.
@@ -71,6 +75,9 @@ def stage_line(stage: str, result: Mapping[str, Any]) -> str:
     if result["loss_first"] is None:
         return f"{stage:<20}{result['note']}"
     validation = "" if result["val_loss"] is None else f", validation {result['val_loss']:.3f}"
+    if result.get("best_epoch") is not None:
+        fields = "" if result.get("best_fields") is None else f" with {result['best_fields']:.0%} of fields right"
+        validation += f", epoch {result['best_epoch']} kept{fields}"
     return (
         f"{stage:<20}loss {result['loss_first']:.3f} -> {result['loss_last']:.3f}{validation}; "
         f"{result['n_samples']} samples, {result['steps']} steps, {result['trainable_parameters']:,} of "

@@ -25,7 +25,9 @@ class Progress:
     seconds: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
     """One log entry a step."""
-    best_val_loss: float | None = None
+    best: list[float] | None = None
+    """What the best epoch reached, higher is better: its right fields and then its loss, negative."""
+    best_epoch: int | None = None
     epochs_since_best: int = 0
     stopped: bool = False
     """Whether early stopping ended the stage."""

@@ -39,6 +39,7 @@ from model.training.start import (
     starting_model,
     with_layout_of_weights,
 )
+from model.training.state import Progress
 from model.training.trainer import Trainer, TrainingData
 from pipelines.tables import atomic
 
@@ -166,6 +167,8 @@ def _run(trainer: Trainer, identified: _Identified, start: StartingModel, prepar
         loss_first=float(np.mean(losses[:window])),
         loss_last=float(np.mean(losses[-window:])),
         val_loss=next((e["val_loss"] for e in reversed(progress.curve) if "val_loss" in e), None),
+        best_epoch=progress.best_epoch,
+        best_fields=_best_fields(progress),
         curve=progress.curve,
         seconds=progress.seconds,
         n_samples=len(trainer.data.train),
@@ -197,6 +200,11 @@ def _run(trainer: Trainer, identified: _Identified, start: StartingModel, prepar
     )
     identified.write(StartingModel(model, start.tokenizer, start.lineage), result, record)
     return result
+
+
+def _best_fields(progress: Progress) -> float | None:
+    ends = {entry["epoch"]: entry.get("val_fields") for entry in progress.curve if "val_loss" in entry}
+    return None if progress.best_epoch is None else ends.get(progress.best_epoch)
 
 
 def _whole_model(request: StageRequest, start: StartingModel, weights: Mapping[str, Tensor]) -> Petar:

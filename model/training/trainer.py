@@ -24,6 +24,7 @@ from model.training.sharding import as_number
 from model.training.stages import TrainingError
 from model.training.start import StartingModel
 from model.training.state import Progress, SavedState
+from model.training.validation import text_accuracy
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Trainer:
         except torch.cuda.OutOfMemoryError as error:
             raise TrainingError(self._out_of_memory()) from error
         self.world.wait()
-        if self.settings.early_stop_epochs:
+        if self.settings.measure is not None:
             self.state.load_best()
         return progress, resumed
 
@@ -113,7 +114,7 @@ class Trainer:
             entry = self._step([next(batches) for _ in range(n_batches)], step)
             epoch_ends = step + 1 in self.plan.epoch_ends
             if epoch_ends and len(self.data.val):
-                entry["val_loss"] = self._validation_loss()
+                entry |= self._validated()
             seconds = time.perf_counter() - began
             progress.step, progress.seconds = step + 1, progress.seconds + seconds
             entry |= {"samples_per_s": self.plan.n_samples(step) / seconds, "seconds": progress.seconds}
@@ -121,8 +122,8 @@ class Trainer:
                 entry["gpu_memory_gb"] = torch.cuda.max_memory_allocated(self.placement.device) / 1e9
             progress.curve.append(entry)
             self._log(entry)
-            if "val_loss" in entry and self.settings.early_stop_epochs:
-                self._stop_early(progress, entry["val_loss"])
+            if "val_loss" in entry and self.settings.measure is not None:
+                self._select(progress, entry)
             if epoch_ends and self.hooks.on_epoch is not None and self.world.leads:
                 self.hooks.on_epoch(self.model, self.tokenizer, int(entry["epoch"]))
             if step + 1 < total and self._is_due(time.monotonic() - saved):
@@ -173,14 +174,27 @@ class Trainer:
             mean = total / tokens
         return self.world.from_leader(mean, self.placement.device)
 
-    def _stop_early(self, progress: Progress, val_loss: float) -> None:
+    def _validated(self) -> dict[str, float]:
+        """Loss and, where epochs are compared by them, right fields on the validation samples."""
+        found = {"val_loss": self._validation_loss()}
+        if self.settings.measure == "fields":
+            mean = 0.0
+            if self.world.leads:
+                mean = text_accuracy(self.model, self.data.val, self.tokenizer, self.settings, self.placement.device)
+            found["val_fields"] = self.world.from_leader(mean, self.placement.device)
+        return found
+
+    def _select(self, progress: Progress, entry: Mapping[str, float]) -> None:
         """Keeps the weights of the best epoch, and stops after `early_stop_epochs` that were not better."""
-        if progress.best_val_loss is None or val_loss < progress.best_val_loss:
-            progress.best_val_loss, progress.epochs_since_best = val_loss, 0
+        # Of equal fields the lower loss.
+        found = [entry["val_fields"], -entry["val_loss"]] if "val_fields" in entry else [-entry["val_loss"]]
+        if progress.best is None or found > progress.best:
+            progress.best, progress.best_epoch, progress.epochs_since_best = found, int(entry["epoch"]), 0
             self.state.save_best()
             return
         progress.epochs_since_best += 1
-        progress.stopped = progress.epochs_since_best >= self.settings.early_stop_epochs
+        most = self.settings.early_stop_epochs
+        progress.stopped = bool(most) and progress.epochs_since_best >= most
 
     def _loggers(self) -> AbstractContextManager[Log]:
         """The loggers of the settings, in the leading process."""

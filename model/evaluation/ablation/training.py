@@ -75,7 +75,8 @@ def ablation_settings(
     """
     found = []
     for stage, n in (("anatomy_full", n_anatomy), ("findings_full", n_findings)):
-        settings = training_settings(preset_name, stage)  # type: ignore[arg-type]  # both are stages
+        # Conditions are compared at equal epochs.
+        settings = training_settings(preset_name, stage, select_by="last")  # type: ignore[arg-type]  # both are stages
         epochs: float = settings.epochs
         if preset_name == "tiny" and stage == "anatomy_full":
             epochs = _TINY_ANATOMY_SAMPLES / max(1, min(n, _TINY_EPOCH))

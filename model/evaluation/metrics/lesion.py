@@ -2,81 +2,21 @@
 field.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from model.evaluation.metrics.pairs import Mean, Pairs
-from pipelines.dataset import samples
+from pipelines.dataset.text_fields import TextFields, fields_of, plain_words
 from pipelines.reports import structure as structure_module
-from pipelines.reports.structure import find_anatomy, structure
+from pipelines.reports.structure import find_anatomy
 from pipelines.reports.vocabulary.text import clean, lower
 from pipelines.settings import ScoreSettings
 from pipelines.tables.provenance import code_version
 
 SUV_TOLERANCE = 0.1
 """SUV; what rounding to one digit and the search for the lesion allow."""
-
-_SUVMAX = re.compile(
-    r"\bSUV(?:bw)?[\s_-]*max\w*\b\D{0,15}(\d+(?:\.\d+)?)|\bmax\w*[\s_-]*SUV\b\D{0,15}(\d+(?:\.\d+)?)", re.I
-)
-_SUV = re.compile(r"\bSUV(?![\s_-]*(?:mean|peak))\w*\b\D{0,15}(\d+(?:\.\d+)?)", re.I)
-_SLICE = re.compile(r"\b(?:slices?|images?)\b\D{0,8}(\d+)", re.I)
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
-
-
-@dataclass(frozen=True)
-class TextFields:
-    """What a text says of a lesion; null where it does not say."""
-
-    region: str | None
-    organ: str | None
-    subsite: str | None
-    laterality: str | None
-    comparison: str
-    suvmax: float | None
-    slice: int | None
-
-
-@lru_cache(maxsize=65_536)
-def fields_of(text: str) -> TextFields:
-    """Fields of a text: those that it states by label ("Organ: lung."), the others from its words by the report's
-    rules.
-
-    A text with labels is read in its findings only, so that a field that it leaves out is not taken from another
-    field's label.
-    """
-    stated = samples.parse(text)
-    words = stated.get("findings", "" if stated else text)
-    free = structure(words)
-    suvmax = stated.get("suvmax") or _first(_SUVMAX, words) or _first(_SUV, words)
-    slice_number = stated.get("slice") or _first(_SLICE, words)
-    return TextFields(
-        _plain(stated.get("region") or free.region),
-        _plain(stated.get("organ") or free.organ),
-        _plain(stated.get("subsite") or free.subsite),
-        _plain(stated.get("laterality") or free.laterality),
-        _plain(stated.get("comparison") or free.comparison) or "none",
-        _number(suvmax),
-        None if (value := _number(slice_number)) is None else round(value),
-    )
-
-
-def _first(pattern: re.Pattern[str], text: str) -> str | None:
-    match = pattern.search(text)
-    return next((group for group in match.groups() if group), None) if match else None
-
-
-def _number(words: str | None) -> float | None:
-    match = _NUMBER.search(words or "")
-    return float(match[0]) if match else None
-
-
-def _plain(words: str | None) -> str | None:
-    return " ".join(words.lower().split()) if words and words.strip() else None
 
 
 def _equal(name: str) -> Callable[[TextFields, TextFields], float]:
@@ -196,7 +136,7 @@ def _others(pairs: Pairs) -> Sequence[Sequence[str]]:
 def _organs(text: str) -> frozenset[str]:
     """Organs that a text names anywhere, by label or in words."""
     named = {place.term.organ for place in find_anatomy(lower(clean(text)))}
-    return frozenset(words for organ in (*named, fields_of(text).organ) if (words := _plain(organ)))
+    return frozenset(words for organ in (*named, fields_of(text).organ) if (words := plain_words(organ)))
 
 
 def hallucinated(pairs: Pairs, settings: ScoreSettings) -> Mean:

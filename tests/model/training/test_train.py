@@ -9,14 +9,17 @@ import torch
 from safetensors.torch import save_file
 
 from model.petar.checkpoints import CheckpointError, build_model, load_checkpoint, read_contract, read_tensors
-from model.petar.config import TRAINING_STAGES, TrainingSettings, preset, training_settings
+from model.petar.config import TRAINING_STAGES, TrainingSettings, overridden, preset, training_settings
 from model.petar.lora import TARGETS
+from model.serving.generation import generate
 from model.training.gradients import Gradients
 from model.training.request import Hooks, StageRequest, StageSamples
 from model.training.schedule import learning_rate_at
 from model.training.stages import TrainingError, freeze_for
 from model.training.train import train_stage
+from pipelines.dataset.text_fields import field_accuracy
 from pipelines.imaging.volume import Volume, save_nifti
+from pipelines.settings import ModelSettings, SettingsError
 from tests.support.petar_release import Release
 
 
@@ -192,6 +195,52 @@ class TestTrainStage:
         assert result.steps < 30
         curve = [e["val_loss"] for e in result.curve]
         assert curve[-1] > min(curve)
+
+    def test_fields_choose_another_epoch_than_the_loss(self, lake, micro, tmp_path, monkeypatch):
+        """The texts of the second epoch are the best, while the loss falls on: each choice keeps its own epoch."""
+        settings = TrainingSettings(epochs=4, batch_size=9, learning_rate=3e-3, validation_samples=3, without_ct="air")
+        kept = {}
+        for choice in ("loss", "fields"):
+            shares = iter((0.2, 0.9, 0.5, 0.5))
+            monkeypatch.setattr("model.training.trainer.text_accuracy", lambda *_, shares=shares: next(shares))
+            epochs = {}
+
+            def remember(model, words, epoch, epochs=epochs):
+                epochs[epoch] = model.projector.state_dict()["projector.0.weight"].clone()
+
+            request = StageRequest(
+                "findings_full",
+                StageSamples.of(lake.samples, lake.home),
+                micro,
+                replace(settings, select_by=choice),
+                tmp_path / choice,
+            )
+            result = train_stage(request, Hooks(on_epoch=remember))
+            kept[choice] = result.best_epoch, result.best_fields
+            weight = weights(result.checkpoint)["projector.projector.0.weight"]
+            assert torch.equal(weight, epochs[result.best_epoch])
+        assert kept == {"loss": (4, None), "fields": (2, 0.9)}
+
+    def test_text_accuracy_is_that_of_the_texts_that_generate_writes(self, lake, micro, tmp_path):
+        settings = TrainingSettings(
+            epochs=12, batch_size=9, learning_rate=1e-2, validation_samples=3, select_by="fields", without_ct="air"
+        )
+        result = run(lake, micro, settings, tmp_path / "out")
+        said = generate(lake.val, result.checkpoint, lake.home)
+        expected = field_accuracy(said["text"].to_list(), said["reference"].to_list())
+        assert result.best_fields == pytest.approx(expected)
+        assert expected > 0
+
+    @pytest.mark.parametrize("change", [{"sharding": "full"}, {"sharding": "full", "select_by": "fields"}])
+    def test_a_sharded_model_generates_no_texts_to_be_chosen_by(self, change):
+        table = ModelSettings.model_validate({"preset": "petar-4b", "training": change})
+        base = training_settings("petar-4b", "findings_full")
+        assert base.measure == "fields"
+        if "select_by" in change:
+            with pytest.raises(SettingsError, match="expected select_by 'loss' or 'last' with sharding 'full'"):
+                overridden(base, table, "findings_full")
+        else:
+            assert overridden(base, table, "findings_full").measure == "loss"
 
     def test_without_mask_embedding_the_mask_stage_passes_its_start_on(self, lake, no_mask, settings, tmp_path):
         start = run(lake, no_mask, settings, tmp_path / "a", "anatomy_projector")

@@ -5,13 +5,13 @@ import pytest
 
 from model.evaluation.metrics.lesion import (
     accuracy,
-    fields_of,
     generated_numbers,
     grounding,
     grounding_among_all,
     hallucinated,
 )
 from model.evaluation.metrics.pairs import Pairs
+from pipelines.dataset.text_fields import fields_of
 from pipelines.settings import ScoreSettings
 
 SETTINGS = ScoreSettings()
