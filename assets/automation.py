@@ -71,7 +71,8 @@ freshness = dg.define_asset_job(
 @dg.sensor(
     job=curate,
     minimum_interval_seconds=60,
-    description="Observes and curates when a file of the cohort folder was added, removed or changed.",
+    description="Observes and curates when a file of the cohort folder was added, removed or changed; where it has a "
+    "changed.csv, of the exams' folders those that it names are watched.",
 )
 def cohort_sensor(context: dg.SensorEvaluationContext, workspace: Workspace) -> dg.RunRequest | dg.SkipReason:
     """Asks for a curation where the files' names, sizes or times changed since the last one."""

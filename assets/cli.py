@@ -172,12 +172,12 @@ def curate(
 
 def _curate(cohort: Path, home: Path, settings: Path | None, accept_removals: bool) -> "Printed":
     """What a curation printed: by its runs, or without one where nothing has changed since the last one."""
-    from assets.unchanged import Place, cohort_state, print_unchanged, write_unchanged
+    from assets.unchanged import Place, print_unchanged, write_unchanged
 
     started = time.monotonic()
     place = Place.of(cohort, home, settings, os.environ)
     try:
-        before = cohort_state(place)
+        before = place.cohort_state()
     except OSError:
         before = None  # The runs say what is wrong with the folder.
     printed = print_unchanged(place, before, started) if before is not None else None

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from assets.closing_lines import print_closing, print_lines, work_line
 from assets.processes import dead_processes
 from assets.run_summary import RunSummary
-from pipelines.cohort.cohort_files import files_below, state_of
+from pipelines.cohort.cohort_files import files_below, state_of, state_of_cohort
 from pipelines.cohort.observation import note_unchanged, read_observation
 from pipelines.settings import load_settings
 from pipelines.tables import atomic
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 _NAME = "unchanged.json"
 _SOURCES = Path(__file__).resolve().parents[1]
 _CODE = ("assets", "model", "pipelines", "sql")
-_OF_EXAMS = "exams"
 _WRITTEN_BY_READERS = "answers.sqlite"
 
 
@@ -49,6 +48,14 @@ class Place:
     """Where the environment has the tables; empty: where the home has them."""
     database: str
     """URL of Dagster's database; empty where it lies in the home."""
+
+    def cohort_state(self) -> str:
+        """State of the cohort now.
+
+        Raises:
+            OSError: its folder cannot be read.
+        """
+        return state_of_cohort(self.cohort, self.home.root)
 
     @classmethod
     def of(cls, cohort: Path, home: Path, settings_file: Path | None, environment: Mapping[str, str]) -> "Place":
@@ -83,7 +90,7 @@ def read_unchanged(place: Place, cohort: str) -> Printed | None:
     The cohort counts as observed then.
 
     Args:
-        cohort: its state now (`cohort_state`).
+        cohort: its state now (`state_of_cohort`).
     """
     # What is wrong with the input, the settings or the home is said by the runs.
     with suppress(OSError, ValueError, KeyError, TypeError, RuntimeError):
@@ -117,7 +124,7 @@ def write_unchanged(place: Place, cohort: str, printed: Printed) -> None:
     """Leaves the note of a curation that ended well: all shards are current and what they hold is published.
 
     Args:
-        cohort: its state (`cohort_state`) before it was observed: a change since then is for the next call.
+        cohort: its state (`state_of_cohort`) before it was observed: a change since then is for the next call.
     """
     with suppress(OSError):
         found = {"state": state(place, cohort), "printed": asdict(printed)}
@@ -140,27 +147,6 @@ def state(place: Place, cohort: str) -> str:
         _home(place.home),
         cohort,
     )
-
-
-def cohort_state(place: Place) -> str:
-    """Hash of the names, sizes and times of all files of a cohort, and of those that lie in it directly also of what
-    tells a file that was put in the place of another one. A home in the cohort's folder is no part of it.
-    """
-    digest = blake2b(digest_size=16)
-    home = place.home.root.resolve()
-    for entry in _entries(place.cohort):
-        if Path(entry.path).resolve() == home:
-            continue
-        if not entry.is_dir():
-            status = entry.stat()
-            found: Any = (entry.name, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-            digest.update(hash_of(found).encode())
-        elif entry.name == _OF_EXAMS:
-            for exam in _entries(Path(entry.path)):
-                digest.update(hash_of(exam.name, state_of(files_below(Path(exam.path)))).encode())
-        else:
-            digest.update(hash_of(entry.name, state_of(files_below(Path(entry.path)))).encode())
-    return digest.hexdigest()
 
 
 def _entries(folder: Path) -> Iterator["os.DirEntry[str]"]:

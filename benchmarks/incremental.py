@@ -9,15 +9,8 @@ queue as it does in the UI: the job `curate_shard` with its five assets, once a 
 """
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -28,13 +21,13 @@ import typer
 
 from assets.instance import dagster_instance
 from benchmarks.figures import Figure
+from benchmarks.ui import ask, open_ui
 from pipelines.cohort.manifest import observe_cohort
 from pipelines.curation.run import open_curation, run_stage
 from pipelines.curation.stages.incremental import UpdateCounts
 from pipelines.tables.home import Home
 from pipelines.tables.shards import SHARD_NAMES, shard_name, shard_of
 
-ROOT = Path(__file__).resolve().parents[1]
 SHARDS = dg.StaticPartitionsDefinition(list(SHARD_NAMES))
 GOALS_S = {"full pass": 5.0, "nothing changed": 3.0, "one exam": 0.5, "real runs": 240.0}
 TABLE = "exams"
@@ -141,60 +134,25 @@ status } } } }"""
 
 def measure_real_runs(cohort: Path, home: Home, n_runs: int, patience_s: float = 900) -> list[Figure]:
     """Seconds of one run a shard of the job `curate`, launched by the daemon of `petar ui` from its queue."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    where = ["--home", str(home.root), "--cohort", str(cohort), "--port", str(port)]
-    command = ["env", "--default-signal=INT", sys.executable, "-m", "assets.cli", "ui", *where]
-    log = (home.root / "ui.log").open("w")
-    server = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
-    try:
-        _wait_for(port, server, patience_s)
+    with open_ui(home, cohort, patience_s) as port:
         start = time.perf_counter()
         names = json.dumps(list(SHARD_NAMES[:n_runs]))
-        launched = _ask(port, _BACKFILL % names)["launchPartitionBackfill"]
+        launched = ask(port, _BACKFILL % names)["launchPartitionBackfill"]
         if "backfillId" not in launched:
             raise SystemExit(f"the backfill was refused: {launched}")
         while True:
-            statuses = [r["status"] for r in _ask(port, _STATUSES % launched["backfillId"])["runsOrError"]["results"]]
+            statuses = [r["status"] for r in ask(port, _STATUSES % launched["backfillId"])["runsOrError"]["results"]]
             ended = [s for s in statuses if s in ("SUCCESS", "FAILURE", "CANCELED")]
             if len(ended) == n_runs or time.perf_counter() - start > patience_s:
                 break
             time.sleep(0.5)
         seconds = time.perf_counter() - start
         succeeded = statuses.count("SUCCESS")
-    finally:
-        os.killpg(server.pid, signal.SIGINT)
-        try:
-            server.wait(30)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
-        log.close()
     goal = GOALS_S["real runs"] * n_runs / len(SHARD_NAMES)
     return [
         Figure(f"{n_runs} real runs of curate_shard", seconds, goal),
         Figure(f"{n_runs} real runs of curate_shard: succeeded", succeeded, n_runs, "runs", exact=True),
     ]
-
-
-def _ask(port: int, query: str) -> dict[str, dict[str, list[dict[str, str]]]]:
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=120) as answer:
-        return json.load(answer)["data"]
-
-
-def _wait_for(port: int, server: subprocess.Popen[bytes], patience_s: float) -> None:
-    deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            _ask(port, "{ version }")
-            return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit("the UI did not come up") from None
-            time.sleep(0.5)
 
 
 def main(

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipelines.cohort.cohort_files import files_below, state_of
+from pipelines.cohort.cohort_files import files_below, state_of, state_of_cohort
 from pipelines.cohort.corrections import CorrectionsError
 from pipelines.cohort.corrections import observe_corrections as _observe_corrections
 from pipelines.cohort.given_masks import GivenMask, read_given_masks
@@ -295,15 +295,14 @@ def _entry_without_report(name: str, folder: Path, image_fingerprint: str, deide
 
 
 def cohort_state(folder: Path) -> str:
-    """Hash of the names, sizes and times of all files of a cohort: cheap, for a sensor that asks whether to look
-    closer.
+    """`state_of_cohort`: cheap, for a sensor that asks whether to look closer.
 
     Raises:
         CohortError: the folder is not there.
     """
     if not folder.is_dir():
         raise CohortError(f"expected a cohort folder, got {folder}, which is not there: set PETAR_COHORT to it")
-    return state_of(files_below(folder))
+    return state_of_cohort(folder)
 
 
 def _fingerprints(

@@ -26,6 +26,7 @@ from pipelines.curation.stages.exam_stage import exams_stage
 from pipelines.curation.stages.failures import ComputedExam, GuardedStage
 from pipelines.curation.stages.findings_stage import findings_stage
 from pipelines.curation.stages.incremental import UpdateCounts, update_exams
+from pipelines.curation.stages.input_digests import READS, UPSTREAM, common_inputs, digests_of, unchanged_keys
 from pipelines.curation.stages.lesion_stage import lesions_stage
 from pipelines.curation.stages.peaks_stage import peaks_stage
 from pipelines.curation.stages.readings_stage import readings_stage
@@ -52,17 +53,6 @@ PHASES: Sequence[Sequence[str]] = (TABLES[: TABLES.index("calibration")], TABLES
 
 _SAVE_AFTER_S = 5.0
 """Between two saves of a shard that is being made: writing it costs as much as hundreds of easy exams."""
-
-_UPSTREAM = {
-    "exams": (),
-    "sentences": (),
-    "readings": ("sentences",),
-    "findings": ("sentences", "readings"),
-    "peaks": ("exams", "findings"),
-    "calibration": ("exams", "peaks"),
-    "lesions": ("exams", "findings", "peaks", "calibration"),
-    "candidates": ("exams", "peaks"),
-}
 
 _STAGES: Mapping[str, Callable[[ShardContext], ShardStage]] = {
     "exams": exams_stage,
@@ -143,7 +133,7 @@ def stage_inputs(curation: Curation, table: str, shard: int) -> dict[str, str]:
             inputs["given"] = meta.rows_digest if meta else ""
     if table == "calibration":
         inputs["pooled"] = pooled_version(curation, shard)
-    for upstream in _UPSTREAM[table]:
+    for upstream in UPSTREAM[table]:
         meta = curation.lake.shard_meta(upstream, shard)
         inputs[upstream] = meta.rows_digest if meta else ""
     return inputs
@@ -218,7 +208,7 @@ def compute_exams(
 
     Who calls it sees to it that the shard's lock is held. After a request to stop the exams done so far come back.
     """
-    update = _opened(curation, _Asked(table, shard, (), log, at))
+    update = _opened(curation, _Asked(table, shard, (), log, at, needed=frozenset(exam_ids)))
     update.guard.prepare(exam_ids)
     found = {}
     for exam_id in exam_ids:
@@ -238,6 +228,8 @@ class _Asked:
     log: logging.Logger = _LOG
     at: Callable[[str], None] = lambda exam_id: None
     computed: Mapping[str, ComputedExam] | None = None
+    needed: frozenset[str] = frozenset()
+    """Exams that are computed, whatever their inputs."""
 
 
 @dataclass(frozen=True)
@@ -253,6 +245,9 @@ class _ShardUpdate:
     previous: pl.DataFrame
     before: Mapping[str, Any]
     """Rows of the last update, and what it stored beside them."""
+    digests: Mapping[str, int]
+    common: str
+    """Of the inputs as they are now; see `input_digests`."""
 
     def note(self, removed: Sequence[str] = ()) -> None:
         """Notes what became of the computed exams, for the next publication."""
@@ -266,12 +261,16 @@ class _ShardUpdate:
     def stored(self, keys: Mapping[str, str]) -> dict[str, Any]:
         """What stands in the shard's file beside its rows. Without "inputs" the shard stays stale."""
         stage, before = self.stage, self.before
-        made = {
+        made: dict[str, Any] = {
             "keys": dict(keys),
             "makers": _provenance_by_exam(self.provenance, self.guard.touched, stage.keys, before.get("makers", {})),
             "notes": {exam_id: stage.notes[exam_id] for exam_id in sorted(stage.notes) if exam_id in stage.keys},
             "failures": _failures(self.guard, stage.keys, before.get("failures", {})),
+            # Not of an exam whose rows are of other inputs: those of today would tell the next update that they hold.
+            "digests": {e: self.digests[e] for e, k in keys.items() if e in self.digests and stage.keys.get(e) == k},
         }
+        if made["digests"]:
+            made["common"] = self.common
         return {name: value for name, value in made.items() if value or name == "keys"}
 
     def save(self, frame: pl.DataFrame, keys: Mapping[str, str]) -> None:
@@ -295,11 +294,18 @@ def _opened(curation: Curation, asked: _Asked) -> _ShardUpdate:
     table, shard = asked.table, asked.shard
     previous, before = curation.lake.read_for_reuse(table, shard)
     provenance = provenance_of(curation, table)
-    only, notes = frozenset(asked.only), before.get("notes", {})
-    stage = _STAGES[table](ShardContext(curation, shard, asked.log, hash_of(provenance), previous, only, notes))
+    only, notes, logic = frozenset(asked.only), before.get("notes", {}), hash_of(provenance)
+    digests = digests_of(curation, table, shard)
+    pooled = pooled_version(curation, shard) if table == "calibration" else ""
+    common = common_inputs(curation, table, shard, logic, pooled) if digests else ""
+    known = unchanged_keys(before, digests, common)
+    unchanged = {exam: key for exam, key in known.items() if exam not in only and exam not in asked.needed}
+    stage = _STAGES[table](
+        ShardContext(curation, shard, asked.log, logic, previous, only, notes, unchanged, READS[table])
+    )
     below = _failed_below(curation.lake, table, shard)
     guard = GuardedStage(stage, below, asked.log, asked.at, asked.computed)
-    return _ShardUpdate(curation, table, shard, provenance, stage, guard, previous, before)
+    return _ShardUpdate(curation, table, shard, provenance, stage, guard, previous, before, digests, common)
 
 
 def _run_stage(curation: Curation, asked: _Asked) -> ShardReport:
@@ -342,7 +348,7 @@ def _run_stage(curation: Curation, asked: _Asked) -> ShardReport:
 def _failed_below(lake: Lake, table: str, shard: int) -> dict[str, str]:
     """Exam -> message, of the exams that failed in a table that this one is made from."""
     found: dict[str, str] = {}
-    for upstream in _UPSTREAM[table]:
+    for upstream in UPSTREAM[table]:
         meta = lake.shard_meta(upstream, shard)
         found |= meta.inputs.get("failures", {}) if meta else {}
     return found

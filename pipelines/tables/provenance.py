@@ -22,6 +22,7 @@ PLUMBING: Mapping[str, str] = {
     "pipelines.curation.run": "decides which stage runs for which exam",
     "pipelines.curation.stages.curation": "what a run works with; parameters are hashed by value in every row key",
     "pipelines.curation.stages.incremental": "decides which exams are computed, and keeps the others' rows",
+    "pipelines.curation.stages.input_digests": "decides of which exams the keys are made",
     "pipelines.curation.stages.stage": "types that stages share; parameters are hashed by value in every row key",
     "pipelines.reports.llm.answers": "keeps answers of language models word for word",
     "pipelines.reports.llm.servers": "which server is asked",

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from assets.processes import processes_of
-from assets.unchanged import Place, Printed, cohort_state, print_unchanged, read_unchanged, write_unchanged
+from assets.unchanged import Place, Printed, print_unchanged, read_unchanged, write_unchanged
+from pipelines.cohort.cohort_files import CHANGE_LIST
 from pipelines.cohort.observation import read_observation, write_observation
 from pipelines.tables.home import Home
 
@@ -66,7 +67,7 @@ CHANGES: dict[str, Callable[[Place], object]] = {
 
 class TestReadUnchanged:
     def test_gives_what_was_printed_and_counts_as_an_observation(self, place: Place) -> None:
-        state = cohort_state(place)
+        state = place.cohort_state()
         write_unchanged(place, state, PRINTED)
         before = read_observation(place.home.manifest)
         assert read_unchanged(place, state) == PRINTED
@@ -78,35 +79,47 @@ class TestReadUnchanged:
 
     @pytest.mark.parametrize("name", CHANGES)
     def test_a_change_is_for_the_runs(self, place: Place, name: str) -> None:
-        write_unchanged(place, cohort_state(place), PRINTED)
+        write_unchanged(place, place.cohort_state(), PRINTED)
         CHANGES[name](place)
-        assert read_unchanged(place, cohort_state(place)) is None
+        assert read_unchanged(place, place.cohort_state()) is None
 
     @pytest.mark.parametrize("variable", ["PETAR_LAKE", "PETAR_POSTGRES_URL"])
     def test_another_place_of_the_tables_or_the_events_is_for_the_runs(self, place: Place, variable: str) -> None:
-        state = cohort_state(place)
+        state = place.cohort_state()
         write_unchanged(place, state, PRINTED)
         other = Place.of(place.cohort, place.home.root, None, {variable: "elsewhere"})
         assert read_unchanged(other, state) is None
 
     def test_a_cohort_that_got_nothing_new_for_too_long_is_for_the_runs(self, place: Place) -> None:
         put(place.cohort / "petar.toml", "[quality]\nmax_exam_age_days = 1\n")
-        state = cohort_state(place)
+        state = place.cohort_state()
         write_unchanged(place, state, PRINTED)
         assert read_unchanged(place, state) is None
 
     def test_a_home_in_the_cohorts_folder_is_no_part_of_it(self, place: Place) -> None:
         inside = Place.of(place.home.root.parent, place.home.root, None, {})
-        state = cohort_state(inside)
+        state = inside.cohort_state()
         put(inside.home.root / "dagster" / "runs.db")
-        assert cohort_state(inside) == state
+        assert inside.cohort_state() == state
+
+    def test_a_change_list_says_which_exams_are_looked_at(self, place: Place) -> None:
+        put(place.cohort / CHANGE_LIST, "exam_id\nE1\n../E1\n")
+        put(place.cohort / "exams" / "E2" / "SUV.nii.gz")
+        state = place.cohort_state()
+        put(place.cohort / "exams" / "E2" / "SUV.nii.gz", "longer")
+        assert place.cohort_state() == state
+        put(place.cohort / "exams" / "E1" / "SUV.nii.gz", "longer")
+        after = place.cohort_state()
+        assert after != state
+        put(place.cohort / CHANGE_LIST, "exam_id\nE1\nE2\n")
+        assert place.cohort_state() != after
 
     def test_without_a_note_nothing_is_known(self, place: Place) -> None:
-        assert read_unchanged(place, cohort_state(place)) is None
+        assert read_unchanged(place, place.cohort_state()) is None
 
 
 def test_prints_the_checks_that_failed_with_the_rest(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    state = cohort_state(place)
+    state = place.cohort_state()
     write_unchanged(place, state, PRINTED)
     assert print_unchanged(place, state, 0.0) == PRINTED
     out = capsys.readouterr().out

@@ -55,12 +55,11 @@ class PooledEstimates:
 def calibration_stage(context: ShardContext) -> ShardStage:
     """One row an exam with peaks."""
     settings, home = context.curation.settings.lesions, context.curation.home
-    lake = context.curation.lake
-    peaks = {row["exam_id"]: row for row in lake.read_shard("peaks", context.shard).iter_rows(named=True)}
-    exams = {row["exam_id"]: row for row in lake.read_shard("exams", context.shard).iter_rows(named=True)}
+    peaks = {row["exam_id"]: row for row in context.rows("peaks").iter_rows(named=True)}
+    exams = {row["exam_id"]: row for row in context.rows("exams").iter_rows(named=True)}
     pooled = pooled_estimates(home, settings)
     conventions = conventions_of(settings.convention)
-    keys = {
+    keys = dict(context.unchanged) | {
         exam_id: hash_of(
             context.logic, row["likelihood_version"], pooled.version(row["scanner"]), spikes_of(exams[exam_id])
         )

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.cohort.manifest import read_manifest
 from pipelines.curation.stages.exam_organs import organ_map_of
 from pipelines.curation.stages.incremental import Rows
 from pipelines.curation.stages.peaks_stage import peaks_path
@@ -22,14 +21,10 @@ MIDDLE_MM = 15.0
 
 def candidates_stage(context: ShardContext) -> ShardStage:
     """One row a candidate of each exam with a volume, with a report or without."""
-    home, lake, settings = context.curation.home, context.curation.lake, context.curation.settings
-    exams = {
-        row["exam_id"]: row
-        for row in lake.read_shard("exams", context.shard).iter_rows(named=True)
-        if row["status"] == "ok"
-    }
-    entries = {entry.exam_id: entry for entry in read_manifest(home.manifest, context.shard)[1]}
-    keys = {exam_id: hash_of(context.logic, row["row_key"]) for exam_id, row in exams.items()}
+    home, settings = context.curation.home, context.curation.settings
+    exams = {row["exam_id"]: row for row in context.rows("exams").iter_rows(named=True) if row["status"] == "ok"}
+    entries = context.entries()
+    keys = dict(context.unchanged) | {exam_id: hash_of(context.logic, row["row_key"]) for exam_id, row in exams.items()}
 
     def compute(exam_id: str) -> tuple[Rows, bool]:
         row = exams[exam_id]

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from pipelines.cohort.corrections import Correction, correction_rows, read_observed
+from pipelines.cohort.manifest import read_manifest
 from pipelines.curation.stages.given_lesions import GivenLesion, given_lesions_of
 from pipelines.curation.stages.incremental import Rows
 from pipelines.curation.stages.report_rows import PLACE, sentences_by_exam, without_place
@@ -28,7 +29,7 @@ def findings_stage(context: ShardContext) -> ShardStage:
     lake, readers, log = context.curation.lake, context.curation.readers, context.log
     consensus = context.curation.settings.consensus.changed(weights=context.curation.weights)
     rows_read: dict[str, list[dict[str, Any]]] = {exam_id: [] for exam_id in sentences}
-    for row in lake.read_shard("readings", context.shard).iter_rows(named=True):
+    for row in context.rows("readings").iter_rows(named=True):
         if row["exam_id"] in rows_read:
             rows_read[row["exam_id"]].append(row)
     readings: dict[str, list[Reading]] = {exam_id: readings_of(rows) for exam_id, rows in rows_read.items()}
@@ -38,10 +39,10 @@ def findings_stage(context: ShardContext) -> ShardStage:
         if one.exam_id in by_exam and one.problem is None and not one.superseded:
             by_exam[one.exam_id].append(one)
     given: dict[str, list[GivenLesion]] = {exam_id: [] for exam_id in sentences}
-    for row in lake.read_shard("exams", context.shard).iter_rows(named=True):
+    for row in context.rows("exams").iter_rows(named=True):
         if row["exam_id"] in given:
             given[row["exam_id"]] = given_lesions_of(row)
-    keys = {
+    keys = dict(context.unchanged) | {
         exam_id: hash_of(
             *(context.logic, patient_id, own, readings[exam_id], by_exam[exam_id]),
             *([given[exam_id]] if given[exam_id] else ()),
@@ -84,7 +85,8 @@ def findings_stage(context: ShardContext) -> ShardStage:
         ]
 
     def finish(frame: pl.DataFrame) -> None:
-        patients = {exam_id: patient_id for exam_id, (patient_id, _) in sentences.items()}
+        entries = read_manifest(context.curation.home.manifest, context.shard)[1]
+        patients = {entry.exam_id: entry.patient_id for entry in entries}
         rows = correction_rows(corrections, frame["finding_id"], patients)
         for row in rows:
             if row["status"] != "applied":

@@ -38,10 +38,9 @@ def is_located(finding: Mapping[str, Any]) -> bool:
 
 
 def accepted_findings(context: ShardContext) -> dict[str, list[dict[str, Any]]]:
-    """Accepted rows of `findings` of each exam of a shard's `exams`."""
-    lake, shard = context.curation.lake, context.shard
-    found: dict[str, list[dict[str, Any]]] = {e: [] for e in lake.read_shard("exams", shard)["exam_id"]}
-    for row in lake.read_shard("findings", shard).iter_rows(named=True):
+    """Accepted rows of `findings` of each exam of a shard's `exams` whose inputs changed."""
+    found: dict[str, list[dict[str, Any]]] = {e: [] for e in context.rows("exams")["exam_id"]}
+    for row in context.rows("findings").iter_rows(named=True):
         if row["outcome"] == Outcome.ACCEPTED and row["exam_id"] in found:
             found[row["exam_id"]].append(row)
     return found

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.cohort.manifest import read_manifest
 from pipelines.curation.stages.calibration_stage import calibration_of, calibration_row
 from pipelines.curation.stages.exam_organs import organ_map_of
 from pipelines.curation.stages.given_rows import given_results, with_shared
@@ -38,21 +37,20 @@ def lesions_stage(context: ShardContext) -> ShardStage:
     """One row an accepted finding. An exam whose findings changed is opened, all its findings are settled together, and
     only those whose text or contour inputs changed are contoured again.
     """
-    home, lake, shard = context.curation.home, context.curation.lake, context.shard
-    exams = {row["exam_id"]: row for row in lake.read_shard("exams", shard).iter_rows(named=True)}
+    home = context.curation.home
+    exams = {row["exam_id"]: row for row in context.rows("exams").iter_rows(named=True)}
     accepted = accepted_findings(context)
     convention = context.curation.settings.lesions.convention
     calibrations = {
-        row["exam_id"]: calibration_of(row, convention)
-        for row in lake.read_shard("calibration", shard).iter_rows(named=True)
+        row["exam_id"]: calibration_of(row, convention) for row in context.rows("calibration").iter_rows(named=True)
     }
-    entries = {entry.exam_id: entry for entry in read_manifest(home.manifest, shard)[1]}
+    entries = context.entries()
     uncalibrated = Calibration(convention=convention, source=CalibrationSource.NONE)
 
     def calibration(exam_id: str) -> Calibration:
         return calibrations.get(exam_id, uncalibrated)
 
-    keys = {
+    keys = dict(context.unchanged) | {
         exam_id: hash_of(
             context.logic,
             row["row_key"],
@@ -63,7 +61,7 @@ def lesions_stage(context: ShardContext) -> ShardStage:
         for exam_id, row in exams.items()
     }
     before = {row["finding_id"]: row for rows in context.rows_before().values() for row in rows}
-    notes: dict[str, Any] = {exam_id: noted for exam_id, noted in context.notes.items() if exam_id in exams}
+    notes: dict[str, Any] = {exam_id: noted for exam_id, noted in context.notes.items() if exam_id in keys}
 
     def key_of(finding: Mapping[str, Any]) -> str:
         """Of all that a finding depends on but its rivals in the exam."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.cohort.manifest import ExamEntry, read_manifest
+from pipelines.cohort.manifest import ExamEntry
 from pipelines.curation.stages.exam_organs import organ_map_of
 from pipelines.curation.stages.incremental import Rows
 from pipelines.curation.stages.lesion_requests import ASKED, accepted_findings, ct_slices, is_located, request_of
@@ -47,14 +47,10 @@ def peaks_stage(context: ShardContext) -> ShardStage:
     likelihood also when its accepted findings did.
     """
     home, settings = context.curation.home, context.curation.settings.lesions
-    exams = {
-        row["exam_id"]: row
-        for row in context.curation.lake.read_shard("exams", context.shard).iter_rows(named=True)
-        if row["status"] == "ok"
-    }
+    exams = {row["exam_id"]: row for row in context.rows("exams").iter_rows(named=True) if row["status"] == "ok"}
     accepted = accepted_findings(context)
-    entries = {e.exam_id: e for e in read_manifest(home.manifest, context.shard)[1]}
-    keys = {
+    entries = context.entries()
+    keys = dict(context.unchanged) | {
         exam_id: hash_of(context.logic, row["row_key"], [[f[k] for k in ASKED] for f in accepted[exam_id]])
         for exam_id, row in exams.items()
     }

@@ -19,7 +19,7 @@ def readings_stage(context: ShardContext) -> ShardStage:
     config, log, code = context.curation.readers, context.log, code_version(__name__)
     context.curation.ensure_weights(log)
     passages = {exam_id: passages_of(own, config.vocabulary) for exam_id, (_, own) in sentences.items()}
-    keys = {
+    keys = dict(context.unchanged) | {
         exam_id: hash_of(context.logic, sentences[exam_id][0], [(p.passage_id, p.text) for p in own])
         for exam_id, own in passages.items()
     }

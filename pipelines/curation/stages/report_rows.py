@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from pipelines.cohort.manifest import read_manifest
 from pipelines.curation.stages.stage import ShardContext
 from pipelines.reports.passages import Passage, passages_of
 from pipelines.reports.sentences import Sentence
@@ -30,12 +29,14 @@ def cohort_passages(lake: Lake, vocabulary: Vocabulary) -> list[Passage]:
 
 
 def sentences_by_exam(context: ShardContext) -> dict[str, tuple[str, list[Sentence]]]:
-    """Patient and sentences of each exam of a shard; exams whose report holds no sentence stand here too."""
+    """Patient and sentences of each exam of a shard whose inputs changed; exams whose report holds no sentence stand
+    here too.
+    """
     found: dict[str, tuple[str, list[Sentence]]] = {
-        e.exam_id: (e.patient_id, []) for e in read_manifest(context.curation.home.manifest, context.shard)[1]
+        exam_id: (entry.patient_id, []) for exam_id, entry in context.entries().items()
     }
     names = [f.name for f in fields(Sentence)]
-    for row in context.curation.lake.read_shard("sentences", context.shard).iter_rows(named=True):
+    for row in context.rows("sentences").iter_rows(named=True):
         if row["exam_id"] in found:
             found[row["exam_id"]][1].append(Sentence(**{name: row[name] for name in names}))
     return found

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from pipelines.cohort.manifest import ExamEntry, read_manifest
 from pipelines.curation.stages.curation import Curation
 from pipelines.curation.stages.incremental import Rows
 
@@ -34,14 +35,37 @@ class ShardContext:
     """Exams named by `only_exams`: nothing of them is reused."""
     notes: Mapping[str, Any] = field(default_factory=dict)
     """What the last update noted of each exam."""
+    unchanged: Mapping[str, str] = field(default_factory=dict)
+    """Exam -> key of the last update, of exams whose inputs are those of then; a stage makes the keys of the others."""
+    reads: Sequence[str] = ()
+    """Tables whose rows count as inputs (`input_digests.READS`)."""
 
     def rows_before(self) -> dict[str, list[dict[str, Any]]]:
-        """Rows of the last update by exam, without those of exams that are forced."""
+        """Rows of the last update by exam, without those of exams that are forced or whose inputs are unchanged."""
         found: dict[str, list[dict[str, Any]]] = {}
-        for row in self.previous.iter_rows(named=True):
+        for row in self._others(self.previous).iter_rows(named=True):
             if row["exam_id"] not in self.forced:
                 found.setdefault(row["exam_id"], []).append(row)
         return found
+
+    def rows(self, table: str) -> pl.DataFrame:
+        """Rows of a table below, without those of exams whose inputs are unchanged.
+
+        Raises:
+            KeyError: a table whose rows do not count as inputs: a change of them would go unnoticed.
+        """
+        if table not in self.reads:
+            raise KeyError(f"expected one of the tables {', '.join(self.reads)}, got {table}: name it in READS")
+        return self._others(self.curation.lake.read_shard(table, self.shard))
+
+    def entries(self) -> dict[str, ExamEntry]:
+        """Entries of the manifest by exam, without exams whose inputs are unchanged."""
+        entries = read_manifest(self.curation.home.manifest, self.shard)[1]
+        return {entry.exam_id: entry for entry in entries if entry.exam_id not in self.unchanged}
+
+    def _others(self, frame: pl.DataFrame) -> pl.DataFrame:
+        known = pl.Series(list(self.unchanged), dtype=pl.String)
+        return frame.filter(~pl.col("exam_id").is_in(known)) if self.unchanged else frame
 
 
 @dataclass(frozen=True)
