@@ -22,7 +22,7 @@ export PYTHONWARNINGS ?= ignore
 # What `petar COMMAND --help` lists beside these: make curate ARGS='--strict'.
 ARGS ?=
 
-.PHONY: help env demo curate rerun accept gallery train evaluate ablate study export followup ui query vllm vllm-stop test test-walk test-vllm lint loc bench fuzz soak lock clean
+.PHONY: help env demo curate rerun accept gallery train evaluate ablate study export followup ui query vllm vllm-stop test test-walk test-vllm test-slurm lint loc bench fuzz soak lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -86,11 +86,14 @@ vllm-stop: $(READY) ## stops that server
 	$(BIN)/petar vllm stop $(ARGS)
 
 # One thread a worker: two workers already use both cores.
-test: $(READY) ## all tests but those of the two targets below
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not walk and not pretrained"
+test: $(READY) ## all tests but those of the three targets below
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not walk and not pretrained and not slurm"
 
 test-walk: $(READY) ## a day of a curation in the UI, in a real browser: sensor, a new exam, another threshold, the diff
 	$(BIN)/python -m pytest -q -m walk
+
+test-slurm: $(READY) ## a curation by a Slurm of one node that the test starts (Debian: slurm-wlm munge)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -m slurm
 
 test-vllm: vllm ## the tests that ask a real vLLM server, and those that load a pretrained language model
 	status=0; PETAR_VLLM_URL=http://127.0.0.1:8000 $(BIN)/python -m pytest -q -m "vllm or pretrained" || status=$$?; \

@@ -11,17 +11,21 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
+    from assets.cluster import ClusterCall
     from assets.resources import Workspace
     from assets.runner import Runner
     from assets.unchanged import Printed
     from pipelines.reports.llm.vllm_server import ServerPlan
+
+T = TypeVar("T")
 
 app = typer.Typer(
     name="petar",
@@ -34,6 +38,9 @@ vllm = typer.Typer(no_args_is_help=True, help="A vLLM server in an environment o
 app.add_typer(vllm, name="vllm")
 reader = typer.Typer(no_args_is_help=True, help="Readers of reports that are trained here.")
 app.add_typer(reader, name="reader")
+
+batch = typer.Typer(no_args_is_help=True, help="What the jobs of a cluster call.")
+app.add_typer(batch, name="batch", hidden=True)
 
 _COHORT = typer.Option(
     "--cohort", envvar="PETAR_COHORT", help="Input folder with reports and exams. [default: HOME/phantom]"
@@ -51,6 +58,17 @@ Settings = Annotated[
         help="TOML with parameters that differ from the defaults. [default: COHORT/petar.toml]",
     ),
 ]
+Partition = Annotated[str, typer.Option(help="Slurm: partition. [default: the cluster's]")]
+Memory = Annotated[
+    str, typer.Option(help="Slurm: memory of a task, e.g. 10G; 2.5 GB for each process. [default: the cluster's]")
+]
+TimeLimit = Annotated[
+    str, typer.Option("--time", help="Slurm: limit of a task, e.g. 8:00:00. [default: the partition's]")
+]
+Sbatch = Annotated[
+    list[str] | None, typer.Option("--sbatch", help="Slurm: a further option, e.g. '--account=lab'; may be repeated.")
+]
+Folder = Annotated[Path, typer.Argument(help="Folder of the submission.")]
 _DATA = Path("data")
 _HOST = "127.0.0.1"
 
@@ -134,6 +152,13 @@ def _fail(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
+class Engine(StrEnum):
+    """What runs the stages of stale shards."""
+
+    LOCAL = "local"
+    SLURM = "slurm"
+
+
 @app.command(epilog="Example: petar curate --cohort scans --home curated")
 def curate(
     cohort: CohortNeeded,
@@ -158,13 +183,37 @@ def curate(
             "--workers",
             min=1,
             envvar="PETAR_WORKERS",
-            help="Processes side by side. [default: one for each core and 2.5 GB of free memory]",
+            help="Processes side by side; on a cluster, of each task. [default: one for each core and 2.5 GB of free"
+            " memory]",
         ),
     ] = None,
+    engine: Annotated[Engine, typer.Option(help="This machine, or jobs of a Slurm cluster.")] = Engine.LOCAL,
+    partition: Partition = "",
+    chunks: Annotated[int, typer.Option(min=1, max=64, help="Slurm: tasks of an array at most.")] = 16,
+    cpus: Annotated[
+        int | None, typer.Option(min=1, help="Slurm: cores of a task. [default: --workers, else 4]")
+    ] = None,
+    mem: Memory = "",
+    time_limit: TimeLimit = "",
+    sbatch: Sbatch = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Slurm: print the scripts, submit nothing.")] = False,
 ) -> None:
     """Curate a cohort: everything up to the catalog."""
     if workers is not None:
         os.environ["PETAR_WORKERS"] = str(workers)
+    if engine is Engine.SLURM:
+        from assets.cluster import ClusterCall
+        from pipelines.curation.engines.slurm import SlurmOptions
+
+        options = SlurmOptions(partition, chunks, cpus or workers or 4, mem, time_limit, tuple(sbatch or ()))
+        workspace = _workspace(cohort, home, settings)
+        _on_cluster(workspace, ClusterCall(options, workers or 0, strict, accept_removals), dry_run=dry_run)
+        return
+    given = {"--partition": partition, "--cpus": cpus, "--mem": mem, "--time": time_limit, "--sbatch": sbatch}
+    if wrong := [name for name, value in {**given, "--dry-run": dry_run}.items() if value]:
+        _fail(
+            f"expected {', '.join(wrong)} with --engine slurm, got --engine {engine}: name the engine or leave them out"
+        )
     printed = _curate(cohort, home, settings, accept_removals)
     if strict:
         _check_strictly(printed)
@@ -190,6 +239,70 @@ def _curate(cohort: Path, home: Path, settings: Path | None, accept_removals: bo
     if before is not None and is_settled(workspace.curation()):
         write_unchanged(place, before, printed)
     return printed
+
+
+def _on_cluster(workspace: "Workspace", call: "ClusterCall", *, dry_run: bool) -> None:
+    """Hands a curation to a cluster, or prints what would be handed over."""
+    from assets import cluster
+    from assets.runner import EXPECTED
+    from pipelines.cohort.manifest import check_cohort
+    from pipelines.curation.engines.slurm import SlurmError
+
+    _check_settings(workspace)
+    try:
+        check_cohort(workspace.cohort_folder)
+        if dry_run:
+            typer.echo(cluster.dry_run(workspace, call), nl=False)
+            return
+        submitted = cluster.submit_curation(workspace, call, lambda line: typer.echo(line))
+    except (*EXPECTED, SlurmError) as error:
+        _fail(str(error))
+    typer.echo(f"scripts, logs  {submitted.folder}    (the same command again goes on from where jobs were ended)")
+
+
+@batch.command("work")
+def batch_work(
+    folder: Folder,
+    phase: Annotated[int, typer.Option(min=1, help="Phase, counted from 1.")],
+    chunk: Annotated[int, typer.Option(min=0, help="Number of the task.")],
+) -> None:
+    """Curate the shards of a task; exit code 1 if one failed."""
+    from assets import cluster
+
+    failed = _of_batch(lambda: cluster.work(folder, phase - 1, chunk))
+    if failed:
+        _fail("\n".join(failed))
+
+
+@batch.command("plan")
+def batch_plan(folder: Folder, phase: Annotated[int, typer.Option(min=2, help="Phase, counted from 1.")]) -> None:
+    """Plan the tasks of a phase, after the one before."""
+    from pipelines.curation.engines.batch import Batch, plan_phase
+
+    _of_batch(lambda: plan_phase(Batch.load(folder), phase - 1))
+
+
+@batch.command("publish")
+def batch_publish(folder: Folder) -> None:
+    """Tell Dagster of what the jobs curated, check, and publish."""
+    from assets.cluster import workspace_of
+    from pipelines.curation.engines.batch import Batch
+
+    found = _of_batch(lambda: Batch.load(folder))
+    printed = _run(workspace_of(found), lambda runner: runner.curate(batch=folder))
+    if found.is_strict:
+        _check_strictly(printed)
+
+
+def _of_batch(call: Callable[[], T]) -> T:
+    """What a step of a batch gives; its errors end the command with a line."""
+    from assets.runner import EXPECTED
+    from pipelines.curation.engines.batch import BatchError
+
+    try:
+        return call()
+    except (*EXPECTED, BatchError) as error:
+        _fail(str(error))
 
 
 @app.command("import", epilog="Example: petar import nnunet Dataset221_AutoPETII --to cohort")

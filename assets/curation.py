@@ -7,7 +7,8 @@ of the code, and of what it was made from; so conditions and staleness are the s
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -29,6 +30,7 @@ from assets.resources import Workspace
 from pipelines.cohort.corrections import corrections_version, read_observed
 from pipelines.cohort.manifest import observe_cohort, read_manifest
 from pipelines.curation.curate import Failures, curate_stale
+from pipelines.curation.engines.batch import Batch, recorded
 from pipelines.curation.engines.local import LocalEngine
 from pipelines.curation.engines.workers import default_workers
 from pipelines.curation.run import stage_code
@@ -49,6 +51,7 @@ _ASSETS: Mapping[str, dg.AssetsDefinition] = {asset.key.to_user_string(): asset 
 _SOURCES = (exam_manifest.key, corrections.key)
 _TELL_EVERY_S = 5.0
 """Between two writings of events: what every event asks for (the last events of the tables below) is asked for once."""
+Event = dg.AssetMaterialization | dg.AssetObservation
 _MOST_TOLD = 8
 """Failed shards that an error names."""
 
@@ -62,6 +65,8 @@ class CurateConfig(dg.Config):
         default=False,
         description="Let exams leave the home that are too many to leave unasked, with all that was made of them.",
     )
+    batch: str = ""
+    """Folder of a batch whose jobs have curated the shards; the run tells of what they recorded, and curates none."""
 
 
 def workers_of(settings: ProjectSettings, environment: Mapping[str, str] = os.environ) -> int:
@@ -82,30 +87,36 @@ def workers_of(settings: ProjectSettings, environment: Mapping[str, str] = os.en
     required_resource_keys={"workspace", "watch"},
     retry_policy=RETRY,
     tags={"dagster/kind/parquet": ""},
+    out={},
     description="Observes the cohort, curates the shards that are not current, and tells of each.",
 )
-def curate_stale_shards(context: dg.OpExecutionContext, config: CurateConfig) -> None:
-    """One failed shard bars no other; at the end the run fails with their names."""
+def curate_stale_shards(context: dg.OpExecutionContext, config: CurateConfig) -> Iterator[Event]:
+    """One failed shard bars no other; at the end the run fails with their names, and what was done is told."""
     workspace: Workspace = context.resources.workspace
-    if not config.is_observed:
+    if not (config.is_observed or config.batch):
         accept = config.accept_removals or accepts_removals(context.run.tags)
         with permanent():
             folder, manifest = workspace.cohort_folder, workspace.paths.manifest
             observe_cohort(folder, manifest, workspace.deidentifier(), accept_removals=accept)
     with permanent():
         curation, n_workers = workspace.curation(), workers_of(workspace.settings())
-    told = ShardEvents(context, curation)
-    told.sources()
+    events = ShardEvents(context, curation)
+    yield from events.sources()
     failures, waiting, told_at = Failures(), list[StageDone](), time.monotonic()
-    engine = LocalEngine(n_workers, context.log)
-    for done in curate_stale(workspace.source, engine, stage_details, context.resources.watch, failures):
+    if config.batch:
+        results = recorded(Batch.load(Path(config.batch)), failures)
+    else:
+        watch = context.resources.watch
+        engine = LocalEngine(n_workers, context.log, watch.at)
+        results = curate_stale(workspace.source, engine, stage_details, watch, failures)
+    for done in results:
         waiting += done
         if time.monotonic() - told_at > _TELL_EVERY_S:
-            told.shards(waiting)
+            yield from events.shards(waiting)
             waiting, told_at = [], time.monotonic()
-    told.shards(waiting)
-    told.missed()
-    raise_failures(context.log, failures)
+    yield from events.shards(waiting)
+    yield from events.missed()
+    raise_failures(context.log, failures, is_final=bool(config.batch))
 
 
 @dg.job(
@@ -118,8 +129,8 @@ def curate() -> None:
     curate_stale_shards()
 
 
-def raise_failures(log: logging.Logger, failures: Failures) -> None:
-    """Fails the run where a shard failed; for good where a retry changes nothing."""
+def raise_failures(log: logging.Logger, failures: Failures, *, is_final: bool = False) -> None:
+    """Fails the run where a shard failed; for good where a retry changes nothing (`is_final`: it changes nothing)."""
     if stop_is_requested():
         raise PermanentFailure(str(CurationStoppedError("stopped before the last shard was done")))
     if not failures.errors:
@@ -129,14 +140,15 @@ def raise_failures(log: logging.Logger, failures: Failures) -> None:
         by_words.setdefault(f"{error}" or type(error).__name__, []).append(shard_name(shard))
     told = [f"shard {', '.join(shards[:_MOST_TOLD])}: {words}" for words, shards in by_words.items()]
     message = "; ".join(told)
-    if all(is_permanent(error) for error in failures.errors.values()):
+    if is_final or all(is_permanent(error) for error in failures.errors.values()):
         raise PermanentFailure(message)
     log.error("%s", message)
     raise dg.Failure(message)
 
 
 class ShardEvents:
-    """Tells Dagster's log of the shards, as the assets of the tables would.
+    """Events of the shards for Dagster's log, as the assets of the tables would tell them. An event points at those of
+    the tables below, so each must have been logged before the next one is made.
 
     Args:
         context: of the op that makes them.
@@ -151,7 +163,7 @@ class ShardEvents:
         self._events = context.instance.event_log_storage
         self._told: dict[str, set[int]] = {table: set() for table in assets}
 
-    def sources(self) -> None:
+    def sources(self) -> Iterator[Event]:
         """An observation of each shard of the cohort and its corrections whose version is not the last one told."""
         for key in _SOURCES:
             told = self._versions(key, dg.DagsterEventType.ASSET_OBSERVATION)
@@ -159,18 +171,18 @@ class ShardEvents:
                 version = self._source_version(key, int(name))
                 if told.get(name) != version:
                     tags = {DATA_VERSION_TAG: version, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}
-                    self._context.log_event(dg.AssetObservation(key, partition=name, tags=tags))
+                    yield dg.AssetObservation(key, partition=name, tags=tags)
 
-    def shards(self, done: Sequence[StageDone]) -> None:
+    def shards(self, done: Sequence[StageDone]) -> Iterator[Event]:
         """A materialisation of each shard that was done, table by table."""
         for one in done:
             for words in one.details.get("warnings", ()):
                 self._context.log.warning("%s", words)
         for table in self._assets:
             own = [one for one in done if one.table == table]
-            self._tell(table, {one.shard: (one.version, stage_metadata(one)) for one in own})
+            yield from self._tell(table, {one.shard: (one.version, stage_metadata(one)) for one in own})
 
-    def missed(self) -> None:
+    def missed(self) -> Iterator[Event]:
         """A materialisation of each shard whose rows are others than those last told (of a run that was killed before
         it told of them, of another machine), or whose rows stayed as they are although an input of theirs is new.
         """
@@ -183,9 +195,9 @@ class ShardEvents:
                 meta = self._curation.lake.shard_meta(table, shard)
                 if meta is not None and (shard in renewed or told.get(shard_name(shard)) != meta.rows_digest):
                     found[shard] = (meta.rows_digest, {"dagster/partition_row_count": meta.n_rows})
-            self._tell(table, found)
+            yield from self._tell(table, found)
 
-    def _tell(self, table: str, shards: Mapping[int, tuple[str, Mapping[str, Any]]]) -> None:
+    def _tell(self, table: str, shards: Mapping[int, tuple[str, Mapping[str, Any]]]) -> Iterator[Event]:
         if not shards:
             return
         self._told[table] |= set(shards)
@@ -203,8 +215,7 @@ class ShardEvents:
                 label = key.to_user_string()
                 tags[f"{INPUT_DATA_VERSION_TAG_PREFIX}/{label}"] = self._source_version(key, shard)
                 tags[f"{INPUT_EVENT_POINTER_TAG_PREFIX}/{label}"] = str(pointers[key].get(name, "NULL"))
-            event = dg.AssetMaterialization(dg.AssetKey(table), partition=name, metadata=metadata, tags=tags)
-            self._context.log_event(event)
+            yield dg.AssetMaterialization(dg.AssetKey(table), partition=name, metadata=metadata, tags=tags)
 
     def _source_version(self, key: dg.AssetKey, shard: int) -> str:
         """Version of a shard of an asset, as it lies on the disk."""

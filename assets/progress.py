@@ -1,22 +1,29 @@
 """How far a curation is: a bar on a terminal, a line now and then elsewhere."""
 
 import time
+from collections import Counter
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from pipelines.curation.shard_work import ExamAt
 from pipelines.tables.shards import N_SHARDS
 
 _LINE_EVERY_S = 10.0
 """Seconds between two lines where there is no terminal."""
+_PACED_BY = ("exams", "lesions", "candidates")
+"""The table of each phase whose exams take its time."""
 
 
 class Unwatched:
     """Tells nobody: for runs of the UI, which shows the events of each shard."""
 
-    def begin(self, n_shards: int, n_exams: int) -> None:
+    def begin(self, phase: str, n_shards: int, n_exams: int) -> None:
         """Nothing."""
 
-    def advance(self, n_shards: int, n_exams: int) -> None:
+    def at(self, at: ExamAt) -> None:
+        """Nothing."""
+
+    def advance(self, shard: int, n_exams: int, n_findings: int) -> None:
         """Nothing."""
 
     def end(self) -> None:
@@ -24,43 +31,73 @@ class Unwatched:
 
 
 class CurationProgress:
-    """Counts the shards and exams of a curation while they are done; exams whose rows are reused count too."""
+    """Counts the exams, shards and findings of a curation while they are done; exams whose rows are reused count when
+    their shard is done.
+    """
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
 
-    def begin(self, n_shards: int, n_exams: int) -> None:
+    def begin(self, phase: str, n_shards: int, n_exams: int) -> None:
         """Starts a phase of so many stale shards (1 to 64), which hold so many exams."""
-        self._n_shards, self._n_exams = n_shards, n_exams
-        self._shards = self._exams = 0
+        self._phase, self._n_shards, self._n_exams = phase, n_shards, n_exams
+        self._shards = self._exams = self._findings = 0
+        self._begun: Counter[int] = Counter()
         self._started = self._last_line = time.monotonic()
-        print(f"curate: {n_shards} of {N_SHARDS} shards to do", flush=True)
+        print(f"curate: {phase}: {n_shards} of {N_SHARDS} shards to do, {n_exams} exams in them", flush=True)
         progress = Progress(
-            TextColumn("curate"),
+            TextColumn("curate: {task.description}"),
             BarColumn(),
-            TextColumn("{task.completed}/{task.total} shards, {task.fields[exams]} exams"),
+            TextColumn("{task.fields[state]}"),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
         )
         if progress.console.is_terminal:
             self._progress = progress
-            self._task = progress.add_task("", total=n_shards, exams=f"0/{n_exams}")
+            self._task = progress.add_task(phase, total=n_exams, state=self._state())
             progress.start()
 
-    def advance(self, n_shards: int, n_exams: int) -> None:
-        """Counts shards that are done, with the exams in them."""
-        self._shards += n_shards
+    def at(self, at: ExamAt) -> None:
+        """Counts an exam that is begun."""
+        if at.table in _PACED_BY:
+            self._begun[at.shard] += 1
+            self._show()
+
+    def advance(self, shard: int, n_exams: int, n_findings: int) -> None:
+        """Counts a shard that is done, with the exams and findings in it."""
+        self._begun.pop(shard, None)
+        self._shards += 1
         self._exams += n_exams
-        done = f"{self._exams}/{self._n_exams}"
-        if self._progress is not None:
-            self._progress.update(self._task, completed=self._shards, exams=done)
-        elif (now := time.monotonic()) - self._last_line > _LINE_EVERY_S:
-            self._last_line = now
-            line = f"curate: {self._shards}/{self._n_shards} shards, {done} exams, {now - self._started:.0f} s"
-            print(line, flush=True)
+        self._findings += n_findings
+        self._show()
 
     def end(self) -> None:
         """Ends the phase."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+    def _done(self) -> int:
+        """Exams that are done: of the shards in hand all that were begun but the last one of each."""
+        return min(self._n_exams, self._exams + sum(n - 1 for n in self._begun.values()))
+
+    def _state(self) -> str:
+        done, elapsed_s = self._done(), time.monotonic() - self._started
+        found = [f"{done}/{self._n_exams} exams", f"{self._shards}/{self._n_shards} shards"]
+        if done and elapsed_s:
+            left_s = elapsed_s * (self._n_exams - done) / done
+            found += [f"{done / elapsed_s:.2g} exams/s", f"{duration(left_s)} left"]
+        return ", ".join([*found, f"{self._findings} findings"])
+
+    def _show(self) -> None:
+        if self._progress is not None:
+            self._progress.update(self._task, completed=self._done(), state=self._state())
+        elif (now := time.monotonic()) - self._last_line > _LINE_EVERY_S:
+            self._last_line = now
+            print(f"curate: {self._phase}: {self._state()}", flush=True)
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"

@@ -1,8 +1,10 @@
 """Proposals: peaks of exams, with a report and without, that may be lesions nobody spoke of."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 
-from assets.curation import ShardEvents, raise_failures, workers_of
+from assets.curation import Event, ShardEvents, raise_failures, workers_of
 from assets.exams import ShardConfig, exams
 from assets.faults import RETRY, permanent
 from assets.lesions import peaks
@@ -25,20 +27,22 @@ def candidates(context: dg.AssetExecutionContext, config: ShardConfig, workspace
     required_resource_keys={"workspace", "watch"},
     retry_policy=RETRY,
     tags={"dagster/kind/parquet": ""},
+    out={},
     description="Computes the candidates of the shards that are not current, and tells of each.",
 )
-def find_stale_candidates(context: dg.OpExecutionContext) -> None:
+def find_stale_candidates(context: dg.OpExecutionContext) -> Iterator[Event]:
     """One failed shard bars no other; at the end the run fails with their names."""
     workspace: Workspace = context.resources.workspace
     with permanent():
         curation, n_workers = workspace.curation(), workers_of(workspace.settings())
     failures, done = Failures(), list[StageDone]()
-    engine, watch = LocalEngine(n_workers, context.log), context.resources.watch
+    watch = context.resources.watch
+    engine = LocalEngine(n_workers, context.log, watch.at)
     for stages in curate_stale(workspace.source, engine, stage_details, watch, failures, (PROPOSED,)):
         done += stages
     events = ShardEvents(context, curation, {"candidates": candidates})
-    events.shards(done)
-    events.missed()
+    yield from events.shards(done)
+    yield from events.missed()
     raise_failures(context.log, failures)
 
 

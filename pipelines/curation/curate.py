@@ -8,11 +8,14 @@ from typing import Protocol
 from pipelines.cohort.manifest import read_manifest
 from pipelines.curation.engines.worker_pool import Finished
 from pipelines.curation.run import PHASES, stale_shards
-from pipelines.curation.shard_work import Describe, StageDone, Work
+from pipelines.curation.shard_work import Describe, ExamAt, StageDone, Work
 from pipelines.curation.source import CurationSource, opened
 from pipelines.curation.stages.curation import Curation
 from pipelines.curation.stages.stopping import stop_is_requested
 from pipelines.tables.shards import N_SHARDS
+
+OF_FINDINGS = ("findings", "lesions")
+"""Tables with one row a finding."""
 
 
 class Engine(Protocol):
@@ -26,12 +29,16 @@ class Engine(Protocol):
 class Watch(Protocol):
     """Who is told how far a curation is."""
 
-    def begin(self, n_shards: int, n_exams: int) -> None:
+    def begin(self, phase: str, n_shards: int, n_exams: int) -> None:
         """What a phase has to do."""
         ...
 
-    def advance(self, n_shards: int, n_exams: int) -> None:
-        """What was done of it since."""
+    def at(self, at: ExamAt) -> None:
+        """An exam is begun, in one table."""
+        ...
+
+    def advance(self, shard: int, n_exams: int, n_findings: int) -> None:
+        """A shard is done, or failed."""
         ...
 
     def end(self) -> None:
@@ -71,14 +78,31 @@ def curate_stale(
         shards = [shard for shard in stale_shards(curation, tables) if shard not in failures.errors]
         if not shards or stop_is_requested():
             continue
-        watch.begin(len(shards), sum(sizes[shard] for shard in shards))
-        try:
-            for finished in engine.run(Work(source, tables, describe), shards, sizes):
-                shard = finished.task.key
-                if finished.error is not None:
-                    failures.errors[shard] = finished.error
-                else:
-                    yield finished.value or []
-                watch.advance(1, sizes[shard])
-        finally:
-            watch.end()
+        for finished in run_phase(engine, Work(source, tables, describe), shards, sizes, watch):
+            if finished.error is not None:
+                failures.errors[finished.task.key] = finished.error
+            else:
+                yield finished.value or []
+
+
+def run_phase(
+    engine: Engine, work: Work, shards: Sequence[int], sizes: Mapping[int, int], watch: Watch
+) -> Iterator[Finished[list[StageDone]]]:
+    """Each shard as it is done by an engine, with `watch` told of it.
+
+    Args:
+        engine: does the shards.
+        work: what is done with each.
+        shards: those to do.
+        sizes: exams in each shard.
+        watch: is told how far it is.
+    """
+    name = " to ".join(dict.fromkeys((work.tables[0], work.tables[-1])))
+    watch.begin(name, len(shards), sum(sizes.get(shard, 0) for shard in shards))
+    try:
+        for finished in engine.run(work, shards, sizes):
+            yield finished
+            n_findings = sum(one.n_rows for one in finished.value or () if one.table in OF_FINDINGS)
+            watch.advance(finished.task.key, sizes.get(finished.task.key, 0), n_findings)
+    finally:
+        watch.end()

@@ -14,6 +14,22 @@ from pipelines.curation.stages.incremental import UpdateCounts
 from pipelines.tables.shards import shard_name
 
 
+@dataclass(frozen=True)
+class ExamAt:
+    """An exam that is worked on."""
+
+    table: str
+    shard: int
+    exam_id: str
+
+    def __str__(self) -> str:
+        return f"exam {self.exam_id} of `{self.table}`, shard {shard_name(self.shard)}"
+
+
+def ignore(at: ExamAt) -> None:
+    """For who does not want to be told of each exam."""
+
+
 class Reporter(Protocol):
     """What the work tells while it is done."""
 
@@ -22,7 +38,7 @@ class Reporter(Protocol):
         """Lines for people."""
         ...
 
-    def at(self, what: str) -> None:
+    def at(self, at: ExamAt) -> None:
         """Tells what is worked on now."""
         ...
 
@@ -106,4 +122,4 @@ class Work:
 
 
 def _at(reporter: Reporter, table: str, shard: int, exam_id: str) -> None:
-    reporter.at(f"exam {exam_id} of `{table}`, shard {shard_name(shard)}")
+    reporter.at(ExamAt(table, shard, exam_id))

@@ -149,6 +149,11 @@ class Home:
         return self.root / "unpublished"
 
     @property
+    def batches(self) -> Path:
+        """One folder a submission to a cluster: its scripts, its logs, and what became of each shard."""
+        return self.root / "batches"
+
+    @property
     def checked(self) -> Path:
         """Files that passed the quality checks, so that they are not opened again."""
         return self.root / "checked"

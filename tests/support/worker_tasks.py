@@ -5,7 +5,7 @@ import signal
 import time
 from pathlib import Path
 
-from pipelines.curation.shard_work import Reporter
+from pipelines.curation.shard_work import ExamAt, Reporter
 from pipelines.curation.stages.stopping import stop_is_requested
 from pipelines.reports.llm.servers import ServerSettings
 
@@ -36,7 +36,7 @@ def in_flight(concurrency: int, reporter: Reporter) -> int:
 
 def die(reporter: Reporter) -> None:
     """Dies as a process that is out of memory does."""
-    reporter.at("exam E7")
+    reporter.at(ExamAt("lesions", 7, "E7"))
     os.kill(os.getpid(), signal.SIGKILL)
 
 

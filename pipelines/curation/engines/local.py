@@ -1,7 +1,7 @@
 """The engine of one machine: shards side by side in processes, and where shards are few, the exams of each."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -9,11 +9,11 @@ from typing import TypeVar
 from pipelines.curation.engines.worker_pool import Finished, Task, WorkerPool, run_here
 from pipelines.curation.run import stale_exams
 from pipelines.curation.shard_lock import shard_lock
-from pipelines.curation.shard_work import StageDone, Work
+from pipelines.curation.shard_work import ExamAt, StageDone, Work, ignore
 from pipelines.curation.source import opened
 from pipelines.curation.stages.failures import ComputedExam
 from pipelines.curation.stages.incremental import UpdateCounts
-from pipelines.curation.stages.stopping import CurationStoppedError
+from pipelines.curation.stages.stopping import CurationStoppedError, stop_is_requested
 from pipelines.tables.shards import shard_name
 
 T = TypeVar("T")
@@ -36,10 +36,12 @@ class LocalEngine:
     Args:
         n_workers: how many at most; with one, or with little to do, the work is done in this process.
         log: gets what the workers log.
+        at: is told of each exam that is begun.
     """
 
     n_workers: int
     log: logging.Logger
+    at: Callable[[ExamAt], None] = ignore
 
     def run(self, work: Work, shards: Sequence[int], sizes: Mapping[int, int]) -> Iterator[Finished[list[StageDone]]]:
         """Each shard as it is done.
@@ -54,13 +56,15 @@ class LocalEngine:
         n_workers = min(self.n_workers, self._n_exams(work, ordered, sizes) // _EXAMS_PER_WORKER)
         tasks = [Task(_name(shard), partial(work.shard, shard), shard) for shard in ordered]
         if n_workers <= 1:
-            yield from run_here(tasks, self.log)
+            yield from run_here(tasks, self.log, self.at)
             return
-        with WorkerPool(n_workers, PRELOAD, self.log) as pool:
+        with WorkerPool(n_workers, PRELOAD, self.log, self.at) as pool:
             if len(shards) >= n_workers:
                 yield from pool.run(tasks)
                 return
             for task, shard in zip(tasks, ordered, strict=True):
+                if stop_is_requested():
+                    return
                 try:
                     with shard_lock(opened(work.source).home, shard):
                         yield Finished(task, _by_exam(pool, n_workers, work, shard))

@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from pipelines.curation.shard_work import Reporter
+from pipelines.curation.shard_work import ExamAt, Reporter, ignore
 from pipelines.curation.stages.stopping import request_stop, stop_is_requested
 from pipelines.reports.llm.servers import share_limits
 
@@ -40,9 +40,7 @@ class LocalReporter:
     """The reporter of a task that runs in the caller's own process."""
 
     log: logging.Logger
-
-    def at(self, what: str) -> None:
-        """Nothing: an error of this process has its own traceback."""
+    at: Callable[[ExamAt], None]
 
 
 @dataclass(frozen=True)
@@ -67,11 +65,15 @@ class WorkerDiedError(RuntimeError):
     """Every process that was given a task died; the message names the task and what it was at."""
 
 
-def run_here(tasks: Iterable[Task[T]], log: logging.Logger) -> Iterator[Finished[T]]:
+def run_here(
+    tasks: Iterable[Task[T]], log: logging.Logger, at: Callable[[ExamAt], None] = ignore
+) -> Iterator[Finished[T]]:
     """The same as `WorkerPool.run`, one after the other in this process."""
     for task in tasks:
+        if stop_is_requested():
+            return
         try:
-            yield Finished(task, task.call(LocalReporter(log)))
+            yield Finished(task, task.call(LocalReporter(log, at)))
         except Exception as error:
             yield Finished(task, error=error)
 
@@ -84,10 +86,13 @@ class WorkerPool:
         n_workers: processes, at least 1.
         preload: modules that the fork server imports before it forks.
         log: gets what the tasks log.
+        at: is told of each exam that is begun.
     """
 
-    def __init__(self, n_workers: int, preload: Sequence[str], log: logging.Logger) -> None:
-        self._n_workers, self._log = n_workers, log
+    def __init__(
+        self, n_workers: int, preload: Sequence[str], log: logging.Logger, at: Callable[[ExamAt], None] = ignore
+    ) -> None:
+        self._n_workers, self._log, self._at = n_workers, log, at
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(preload))
         self._workers: list[_Worker] = []
@@ -122,7 +127,7 @@ class WorkerPool:
                 task = worker.task
                 assert task is not None
                 try:
-                    finished = worker.receive(self._log)
+                    finished = worker.receive(self._log, self._at)
                 except (EOFError, OSError):
                     self._workers.remove(worker)
                     tries[id(task)] += 1
@@ -152,7 +157,7 @@ class _Worker:
     def __init__(self, process: BaseProcess, connection: Connection) -> None:
         self.process, self.connection = process, connection
         self.task: Task[Any] | None = None
-        self._at = ""
+        self._at: ExamAt | None = None
         self._is_stopped = False
 
     @classmethod
@@ -165,7 +170,7 @@ class _Worker:
         return cls(process, ours)
 
     def give(self, task: Task[Any]) -> None:
-        self.task, self._at = task, ""
+        self.task, self._at = task, None
         with suppress(OSError):  # It died while it was idle; that is seen when it is waited for.
             self.connection.send(("task", task.call))
 
@@ -175,7 +180,7 @@ class _Worker:
             with suppress(OSError):
                 self.connection.send(("stop", None))
 
-    def receive(self, log: logging.Logger) -> Finished[Any] | None:
+    def receive(self, log: logging.Logger, at: Callable[[ExamAt], None]) -> Finished[Any] | None:
         """What became of the task; null where the process only told something. EOFError where it died."""
         kind, value = self.connection.recv()
         task = self.task
@@ -183,6 +188,7 @@ class _Worker:
         match kind:
             case "at":
                 self._at = value
+                at(value)
                 return None
             case "log":
                 log.log(value[0], "%s", value[1])
@@ -231,8 +237,8 @@ class _Remote:
         with self._lock:
             self._connection.send((kind, value))
 
-    def at(self, what: str) -> None:
-        self.send("at", what)
+    def at(self, at: ExamAt) -> None:
+        self.send("at", at)
 
 
 class _Forwarding(logging.Handler):

@@ -63,7 +63,9 @@ def test_names_the_task_of_which_three_processes_died_and_does_the_others(
     assert found["shard 08"].value == 8
     error = found["shard 07"].error
     assert isinstance(error, WorkerDiedError)
-    assert "shard 07: its process died (signal 9) at exam E7, the last of 3 processes" in str(error)
+    assert "shard 07: its process died (signal 9) at exam E7 of `lesions`, shard 07, the last of 3 processes" in str(
+        error
+    )
     assert caplog.text.count("it is tried again") == 2
 
 

@@ -1,0 +1,56 @@
+"""What a curation tells of how far it is, where there is no terminal."""
+
+import pytest
+
+from assets import progress
+from assets.progress import CurationProgress, duration
+from pipelines.curation.shard_work import ExamAt
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that have passed; the test moves them."""
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_line_tells_phase_exams_rate_time_left_and_findings(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    watch = CurationProgress()
+    watch.begin("exams to peaks", 3, 40)
+    clock[0] += 20
+    watch.advance(7, 10, 12)
+    clock[0] += 1
+    watch.advance(8, 10, 3)
+    watch.end()
+    assert capsys.readouterr().out.splitlines() == [
+        "curate: exams to peaks: 3 of 64 shards to do, 40 exams in them",
+        "curate: exams to peaks: 10/40 exams, 1/3 shards, 0.5 exams/s, 60 s left, 12 findings",
+    ]
+
+
+def test_exams_of_a_shard_in_hand_count(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    watch = CurationProgress()
+    watch.begin("exams to peaks", 1, 400)
+    for n in range(101):
+        clock[0] += 1
+        watch.at(ExamAt("exams", 7, f"E{n}"))
+        watch.at(ExamAt("sentences", 7, f"E{n}"))
+    assert capsys.readouterr().out.splitlines()[-1].startswith("curate: exams to peaks: 98/400 exams, 0/1 shards, 0.99")
+
+
+def test_reused_exams_count_once_with_their_shard(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    watch = CurationProgress()
+    watch.begin("calibration to lesions", 1, 4)
+    for n in range(4):
+        watch.at(ExamAt("lesions", 7, f"E{n}"))
+    clock[0] += 11
+    watch.advance(7, 4, 2)
+    assert "4/4 exams, 1/1 shards, 0.36 exams/s, 0 s left" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (89, "89 s"), (600, "10 min"), (9000, "2.5 h")])
+def test_a_duration_has_the_unit_that_suits_it(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
