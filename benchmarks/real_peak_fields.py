@@ -33,8 +33,10 @@ from pipelines.imaging.reading.exam import read_exam
 from pipelines.settings import LesionSettings
 from pipelines.tables.outcomes import Outcome
 
-LEAST_SUV, LEAST_PROMINENCE = 2.5, 0.2
+LEAST_SUV, LEAST_PROMINENCE = 2.5, 0.3
 """A peak that is taken for a lesion has so much SUV, and stands out by this part of it."""
+HIGHEST_OF_NOTHING_SUV = 20.0
+"""A finding of nothing has between LEAST_SUV and this."""
 OF_NOTHING = 0.15
 """Share of findings that no peak belongs to."""
 SLICES_OFF, SHARES_OFF = (0, 1, 2, 3), (0.85, 0.1, 0.03, 0.02)
@@ -80,7 +82,7 @@ def _finding(exam: ExamPeaks, p: int, station: Workstation, rng: np.random.Gener
     of_nothing = rng.random() < OF_NOTHING
     if of_nothing:
         # The value of a lesion elsewhere, on a slice of the body.
-        suv = float(np.exp(rng.uniform(np.log(LEAST_SUV), np.log(20.0))))
+        suv = float(np.exp(rng.uniform(np.log(LEAST_SUV), np.log(HIGHEST_OF_NOTHING_SUV))))
         number = int(rng.integers(1, exam.slices.n_slices + 1))
     printed = round(suv * station.scale, 1)
     side = next((s for s in ("left", "right") if words.startswith(s)), None)
@@ -104,6 +106,27 @@ def _words(exam: ExamPeaks, p: int, rng: np.random.Generator) -> str:
     return side + (str(rng.choice(holding)) if holding else "")
 
 
+def best_posterior(finding: PseudoFinding, station: Workstation, exam: ExamPeaks) -> float:
+    """Posterior of a finding's own peak for one who knows how pseudo-reports are made; 0 for a finding of nothing.
+
+    Which peaks are lesions, how far slices are off and how values are rounded is known to it: no location that accepts
+    from a posterior on can accept more.
+    """
+    if finding.peak is None:
+        return 0.0
+    request, peaks = finding.request, exam.peaks
+    lesions = (peaks.suv >= LEAST_SUV) & (peaks.prominence_suv >= LEAST_PROMINENCE * peaks.suv)
+    fits = lesions & (np.abs(np.round(peaks.suv * station.scale, 1) - request.suvmax_reported) < 0.01)
+    weight = fits * (place_weights(request.sought.place, exam) > 0.9) * (1 - OF_NOTHING) / lesions.sum()
+    nothing = OF_NOTHING * 0.1 / request.suvmax_reported / np.log(HIGHEST_OF_NOTHING_SUV / LEAST_SUV)
+    if request.slice is not None:
+        off = np.abs(exam.slices.n_slices - peaks.ijk[:, 2] + station.slice_offset - request.slice)
+        by_slice = [share / (2 if n else 1) for n, share in zip(SLICES_OFF, SHARES_OFF)]
+        weight = weight * np.append(by_slice, 0.0)[np.minimum(off, len(by_slice))]
+        nothing /= exam.slices.n_slices
+    return float(weight[finding.peak] / (weight.sum() + nothing))
+
+
 @dataclass
 class Counts:
     """What became of pseudo-findings."""
@@ -112,10 +135,13 @@ class Counts:
     accepted: int = 0
     right: int = 0
     candidate: int = 0
+    attainable: int = 0
+    """Those whose own peak has a posterior from which a location is accepted, by `best_posterior`."""
 
-    def add(self, finding: PseudoFinding, located: Located, exam: ExamPeaks) -> None:
+    def add(self, finding: PseudoFinding, located: Located, exam: ExamPeaks, is_attainable: bool) -> None:
         """Counts one."""
         self.real += finding.peak is not None
+        self.attainable += is_attainable
         is_accepted = located.outcome is None
         self.accepted += is_accepted
         if finding.peak is None:
@@ -151,7 +177,8 @@ def counted(
         for finding, located in zip(findings, found):
             value = finding.request.suvmax_reported / station.scale
             band = next((b for b in BANDS_SUV if b[0] <= value < b[1]), BANDS_SUV[0])
-            counts[band].add(finding, located, exam)
+            best = best_posterior(finding, station, exam)
+            counts[band].add(finding, located, exam, best >= settings.location.least_posterior)
     return counts
 
 
@@ -167,7 +194,10 @@ def main(
         prominent = exam.peaks.prominence_suv >= LEAST_PROMINENCE * exam.peaks.suv
         print(f"{folder.name}: {len(exam.peaks)} peaks, {prominent.sum()} prominent, frame {exam.frame.confidence:g}\n")
         exams.append(exam)
-    heading("Pseudo-findings on real peak fields", "right: of the accepted; recall: of those of a peak")
+    heading(
+        "Pseudo-findings on real peak fields",
+        "right: of the accepted; recall: of those of a peak; attainable: see best_posterior",
+    )
     rows = []
     for name, station in {
         "with slices": Workstation(),
@@ -184,10 +214,11 @@ def main(
                     str(one.accepted),
                     f"{one.right / max(1, one.accepted):.1%}",
                     f"{one.right / max(1, one.real):.1%}",
+                    f"{one.attainable / max(1, one.real):.1%}",
                     f"{(one.right + one.candidate) / max(1, one.real):.1%}",
                 ]
             )
-    table(["reports", "SUV", "lesions", "accepted", "right", "recall", "or right candidate"], rows)
+    table(["reports", "SUV", "lesions", "accepted", "right", "recall", "attainable", "or right candidate"], rows)
 
 
 def summed(counts: Iterable[Counts]) -> Counts:

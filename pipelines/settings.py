@@ -217,7 +217,7 @@ class LocationSettings(Settings):
     """Which peak a finding means (docs/localisation.md)."""
 
     detected: OpenFraction = Field(
-        0.85, description="Part of the findings whose peak is in the list [fraction]. Source: docs/localisation.md"
+        0.95, description="Part of the findings whose peak is in the list [fraction]. Source: docs/localisation.md"
     )
     full_prominence: OpenFraction = Field(
         0.4,

@@ -49,7 +49,8 @@ FARTHEST_MIDDLE_MM = 60.0
 _NEAR_LN, _NEAR_SLICES = 0.25, 30
 """Peaks within this ln of the value and so many slices tell what chance gives."""
 WITHIN = 0.04
-"""Weight of a slice that is not the peak's but within what is connected with it above its saddle."""
+"""Weight of a slice that is not the peak's but within what is connected with it above its saddle, or within the size
+that the text gives."""
 SHOWN = 6
 """Candidates that are told at most."""
 
@@ -69,6 +70,8 @@ class Sought:
 
     reported: Reported
     place: Place
+    size_mm: float | None = None
+    """Largest diameter in the text."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +146,7 @@ def locate(
 
     def fits(weights: Sequence[NDArray[np.float64]], taken: Sequence[NDArray[np.int64]]) -> list[_Fit]:
         return [
-            _fit(f.reported, exam, w, calibration, away, t, settings)
-            for f, w, away, t in zip(findings, weights, aways, taken)
+            _fit(f, exam, w, calibration, away, t, settings) for f, w, away, t in zip(findings, weights, aways, taken)
         ]
 
     none = [np.zeros(0, np.int64)] * n
@@ -281,7 +283,7 @@ def slices_away(
 
 
 def _fit(
-    reported: Reported,
+    finding: Sought,
     exam: ExamPeaks,
     weight: NDArray[np.float64],
     calibration: Calibration,
@@ -291,6 +293,7 @@ def _fit(
 ) -> _Fit:
     """The fit of a finding. weight: of each peak by all but value and slice; away: see `slices_away`; taken: peaks that
     other findings mean."""
+    reported = finding.reported
     suv = exam.peaks.suv * calibration.suv_scale
     low, high = interval(reported, calibration.reading.rounding)
     sigma = np.maximum(calibration.reading.noise * suv, 1e-6)
@@ -303,7 +306,8 @@ def _fit(
     if away is not None:
         by_distance = SLICE_WEIGHTS[calibration.reading.spread]
         slices = np.append(by_distance, 0.0)[np.minimum(np.rint(away).astype(int), len(by_distance))]
-        slices = np.maximum(slices, WITHIN * (away <= exam.half_slices))
+        half_slices = np.maximum(exam.half_slices, (finding.size_mm or 0.0) / 2 / exam.slices.step_mm)
+        slices = np.maximum(slices, WITHIN * (away <= half_slices))
         fit *= slices
         own &= slices >= by_distance[2]
         near &= away < _NEAR_SLICES

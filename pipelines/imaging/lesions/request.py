@@ -37,10 +37,11 @@ class LesionRequest:
 
     @property
     def sought(self) -> Sought:
-        """Its numbers and its place."""
+        """Its numbers, its place and its size."""
         text = self.text or self.sentence
         reported = Reported(self.suvmax_reported, printed_step(text, self.suvmax_reported), self.slice)
-        return Sought(reported, place_of(text, self.region, self.organ, self.subsite, one_side(self.laterality)))
+        place = place_of(text, self.region, self.organ, self.subsite, one_side(self.laterality))
+        return Sought(reported, place, None if self.size_cm is None else 10.0 * self.size_cm)
 
 
 def one_side(laterality: str | None) -> str | None:

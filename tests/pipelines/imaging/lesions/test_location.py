@@ -84,6 +84,12 @@ class TestLocate:
         found = locate([*FINDINGS, sought(9.0, 40, LEFT), sought(9.0, 40, RIGHT)], made, COHORT)
         assert accepted(found)[3:] == [4, 3]
 
+    def test_takes_a_slice_within_the_size_that_the_text_gives(self) -> None:
+        made = exam([(8.0, 60.0, 60), *background(n=20)])
+        far = Reported(8.0, 0.1, 65)
+        small, large = (locate([Sought(far, Place(), size)], made, COHORT).locations[0] for size in (None, 50.0))
+        assert large.posterior > small.posterior
+
     def test_gives_each_peak_to_one_finding_alone(self) -> None:
         found = locate([*FINDINGS, sought(8.0, 60, RIGHT)], exam([*LESIONS, *background()]), COHORT)
         given = [peak for peak in accepted(found) if peak is not None]

@@ -37,8 +37,17 @@ class TestPlaceOf:
     def test_keeps_the_side_of_the_finding(self, said, side):
         assert place_of("Hilar node", side=said).side == side
 
-    def test_knows_the_side_of_an_organ_that_has_one(self):
-        assert place_of("Splenic focus").side == "left"
+    @pytest.mark.parametrize(
+        ("text", "side"),
+        [
+            ("Splenic focus", "left"),
+            ("Mass of the ascending colon", "right"),
+            ("Focus at the splenic flexure", "left"),
+            ("Focus in the sigmoid colon", None),
+        ],
+    )
+    def test_knows_the_side_of_an_organ_that_has_one(self, text, side):
+        assert place_of(text).side == side
 
 
 class TestHasLabel:
