@@ -326,9 +326,9 @@ def _scaled(raw: NDArray[Any], image: Any) -> NDArray[Any]:
 
 def _gunzip(packed: bytes, size: int) -> bytes:
     """The first `size` unpacked bytes of a gzip file, in one go, which is what reading costs; ExamError where it ends
-    early. Nothing beyond is unpacked."""
+    early, holds much more, or its checksum is wrong."""
     try:
-        parts = list(_members(packed, size))
+        parts = list(_members(packed, size, _MOST_BEYOND))
     except IsalError:  # type: ignore[misc]  # Its stub says an instance.
         raise ExamError(ExamProblem.UNREADABLE, "is a damaged gzip file: copy or convert it again") from None
     held = sum(map(len, parts))
@@ -337,15 +337,28 @@ def _gunzip(packed: bytes, size: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _members(packed: bytes, most: int) -> Iterator[bytes]:
+_MOST_BEYOND = 1 << 20
+"""Unpacked bytes behind the voxels up to which the end of a gzip member, with its checksum, is looked for."""
+
+
+def _members(packed: bytes, most: int, beyond: int = 0) -> Iterator[bytes]:
     """The unpacked members of a gzip file (pigz and bgzip write several), `most` bytes in all; a cut one as far as it
-    goes."""
+    goes. Of one that has more than `most` its end and checksum are looked for within `beyond` bytes more.
+
+    Raises:
+        ExamError(UNREADABLE): the end is further away.
+        IsalError: the file is damaged.
+    """
     while most > 0 and packed:
         inflate = isal_zlib.decompressobj(wbits=31)
         part = bytes(inflate.decompress(packed, most))
         yield part
         most -= len(part)
         if not inflate.eof:
+            if beyond and most == 0:
+                inflate.decompress(inflate.unconsumed_tail, beyond)
+                if not inflate.eof and inflate.unconsumed_tail:
+                    raise ExamError(ExamProblem.UNREADABLE, "holds more than its header says: copy or convert it again")
             return
         packed = inflate.unused_data.lstrip(b"\0")
 

@@ -6,13 +6,17 @@ told by its position, so that it can still be found.
 """
 
 import csv
+import gzip
 import json
+import lzma
 import os
 import re
 import sqlite3
 import struct
+import tarfile
 import tomllib
 import traceback
+import zipfile
 import zlib
 from collections.abc import Iterator
 from functools import cache
@@ -111,6 +115,12 @@ def error_reason(error: BaseException) -> str:
 
     Errors of the system keep the system's own words (a full disk, missing rights), JSON and text their position.
     """
+    if isinstance(error, zipfile.BadZipFile):
+        return "a damaged or cut zip archive"
+    if isinstance(error, tarfile.TarError):
+        return "a damaged or cut tar archive"
+    if isinstance(error, gzip.BadGzipFile):
+        return "a damaged gzip file"
     if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno)
     if isinstance(error, json.JSONDecodeError):
@@ -132,9 +142,9 @@ def error_reason(error: BaseException) -> str:
         return f"nothing named {error.name}"
     if isinstance(error, MemoryError):
         return "out of memory"
-    if isinstance(error, zlib.error):
+    if isinstance(error, zlib.error | lzma.LZMAError):
         return "damaged compressed data"
-    if isinstance(error, struct.error):
+    if isinstance(error, struct.error | EOFError):
         return "cut short"
     if isinstance(error, RecursionError):
         return "nested too deep"

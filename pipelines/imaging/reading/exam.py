@@ -282,6 +282,8 @@ def _read_nifti(images: ExamImages, files: ExamFiles, found: FoundSeries, settin
     ]
     aside = [s.name for s in found.series if s.modality == "PT"]
     name = files.name(path)
+    if images.aside:
+        notes.append(f"{files.names(images.aside)} of the same name as an image that is read are set aside")
     if aside:
         notes.append(f"{name} is read, the DICOM PET {', '.join(aside)} set aside")
     notes += [d.message for d in found.damaged[:NOTES_OF_DAMAGE]]

@@ -29,11 +29,12 @@ MOST_SIDECAR_BYTES = 1 << 24
 @dataclass(frozen=True)
 class ExamImages:
     """The image files of an exam that are its PET and its CT, and a note on how they were told apart; None where there
-    is none."""
+    is none. `aside` are those of the same name in another format."""
 
     pet: Path | None = None
     ct: Path | None = None
     note: str = ""
+    aside: tuple[Path, ...] = ()
 
 
 def named_images(files: ExamFiles) -> ExamImages:
@@ -42,7 +43,13 @@ def named_images(files: ExamFiles) -> ExamImages:
     Raises:
         ExamError(BAD_VALUES): several of one name lie in folders below.
     """
-    return ExamImages(_named(files, SUV_NAMES), _named(files, CT_NAMES))
+    pet, ct = _named(files, SUV_NAMES), _named(files, CT_NAMES)
+    return ExamImages(pet, ct, aside=tuple(p for image in (pet, ct) if image for p in _of_same_name(image, files)))
+
+
+def _of_same_name(image: Path, files: ExamFiles) -> list[Path]:
+    beside = (p for p in files.paths if p.parent == image.parent and p != image and image_suffix(p))
+    return [p for p in beside if image_stem(p) == image_stem(image)]
 
 
 def _named(files: ExamFiles, names: Sequence[str]) -> Path | None:
@@ -156,16 +163,22 @@ def _sidecar(path: Path, files: ExamFiles) -> Mapping[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+_ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".iso", ".dmg")
+
+
 def what_lies_there(files: ExamFiles) -> str:
     """The images of other names and formats in a folder without a PET, and the name that is wanted; '' where there is
     none."""
     niftis = [p for p in files.paths if image_suffix(p) or p.name.lower().endswith((".hdr", ".img"))]
-    others = [p for p in files.paths if p.name.lower().endswith((".nhdr", ".mhd", ".mnc", ".v", ".h5"))]
+    others = [p for p in files.paths if p.name.lower().endswith((".nhdr", ".mhd", ".mnc", ".mgz", ".v", ".h5"))]
+    archives = [p for p in files.paths if p.name.lower().endswith(_ARCHIVES)]
     said = []
     if niftis:
         said.append(f"found images of other names ({files.names(niftis)})")
     if others:
         said.append(f"found images of another format than DICOM, NIfTI, NRRD and MHA ({files.names(others)})")
+    if not said and archives:
+        return f"found archives that are not read ({files.names(archives)}): unpack them into the exam's folder"
     if not said:
         return ""
     return f"{', '.join(said)}: give the PET in SUV as NIfTI named SUV.nii.gz, the CT as CT.nii.gz"

@@ -124,13 +124,18 @@ def check_not_negative(volume: Volume, values: Values) -> str:
 
 
 def note_on_highest(volume: Volume, values: Values) -> str:
-    """A note where a voxel is hotter than any tissue, or ''. Raises ExamError(BAD_VALUES) where it would hold more
-    than the whole dose."""
+    """A note where a voxel is hotter than any tissue, or none is as warm as a body, or ''. Raises ExamError(BAD_VALUES)
+    where it would hold more than the whole dose."""
     if values.highest * volume.voxel_ml > HEAVIEST_G:
         raise ExamError(
             ExamProblem.BAD_VALUES,
             f"a voxel has an SUV of {values.highest:.3g}, more than the whole dose in it would give: convert the"
             " PET again",
+        )
+    if values.highest < BODY_SUV[0]:
+        return (
+            f"the hottest voxel has an SUV of {values.highest:.2g}, less than any body: check the unit, dose, weight"
+            " and times of the exam"
         )
     return f"the hottest voxel has an SUV of {values.highest:.0f}: check it" if values.highest > HOTTEST_SUV else ""
 

@@ -294,8 +294,10 @@ class _Series:
             left = np.array(
                 [[np.exp2(-of_moment[m][n].seconds / half_life_s) for m in moments] for n in range(len(injections))]
             )
+            is_denied = any("DECY" in words_of(s, "CorrectedImage") for s in self.slices)
+            denied = ", although CorrectedImage (0028,0051) names DECY" if is_denied else ""
             return (
-                "not decay-corrected (NONE), each slice to its own time",
+                f"not decay-corrected (NONE{denied}), each slice to its own time",
                 left,
                 [u for us in of_moment.values() for u in us],
             )

@@ -111,6 +111,28 @@ class TestFiles:
             load_nifti(path)
         assert caught.value.problem is ExamProblem.UNREADABLE
 
+    @pytest.mark.parametrize("bit", range(8))
+    def test_a_damaged_one_is_refused_or_what_it_was(self, tmp_path, bit):
+        rng = np.random.default_rng(3)
+        noise = Volume(rng.integers(0, 9, (12, 12, 12)).astype(np.float32), np.diag([2.0, 2.0, 2.0, 1.0]))
+        path = save_nifti(noise, tmp_path / "a.nii.gz")
+        whole = path.read_bytes()
+        for at in range(60, len(whole), 97):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << bit)]) + whole[at + 1 :])
+            try:
+                read = load_nifti(path)
+            except ExamError:
+                continue
+            np.testing.assert_array_equal(read.array, noise.array)
+
+    def test_of_much_more_than_the_header_says_is_refused(self, tmp_path, volume):
+        raw = save_nifti(volume, tmp_path / "a.nii").read_bytes()
+        (tmp_path / "b.nii.gz").write_bytes(gzip.compress(raw + b"\0" * 1000))
+        np.testing.assert_array_equal(load_nifti(tmp_path / "b.nii.gz").array, volume.array)
+        (tmp_path / "c.nii.gz").write_bytes(gzip.compress(raw + b"\0" * (3 << 20)))
+        with pytest.raises(ExamError, match="more than its header says"):
+            load_nifti(tmp_path / "c.nii.gz")
+
     def test_of_four_dimensions_are_refused(self, tmp_path):
         nibabel.save(nibabel.Nifti1Image(np.zeros((2, 2, 2, 3), np.float32), np.eye(4)), tmp_path / "a.nii")
         with pytest.raises(ExamError, match="3D"):

@@ -250,6 +250,31 @@ def test_a_nifti_of_several_gzip_members_is_read(tmp_path):
     assert read_exam(tmp_path / "exam", "E1").suv.array.max() == 63
 
 
+def test_an_image_of_the_same_name_in_another_format_is_told(tmp_path, pet):
+    suv = Volume(pet.array / 3000, pet.affine)
+    save_nifti(suv, tmp_path / "exam" / "SUV.nii.gz")
+    save_nifti(Volume(suv.array * 2, suv.affine), tmp_path / "exam" / "SUV.nii")
+    assert "SUV.nii of the same name as an image that is read are set aside" in told(tmp_path / "exam")
+
+
+def test_an_image_colder_than_any_body_is_told(tmp_path, pet):
+    save_nifti(Volume(pet.array / 3e6, pet.affine), tmp_path / "exam" / "SUV.nii.gz")
+    assert "less than any body" in told(tmp_path / "exam")
+
+
+@pytest.mark.parametrize("name", ["scan.7z", "scan.rar", "scan.zst"])
+def test_archives_that_are_not_read_are_told(name, tmp_path):
+    (tmp_path / "exam").mkdir()
+    (tmp_path / "exam" / name).write_bytes(b"no DICOM" * 99)
+    assert "unpack them" in str(refused(tmp_path / "exam"))
+
+
+def test_an_archive_within_an_archive_is_told(series, tmp_path):
+    pack("zip", series("packed"), tmp_path / "inner")
+    pack("zip", [tmp_path / "inner" / "scan.zip"], tmp_path / "exam")
+    assert "archives that are not read" in str(refused(tmp_path / "exam"))
+
+
 class TestSeries:
     def test_with_one_instance_uid_for_all_slices_is_read(self, series, tmp_path):
         series(edit=lambda dataset, k: setattr(dataset, "SOPInstanceUID", "1.2.3.4.5"))
