@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--exams", type=int, default=defaults.n_exams)
     parser.add_argument("--patients", type=int, help=f"default: {defaults.n_patients}; of hard exams, one for each")
     parser.add_argument("--seed", type=int, default=defaults.seed)
-    parser.add_argument("--size", choices=["demo", "small"], default=defaults.size)
+    parser.add_argument("--size", choices=["demo", "small", "varied"], default=defaults.size)
     parser.add_argument("--with-faults", action="store_true", help="also exams and reports with something wrong")
     hard = parser.add_argument_group("hard exams")
     hard.add_argument(

@@ -18,8 +18,8 @@ class Acquisition:
     """One way of scanning and storing an exam.
 
     `ct` is "same" (on the PET's grid), "own" (another grid), "res" (autoPET's CTres.nii.gz) or None. `orientation` is
-    the order of the stored NIfTI axes. `oblique_deg` tilts the whole frame of reference. `top_mm` is where the first
-    slice lies.
+    the order of the stored NIfTI axes. `oblique_deg` tilts the whole frame of reference. `top_mm` and `bottom_mm` are where the
+    first and the last slice lie (body mm).
     """
 
     source: Literal["nifti", "dicom"] = "nifti"
@@ -30,6 +30,7 @@ class Acquisition:
     stored: Literal["float32", "int16"] = "float32"
     oblique_deg: float = 0.0
     top_mm: float = TOP_MM
+    bottom_mm: float = BOTTOM_MM
     nested: bool = False
     uncorrected_series: bool = False
     decay_correction: Literal["START", "ADMIN"] = "START"
@@ -64,6 +65,24 @@ SMALL: tuple[Acquisition, ...] = (
     Acquisition(orientation="LAS", spacing_mm=(5.0, 5.0, 5.0), stored="int16"),
 )
 """The small cohort's exams: coarse, for tests."""
+
+
+VARIED: tuple[Acquisition, ...] = (
+    Acquisition(orientation="LPS", spacing_mm=(5.0, 5.0, 5.0)),
+    Acquisition(orientation="RAS", spacing_mm=(5.0, 5.0, 4.5)),
+    Acquisition(orientation="LAS", spacing_mm=(5.5, 5.5, 5.0), tracer="DOTATATE"),
+)
+"""Coarse exams of bodies that differ widely (`draw_varied_patient`), each with a field of view of its own."""
+
+
+def draw_acquisition(index: int, rng: np.random.Generator) -> Acquisition:
+    """How a varied exam is scanned: from the vertex, the skull base or the neck, down to the thigh or the pelvis."""
+    top, bottom = TOP_MM, BOTTOM_MM
+    if (kind := rng.random()) > 0.4:
+        top = float(rng.uniform(-175, -120) if kind < 0.75 else rng.uniform(-260, -215))
+    if rng.random() < 0.3:
+        bottom = float(rng.uniform(-1000, -930))
+    return replace(VARIED[index % len(VARIED)], top_mm=top, bottom_mm=bottom)
 
 
 def acquisition_of(size: str, index: int) -> Acquisition:
@@ -144,4 +163,4 @@ def frame_for(
 
 def beside(frame: Frame, patient: Patient, how: Acquisition) -> Frame:
     """The grid of a CT of its own over the same body: another spacing, and moved by a little."""
-    return frame_for(patient, how.ct_spacing_mm, Extent(how.top_mm), frame.shift_mm, how.oblique_deg, start_mm=1.3)
+    return frame_for(patient, how.ct_spacing_mm, Extent(how.top_mm, how.bottom_mm), frame.shift_mm, how.oblique_deg, start_mm=1.3)

@@ -6,7 +6,7 @@ TotalSegmentator v2, task `total`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -308,10 +308,20 @@ def draw_patient(patient_id: str, rng: np.random.Generator) -> Patient:
     )
 
 
-def _jitter(part: Part, rng: np.random.Generator) -> Part:
+def draw_varied_patient(patient_id: str, rng: np.random.Generator) -> Patient:
+    """A patient as `draw_patient` gives them, of any build: girth and length differ by a fifth, and organs lie about
+    6 mm from their usual place.
+    """
+    usual = draw_patient(patient_id, rng)
+    girth, length = float(rng.uniform(0.85, 1.18)), float(rng.uniform(0.85, 1.12))
+    parts = tuple(_jitter(part, rng, spread_mm=6.0) for part in usual.parts)
+    return replace(usual, scale=(girth, girth, length), parts=parts)
+
+
+def _jitter(part: Part, rng: np.random.Generator, spread_mm: float = 2.5) -> Part:
     # Bones and what they enclose keep together: the skull must not open.
     stiff = 0.35 if part.tissue in ("marrow", "bone", "cord", "brain") else 1.0
-    move = np.clip(rng.normal(0, 2.5, 3), -5, 5) * stiff
+    move = np.clip(rng.normal(0, spread_mm, 3), -2 * spread_mm, 2 * spread_mm) * stiff
     size = float(rng.uniform(1 - 0.08 * stiff, 1 + 0.08 * stiff))
     if isinstance(part, Tube):
         points = tuple((x + move[0], y + move[1], z + move[2]) for x, y, z in part.points)

@@ -14,8 +14,8 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 
-from pipelines.phantom.acquisition import Frame, acquisition_of, beside
-from pipelines.phantom.body import Floats, draw_patient, paint
+from pipelines.phantom.acquisition import Frame, acquisition_of, beside, draw_acquisition
+from pipelines.phantom.body import Floats, draw_patient, draw_varied_patient, paint
 from pipelines.phantom.exam import EarlierExam, PhantomExam, Visit, make_exam, organ_at, study_date_of
 from pipelines.phantom.exam_files import (
     HALF_LIFE_S,
@@ -82,7 +82,7 @@ class PhantomSettings:
     n_patients: int = 16
     n_exams: int = 24
     seed: int = 0
-    size: Literal["demo", "small"] = "demo"
+    size: Literal["demo", "small", "varied"] = "demo"
     with_faults: bool = False
     hard: HardSettings | None = None
     """Hard exams, drawn with these settings, and not the even ones of `size`."""
@@ -93,8 +93,8 @@ class PhantomSettings:
                 f"expected at least one patient and at least one exam a patient, got {self.n_patients} patients "
                 f"and {self.n_exams} exams"
             )
-        if self.size not in ("demo", "small"):
-            raise PhantomError(f"expected the size demo or small, got {self.size!r}")
+        if self.size not in ("demo", "small", "varied"):
+            raise PhantomError(f"expected the size demo, small or varied, got {self.size!r}")
 
 
 SMALL = PhantomSettings(n_patients=4, n_exams=6, size="small")
@@ -246,9 +246,9 @@ def _make(
     settings: PhantomSettings, index: int, patient_index: int, visit: int, earlier: EarlierExam | None
 ) -> PhantomExam:
     """Exam `index` of the cohort; what is drawn depends on seed, patient and visit alone."""
-    patient = draw_patient(
-        _patient_id(settings, patient_index), np.random.default_rng([settings.seed, patient_index, 1])
-    )
+    is_varied = settings.size == "varied"
+    draw = draw_varied_patient if is_varied else draw_patient
+    patient = draw(_patient_id(settings, patient_index), np.random.default_rng([settings.seed, patient_index, 1]))
     rng = np.random.default_rng([settings.seed, patient_index, 2, visit])
     first_day = date(2019, 1, 7) + timedelta(
         days=int(np.random.default_rng([settings.seed, patient_index, 3]).integers(1400))
@@ -258,8 +258,13 @@ def _make(
         return make_hard_exam(hard, settings.hard, rng)
     # Every kind of decoy comes round within a few exams, however small the cohort is.
     decoys = [DECOYS[(5 * index + n * 3 + n // 4) % len(DECOYS)] for n in range(5)]
+    if is_varied:
+        acquisition = draw_acquisition(index, np.random.default_rng([settings.seed, patient_index, 5, visit]))
+    else:
+        acquisition = acquisition_of(settings.size, index)
+    day, off_axis_mm = study_date_of(first_day, visit), 30.0 if is_varied else 6.0
     return make_exam(
-        Visit(f"PX-{index + 1:04d}", patient, acquisition_of(settings.size, index), study_date_of(first_day, visit)),
+        Visit(f"PX-{index + 1:04d}", patient, acquisition, day, off_axis_mm),
         earlier=None if earlier is None else earlier.lesions,
         decoys=list(dict.fromkeys(decoys)),
         rng=rng,

@@ -94,6 +94,8 @@ class Visit:
     patient: Patient
     acquisition: Acquisition
     study_date: date
+    off_axis_mm: float = 6.0
+    """How far beside the scanner's axis the patient may lie."""
 
 
 def make_exam(
@@ -110,11 +112,12 @@ def make_exam(
     """
     patient, acquisition = visit.patient, visit.acquisition
     uptake = uptake_for(acquisition.tracer, rng)
-    shift = tuple(round(float(v), 2) for v in rng.uniform((-6, -25, -250), (6, 25, 250)))
+    off_mm = np.array((visit.off_axis_mm, 25, 250))
+    shift = tuple(round(float(v), 2) for v in rng.uniform(-off_mm, off_mm))
     frame = frame_for(
         patient,
         acquisition.spacing_mm,
-        Extent(acquisition.top_mm),
+        Extent(acquisition.top_mm, acquisition.bottom_mm),
         shift,  # type: ignore[arg-type]  # three uniform numbers
         acquisition.oblique_deg,
     )
