@@ -83,6 +83,13 @@ anatomy_per_exam = 16
 [evaluation]
 ablation_effort = 0.15
 """
+_MANY_SETTINGS = """\
+# Enough held-out lesions to tell models apart.
+[samples]
+val = 0.1
+test = 0.35
+anatomy_per_exam = 16
+"""
 
 
 def _workspace(cohort: Path | None, home: Path, settings: Path | None) -> "Workspace":
@@ -342,7 +349,19 @@ def import_set(
 
 
 @app.command(epilog="Example: petar demo --home demo")
-def demo(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None) -> None:
+def demo(
+    cohort: Cohort = None,
+    home: Home = _DATA,
+    settings: Settings = None,
+    patients: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Draw so many patients of differing build instead, a coarse exam each: held-out lesions enough to"
+            " compare models by; no ablation.",
+        ),
+    ] = 0,
+) -> None:
     """Write a phantom cohort and take it through the whole lineage, to the scoreboard."""
     from assets.ablation import CORNERS
     from pipelines.phantom import PhantomSettings, write_cohort
@@ -350,11 +369,18 @@ def demo(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None) -
 
     workspace = _workspace(cohort, home, settings)
     _check_settings(workspace)
-    print(write_cohort(workspace.cohort_folder, PhantomSettings()).summary(), flush=True)
+    drawn = PhantomSettings(patients, patients, size="varied") if patients else PhantomSettings()
+    print(write_cohort(workspace.cohort_folder, drawn).summary(), flush=True)
     own_settings = workspace.cohort_folder / COHORT_SETTINGS_NAME
     if not own_settings.exists():
-        own_settings.write_text(_DEMO_SETTINGS)
-    _run(workspace, lambda runner: runner.walk("train") and runner.ablate(CORNERS), with_model=True)
+        own_settings.write_text(_MANY_SETTINGS if patients else _DEMO_SETTINGS)
+
+    def steps(runner: "Runner") -> object:
+        if patients:
+            return runner.walk("train", "evaluate")
+        return runner.walk("train") and runner.ablate(CORNERS)
+
+    _run(workspace, steps, with_model=True)
 
 
 @app.command(epilog="Example: petar rerun lesions --exam PX-0003 --set 'contour.background_part = 0.5'")

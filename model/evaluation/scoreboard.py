@@ -28,7 +28,8 @@ _FOOTNOTE = (
 )
 _COMPARED = (
     "Difference: first model less the second, on the lesions that both described. p: two-sided, the models' texts "
-    "swapped patient by patient; p (Holm): over the metrics of the two models. Under 0.05 after Holm in bold."
+    "swapped patient by patient; p (Holm): over the metrics on which the two models differ. Under 0.05 after Holm in "
+    "bold."
 )
 _AHEAD = (
     f"On held-out lesions, by the paired test below (p under {SIGNIFICANT:g} after Holm over the metrics of the two). "

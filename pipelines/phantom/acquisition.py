@@ -18,8 +18,8 @@ class Acquisition:
     """One way of scanning and storing an exam.
 
     `ct` is "same" (on the PET's grid), "own" (another grid), "res" (autoPET's CTres.nii.gz) or None. `orientation` is
-    the order of the stored NIfTI axes. `oblique_deg` tilts the whole frame of reference. `top_mm` and `bottom_mm` are where the
-    first and the last slice lie (body mm).
+    the order of the stored NIfTI axes. `oblique_deg` tilts the whole frame of reference. `top_mm` and `bottom_mm`
+    are where the first and the last slice lie (body mm).
     """
 
     source: Literal["nifti", "dicom"] = "nifti"
@@ -163,4 +163,6 @@ def frame_for(
 
 def beside(frame: Frame, patient: Patient, how: Acquisition) -> Frame:
     """The grid of a CT of its own over the same body: another spacing, and moved by a little."""
-    return frame_for(patient, how.ct_spacing_mm, Extent(how.top_mm, how.bottom_mm), frame.shift_mm, how.oblique_deg, start_mm=1.3)
+    return frame_for(
+        patient, how.ct_spacing_mm, Extent(how.top_mm, how.bottom_mm), frame.shift_mm, how.oblique_deg, start_mm=1.3
+    )

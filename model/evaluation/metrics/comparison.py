@@ -14,6 +14,9 @@ from model.evaluation.metrics.pairs import Mean, Pairs, pairs_of
 from pipelines.settings import ScoreSettings
 from pipelines.tables import schemas
 
+_EQUAL = 1e-12
+"""Differences up to this are rounding."""
+
 
 def compare(
     predictions: pl.DataFrame,
@@ -27,7 +30,8 @@ def compare(
     """Rows of `comparisons`, one a metric: how much better `model` is than `other` on the lesions of both, with p.
 
     The interval is a bootstrap over patients, the same patients for both models. `p` is a two-sided permutation test
-    that swaps the models' texts patient by patient, `p_holm` the same after Holm over the metrics of this call. A
+    that swaps the models' texts patient by patient, `p_holm` the same after Holm over the metrics of this call on which
+    a lesion of the two differs: the others cannot come out significant, whoever is better (Tarone 1990). A
     metric that can not be computed has null values and a note. `known` keeps scores per pair by (model, split,
     metric), so that many comparisons compute them once. Raises ValueError where the two share no lesion.
     """
@@ -61,10 +65,11 @@ def compare(
         | _difference(name, compute, both, weights, swaps, settings)
         for name in (METRICS if names is None else names)
     ]
-    adjusted = iter(holm([row["p"] for row in rows if row.get("p") is not None]))
-    return schemas.frame(
-        "comparisons", [row | {"p_holm": next(adjusted) if row.get("p") is not None else None} for row in rows]
-    )
+    tested = [row for row in rows if row.pop("can_differ", False)]
+    for row, p_holm in zip(tested, holm([row["p"] for row in tested])):
+        row["p_holm"] = p_holm
+    # Equal throughout: p is 1 anyhow.
+    return schemas.frame("comparisons", [{"p_holm": row.get("p")} | row for row in rows])
 
 
 def compare_all(
@@ -148,6 +153,9 @@ def _difference(
         note = "no interval: one patient"
     chance = differ(1 - swaps, swaps)
     # The lesions as they are count as one permutation, so that p is never 0.
-    extreme = np.abs(chance[np.isfinite(chance)]) >= abs(difference) - 1e-12
-    p = (1 + int(extreme.sum())) / (1 + extreme.size)
-    return {"difference": difference, "low": low, "high": high, "p": p, "n": computed.n // 2, "note": note}
+    chance = np.abs(chance[np.isfinite(chance)])
+    extreme = chance >= abs(difference) - _EQUAL
+    found = {"difference": difference, "low": low, "high": high, "n": computed.n // 2, "note": note}
+    # Swapped or not, texts that score alike differ by nothing.
+    can_differ = abs(difference) > _EQUAL or bool((chance > _EQUAL).any())
+    return found | {"p": (1 + int(extreme.sum())) / (1 + extreme.size), "can_differ": can_differ}

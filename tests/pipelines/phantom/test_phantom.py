@@ -23,6 +23,7 @@ from scipy import ndimage
 from pipelines.imaging.organ_labels import LABELS
 from pipelines.phantom import PhantomCohort, PhantomError, PhantomSettings, add_exam, write_cohort
 from pipelines.phantom.acquisition import acquisition_of
+from pipelines.phantom.body import draw_patient, draw_varied_patient
 from pipelines.phantom.sites import SITES
 from pipelines.tables.outcomes import Outcome
 from tests.support.paths import ROOT, SHARED
@@ -559,3 +560,23 @@ def test_the_marker_names_settings_and_code(cohort):
     marker = json.loads((cohort.folder / "phantom.json").read_text())
     assert marker["settings"]["seed"] == 0
     assert len(marker["code_version"]) == 16
+
+
+class TestVariedBodies:
+    def test_differ_in_build_and_field_of_view_and_are_reported_as_the_others(self, tmp_path):
+        cohort = write_cohort(tmp_path / "c", PhantomSettings(4, 4, seed=0, size="varied"))
+        lesions = [row for row in rows_of(cohort.folder / "truth.csv") if row["outcome"] == "lesion"]
+        images = {exam: read_exam(cohort.folder, exam) for exam in cohort.exam_ids}
+        lengths_mm = [image.array.shape[2] * abs(image.affine[2, 2]) for image in images.values()]
+        assert max(lengths_mm) - min(lengths_mm) > 100
+        assert {row["exam_id"] for row in lesions} == set(cohort.exam_ids)
+        for row in lesions:
+            found = images[row["exam_id"]].array[voxel_at(images[row["exam_id"]], row["peak_ras_mm"])]
+            assert found == pytest.approx(float(row["suvmax_reported"]), abs=0.05)
+
+    def test_differ_more_in_build_than_the_usual_ones(self):
+        rng = np.random.default_rng(0)
+        usual, varied = (
+            np.array([draw(f"P{n}", rng).scale for n in range(40)]) for draw in (draw_patient, draw_varied_patient)
+        )
+        assert (varied.std(axis=0) > 1.3 * usual.std(axis=0)).all()

@@ -50,6 +50,14 @@ class TestCompare:
         assert frame["difference"].to_list() == pytest.approx([0, 0, 0])
         assert frame["p"].to_list() == [1, 1, 1]
 
+    def test_holm_counts_the_metrics_on_which_the_two_differ(self) -> None:
+        both = pl.concat([predictions("a", [True] * 20), predictions("b", [True] * 5 + [False] * 15)])
+        # Both texts name one region, and neither a number.
+        frame = compare(both, "a", "b", "test", ["region", "laterality", "comparison"], FAST)
+        row = row_of(frame, "laterality")
+        assert row["p_holm"] == row["p"] < 0.01
+        assert [row_of(frame, name)["p_holm"] for name in ("region", "comparison")] == [1, 1]
+
     def test_difference_is_that_of_the_scores(self) -> None:
         both = pl.concat([predictions("a", [True] * 6), predictions("b", [True, False] * 3)])
         names = ["BLEU", "ROUGE-L", "CIDEr", "laterality"]
