@@ -421,6 +421,72 @@ def accept(
     )
 
 
+@app.command(epilog="Example: petar release 2026-01 --to releases/2026-01")
+def release(
+    name: Annotated[str, typer.Argument(help="Name that the curation was accepted under.")],
+    to: Annotated[Path | None, typer.Option("--to", help="Folder to write. [default: HOME/releases/NAME]")] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format", help="parquet, webdataset, nnunet or delta; may be repeated. [default: the first three]"
+        ),
+    ] = None,
+    cohort: Cohort = None,
+    home: Home = _DATA,
+    settings: Settings = None,
+) -> None:
+    """Write an accepted curation, pseudonymised, as files that others load."""
+    from pipelines.cohort.privacy.deidentification import PrivacyError, read_key
+    from pipelines.release.gate import ReleaseError, open_gate
+    from pipelines.release.write import FORMATS, USUAL_FORMATS, write_release
+    from pipelines.tables.home import folder_name
+
+    chosen = tuple(known for known in FORMATS if known in (formats or USUAL_FORMATS))
+    if unknown := sorted(set(formats or ()) - set(FORMATS)):
+        _fail(f"expected formats of {', '.join(FORMATS)}, got {', '.join(unknown)}: name some of them")
+    workspace = _workspace(cohort, home, settings)
+    _check_settings(workspace)
+    paths, parameters = workspace.paths, workspace.settings()
+    target = to if to is not None else paths.root / "releases" / folder_name(name)
+    try:
+        gate = open_gate(paths, parameters.privacy, read_key(os.environ, paths))
+        made = write_release(paths, name, target, gate, parameters, chosen, _progress("exams"))
+    except (ReleaseError, PrivacyError) as error:
+        _fail(str(error))
+    typer.echo(
+        f"released    {made.n_lesions} lesions in {made.n_exams} exams of {made.n_patients} patients, "
+        f"{made.n_bytes / 1e6:,.1f} MB, {made.n_without_ct} exams without CT"
+    )
+    typer.echo(f"release     {made.folder}    (petar verify {shlex.quote(str(made.folder))})")
+
+
+def _progress(what: str) -> Callable[[int, int], None]:
+    """Tells every tenth part of the work on standard error."""
+
+    def at(done: int, of: int) -> None:
+        if done == of or done % max(1, of // 10) == 0:
+            typer.echo(f"  {done} of {of} {what}", err=True)
+
+    return at
+
+
+@app.command("verify", epilog="Example: petar verify releases/2026-01")
+def verify_release(folder: Annotated[Path, typer.Argument(help="Folder of the release.")]) -> None:
+    """Compare a release with its checksums, and name every file that differs."""
+    from pipelines.release.checksums import verify
+    from pipelines.release.gate import ReleaseError
+
+    try:
+        faults = verify(folder)
+    except ReleaseError as error:
+        _fail(str(error))
+    for fault in faults:
+        typer.echo(f"  {fault}", err=True)
+    if faults:
+        _fail(f"expected the files of the release, got {len(faults)} that differ: fetch these again")
+    typer.echo(f"verified    {folder}")
+
+
 @app.command(epilog="Example: petar query funnel --home curated --version 2026-01")
 def query(
     name: Annotated[str | None, typer.Argument(help="A file of sql/queries without .sql. [default: a list]")] = None,

@@ -425,6 +425,19 @@ class ReviewSettings(Settings):
     )
 
 
+class ReleaseSettings(Settings):
+    """Releases of accepted curations (docs/releases.md)."""
+
+    shard_mib: Count = Field(
+        512,
+        le=1_048_576,
+        description="A file of a release is ended before the next exam would make it larger [MiB]. Source: the Hub's "
+        "500 MB",
+    )
+    license: str = Field("", description="License of the data, as card and Croissant say it. Source: not known here")
+    cite: str = Field("", description="How to cite the data, as Croissant says it. Source: not known here")
+
+
 class FollowupSettings(Settings):
     """How two exams of a patient are laid on each other, and which lesions of them are the same."""
 
@@ -927,6 +940,7 @@ class ProjectSettings(CurationSettings):
         "Source: none",
     )
     exports: ExportSettings = ExportSettings()
+    release: ReleaseSettings = ReleaseSettings()
     followup: FollowupSettings = FollowupSettings()
     review: ReviewSettings = ReviewSettings()
     anatomy: AnatomySettings = AnatomySettings()

@@ -13,7 +13,7 @@ from tests.support.paths import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCKS = ("requirements.lock", "requirements-dev.lock")
 OWN = {"assets", "model", "pipelines"}
-ON_REQUEST = {"bitsandbytes", "dagster_postgres", "mlflow", "wandb", "presidio_analyzer", "spacy"}
+ON_REQUEST = {"bitsandbytes", "dagster_postgres", "mlflow", "wandb", "presidio_analyzer", "spacy", "deltalake"}
 """Imported where a setting asks for them, with an error that names the package where it is missing, or where they are
 installed."""
 

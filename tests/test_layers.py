@@ -22,6 +22,7 @@ LAYERS = (
     "model.inputs",
     "model.petar",
     "pipelines.phantom",
+    "pipelines.release",
     "pipelines.review",
     "pipelines.exports",
     "pipelines.followup",

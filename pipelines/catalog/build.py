@@ -137,11 +137,11 @@ def build_catalog(home: Home, sql_dir: Path = SQL_DIR, keep: int = KEPT_VERSIONS
     )
 
 
-def connect(home: Home, version: str | None = None) -> duckdb.DuckDBPyConnection:
+def connect(home: Home | Path | str, version: str | None = None) -> duckdb.DuckDBPyConnection:
     """A read-only connection to the current catalog, or to a kept version of it (by its hash or the name it was
-    accepted under); a CatalogError says what to do where there is none.
+    accepted under); a CatalogError says what to do where there is none. `home`: PETAR_HOME, also as a path.
     """
-    home = home.resolved()
+    home = (home if isinstance(home, Home) else Home(Path(home))).resolved()
     if version is None:
         history = read_history(home)
         # The copy inside the version has a path of its own: DuckDB hands out the old database for a path that is still

@@ -363,6 +363,15 @@ def _members(packed: bytes, most: int, beyond: int = 0) -> Iterator[bytes]:
         packed = inflate.unused_data.lstrip(b"\0")
 
 
+def nifti_image(volume: Volume) -> Any:
+    """A volume as nibabel's image, in mm, with its affine as both transforms."""
+    image = nibabel.Nifti1Image(np.asarray(volume.array), volume.affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(volume.affine, code=1)
+    image.set_qform(volume.affine, code=1)
+    return image
+
+
 def save_nifti(volume: Volume, path: Path | str) -> Path:
     """The path of the NIfTI written from a volume; `.gz` in the name compresses, without it the file can be
     memory-mapped.
@@ -370,10 +379,7 @@ def save_nifti(volume: Volume, path: Path | str) -> Path:
     The file appears whole or not at all: it is written beside, synced, and renamed.
     """
     path = Path(path)
-    image = nibabel.Nifti1Image(np.asarray(volume.array), volume.affine)
-    image.header.set_xyzt_units("mm")
-    image.set_sform(volume.affine, code=1)
-    image.set_qform(volume.affine, code=1)
+    image = nifti_image(volume)
     with atomic.replacing(path) as temp, temp.open("wb") as file:
         if path.name.endswith(".gz"):
             # Neither time nor name in the header: equal volumes are equal files.

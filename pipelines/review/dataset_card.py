@@ -14,14 +14,14 @@ from pipelines.tables.curation_version import curation_version
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
 
-_BIASES = (
-    "Only findings with an axial slice and an SUVmax in the report can become lesions: faint, diffuse and unmeasured "
+BIASES = (
+    "Only findings with an SUVmax, and with a slice or a place, can become lesions: faint, diffuse and unmeasured "
     "disease is missing.",
     "A mask is a metabolic contour grown from the reported peak, not a tumour volume drawn by a physician.",
     "Lesions under SUV 2.5 are left out, as are sentences that name several lesions without a slice and an SUVmax of "
     "each.",
-    "Physiologic uptake that a report measures (bladder, kidney, heart) becomes a lesion row like any other; its "
-    "sentence says what it is.",
+    "Physiologic uptake that a report measures (bladder, kidney, heart) is a row with `is_physiologic`; it is counted "
+    "apart, no sample of the training, and no lesion of the segmentation labels.",
     "Measures depend on scanner, reconstruction and uptake time; `exams` holds what is known of them.",
 )
 
@@ -65,7 +65,7 @@ def write_card(home: Home, settings: CurationSettings, splits: SplitSettings = S
         f"{settings.lesions.location.least_posterior} or more.\n"
         f"- Parameters: `{hash_of(settings)}` (hash of all settings).",
         "## Known biases",
-        "\n".join(f"- {bias}" for bias in _BIASES),
+        "\n".join(f"- {bias}" for bias in BIASES),
     ]
     text = "\n\n".join(sections) + "\n"
     path = home.root / "dataset_card.md"

@@ -1,0 +1,1 @@
+"""Releases of accepted curations: files that others load in one line, pseudonymised, with checksums."""

@@ -1,0 +1,244 @@
+"""Releases: what is written loads elsewhere with equal rows, is the same twice, and names nobody."""
+
+import csv
+import gzip
+import io
+import json
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import polars as pl
+import pytest
+
+from pipelines.catalog.build import build_catalog
+from pipelines.catalog.versions import accept
+from pipelines.cohort.importers.mapping import read_mapping
+from pipelines.cohort.importers.write import plan_import, write_cohort
+from pipelines.imaging.volume import Volume, save_nifti
+from pipelines.release.checksums import CHECKSUMS_NAME, verify
+from pipelines.release.contents import packed
+from pipelines.release.gate import PrivacyGate, ReleaseError, open_gate
+from pipelines.release.write import write_release
+from pipelines.settings import PrivacySettings, ProjectSettings, ReleaseSettings
+from pipelines.tables.home import Home
+from pipelines.tables.lake import Lake
+from tests.support.curations import curate_small
+
+KEY = b"0123456789abcdef0123456789abcdef"
+AFFINE = np.array([[-5.0, 0, 0, 50], [0, 5, 0, -50], [0, 0, 5, 0], [0, 0, 0, 1]])
+PLANTED = ("Fogelberg", "Astrid", "MRN7741932", "7741932", "1947", "FOG-1", "ACC-88213", "Okonkwo", "St. Elsewhere")
+NOTE = "Mrs. Astrid Fogelberg, MRN 7741932, born 03/14/1947, seen by Dr. Okonkwo on 11/02/2023. "
+TEXT = "Hypermetabolic node in the left axilla with SUV max of 9.0 (slice 7)."
+
+
+def body(seed: int) -> np.ndarray:
+    array = np.full((20, 20, 12), 0.01, dtype=np.float32)
+    array[3:17, 3:17] = np.random.default_rng(seed).uniform(0.9, 1.1, (14, 14, 12))
+    array[8:10, 8:10, 5:7] = 9.0
+    array[14:16, 8:10, 5:7] = 7.0
+    return array
+
+
+def write_cohort_folder(cohort: Path) -> None:
+    """Four exams with given masks; the last has no CT, and one is named as people are."""
+    rows, given = [], []
+    for n, (exam, patient, split) in enumerate(
+        (("FOG-1", "MRN7741932", "train"), ("E2", "P2", "val"), ("E3", "P3", "test"), ("E4", "P4", "train"))
+    ):
+        folder = cohort / "exams" / exam
+        folder.mkdir(parents=True)
+        array = body(n)
+        save_nifti(Volume(array, AFFINE), folder / "SUV.nii.gz")
+        if exam != "E4":
+            save_nifti(Volume(np.where(array > 0.5, 40, -1000).astype(np.int16), AFFINE), folder / "CT.nii.gz")
+        save_nifti(Volume(((array > 8) * 1 + (array == 7.0) * 2).astype(np.uint8), AFFINE), folder / "SEG.nii.gz")
+        rows.append((exam, patient, "", "2023-11-02", "FDG for Astrid Fogelberg", split))
+        given += [(exam, "SEG.nii.gz", 1, (NOTE if n == 0 else "") + TEXT), (exam, "SEG.nii.gz", 2, "")]
+    with (cohort / "reports.csv").open("w") as file:
+        csv.writer(file).writerows([("exam_id", "patient_id", "findings", "study_date", "tracer", "split"), *rows])
+    with (cohort / "given_masks.csv").open("w") as file:
+        csv.writer(file).writerows([("exam_id", "mask", "label", "text"), *given])
+
+
+@dataclass(frozen=True)
+class Released:
+    home: Home
+    folder: Path
+    gate: PrivacyGate
+
+    def lesions(self) -> pl.DataFrame:
+        return pl.read_parquet(self.folder / "data" / "lesions" / "*.parquet")
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
+    root = tmp_path_factory.mktemp("release")
+    write_cohort_folder(root / "cohort")
+    home = Home(root / "home")
+    curate_small(home, root / "cohort")
+    build_catalog(home)
+    accept(home, "v1", "Dr A")
+    gate = open_gate(home, PrivacySettings(), KEY)
+    write_release(home, "v1", root / "out", gate)
+    return Released(home, root / "out", gate)
+
+
+def unpacked(path: Path) -> list[bytes]:
+    """The bytes of a file, and of what is packed in it."""
+    data = path.read_bytes()
+    found = [data]
+    if path.suffix == ".gz":
+        found.append(gzip.decompress(data))
+    if path.suffix == ".tar":
+        with tarfile.open(path) as tar:
+            members = [file.read() for member in tar.getmembers() if (file := tar.extractfile(member))]
+            found += [member.name.encode() for member in tar.getmembers()]
+        found += members + [gzip.decompress(m) for m in members if m[:2] == b"\x1f\x8b"]
+    if path.suffix == ".parquet":
+        for row in pl.read_parquet(path).to_dicts():
+            images = [value["bytes"] for value in row.values() if isinstance(value, dict) and value["bytes"]]
+            found += [repr(row).encode(), *(gzip.decompress(image) for image in images)]
+    return found
+
+
+class TestPrivacy:
+    def test_no_planted_identifier_is_in_any_byte(self, released: Released) -> None:
+        for path in sorted(released.folder.rglob("*")):
+            for data in unpacked(path) if path.is_file() else ():
+                for word in PLANTED:
+                    assert word.lower().encode() not in data.lower(), (path.name, word)
+            assert not any(word.lower() in path.name.lower() for word in PLANTED)
+
+    def test_texts_keep_what_they_say_of_the_lesion(self, released: Released) -> None:
+        texts = released.lesions().filter(pl.col("text_source") == "given")["sentence"].to_list()
+        assert all("left axilla with SUV max of 9.0" in text for text in texts)
+
+    def test_plain_ids_without_a_key_are_refused(self, released: Released) -> None:
+        with pytest.raises(ReleaseError, match=r"plain ids and texts.*PETAR_ID_KEY_FILE"):
+            open_gate(released.home, PrivacySettings(), None)
+
+    def test_a_name_that_nothing_was_accepted_under_is_refused(self, released: Released, tmp_path: Path) -> None:
+        with pytest.raises(ReleaseError, match="accepted are v1"):
+            write_release(released.home, "v2", tmp_path / "out", released.gate)
+
+
+class TestBytes:
+    def test_made_twice_are_equal(self, released: Released, tmp_path: Path) -> None:
+        write_release(released.home, "v1", tmp_path / "again", released.gate)
+        first = {p.relative_to(released.folder): p.read_bytes() for p in released.folder.rglob("*") if p.is_file()}
+        again = {p.relative_to(tmp_path / "again"): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+        assert first.keys() == again.keys()
+        assert [name for name in first if first[name] != again[name]] == []
+
+    def test_verify_names_each_file_that_was_changed_or_lost_or_added(self, released: Released, tmp_path: Path) -> None:
+        write_release(released.home, "v1", tmp_path / "out", released.gate)
+        assert verify(tmp_path / "out") == []
+        files = [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+        for path in files:
+            data = path.read_bytes()
+            path.write_bytes(data[:-2] + bytes([data[-2] ^ 1]) + data[-1:])
+            (said,) = verify(tmp_path / "out")
+            assert said.startswith(f"{path.relative_to(tmp_path / 'out')}: was changed")
+            path.write_bytes(data)
+        files[0].rename(tmp_path / "out" / "more.txt")
+        lost = files[0].relative_to(tmp_path / "out")
+        if lost.name != CHECKSUMS_NAME:
+            assert verify(tmp_path / "out") == [f"{lost}: is missing", "more.txt: is no file of the release"]
+
+    def test_another_folder_is_not_replaced(self, released: Released, tmp_path: Path) -> None:
+        (tmp_path / "mine.txt").write_text("x")
+        with pytest.raises(ReleaseError, match="other files"):
+            write_release(released.home, "v1", tmp_path, released.gate)
+
+    def test_shards_are_begun_anew_where_they_grow(self, released: Released, tmp_path: Path) -> None:
+        settings = ProjectSettings(release=ReleaseSettings(shard_mib=0))
+        write_release(released.home, "v1", tmp_path / "out", released.gate, settings)
+        names = sorted(p.name for p in (tmp_path / "out" / "data" / "exams").iterdir())
+        assert names == ["test-00000.parquet", "train-00000.parquet", "train-00001.parquet", "validation-00000.parquet"]
+        both = [pl.read_parquet(f / "data" / "lesions" / "*.parquet") for f in (tmp_path / "out", released.folder)]
+        assert both[0].drop("mask").equals(both[1].drop("mask"))
+
+
+class TestLoaders:
+    def test_datasets_loads_and_streams_equal_rows_with_images(self, released: Released, tmp_path: Path) -> None:
+        datasets = pytest.importorskip("datasets")
+        datasets.disable_progress_bars()
+        loaded = datasets.load_dataset(str(released.folder), cache_dir=str(tmp_path))
+        assert {split: len(rows) for split, rows in loaded.items()} == {"train": 4, "validation": 2, "test": 2}
+        rows = [row for split in ("test", "train", "validation") for row in loaded[split].remove_columns("mask")]
+        assert rows == released.lesions().drop("mask").to_dicts()
+        mask = loaded["train"][0]["mask"]
+        assert int(np.asarray(mask.dataobj).sum()) == loaded["train"][0]["n_voxels"]
+        stream = datasets.load_dataset(str(released.folder), "exams", split="test", streaming=True)
+        (exam,) = list(stream)
+        assert exam["pet"].shape == exam["labels"].shape == exam["ct"].shape == (20, 20, 12)
+        assert float(np.asarray(exam["pet"].dataobj).max()) == pytest.approx(exam["suv_max"])
+
+    def test_webdataset_gives_each_exam_once_with_equal_members(self, released: Released) -> None:
+        webdataset = pytest.importorskip("webdataset")
+        samples = {}
+        for kind in ("pet_ct", "pet"):
+            shards = [str(p) for p in sorted((released.folder / "webdataset" / kind).glob("*.tar"))]
+            found = list(webdataset.WebDataset(shards, shardshuffle=False))
+            assert len({frozenset(s) - {"__key__"} for s in found}) == 1
+            samples |= {s["__key__"]: s for s in found}
+        lesions = released.lesions()
+        assert sorted(samples) == sorted(lesions["exam_id"].unique())
+        for exam_id, sample in samples.items():
+            said = json.loads(sample["json"])["lesions"]
+            assert said == lesions.filter(exam_id=exam_id).drop("mask").to_dicts()
+            labels = np.asarray(nibabel.Nifti1Image.from_bytes(gzip.decompress(sample["labels.nii.gz"])).dataobj)
+            assert [int((labels == row["label"]).sum()) for row in said] == [row["n_voxels"] for row in said]
+
+    def test_croissant_is_valid_and_gives_the_rows(self, released: Released) -> None:
+        croissant = pytest.importorskip("mlcroissant")
+        dataset = croissant.Dataset(jsonld=str(released.folder / "croissant.json"))
+        assert not dataset.metadata.ctx.issues.errors
+        records = list(dataset.records("lesions"))
+        known = {row["lesion_id"]: row for row in released.lesions().to_dicts()}
+        assert len(records) == len(known)
+        for record in records:
+            row = known[record["lesions/lesion_id"].decode()]
+            assert record["lesions/suvmax"] == pytest.approx(row["suvmax"])
+            assert record["lesions/mask"] == row["mask"]["bytes"]
+
+    def test_nnunet_files_come_back_as_the_same_lesions(self, released: Released, tmp_path: Path) -> None:
+        (source,) = (released.folder / "nnunet").iterdir()
+        plan = plan_import("nnunet", source, read_mapping("nnunet"))
+        assert plan.problems == ()
+        assert [exam.split for exam in plan.exams].count("test") == 1
+        write_cohort(plan, tmp_path / "cohort", "nnunet", source)
+        rows = curate_small(Home(tmp_path / "home"), tmp_path / "cohort").read_table("lesions")
+        kept = released.lesions().filter(pl.col("exam_id").is_in(rows["exam_id"].unique()))
+        columns = ["exam_id", "suvmax", "mtv_ml", "n_voxels", "centroid_x_mm"]
+        assert rows.select(columns).sort(columns).rows() == kept.select(columns).sort(columns).rows()
+
+    def test_delta_tables_hold_equal_rows(self, released: Released, tmp_path: Path) -> None:
+        deltalake = pytest.importorskip("deltalake")
+        write_release(released.home, "v1", tmp_path / "out", released.gate, formats=("parquet", "delta"))
+        table = pl.from_arrow(deltalake.DeltaTable(str(tmp_path / "out" / "delta" / "lesions")).to_pyarrow_table())
+        ours = released.lesions().drop("mask").sort("lesion_id")
+        assert table.sort("lesion_id").to_dicts() == ours.to_dicts()
+        assert verify(tmp_path / "out") == []
+
+
+class TestRows:
+    def test_are_those_of_the_accepted_version(self, released: Released) -> None:
+        lesions = Lake(released.home.lake).read_table("lesions")
+        columns = ["suvmax", "mtv_ml", "centroid_x_mm", "box_i0"]
+        assert released.lesions().select(columns).sort(columns).rows() == lesions.select(columns).sort(columns).rows()
+
+    def test_the_card_tells_splits_evidence_and_biases(self, released: Released) -> None:
+        card = (released.folder / "README.md").read_text()
+        assert "| train | 2 | 2 | 4 |" in card
+        assert "| given mask | a mask that came with the exam | given | composed | 4 |" in card
+        assert "do not try to identify anybody" in card
+
+    def test_packing_is_the_same_each_time(self) -> None:
+        volume = Volume(body(1), AFFINE)
+        assert packed(volume) == packed(volume)
+        assert gzip.decompress(packed(volume))[:4] == (348).to_bytes(4, "little")
+        assert nibabel.Nifti1Image.from_stream(io.BytesIO(gzip.decompress(packed(volume)))).shape == (20, 20, 12)
