@@ -97,7 +97,8 @@ def curate_stale_shards(context: dg.OpExecutionContext, config: CurateConfig) ->
         accept = config.accept_removals or accepts_removals(context.run.tags)
         with permanent():
             folder, manifest = workspace.cohort_folder, workspace.paths.manifest
-            observe_cohort(folder, manifest, workspace.deidentifier(), accept_removals=accept)
+            reviews = workspace.paths.reviews
+            observe_cohort(folder, manifest, workspace.deidentifier(), accept_removals=accept, reviews=reviews)
     with permanent():
         curation, n_workers = workspace.curation(), workers_of(workspace.settings())
     events = ShardEvents(context, curation)

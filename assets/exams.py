@@ -39,7 +39,11 @@ def exam_manifest(context: dg.OpExecutionContext, workspace: Workspace) -> dg.Da
     accept = accepts_removals(context.run.tags)
     with permanent():
         versions = observe_cohort(
-            workspace.cohort_folder, workspace.paths.manifest, workspace.deidentifier(), accept_removals=accept
+            workspace.cohort_folder,
+            workspace.paths.manifest,
+            workspace.deidentifier(),
+            accept_removals=accept,
+            reviews=workspace.paths.reviews,
         )
     return dg.DataVersionsByPartition({shard_name(shard): version for shard, version in versions.items()})
 
@@ -48,14 +52,16 @@ def exam_manifest(context: dg.OpExecutionContext, workspace: Workspace) -> dg.Da
     partitions_def=SHARDS,
     group_name="reports",
     tags={"dagster/kind/csv": ""},
-    description="corrections.csv of the cohort: corrections by physicians, which override readers. A shard's "
+    description="corrections.csv of the cohort, and what reviewers corrected in the pages (PETAR_HOME/reviews): they "
+    "override readers. A shard's "
     "data version changes when a line that concerns an exam of it does. What became of each line stands in the table "
     "`corrections`.",
 )
 def corrections(context: dg.OpExecutionContext, workspace: Workspace) -> dg.DataVersionsByPartition:
     """Data version of the corrections of every shard."""
     with permanent():
-        versions = observe_corrections(workspace.cohort_folder, workspace.paths.manifest, workspace.deidentifier())
+        home = workspace.paths
+        versions = observe_corrections(workspace.cohort_folder, home.manifest, workspace.deidentifier(), home.reviews)
     for shard in versions:
         for line in read_observed(workspace.paths.manifest, shard):
             if line.problem is not None:

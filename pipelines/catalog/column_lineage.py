@@ -65,7 +65,7 @@ TABLES: Mapping[str, Rules] = {
         ),
         ("region", "sentences.sentence sentences.section cohort.corrections"),
         ("organ subsite laterality comparison text", "sentences.sentence cohort.corrections"),
-        ("candidate corrected accepted_by", "cohort.corrections"),
+        ("candidate joined_at cut_at corrected accepted_by", "cohort.corrections"),
         ("mask_source text_source", "exams.given_masks"),
         ("row_key", f"sentences.sentence {_READ}"),
     ),

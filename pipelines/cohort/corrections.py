@@ -27,8 +27,14 @@ FILE_NAME = "corrections.csv"
 COLUMNS = ("finding", "field", "value", "who", "when")
 FIELDS = (
     *("outcome", "slice", "suvmax_reported", "region", "organ", "subsite", "laterality", "comparison", "text"),
-    "candidate",
+    *("candidate", "physiologic", "join", "cut", "added"),
 )
+PLACES = ("join", "cut")
+"""Fields of which each line adds a place to a finding; an empty value takes back all earlier ones."""
+ADDED = "added"
+"""Field of a finding that no report has: a lesion that a person marked, at a place. An empty value takes it back."""
+COLUMN_OF = {"physiologic": "is_physiologic", "join": "joined_at", "cut": "cut_at"}
+"""Column of `findings` that a field sets, where its name is another."""
 NOT_NAMED = "(no exam named)"
 """Exam of a line whose finding names none, so that the line is not lost."""
 
@@ -90,6 +96,12 @@ def read_corrections(path: Path) -> list[Correction]:
             f"{path}: {reason}; until then nothing is curated, so that no correction is undone"
         ) from error
     return _with_superseded(found)
+
+
+def with_problem(one: Correction, where: str) -> Correction:
+    """The same with its problem, if it has one; `where` it stands is named before it."""
+    problem = _problem(one)
+    return replace(one, problem=f"{where}: {problem}") if problem else one
 
 
 def _correction(names: Sequence[str], row: TableRow) -> Correction:
@@ -157,6 +169,10 @@ def parse_value(field: str, text: str) -> Any:
             return _one_of(COMPARISONS, text) if text else "none"
         case "region":
             return _one_of(REGIONS, text) if text else None
+        case "physiologic":
+            return _yes_or_no(text)
+        case "join" | "cut" | "added":
+            return _place(text) if text else None
         case "text":
             return text
     return text or None
@@ -164,6 +180,18 @@ def parse_value(field: str, text: str) -> Any:
 
 def _candidate(text: str) -> str:
     """A candidate's number, or the position of a peak as three numbers parted by blanks."""
+    if place := _place_of(text):
+        return place
+    if re.fullmatch(r"[1-9][0-9]?", text):
+        return text
+    raise ValueError(
+        f"expected the number of a candidate, or a position as x y z (RAS mm, each at most {MOST_MM} from 0), got "
+        f"{_shown(text)}"
+    )
+
+
+def _place_of(text: str) -> str | None:
+    """Three numbers parted by blanks, as they are kept; None where the text is something else."""
     parts = text.replace(",", " ").split()
     try:
         numbers = [float(part) for part in parts]
@@ -171,12 +199,19 @@ def _candidate(text: str) -> str:
         numbers = []
     if len(numbers) == 3 and all(abs(n) <= MOST_MM for n in numbers):
         return " ".join(f"{n:.1f}" for n in numbers)
-    if re.fullmatch(r"[1-9][0-9]?", text):
-        return text
-    raise ValueError(
-        f"expected the number of a candidate, or a position as x y z (RAS mm, each at most {MOST_MM} from 0), got "
-        f"{_shown(text)}"
-    )
+    return None
+
+
+def _place(text: str) -> str:
+    if place := _place_of(text):
+        return place
+    raise ValueError(f"expected a position as x y z (RAS mm, each at most {MOST_MM} from 0), got {_shown(text)}")
+
+
+def _yes_or_no(text: str) -> bool:
+    if text.lower() in ("yes", "no"):
+        return text.lower() == "yes"
+    raise ValueError(f"expected yes or no, got {_shown(text)}")
 
 
 def _shown(text: str, longest: int = 40) -> str:
@@ -196,15 +231,33 @@ def _when(one: Correction) -> datetime:
 
 
 def _with_superseded(found: Sequence[Correction]) -> list[Correction]:
-    last: dict[tuple[str, str], int] = {}
+    last: dict[tuple[str, ...], int] = {}
+    taken_back: dict[tuple[str, str], int] = {}
+
+    def is_later(n: int, than: int) -> bool:
+        return (_when(found[n]), n) >= (_when(found[than]), than)
+
     for n, one in enumerate(found):
-        key = (one.finding_id, one.field)
-        if one.problem is None and (key not in last or _when(one) >= _when(found[last[key]])):
+        if one.problem is not None:
+            continue
+        field = (one.finding_id, one.field)
+        if one.field in PLACES and not one.value and (field not in taken_back or is_later(n, taken_back[field])):
+            taken_back[field] = n
+        key = _key(one)
+        if key not in last or is_later(n, last[key]):
             last[key] = n
-    return [
-        replace(one, superseded=one.problem is None and last[one.finding_id, one.field] != n)
-        for n, one in enumerate(found)
-    ]
+
+    def is_superseded(n: int, one: Correction) -> bool:
+        back = taken_back.get((one.finding_id, one.field))
+        return last[_key(one)] != n or (back is not None and back != n and is_later(back, n))
+
+    return [replace(one, superseded=one.problem is None and is_superseded(n, one)) for n, one in enumerate(found)]
+
+
+def _key(one: Correction) -> tuple[str, ...]:
+    """What one line counts of."""
+    value = (str(parse_value(one.field, one.value)),) if one.field in PLACES else ()
+    return (one.finding_id, one.field, *value)
 
 
 # --- the observed corrections ---
@@ -215,6 +268,7 @@ def observe_corrections(
     manifest_folder: Path,
     patients: Mapping[str, str],
     hidden: Callable[[str, str], str] = lambda text, patient_id: text,
+    of_reviews: Sequence[Correction] = (),
 ) -> dict[int, str]:
     """Reads corrections.csv, writes what concerns each shard beside the manifest, and gives each shard's version.
 
@@ -223,12 +277,13 @@ def observe_corrections(
         manifest_folder: below PETAR_HOME.
         patients: exam -> patient. A line of an exam that is not there goes where an exam of that name would.
         hidden: (text, patient) -> the text as it goes on, of what people wrote: a value, or a message that quotes one.
+        of_reviews: what reviewers corrected in the pages; of one field the latest `when` of both counts.
 
     Raises:
         CorrectionsError: see `read_corrections`.
     """
     shards: list[list[Correction]] = [[] for _ in range(N_SHARDS)]
-    for one in read_corrections(cohort_folder / FILE_NAME):
+    for one in _with_superseded([*of_reviews, *read_corrections(cohort_folder / FILE_NAME)]):
         patient = patients.get(one.exam_id, one.exam_id)
         problem = hidden(one.problem, patient) if one.problem else one.problem
         shards[shard_of(patient)].append(replace(one, value=hidden(one.value, patient), problem=problem))

@@ -24,6 +24,7 @@ from pipelines.cohort.privacy import deidentification, header_identifiers
 from pipelines.cohort.privacy.deidentification import NO_DEIDENTIFICATION, Deidentifier
 from pipelines.cohort.privacy.header_identifiers import names_in_folder
 from pipelines.cohort.report_files import clean_id, file_name_text, find_reports, read_reports
+from pipelines.cohort.review_corrections import review_corrections
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of, hash_of_files
 from pipelines.tables.provenance import code_version
@@ -335,6 +336,7 @@ def observe_cohort(
     deidentifier: Deidentifier = NO_DEIDENTIFICATION,
     *,
     accept_removals: bool = False,
+    reviews: Path | None = None,
 ) -> dict[int, str]:
     """Scans a cohort, writes the manifest of each shard that changed, and gives the data version of every shard.
 
@@ -343,6 +345,7 @@ def observe_cohort(
 
     Args:
         accept_removals: many exams may leave at once (`pipelines/cohort/losses.py`); else nothing is written then.
+        reviews: folder of the files that reviewers saved, for the corrections in them.
 
     Raises:
         CohortError: see `scan_cohort`; or corrections.csv can not be read; or more exams left than may unasked.
@@ -350,11 +353,15 @@ def observe_cohort(
     """
     with observing(manifest_folder):
         deidentifier.check_manifest(manifest_folder)
-        return _observe(cohort_folder, manifest_folder, deidentifier, accept_removals)
+        return _observe(cohort_folder, manifest_folder, deidentifier, accept_removals, reviews)
 
 
 def _observe(
-    cohort_folder: Path, manifest_folder: Path, deidentifier: Deidentifier, accept_removals: bool
+    cohort_folder: Path,
+    manifest_folder: Path,
+    deidentifier: Deidentifier,
+    accept_removals: bool,
+    reviews: Path | None,
 ) -> dict[int, str]:
     fingerprints_path = manifest_folder / "fingerprints.json"
     before = [_read_payload(_shard_path(manifest_folder, shard)) for shard in range(N_SHARDS)]
@@ -365,7 +372,7 @@ def _observe(
         raise CohortError(f"{cohort_folder}: {refusal}")
     note_cohort_folder(cohort_folder, manifest_folder)
     patients = {e.exam_id: e.patient_id for e in cohort.entries}
-    _corrections_by_shard(cohort_folder, manifest_folder, patients, deidentifier)
+    _corrections_by_shard(cohort_folder, manifest_folder, patients, deidentifier, reviews)
     shards = cohort.by_shard()
     _note_departures(manifest_folder, shards, before)
     deidentifier.note_manifest(manifest_folder)
@@ -403,9 +410,16 @@ def _scanned_before(payloads: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[
 
 
 def observe_corrections(
-    cohort_folder: Path, manifest_folder: Path, deidentifier: Deidentifier = NO_DEIDENTIFICATION
+    cohort_folder: Path,
+    manifest_folder: Path,
+    deidentifier: Deidentifier = NO_DEIDENTIFICATION,
+    reviews: Path | None = None,
 ) -> dict[int, str]:
-    """Reads corrections.csv of a cohort for the shards that it concerns, and gives each shard's version of it.
+    """Reads corrections.csv of a cohort, and what reviewers corrected in the pages, for the shards that they concern,
+    and gives each shard's version of it.
+
+    Args:
+        reviews: folder of the files that reviewers saved.
 
     Raises:
         CohortError: the folder is no cohort, or corrections.csv can not be read.
@@ -419,14 +433,19 @@ def observe_corrections(
         for row in reports.iter_rows(named=True)
     }
     with observing(manifest_folder):
-        return _corrections_by_shard(cohort_folder, manifest_folder, patients, deidentifier)
+        return _corrections_by_shard(cohort_folder, manifest_folder, patients, deidentifier, reviews)
 
 
 def _corrections_by_shard(
-    cohort_folder: Path, manifest_folder: Path, patients: Mapping[str, str], deidentifier: Deidentifier
+    cohort_folder: Path,
+    manifest_folder: Path,
+    patients: Mapping[str, str],
+    deidentifier: Deidentifier,
+    reviews: Path | None,
 ) -> dict[int, str]:
+    of_reviews = review_corrections(reviews) if reviews is not None else []
     try:
-        return _observe_corrections(cohort_folder, manifest_folder, patients, deidentifier.note)
+        return _observe_corrections(cohort_folder, manifest_folder, patients, deidentifier.note, of_reviews)
     except CorrectionsError as error:
         raise CohortError(str(error)) from error
 

@@ -69,6 +69,10 @@ class TextFinding:
     certainty: str | None = None
     candidate: str | None = None
     """The peak that a reviewer picked: number of a candidate, or its position (x y z, RAS mm)."""
+    joined_at: str | None = None
+    """Places that a reviewer joined with it (x y z, RAS mm, parted by ;)."""
+    cut_at: str | None = None
+    """Places that a reviewer cut off it."""
 
 
 def decide_exam(

@@ -1,12 +1,14 @@
 // Answers of a reviewer: what both review pages share.
 
-const KEYS = { "accept": "a", "wrong lesion": "l", "wrong contour": "c", "wrong text": "t", "unsure": "u" };
-const COLUMNS = ["finding_id", "reviewer", "answer", "note", "curation", "seen", "answered_at"];
+const KEYS = Object.fromEntries(GALLERY.kinds.filter((kind) => kind.is_judgement).map((kind) => [kind.name, kind.key]));
+const COLUMNS = ["finding_id", "reviewer", "answer", "note", "curation", "seen", "answered_at", "value"];
 const AGAIN = "look again";
 const entries = GALLERY.entries;
 const byId = new Map(entries.map((e) => [e.id, e]));
 const store = storage(`petar-review:${GALLERY.curation}:`);
 let answers = JSON.parse(store.get("answers") || "{}");
+// Corrections by a click, each a line of its own; an empty value takes back the earlier ones of that finding and kind.
+let corrections = JSON.parse(store.get("corrections") || "[]");
 let reviewer = store.get("reviewer") || "";
 let unsaved = store.get("unsaved") === "yes";
 let pending = null;
@@ -52,6 +54,11 @@ function takeUpEarlier() {
     for (const [id, said] of Object.entries(JSON.parse(theirs.get("answers")))) {
       if (byId.has(id) && said.seen) taken = take(id, said) || taken;
     }
+    if (theirs.get("unsaved") === "yes") {
+      const more = JSON.parse(theirs.get("corrections") || "[]").filter((one) => !corrections.some((c) => c.answered_at === one.answered_at));
+      corrections.push(...more);
+      taken = taken || more.length > 0;
+    }
     if (!taken) continue;
     if (theirs.get("unsaved") === "yes") { unsaved = true; theirs.set("unsaved", "no"); }
     reviewer = reviewer || theirs.get("reviewer") || "";
@@ -61,6 +68,7 @@ function takeUpEarlier() {
 
 function keep() {
   store.set("answers", JSON.stringify(answers));
+  store.set("corrections", JSON.stringify(corrections));
   store.set("unsaved", unsaved ? "yes" : "no");
   showProgress();
 }
@@ -78,6 +86,21 @@ function answer(entry, value) {
   else tell(shown.every((e) => answerOf(e.id)) ? "all answered: save your answers (s)" : "the rest below is answered");
 }
 
+// The corrections of a finding that stand: what was taken back later is gone.
+function correctionsOf(id) {
+  const of = corrections.filter((c) => c.finding_id === id);
+  return of.filter((c, n) => c.value && !of.some((later, m) => m > n && later.answer === c.answer && (!later.value || c.answer === "candidate")));
+}
+
+function correct(id, kind, value) {
+  if (!reviewer) { pending = () => correct(id, kind, value); askWho(); return; }
+  corrections.push({ finding_id: id, answer: kind, value, reviewer, answered_at: new Date().toISOString(), curation: GALLERY.curation });
+  unsaved = true;
+  keep();
+  route();
+  tell(value ? `${kind}: saved with the answers, applied by the next curation` : `${kind}: taken back`);
+}
+
 function note(entry, text) {
   const said = answers[entry.id];
   if (!answerOf(entry.id) || said.note === text.trim()) return;
@@ -87,10 +110,10 @@ function note(entry, text) {
 }
 
 function save() {
-  if (!Object.keys(answers).length) { tell("nothing answered yet"); return; }
+  if (!Object.keys(answers).length && !corrections.length) { tell("nothing answered yet"); return; }
   const name = `reviews-${fileName(reviewer || "reviewer")}-${GALLERY.curation.slice(0, 12) || "curation"}.csv`;
   const said = Object.entries(answers).sort(([a], [b]) => (a < b ? -1 : 1));
-  download(name, toCsv(COLUMNS, said.map(([id, one]) => ({ ...one, finding_id: id }))));
+  download(name, toCsv(COLUMNS, [...said.map(([id, one]) => ({ ...one, finding_id: id })), ...corrections]));
   unsaved = false;
   keep();
   tell(`saved as ${name}: put it into the folder reviews of PETAR_HOME`);
@@ -100,7 +123,13 @@ async function openFile(file) {
   const { columns, rows } = await readCsv(file);
   if (!columns.includes("finding_id") || !columns.includes("answer")) { tell(`${file.name} is no file of answers: it lacks the columns finding_id and answer`); return; }
   let taken = 0, strange = 0;
+  const clicks = GALLERY.kinds.filter((kind) => !kind.is_judgement).map((kind) => kind.name);
   for (const { finding_id: id, answer: value, note: written = "", curation = "", answered_at = "", ...row } of rows) {
+    if (clicks.includes(value)) {
+      const one = { finding_id: id, answer: value, value: row.value || "", reviewer: row.reviewer || reviewer, answered_at, curation };
+      if (!corrections.some((c) => COLUMNS.every((name) => (c[name] || "") === (one[name] || "")))) { corrections.push(one); taken += 1; }
+      continue;
+    }
     const entry = byId.get(id);
     if (!entry || !GALLERY.answers.includes(value)) { strange += 1; continue; }
     const seen = row.seen || (!curation || curation === GALLERY.curation ? entry.seen : "");

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from pipelines.review.quality_checks import CheckResult
 from pipelines.review.reviews import to_review_again
 from pipelines.settings import ReviewSettings
 from pipelines.tables import atomic, schemas
+from pipelines.tables.answer_kinds import ANSWER_KINDS
 from pipelines.tables.home import Home
 
 SIZE_CLASSES_ML = (2.0, 10.0)
@@ -219,6 +220,7 @@ def write_gallery(folder: Path, tables: GalleryTables, settings: GallerySettings
     data = {
         "curation": settings.curation,
         "answers": list(schemas.REVIEW_ANSWERS),
+        "kinds": [asdict(kind) for kind in ANSWER_KINDS],
         "entries": entries,
     }
     atomic.write_bytes(

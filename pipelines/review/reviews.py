@@ -16,15 +16,16 @@ import polars as pl
 from pipelines.cohort.table_files import TableFileError, is_blank, read_table_file, without_lone_surrogates
 from pipelines.review.finding_rows import answer_holds, finding_fingerprint, finding_rows
 from pipelines.tables import schemas
+from pipelines.tables.answer_kinds import CLICKS
 from pipelines.tables.curation_version import curation_version
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 from pipelines.tables.safe_text import error_reason
 from pipelines.tables.statistics import wilson_interval
 
-COLUMNS = ("finding_id", "reviewer", "answer", "note", "curation", "seen", "answered_at")
+COLUMNS = ("finding_id", "reviewer", "answer", "note", "curation", "seen", "answered_at", "value")
 REQUIRED = ("finding_id", "reviewer", "answer")
-LOCATED = ("accept", "wrong contour")
+LOCATED = ("accept", "wrong contour", "physiologic")
 """Answers that say: the contour is on the lesion that the sentence means. A misread sentence means another one."""
 
 
@@ -64,6 +65,7 @@ class _Answer:
     curation: str
     seen: str
     answered_at: str
+    value: str
 
     @property
     def content(self) -> tuple[str, str]:
@@ -207,6 +209,8 @@ def _read_file(path: Path, known: set[str]) -> tuple[list[_Answer], list[ReviewP
     answers: list[_Answer] = []
     for line, value, has_more in lines:
         value["answer"] = " ".join(value["answer"].lower().split())
+        if value["answer"] in CLICKS:
+            continue  # A correction: the observation of the cohort takes it, and the table of corrections tells of it.
         reason = _wrong(value, known, extra=has_more)
         if reason:
             problems.append(ReviewProblem(path.name, line, reason))
@@ -281,8 +285,9 @@ class ReviewSummary:
     n_stale: int
     """Answers to findings that changed since; not counted in the three accuracies."""
     to_fix: pl.DataFrame
-    """finding_id, exam_id, outcome, todo, reviewer, answer, note: `fix` for every answer that is neither `accept` nor
-    `unsure`; `review again` for every stale one of a finding that nobody has judged as it is now.
+    """finding_id, exam_id, outcome, todo, reviewer, answer, note: `fix` for every answer but `accept`, `unsure` and
+    `physiologic` (which the curation applies); `review again` for every stale one of a finding that nobody has judged
+    as it is now.
     """
 
 
@@ -315,12 +320,13 @@ def summarise(reviews: pl.DataFrame, findings: pl.DataFrame) -> ReviewSummary:
     for row in joined.sort("finding_id", "reviewer").iter_rows(named=True):
         unsure, answer = row["answer"] == "unsure", row["answer"]
         if row["outcome"] != "lesion":
-            rejection.setdefault(row["finding_id"], []).append(None if unsure else answer == "accept")
+            is_no_lesion = answer in ("accept", "physiologic")
+            rejection.setdefault(row["finding_id"], []).append(None if unsure else is_no_lesion)
             continue
         location.setdefault(row["finding_id"], []).append(None if unsure else answer in LOCATED)
-        if answer in LOCATED:
+        if answer in LOCATED and answer != "physiologic":  # Of normal uptake the outline is not judged.
             contour.setdefault(row["finding_id"], []).append(answer == "accept")
-    fix = joined.filter(~pl.col("answer").is_in(["accept", "unsure"])).with_columns(todo=pl.lit("fix"))
+    fix = joined.filter(~pl.col("answer").is_in(["accept", "unsure", "physiologic"])).with_columns(todo=pl.lit("fix"))
     again = _again(reviews).join(about, on="finding_id", how="inner").with_columns(todo=pl.lit("review again"))
     to_fix = (
         pl.concat([fix, again])

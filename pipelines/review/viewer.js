@@ -197,6 +197,7 @@ function drawPlane(name) {
     writeBeside(context, `${one.number} ${one.name}${one.physiologic ? " (physiologic)" : ""}`, box, colorOf(one), taken, one.id === state.selected);
   }
   drawMarks(context, (mm) => [place.x(mm[u]), place.y(mm[v])], (mm) => Math.abs(mm[n] - state.at[n]) <= pet.step[n] / 2, taken);
+  drawCorrections(context, (mm) => [place.x(mm[u]), place.y(mm[v])], (mm) => Math.abs(mm[n] - state.at[n]) <= pet.step[n] / 2, taken);
   drawEnds(context, canvas, ENDS[u], ENDS[v], place.scale);
 }
 
@@ -290,6 +291,24 @@ function drawMarks(context, where, isShown, taken) {
   };
   for (const c of one.candidates) if (!one.mask || one.candidates.length > 1) ring(c.at, `candidate ${c.n}`);
   if (!one.mask && one.peak) ring(one.peak, "peak");
+}
+
+// What a reviewer has marked, joined or cut, until a curation has applied it.
+function drawCorrections(context, where, isShown, taken) {
+  if (!state.contours) return;
+  const ids = new Set(corrections.map((c) => c.finding_id).filter((id) => id.startsWith(`${EXAM.exam}:`)));
+  for (const c of [...ids].flatMap(correctionsOf)) {
+    const ras = c.value.split(" ").map(Number);
+    if (ras.length !== 3) continue;
+    const mm = apply(inverse(EXAM.to_ras), ras);
+    if (!isShown(mm)) continue;
+    const [x, y] = where(mm), r = 6 * ratio();
+    context.beginPath();
+    context.moveTo(x - r, y - r); context.lineTo(x + r, y + r);
+    context.moveTo(x + r, y - r); context.lineTo(x - r, y + r);
+    strokeCased(context, "#fff27a", 1.8);
+    writeBeside(context, c.answer, { left: x - r, right: x + r, top: y - r, bottom: y + r }, "#fff27a", taken, false);
+  }
 }
 
 function drawCross(context, canvas, x, y) {
@@ -402,6 +421,7 @@ function drawMip() {
     }
   }
   drawMarks(context, (mm) => [place.x(mm), place.y(mm)], () => true, taken);
+  drawCorrections(context, (mm) => [place.x(mm), place.y(mm)], () => true, taken);
   const sides = { 0: ["L", "R"], 90: ["P", "A"], 180: ["R", "L"], 270: ["A", "P"] }[state.angle] || ["", ""];
   drawEnds(context, canvas, sides, ENDS[2], place.scale);
 }

@@ -14,6 +14,7 @@ from typing import Any
 import dataframely as dy
 import polars as pl
 
+from pipelines.tables.answer_kinds import JUDGEMENTS
 from pipelines.tables.candidate_features import FEATURES
 from pipelines.tables.errors import first_line
 from pipelines.tables.exam_problems import ExamProblem
@@ -34,7 +35,7 @@ from pipelines.tables.report_fields import (
 from pipelines.tables.shards import N_SHARDS
 
 SPLITS = ("train", "val", "test")
-MASK_SOURCES = ("grown", "given", "corrected")
+MASK_SOURCES = ("grown", "given", "corrected", "edited", "marked")
 TEXT_SOURCES = ("report", "given", "composed")
 STOP_REASONS = ("converged", "leak", "border", "flat", "too small", "no liver found")
 SCORE_NUMBERS = ("measured", "raw", "masked")
@@ -42,7 +43,7 @@ SCORE_STATUSES = ("computed", "not computed", "published")
 CORRECTION_STATUSES = ("applied", "superseded", "unknown finding", "not applied")
 MASK_CHANGES = ("none", "edge", "shift", "another lesion")
 PREFERENCES = ("model", "tie", "report")
-REVIEW_ANSWERS = ("accept", "wrong lesion", "wrong contour", "wrong text", "unsure")
+REVIEW_ANSWERS = JUDGEMENTS
 EVIDENCE = ("slice+SUV", "SUV+organ", "SUV+zone", "SUV", "review", "given mask")
 CALIBRATION_SOURCES = ("setting", "exam", "scanner", "cohort", "assumed", "none")
 EXAM_STATUSES = ("ok", "problem", "failed")
@@ -299,6 +300,8 @@ class Findings(ShardRow):
     candidate = string(
         "Peak that corrections.csv picks: number of a candidate, or its position as x y z (RAS mm)", null=True
     )
+    joined_at = string("Places (x y z, RAS mm; parted by ;) that a reviewer joined with it", null=True)
+    cut_at = string("Places that a reviewer cut off it", null=True)
     corrected = string("What corrections.csv changed, by whom and when; null where nothing", null=True)
     accepted_by = string("Who accepted it in corrections.csv, null where nobody did", null=True)
     mask_source = choice("Where its mask comes from", MASK_SOURCES, null=True)
@@ -443,6 +446,7 @@ class Lesions(ShardRow):
     )
     nearest_suvmax_on_slice = real("Best maximum on the reported slice, where nothing was found", "SUV", low=0)
     nearest_slice_with_suvmax = integer("Nearest slice where the reported SUVmax occurs", low=0)
+    correction_problem = string("Which correction of it could not be applied to the image, and why", null=True)
     shares_with = string("Other findings whose contour has voxels in common with this one", null=True, empty=True)
 
     @dy.rule()

@@ -12,6 +12,6 @@ JOIN findings AS f USING (finding_id)
 WHERE
     CASE
         WHEN r.is_stale THEN r.finding_id NOT IN (SELECT finding_id FROM reviews WHERE NOT is_stale)
-        ELSE r.answer NOT IN ('accept', 'unsure')
+        ELSE r.answer NOT IN ('accept', 'physiologic', 'unsure')
     END
 ORDER BY todo, r.answer, r.finding_id, r.reviewer

@@ -12,7 +12,7 @@ from pipelines.tables.lake import Lake
 
 def curate_small(home: Home, cohort: Path, deidentifier: Deidentifier = NO_DEIDENTIFICATION) -> Lake:
     """The lake of a cohort, once every shard with an exam is up to date."""
-    observe_cohort(cohort, home.manifest, deidentifier)
+    observe_cohort(cohort, home.manifest, deidentifier, reviews=home.reviews)
     curation = open_curation(home, CurationSettings(), deidentifier=deidentifier)
     shards = sorted({entry.shard for entry in read_whole_manifest(home.manifest)})
     for tables in PHASES:

@@ -12,7 +12,7 @@ from pipelines.curation.stages.given_lesions import GivenLesion, given_lesions_o
 from pipelines.curation.stages.incremental import Rows
 from pipelines.curation.stages.report_rows import PLACE, sentences_by_exam, without_place
 from pipelines.curation.stages.stage import ShardContext, ShardStage
-from pipelines.reports.apply_corrections import Corrected, apply_corrections
+from pipelines.reports.apply_corrections import Corrected, apply_corrections, marked_findings
 from pipelines.reports.consensus import TextFinding, decide_exam
 from pipelines.reports.given_text import finding_of_text
 from pipelines.reports.readers import Reading, readings_of
@@ -61,6 +61,9 @@ def findings_stage(context: ShardContext) -> ShardStage:
         rows: list[Mapping[str, Any]] = []
         decided = decide_exam(own, readings[exam_id], consensus, readers.vocabulary)
         found = with_given(decided, given[exam_id], consensus, readers.vocabulary)
+        marks = {"mask_source": "marked", "text_source": "composed"}
+        taken = {finding.finding_id for finding, _ in found}
+        found += [(f, marks) for f in marked_findings(by_exam[exam_id]) if f.finding_id not in taken]
         for finding, sources in found:
             key = key_of(finding, sources)
             place = {name: getattr(finding, name) if sources["text_source"] == "report" else None for name in PLACE}

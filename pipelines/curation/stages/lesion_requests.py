@@ -20,6 +20,8 @@ ASKED = (
     "text",
     "size_cm",
     "candidate",
+    "joined_at",
+    "cut_at",
     "mask_source",
 )
 """What of a finding the images are asked for."""
@@ -34,7 +36,14 @@ def request_of(finding: Mapping[str, Any]) -> LesionRequest:
 def is_located(finding: Mapping[str, Any]) -> bool:
     """Whether the images are searched for a finding: it has a number to look for, and no mask that was given for it
     alone. One whose grown mask is replaced is looked for all the same, so that others do not take its peak."""
+    if finding["mask_source"] == "marked":
+        return True
     return finding["mask_source"] != "given" and finding["suvmax_reported"] is not None
+
+
+def is_sought(finding: Mapping[str, Any]) -> bool:
+    """Whether a finding has a number to look for, which tells of the calibration; a mark of a reviewer has none."""
+    return is_located(finding) and finding["suvmax_reported"] is not None
 
 
 def accepted_findings(context: ShardContext) -> dict[str, list[dict[str, Any]]]:

@@ -117,9 +117,12 @@ def lesions_stage(context: ShardContext) -> ShardStage:
                 paths += [path] if path else []
             key = key_of(finding)
             contour_inputs = asdict(result.contour_inputs) if result.contour_inputs else None
-            row |= {**result.location} | calibration_row(calibration(exam_id)) | {"mask_source": "grown"}
+            row |= {**result.location} | calibration_row(calibration(exam_id)) | _review_columns(finding, result)
+            if row["correction_problem"]:
+                context.log.warning("corrections of %s: %s", finding["finding_id"], row["correction_problem"])
             row["shares_with"] = with_shared(row["shares_with"], finding["finding_id"], given)
             told = [row["outcome"], row["explanation"], row["shares_with"], row["candidates"], row["posterior"]]
+            told += [row["correction_problem"]] if row["correction_problem"] else []
             row["row_key"] = hash_of(key, contour_inputs, told)
             rows.append({**row, "exam_id": exam_id, "patient_id": exam["patient_id"]})
             if contour_inputs:
@@ -163,6 +166,13 @@ def _made_row(
     return {**row, "mask_path": str(path.relative_to(home.root))}, path
 
 
+def _review_columns(finding: Mapping[str, Any], result: LesionResult) -> dict[str, Any]:
+    """Where the mask of a lesion that was grown comes from, and which of its corrections could not be applied."""
+    is_edited = bool(result.is_edited)
+    source = "marked" if finding["mask_source"] == "marked" else "edited" if is_edited else "grown"
+    return {"mask_source": source, "correction_problem": result.correction_problem}
+
+
 def _is_kept(home: Home, row: Mapping[str, Any]) -> bool:
     """Whether an earlier result can stand for a new one: the mask that it names is there."""
     return row["mask_path"] is None or (home.root / row["mask_path"]).is_file()
@@ -178,6 +188,7 @@ def _known(home: Home, note: Mapping[str, Any], row: Mapping[str, Any]) -> Known
         tuple(at["claim_low"]),
         tuple(at["claim_high"]),
         tuple(tuple(p) for p in at["cut_by"]),
+        tuple(tuple(p) for p in at["joined"]),
     )
     low = tuple(row[f"box_{axis}0"] for axis in "ijk")
 

@@ -8,7 +8,7 @@ import polars as pl
 from pipelines.cohort.manifest import ExamEntry
 from pipelines.curation.stages.exam_organs import organ_map_of
 from pipelines.curation.stages.incremental import Rows
-from pipelines.curation.stages.lesion_requests import ASKED, accepted_findings, ct_slices, is_located, request_of
+from pipelines.curation.stages.lesion_requests import ASKED, accepted_findings, ct_slices, is_sought, request_of
 from pipelines.curation.stages.likelihood_files import exam_file, save, scanner_of, update_shard_sums
 from pipelines.curation.stages.stage import ShardContext, ShardStage
 from pipelines.imaging.lesions.calibration import (
@@ -58,7 +58,7 @@ def peaks_stage(context: ShardContext) -> ShardStage:
     def compute(exam_id: str) -> tuple[Rows, bool]:
         exam = exams[exam_id]
         made, message = _product(home, exam, entries.get(exam_id), settings)
-        requests = [request_of(f) for f in accepted[exam_id] if is_located(f)]
+        requests = [request_of(f) for f in accepted[exam_id] if is_sought(f)]
         likelihood = likelihood_of(requests, made, ct_slices(exam), settings)
         version = hash_of(likelihood.llr.tobytes().hex(), likelihood.support.tobytes().hex())
         save({"exam": likelihood}, version, exam_file(home, exam_id))

@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 
 from pipelines.imaging import masks
 from pipelines.imaging.lesions.calibration import Calibration
+from pipelines.imaging.lesions.clicks import NO_CLICKS, Clicks, clicks_of, focus_at
 from pipelines.imaging.lesions.contour import NO_ORGANS, ExamOrgans, contour, measured_organs
 from pipelines.imaging.lesions.exam_peaks import ExamPeaks, exam_peaks
 from pipelines.imaging.lesions.flags import NO_FLAGS, ContourFlags, flags_of, named_organs
 from pipelines.imaging.lesions.liver import find_liver
-from pipelines.imaging.lesions.located import Ijk, Located, locate_requests
+from pipelines.imaging.lesions.located import PROBLEM, Ijk, Located, locate_requests, marked
 from pipelines.imaging.lesions.measures import Measures, measure
 from pipelines.imaging.lesions.overlaps import Claim, PlacedMask, boxes_meet, masks_meet, without_overlaps
-from pipelines.imaging.lesions.region import Contour, StopReason
+from pipelines.imaging.lesions.region import Contour, StopReason, union
 from pipelines.imaging.lesions.request import LesionRequest as LesionRequest
 from pipelines.imaging.volume import SliceGrid, Volume
 from pipelines.settings import LesionSettings
@@ -49,6 +50,8 @@ class ContourInputs:
     claim_high: tuple[int, ...]
     cut_by: tuple[tuple[int, ...], ...]
     """Peaks of the lesions that voxels were divided with."""
+    joined: tuple[tuple[int, ...], ...] = ()
+    """Foci that a person joined with it."""
 
     @classmethod
     def of(cls, peak_ijk: Ijk, claim: Claim, others: NDArray[np.int64]) -> "ContourInputs":
@@ -56,17 +59,17 @@ class ContourInputs:
         low = np.array(claim.contour.corner)
         high = low + claim.contour.mask.shape
         near = _within(others, low, high)
-        return cls(peak_ijk, _ints(low), _ints(high), near, *claim.box, claim.cut_by)
+        return cls(peak_ijk, _ints(low), _ints(high), near, *claim.box, claim.cut_by, claim.joined)
 
     @property
     def claim(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Half-open box (low, high) of the region before it was divided."""
         return self.claim_low, self.claim_high
 
-    def holds(self, peak_ijk: Ijk, others: NDArray[np.int64]) -> bool:
-        """Whether contouring the peak beside `others` would give the same again."""
+    def holds(self, peak_ijk: Ijk, others: NDArray[np.int64], joined: tuple[Ijk, ...] = ()) -> bool:
+        """Whether contouring the peak, and the foci joined with it, beside `others` would give the same again."""
         near = _within(others, np.array(self.box_low), np.array(self.box_high))
-        if (self.peak_ijk, self.neighbours) != (peak_ijk, near):
+        if (self.peak_ijk, self.neighbours, self.joined) != (peak_ijk, near, joined):
             return False
         return set(self.cut_by) <= {_ints(p) for p in others}
 
@@ -110,6 +113,18 @@ class LesionResult:
     """Null where nothing was contoured."""
     known: KnownLesion | None = None
     """The earlier result, where it still holds; measures, mask and contour are null then."""
+    clicks: Clicks = NO_CLICKS
+    """What a person joined with it and cut off it."""
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether a person's click changed its contour."""
+        return bool(self.clicks.joined or self.clicks.cut)
+
+    @property
+    def correction_problem(self) -> str | None:
+        """What of its corrections could not be applied; null where all were."""
+        return "; ".join(filter(None, (self.location.get(PROBLEM), *self.clicks.problems))) or None
 
     @property
     def tumour_to_background(self) -> float | None:
@@ -179,32 +194,68 @@ def find_lesions(
     if not requests:
         return []
     exam = exam or exam_peaks(volume, settings=settings.peaks)
-    located = locate_requests(requests, exam, calibration, ct_slices, settings)
-    peaks = [one.peak_ijk for one in located]
+    located = _located(requests, volume, exam, calibration, ct_slices, settings)
+    foci = _Foci([one.peak_ijk for one in located], dict(clicks_of(located, volume)))
     if settings.contour.method == "percist" and organs.liver is None:
         organs = replace(organs, liver=find_liver(volume, organs.labels))
     organs = measured_organs(organs, volume, settings.contour)
-    claims = _claims(located, peaks, known or {}, volume, settings, organs)
+    claims = _claims(located, foci, known or {}, volume, settings, organs)
     results = []
     for n, one in enumerate(located):
         if one.peak_ijk is None:
             results.append(_not_found(one))
         elif isinstance(claim := claims[n], Claim):
-            results.append(_contoured(one, volume, claim, _others(peaks, n), settings, organs.labels))
+            results.append(_contoured(one, volume, claim, foci.others(n), settings, organs.labels))
         else:
             results.append(_kept(one, claim))
-    return _with_shared(results)
+    return _with_shared([replace(result, clicks=foci.clicks.get(n, NO_CLICKS)) for n, result in enumerate(results)])
 
 
-def _others(peaks: Sequence[Ijk | None], n: int) -> NDArray[np.int64]:
-    """Peaks (m, 3) of the other findings than the n-th, each once."""
-    rest = sorted({p for p in peaks if p is not None} - {peaks[n]})
-    return np.array(rest, dtype=np.int64).reshape(-1, 3)
+def _located(
+    requests: Sequence[LesionRequest],
+    volume: Volume,
+    exam: ExamPeaks,
+    calibration: Calibration,
+    ct_slices: SliceGrid | None,
+    settings: LesionSettings,
+) -> list[Located]:
+    """Where each finding is: those with an SUVmax settled together, those that a person marked at their marks."""
+    sought = [r for r in requests if r.suvmax_reported is not None]
+    found = {id(r): at for r, at in zip(sought, locate_requests(sought, exam, calibration, ct_slices, settings))}
+    for request in requests:
+        if id(request) not in found:
+            peak = focus_at(volume, [float(v) for v in (request.candidate or "").split()])
+            found[id(request)] = marked(request, peak, f"the mark at {request.candidate} mm lies outside the image")
+    return [found[id(r)] for r in requests]
+
+
+@dataclass(frozen=True)
+class _Foci:
+    """The peaks of an exam's findings, null where there is none, and by index what was joined with them or cut off."""
+
+    peaks: Sequence[Ijk | None]
+    clicks: dict[int, Clicks]
+
+    def own(self, n: int) -> Clicks:
+        return self.clicks.get(n, NO_CLICKS)
+
+    def give_up(self, n: int, at: Ijk, stopped: Contour) -> None:
+        """Notes that a focus could not be joined, for want of a contour of one of the two."""
+        own = self.clicks[n]
+        why = f"the focus at voxel {at[0]} {at[1]} {at[2]} is not joined: contour {stopped.stop_reason.value}"
+        left = tuple(focus for focus in own.joined if focus != at)
+        self.clicks[n] = replace(own, joined=left, problems=(*own.problems, why))
+
+    def others(self, n: int) -> NDArray[np.int64]:
+        """Voxels (m, 3) that the n-th finding keeps out, each once: foci of the others, and what was cut off it."""
+        rest = {p for p in self.peaks if p is not None} | {p for c in self.clicks.values() for p in c.joined}
+        rest = (rest | set(self.own(n).cut)) - {self.peaks[n], *self.own(n).joined}
+        return np.array(sorted(p for p in rest if p is not None), dtype=np.int64).reshape(-1, 3)
 
 
 def _claims(
     located: Sequence[Located],
-    peaks: Sequence[Ijk | None],
+    foci: _Foci,
     known: Mapping[str, KnownLesion],
     volume: Volume,
     settings: LesionSettings,
@@ -218,27 +269,38 @@ def _claims(
     def contour_of(n: int) -> Contour:
         size_cm = located[n].request.size_cm
         size_mm = None if size_cm is None else 10.0 * size_cm
-        return contour(volume, _peak(located[n]), _others(peaks, n), settings.contour, organs, size_mm)
+        grown = contour(volume, _peak(located[n]), foci.others(n), settings.contour, organs, size_mm)
+        for at in foci.own(n).joined:
+            part = contour(volume, at, foci.others(n), settings.contour, organs)
+            if part.stop_reason is grown.stop_reason is StopReason.CONVERGED:
+                grown = union(grown, part)
+            else:
+                foci.give_up(n, at, grown if grown.stop_reason is not StopReason.CONVERGED else part)
+        return grown
 
     for n, one in enumerate(located):
         before = known.get(one.request.finding_id)
         if one.peak_ijk is None:
             continue
-        if before and _same_verdict(one, before) and before.contour_inputs.holds(_peak(one), _others(peaks, n)):
+        if (
+            before
+            and _same_verdict(one, before)
+            and before.contour_inputs.holds(_peak(one), foci.others(n), foci.own(n).joined)
+        ):
             kept[n] = before
         else:
             made[n] = contour_of(n)
     changed = True
     while changed:
         # What is divided between two takes both regions as they were; of the one that is known it was not kept.
-        claims = [Claim(made[n], _peak(located[n])) for n in made]
+        claims = [Claim(made[n], _peak(located[n]), joined=foci.own(n).joined) for n in made]
         meeting = [n for n, k in kept.items() if any(_may_share(k, claim) for claim in claims)]
         no_mask = [n for n, k in kept.items() if k.mask is None and _meets_another(n, kept)]
         changed = bool(meeting or no_mask)
         for n in {*meeting, *no_mask}:
             del kept[n]
             made[n] = contour_of(n)
-    claims = [Claim(made[n], _peak(located[n])) for n in made]
+    claims = [Claim(made[n], _peak(located[n]), joined=foci.own(n).joined) for n in made]
     return {**dict(zip(made, without_overlaps(claims, volume.spacing_mm))), **kept}
 
 

@@ -19,6 +19,8 @@ Ijk = tuple[int, int, int]
 
 REVIEW = "review"
 """Evidence of a peak that a person picked."""
+PROBLEM = "correction_problem"
+"""Column that says what of a correction could not be applied."""
 PICKED_MM = 6.0
 """A position that a person picks means the nearest peak within it: of the order of a scanner's resolution [mm]."""
 
@@ -124,7 +126,7 @@ def _picked(
         missing = f"no peak lies within {PICKED_MM:g} mm of {request.candidate}: pick one that does"
         said = f"the peak at {request.candidate} mm, picked in review"
     if peak is None:
-        return Located(request, None, k, Outcome.AMBIGUOUS, missing, columns)
+        return Located(request, None, k, Outcome.AMBIGUOUS, missing, {**columns, PROBLEM: missing})
     return Located(request, _ijk(exam, peak), k, None, said, {**columns, "evidence": REVIEW})
 
 
@@ -158,6 +160,21 @@ def _slice_k(request: LesionRequest, exam: ExamPeaks, calibration: Calibration, 
         return None
     meant = request.slice - calibration.slice_offset * slices_per_pet_slice(calibration.convention, exam.slices, ct)
     return int(np.rint((meant - numbers[0]) / (numbers[1] - numbers[0])))
+
+
+def marked(request: LesionRequest, peak_ijk: Ijk | None, why: str) -> Located:
+    """A lesion that a person marked: at the voxel that the mark means, or nowhere and `why`."""
+    empty: dict[str, Any] = dict.fromkeys(LOCATION_COLUMNS)
+    if peak_ijk is None:
+        return Located(request, None, None, Outcome.NOT_IN_IMAGE, why, {**empty, PROBLEM: why})
+    return Located(request, peak_ijk, None, None, "marked in review", {**empty, "evidence": REVIEW})
+
+
+LOCATION_COLUMNS = (
+    *("evidence", "posterior", "margin_nats", "n_candidates", "candidates", "chance_peaks", "place_used"),
+    *("belongs_llr", "mirrored_llr", "nearest_suvmax_on_slice", "nearest_slice_with_suvmax"),
+)
+"""Columns of `lesions` that say how a finding was located."""
 
 
 def _columns(request: LesionRequest, location: Location, found: ExamLocations, exam: ExamPeaks) -> dict[str, Any]:

@@ -23,6 +23,13 @@ class Claim:
     whole_box: BoxEnds | None = None
     cut_by: tuple[Ijk, ...] = ()
     """Peaks of the lesions that voxels were divided with."""
+    joined: tuple[Ijk, ...] = ()
+    """Foci that a person joined with it: it grew from these too."""
+
+    @property
+    def seeds(self) -> tuple[Ijk, ...]:
+        """What it grew from."""
+        return self.peak, *self.joined
 
     @property
     def box(self) -> BoxEnds:
@@ -50,7 +57,8 @@ def masks_meet(a: PlacedMask, b: PlacedMask) -> bool:
 
 def without_overlaps(claims: Sequence[Claim], spacing_mm: tuple[float, float, float]) -> list[Claim]:
     """The same claims, disjoint: of voxels that converged contours of two peaks have in common each gets those nearer
-    to its peak (as near: the peak that comes first), and keeps what is connected with its peak.
+    to its peak (as near: the peak that comes first), and keeps what is connected with its peak, or with a focus that
+    was joined with it.
 
     Two findings of one peak keep the same contour; a contour that did not converge neither takes nor loses a voxel.
     """
@@ -73,13 +81,13 @@ def _divided(one: Claim, others: Sequence[Claim], spacing_mm: tuple[float, float
         if common.any():
             cut_by.append(other.peak)
             ijk = np.argwhere(common)
-            mine, theirs = (_distance(ijk, one.contour.corner, peak, spacing_mm) for peak in (one.peak, other.peak))
+            mine, theirs = (_distance(ijk, one.contour.corner, c.seeds, spacing_mm) for c in (one, other))
             lost[tuple(ijk[(theirs < mine) | ((theirs == mine) & (other.peak < one.peak))].T)] = True
     if not cut_by:
         return one
     label, _ = ndimage.label(one.contour.mask & ~lost)
-    at = tuple(p - c for p, c in zip(one.peak, one.contour.corner))
-    mask = (label == label[at]) & (label > 0)
+    own = [int(label[tuple(p - c for p, c in zip(seed, one.contour.corner))]) for seed in one.seeds]
+    mask = np.isin(label, [part for part in own if part > 0])
     return replace(one, contour=replace(one.contour, mask=mask), cut_by=tuple(sorted(set(cut_by))))
 
 
@@ -95,6 +103,8 @@ def _placed(mask: PlacedMask, into: PlacedMask) -> NDArray[np.bool_]:
 
 
 def _distance(
-    ijk: NDArray[np.int64], corner: Ijk, peak: Ijk, spacing_mm: tuple[float, float, float]
+    ijk: NDArray[np.int64], corner: Ijk, seeds: Sequence[Ijk], spacing_mm: tuple[float, float, float]
 ) -> NDArray[np.float64]:
-    return np.asarray(np.linalg.norm((ijk + np.array(corner) - np.array(peak)) * spacing_mm, axis=1))
+    """Of each voxel to the nearest seed [mm]."""
+    off = [np.linalg.norm((ijk + np.array(corner) - np.array(seed)) * spacing_mm, axis=1) for seed in seeds]
+    return np.asarray(np.min(off, axis=0))

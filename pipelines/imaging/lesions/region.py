@@ -1,6 +1,6 @@
 """A contoured region of a volume, why it ended, and the boxes that it is looked for in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -43,6 +43,19 @@ class Contour:
     stop_reason: StopReason
     method: str
     neighbour: HotNeighbour | None = None
+
+
+def union(first: Contour, second: Contour) -> Contour:
+    """Both regions as one, with the threshold, the background and the stop of the first. What touches it above its
+    threshold is not known of it."""
+    low = np.minimum(first.corner, second.corner)
+    high = np.maximum(*(np.add(one.corner, one.mask.shape) for one in (first, second)))
+    mask = np.zeros(high - low, dtype=bool)
+    for one in (first, second):
+        i, j, k = (slice(c, c + n) for c, n in zip(one.corner - low, one.mask.shape))
+        mask[i, j, k] |= one.mask
+    i0, j0, k0 = (int(v) for v in low)
+    return replace(first, mask=mask, corner=(i0, j0, k0), neighbour=None)
 
 
 def box_around(shape: Ijk, peak: Ijk, half_mm: float, spacing_mm: tuple[float, float, float]) -> Box:

@@ -19,13 +19,13 @@ class LesionRequest:
     sentence: its text. slice, suvmax_reported: as printed; null slice: the report names none. laterality: the one side
     that its text names (null: no side, or both). region, organ, subsite: its fields; null where unknown. text: the part
     of the sentence that is about it; empty: the sentence. candidate: the peak that a person picked, by the number of a
-    candidate or as its position (x y z, RAS mm).
+    candidate or as its position (x y z, RAS mm). A lesion that a person marked has a position and no SUVmax.
     """
 
     finding_id: str
     sentence: str
     slice: int | None
-    suvmax_reported: float
+    suvmax_reported: float | None
     laterality: str | None = None
     region: str | None = None
     organ: str | None = None
@@ -34,10 +34,18 @@ class LesionRequest:
     candidate: str | None = None
     size_cm: float | None = None
     """Largest diameter in the text."""
+    joined_at: str | None = None
+    """Places that a person joined with it (x y z, RAS mm, parted by ;)."""
+    cut_at: str | None = None
+    """Places that a person cut off it."""
 
     @property
     def sought(self) -> Sought:
         """Its numbers, its place and its size."""
+        if self.suvmax_reported is None:
+            raise ValueError(
+                f"expected a SUVmax to look for, finding {self.finding_id} has none: locate it by its mark"
+            )
         text = self.text or self.sentence
         reported = Reported(self.suvmax_reported, printed_step(text, self.suvmax_reported), self.slice)
         place = place_of(text, self.region, self.organ, self.subsite, one_side(self.laterality))

@@ -1,0 +1,116 @@
+"""An hour of a physician in the pages: twenty lesions judged by keys, a contour corrected by a click, a missed lesion
+marked; what the browser saves goes through the next curation.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from pipelines.imaging.volume import Volume, save_nifti
+from pipelines.review.gallery import GallerySettings, GalleryTables, write_gallery
+from pipelines.review.reviews import reviewed
+from pipelines.tables.curation_version import curation_version
+from pipelines.tables.home import Home
+from pipelines.tables.lake import Lake
+from tests.support.curations import curate_small
+
+pytest.importorskip("selenium", reason="needs selenium")
+from selenium.webdriver.common.keys import Keys
+
+pytestmark = pytest.mark.browser
+
+SIDE_MM = 4.0
+N_EXAMS, N_LESIONS = 4, 5
+MISSED = (112.0, 40.0, 132.0)
+"""A lesion of the first exam that its report does not name (RAS mm)."""
+PART = (24.0, 116.0, 132.0)
+"""And a focus of it that belongs to its first lesion."""
+
+
+def write_cohort(cohort: Path) -> None:
+    reports = ["exam_id,patient_id,findings"]
+    for e in range(N_EXAMS):
+        array = np.full((36, 36, 44), 0.01, np.float32)
+        array[2:34, 2:34] = 1.0
+        places = [((24.0, 40.0 + 20 * (n % 2), 20.0 + 26 * n), 6.0 + n + e / 10) for n in range(N_LESIONS)]
+        extra = [(MISSED, 5.0), (PART, 5.5)] if e == 0 else []
+        grid = np.moveaxis(np.indices(array.shape), 0, -1) * SIDE_MM
+        for at, suv in places + extra:
+            array = np.where(np.linalg.norm(grid - at, axis=-1) < 10, suv, array)
+        array = gaussian_filter(array, 0.7)
+        for at, suv in places + extra:
+            array[tuple(round(v / SIDE_MM) for v in at)] = suv
+        folder = cohort / "exams" / f"E{e}"
+        folder.mkdir(parents=True)
+        save_nifti(Volume(array.astype(np.float32), np.diag([SIDE_MM] * 3 + [1.0])), folder / "SUV.nii.gz")
+        said = [
+            f"Nodule in the left lung with SUV max of {suv:.1f} (slice {44 - round(at[2] / 4)})." for at, suv in places
+        ]
+        reports.append(f'E{e},P{e},"CHEST: {" ".join(said)}"')
+    (cohort / "reports.csv").write_text("\n".join(reports) + "\n")
+
+
+def pages(home: Home, lake: Lake) -> Path:
+    tables = GalleryTables(*(lake.read_table(name) for name in ("lesions", "findings", "readings", "exams")))
+    return write_gallery(home.gallery, tables, GallerySettings(home, curation_version(home))).index
+
+
+def test_what_a_physician_says_is_in_the_next_curation(browser: Any, tmp_path: Path) -> None:
+    home, cohort = Home(tmp_path / "home"), tmp_path / "cohort"
+    write_cohort(cohort)
+    lake = curate_small(home, cohort)
+    before = {r["finding_id"]: r for r in lake.read_table("lesions").filter(outcome="lesion").to_dicts()}
+    assert len(before) == N_EXAMS * N_LESIONS
+    browser.get(pages(home, lake).as_uri())
+    browser.execute_script("localStorage.clear()")
+    browser.refresh()
+
+    def shown() -> str:
+        is_ready = "return document.documentElement.dataset.ready === 'yes' && typeof EXAM !== 'undefined'"
+        browser.wait_for(lambda: browser.execute_script(is_ready), "the viewer")
+        return browser.execute_script("return state.selected")
+
+    browser.press("r", "v")
+    keys, said = "accppacutl", []
+    for n in range(len(before)):
+        said.append((shown(), keys[n % len(keys)]))
+        browser.press(keys[n % len(keys)])
+        if n == 0:
+            browser.switch_to.active_element.send_keys("Dr. AB", Keys.ENTER)
+        if n + 1 < len(before):
+            browser.wait_for(lambda last=said[-1][0]: shown() != last, "the next finding")
+    first = next(f for f, row in before.items() if row["exam_id"] == "E0" and row["peak_z_mm"] == 124.0)
+    browser.get((home.gallery / "exams" / "E0" / "index.html").as_uri() + f"#{first}")
+    assert shown() == first
+    for place, key in ((PART, "o"), (MISSED, "m")):
+        browser.execute_script("moveTo(apply(inverse(EXAM.to_ras), arguments[0]))", list(place))
+        browser.press(key)
+    home.reviews.mkdir()
+    browser.saved().rename(home.reviews / "AB.csv")
+
+    lake = curate_small(home, cohort)
+    read, _ = reviewed(home)
+    assert read.problems == ()
+    names = {
+        "a": "accept",
+        "c": "wrong contour",
+        "p": "physiologic",
+        "u": "unsure",
+        "t": "wrong text",
+        "l": "wrong lesion",
+    }
+    assert dict(read.frame.select("finding_id", "answer").rows()) == {f: names[key] for f, key in said}
+    after = {r["finding_id"]: r for r in lake.read_table("lesions").filter(outcome="lesion").to_dicts()}
+    (added,) = set(after) - set(before)
+    assert after[added]["suvmax"] == pytest.approx(5.0, abs=0.05)
+    assert after[first]["mtv_ml"] > 1.3 * before[first]["mtv_ml"]
+    assert {f for f in before if after[f]["mtv_ml"] != before[f]["mtv_ml"]} == {first}
+    is_physiologic = lake.read_table("findings").filter(pl.col("is_physiologic"))["finding_id"]
+    assert set(is_physiologic) == {f for f, key in said if key == "p"}
+    assert set(lake.read_table("corrections")["status"]) == {"applied"}
+    browser.get(pages(home, lake).as_uri())
+    assert browser.execute_script("return entries.some((e) => e.id === arguments[0])", added)
