@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.cohort.privacy.dates import date_of
+from pipelines.cohort.privacy.dates import date_of, day_first_of, has_two_readings
 from pipelines.cohort.table_files import (
     WORKBOOK_SUFFIXES,
     TableFileError,
@@ -130,7 +130,9 @@ def read_reports(path: Path) -> pl.DataFrame:
             f"to one of these"
         )
     try:
-        rows = [vars(_checked(r)) for r in _unique(reports)]
+        found = _unique(report for report in reports if not _is_header(report))
+        day_first = day_first_of(report.study_date for report in found if report.study_date)
+        rows = [vars(_checked(report, day_first)) for report in found]
     except OSError as error:
         raise ReportsError(
             f"expected reports in {path}, got a file that cannot be read ({error_reason(error)}): copy it again"
@@ -157,7 +159,15 @@ LONGEST_ID = 255
 # --- what is wrong with a row ---
 
 
-def _checked(report: Report) -> Report:
+def _is_header(report: Report) -> bool:
+    """Whether a row holds the names of the columns again, as where tables were put one behind another."""
+    return all(
+        "_".join(clean_id(value or "").lower().split()) in _ALIASES[column]
+        for column, value in (("exam_id", report.exam_id), ("findings", report.findings))
+    )
+
+
+def _checked(report: Report, day_first: bool | None) -> Report:
     problems = [report.problem] if report.problem else []
     if len(report.exam_id) > LONGEST_ID:
         problems.append(
@@ -173,9 +183,11 @@ def _checked(report: Report) -> Report:
         report = replace(report, findings=None)
     elif "\ufffd" in (report.findings or ""):
         problems.append("letters were lost when the report was saved (U+FFFD): export it again as UTF-8")
-    day = date_of(report.study_date)
+    day = date_of(report.study_date, day_first)
     if report.study_date and day is None:
         problems.append("study_date names no day: write it as YYYY-MM-DD")
+    elif day_first is None and has_two_readings(report.study_date):
+        problems.append("study_date may be either of two days, its month is read first: write it as YYYY-MM-DD")
     split = split_named(report.split)
     if report.split and split is None:
         problems.append(f"split names none of {', '.join(SPLIT_WORDS)}: it is drawn by the patient's id")
@@ -248,9 +260,10 @@ def _columns(names: Iterable[str], path: Path) -> dict[str, list[int]]:
     out = {column: [given[a] for a in aliases if a in given] for column, aliases in _ALIASES.items()}
     missing = [c for c in ("exam_id", "findings") if not out[c]]
     if missing:
+        # A first row without any of our names may be a report: it is not repeated.
+        got = _listed(given) if any(out.values()) else f"{len(given)} of other names, or no row of names"
         raise ReportsError(
-            f"expected columns exam_id, patient_id and findings in {path}, got {_listed(given)}:"
-            f" add {' and '.join(missing)}"
+            f"expected columns exam_id, patient_id and findings in {path}, got {got}: add {' and '.join(missing)}"
         )
     return {column: positions for column, positions in out.items() if positions}
 

@@ -26,18 +26,19 @@ def days_back(secret: bytes, patient_id: str) -> int:
     return LEAST_DAYS + int.from_bytes(digest[:8], "big") % (MOST_DAYS - LEAST_DAYS + 1)
 
 
-def find_dates(text: str) -> list[FoundDate]:
+def find_dates(text: str, day_first: bool | None = None) -> list[FoundDate]:
     """Dates of a text by position, none overlapping: numeric ones, with names of months in many languages, compact
     ones, months with a year, quarters, seasons and weeks of a year, and days and months after a word that asks for a
     date; weekdays and spans of days with them.
 
-    Where day and month could be either, the text's other dates decide, then the separator: the day comes first
-    between full stops, the month otherwise.
+    Where day and month could be either, the text's other dates decide, then `day_first`, then the separator: the day
+    comes first between full stops, the month otherwise.
     """
     # Patterns that begin with a digit are tried where one stands, for a look at every letter costs more than all else.
     places = [match.span() for match in _WITH_DIGITS.finditer(text)]
     numeric = [m for start, end in places for m in _NUMERIC.finditer(text, start, min(end + _LONGEST_REST, len(text)))]
-    day_first = _day_first(numeric)
+    own = _day_first(numeric)
+    day_first = day_first if own is None else own
     matches = [*numeric, *_cued().finditer(text), *_FIRST_OF_SPAN.finditer(text)]
     if not months().keys().isdisjoint(_LETTERS.findall(text.lower())):
         matches += [match for form in _WITH_NAMES for match in form.finditer(text)]
@@ -51,13 +52,32 @@ def find_dates(text: str) -> list[FoundDate]:
     return kept
 
 
-def date_of(text: str | None) -> date | None:
-    """The day that a column's value names (a time may follow); None where it names none."""
-    found = find_dates((text or "").strip())
+def date_of(text: str | None, day_first: bool | None = None) -> date | None:
+    """The day that a column's value names (a time may follow); None where it names none.
+
+    Args:
+        text: the value.
+        day_first: whether the column's other values have the day before the month (`day_first_of`).
+    """
+    found = find_dates((text or "").strip(), day_first)
     parts = {part for part, *_ in found[0].spans} if found else ()
     if not found or found[0].start != 0 or found[0].year is None or found[0].day is None or "day" not in parts:
         return None
     return date(found[0].year, found[0].month, found[0].day)
+
+
+def day_first_of(texts: Iterable[str]) -> bool | None:
+    """Whether the numeric dates of a column have the day first; None where no value tells, or values differ."""
+    return _day_first(match for text in texts for match in _NUMERIC.finditer(text))
+
+
+def has_two_readings(text: str | None) -> bool:
+    """Whether a value is a date whose day and month could be either ("03/04/2021")."""
+    match = _NUMERIC.match((text or "").strip())
+    if match is None or not match["one2"] or match["s2"].startswith("."):
+        return False
+    first, second = int(match["one2"]), int(match["other2"])
+    return first != second and max(first, second) <= _MONTHS
 
 
 def moved_date(text: str | None, days: int) -> str | None:

@@ -76,6 +76,27 @@ class TestCsv:
         frame = read_reports(write("r.csv", "exam_id,findings,report\nE1,,Text.\nE2,Other.,\n"))
         assert frame["findings"].to_list() == ["Text.", "Other."]
 
+    def test_the_dates_of_a_column_tell_whether_days_come_first(self, write):
+        rows = "E1,03/04/2021,A.\nE2,25/12/2020,B.\n"
+        frame = read_reports(write("r.csv", f"exam_id,study_date,findings\n{rows}"))
+        assert frame["study_date"].to_list() == ["2021-04-03", "2020-12-25"]
+        frame = read_reports(write("s.csv", "exam_id,study_date,findings\nE1,03/04/2021,A.\nE2,12/25/2020,B.\n"))
+        assert frame["study_date"].to_list() == ["2021-03-04", "2020-12-25"]
+        assert not any("two days" in (problem or "") for problem in frame["problem"])
+
+    def test_a_date_that_may_be_two_days_is_told(self, write):
+        frame = read_reports(write("r.csv", "exam_id,study_date,findings\nE1,03/04/2021,A.\nE2,04.03.2021,B.\n"))
+        assert [("two days" in (problem or "")) for problem in frame["problem"]] == [True, False]
+
+    def test_a_second_row_of_names_is_no_exam(self, write):
+        frame = read_reports(write("r.csv", "Exam ID,findings\nE1,A.\nexam_id,Findings\nE2,B.\n"))
+        assert frame["exam_id"].to_list() == ["E1", "E2"]
+
+    def test_a_first_row_that_is_a_report_is_not_repeated(self, write):
+        with pytest.raises(ReportsError, match="no row of names") as caught:
+            read_reports(write("r.csv", "E1,P1,Mrs. Zebrowski\nE2,P2,B.\n"))
+        assert "zebrowski" not in str(caught.value).lower()
+
     def test_a_text_in_the_column_of_ids_is_told(self, write):
         frame = read_reports(write("r.csv", "exam_id,findings\n" + "word " * 80 + ",a\nE2,b\n"))
         assert "exam id of 399 characters" in frame["problem"][0]
