@@ -1,9 +1,12 @@
 """What is missing on this machine, and what each part would enable. Looks at metadata and paths; imports no package."""
 
+import fcntl
 import os
 import re
 import shutil
+import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -13,6 +16,7 @@ _ENOUGH_DISK_GB = 20
 """Free gigabytes below which a cohort of some hundred exams may not fit: volumes are kept uncompressed, some 0.1 GB an
 exam of 200 x 200 x 335 voxels in PET and CT."""
 _NLTK = "corpora/wordnet"
+_HELD = 3
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,17 @@ def examine(home: Path) -> list[Finding]:
     Args:
         home: PETAR_HOME; it may not exist yet.
     """
-    return [*_packages(), *_programs(), _gpu(), _vllm(), _wordnet(), _database(), _disk(home), _dagster_home(home)]
+    return [
+        *_packages(),
+        *_programs(),
+        _gpu(),
+        _vllm(),
+        _wordnet(),
+        _database(),
+        _disk(home),
+        _locks(home),
+        _dagster_home(home),
+    ]
 
 
 def _packages() -> list[Finding]:
@@ -108,10 +122,63 @@ def _database() -> Finding:
 
 
 def _disk(home: Path) -> Finding:
-    there = next(folder for folder in (home.absolute(), *home.absolute().parents) if folder.exists())
+    there = _nearest_folder(home)
     free_gb = shutil.disk_usage(there).free / 1e9
     state = f"{free_gb:.0f} GB free at {there}"
     return Finding("disk", free_gb > _ENOUGH_DISK_GB, state, f"volumes of a cohort; expected {_ENOUGH_DISK_GB} GB")
+
+
+_TRY_LOCK = """
+import fcntl, sys
+with open(sys.argv[1]) as handle:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(3)
+"""
+"""Exit code 0: the lock was free, 3: another process holds it, 1: there are no locks."""
+
+
+def _locks(home: Path) -> Finding:
+    """Whether locks hold between two processes on the file system of the home, and go with their holder."""
+    there = _nearest_folder(home)
+    enables = "several processes, jobs of a cluster, or users that curate one home (docs/clusters.md)"
+
+    def tried(name: str) -> int:
+        return subprocess.run(
+            [sys.executable, "-S", "-c", _TRY_LOCK, name], capture_output=True, check=False
+        ).returncode
+
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".petar-lock-", dir=there) as held:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_kept_out = tried(held.name) == _HELD
+            fcntl.flock(held, fcntl.LOCK_UN)
+            is_free = tried(held.name) == 0
+    except OSError as error:
+        return Finding("locks", False, f"none at {there}: {error.strerror}", enables)
+    kind = _file_system(there)
+    if is_kept_out and is_free:
+        return Finding("locks", True, f"flock holds between two processes at {there} ({kind})", enables)
+    wrong = "does not keep a second process out" if not is_kept_out else "stays when it was let go"
+    return Finding("locks", False, f"flock {wrong} at {there} ({kind}): see docs/clusters.md", enables)
+
+
+def _file_system(folder: Path, mounts: Path = Path("/proc/mounts")) -> str:
+    """Kind of the file system that a folder lies on, as the kernel calls it."""
+    try:
+        entries = [line.split()[1:3] for line in mounts.read_text().splitlines()]
+    except OSError:
+        return "unknown file system"
+    real = folder.resolve()
+    holding = [(Path(place.replace("\\040", " ")), kind) for place, kind in entries]
+    inside = [(len(place.parts), kind) for place, kind in holding if place == real or place in real.parents]
+    return max(inside, default=(0, "unknown file system"), key=lambda found: found[0])[1]
+
+
+def _nearest_folder(home: Path) -> Path:
+    """The home, or the first folder above it that is there."""
+    return next(folder for folder in (home.absolute(), *home.absolute().parents) if folder.exists())
 
 
 def _dagster_home(home: Path) -> Finding:

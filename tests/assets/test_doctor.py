@@ -1,5 +1,6 @@
 """What `petar doctor` finds on a machine."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,25 @@ def test_says_what_is_missing_and_what_it_would_enable(tmp_path: Path, monkeypat
     assert not found["DAGSTER_HOME"].is_there
     assert str(tmp_path / "home" / "dagster") in found["DAGSTER_HOME"].enables
     assert found["disk"].found.endswith(f"at {tmp_path}")
+    assert found["locks"].is_there
+    assert found["locks"].found.startswith(f"flock holds between two processes at {tmp_path} (")
+    assert not list(tmp_path.glob(".petar-lock-*"))
+
+
+def test_locks_that_keep_nobody_out_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assets.doctor.fcntl.flock", lambda handle, operation: None)
+    found = {finding.part: finding for finding in examine(tmp_path)}
+    assert not found["locks"].is_there
+    assert "does not keep a second process out" in found["locks"].found
+
+
+def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(handle: object, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("assets.doctor.fcntl.flock", refuse)
+    found = {finding.part: finding for finding in examine(tmp_path)}
+    assert found["locks"].found == f"none at {tmp_path}: Function not implemented"
 
 
 def test_needed_packages_decide_the_exit_code(
