@@ -24,6 +24,7 @@ from assets.unchanged import Place, state
 from benchmarks.figures import Figure
 from pipelines.cohort.cohort_files import CHANGE_LIST, state_of_cohort
 from pipelines.cohort.manifest import observe_cohort
+from pipelines.curation.gate import forget_outcomes, read_outcomes
 from pipelines.curation.run import TABLES, is_current, run_stage
 from pipelines.curation.stages.curation import open_curation
 from pipelines.tables.home import Home
@@ -96,6 +97,7 @@ def measure_unchanged(cohort: Path, home: Home, folders: int) -> list[Figure]:
         for name in SHARD_NAMES:
             if name != SHARD_NAMES[SHARD]:
                 shutil.copyfile(source, source.with_name(f"{name}.parquet"))
+    forget_outcomes(home, read_outcomes(home))  # As a publication does.
     (cohort / CHANGE_LIST).write_text("exam_id\n")
     place = Place.of(cohort, home.root, None, {})
     figures = [

@@ -32,6 +32,7 @@ from pipelines.tables.shards import N_SHARDS, SHARD_NAMES
 
 KEPT_NIGHTS = 30
 GOAL_GB, GOAL_FILES, GOAL_PAGE_S = 0.3, 500, 2.0
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _WHOLE = ("identifiers", "reports", "catalog", "curation_diff", "dataset_card")
 
 PAGES = {
@@ -101,7 +102,7 @@ def measure_storage(home: Home, nights: int, n_changed: int) -> list[Figure]:
             night[0] = number
             begun.append(datetime.now(UTC))
             for job in jobs:
-                assert job.execute_in_process(instance=instance).success
+                assert job.execute_in_process(instance=instance, run_config=_QUIET).success
             if number % 7 == 6 or number == nights - 1:
                 size, files = _size(folder)
                 most_bytes, most_files = max(most_bytes, size), max(most_files, files)
