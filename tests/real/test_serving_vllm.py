@@ -24,6 +24,7 @@ QUESTIONS = ["Please describe the region highlighted in the PET image.", "Where 
 
 pytestmark = [
     pytest.mark.vllm,
+    pytest.mark.pretrained,
     pytest.mark.skipif(not (VENV / "petar" / "installed.json").exists(), reason="no environment of vLLM: make vllm"),
     pytest.mark.timeout(900),
 ]
