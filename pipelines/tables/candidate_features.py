@@ -51,13 +51,13 @@ def _shells() -> dict[str, Feature]:
 
 
 PET_FEATURES: Mapping[str, Feature] = {
-    "ln_suv": Feature("Natural logarithm of the SUV of the peak"),
+    "log_uptake": Feature("Natural logarithm of the SUV of the peak"),
     "prominence": Feature("SUV less its saddle, over SUV", "ratio"),
     "suvpeak_ratio": Feature("SUVpeak (1 mL) over SUV", "ratio"),
     "mean_ratio": Feature("Mean SUV of the region over SUV", "ratio"),
     "level_ratio": Feature("Level of the region over SUV", "ratio"),
-    "ln_region_ml": Feature("Natural logarithm of the region's volume in mL"),
-    "ln_above_saddle_ml": Feature("Natural logarithm of the volume in mL connected with the peak above its saddle"),
+    "log_region": Feature("Natural logarithm of the region's volume in mL"),
+    "log_above_saddle": Feature("Natural logarithm of the volume in mL connected with the peak above its saddle"),
     "leak": Feature("1 where the region leaks"),
     "sphericity": Feature("Surface of a sphere of the region's volume over the region's own, by voxel faces", "ratio"),
     "elongation": Feature("Shortest over longest principal axis of the region", "ratio"),

@@ -478,10 +478,10 @@ class _CandidateRow(ShardRow):
     """Columns of a candidate before its features."""
 
     # All again, for the key keeps its place only among columns that are declared together.
-    candidate_id = string("<exam_id>:<voxel of its peak, i-j-k>", key=True)
     exam_id = string("Exam, as the cohort names it")
     patient_id = string("Patient, as the cohort names it; decides the shard and the split")
     row_key = string("Hash of the row's inputs, code version and parameters; a row with an equal key is reused")
+    candidate_id = string("<exam_id>:<voxel of its peak, i-j-k>", key=True)
     peak_i = integer("Voxel of its hottest peak, i", null=False, low=0)
     peak_j = integer("Voxel of its hottest peak, j", null=False, low=0)
     peak_k = integer("Voxel of its hottest peak, k, from the feet", null=False, low=0)

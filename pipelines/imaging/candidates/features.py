@@ -67,13 +67,13 @@ def _of_shape(volume: Volume, exam: ExamPeaks, rows: NDArray[np.int64], regions:
     faces = float(np.mean([a * b for a, b in _pairs(volume.spacing_mm)]))
     sphere = np.pi ** (1 / 3) * (6000.0 * volume_ml) ** (2 / 3)
     return {
-        "ln_suv": np.log(suv),
+        "log_uptake": np.log(suv),
         "prominence": peaks.prominence_suv[rows] / suv,
         "suvpeak_ratio": peaks.suvpeak[rows] / suv,
         "mean_ratio": regions.mean_suv / suv,
         "level_ratio": regions.level_suv / suv,
-        "ln_region_ml": np.log(volume_ml),
-        "ln_above_saddle_ml": np.log(peaks.voxels[rows] * volume.voxel_ml),
+        "log_region": np.log(volume_ml),
+        "log_above_saddle": np.log(peaks.voxels[rows] * volume.voxel_ml),
         "leak": regions.is_leak.astype(np.float64),
         "sphericity": sphere / (regions.n_faces * faces),
         "elongation": regions.elongation,

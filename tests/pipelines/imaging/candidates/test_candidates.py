@@ -72,8 +72,8 @@ class TestFeatures:
         """Twice the uptake everywhere changes the SUV alone, and what the floor of the list of peaks cuts off."""
         once = found_in(volume)
         twice = found_in(Volume(volume.array * np.float32(2.0), volume.affine))
-        others = [n for n, name in enumerate(FEATURES) if name not in ("ln_suv", "prominence", "ln_above_saddle_ml")]
-        assert feature(twice, "ln_suv") == pytest.approx(feature(once, "ln_suv") + np.log(2.0))
+        others = [n for n, name in enumerate(FEATURES) if name not in ("log_uptake", "prominence", "log_above_saddle")]
+        assert feature(twice, "log_uptake") == pytest.approx(feature(once, "log_uptake") + np.log(2.0))
         np.testing.assert_allclose(twice.features[:3, others], once.features[:, others], rtol=0.02, atol=0.02)
 
     def test_what_is_missing_is_no_number(self, volume: Volume) -> None:
