@@ -122,7 +122,7 @@ LOCK = build/lock/bin/uv pip compile pyproject.toml --quiet --system-certs --gen
 
 lock: ## requirements.lock and requirements-dev.lock from pyproject.toml (ARGS=--upgrade: with the newest versions)
 	test -x build/lock/bin/uv || { $(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv==0.13.9; }
-	$(LOCK) <(echo sympy) --extra postgres --extra s3 --output-file requirements.lock $(ARGS) >/dev/null
+	$(LOCK) <(echo sympy) --extra postgres --extra s3 --extra proposals --output-file requirements.lock $(ARGS) >/dev/null
 	$(LOCK) --extra dev --constraint requirements.lock --output-file requirements-dev.lock $(ARGS) \
 	  $$(sed -nE 's/^([a-z0-9.-]+)(\[.*\])?==.*/--no-emit-package \1/p' requirements.lock) >/dev/null
 

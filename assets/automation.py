@@ -19,7 +19,17 @@ ALONE = "petar/alone"
 """Tag of the runs of which there is one at a time; the queue (dagster.yaml) holds the others back."""
 
 WRITES_LATER_TABLES = (
-    *("followup", "find_candidates", "export", "review", "train", "evaluate", "robustness_and_external", "study"),
+    *(
+        "followup",
+        "find_candidates",
+        "propose",
+        "export",
+        "review",
+        "train",
+        "evaluate",
+        "robustness_and_external",
+        "study",
+    ),
 )
 """Jobs that write tables which the catalog shows, after it was published."""
 

@@ -24,6 +24,7 @@ LATER_TABLES = (
     "exam_pairs",
     "lesion_links",
     "candidates",
+    "proposals",
     "reviews",
     "samples",
     "predictions",

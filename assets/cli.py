@@ -625,7 +625,7 @@ def followup(cohort: Cohort = None, home: Home = _DATA, settings: Settings = Non
 @app.command(epilog="Example: petar propose --cohort scans --home curated")
 def propose(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None) -> None:
     """Curate, and propose lesions of exams with and without a report for review."""
-    _run(_workspace(cohort, home, settings), lambda runner: runner.walk("find_candidates"))
+    _run(_workspace(cohort, home, settings), lambda runner: runner.walk("find_candidates", "propose"))
 
 
 @app.command(epilog="Example: petar ui --cohort scans --home curated --port 3000")

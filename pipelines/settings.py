@@ -485,6 +485,65 @@ class FollowupSettings(Settings):
     )
 
 
+class ProposalSettings(Settings):
+    """What proposals are made by, which of them are reviewed, and which a draft report takes."""
+
+    command: str = Field(
+        "",
+        description="Segmenter that proposes lesions, with {suv}, {ct} and {out} in place of files; empty: the model."
+        " Source: an optional program",
+    )
+    command_timeout_s: Number = Field(
+        3600.0, gt=0, le=604_800, description="For one exam [s]. Source: minutes on a GPU, below an hour on a CPU"
+    )
+    most_an_exam: Positive = Field(
+        10,
+        le=1000,
+        description="Proposals of an exam that are reviewed [proposals]. Source: a reader's time",
+    )
+    from_top: Fraction = Field(
+        0.8,
+        description="Part of them that comes from the top of the list, the others at random from p 0.05 to 0.5 [ratio]."
+        " Source: without these calibration cannot be measured",
+    )
+    least_p: Fraction = Field(
+        0.05,
+        description="Least probability of what is proposed from the top [ratio]. Source: chosen for this project",
+    )
+    mentioned: Annotated[Number, Field(gt=0, le=1)] = Field(
+        0.8,
+        description="Share of the lesions that reports mention, which probabilities are divided by [ratio]. Source:"
+        " chosen for this project; reviewing exams with reports measures it",
+    )
+    accepted_p: OpenFraction = Field(
+        0.95,
+        description="Calibrated probability from which a draft report takes a proposal that nobody reviewed, where the"
+        " exam has a label map [ratio]. Source: chosen for this project",
+    )
+    answer_weight: Number = Field(
+        5.0,
+        gt=0,
+        le=1000,
+        description="Weight of a reviewed proposal over a candidate that nobody reviewed [ratio]. Source: weak"
+        " negatives are assumed",
+    )
+    most_exams: Positive = Field(
+        500, description="Exams with reports that the model learns from, at most [exams]. Source: minutes of training"
+    )
+    inserted: Count = Field(
+        100, le=10_000, description="Lesions put into an exam for training [lesions]. Source: trials on real exams"
+    )
+    inserted_exams: Count = Field(
+        20, le=100_000, description="Exams that lesions are put into, at most [exams]. Source: seconds an exam"
+    )
+    phantom_exams: Count = Field(
+        8, le=1000, description="Drawn exams that the model learns from too [exams]. Source: they prove little"
+    )
+    phantom_weight: Fraction = Field(
+        0.3333, description="Weight of a candidate of theirs [ratio]. Source: trials on real exams"
+    )
+
+
 class AnatomySettings(Settings):
     """Where label maps of organs come from when an exam's folder holds none."""
 
@@ -943,6 +1002,7 @@ class ProjectSettings(CurationSettings):
     release: ReleaseSettings = ReleaseSettings()
     followup: FollowupSettings = FollowupSettings()
     review: ReviewSettings = ReviewSettings()
+    proposals: ProposalSettings = ProposalSettings()
     anatomy: AnatomySettings = AnatomySettings()
     samples: SampleSettings = SampleSettings()
     model: ModelSettings = ModelSettings()

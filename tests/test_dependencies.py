@@ -13,7 +13,9 @@ from tests.support.paths import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCKS = ("requirements.lock", "requirements-dev.lock")
 OWN = {"assets", "model", "pipelines"}
-ON_REQUEST = {"bitsandbytes", "dagster_postgres", "mlflow", "wandb", "presidio_analyzer", "spacy", "deltalake"}
+ON_REQUEST = {
+    *("bitsandbytes", "dagster_postgres", "mlflow", "wandb", "presidio_analyzer", "sklearn", "spacy", "deltalake"),
+}
 """Imported where a setting asks for them, with an error that names the package where it is missing, or where they are
 installed."""
 
@@ -60,7 +62,7 @@ def test_lock_pins_every_package_with_hashes_and_names_no_index(lock: str) -> No
 def test_locks_hold_all_dependencies_apart_and_leave_torch_out() -> None:
     production, development = (pinned(lock) for lock in LOCKS)
     extras = PROJECT["optional-dependencies"]
-    wanted = {normal(r) for r in (*PROJECT["dependencies"], *extras["postgres"], *extras["s3"])}
+    wanted = {normal(r) for r in (*PROJECT["dependencies"], *extras["postgres"], *extras["s3"], *extras["proposals"])}
     assert wanted - production == {"torch"}
     assert {normal(r) for r in extras["dev"]} <= development
     assert production & development == set()

@@ -21,6 +21,7 @@ LAYERS = (
     "model.training",
     "model.inputs",
     "model.petar",
+    "pipelines.proposals",
     "pipelines.phantom",
     "pipelines.release",
     "pipelines.review",
@@ -50,8 +51,12 @@ FORBIDDEN = {
     "model": {"dagster"},
     "pipelines": {"dagster", "torch", "transformers", "monai"},
 }
-USES_PHANTOM = {"assets.cli", "model.readers.examples"}
-"""Modules outside of tests and benchmarks that use the digital cohort: the demo, and what readers are trained on."""
+USES_PHANTOM = {
+    *("assets.cli", "model.readers.examples"),
+    *("pipelines.proposals.insertion", "pipelines.proposals.phantom_examples"),
+}
+"""Modules outside of tests and benchmarks that use the digital cohort: the demo, and what readers and the model of
+proposals are trained on."""
 
 
 def _name(path: Path) -> str:

@@ -100,6 +100,16 @@ TABLES: Mapping[str, Rules] = {
         ("row_key", "exams.row_key"),
         ("*", "exams.suv_path exams.ct_path peaks.peaks_path"),
     ),
+    "proposals": (
+        ("exam_id", "candidates.exam_id exams.problem"),
+        ("patient_id", "candidates.patient_id"),
+        ("suvmean suvpeak mtv_ml tlg diameter_mm stop_reason mask_path row_key", "exams.suv_path candidates.members"),
+        (
+            "p p_calibrated calibration model listed place is_accepted",
+            "candidates.log_uptake candidates.prominence lesions.outcome exams.scanner",
+        ),
+        ("*", "candidates.candidate_id"),
+    ),
     "exam_pairs": (
         ("exam_id prior_exam_id", "exams.exam_id exams.study_date exams.tracer"),
         ("patient_id", "exams.patient_id"),

@@ -8,7 +8,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ import pydicom
 
 from pipelines.exports.exam_report import ExamReport, ReportedExam, exam_report
 from pipelines.exports.fhir_report import check_bundle, fhir_bundle
+from pipelines.exports.proposed_report import report_of_proposals
 from pipelines.exports.report_pages import html_page, markdown_page
 from pipelines.exports.segmentation import pet_slices
 from pipelines.exports.structured_report import write_structured_report
 from pipelines.exports.viewer_files import SEG_NAME, export_reason, source_folders
 from pipelines.settings import ExportSettings
 from pipelines.tables import atomic
+from pipelines.tables.exam_problems import ExamProblem
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home, folder_name
 from pipelines.tables.lake import Lake
@@ -68,6 +70,8 @@ class ReportTables:
     links: Mapping[str, list[Mapping[str, Any]]]
     by_finding: Mapping[str, Mapping[str, Any]]
     texts: Mapping[str, Mapping[str, Any]]
+    proposals: Mapping[str, list[Mapping[str, Any]]] = field(default_factory=dict)
+    """Of exams that no report names."""
 
     @classmethod
     def of(cls, home: Home) -> "ReportTables":
@@ -84,6 +88,7 @@ class ReportTables:
             _grouped(lake.read_table("lesion_links")),
             {row["finding_id"]: row for own in lesions.values() for row in own},
             {row["finding_id"]: row for row in predictions.sort("model").iter_rows(named=True)},
+            _grouped(lake.read_table("proposals")),
         )
 
     def report(self, exam_id: str) -> ExamReport:
@@ -106,6 +111,8 @@ class ReportTables:
         exam = ReportedExam(
             exam_id, row["patient_id"], row["study_date"], row["tracer"], row["n_slices"], prior, days, reason
         )
+        if row["problem"] == ExamProblem.NO_REPORT.value and not self.lesions.get(exam_id):
+            return report_of_proposals(exam, self.proposals.get(exam_id, ()))
         return exam_report(
             exam, self.lesions.get(exam_id, ()), self.links.get(exam_id, ()), self.by_finding, self.texts
         )
@@ -199,6 +206,8 @@ def _why_no_seg(exam: Mapping[str, Any], settings: ExportSettings, report: ExamR
         return NO_DICOM
     if not settings.dicom_seg:
         return "dicom_seg under [exports] is off"
+    if exam["problem"] == ExamProblem.NO_REPORT.value:
+        return "its lesions are proposals, of which no DICOM SEG is written"
     return "it has no lesion" if not report.lesions else "its DICOM SEG is not there: export it (petar export)"
 
 

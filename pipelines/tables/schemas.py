@@ -44,6 +44,8 @@ CORRECTION_STATUSES = ("applied", "superseded", "unknown finding", "not applied"
 MASK_CHANGES = ("none", "edge", "shift", "another lesion")
 PREFERENCES = ("model", "tie", "report")
 REVIEW_ANSWERS = JUDGEMENTS
+PROPOSAL_ANSWERS = ("lesion", "physiologic", "part of another", "wrong contour", "unsure", "missing here")
+"""What a reviewer says of a proposal; the last of a lesion that nothing proposed."""
 EVIDENCE = ("slice+SUV", "SUV+organ", "SUV+zone", "SUV", "review", "given mask")
 CALIBRATION_SOURCES = ("setting", "exam", "scanner", "cohort", "assumed", "none")
 EXAM_STATUSES = ("ok", "problem", "failed")
@@ -512,6 +514,41 @@ def _with_features(row: type[dy.Schema]) -> type[dy.Schema]:
 Candidates = _with_features(_CandidateRow)
 
 
+class Proposals(dy.Schema):
+    """One row a proposal of an exam without a report: what is to be reviewed, and what reviewers said."""
+
+    candidate_id = string("<exam_id>:<voxel of its hottest peak, i-j-k>", key=True)
+    exam_id = string("Exam, as the cohort names it")
+    patient_id = string("Patient, as the cohort names it")
+    row_key = string("Hash of what its contour is made from; an equal one is reused")
+    source = choice("What proposed it", ("model", "prominence", "command", "reviewer"), null=False)
+    model = string("Version of the model: hash of its examples and code; of a command the command", null=True)
+    p = real("Probability by the model, divided by the share of lesions that reports mention", low=0, high=1)
+    p_calibrated = real("The same, calibrated by answers on the scanner", low=0, high=1)
+    calibration = choice("Whether it is", ("calibrated", "not calibrated"), null=False)
+    listed = choice("How it came into the review list; null: it is not in it", ("top", "random"), null=True)
+    place = integer("Place in its exam's order, 1 the first", low=1)
+    answer = choice("What reviewers said", PROPOSAL_ANSWERS, null=True)
+    is_accepted = flag("Whether a draft report takes it", null=False)
+    organ = string("As a reviewer named it, else by the label map", null=True)
+    side = choice("Side of the body", ("left", "right"), null=True)
+    slice = integer("Axial slice of the peak, from the head, 1-based", null=False, low=1)
+    peak_i = integer("Voxel of its hottest peak, i", null=False, low=0)
+    peak_j = integer("Voxel of its hottest peak, j", null=False, low=0)
+    peak_k = integer("Voxel of its hottest peak, k, from the feet", null=False, low=0)
+    peak_x_mm = real("The same place, to the patient's right (RAS)", "mm", null=False)
+    peak_y_mm = real("The same place, to the front (RAS)", "mm", null=False)
+    peak_z_mm = real("The same place, to the head (RAS)", "mm", null=False)
+    suvmax = real("SUV of the peak", "SUV", null=False, low=0)
+    suvmean = real("Mean SUV of its contour", "SUV", low=0)
+    suvpeak = real("Largest mean SUV of a 1 mL sphere (IBSI)", "SUV", low=0)
+    mtv_ml = real("Volume of its contour", "mL", above=0)
+    tlg = real("Total lesion glycolysis, suvmean * mtv_ml", "SUV mL", low=0)
+    diameter_mm = real("Largest 3D diameter", "mm", low=0)
+    stop_reason = string("Why the contour stopped; of a command's region null", null=True)
+    mask_path = string("Mask, under PETAR_HOME: uint8, cropped to its box; null without a contour", null=True)
+
+
 class ExamPairs(dy.Schema):
     """One row an exam: the patient's last exam of the same tracer before it, and where that lies on it."""
 
@@ -826,6 +863,7 @@ TABLES: Mapping[str, type[dy.Schema]] = {
     "calibration": Calibrations,
     "lesions": Lesions,
     "candidates": Candidates,
+    "proposals": Proposals,
     "exam_pairs": ExamPairs,
     "lesion_links": LesionLinks,
     "samples": Samples,

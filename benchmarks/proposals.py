@@ -1,0 +1,135 @@
+"""Proposals: drawn exams of the kind that the model was trained on and of another kind, lesions put into real exams
+that were left out, and false proposals on these. Prints Markdown tables.
+
+usage: python -m benchmarks.proposals [--phantoms N] [--home HOME ... --leave-out EXAM ...] [--inserted N]
+
+--home gives homes whose candidates are there (petar propose); of each exam that is left out the model knows nothing.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import polars as pl
+import typer
+from numpy.typing import NDArray
+
+from benchmarks.hard_phantoms import heading, table
+from pipelines.imaging.volume import load_nifti
+from pipelines.phantom.cohort import PhantomSettings
+from pipelines.phantom.hard import HardSettings
+from pipelines.proposals.examples import ExampleSource, LabelledExam, features_in, inserted_features, labelled_exams
+from pipelines.proposals.model import Examples, train
+from pipelines.proposals.phantom_examples import DrawnExam, drawn_candidates
+from pipelines.settings import ProjectSettings
+from pipelines.tables.home import Home
+from pipelines.tables.lake import Lake
+
+KINDS = {"even": None, "hard": HardSettings()}
+TRAIN_SEED, TEST_SEED, OTHER_LESIONS = 9101, 9202, 77
+"""Seeds of the drawn exams, and of the lesions that are put into exams for the test: other ones than for training."""
+FALSE_AN_EXAM = (2, 4, 8)
+SETTINGS = ProjectSettings()
+Score = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+def found_at(exams: Sequence[DrawnExam], scores: Sequence[NDArray[np.float64]], false_an_exam: float) -> list[float]:
+    """Of drawn lesions the share with a candidate of their own, and with one that covers them, above the score at which
+    so many others an exam are proposed."""
+    others, best = [], []
+    for exam, score in zip(exams, scores):
+        is_other = np.ones(len(score), bool)
+        for rows in exam.covering:
+            is_other[rows] = False
+        others.append(score[is_other])
+        for rows in zip(exam.own, exam.covering):
+            best.append([score[r].max() if len(r) else -np.inf for r in rows])
+    ranked = np.sort(np.concatenate(others))[::-1]
+    at = int(false_an_exam * len(exams))
+    threshold = ranked[at] if at < len(ranked) else -np.inf
+    return [float(share) for share in (np.array(best) > threshold).mean(axis=0)]
+
+
+def phantoms(count: int) -> None:
+    """Prints the table of drawn exams."""
+    drawn = {
+        (kind, seed): list(drawn_candidates(PhantomSettings(count, count, seed, hard=hard), SETTINGS))
+        for kind, hard in KINDS.items()
+        for seed in (TRAIN_SEED, TEST_SEED)
+    }
+    trained = {kind: drawn[kind, TRAIN_SEED] for kind in KINDS}
+    trained["both"] = [*trained["even"], *trained["hard"]]
+    heading("Drawn exams", "share of the lesions at one false proposal an exam")
+    rows = []
+    for test in KINDS:
+        exams = drawn[test, TEST_SEED]
+        rule = [np.where(e.is_vetoed, -1.0, e.prominence_suv) for e in exams]
+        rows.append(["prominence, organ veto", test, *(f"{v:.2f}" for v in found_at(exams, rule, 1.0))])
+        for name, own in trained.items():
+            model = train(Examples.joined([exam.examples(1.0) for exam in own]))
+            scores = [model.probability(exam.features) for exam in exams]
+            rows.append([f"trained on {name}", test, *(f"{v:.2f}" for v in found_at(exams, scores, 1.0))])
+    table(["by", "tested on", "own peak", "covered"], rows)
+
+
+def of_home(home: Home) -> tuple[list[LabelledExam], pl.DataFrame]:
+    """Exams of a home with located lesions, and its candidates."""
+    lake = Lake(home.lake)
+    located = lake.read_table("lesions").filter(pl.col("outcome") == "lesion")
+    physiologic = lake.read_table("findings").select("finding_id", "is_physiologic")
+    candidates = lake.read_table("candidates")
+    labelled = labelled_exams(lake.read_table("exams"), candidates, located.join(physiologic, on="finding_id"))
+    return labelled, candidates
+
+
+def real(homes: Sequence[Home], left_out: Sequence[str], inserted: int) -> None:
+    """Prints the table of real exams that were left out one at a time."""
+    known = [(home, *of_home(home)) for home in homes]
+    heading("Real exams left out", "inserted lesions found at 2, 4, 8 false proposals; other candidates at p >= 0.5")
+    rows = []
+    for exam_id in left_out:
+        home, own = next((h, one) for h, labelled, _ in known for one in labelled if one.exam["exam_id"] == exam_id)
+        volume = load_nifti(home.root / own.exam["suv_path"])
+        ct = load_nifti(home.root / own.exam["ct_path"]) if own.exam["ct_path"] else None
+        tests = [one for one, _ in inserted_features(exam_id, volume, ct, inserted, SETTINGS, OTHER_LESIONS)]
+        for name, phantom_exams in (("cohort", 0), ("cohort and phantoms", SETTINGS.proposals.phantom_exams)):
+            settings = SETTINGS.changed(proposals=SETTINGS.proposals.changed(phantom_exams=phantom_exams))
+            parts = []
+            for n, (where, labelled, candidates) in enumerate(known):
+                others = [one for one in labelled if one.exam["exam_id"] != exam_id]
+                mine = settings if n == 0 else SETTINGS.changed(proposals=SETTINGS.proposals.changed(phantom_exams=0))
+                found = ExampleSource(where, mine, logging.getLogger(__name__)).examples(others, candidates, {})
+                parts += [found] if found is not None else []
+            model = train(Examples.joined(parts))
+            others_p = np.sort(model.probability(features_in(own.candidates))[~own.is_lesion])[::-1]
+            best = [p_of(model.probability, features, rows) for features, owns in tests for rows in owns]
+            n_false = int((others_p >= 0.5 * SETTINGS.proposals.mentioned).sum())
+            shares = [np.mean(np.array(best) > others_p[n]) for n in FALSE_AN_EXAM]
+            rows.append([exam_id, name, str(len(best)), *(f"{s:.2f}" for s in shares), str(n_false)])
+    table(["exam", "trained on", "inserted", "at 2", "at 4", "at 8", "false at 0.5"], rows)
+
+
+def p_of(score: Score, features: NDArray[np.float64], rows: NDArray[np.int64]) -> float:
+    """The score of the likeliest of some candidates; -inf: there is none."""
+    if not len(rows):
+        return -np.inf
+    return float(score(features[rows]).max())
+
+
+def main(
+    phantom_exams: Annotated[int, typer.Option("--phantoms", help="drawn exams a kind and seed; 0: none")] = 24,
+    home: Annotated[list[Path] | None, typer.Option(help="homes of real cohorts")] = None,
+    leave_out: Annotated[list[str] | None, typer.Option(help="exams that are left out, one at a time")] = None,
+    inserted: Annotated[int, typer.Option(help="lesions put into an exam that was left out")] = 120,
+) -> None:
+    """Prints the tables."""
+    if phantom_exams:
+        phantoms(phantom_exams)
+    if home and leave_out:
+        real([Home(path) for path in home], leave_out, inserted)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,1 @@
+"""Proposals: lesions of exams that no report speaks of, ranked for review."""
