@@ -34,7 +34,8 @@ from model.petar.config import InputsConfig, LanguageConfig, ModelConfig, Traini
 from model.training.request import StageRequest, StageSamples
 from model.training.train import train_stage
 from pipelines.catalog.build import build_catalog, connect, list_views
-from pipelines.cohort import manifest as cohort_module
+from pipelines.cohort import manifest as manifest_module
+from pipelines.cohort import observation as observation_module
 from pipelines.cohort.manifest import observe_cohort
 from pipelines.curation.run import PHASES, open_curation, run_stage, stale_shards
 from pipelines.curation.unreferenced_files import collect_files
@@ -66,12 +67,17 @@ class _Clock(datetime):
         return cls(2026, 1, 1, tzinfo=tz or UTC)
 
 
+def _stop_the_clock() -> None:
+    for module in (manifest_module, observation_module):
+        module.datetime = _Clock  # type: ignore[attr-defined]
+
+
 # --- what is killed: each is called in a process of its own ---
 
 
 def curate(cohort: Path, home: Home) -> None:
     """Observes, curates what is stale, publishes, collects."""
-    cohort_module.datetime = _Clock  # type: ignore[misc,assignment]
+    _stop_the_clock()
     observe_cohort(cohort, home.manifest)
     curation = open_curation(home)
     for tables in PHASES:
@@ -94,7 +100,7 @@ def curate_and_publish(cohort: Path, home: Home) -> None:
 
 def curate_through_dagster(cohort: Path, home: Home) -> None:
     """A whole curation as `make curate` runs it."""
-    cohort_module.datetime = _Clock  # type: ignore[misc,assignment]
+    _stop_the_clock()
     with open(os.devnull, "w") as silent:
         os.dup2(silent.fileno(), 1)
         if cli.main(["curate", "--cohort", str(cohort), "--home", str(home.root)]):
