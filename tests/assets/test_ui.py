@@ -36,6 +36,7 @@ class TestTheUi:
             "reports",
             "lesions",
             "followup",
+            "proposals",
             "review",
             "samples",
             "training",
