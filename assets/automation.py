@@ -9,14 +9,11 @@ from assets.curation import SHARDED, curate
 from assets.exams import corrections, exam_manifest, exams
 from assets.instance import close_dead_runs
 from assets.lesions import calibration, lesions, peaks
-from assets.processes import processes_of
+from assets.processes import ALONE, processes_of
 from assets.reports import findings, identifiers, readings, reports
 from assets.resources import Workspace
 from assets.retention import retention, weekly_retention
 from pipelines.cohort.manifest import CohortError, cohort_state
-
-ALONE = "petar/alone"
-"""Tag of the runs of which there is one at a time; the queue (dagster.yaml) holds the others back."""
 
 WRITES_LATER_TABLES = (
     *(

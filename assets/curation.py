@@ -25,6 +25,7 @@ from assets.exams import accepts_removals, corrections, exam_manifest, exams
 from assets.faults import RETRY, PermanentFailure, is_permanent, permanent
 from assets.lesions import calibration, lesions, peaks
 from assets.partitions import stage_metadata
+from assets.processes import ALONE
 from assets.reports import findings, readings, sentences
 from assets.resources import Workspace
 from pipelines.cohort.corrections import corrections_version, read_observed
@@ -122,7 +123,7 @@ def curate_stale_shards(context: dg.OpExecutionContext, config: CurateConfig) ->
 
 @dg.job(
     name="curate",
-    tags={"petar/alone": "curate"},
+    tags={ALONE: "curate"},
     description="From exams and reports to lesions: one run for all shards that are not current.",
 )
 def curate() -> None:

@@ -12,6 +12,8 @@ from pipelines.tables.locks import lock_descriptor
 
 INSTANCE_NAME = "dagster"
 """Folder of Dagster's instance in a home."""
+ALONE = "petar/alone"
+"""Tag of the runs of which there is one at a time; the queue (dagster.yaml) holds the others back."""
 
 _UNLOCKED = ".new"
 

@@ -11,6 +11,7 @@ from assets.exams import ShardConfig, exams
 from assets.faults import RETRY, permanent
 from assets.lesions import peaks
 from assets.partitions import CURATION_OWNERS, run_shard, sharded, table_metadata, table_sample
+from assets.processes import ALONE
 from assets.resources import Workspace
 from pipelines.curation.curate import Failures, curate_stale
 from pipelines.curation.engines.local import LocalEngine
@@ -54,7 +55,7 @@ def find_stale_candidates(context: dg.OpExecutionContext) -> Iterator[Event]:
 
 @dg.job(
     name="find_candidates",
-    tags={"petar/alone": "find_candidates"},
+    tags={ALONE: "find_candidates"},
     description="Candidates of all exams as they are curated: one run for all shards that are not current.",
 )
 def find_candidates() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets.processes import INSTANCE_NAME
+from assets.processes import ALONE, INSTANCE_NAME
 from assets.resources import Workspace
 
 _KEPT_DAYS = 30
@@ -43,7 +43,7 @@ def delete_old_runs(context: dg.OpExecutionContext, config: RetentionConfig) -> 
 
 @dg.job(
     name="retention",
-    tags={"petar/alone": "retention"},
+    tags={ALONE: "retention"},
     description="Deletes runs older than some days (`days`) that hold no latest event of a shard or table.",
 )
 def retention() -> None:

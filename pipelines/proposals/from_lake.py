@@ -196,7 +196,7 @@ class ProposalUpdate:
         row |= {f"peak_{axis}": candidate[f"peak_{axis}"] for axis in (*"ijk", "x_mm", "y_mm", "z_mm")}
         row["row_key"] = key
         before = self._before.get(candidate["candidate_id"])
-        if before is not None and before["row_key"] == key and _is_kept(self._home, before):
+        if before is not None and before["row_key"] == key and self._home.is_kept(before["mask_path"]):
             return row | {name: before[name] for name in (*_MEASURED, "stop_reason", "mask_path")}
         peak = (candidate["peak_i"], candidate["peak_j"], candidate["peak_k"])
         made = contour(volume, peak, others, settings)
@@ -297,10 +297,6 @@ class ProposalUpdate:
 
 
 _PLACE = ("candidate_id", "exam_id", "peak_x_mm", "peak_y_mm", "peak_z_mm")
-
-
-def _is_kept(home: Home, row: Mapping[str, Any]) -> bool:
-    return row["mask_path"] is None or (home.root / row["mask_path"]).is_file()
 
 
 def update_proposals(home: Home, settings: ProjectSettings, log: logging.Logger) -> ProposalSummary:

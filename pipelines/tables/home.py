@@ -166,6 +166,12 @@ class Home:
         """Folder of one exam's masks."""
         return self.masks / folder_name(exam_id)
 
+    def is_kept(self, path: str | None) -> bool:
+        """Whether an earlier row can stand for a new one: the file that it names, below the home, is there; one that
+        names none can.
+        """
+        return path is None or (self.root / path).is_file()
+
 
 def use_lake(home: Home, place: str) -> None:
     """Stores the tables of a home at a URL or in another folder, from the first write on; recorded in the home.

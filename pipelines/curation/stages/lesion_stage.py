@@ -87,7 +87,7 @@ def lesions_stage(context: ShardContext) -> ShardStage:
         known = {}
         for finding_id, finding in findings.items():
             note, row = noted.get(finding_id), before.get(finding_id)
-            if note and row and note["key"] == key_of(finding) and _is_kept(home, row):
+            if note and row and note["key"] == key_of(finding) and home.is_kept(row["mask_path"]):
                 known[finding_id] = _known(home, note, row)
         suv = load_nifti(home.root / exam["suv_path"])
         product = load_exam_peaks(peaks_path(home, exam_id))
@@ -171,11 +171,6 @@ def _review_columns(finding: Mapping[str, Any], result: LesionResult) -> dict[st
     is_edited = bool(result.is_edited)
     source = "marked" if finding["mask_source"] == "marked" else "edited" if is_edited else "grown"
     return {"mask_source": source, "correction_problem": result.correction_problem}
-
-
-def _is_kept(home: Home, row: Mapping[str, Any]) -> bool:
-    """Whether an earlier result can stand for a new one: the mask that it names is there."""
-    return row["mask_path"] is None or (home.root / row["mask_path"]).is_file()
 
 
 def _known(home: Home, note: Mapping[str, Any], row: Mapping[str, Any]) -> KnownLesion:
