@@ -9,6 +9,7 @@ from assets.resources import Workspace
 from assets.training import STAGE_ASSETS, samples
 from model.evaluation.predictions import TableReport, collect_predictions
 from model.evaluation.text_sources import (
+    no_texts,
     update_baseline_texts,
     update_checkpoint_texts,
     update_file_texts,
@@ -45,12 +46,20 @@ class PetarTextsConfig(dg.Config):
 def petar_texts(
     context: dg.AssetExecutionContext, config: PetarTextsConfig, workspace: Workspace
 ) -> dg.MaterializeResult:
-    """The model's text for every held-out lesion, as generated and with the numbers measured on the mask."""
-    home, preset = workspace.paths, workspace.settings().model.preset
-    trained = CheckpointSettings(name=f"petar-{preset}", folder=home.checkpoints / TRAINING_STAGES[-1] / "checkpoint")
+    """The model's text for every held-out lesion and for every one that nobody described, as generated and with the
+    numbers measured on the mask.
+    """
+    home, settings = workspace.paths, workspace.settings()
+    folder = home.checkpoints / TRAINING_STAGES[-1] / "checkpoint"
+    if workspace.evaluation().checkpoint and not folder.is_dir():
+        why = "no model was trained here; the checkpoints of [[evaluation.checkpoint]] give the texts"
+        return _result(context, no_texts(home, "petar", why))
+    trained = CheckpointSettings(name=f"petar-{settings.model.preset}", folder=folder)
     with permanent(ValueError, FileNotFoundError):
-        allowed = config.allow_other_samples
-        return _result(context, update_checkpoint_texts(home, "petar", trained, allow_other_samples=allowed))
+        report = update_checkpoint_texts(
+            home, "petar", trained, allow_other_samples=config.allow_other_samples, untexted=settings.samples
+        )
+        return _result(context, report)
 
 
 @evaluated("predictions", [samples], {"parquet"})
@@ -81,7 +90,8 @@ def checkpoint_texts(context: dg.AssetExecutionContext, workspace: Workspace) ->
     """Texts of the further checkpoints that `[[evaluation.checkpoint]]` names, M3D-RAD by way of `model/` among
     them.
     """
-    return _result(context, update_other_checkpoints(workspace.paths, workspace.evaluation().checkpoint))
+    chosen, untexted = workspace.evaluation().checkpoint, workspace.settings().samples
+    return _result(context, update_other_checkpoints(workspace.paths, chosen, untexted))
 
 
 SOURCES = [petar_texts, baseline_texts, file_texts, vlm_texts, checkpoint_texts]

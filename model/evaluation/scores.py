@@ -41,7 +41,7 @@ def update_scores(home: Home, settings: ScoreSettings = ScoreSettings(), cohort:
         predictions, subsets_of(lake.read_table("findings"), lake.read_table("lesions"), settings), settings
     )
     frame = pl.concat([score(predictions, settings=settings), parts]).with_columns(
-        cohort=pl.lit(cohort), data_version=pl.lit(made_from["data"])
+        cohort=pl.lit(cohort, pl.String), data_version=pl.lit(made_from["data"], pl.String)
     )
     judged = frame.filter(pl.col("metric") == "GREEN", pl.lit(settings.green_url is not None))
     incomplete = judged.filter((pl.col("status") == "not computed") | pl.col("note").str.contains("not judged")).height
@@ -68,7 +68,9 @@ def subsets_of(findings: pl.DataFrame, lesions: pl.DataFrame, settings: ScoreSet
 
 
 def _with_places(lake: Lake) -> pl.DataFrame:
-    return with_others(*(lake.read_table(name) for name in ("predictions", "samples", "lesions")))
+    predictions, samples, lesions = (lake.read_table(name) for name in ("predictions", "samples", "lesions"))
+    # A lesion that nobody described has no reference: a model's text of it is no text to be scored.
+    return with_others(predictions.drop_nulls("reference"), samples, lesions)
 
 
 def update_comparisons(home: Home, settings: ScoreSettings = ScoreSettings()) -> TableReport:

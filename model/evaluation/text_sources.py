@@ -18,8 +18,9 @@ from model.evaluation.predictions import (
     update_part,
 )
 from model.training.provenance import check_provenance
+from pipelines.dataset.samples import untexted_samples
 from pipelines.reports.llm.answers import AnswerCache
-from pipelines.settings import CheckpointSettings, VlmSettings
+from pipelines.settings import CheckpointSettings, SampleSettings, VlmSettings
 from pipelines.tables import schemas
 from pipelines.tables.hashing import hash_of, hash_of_files
 from pipelines.tables.home import Home
@@ -28,18 +29,24 @@ from pipelines.tables.provenance import code_version
 
 
 def update_checkpoint_texts(
-    home: Home, source: str, chosen: CheckpointSettings, *, allow_other_samples: bool = True
+    home: Home,
+    source: str,
+    chosen: CheckpointSettings,
+    *,
+    allow_other_samples: bool = True,
+    untexted: SampleSettings | None = None,
 ) -> TableReport:
     """Texts of a checkpoint of `model/` (PETAR's own, M3D-RAD, another site's) for every held-out finding.
 
-    One trained here must have seen these samples' training split and no other: `allow_other_samples` false.
+    One trained here must have seen these samples' training split and no other: `allow_other_samples` false. With
+    `untexted` (how samples are made) the lesions that nobody described get their texts too, without a reference.
 
     Raises:
         ProvenanceError: it was trained on other samples, and that is not allowed.
         ValueError: no finding is held out.
         FileNotFoundError: there is no checkpoint.
     """
-    held_out = held_out_findings(home)
+    described, state = _to_describe(home, untexted)
     folder = chosen.folder
     if folder is None:
         raise FileNotFoundError(f"expected the folder of the checkpoint {chosen.name}, got none: set `folder`")
@@ -51,24 +58,47 @@ def update_checkpoint_texts(
         check_provenance(folder, Lake(home.lake).read_table("samples"), home, allow=allow_other_samples)
         problems: dict[str, str] = {}
         frame = generate(
-            held_out, folder, home, model_name=chosen.name, on_problem=lambda i, m: problems.update({i: m})
+            described, folder, home, model_name=chosen.name, on_problem=lambda i, m: problems.update({i: m})
         )
-        reasons = [problems.get(i) for i in held_out["sample_id"]]
-        return frame.with_columns(error=pl.Series(reasons, dtype=pl.String))
+        reasons = [problems.get(i) for i in described["sample_id"]]
+        reference = pl.when(pl.col("reference") != "").then("reference")
+        return frame.with_columns(reference, error=pl.Series(reasons, dtype=pl.String))
 
     made_from = {
         "checkpoint": checkpoint_version(folder),
         "model": chosen.name,
         "code": code_version("model.serving.generation"),
+        **({"untexted": state} if state else {}),
     }
     return update_part(home, source, made_from, make)
 
 
+def _to_describe(home: Home, untexted: SampleSettings | None) -> tuple[pl.DataFrame, str]:
+    """(samples that a checkpoint describes, hash of those among them that nobody described; empty where none is)."""
+    held_out = held_out_findings(home)
+    if untexted is None:
+        return held_out, ""
+    lake = Lake(home.lake)
+    lesions, findings, exams = (lake.read_table(name) for name in ("lesions", "findings", "exams"))
+    more = untexted_samples(lesions, findings, exams, untexted)
+    if more.is_empty():
+        return held_out, ""
+    masks = hash_of_files((path, home.root / path) for path in more["mask_path"].unique().sort())
+    return pl.concat([held_out, more]), hash_of(more.rows(), masks)
+
+
+def no_texts(home: Home, source: str, why: str) -> TableReport:
+    """A source that has no text, with the reason as its problem."""
+    return update_part(home, source, {"why": why}, lambda: (schemas.empty("predictions"), [why]))
+
+
 def update_baseline_texts(home: Home) -> TableReport:
     """Texts of the two baselines that need no weights: the nearest training lesion, and the template."""
-    held_out_findings(home)
+    held_out = held_out_findings(home)
 
     def make() -> pl.DataFrame:
+        if held_out.is_empty():
+            return schemas.empty("predictions")
         lake = Lake(home.lake)
         samples, lesions, exams = (lake.read_table(name) for name in ("samples", "lesions", "exams"))
         return pl.concat([baseline(samples, lesions, exams) for baseline in (nearest_neighbour, template)])
@@ -126,14 +156,16 @@ def update_vlm_texts(home: Home, vlms: Sequence[VlmSettings], api_keys: Mapping[
     return _together(reports)
 
 
-def update_other_checkpoints(home: Home, checkpoints: Sequence[CheckpointSettings]) -> TableReport:
+def update_other_checkpoints(
+    home: Home, checkpoints: Sequence[CheckpointSettings], untexted: SampleSettings | None = None
+) -> TableReport:
     """Texts of every further checkpoint that is named; one that is not there is a problem, the others are done."""
     wanted = {_source("checkpoint", chosen.name or str(chosen.folder)): chosen for chosen in checkpoints}
     _drop_others(home, "checkpoint", wanted)
     reports, problems = [], []
     for source, chosen in wanted.items():
         try:
-            reports.append(update_checkpoint_texts(home, source, chosen))
+            reports.append(update_checkpoint_texts(home, source, chosen, untexted=untexted))
         except FileNotFoundError as error:
             problems.append(f"{chosen.name}: {error}")
     return _together(reports, problems)

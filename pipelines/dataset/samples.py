@@ -82,7 +82,22 @@ def finding_samples(
     the tables of these names. The answer carries the reported SUVmax and slice, the column `suvmax` the measured one;
     of a given mask whose text names them not it carries the measured ones. Lesions without a text give none.
     """
-    joined = (
+    rows = _joined(lesions, findings, exams, _has_text()).iter_rows(named=True)
+    return schemas.frame("samples", [_sample(row, settings) for row in rows])
+
+
+def untexted_samples(
+    lesions: pl.DataFrame, findings: pl.DataFrame, exams: pl.DataFrame, settings: SampleSettings = SampleSettings()
+) -> pl.DataFrame:
+    """The same of the lesions that nobody described (given masks without a text), with an empty answer: a model is
+    asked about them, and neither trained on them nor scored."""
+    rows = _joined(lesions, findings, exams, ~_has_text()).iter_rows(named=True)
+    return schemas.frame("samples", [{**_sample(row, settings), "target": ""} for row in rows])
+
+
+def _joined(lesions: pl.DataFrame, findings: pl.DataFrame, exams: pl.DataFrame, which: pl.Expr) -> pl.DataFrame:
+    """Lesions with their findings and exams, sorted; `which`: what counts of the findings."""
+    return (
         lesions.filter(pl.col("outcome") == "lesion" if "outcome" in lesions.columns else pl.lit(True))
         .select(
             "finding_id",
@@ -96,7 +111,7 @@ def finding_samples(
             "sentence",
         )
         .join(
-            findings.filter(~pl.col("is_physiologic").fill_null(False), _has_text()).select(
+            findings.filter(~pl.col("is_physiologic").fill_null(False), which).select(
                 "finding_id", "region", "organ", "subsite", "laterality", "comparison", "text", "mask_source"
             ),
             on="finding_id",
@@ -107,7 +122,6 @@ def finding_samples(
         )
         .sort("finding_id")
     )
-    return schemas.frame("samples", [_sample(row, settings) for row in joined.iter_rows(named=True)])
 
 
 def _has_text() -> pl.Expr:

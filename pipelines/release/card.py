@@ -13,7 +13,8 @@ from pipelines.review.dataset_card import BIASES, markdown_table
 _OF_GIVEN = (
     "Given masks are as their data set drew them: by other people, with other rules, perhaps whole patients at a time; "
     "`mask_source` tells them from grown ones.",
-    "Texts of `text_source` = `composed` are no descriptions by a person: they say what was measured on the mask.",
+    "Texts of `text_source` = `model` were written by a model, those of `composed` say what was measured on the mask: "
+    "neither is a description by a person.",
 )
 _OF_RELEASES = (
     "An exam's label map holds the lesions of this release alone: what no report measured is background in it.",

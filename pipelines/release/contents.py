@@ -106,8 +106,12 @@ def read_contents(home: Home, name: str, gate: PrivacyGate, splits: SplitSetting
         .join(tables["findings"].select("finding_id", *_FINDING_COLUMNS), on="finding_id", how="left")
         .sort("exam_id", "box_k1", "box_j1", "box_i1", "finding_id", descending=[False, True, True, True, False])
     )
+    said = _model_texts(lake)
     by_exam: dict[str, list[dict[str, Any]]] = {}
     for row in joined.iter_rows(named=True):
+        if row["text_source"] == "composed" and row["finding_id"] in said:
+            text, model = said[row["finding_id"]]
+            row |= {"sentence": text, "text": text, "text_source": "model", "text_model": model}
         by_exam.setdefault(row["exam_id"], []).append(row)
     usable = tables["exams"].filter(pl.col("status") == "ok")
     exams = [
@@ -119,6 +123,14 @@ def read_contents(home: Home, name: str, gate: PrivacyGate, splits: SplitSetting
         raise ReleaseError(f"expected lesions in the accepted curation {name!r}, got none: accept another")
     in_order = tuple(sorted(exams, key=lambda exam: exam.exam_id))
     return Contents(accepted[name], in_order, usable.height - len(exams))
+
+
+def _model_texts(lake: Lake) -> dict[str, tuple[str, str]]:
+    """Finding -> (a model's text of it, the model); PETAR's own where there are several."""
+    predictions = lake.read_table("predictions").drop_nulls("text_measured").filter(pl.col("text_measured") != "")
+    order = predictions.sort(~pl.col("model").str.starts_with("petar"), "model", "finding_id")
+    rows = order.unique("finding_id", keep="first", maintain_order=True)
+    return {row["finding_id"]: (row["text_measured"], row["model"]) for row in rows.iter_rows(named=True)}
 
 
 def _exam(
@@ -139,7 +151,8 @@ def _exam(
         said = {name: gate.text(lesion[name], exam_id, patient_id, names) for name in ("sentence", "text")}
         kept = {name: lesion[name] for name in (*_FINDING_COLUMNS, *_LESION_COLUMNS)} | said
         defaults = {"mask_source": kept["mask_source"] or "grown", "text_source": kept["text_source"] or "report"}
-        rows.append({"lesion_id": f"{ids['exam_id']}:{number}", **ids, "label": number, **kept, **defaults})
+        named = {"lesion_id": f"{ids['exam_id']}:{number}", **ids, "label": number}
+        rows.append(named | kept | defaults | {"text_model": lesion.get("text_model")})
     return ReleaseExam(
         {**own, "n_lesions": len(rows)},
         tuple(rows),

@@ -47,7 +47,9 @@ _CONTEXT: Mapping[str, Any] = {
     "subField": "cr:subField",
     "transform": "cr:transform",
 }
-_IMAGES: Mapping[str, str] = {
+_OWN: Mapping[str, str] = {
+    "text_model": "Model that wrote the text, where no person did",
+    "label": "Value of the lesion in its exam's label map",
     "pet": "PET in SUV, bytes of a NIfTI file (gzip)",
     "ct": "CT in HU on the PET's grid, bytes of a NIfTI file (gzip); null where there is none",
     "labels": "Lesion n of the exam as n, bytes of a NIfTI file (gzip)",
@@ -115,7 +117,7 @@ def _field(kind: str, field: pa.Field, files_id: str, descriptions: Mapping[str,
         "@type": "cr:Field",
         "@id": f"{kind}/{field.name}",
         "name": field.name,
-        "description": _IMAGES.get(field.name) or descriptions.get(field.name, field.name.replace("_", " ")),
+        "description": _OWN.get(field.name) or descriptions.get(field.name, field.name.replace("_", " ")),
         # Croissant has no type for other images than pictures: their bytes come as they are.
         "dataType": _KINDS[pa.string() if is_image else field.type],
         "source": source,

@@ -32,7 +32,7 @@ def schema_of(kind: str, row: Mapping[str, Any]) -> pa.Schema:
     """
     known = {**schemas.types_of("samples"), **schemas.types_of("findings"), **schemas.types_of("lesions")}
     known = {**known, **schemas.types_of("exams")} if kind == "exams" else known
-    own = {"lesion_id": pa.string(), "label": pa.int64(), "n_lesions": pa.int64()}
+    own = {"lesion_id": pa.string(), "text_model": pa.string(), "label": pa.int64(), "n_lesions": pa.int64()}
     types = {name: own.get(name) or _TYPES[str(known[name])] for name in row}
     features: dict[str, Any] = {name: {"dtype": _FEATURES[t], "_type": "Value"} for name, t in types.items()}
     features |= {name: {"_type": "Nifti"} for name in IMAGES[kind]}

@@ -27,7 +27,16 @@ def plan_autopet(root: Path, mapping: AutopetMapping) -> ImportPlan:
         if mask is None:
             problems.append(f"exam {exam_id}: no {' or '.join(mapping.mask)}, imported without a given mask")
         exams.append(
-            ImportedExam(exam_id, parts[0], pet, ct, (ImportedMask(mask),) if mask else (), tracer=mapping.tracer)
+            ImportedExam(
+                exam_id,
+                parts[0],
+                pet,
+                ct,
+                (ImportedMask(mask),) if mask else (),
+                # A PET of another name is in activity: its sidecar says the unit, or its reading is refused.
+                is_suv=str(image_stem(pet)).lower().startswith("suv"),
+                tracer=mapping.tracer,
+            )
         )
     return plan_of(exams, problems, f"<patient>/<study>/{mapping.pet[0]}.nii.gz", root)
 

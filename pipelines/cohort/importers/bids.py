@@ -1,19 +1,27 @@
-"""BIDS-PET: sub-*/[ses-*/]pet/*_pet with JSON files, participants.tsv.
+"""BIDS-PET: sub-*/[ses-*/]pet/*_pet with JSON files, participants.tsv, masks beside them or below derivatives/.
 
 Attributes are inherited as BIDS says: those of a JSON file nearer to the image replace those above it.
 """
 
-import csv
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipelines.cohort.importers.mapping import BidsMapping
 from pipelines.cohort.importers.plan import ImportedExam, ImportedMask, ImportPlan, image_stem, plan_of
+from pipelines.cohort.table_files import TableFileError, read_table_file
 from pipelines.tables.split_names import SPLIT_WORDS, split_named
 
 _NOT_KNOWN = ("", "n/a")
+_NOT_RAW = ("derivatives", "sourcedata", "code")
+"""Folders of a data set whose images are not its own."""
+_OF_SCAN = ("sub", "ses", "trc", "rec", "run")
+"""Entities that tell one PET from another: a mask is of it where none of them differs."""
+_KG = {"kg": 1.0, "kilogram": 1.0, "kilograms": 1.0, "g": 1e-3, "gram": 1e-3, "lb": 0.45359237, "lbs": 0.45359237}
+"""Unit of a weight as participants.json names it -> kg."""
 
 
 def plan_bids(root: Path, mapping: BidsMapping) -> ImportPlan:
@@ -23,72 +31,136 @@ def plan_bids(root: Path, mapping: BidsMapping) -> ImportPlan:
     Raises:
         ImporterError: there is none.
     """
-    people, splits, problems = _participants(root, mapping)
+    people, problems = _participants(root, mapping)
+    images = [path for path in sorted(root.rglob("sub-*")) if image_stem(path)]
     exams = []
-    found = [p for p in sorted(root.rglob("sub-*")) if (stem := image_stem(p)) and stem.endswith("_pet")]
-    for pet in found:
-        stem = str(image_stem(pet)).removesuffix("_pet")
-        entities = stem.split("_")
-        subject = entities[0]
-        folder = pet.parent.parent
+    for pet in _raw(images, root):
+        stem = str(image_stem(pet))
+        if not stem.endswith("_pet"):
+            continue
+        subject = stem.split("_")[0]
         attributes = _inherited(pet, root, problems)
-        weight = people.get(subject)
-        if weight is not None:
-            attributes.setdefault("PatientWeight", weight)
-        session = next((e for e in entities if e.startswith("ses-")), None)
-        of_scan = {subject, session} - {None}
-        ct, masks = (_beside(folder, of_scan, suffixes) for suffixes in (mapping.ct, mapping.mask))
+        if subject in people.weights:
+            attributes.setdefault("PatientWeight", people.weights[subject])
+        exam_id = stem.removesuffix("_pet")
+        ct = _of_scan(pet, _ending(_raw(images, root), mapping.ct), ("sub", "ses"))
         if len(ct) > 1:
-            problems.append(f"exam {stem}: {len(ct)} CT images, imported without a CT")
+            problems.append(f"exam {exam_id}: {len(ct)} CT images, imported without a CT")
+        masks = _of_scan(pet, _ending(images, mapping.mask), _OF_SCAN)
+        lesions = [path for path in masks if _is_of_lesions(path, mapping)]
+        problems += [
+            f"exam {exam_id}: {path.name} left out, its label- or desc- is none of {', '.join(mapping.lesion)}"
+            for path in masks
+            if path not in lesions
+        ]
         exams.append(
             ImportedExam(
-                stem,
+                exam_id,
                 subject,
                 pet,
                 ct[0] if len(ct) == 1 else None,
-                tuple(ImportedMask(mask, "labels" if "_dseg" in mask.name else "components") for mask in masks),
+                tuple(ImportedMask(mask, "labels" if "_dseg" in mask.name else "components") for mask in lesions),
                 is_suv=False,
                 sidecar=attributes,
                 tracer=str(attributes["TracerName"]) if attributes.get("TracerName") else None,
-                split=splits.get(subject),
+                split=people.splits.get(subject),
             )
         )
     return plan_of(exams, problems, "sub-*/[ses-*/]pet/*_pet.nii.gz", root)
 
 
-def _participants(root: Path, mapping: BidsMapping) -> tuple[dict[str, float], dict[str, str], list[str]]:
-    """(body weight in kg by participant, split by participant, what was wrong)."""
-    path, problems = root / "participants.tsv", []
-    weights: dict[str, float] = {}
+def _raw(images: Iterable[Path], root: Path) -> list[Path]:
+    """Images that are the data set's own."""
+    return [path for path in images if not set(path.relative_to(root).parts) & set(_NOT_RAW)]
+
+
+def _ending(images: Iterable[Path], suffixes: Iterable[str]) -> list[Path]:
+    return [path for path in images if str(image_stem(path)).endswith(tuple(f"_{suffix}" for suffix in suffixes))]
+
+
+def _entities(path: Path) -> dict[str, str]:
+    """Entities of a file's name: key -> value."""
+    pairs = (part.split("-", 1) for part in str(image_stem(path)).split("_") if "-" in part)
+    return {key: value for key, value in pairs}
+
+
+def _of_scan(pet: Path, images: Iterable[Path], keys: Iterable[str]) -> list[Path]:
+    """Images of a PET's subject and session, in none of whose keys they differ; of equal names the first."""
+    own = _entities(pet)
+    needed = {key: own[key] for key in ("sub", "ses") if key in own}
+    found: dict[str, Path] = {}
+    for path in images:
+        theirs = _entities(path)
+        is_same = all(theirs.get(key, own.get(key)) == own.get(key) for key in keys)
+        if is_same and all(theirs.get(key) == value for key, value in needed.items()):
+            found.setdefault(path.name, path)
+    return list(found.values())
+
+
+def _is_of_lesions(path: Path, mapping: BidsMapping) -> bool:
+    """Whether a mask's `label-` or `desc-`, where it has one, says that it shows lesions."""
+    said = [value for key, value in _entities(path).items() if key in ("label", "desc")]
+    return not said or any(word in value.lower() for value in said for word in mapping.lesion)
+
+
+@dataclass
+class _People:
+    """Of each participant the body weight in kg and the split, as far as the set has them."""
+
+    weights: dict[str, float] = field(default_factory=dict)
+    splits: dict[str, str] = field(default_factory=dict)
+
+
+def _participants(root: Path, mapping: BidsMapping) -> tuple[_People, list[str]]:
+    """(what participants.tsv says, what was wrong)."""
+    people, problems = _People(), []
     try:
-        rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines(), delimiter="\t"))
-    except (OSError, UnicodeError, csv.Error):
-        return (
-            {},
-            {},
-            ["no participants.tsv that can be read: body weights have to stand in JSON files (PatientWeight)"],
-        )
-    column = next((name for name in mapping.weight if rows and name in rows[0]), None)
+        table = read_table_file(root / "participants.tsv")
+        names = [re.sub(r"\s*[\[(]kg[\])]$", "", name.strip().lower()) for name in table.header]
+        rows = [dict(zip(names, (cell.strip() for cell in row.cells), strict=False)) for row in table.rows]
+    except (OSError, TableFileError):
+        why = "no participants.tsv that can be read: body weights have to stand in JSON files (PatientWeight)"
+        return people, [why]
+    column, split_column, of_people = (
+        next((name for name in wanted if name in names), None)
+        for wanted in (mapping.weight, mapping.split, ("participant_id",))
+    )
+    if of_people is None:
+        return people, [f"participants.tsv has no column participant_id, but {', '.join(names)}"]
     if column is None:
-        seen = ", ".join(rows[0]) if rows else "no row"
-        problems.append(f"participants.tsv has no column {' or '.join(mapping.weight)}, but {seen}")
-    split_column = next((name for name in mapping.split if rows and name in rows[0]), None)
-    splits = {}
-    for row in rows if split_column else ():
-        said = (row.get(str(split_column)) or "").strip()
+        problems.append(f"participants.tsv has no column {' or '.join(mapping.weight)}, but {', '.join(names)}")
+    factor = _kg_of(root, table.header[names.index(column)].strip(), problems) if column else None
+    for row in rows:
+        name = row.get(of_people, "")
+        name = name if name.startswith("sub-") else f"sub-{name}"
+        said = row.get(split_column, "") if split_column else ""
         if (split := split_named(said)) is not None:
-            splits[str(row.get("participant_id"))] = split
+            people.splits[name] = split
         elif said not in _NOT_KNOWN:
-            problems.append(f"{row.get('participant_id')}: {split_column} names none of {', '.join(SPLIT_WORDS)}")
-    for row in rows if column else ():
-        value = (row.get(str(column)) or "").strip()
-        if value in _NOT_KNOWN:
+            problems.append(f"{name}: {split_column} names none of {', '.join(SPLIT_WORDS)}")
+        value = row.get(column, "") if column else ""
+        if value in _NOT_KNOWN or factor is None:
             continue
         try:
-            weights[str(row.get("participant_id"))] = float(value)
+            people.weights[name] = float(value.replace(",", ".")) * factor
         except ValueError:
-            problems.append(f"{row.get('participant_id')}: expected a weight in kg in {column}, got another value")
-    return weights, splits, problems
+            problems.append(f"{name}: expected a weight in kg in {column}, got another value")
+    return people, problems
+
+
+def _kg_of(root: Path, column: str, problems: list[str]) -> float | None:
+    """What a weight of the column is times, in kg, by participants.json; null where its unit is none of mass."""
+    try:
+        about = json.loads((root / "participants.json").read_text("utf-8-sig"))
+        unit = about[column]["Units"]
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
+        return 1.0
+    factor = _KG.get(str(unit).strip().lower())
+    if factor is None:
+        problems.append(
+            f"participants.json: the unit of {column} is none of {', '.join(_KG)}: its weights are left out"
+        )
+    return factor
 
 
 def _inherited(pet: Path, root: Path, problems: list[str]) -> dict[str, Any]:
@@ -108,13 +180,3 @@ def _inherited(pet: Path, root: Path, problems: list[str]) -> dict[str, Any]:
             if isinstance(content, Mapping):
                 attributes |= content
     return attributes
-
-
-def _beside(folder: Path, entities: set[str | None], suffixes: tuple[str, ...]) -> list[Path]:
-    """Images below a session's folder that end in one of the suffixes and are of the same subject and session."""
-    found = []
-    for path in sorted(folder.rglob("sub-*")):
-        stem = image_stem(path)
-        if stem and stem.endswith(tuple(f"_{suffix}" for suffix in suffixes)) and entities <= set(stem.split("_")):
-            found.append(path)
-    return found

@@ -62,6 +62,7 @@ class BidsMapping(_Model):
     ct: tuple[str, ...] = ("ct", "CT")
     mask: tuple[str, ...] = ("mask", "dseg")
     split: tuple[str, ...] = ("split",)
+    lesion: tuple[str, ...] = ("lesion", "tumor", "tumour", "gtv", "roi")
 
 
 class TableColumns(_Model):

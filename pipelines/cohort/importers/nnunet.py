@@ -1,83 +1,164 @@
-"""nnU-Net's raw layout: imagesTr, imagesTs with a file a channel, labelsTr, labelsTs, dataset.json."""
+"""nnU-Net's raw layout: imagesTr, imagesTs with a file a channel, labelsTr, labelsTs, dataset.json (both versions)."""
 
 import json
 import re
 from collections import defaultdict
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pipelines.cohort.importers.mapping import NnunetMapping
-from pipelines.cohort.importers.plan import ImportedExam, ImportedMask, ImporterError, ImportPlan, image_stem, plan_of
+from pipelines.cohort.importers.plan import (
+    ImportedExam,
+    ImportedMask,
+    ImporterError,
+    ImportPlan,
+    image_stem,
+    listed,
+    plan_of,
+    what_lies_in,
+)
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})", re.DOTALL)
-_PET_NAMES, _CT_NAMES = ("pet", "suv", "pt"), ("ct",)
+_PET_WORD, _CT_WORD = re.compile(r"pet|suv|pt"), re.compile(r"ct(?:res|ac)?")
 _FOLDERS = (("imagesTr", "labelsTr", "train"), ("imagesTs", "labelsTs", "test"))
+_IGNORED = "ignore"
+"""Name of the label that nnU-Net trains and scores nothing on."""
+
+
+@dataclass(frozen=True)
+class _Channels:
+    """Which channel is the PET and which the CT, and what is to be told of the others."""
+
+    pet: int
+    ct: int | None
+    problems: tuple[str, ...] = ()
 
 
 def plan_nnunet(root: Path, mapping: NnunetMapping) -> ImportPlan:
-    """The exams of a raw nnU-Net data set: a case each, its PET in SUV, its CT, and its label map as given mask.
+    """The exams of a raw nnU-Net data set: a case each, its PET in SUV, its CT, and its label map as given mask; what a
+    label map ignores is no lesion.
 
     Raises:
         ImporterError: there is no case, or it cannot be told which channel is the PET.
     """
-    pet, ct = _channels(root, mapping)
-    exams, problems = [], []
-    for images, labels, split in _FOLDERS:
-        by_case: dict[str, dict[int, Path]] = defaultdict(dict)
-        for path in sorted((root / images).glob("*")):
-            if (stem := image_stem(path)) and (match := _CHANNEL.fullmatch(stem)):
-                by_case[match["case"]][int(match["channel"])] = path
-        masks = {stem: path for path in sorted((root / labels).glob("*")) if (stem := image_stem(path))}
-        for case, files in by_case.items():
-            if pet not in files:
-                problems.append(
-                    f"case {case}: no PET (channel {pet:04d}) beside {sorted(p.name for p in files.values())}"
-                )
+    about = _dataset_json(root)
+    channels = _channels(root, mapping, about)
+    labels = _label_values(about)
+    exams, problems = [], list(channels.problems)
+    for images, masks_of, split in _FOLDERS:
+        cases, told = _cases(root / images)
+        masks, told_of_masks = _by_stem(root / masks_of)
+        problems += [*told, *told_of_masks]
+        for case, files in cases.items():
+            if channels.pet not in files:
+                seen = sorted(p.name for p in files.values())
+                problems.append(f"case {case}: no PET (channel {channels.pet:04d}) beside {seen}")
                 continue
-            if ct is not None and ct not in files:
-                problems.append(f"case {case}: no CT (channel {ct:04d}), imported without")
+            if channels.ct is not None and channels.ct not in files:
+                problems.append(f"case {case}: no CT (channel {channels.ct:04d}), imported without")
             if case not in masks and masks:
-                problems.append(f"case {case}: no label map in {labels}, imported without")
+                problems.append(f"case {case}: no label map in {masks_of}, imported without")
             patient, tracer = (re.match(p, case) if p else None for p in (mapping.patient, mapping.tracer))
+            given = [ImportedMask(masks[case], mapping.lesions, label) for label in labels] if case in masks else []
             exams.append(
                 ImportedExam(
                     case,
                     patient[1] if patient else case,
-                    files[pet],
-                    files.get(ct) if ct is not None else None,
-                    (ImportedMask(masks[case], mapping.lesions),) if case in masks else (),
+                    files[channels.pet],
+                    files.get(channels.ct) if channels.ct is not None else None,
+                    tuple(given),
                     tracer=tracer[1].upper() if tracer else None,
                     split=split,
                 )
             )
-        problems += [f"label map {case}: no images in {images}" for case in sorted(masks.keys() - by_case.keys())]
+        problems += [f"label map {case}: no images in {images}" for case in sorted(masks.keys() - cases.keys())]
     if len({exam.split for exam in exams}) == 1:
         # One folder alone divides nothing.
         exams = [replace(exam, split=None) for exam in exams]
     return plan_of(exams, problems, "imagesTr/<case>_0000.nii.gz and <case>_0001.nii.gz", root)
 
 
-def _channels(root: Path, mapping: NnunetMapping) -> tuple[int, int | None]:
-    """(channel of the PET, of the CT), by the mapping, else by the names in dataset.json."""
-    if mapping.pet_channel is not None:
-        return mapping.pet_channel, mapping.ct_channel
-    path = root / "dataset.json"
+def _cases(folder: Path) -> tuple[dict[str, dict[int, Path]], list[str]]:
+    """(case -> channel -> file, what was wrong)."""
+    by_stem, problems = _by_stem(folder)
+    cases: dict[str, dict[int, Path]] = defaultdict(dict)
+    without = []
+    for stem, path in by_stem.items():
+        if match := _CHANNEL.fullmatch(stem):
+            cases[match["case"]][int(match["channel"])] = path
+        else:
+            without.append(path.name)
+    if without:
+        problems.append(f"{folder.name}: {len(without)} images without a channel (_0000) left out: {listed(without)}")
+    return cases, problems
+
+
+def _by_stem(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """(images of a folder by their names without the ending; the first of those that differ in it alone, told)."""
+    found: dict[str, Path] = {}
+    problems = []
+    for path in sorted(folder.glob("*"), reverse=True):  # .nii.gz before .nii
+        stem = image_stem(path)
+        if stem and stem in found:
+            problems.append(f"{folder.name}/{path.name}: left out, {found[stem].name} is there too")
+        elif stem:
+            found[stem] = path
+    return dict(sorted(found.items())), problems
+
+
+def _dataset_json(root: Path) -> Mapping[str, Any]:
+    """dataset.json; empty where there is none that can be read."""
     try:
-        content = json.loads(path.read_text("utf-8"))
-        given = content.get("channel_names") or content.get("modality") or {}
-        names = {int(channel): str(name).lower() for channel, name in given.items()}
-    except (OSError, ValueError, AttributeError):
+        content = json.loads((root / "dataset.json").read_text("utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, Mapping) else {}
+
+
+def _numbered(named: object) -> dict[int, str]:
+    """Number -> name of channels (version 1 and 2: number to name) or labels (version 2: name to number)."""
+    found = {}
+    for key, value in named.items() if isinstance(named, Mapping) else ():
+        for number, name in ((key, value), (value, key)):
+            if str(number).isdecimal():
+                found[int(number)] = str(name).strip()
+                break
+    return found
+
+
+def _label_values(about: Mapping[str, Any]) -> Iterable[int | None]:
+    """Values of label maps that are lesions: every one but 0 (null) where none is ignored."""
+    labels = about.get("labels")
+    # Of labels that overlap (version 2) each is a list of values.
+    several = [value for value in labels.values() if isinstance(value, list)] if isinstance(labels, Mapping) else []
+    names = {int(n): "region" for value in several for n in value if str(n).isdecimal()} | _numbered(labels)
+    if not any(name.lower() == _IGNORED for name in names.values()):
+        return (None,)
+    return sorted(number for number, name in names.items() if number and name.lower() != _IGNORED)
+
+
+def _channels(root: Path, mapping: NnunetMapping, about: Mapping[str, Any]) -> _Channels:
+    """The channels by the mapping, else by the names in dataset.json."""
+    if mapping.pet_channel is not None:
+        return _Channels(mapping.pet_channel, mapping.ct_channel)
+    names = _numbered(about.get("channel_names") or about.get("modality"))
+    if not names:
         raise ImporterError(
-            f"expected dataset.json with channel_names in {root}, got none that can be read: add it, or write"
-            " pet_channel and ct_channel into a mapping file"
-        ) from None
-    pets = [c for c, name in names.items() if any(word in name for word in _PET_NAMES)]
-    cts = [c for c, name in names.items() if name in _CT_NAMES]
+            f"expected dataset.json with channel_names in {root}, got {what_lies_in(root)}: name the folder of the data"
+            " set, add the file, or write pet_channel and ct_channel into a mapping file"
+        )
+    words = {channel: re.split(r"[^a-z]+", name.lower()) for channel, name in names.items()}
+    pets = [channel for channel, own in words.items() if any(map(_PET_WORD.fullmatch, own))]
+    cts = [channel for channel, own in words.items() if any(map(_CT_WORD.fullmatch, own)) and channel not in pets]
     if not pets and len(cts) == 1 and len(names) == 2:
-        pets = [c for c in names if c not in cts]
+        pets = [channel for channel in names if channel not in cts]
     if len(pets) != 1 or len(cts) > 1:
         raise ImporterError(
-            f"expected one PET and one CT among the channels of {path}, got {names}: write pet_channel and ct_channel"
-            " into a mapping file"
+            f"expected one PET and one CT among the channels of {root / 'dataset.json'}, got {names}: write pet_channel"
+            " and ct_channel into a mapping file"
         )
-    return pets[0], cts[0] if cts else None
+    others = [f"{names[channel]!r} ({channel:04d})" for channel in sorted(names.keys() - {*pets, *cts})]
+    told = (f"channels that are neither PET nor CT by their names, left out: {', '.join(others)}",) if others else ()
+    return _Channels(pets[0], cts[0] if cts else None, told)

@@ -1,6 +1,6 @@
 """What an importer found in a data set: exams with their files, and what was left out."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,8 +121,13 @@ def what_lies_in(folder: Path) -> str:
     if not folder.is_dir():
         return "no folder"
     names = sorted(p.name + ("/" if p.is_dir() else "") for p in folder.iterdir() if not p.name.startswith("."))
+    return listed(names) or "an empty folder"
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return (", ".join(names[:_SHOWN]) + more) or "an empty folder"
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def image_stem(path: Path) -> str | None:

@@ -1,6 +1,6 @@
 """Any CSV or Parquet table of exams or findings, its columns named by a mapping."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,12 @@ import polars as pl
 
 from pipelines.cohort.importers.mapping import TableMapping
 from pipelines.cohort.importers.plan import ImportedExam, ImportedMask, ImporterError, ImportPlan, plan_of
+from pipelines.cohort.table_files import TableFileError, is_blank, read_table_file
 from pipelines.tables.safe_text import error_reason
 from pipelines.tables.split_names import SPLIT_WORDS, split_named
+
+_MISSING = ("", "nan", "n/a", "na", "<na>", "none", "null")
+"""What stands in tables for nothing, in lower case."""
 
 
 def plan_table(path: Path, mapping: TableMapping) -> ImportPlan:
@@ -20,7 +24,7 @@ def plan_table(path: Path, mapping: TableMapping) -> ImportPlan:
     Raises:
         ImporterError: the table cannot be read, lacks a column that the mapping names, or has no exam.
     """
-    frame = _read(path)
+    frame, told = _read(path)
     columns = {ours: theirs for ours, theirs in mapping.columns.model_dump().items() if theirs is not None}
     missing = [f"{ours} = {theirs!r}" for ours, theirs in columns.items() if theirs not in frame.columns]
     if missing:
@@ -29,15 +33,15 @@ def plan_table(path: Path, mapping: TableMapping) -> ImportPlan:
         )
     root = mapping.root or path.parent
     exams: dict[str, ImportedExam] = {}
-    problems: list[str] = []
-    for n, row in enumerate(frame.select(list(columns.values())).iter_rows(named=True), start=1):
+    problems = list(told)
+    for n, row in enumerate(frame.select(list(dict.fromkeys(columns.values()))).iter_rows(named=True), start=1):
         ours = {name: _text(row[theirs]) for name, theirs in columns.items()}
         exam_id = ours["exam"]
         if not exam_id:
             problems.append(f"row {n}: no exam")
             continue
         files = {name: root / value for name in ("pet", "ct", "mask") if (value := ours.get(name))}
-        for name in [name for name, file in files.items() if not file.exists()]:
+        for name in [name for name, file in files.items() if not _is_there(file)]:
             problems.append(f"row {n}, exam {exam_id}: its {name} is not there, left out")
             del files[name]
         before = exams.get(exam_id)
@@ -108,21 +112,48 @@ def _joined(
 def columns_of(path: Path) -> list[str]:
     """Columns of a table; empty where it cannot be read."""
     try:
-        return _read(path).columns
+        return _read(path)[0].columns
     except ImporterError:
         return []
 
 
-def _read(path: Path) -> pl.DataFrame:
+def _read(path: Path) -> tuple[pl.DataFrame, list[str]]:
+    """(a table, what is to be told of how it was read)."""
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
-            return pl.read_parquet(path)
-        return pl.read_csv(path, infer_schema=False, separator="\t" if path.suffix.lower() == ".tsv" else ",")
-    except (OSError, pl.exceptions.PolarsError) as error:
+            return pl.read_parquet(path), []
+        table = read_table_file(path)
+        header = _distinct(table.header)
+        rows = [row for row in table.rows if not is_blank(row.cells)]
+    except (OSError, TableFileError, pl.exceptions.PolarsError) as error:
+        reason = str(error) if isinstance(error, TableFileError) else error_reason(error)
         raise ImporterError(
-            f"expected a CSV or Parquet table at {path}, it cannot be read ({error_reason(error)}): correct the path"
+            f"expected a CSV, a workbook or a Parquet table at {path}, it cannot be read ({reason}): correct the path"
         ) from None
+    told = [f"{path.name}: {said}" for said in (table.note, *(row.problem for row in rows)) if said]
+    cells = [(*row.cells, *("",) * len(header))[: len(header)] for row in rows]
+    return pl.DataFrame(cells, dict.fromkeys(header, pl.String), orient="row"), told
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Names of columns without blanks around them, a number behind those that come again."""
+    found: list[str] = []
+    for name in (name.strip() for name in names):
+        n = 2
+        new = name
+        while new in found:
+            new, n = f"{name}_{n}", n + 1
+        found.append(new)
+    return found
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # A text that is too long for a name.
+        return False
 
 
 def _text(value: Any) -> str | None:
-    return (str(value).strip() or None) if value is not None else None
+    said = str(value).strip() if value is not None else ""
+    return None if said.lower() in _MISSING else said

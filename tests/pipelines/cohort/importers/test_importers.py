@@ -12,86 +12,22 @@ from pipelines.cohort.importers.plan import ImporterError, ImportPlan
 from pipelines.cohort.importers.write import plan_import, write_cohort
 from pipelines.cohort.manifest import scan_cohort
 from pipelines.imaging.reading.exam import ExamError, read_exam
-from pipelines.imaging.volume import Volume, save_nifti
 from pipelines.tables.home import Home
 from tests.support.curations import curate_small
-
-AFFINE = np.diag([5.0, 5.0, 5.0, 1.0])
-SUVMAX, MTV_ML = 9.0, 8 * 0.125
-
-
-def suv() -> np.ndarray:
-    array = np.full((20, 20, 12), 0.01, dtype=np.float32)
-    array[3:17, 3:17] = 1.0
-    array[8:10, 8:10, 5:7] = SUVMAX
-    return array
-
-
-def write(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return save_nifti(Volume(array, affine), path)
-
-
-def images(pet: Path, ct: Path | None = None, mask: Path | None = None, factor: float = 1.0) -> None:
-    write(pet, (suv() * factor).astype(np.float32))
-    if ct is not None:
-        write(ct, np.where(suv() > 0.5, 40, -1000).astype(np.int16))
-    if mask is not None:
-        write(mask, (suv() > 5).astype(np.uint8))
-
-
-def nnunet(root: Path) -> Path:
-    for case in ("fdg_p1_2020", "psma_p2_2021"):
-        images(
-            *(root / "imagesTr" / f"{case}_{n}.nii.gz" for n in ("0001", "0000")), root / "labelsTr" / f"{case}.nii.gz"
-        )
-    (root / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT", "1": "PET"}, "file_ending": ".nii.gz"}))
-    return root
-
-
-def autopet(root: Path) -> Path:
-    for patient, study in (("P1", "a"), ("P1", "b")):
-        folder = root / patient / study
-        images(folder / "SUV.nii.gz", folder / "CTres.nii.gz", folder / "SEG.nii.gz")
-    return root
-
-
-DOSE_BQ, WEIGHT_KG, UPTAKE_S = 3.5e8, 70.0, 3600.0
-ACTIVITY_OF_SUV_1 = DOSE_BQ * 2 ** (-UPTAKE_S / 6586.2) / (WEIGHT_KG * 1000)
-
-
-def bids(root: Path) -> Path:
-    for subject in ("sub-01", "sub-02"):
-        folder = root / subject / "ses-1"
-        images(
-            folder / "pet" / f"{subject}_ses-1_pet.nii.gz",
-            folder / "ct" / f"{subject}_ses-1_ct.nii.gz",
-            folder / "pet" / f"{subject}_ses-1_mask.nii.gz",
-            ACTIVITY_OF_SUV_1,
-        )
-        own = {"InjectedRadioactivity": DOSE_BQ / 1e6, "InjectionStart": 0, "ImageDecayCorrectionTime": UPTAKE_S}
-        (folder / "pet" / f"{subject}_ses-1_pet.json").write_text(json.dumps(own))
-    above = {"Units": "Bq/mL", "InjectedRadioactivityUnits": "MBq", "TracerRadionuclide": "F18", "TracerName": "FDG"}
-    (root / "pet.json").write_text(json.dumps(above | {"ImageDecayCorrected": True, "InjectionStart": 99}))
-    (root / "participants.tsv").write_text(
-        f"participant_id\tsex\tweight\nsub-01\tF\t{WEIGHT_KG}\nsub-02\tM\t{WEIGHT_KG}\n"
-    )
-    return root
-
-
-def table(root: Path) -> Path:
-    rows = []
-    for exam in ("E1", "E2"):
-        images(root / "img" / exam / "pet.nii.gz", root / "img" / exam / "ct.nii.gz", root / "img" / exam / "m.nii.gz")
-        files = {name: f"img/{exam}/{file}.nii.gz" for name, file in (("P", "pet"), ("C", "ct"), ("M", "m"))}
-        rows.append({"Scan": exam, "Pat": f"of {exam}", **files, "Words": "Node with SUV max of 9.0 (slice 6)."})
-    pl.DataFrame(rows).write_csv(root / "set.csv")
-    columns = 'exam = "Scan"\npatient = "Pat"\npet = "P"\nct = "C"\nmask = "M"\ntext = "Words"\n'
-    (root / "mapping.toml").write_text(f"[columns]\n{columns}")
-    return root / "set.csv"
-
-
-SETS = {"nnunet": nnunet, "autopet": autopet, "bids": bids, "table": table}
+from tests.support.imported_sets import (
+    ACTIVITY_OF_SUV_1,
+    AFFINE,
+    MTV_ML,
+    SETS,
+    SUVMAX,
+    autopet,
+    bids,
+    images,
+    nnunet,
+    suv,
+    table,
+    write,
+)
 
 
 def imported(layout: Layout, source: Path, target: Path) -> ImportPlan:
@@ -286,3 +222,146 @@ class TestWhatIsWrong:
             ExamError, match=r"is in Bq/mL by its sidecar, not SUV, and the sidecar lacks PatientWeight:"
         ):
             read_exam(tmp_path / "cohort" / "exams" / "sub-01_ses-1", "sub-01_ses-1")
+
+
+class TestNnunetVariants:
+    @pytest.mark.parametrize(
+        "about",
+        [
+            {"modality": {"0": "CT", "1": "PET"}, "labels": {"0": "background", "1": "lesion"}},
+            {"channel_names": {"CT": 0, "FDG-PET (SUV)": 1}},
+            {"channel_names": {"0": "CTres", "1": "adapted SUV"}},
+            {"channel_names": {"0": "CT", "1": "noNorm"}},
+        ],
+    )
+    def test_channels_of_both_versions_and_of_longer_names_are_known(self, about, tmp_path: Path) -> None:
+        (nnunet(tmp_path / "set") / "dataset.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(about).encode())
+        plan = imported("nnunet", tmp_path / "set", tmp_path / "cohort")
+        assert plan.problems == ()
+        assert {(exam.pet.name[-11:], exam.ct and exam.ct.name[-11:]) for exam in plan.exams} == {
+            ("0001.nii.gz", "0000.nii.gz")
+        }
+
+    def test_a_channel_that_is_neither_is_told(self, tmp_path: Path) -> None:
+        about = {"channel_names": {"0": "CT", "1": "PET", "2": "T2"}}
+        (nnunet(tmp_path / "set") / "dataset.json").write_text(json.dumps(about))
+        assert "'T2' (0002)" in imported("nnunet", tmp_path / "set", tmp_path / "cohort").problems[0]
+
+    def test_what_is_ignored_is_no_lesion(self, tmp_path: Path) -> None:
+        about = {"channel_names": {"0": "CT", "1": "PET"}, "labels": {"background": 0, "lesion": [1, 3], "ignore": 2}}
+        (nnunet(tmp_path / "set") / "dataset.json").write_text(json.dumps(about))
+        plan = imported("nnunet", tmp_path / "set", tmp_path / "cohort")
+        assert {tuple(mask.label for mask in exam.masks) for exam in plan.exams} == {(1, 3)}
+
+    def test_of_two_files_of_one_name_the_first_is_taken_and_the_other_told(self, tmp_path: Path) -> None:
+        images(nnunet(tmp_path / "set") / "imagesTr" / "fdg_p1_2020_0001.nii")
+        plan = imported("nnunet", tmp_path / "set", tmp_path / "cohort")
+        assert plan.problems == ("imagesTr/fdg_p1_2020_0001.nii: left out, fdg_p1_2020_0001.nii.gz is there too",)
+        assert plan.exams[0].pet.name == "fdg_p1_2020_0001.nii.gz"
+
+    def test_images_without_a_channel_are_told(self, tmp_path: Path) -> None:
+        images(nnunet(tmp_path / "set") / "imagesTr" / "case.nii.gz")
+        assert imported("nnunet", tmp_path / "set", tmp_path / "cohort").problems == (
+            "imagesTr: 1 images without a channel (_0000) left out: case.nii.gz",
+        )
+
+    def test_the_folder_above_says_what_lies_there(self, tmp_path: Path) -> None:
+        nnunet(tmp_path / "raw" / "Dataset001_X")
+        with pytest.raises(ImporterError, match=r"got Dataset001_X/: name the folder of the data set"):
+            imported("nnunet", tmp_path / "raw", tmp_path / "cohort")
+
+
+class TestAutopetVariants:
+    def test_a_pet_in_activity_is_not_taken_for_suv(self, tmp_path: Path) -> None:
+        folder = autopet(tmp_path / "set") / "P1" / "a"
+        (folder / "SUV.nii.gz").unlink()
+        images(folder / "PET.nii.gz", factor=ACTIVITY_OF_SUV_1)
+        plan = imported("autopet", tmp_path / "set", tmp_path / "cohort")
+        assert [exam.is_suv for exam in plan.exams] == [False, True]
+        with pytest.raises(ExamError, match="holds activity"):
+            read_exam(tmp_path / "cohort" / "exams" / "P1-a", "P1-a")
+
+
+class TestBidsVariants:
+    def test_each_run_has_its_own_mask(self, tmp_path: Path) -> None:
+        folder = bids(tmp_path / "set") / "sub-01" / "ses-1" / "pet"
+        for name in ("pet.nii.gz", "mask.nii.gz"):
+            path = folder / f"sub-01_ses-1_{name}"
+            path.rename(folder / f"sub-01_ses-1_run-1_{name}")
+            images(folder / f"sub-01_ses-1_run-2_{name}")
+        plan = imported("bids", tmp_path / "set", tmp_path / "cohort")
+        runs = [(exam.exam_id, [mask.path.name for mask in exam.masks]) for exam in plan.exams[:2]]
+        assert runs == [
+            ("sub-01_ses-1_run-1", ["sub-01_ses-1_run-1_mask.nii.gz"]),
+            ("sub-01_ses-1_run-2", ["sub-01_ses-1_run-2_mask.nii.gz"]),
+        ]
+
+    def test_masks_of_lesions_below_derivatives_are_taken_and_images_there_are_no_exams(self, tmp_path: Path) -> None:
+        root = bids(tmp_path / "set")
+        made = root / "derivatives" / "drawn" / "sub-01" / "ses-1" / "pet"
+        images(made / "sub-01_ses-1_desc-preproc_pet.nii.gz", None, made / "sub-01_ses-1_label-lesion_mask.nii.gz")
+        images(made / "sub-01_ses-1_desc-brain_mask.nii.gz")
+        plan = imported("bids", root, tmp_path / "cohort")
+        assert [exam.exam_id for exam in plan.exams] == ["sub-01_ses-1", "sub-02_ses-1"]
+        assert sorted(mask.path.name for mask in plan.exams[0].masks) == [
+            "sub-01_ses-1_label-lesion_mask.nii.gz",
+            "sub-01_ses-1_mask.nii.gz",
+        ]
+        assert "sub-01_ses-1_desc-brain_mask.nii.gz left out" in plan.problems[0]
+
+    @pytest.mark.parametrize(
+        ("text", "encoding", "about"),
+        [
+            ("participant_id\tWeight (kg)\n01\t70,0\n02\t70\n", "utf-16", None),
+            ("participant_id\tname\tBodyWeight\r\nsub-01\tJos\u00e9\t70\r\nsub-02\tB\t70\r\n", "latin-1", None),
+            ("participant_id\tweight\nsub-01\t70000\nsub-02\t70000\n", "utf-8-sig", {"weight": {"Units": "g"}}),
+        ],
+    )
+    def test_participants_in_odd_encodings_and_units(self, text, encoding, about, tmp_path: Path) -> None:
+        root = bids(tmp_path / "set")
+        (root / "participants.tsv").write_bytes(text.encode(encoding))
+        (root / "participants.json").write_text(json.dumps(about))
+        plan = imported("bids", root, tmp_path / "cohort")
+        assert plan.problems == ()
+        assert [(exam.sidecar or {})["PatientWeight"] for exam in plan.exams] == [70.0, 70.0]
+
+    def test_a_unit_that_is_none_of_mass_is_told_and_its_weights_left_out(self, tmp_path: Path) -> None:
+        root = bids(tmp_path / "set")
+        (root / "participants.json").write_text(json.dumps({"weight": {"Units": "stone"}}))
+        plan = imported("bids", root, tmp_path / "cohort")
+        assert "the unit of weight is none of kg" in plan.problems[0]
+        assert ["PatientWeight" in (exam.sidecar or {}) for exam in plan.exams] == [False, False]
+
+
+class TestTableVariants:
+    @pytest.mark.parametrize(
+        ("separator", "encoding"), [(";", "utf-8-sig"), ("\t", "utf-16"), (",", "latin-1"), ("|", "utf-8")]
+    )
+    def test_separators_and_encodings_are_known(self, separator, encoding, tmp_path: Path) -> None:
+        (tmp_path / "set").mkdir()
+        source = table(tmp_path / "set")
+        frame = pl.read_csv(source).with_columns(
+            Words=pl.lit("N\u0153ud p\u00e9" if encoding != "latin-1" else "p\u00e9")
+        )
+        source.write_bytes(frame.write_csv(separator=separator).encode(encoding))
+        plan = imported("table", source, tmp_path / "cohort")
+        assert [exam.masks[0].text for exam in plan.exams] == frame["Words"].to_list()
+
+    def test_one_column_may_be_exam_and_patient_and_words_for_nothing_are_nothing(self, tmp_path: Path) -> None:
+        (tmp_path / "set").mkdir()
+        source = table(tmp_path / "set")
+        pl.read_csv(source).with_columns(C=pl.lit("NaN"), M=pl.lit("x" * 400)).write_csv(source)
+        columns = 'exam = "Scan"\npatient = "Scan"\npet = "P"\nct = "C"\nmask = "M"\n'
+        (tmp_path / "set" / "mapping.toml").write_text(f"[columns]\n{columns}")
+        plan = imported("table", source, tmp_path / "cohort")
+        assert [(exam.patient_id, exam.ct, exam.masks) for exam in plan.exams] == [("E1", None, ()), ("E2", None, ())]
+        assert [problem.split(", ")[1] for problem in plan.problems] == [
+            "exam E1: its mask is not there",
+            "exam E2: its mask is not there",
+        ]
+
+    def test_a_workbook_and_a_parquet_file_are_tables(self, tmp_path: Path) -> None:
+        (tmp_path / "set").mkdir()
+        source = table(tmp_path / "set")
+        pl.read_csv(source).write_parquet(source.with_suffix(".parquet"))
+        assert len(imported("table", source.with_suffix(".parquet"), tmp_path / "cohort").exams) == 2
