@@ -164,6 +164,7 @@ class Engine(StrEnum):
 
     LOCAL = "local"
     SLURM = "slurm"
+    RAY = "ray"
 
 
 @app.command(epilog="Example: petar curate --cohort scans --home curated")
@@ -194,7 +195,9 @@ def curate(
             " memory]",
         ),
     ] = None,
-    engine: Annotated[Engine, typer.Option(help="This machine, or jobs of a Slurm cluster.")] = Engine.LOCAL,
+    engine: Annotated[
+        Engine, typer.Option(help="This machine, jobs of a Slurm cluster, or tasks of a Ray cluster.")
+    ] = Engine.LOCAL,
     partition: Partition = "",
     chunks: Annotated[int, typer.Option(min=1, max=64, help="Slurm: tasks of an array at most.")] = 16,
     cpus: Annotated[
@@ -204,10 +207,16 @@ def curate(
     time_limit: TimeLimit = "",
     sbatch: Sbatch = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Slurm: print the scripts, submit nothing.")] = False,
+    address: Annotated[
+        str,
+        typer.Option(help="Ray: of the cluster, e.g. auto. [default: RAY_ADDRESS, else processes of this machine]"),
+    ] = "",
 ) -> None:
     """Curate a cohort: everything up to the catalog."""
     if workers is not None:
         os.environ["PETAR_WORKERS"] = str(workers)
+    if address and engine is not Engine.RAY:
+        _fail(f"expected --address with --engine ray, got --engine {engine}: name the engine or leave it out")
     if engine is Engine.SLURM:
         from assets.cluster import ClusterCall
         from pipelines.curation.engines.slurm import SlurmOptions
@@ -221,12 +230,15 @@ def curate(
         _fail(
             f"expected {', '.join(wrong)} with --engine slurm, got --engine {engine}: name the engine or leave them out"
         )
-    printed = _curate(cohort, home, settings, accept_removals)
+    ray = address or os.environ.get("RAY_ADDRESS", "") if engine is Engine.RAY else None
+    printed = _curate(cohort, home, settings, accept_removals, ray)
     if strict:
         _check_strictly(printed)
 
 
-def _curate(cohort: Path, home: Path, settings: Path | None, accept_removals: bool) -> "Printed":
+def _curate(
+    cohort: Path, home: Path, settings: Path | None, accept_removals: bool, ray: str | None = None
+) -> "Printed":
     """What a curation printed: by its runs, or without one where nothing has changed since the last one."""
     from assets.unchanged import Place, print_unchanged, write_unchanged
 
@@ -240,7 +252,7 @@ def _curate(cohort: Path, home: Path, settings: Path | None, accept_removals: bo
     if printed is not None:
         return printed
     workspace = _workspace(cohort, home, settings)
-    printed = _run(workspace, lambda runner: runner.curate(accept_removals))
+    printed = _run(workspace, lambda runner: runner.curate(accept_removals, ray=ray))
     from pipelines.catalog.publish import is_settled
 
     if before is not None and is_settled(workspace.curation()):

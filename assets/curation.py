@@ -4,6 +4,7 @@ It tells Dagster of each shard as the asset of a table would: an event a table a
 of the code, and of what it was made from; so conditions and staleness are the same, whichever way a shard was made.
 """
 
+import contextlib
 import logging
 import os
 import time
@@ -30,9 +31,10 @@ from assets.reports import findings, readings, sentences
 from assets.resources import Workspace
 from pipelines.cohort.corrections import corrections_version, read_observed
 from pipelines.cohort.manifest import observe_cohort, read_manifest
-from pipelines.curation.curate import Failures, curate_stale
+from pipelines.curation.curate import Engine, Failures, curate_stale
 from pipelines.curation.engines.batch import Batch, recorded
 from pipelines.curation.engines.local import LocalEngine
+from pipelines.curation.engines.ray_cluster import ray_engine
 from pipelines.curation.engines.workers import default_workers
 from pipelines.curation.run import stage_code
 from pipelines.curation.shard_work import StageDone
@@ -66,6 +68,8 @@ class CurateConfig(dg.Config):
         default=False,
         description="Let exams leave the home that are too many to leave unasked, with all that was made of them.",
     )
+    ray: str | None = None
+    """Address of the Ray cluster that curates, empty for one of this machine; null: processes of this machine."""
     batch: str = ""
     """Folder of a batch whose jobs have curated the shards; the run tells of what they recorded, and curates none."""
 
@@ -105,17 +109,18 @@ def curate_stale_shards(context: dg.OpExecutionContext, config: CurateConfig) ->
     events = ShardEvents(context, curation)
     yield from events.sources()
     failures, waiting, told_at = Failures(), list[StageDone](), time.monotonic()
-    if config.batch:
-        results = recorded(Batch.load(Path(config.batch)), failures)
-    else:
-        watch = context.resources.watch
-        engine = LocalEngine(n_workers, context.log, watch.at)
-        results = curate_stale(workspace.source, engine, stage_details, watch, failures)
-    for done in results:
-        waiting += done
-        if time.monotonic() - told_at > _TELL_EVERY_S:
-            yield from events.shards(waiting)
-            waiting, told_at = [], time.monotonic()
+    with contextlib.ExitStack() as stack:
+        if config.batch:
+            results = recorded(Batch.load(Path(config.batch)), failures)
+        else:
+            with permanent():
+                engine = stack.enter_context(_engine(context, config, n_workers))
+            results = curate_stale(workspace.source, engine, stage_details, context.resources.watch, failures)
+        for done in results:
+            waiting += done
+            if time.monotonic() - told_at > _TELL_EVERY_S:
+                yield from events.shards(waiting)
+                waiting, told_at = [], time.monotonic()
     yield from events.shards(waiting)
     yield from events.missed()
     raise_failures(context.log, failures, is_final=bool(config.batch))
@@ -129,6 +134,14 @@ def curate_stale_shards(context: dg.OpExecutionContext, config: CurateConfig) ->
 def curate() -> None:
     """Observation and curation; the catalog is published by the job `publish`."""
     curate_stale_shards()
+
+
+def _engine(
+    context: dg.OpExecutionContext, config: CurateConfig, n_workers: int
+) -> contextlib.AbstractContextManager[Engine]:
+    if config.ray is not None:
+        return ray_engine(config.ray, n_workers, context.log)
+    return contextlib.nullcontext(LocalEngine(n_workers, context.log, context.resources.watch.at))
 
 
 def raise_failures(log: logging.Logger, failures: Failures, *, is_final: bool = False) -> None:

@@ -63,6 +63,7 @@ def _packages() -> list[Finding]:
     enables = {
         "": "every command",
         "postgres": "Dagster's storage in PostgreSQL (PETAR_POSTGRES_URL)",
+        "ray": "curation by a Ray cluster (--engine ray)",
         "s3": "tables in an object store (PETAR_LAKE)",
         "dev": "make test, make lint",
     }

@@ -8,6 +8,7 @@ import dagster as dg
 from pipelines.catalog.versions import VersionError
 from pipelines.cohort.manifest import CohortError
 from pipelines.cohort.privacy.deidentification import PrivacyError
+from pipelines.curation.engines.ray_cluster import RayClusterError
 from pipelines.curation.engines.worker_pool import WorkerDiedError
 from pipelines.curation.stages.stopping import CurationStoppedError
 from pipelines.reports.llm.readers_file import ReadersError
@@ -31,6 +32,7 @@ _PERMANENT: tuple[type[Exception], ...] = (
     VersionError,
     CurationStoppedError,
     WorkerDiedError,
+    RayClusterError,
 )
 
 

@@ -122,14 +122,15 @@ class Runner:
             self._told.add(cause)
             print(f"{where}: {cause}", file=sys.stderr)
 
-    def curate(self, accept_removals: bool = False, batch: Path | None = None) -> bool:
+    def curate(self, accept_removals: bool = False, batch: Path | None = None, ray: str | None = None) -> bool:
         """Whether the cohort was observed, the shards that were not current curated, and the catalog published.
 
         Args:
             accept_removals: many exams may leave the home at once.
             batch: folder of a batch whose jobs have observed and curated.
+            ray: address of the Ray cluster that curates, empty for one of this machine; null: without Ray.
         """
-        config = {"accept_removals": accept_removals, "batch": str(batch or "")}
+        config = {"accept_removals": accept_removals, "batch": str(batch or ""), "ray": ray}
         done = self._run("curate", self.defs.resolve_job_def("curate"), None, {"curate_stale_shards": config})
         if not done and not self.summary.counts:
             # Nothing was curated: the cohort, its settings or its readers are wrong.

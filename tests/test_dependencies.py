@@ -15,6 +15,7 @@ LOCKS = ("requirements.lock", "requirements-dev.lock")
 OWN = {"assets", "model", "pipelines"}
 ON_REQUEST = {
     *("bitsandbytes", "dagster_postgres", "mlflow", "wandb", "presidio_analyzer", "sklearn", "spacy", "deltalake"),
+    "ray",
 }
 """Imported where a setting asks for them, with an error that names the package where it is missing, or where they are
 installed."""

@@ -50,6 +50,11 @@ def test_options_of_a_cluster_without_one_are_an_error(cohort: Path, capsys: pyt
     assert "expected --partition, --dry-run with --engine slurm, got --engine local" in capsys.readouterr().err
 
 
+def test_an_address_without_ray_is_an_error(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(cohort, "--engine", "slurm", "--address", "auto", "--dry-run") == 1
+    assert "expected --address with --engine ray, got --engine slurm" in capsys.readouterr().err
+
+
 def test_a_wrong_cohort_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["curate", "--cohort", str(tmp_path / "none"), "--home", str(tmp_path), "--engine", "slurm"]) == 1
     assert "expected a cohort folder" in capsys.readouterr().err

@@ -54,7 +54,7 @@ class LocalEngine:
         # The large ones first, so that no worker is left with one of them at the end.
         ordered = sorted(shards, key=lambda shard: (-sizes.get(shard, 0), shard))
         n_workers = min(self.n_workers, self._n_exams(work, ordered, sizes) // _EXAMS_PER_WORKER)
-        tasks = [Task(_name(shard), partial(work.shard, shard), shard) for shard in ordered]
+        tasks = [Task(shard_title(shard), partial(work.shard, shard), shard) for shard in ordered]
         if n_workers <= 1:
             yield from run_here(tasks, self.log, self.at)
             return
@@ -84,7 +84,7 @@ def _by_exam(pool: WorkerPool, n_workers: int, work: Work, shard: int) -> list[S
     return [
         _stage_by_exam(pool, n_workers, work, table, shard)
         if table in _BY_EXAM
-        else _one(pool, Task(_name(shard), partial(work.stage, table, shard, is_locked=True)))
+        else _one(pool, Task(shard_title(shard), partial(work.stage, table, shard, is_locked=True)))
         for table in work.tables
     ]
 
@@ -118,7 +118,7 @@ def _computed(
     """Rows of exams, computed side by side, each worker taking every n-th, for neighbours are often alike in size."""
     parts = [own for n in range(n_workers) if (own := exams[n::n_workers])]
     found: dict[str, ComputedExam] = {}
-    for finished in pool.run([Task(_name(shard), partial(work.exams, table, shard, own)) for own in parts]):
+    for finished in pool.run([Task(shard_title(shard), partial(work.exams, table, shard, own)) for own in parts]):
         part = _value(finished)
         found |= part
     return found
@@ -133,7 +133,7 @@ def _saved(
     only: Sequence[str] = (),
 ) -> StageDone:
     return _one(
-        pool, Task(_name(shard), partial(work.stage, table, shard, only=only, computed=computed, is_locked=True))
+        pool, Task(shard_title(shard), partial(work.stage, table, shard, only=only, computed=computed, is_locked=True))
     )
 
 
@@ -150,5 +150,6 @@ def _value(finished: Finished[T]) -> T:
     return finished.value
 
 
-def _name(shard: int) -> str:
+def shard_title(shard: int) -> str:
+    """What a shard is called in messages."""
     return f"shard {shard_name(shard)}"

@@ -31,7 +31,7 @@ _LOOK_EVERY_S = 0.2
 """Between two looks at whether a stop was asked for."""
 _END_WITHIN_S = 20.0
 """Seconds that an idle process has to end."""
-_THREADS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+THREADS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 """Variables by which libraries choose their number of threads, read when they are imported."""
 
 
@@ -280,7 +280,7 @@ def _serve(connection: Connection, environment: Mapping[str, str], n_workers: in
         try:
             kind, value = "value", call(remote)
         except Exception as error:
-            kind, value = "error", _portable(error)
+            kind, value = "error", portable(error)
         try:
             remote.send(kind, value)
         except OSError:
@@ -289,7 +289,7 @@ def _serve(connection: Connection, environment: Mapping[str, str], n_workers: in
     os._exit(0)
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """The error, or one of the same words where it does not survive the way to another process."""
     try:
         return error if type(pickle.loads(pickle.dumps(error))) is type(error) else RuntimeError(str(error))
@@ -301,8 +301,8 @@ def _portable(error: Exception) -> Exception:
 def _threads_of(n_workers: int) -> Iterator[None]:
     """The environment in which libraries start as many threads as there are cores for each worker."""
     each = str(max(1, len(os.sched_getaffinity(0)) // n_workers))
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update({name: each for name in _THREADS if not before[name]})
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update({name: each for name in THREADS if not before[name]})
     try:
         yield
     finally:
