@@ -404,6 +404,10 @@ class ExportSettings(Settings):
 
     nifti: Flag = Field(True, description="Write NIfTI label maps. Source: both formats unless asked otherwise")
     dicom_seg: Flag = Field(True, description="Write DICOM SEG. Source: both formats unless asked otherwise")
+    dicom_labelmap: Flag = Field(
+        True,
+        description="Write the SEG as a LABELMAP too, where no lesions overlap. Source: both unless asked otherwise",
+    )
     keep_identity: Flag = Field(
         False,
         description="A SEG names the patient as its series does, for an archive to file it. Source: off, UIDs alone",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,13 @@ _UTF_8 = "ISO_IR 192"
 _COLOURS = ((255, 80, 0), (0, 200, 255), (224, 176, 0), (32, 208, 32), (255, 0, 255), (128, 128, 255), (0, 224, 160))
 _PHYSIOLOGIC_COLOUR = (150, 160, 175)
 """RGB that viewers show segments in: lesions in turn, physiologic uptake in grey."""
+
+
+class SegKind(StrEnum):
+    """How a SEG holds its segments (PS3.3, C.8.20.2): a frame a segment and slice, or a number a voxel."""
+
+    BINARY = "BINARY"
+    LABELMAP = "LABELMAP"
 
 
 @dataclass(frozen=True)
@@ -83,8 +91,13 @@ def export_dicom_seg(
     *,
     keep_identity: bool = False,
     days_back: int | None = None,
+    labelmap_path: Path | None = None,
 ) -> Path:
     """The path of a DICOM SEG with a segment a lesion, on the slices of the exam's PET series, which it refers to.
+
+    It is a BINARY one, which every viewer opens. Where `labelmap_path` is given the same segments are written there as
+    LABELMAP (Label Map Segmentation Storage, one frame a slice) too, unless two of them overlap: such a file cannot
+    hold that, and an earlier one is removed.
 
     It says nothing of who the patient is (only the series' UIDs tie it to it, PS3.15's basic profile with UIDs
     retained) unless `keep_identity`: an archive files a SEG under its patient. With `days_back` it says the date of the
@@ -108,19 +121,30 @@ def export_dicom_seg(
     else:
         with_lesions = np.flatnonzero(labels.any(axis=(1, 2, 3) if labels.ndim == 4 else (1, 2)))
         images, labels = [sources[k] for k in with_lesions], labels[with_lesions]
-    segmentation = _segmentation(images, labels, lesions)
+    kinds = {SegKind.BINARY: path}
+    if labelmap_path is not None and labels.ndim == 3:
+        kinds[SegKind.LABELMAP] = labelmap_path
+    elif labelmap_path is not None:
+        labelmap_path.unlink(missing_ok=True)
+    for kind, target in kinds.items():
+        segmentation = _segmentation(images, labels, lesions, kind)
+        _finish(segmentation, stored.spacing_mm[2])
+        if not keep_identity:
+            note_profile(segmentation, has_moved_dates=bool(sources[0].StudyDate))
+        with atomic.replacing(target) as temp:
+            segmentation.save_as(temp)
+    return path
+
+
+def _finish(segmentation: pydicom.Dataset, spacing_mm: float) -> None:
+    """What highdicom draws by chance, or leaves out."""
     for element in segmentation.iterall():
         # highdicom draws it by chance, and names it here and in every dimension.
         if element.keyword == "DimensionOrganizationUID":
             element.value = uid_of("petar SEG dimensions", str(segmentation.SeriesInstanceUID))
     # Slices without a lesion are left out, so the distance of two frames says nothing: viewers need the spacing.
     measures = segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
-    measures.SpacingBetweenSlices = round(stored.spacing_mm[2], 6)
-    if not keep_identity:
-        note_profile(segmentation, has_moved_dates=bool(sources[0].StudyDate))
-    with atomic.replacing(path) as temp:
-        segmentation.save_as(temp)
-    return path
+    measures.SpacingBetweenSlices = round(spacing_mm, 6)
 
 
 def pet_slices(
@@ -161,22 +185,23 @@ def _with_known_characters(source: pydicom.FileDataset) -> pydicom.FileDataset:
 
 
 def _segmentation(
-    images: Sequence[pydicom.Dataset], labels: np.ndarray, lesions: Sequence[ExportLesion]
+    images: Sequence[pydicom.Dataset], labels: np.ndarray, lesions: Sequence[ExportLesion], kind: SegKind
 ) -> "highdicom.seg.Segmentation":
     # A twentieth of what every run of Dagster imports, for a job of its own: only where it is needed.
     import highdicom
 
     # Of the series and of what the object holds, so that another content is another object.
-    series_uid = uid_of("petar SEG", str(images[0].SeriesInstanceUID))
+    of_kind = () if kind is SegKind.BINARY else (kind.value,)
+    series_uid = uid_of("petar SEG", str(images[0].SeriesInstanceUID), *of_kind)
     content = [repr(replace(lesion, mask_path=Path())) for lesion in lesions]
     places = [str(image.SOPInstanceUID) for image in images]
     return highdicom.seg.Segmentation(
         source_images=images,
         pixel_array=labels,
-        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+        segmentation_type=highdicom.seg.SegmentationTypeValues(kind.value),
         segment_descriptions=[_description(n, lesion) for n, lesion in enumerate(lesions, 1)],
         series_instance_uid=series_uid,
-        series_number=900,
+        series_number=900 if kind is SegKind.BINARY else 901,
         sop_instance_uid=uid_of(series_uid, petar_version(), *content, *places, labels.tobytes()),
         instance_number=1,
         manufacturer="petar",
@@ -184,7 +209,7 @@ def _segmentation(
         software_versions=petar_version(),
         device_serial_number="1",
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        series_description="PET lesions",
+        series_description="PET lesions" if kind is SegKind.BINARY else "PET lesions, label map",
         content_label="LESIONS",
     )
 

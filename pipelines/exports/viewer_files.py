@@ -2,7 +2,7 @@
 
 `PETAR_HOME/exports/<exam>/` holds `lesions.csv` (which label is which finding, with its measures), `lesions.nii.gz`
 (a label map on the PET's grid) and, for an exam that came as DICOM, `lesions.dcm` (a DICOM SEG that refers to its
-series).
+series) and `lesions_labelmap.dcm` (the same as a LABELMAP, where no two lesions overlap).
 """
 
 import logging
@@ -30,6 +30,8 @@ from pipelines.tables.stamped_folders import remove_others, stamp_of, write_stam
 
 SEG_NAME = "lesions.dcm"
 """File of an exam's DICOM SEG in its folder of the exports."""
+LABELMAP_NAME = "lesions_labelmap.dcm"
+"""File of the same segments as a LABELMAP."""
 _CSV, _NIFTI, _STAMP = "lesions.csv", "lesions.nii.gz", ".export.json"
 _COLUMNS = (
     "finding_id",
@@ -67,10 +69,10 @@ class ExportSummary:
 
 
 @dataclass(frozen=True)
-class _Identity:
-    """Whether a SEG names the patient, else by how many days its dates are moved (None: it has none)."""
+class _SegSettings:
+    """What SEGs are written, and by how many days their dates are moved (None: they have none)."""
 
-    is_kept: bool
+    exports: ExportSettings
     days_back: int | None
 
 
@@ -119,15 +121,15 @@ def export_lesions(
         wanted = [_CSV] + [_NIFTI] * settings.nifti + [SEG_NAME] * with_seg
         days = days_back(exam["patient_id"])
         # Of the days only that there are some: a hash of so few numbers tells which it is.
-        said = (wanted, settings.keep_identity, days is not None)
+        said = (wanted, settings.dicom_labelmap, settings.keep_identity, days is not None)
         key = hash_of(code_version(__name__), *said, exam["row_key"], own.to_dicts())
         if stamp_of(folder, _STAMP) == key and all((folder / name).is_file() for name in wanted):
             reused += 1
             continue
         try:
             shutil.rmtree(folder, ignore_errors=True)
-            source, identity = folders.get(exam_id, exams_folder / exam_id), _Identity(settings.keep_identity, days)
-            without_seg = _write(home, source, exam, own, folder, wanted, identity)
+            source = folders.get(exam_id, exams_folder / exam_id)
+            without_seg = _write(home, source, exam, own, folder, wanted, _SegSettings(settings, days))
             if without_seg is not None:
                 segs -= 1
                 failed[exam_id] = f"no DICOM SEG, its other files are written: {without_seg}"
@@ -148,7 +150,7 @@ def _write(
     own: pl.DataFrame,
     folder: Path,
     wanted: list[str],
-    identity: "_Identity",
+    seg: _SegSettings,
 ) -> str | None:
     """Why an exam's SEG is missing, null where it is not; the other files are written before it."""
     rows = own.to_dicts()
@@ -174,7 +176,12 @@ def _write(
     if SEG_NAME in wanted:
         try:
             export_dicom_seg(
-                items, exam_folder, folder / SEG_NAME, keep_identity=identity.is_kept, days_back=identity.days_back
+                items,
+                exam_folder,
+                folder / SEG_NAME,
+                keep_identity=seg.exports.keep_identity,
+                days_back=seg.days_back,
+                labelmap_path=folder / LABELMAP_NAME if seg.exports.dicom_labelmap else None,
             )
         except Exception as error:
             return export_reason(error)

@@ -36,7 +36,7 @@ FOLDER = "exams"
 """Folder of the pages in that of the gallery."""
 _DATA, _PAGE, _STAMP = "exam.js", "index.html", ".exam.json"
 _TEMPLATE = Path(__file__).with_name("viewer.html")
-_PARTS = ("viewer.js", "answers.js", "answers.html", "page.js", "page.css")
+_PARTS = ("head.html", "header.html", "viewer.js", "answers.js", "answers.html", "page.js", "page.css")
 """What is in the template beside its own text."""
 
 SUV_STEP = 0.01

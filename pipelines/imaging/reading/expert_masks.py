@@ -99,9 +99,9 @@ def _from_seg(path: Path, reference: Volume) -> list[ExpertMask]:
             int(s.SegmentNumber): str(s.get("SegmentLabel", "") or s.SegmentNumber) for s in dataset.SegmentSequence
         }
         shared = dataset.SharedFunctionalGroupsSequence[0]
+        kind = str(dataset.get("SegmentationType", "")).upper()
         # Of probabilities, what is inside more likely than not.
-        fractional = str(dataset.get("SegmentationType", "")).upper() == "FRACTIONAL"
-        least = 0.5 * float(dataset.get("MaximumFractionalValue", 255)) if fractional else 1
+        least = 0.5 * float(dataset.get("MaximumFractionalValue", 255)) if kind == "FRACTIONAL" else 1
         by_segment: dict[int, list[tuple[NDArray[np.float64], NDArray[Any]]]] = defaultdict(list)
         orientation = None
         for frame, groups in zip(frames, dataset.PerFrameFunctionalGroupsSequence):
@@ -109,6 +109,11 @@ def _from_seg(path: Path, reference: Volume) -> list[ExpertMask]:
             position = np.array(plane.PlanePositionSequence[0].ImagePositionPatient, dtype=float)
             turned = groups if "PlaneOrientationSequence" in groups else shared
             orientation = np.array(turned.PlaneOrientationSequence[0].ImageOrientationPatient, dtype=float)
+            if kind == "LABELMAP":  # A pixel is its segment's number.
+                for number in names:
+                    if number and (frame == number).any():
+                        by_segment[number].append((position, frame == number))
+                continue
             ident = groups if "SegmentIdentificationSequence" in groups else shared
             by_segment[int(ident.SegmentIdentificationSequence[0].ReferencedSegmentNumber)].append(
                 (position, frame >= least)
@@ -134,6 +139,7 @@ def _from_seg(path: Path, reference: Volume) -> list[ExpertMask]:
             _stacked(by_segment[n], orientation, spacing, thickness, reference) if n in by_segment else nothing,
         )
         for n in sorted({*names, *by_segment})
+        if n or kind != "LABELMAP"  # Where a label map describes its background, it is segment 0.
     ]
 
 

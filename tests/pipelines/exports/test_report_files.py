@@ -13,7 +13,7 @@ import pytest
 
 from pipelines.exports.fhir_report import check_bundle
 from pipelines.exports.report_files import NO_DICOM, ReportError, ReportTables, update_reports
-from pipelines.exports.viewer_files import SEG_NAME, export_lesions
+from pipelines.exports.viewer_files import LABELMAP_NAME, SEG_NAME, export_lesions
 from pipelines.settings import ExportSettings
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
@@ -89,7 +89,8 @@ class TestStructuredReport:
             shutil.rmtree(folder)
         export_lesions(again, small_cohort / "exams", SETTINGS)
         update_reports(again, small_cohort / "exams", SETTINGS)
-        for part in (f"exports/{exam_id}/{SEG_NAME}", f"exam_reports/{exam_id}/report.dcm"):
+        segs = (f"exports/{exam_id}/{SEG_NAME}", f"exports/{exam_id}/{LABELMAP_NAME}")
+        for part in (*segs, f"exam_reports/{exam_id}/report.dcm"):
             uids = [
                 [str(e.value) for e in pydicom.dcmread(home.root / part).iterall() if e.VR == "UI"]
                 for home in (written, again)

@@ -92,6 +92,34 @@ class TestExportDicomSeg:
         assert [int(b.mask.sum()) for b in back] == [int(truth(0).sum())] * 2
 
     @pytest.mark.filterwarnings("ignore::UserWarning")
+    def test_label_map_beside_it_holds_the_same(self, tmp_path, pet, lesions, write_series):
+        write_series(tmp_path / "exam", pet)
+        label_map = tmp_path / "exam" / "map" / "lesions.dcm"
+        binary = pydicom.dcmread(
+            export_dicom_seg(lesions, tmp_path / "exam", tmp_path / "lesions.dcm", labelmap_path=label_map)
+        )
+        dataset = pydicom.dcmread(label_map)
+        assert dataset.SOPClassUID == "1.2.840.10008.5.1.4.1.1.66.7"  # Label Map Segmentation Storage
+        assert dataset.NumberOfFrames < binary.NumberOfFrames
+        assert [s.TrackingUID for s in dataset.SegmentSequence if s.SegmentNumber] == [
+            s.TrackingUID for s in binary.SegmentSequence
+        ]
+        assert dataset.SeriesInstanceUID != binary.SeriesInstanceUID
+        back = read_expert_masks(tmp_path / "exam", read_exam(tmp_path / "exam", "E").suv)
+        assert [b.name for b in back] == ["lesion 0", "lesion 1"]
+        for n in range(2):
+            np.testing.assert_array_equal(back[n].mask, truth(n))
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    def test_label_map_of_lesions_that_overlap_is_left_out(self, tmp_path, pet, lesions, write_series):
+        write_series(tmp_path / "exam", pet)
+        both = [lesions[0], ExportLesion("E:9", "again", lesions[0].mask_path)]
+        (tmp_path / "map.dcm").write_bytes(b"of an earlier export")
+        export_dicom_seg(both, tmp_path / "exam", tmp_path / "seg.dcm", labelmap_path=tmp_path / "map.dcm")
+        assert (tmp_path / "seg.dcm").is_file()
+        assert not (tmp_path / "map.dcm").exists()
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")
     @pytest.mark.parametrize(("days_back", "date", "modified"), [(None, "", "REMOVED"), (60, "20230113", "MODIFIED")])
     def test_says_nothing_of_the_patient_but_a_moved_date(
         self, tmp_path, pet, lesions, write_series, days_back, date, modified
