@@ -22,7 +22,7 @@ export PYTHONWARNINGS ?= ignore
 # What `petar COMMAND --help` lists beside these: make curate ARGS='--strict'.
 ARGS ?=
 
-.PHONY: help env demo curate rerun accept gallery train evaluate ablate study export followup ui query vllm vllm-stop test test-walk test-vllm test-slurm lint loc bench fuzz soak lock clean
+.PHONY: help env demo curate rerun accept gallery train evaluate ablate study export followup ui query vllm vllm-stop test test-walk test-vllm test-slurm lint loc bench fuzz soak docs lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -87,7 +87,7 @@ vllm-stop: $(READY) ## stops that server
 
 # One thread a worker: two workers already use both cores.
 test: $(READY) ## all tests but those of the three targets below
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not walk and not pretrained and not slurm"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not walk and not pretrained and not slurm and not docs"
 
 test-walk: $(READY) ## a day of a curation in the UI, in a real browser: sensor, a new exam, another threshold, the diff
 	$(BIN)/python -m pytest -q -m walk
@@ -98,6 +98,14 @@ test-slurm: $(READY) ## a curation by a Slurm of one node that the test starts (
 test-vllm: vllm ## the tests that ask a real vLLM server, and those that load a pretrained language model
 	status=0; PETAR_VLLM_URL=http://127.0.0.1:8000 $(BIN)/python -m pytest -q -m "vllm or pretrained" || status=$$?; \
 	$(MAKE) --no-print-directory vllm-stop; exit $$status
+
+docs: $(READY) ## the pages of docs/ as a site in build/site, and the commands of the tutorial
+	rm -rf build/docs && mkdir -p build && cp -r docs build/docs
+	for page in CONTRIBUTING CHANGELOG; do sed 's#](docs/#](#g; s#](CHANGELOG.md)#](changelog.md)#g; s#](CONTRIBUTING.md)#](contributing.md)#g' $$page.md > build/docs/$${page,,}.md; done
+	$(BIN)/typer assets/cli.py utils docs --name petar --title Commands --output build/docs/commands.md
+	$(BIN)/python -m assets.reference build/docs/assets.md
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m docs
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.catalog import accepted_curation, catalog, curation_diff, dataset_card
+from assets.catalog import accepted_curation, catalog, curation_diff, dataset_card, overview
 from assets.curation import SHARDED, curate
 from assets.exams import corrections, exam_manifest, exams
 from assets.instance import close_dead_runs
@@ -46,18 +46,18 @@ curate_shard = dg.define_asset_job(
 
 publish = dg.define_asset_job(
     "publish",
-    selection=dg.AssetSelection.assets(identifiers, reports, catalog, curation_diff, dataset_card)
+    selection=dg.AssetSelection.assets(identifiers, reports, catalog, curation_diff, dataset_card, overview)
     | dg.AssetSelection.checks_for_assets(
         exam_manifest.key, exams, readings, findings, peaks, calibration, lesions, identifiers, catalog
     ),
-    description="The DuckDB catalog over the lake, what changed in it, the dataset card, and every quality check.",
+    description="The DuckDB catalog over the lake, its changes, dataset card, overview, and every quality check.",
     tags={ALONE: "publish"},
 )
 
 refresh = dg.define_asset_job(
     "refresh",
-    selection=[catalog],
-    description="The DuckDB catalog alone, over tables that were written since it was published.",
+    selection=[catalog, overview],
+    description="The DuckDB catalog and the overview, over tables that were written since it was published.",
     tags={ALONE: "publish"},
 )
 
@@ -125,9 +125,10 @@ changed_shards = dg.AutomationConditionSensorDefinition(
     "changed_shards",
     # The shards are the business of the job `curate`: a run each would cost more than their work.
     target=dg.AssetSelection.all() - dg.AssetSelection.assets(*SHARDED),
-    default_status=dg.DefaultSensorStatus.RUNNING,
+    default_status=dg.DefaultSensorStatus.STOPPED,
     minimum_interval_seconds=30,
-    description="Requests exactly the tables whose inputs changed their version.",
+    description="Requests exactly the tables whose inputs changed their version: it publishes what other sensors and "
+    "schedules have curated.",
 )
 
 

@@ -12,13 +12,16 @@ from assets.partitions import CURATION_OWNERS, changed, table_sample
 from assets.pictures import picture
 from assets.reports import findings, identifiers, readings, reports, sentences
 from assets.resources import Workspace
+from model.evaluation.scoreboard import who_is_ahead
 from pipelines.catalog.build import CatalogError, published_diff, run_query
 from pipelines.catalog.publish import publish
 from pipelines.catalog.versions import VersionError, accept, read_manifest, version_folder
 from pipelines.review.dataset_card import write_card
 from pipelines.review.funnel_figure import funnel_figure
+from pipelines.review.overview import markdown_page, write_overview
 from pipelines.review.quality_checks import run_checks
 from pipelines.tables.curation_version import curation_version
+from pipelines.tables.lake import Lake
 
 LATER_TABLES = (
     "exam_pairs",
@@ -163,5 +166,22 @@ def dataset_card(workspace: Workspace) -> dg.MaterializeResult:
             "card": dg.MetadataValue.md(card.text),
             "attrition": picture(funnel_figure(card.funnel), "Attrition from exams to lesions"),
             "path": dg.MetadataValue.path(str(card.path)),
+        },
+    )
+
+
+@dg.asset(deps=[catalog], group_name="lesions", owners=CURATION_OWNERS, kinds={"html"}, automation_condition=changed())
+def overview(workspace: Workspace) -> dg.MaterializeResult:
+    """The state of the cohort on one page: numbers, attrition, what to do and where, lesions, scores."""
+    home = workspace.paths
+    comparisons = Lake(home.lake).read_table("comparisons")
+    found = write_overview(home, workspace.settings(), who_is_ahead(comparisons))
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(found.version),
+        metadata={
+            **dict(found.numbers),
+            "overview": dg.MetadataValue.md(markdown_page(found)),
+            "attrition": picture(funnel_figure(found.funnel), "Attrition from exams to lesions"),
+            "path": dg.MetadataValue.path(str(home.overview)),
         },
     )

@@ -388,9 +388,8 @@ def demo(
         own_settings.write_text(_MANY_SETTINGS if patients else _DEMO_SETTINGS)
 
     def steps(runner: "Runner") -> object:
-        if patients:
-            return runner.walk("train", "evaluate")
-        return runner.walk("train") and runner.ablate(CORNERS)
+        trained = runner.walk("train", "evaluate") if patients else runner.walk("train") and runner.ablate(CORNERS)
+        return trained and runner.job("review") and runner.job("export")
 
     _run(workspace, steps, with_model=True)
 

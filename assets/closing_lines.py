@@ -41,6 +41,8 @@ def print_closing(home: Home, cohort: str, *, is_published: bool) -> None:
             f"catalog     {home.catalog}" + ("" if is_published else ", as it was published before"),
             f"queries     petar query funnel --home {shlex.quote(str(home.root))}    (without a name: their list)",
         ]
+    if home.overview.exists():
+        lines.append(f"overview    {home.overview}    (open it in a browser)")
     lines.append(f"UI          petar ui --home {shlex.quote(str(home.root))} --cohort {shlex.quote(cohort)}")
     if (home.gallery / "index.html").exists():
         lines.append(f"review      {home.gallery / 'index.html'}")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "images" / "lineage.png"
 ASIDE = {
     *("identifiers", "reports", "corrections", "slice_conventions", "accepted_curation", "curation_diff", "exports"),
+    "overview",
     *("exam_pairs", "lesion_links", "exam_reports", "candidates", "proposals"),
     *("checkpoint_texts", "file_texts", "vlm_texts", "baseline_texts", "ablation", "reader_scorecard"),
 }

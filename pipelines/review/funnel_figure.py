@@ -4,6 +4,10 @@ import polars as pl
 
 from pipelines.imaging.figure_base import INK, SECOND, new_figure, png_bytes, require_columns
 
+_PARTS = ("findings by what the text gives", "lesions: what they are", "sentences by language")
+"""Rows that say what a step is made of; of all others with a reason, that is why they are left out."""
+_PART, _LEFT_OUT = "#9cc6dd", "#c9ccd1"
+
 
 def funnel_figure(counts: pl.DataFrame) -> bytes:
     """PNG of the attrition: a bar for every remaining step, and under it the reasons of rejection.
@@ -23,7 +27,8 @@ def funnel_figure(counts: pl.DataFrame) -> bytes:
         is_step = row["reason"] is None
         size = 9 if is_step else 8
         share = row["n"] / largest[_unit(row["what"])]
-        ax.barh(y, share, height=0.72 if is_step else 0.5, color=SECOND if is_step else "#c9ccd1")
+        colour = SECOND if is_step else _PART if row["what"] in _PARTS else _LEFT_OUT
+        ax.barh(y, share, height=0.72 if is_step else 0.5, color=colour)
         ax.text(
             -0.015, y, row["what"] if is_step else str(row["reason"]), ha="right", va="center", fontsize=size,
             color=INK if is_step else "#555a61", fontweight="bold" if is_step else "normal",
@@ -36,7 +41,12 @@ def funnel_figure(counts: pl.DataFrame) -> bytes:
     ax.set_ylim(max(len(rows), 1) - 0.4, -0.6)
     ax.set_xlim(0, 1.14)
     ax.set_axis_off()
-    ax.set_title("From exams to lesions (grey: left out, and why)", fontsize=10, color=INK, loc="left")
+    ax.set_title(
+        "From exams to lesions (grey: left out, and why; light blue: parts of the step above)",
+        fontsize=10,
+        color=INK,
+        loc="left",
+    )
     return png_bytes(figure)
 
 

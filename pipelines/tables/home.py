@@ -99,6 +99,11 @@ class Home:
         return self.root / "gallery"
 
     @property
+    def overview(self) -> Path:
+        """The state of the cohort on one page, which opens from disk."""
+        return self.root / "overview.html"
+
+    @property
     def reviews(self) -> Path:
         """Files of answers that reviewers saved."""
         return self.root / "reviews"

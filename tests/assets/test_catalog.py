@@ -28,7 +28,7 @@ class TestATableMadeFromTheCatalog:
             written = dg.evaluate_automation_conditions(defs, instance, cursor=first.cursor)
             asked = [one.key.to_user_string() for one in written.results if one.true_subset.size]
         # With what is made from the catalog at the same tick, and nothing that it is made from.
-        assert sorted(asked) == ["catalog", "curation_diff", "dataset_card"]
+        assert sorted(asked) == ["catalog", "curation_diff", "dataset_card", "overview"]
 
     def test_is_seen_after_the_job_refresh(self, tmp_path: Path) -> None:
         home = Home(tmp_path / "home")

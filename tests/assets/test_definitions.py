@@ -38,6 +38,7 @@ LINEAGE = {
     "curation_diff": {"catalog"},
     "accepted_curation": {"catalog"},
     "dataset_card": {"catalog"},
+    "overview": {"catalog"},
     "exam_pairs": {"catalog"},
     "lesion_links": {"catalog", "exam_pairs"},
     "exports": {"catalog", "lesion_links"},

@@ -123,12 +123,13 @@ def test_a_day_of_a_curation(day: Day) -> None:
     first = pl.read_csv(day.cohort / "reports.csv", infer_schema=False)["exam_id"][0]
     shard = shard_in(day.cohort, first)
 
-    # The sensor is switched on, and has the cohort observed and curated.
-    day.see("/locations/petar/sensors/cohort_sensor", "cohort_sensor")
-    switch = WebDriverWait(day.browser, PATIENCE_S).until(
-        lambda b: b.find_elements(By.CSS_SELECTOR, "input[type=checkbox]")
-    )[0]
-    day.browser.execute_script("arguments[0].click()", switch)
+    # The sensors are switched on: one has the cohort observed and curated, the other the catalog published.
+    for sensor in ("changed_shards", "cohort_sensor"):
+        day.see(f"/locations/petar/sensors/{sensor}", sensor)
+        switch = WebDriverWait(day.browser, PATIENCE_S).until(
+            lambda b: b.find_elements(By.CSS_SELECTOR, "input[type=checkbox]")
+        )[0]
+        day.browser.execute_script("arguments[0].click()", switch)
 
     def curations() -> int:
         return sum(r["pipelineName"] == "curate" and r["status"] == "SUCCESS" for r in day.runs())

@@ -28,6 +28,12 @@ class TestFunnelFigure:
         # Exams, exams with volume, findings and lesions: two full bars and two of half their length.
         assert max(lengths) == pytest.approx(2 * min(n for n in lengths if n > 20), abs=6)
 
+    def test_what_a_step_is_made_of_is_not_drawn_as_left_out(self):
+        parts = FUNNEL.with_columns(what=pl.col("what").replace("rejected", "findings by what the text gives"))
+        left_out = len(of_colour(pixels(funnel_figure(FUNNEL)), "#c9ccd1"))
+        assert left_out > 100
+        assert len(of_colour(pixels(funnel_figure(parts)), "#c9ccd1")) < left_out / 2
+
     def test_a_missing_column_is_named(self):
         with pytest.raises(ValueError, match="reason"):
             funnel_figure(FUNNEL.drop("reason"))
