@@ -25,6 +25,7 @@ from pipelines.tables.home import HomeError
 from pipelines.tables.lake import LakeError
 from pipelines.tables.shards import SHARD_NAMES, shard_name
 from pipelines.tables.storage_paths import StoragePathError
+from pipelines.tables.suggestions import suggestion
 
 _TABLES = {"findings": "consensus", "lesions": "lesions", "ablation": "model"} | dict.fromkeys(TRAINING_STAGES, "model")
 """Table of petar.toml that an asset's configuration takes parameters of."""
@@ -157,7 +158,8 @@ class Runner:
         nodes = self.defs.resolve_asset_graph()
         known = sorted(key.to_user_string() for key in nodes.materializable_asset_keys)
         if name not in known:
-            raise RerunError(f"expected an asset ({', '.join(known)}), got {name!r}")
+            listed = f": one of {', '.join(known)}"
+            raise RerunError(f"expected an asset, got {name!r}{suggestion(name, known, listed)}")
         if shard and shard not in SHARD_NAMES:
             raise RerunError(f"expected a shard from {SHARD_NAMES[0]} to {SHARD_NAMES[-1]}, got {shard!r}")
         sharded = nodes.get(dg.AssetKey(name)).is_partitioned
@@ -176,7 +178,8 @@ class Runner:
         if exams:
             places = {e.exam_id: shard_name(e.shard) for e in read_whole_manifest(self.workspace.paths.manifest)}
             if unknown := sorted(set(exams) - set(places)):
-                raise RerunError(f"expected exams of the cohort as last observed, got {', '.join(unknown)}")
+                end = suggestion(unknown[0], places, ": see exam_id in the view exams")
+                raise RerunError(f"expected exams of the cohort as last observed, got {', '.join(unknown)}{end}")
             by_shard = {places[exam]: [e for e in exams if places[e] == places[exam]] for exam in exams}
         if not by_shard:
             partitions = nodes.get(dg.AssetKey(name)).partitions_def

@@ -8,6 +8,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -1120,9 +1121,11 @@ def _line(schema: Mapping[str, Any], error: Mapping[str, Any], where: str) -> st
     path = ".".join(part if isinstance(part, str) else str(part + 1) for part in tables)
     place = f"{numbers[0] if numbers else ''}{key}{f' in [{path}]' if path else ''} of {where}"
     if error["type"] == "extra_forbidden":
-        names = ", ".join(sorted(resolved(schema, _inside(schema, schema, *tables)).get("properties", {})))
+        names = sorted(resolved(schema, _inside(schema, schema, *tables)).get("properties", {}))
+        near = get_close_matches(str(key), names, n=1)
         table = f" in [{path}]" if path else ""
-        return f"expected one of {names}{table} of {where}, got {key}: correct the name or remove it"
+        todo = f"did you mean {near[0]}?" if near else "correct the name or remove it"
+        return f"expected one of {', '.join(names)}{table} of {where}, got {key}: {todo}"
     if error["type"] == "value_error":
         return f"{error['ctx']['error']!s} in {place}: correct it"
     got = repr(error["input"])

@@ -46,6 +46,7 @@ from pipelines.tables.errors import first_line
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake, LakeError, ShardMeta, read_meta
 from pipelines.tables.storage_paths import StoragePath, read_bytes
+from pipelines.tables.suggestions import suggestion
 
 CATALOG_NAME = "petar.duckdb"
 SQL_DIR = Path(__file__).resolve().parents[2] / "sql"
@@ -184,8 +185,9 @@ def run_query(home: Home, name: str, sql_dir: Path = SQL_DIR, version: str | Non
     ones.
     """
     path = sql_dir / "queries" / f"{name}.sql"
-    if name not in list_queries(sql_dir):
-        raise CatalogError(f"expected a query of {path.parent} ({', '.join(list_queries(sql_dir))}), got {name!r}")
+    if name not in (known := list_queries(sql_dir)):
+        listed = f": {path.parent} has {', '.join(known)}"
+        raise CatalogError(f"expected a query, got {name!r}{suggestion(name, known, listed)}")
     with connect(home, version) as con:
         try:
             return con.sql(path.read_text()).pl()

@@ -31,6 +31,7 @@ from pipelines.tables.lake import Lake
 from pipelines.tables.outcomes import Outcome
 from pipelines.tables.provenance import code_version
 from pipelines.tables.stamped_folders import remove_others, stamp_of, write_stamp
+from pipelines.tables.suggestions import suggestion
 
 _JSON, _MARKDOWN, _HTML, _FHIR, _SR, _STAMP = (
     "report.json",
@@ -99,7 +100,8 @@ class ReportTables:
         """
         row = self.exams.get(exam_id)
         if row is None:
-            raise ReportError(f"expected an exam of this home, got {exam_id!r}: see exam_id in the view exams")
+            end = suggestion(exam_id, self.exams, ": see exam_id in the view exams")
+            raise ReportError(f"expected an exam of this home, got {exam_id!r}{end}")
         if row["status"] != "ok":
             raise ReportError(
                 f"exam {exam_id} has no volume ({row['problem']}: {row['message']}): no report is made of it"
