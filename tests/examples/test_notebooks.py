@@ -1,6 +1,8 @@
-"""The notebooks in examples/, executed on a small curation."""
+"""What lies in examples/, executed on a small curation."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -41,3 +43,11 @@ def test_runs_and_draws_three_figures(path: Path, home: Home, monkeypatch: pytes
     nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", resources={}).execute()
     shown = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     assert sum("image/png" in output.get("data", {}) for output in shown) == 3
+
+
+def test_three_ways_to_the_tables_agree(home: Home) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "query_tables.py", home.root],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.count("shape: (1, ") == 3

@@ -1,6 +1,8 @@
 import base64
 import http.client
 import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -66,6 +68,16 @@ class TestChat:
         said = self.expected(lake, checkpoint)
         assert answer.choices[0].message.content == said.text_measured
         assert answer.model_extra["petar"]["measured"]["suvmax"] == said.measured.suvmax == 7.0
+
+    def test_example_of_the_client_prints_it(self, server, lake, checkpoint):
+        example = Path(__file__).parents[3] / "examples" / "describe_with_openai.py"
+        pet, ct, mask = (PATHS[name]["path"] for name in ("pet", "ct", "mask"))
+        address = f"http://127.0.0.1:{server}/v1"
+        done = subprocess.run(
+            [sys.executable, example, pet, mask, "--ct", ct, "--url", address],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert "'suvmax': 7.0" in done.stdout
 
     def test_upload_gives_the_same(self, server, lake, checkpoint):
         data = {
