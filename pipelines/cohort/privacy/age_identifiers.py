@@ -9,6 +9,8 @@ from pipelines.cohort.privacy.name_words import cues
 _AGE = re.compile(r"(?<![\w.,/-])(9\d|1[0-2]\d)(?![\d]|[.,/:]\d|-\d)")
 _AGE_IN_COMMAS = re.compile(r"[A-Z][^\W\d_]*(?:['’-][^\W\d_]+)*, \d{2,3}, \Z")
 """A word with a capital, a number and a comma: "Smith, 93, "."""
+_YEARS_AND_MONTHS = re.compile(r"[ ]?y(?:rs?)?[ ,]{1,2}\d{1,2}[ ]?m(?:o|os|onths?|ths?)?\b")
+"""95 y 4 m"""
 _REACH = 16
 """Characters before an age in which its cue may stand."""
 
@@ -31,7 +33,7 @@ def age_spans(text: str) -> Iterator[tuple[str, int, int]]:
         is_near = bool(following) and text[match.end()] not in " \n" and len(words[0]) <= 3
         hit = phrases & after
         # "95 f" is nothing, "95f" is an age.
-        if hit - {"f", "m", "y"} or (hit and is_near):
+        if hit - {"f", "m", "y"} or (hit and is_near) or _YEARS_AND_MONTHS.match(text, match.end()):
             yield "age", *match.span()
             continue
         if _AGE_IN_COMMAS.search(text[max(0, match.start() - 20) : match.end() + 2]):
@@ -48,9 +50,16 @@ def age_spans(text: str) -> Iterator[tuple[str, int, int]]:
 def _in_words() -> re.Pattern[str]:
     ages = cues()["ages"]
     tens, units = ("|".join(sorted(ages[key], key=len, reverse=True)) for key in ("tens", "units"))
-    # ninety-four year old; aged ninety-one
+    in_words = rf"(?:{tens})(?:[ -](?:{units}))?"
+    # ninety-four year old; aged ninety-one; turned ninety; in her nineties; and what other languages say
+    others = "|".join(ages["words"])
     return re.compile(
-        rf"\b(?:{tens})(?:[ -](?:{units}))?(?:[ -]years?(?:[ -]old|\s+of\s+age)?\b|[ -]y(?:ear)?[ /-]?o(?:ld)?\b)"
-        rf"|(?<=\baged )(?:{tens})(?:[ -](?:{units}))?\b",
-        re.IGNORECASE,
+        rf"""\b{in_words}(?:[ -]years?(?:[ -]old|\s+of\s+age)?\b|[ -]y(?:ear)?[ /-]?o(?:ld)?\b)
+        | (?<=\baged[ ]){in_words}\b
+        | (?<=\bturned[ ]){in_words}\b
+        | (?<=\bturning[ ]){in_words}\b
+        | (?<=\bhis[ ])nineties\b | (?<=\bher[ ])nineties\b
+        | (?<=\bearly[ -])nineties\b | (?<=\bmid[ -])nineties\b | (?<=\blate[ -])nineties\b
+        | \b(?:{others})\b""",
+        re.IGNORECASE | re.VERBOSE,
     )

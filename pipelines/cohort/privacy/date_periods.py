@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date
 from functools import cache
 
-from pipelines.cohort.privacy.found_dates import SEASON_MONTHS, FoundDate, date_words, places_in_lists
+from pipelines.cohort.privacy.found_dates import SEASON_MONTHS, FoundDate, date_words, months, places_in_lists
 
 _YEAR = r"(?:19\d|20\d|21[0-4])\d"
 _MOST_WEEKS = 53
@@ -50,7 +50,12 @@ def find_periods(text: str) -> Iterator[FoundDate]:
 
 
 def named_days(text: str) -> Iterator[tuple[int, int]]:
-    """Spans of holidays that a year follows or a word like "before" precedes, the year with them."""
+    """Spans of holidays that a year follows or a word like "before" precedes, the year with them; of days in words
+    beside a month: "the fourteenth of May".
+    """
+    low = text.lower()
+    if not months().keys().isdisjoint(_LETTERS.findall(low)):
+        yield from (match.span() for match in _days_in_words().finditer(text))
     if not any(day in text for day in date_words()["holidays"]["days"]):
         return
     for match in _holiday_pattern().finditer(text):
@@ -111,6 +116,31 @@ def _week_pattern() -> re.Pattern[str]:
     return re.compile(
         rf"(?<!\w)(?:{cues})\.?[ ]?(?P<week>\d{{1,2}}){link}(?P<year>{_YEAR})(?![\w]|[.,]\d)", re.IGNORECASE
     )
+
+
+_LETTERS = re.compile(r"[^\W\d_]{3,}")
+
+
+@cache
+def _days_in_words() -> re.Pattern[str]:
+    table = date_words()["day_words"]
+    days = _any_of(word for language, words in table.items() if language != "years" for word in words)
+    english, named = _any_of(table["en"]), _any_of(name for name in months() if len(name) >= _SHORTEST_MONTH)
+    # "the second may be": of May the capital tells.
+    named = rf"{named}|(?-i:May)"
+    year = rf"(?:,?[ ](?:(?:de|del|of)[ ])?(?:{_YEAR}|{'|'.join(table['years'])}))?"
+    # fourteenth of May twenty nineteen, veinte de marzo de 2018; May fourteenth
+    return re.compile(
+        rf"""(?<![\w-])
+        (?: (?:{days})[ ](?:(?:of|de|di)[ ])?(?:{named})
+          | (?:{named})[ ](?:the[ ])?(?:{english})
+        )(?![\w-])
+        {year}""",
+        re.IGNORECASE | re.VERBOSE,
+    )
+
+
+_SHORTEST_MONTH = 4
 
 
 @cache

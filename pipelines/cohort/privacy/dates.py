@@ -121,8 +121,13 @@ def _cued() -> re.Pattern[str]:
     return re.compile(_CUED_FORM.replace("WEEKDAYS", weekdays), re.VERBOSE | re.IGNORECASE)
 
 
-_CUED_FORM = r"""\b(?:(?:WEEKDAYS)\.?,?|on|since|dated?|vom|am|seit|du|le|del|el|dal|il|van|op|em
-      |(?:exams?|stud(?:y|ies)|scans?|ct|mri|pet)(?:[ ](?:of|from|on))?)[ ]
+_CUED_FORM = r"""\b
+    (?: (?:WEEKDAYS|yesterday|today|tomorrow|gestern|heute|morgen|hier|ayer|hoy|ieri|oggi|gisteren|vandaag)\.?,?
+      | on|since|dated?|vom|am|seit|du|le|del|el|dal|il|van|op|em
+      | (?:exams?|stud(?:y|ies)|scans?|ct|mri|pet)(?:[ ](?:of|from|on))?
+      | visit|appointment|seen|admitted|discharged|admission|discharge|termin|rendez-vous|rdv|cita|afspraak|visita
+      | appuntamento|appt|calibrated|drawn|biopsied|operated|opér[ée]{1,2}|operiert
+    )[ ]
     \(?(?P<one1>\d{1,2})(?P<s1>[/.])(?P<other1>\d{1,2})\b(?!/|[.,]\d|[ ]?(?:cm|mm|ml|kg|h|suv|nodes?|images?|%))"""
 _FIRST_OF_SPAN = re.compile(
     r"""(?<![\d.,/-])(?P<one1>\d{1,2})(?P<s1>[/.])(?P<other1>\d{1,2})\.?
@@ -257,7 +262,10 @@ _SHORTEST_ALONE = 5
 
 
 def _weekdays_alone(text: str) -> Iterator[FoundDate]:
-    """Weekdays with no date beside them."""
+    """Weekdays with no date beside them; short names with an ordinal number alone ("Wed 23rd")."""
+    for match in _short_weekday_and_day().finditer(text):
+        spans = (("weekday", *match.span("weekday")), ("day", *match.span("day")))
+        yield FoundDate(match.start(), match.end(), spans, None, 1, int(match["day"][:-2]))
     for match in _weekday_alone().finditer(text):
         weekday = ("weekday", *match.span())
         day = _DAY_OF_WEEKDAY.match(text, match.end())
@@ -273,6 +281,14 @@ _DAY_OF_WEEKDAY = re.compile(
     r"(?=[,.;)]|[ ](?:and|at|und|um|et|à|y|a|om|e|alle)[ ]|\s*\Z)"
 )
 """5 of "Tuesday 5", where no noun follows that it counts."""
+
+
+@cache
+def _short_weekday_and_day() -> re.Pattern[str]:
+    names = "|".join(sorted(name for name in places_in_lists("weekdays") if 2 < len(name) < _SHORTEST_ALONE))
+    return re.compile(
+        rf"(?<![\w-])(?P<weekday>{names})\.?,?[ ](?:the[ ])?(?P<day>[0-3]?\d(?:st|nd|rd|th))(?!\w)", re.IGNORECASE
+    )
 
 
 def _weekday_names() -> str:

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 
-from pipelines.cohort.privacy.name_words import WordKind, bare, common_words, cues, is_given_name, kind_of
+from pipelines.cohort.privacy.name_words import (
+    WordKind,
+    bare,
+    common_words,
+    cues,
+    is_given_name,
+    kind_of,
+    medical_endings,
+)
 
 _WORD = re.compile(
     r"(?:l|d|un|dell|all|dall|nell|sull|qu)['’](?=[^\W\d_a-zà-ÿ])|[^\W\d_]+(?:['’-][^\W\d_]+)*",
@@ -36,9 +44,11 @@ _SIGNED = re.compile(r"(?<!\S)/[sS]/[ ]*(?P<name>[^\W\d_][\w.'’-]*(?:[ ][^\W\d
 _OF_DICOM = re.compile(r"[^\W\d_][\w.'-]*\^[\w.'-]+(?:\^[\w.'-]*){0,3}")
 _MOST_PARTICLES, _MOST_NAMES = 4, 8
 """Words like "van" in a row, and words of one name."""
+_FEWEST_SMALL = 2
+"""Words of a sentence for each of its capitals, in languages that write nouns small."""
 _LOWER_AFTER = frozenset(("transcribed by", "typed by", "dictated by"))
 _DOT_AFTER_CUE = frozenset(("pt", "pts", "cc", "re", "attn", "pat", "gez"))
-_MEDICAL_CAPITALS = frozenset(("mr", "ms", "sr", "fr", "pan", "med"))
+_MEDICAL_CAPITALS = frozenset(("mr", "ms", "sr", "fr", "pan", "med", "pr"))
 """Titles that are abbreviations of medicine in capitals, and words when they are small."""
 
 
@@ -56,6 +66,9 @@ class _Cues:
 
     titles: frozenset[str]
     before: frozenset[str]
+    before_colon: frozenset[str]
+    verbs: frozenset[str]
+    no_persons: frozenset[str]
     labels: frozenset[str]
     degrees: frozenset[str]
     particles: frozenset[str]
@@ -67,6 +80,12 @@ class _Cues:
     organisations: frozenset[str]
     generic: frozenset[str]
     before_places: frozenset[str]
+    named_organisations: frozenset[str]
+    place_prefixes: frozenset[str]
+    german_persons: frozenset[str]
+    german_persons_stems: frozenset[str]
+    german_places: frozenset[str]
+    german_places_stems: frozenset[str]
 
 
 @cache
@@ -78,6 +97,9 @@ def _cues() -> _Cues:
             for n in (
                 "titles",
                 "before",
+                "before_colon",
+                "verbs",
+                "no_persons",
                 "labels",
                 "degrees",
                 "particles",
@@ -88,7 +110,20 @@ def _cues() -> _Cues:
                 "english",
             )
         ),
-        *(frozenset(places[n]) for n in ("organisations", "generic", "before")),
+        *(
+            frozenset(places[n])
+            for n in (
+                "organisations",
+                "generic",
+                "before",
+                "named_organisations",
+                "place_prefixes",
+                "german_persons",
+                "german_persons_stems",
+                "german_places",
+                "german_places_stems",
+            )
+        ),
     )
 
 
@@ -118,11 +153,12 @@ def name_spans(text: str) -> Iterator[tuple[str, int, int]]:
 def language_of(words: list[str]) -> Language:
     """Language of the words of a text, as far as its capitals go."""
     german = sum(w.lower() in _cues().german for w in words)
-    if german * 12 >= len(words) and german:
-        return Language.GERMAN
     # Medicine's Latin words are nearly one in all languages: articles and prepositions tell them apart.
     low = [w.lower() for w in words]
-    if sum(w in _cues().foreign for w in low) > sum(w in _cues().english for w in low):
+    foreign = sum(w in _cues().foreign for w in low)
+    if german * 12 >= len(words) and german and german >= foreign:
+        return Language.GERMAN
+    if foreign > sum(w in _cues().english for w in low):
         return Language.NOUNS_SMALL
     share = _ENGLISH_SHARE
     # Of two letters "of" and "in" tell a language, "px" does not.
@@ -146,6 +182,9 @@ class _Words:
         self.ends = [m.end() for m in matches]
         self.words = [m.group() for m in matches]
         self.language = language_of(self.words)
+        n_capitals = sum(w[0].isupper() for w in self.words)
+        self.has_small_nouns = self.language is Language.NOUNS_SMALL and _FEWEST_SMALL * n_capitals <= len(self.words)
+        """Whether most words are small, as in a sentence of a language that writes nouns small."""
         self.is_shouted, self.is_small = text.isupper(), text.islower()
         self.cues = _cues()
         self.last_name: int | None = None
@@ -199,6 +238,8 @@ class _Words:
                         self.starts[first],
                         self.ends[town if is_town and self._is_capital(town) else last],
                     )
+            elif self._is_institution(at):
+                yield "organisation", self.starts[at], self.ends[self._capitals_around(at)[1]]
             elif self._is_after(at, self.cues.before_places) and kind_of(word) >= WordKind.COMMON and len(word) > 1:
                 first, last = at, at
                 while last - at < _MOST_NAMES and self._goes_on_place(last):
@@ -208,6 +249,33 @@ class _Words:
                 if any(w.lower() not in self.cues.generic for w in self.words[first : last + 1]):
                     number = _HOUSE_NUMBER.match(self.text, self.ends[last])
                     yield "address", self.starts[first], number.end() if number else self.ends[last]
+
+    def _is_institution(self, at: int) -> bool:
+        """Whether an organisation's name begins here, whatever words it is made of: behind "at", "by", "Insurance:"
+        and the like two words with capitals or more that are no headings, or one behind a noun that is followed by one.
+        """
+        word = self.words[at]
+        is_short = len(word) <= _SHORTEST and not self._is_prefix(at) and not word.isupper()
+        if self.is_shouted or is_short or not (_is_title_case(word) or self._is_abbreviation(at)):
+            return False
+        is_named = self._is_after(at, self.cues.named_organisations)
+        if not is_named and not self._is_after(at, _BEFORE_INSTITUTIONS):
+            return False
+        first, last = self._capitals_around(at)
+        inside = [w for w in self.words[at : last + 1] if w[0].isupper()]
+        kinds = [kind_of(w) for w in inside]
+        if first != at and not is_named:
+            return False
+        if min(kinds) <= WordKind.EPONYM or all(w.lower() in self.cues.generic for w in inside):
+            return False
+        if any(w.lower() in self.cues.eponym_heads for w in inside):
+            return False
+        if is_named:
+            return WordKind.NAME in kinds or ":" in self._gap_before(at) or self._has_no_noun_capitals()
+        return len(inside) > 1 and self._has_no_noun_capitals()
+
+    def _has_no_noun_capitals(self) -> bool:
+        return self.language is not Language.GERMAN
 
     # --- names ---
 
@@ -273,9 +341,80 @@ class _Words:
             return True
         if self._is_given(first) and self._is_pair(first):
             return True
+        if self._is_unknown_pair(first):
+            return True
         if self._is_turned(first) or self._is_surname_first(first) or self._is_before_age(first):
             return True
-        return kind == WordKind.NAME and self._is_unknown_name(first)
+        if kind == WordKind.NAME and self._is_unknown_name(first):
+            return True
+        return self._is_proper_noun(first) or self._does_what_people_do(first) or self._is_met_in_german(first)
+
+    def _is_proper_noun(self, at: int) -> bool:
+        """Whether a word of the English list stands with a capital inside a sentence of a language that writes nouns
+        small: "les Forges", "Casa Madonna".
+        """
+        word = self.words[at]
+        return (
+            self.has_small_nouns
+            and kind_of(word) in (WordKind.COMMON, WordKind.EITHER)
+            and len(word) > _SHORTEST
+            and _is_title_case(word)
+            and word.lower() not in self.cues.eponym_heads | self.cues.generic | self.cues.no_persons
+            and not word.lower().endswith(medical_endings())
+            and self._is_inside_sentence(at)
+            and not self._is_eponym(at)
+        )
+
+    def _does_what_people_do(self, at: int) -> bool:
+        """ "Hinterleitner empfiehlt": an unknown word before a verb whose subject is a person."""
+        last = at
+        while (following := self._following(last)) is not None and kind_of(self.words[following]) == WordKind.NAME:
+            last = following
+        after = last + 1
+        return (
+            after < len(self.words)
+            and self.text[self.ends[last] : self.starts[after]] == " "
+            and self.words[after] in self.cues.verbs
+            and self._may_be_person(at)
+        )
+
+    def _is_met_in_german(self, at: int) -> bool:
+        """ "besprochen mit Hölzlwimmer", "stammt aus Zwettl": an unknown noun behind a preposition, in a sentence
+        that speaks of people or places.
+        """
+        if self.language is not Language.GERMAN or not at or self._gap_before(at) != " ":
+            return False
+        before = self.words[at - 1].lower()
+        for prepositions, stems in (
+            (self.cues.german_persons, self.cues.german_persons_stems),
+            (self.cues.german_places, self.cues.german_places_stems),
+        ):
+            if before in prepositions and self._may_be_person(at + self._is_prefix(at)):
+                sentence = self._sentence(at).lower()
+                if any(stem in sentence for stem in stems):
+                    return True
+        return False
+
+    def _is_prefix(self, at: int) -> bool:
+        """Whether "Bad", "Sankt" or the like begins a place here."""
+        return self._is_joined(at) and self.words[at].lower() in self.cues.place_prefixes
+
+    def _may_be_person(self, at: int) -> bool:
+        word = self.words[at]
+        low = word.lower()
+        return (
+            kind_of(word) == WordKind.NAME
+            and len(word) > _SHORTEST
+            and _is_title_case(word)
+            and low not in self.cues.no_persons
+            and not low.endswith(_NO_SURNAMES)
+        )
+
+    def _sentence(self, at: int) -> str:
+        """What stands between the ends of sentences around a word."""
+        start = max(self.text.rfind(end, 0, self.starts[at]) for end in _SENTENCE_ENDS)
+        ends = [place for end in _SENTENCE_ENDS if (place := self.text.find(end, self.ends[at])) >= 0]
+        return self.text[start + 1 : min(ends, default=len(self.text))]
 
     def _begins_with_initial(self, first: int, at: int) -> bool:
         """ "J. Doe": an initial and a word that can be a name."""
@@ -333,6 +472,9 @@ class _Words:
         following = at + 1
         while following < len(self.words) and self._is_joined(following - 1) and following <= at + 2:
             if self.words[following].lower() in self.cues.eponym_heads:
+                # "Ridgemoor tumor board" is somewhere.
+                if following + 1 < len(self.words) and self.words[following + 1].lower() in _MEETINGS:
+                    return False
                 # "Miller's scan" is the patient's.
                 return (
                     bare(self.words[at]) == self.words[at].lower() or self.words[following].lower() not in _OF_ANYBODY
@@ -341,6 +483,20 @@ class _Words:
                 return False
             following += 1
         return False
+
+    def _is_unknown_pair(self, at: int) -> bool:
+        """ "Bram Hollingworth" in a language that writes nouns small: two unknown words with capitals, no heading."""
+        following = at + 1
+        if self.language is not Language.NOUNS_SMALL or not self._is_joined(at):
+            return False
+        return (
+            all(
+                kind_of(self.words[n]) == WordKind.NAME and self._is_capital(n) and _is_title_case(self.words[n])
+                for n in (at, following)
+            )
+            and not self._is_eponym(following)
+            and self.text[self.ends[following] : self.ends[following] + 2].strip()[:1] != ":"
+        )
 
     def _is_pair(self, at: int) -> bool:
         """Whether a given name is followed by what can be a surname."""
@@ -492,7 +648,9 @@ class _Words:
         return title.isupper() and title.lower() in _MEDICAL_CAPITALS
 
     def _cue(self, at: int) -> bool:
-        return self._is_after(at, self.cues.before) or self._goes_on_a_list(at)
+        if self._is_after(at, self.cues.before) or self._goes_on_a_list(at):
+            return True
+        return ":" in self._gap_before(at) and self._is_after(at, self.cues.before_colon)
 
     def _label(self, at: int) -> bool:
         return self._is_after(at, self.cues.labels) and ":" in self._gap_before(at)
@@ -551,6 +709,13 @@ class _Words:
 
 _AGE_AND_SEX = re.compile(r",?[ ]+\d{1,3}[ ]?-?(?:[FMfm]\b|[Yy](?:/?[Oo]|\b))")
 _HOUSE_NUMBER = re.compile(r"[ ]\d{1,4}[ ]?[a-z]?(?![\w]|[.,]\d)")
+_MEETINGS = frozenset(("board", "conference", "clinic", "committee", "centre", "center", "institute"))
+_SENTENCE_ENDS = (". ", "; ", "\n", "! ", "? ")
+_NO_SURNAMES = (
+    *("ung", "ungen", "heit", "keit", "schaft", "ion", "ionen", "logie", "logia", "logía", "tät", "ismus", "therapie"),
+    *("graphie", "grafie", "aufnahme", "untersuchung", "befund", "verdacht", "gabe", "klinik", "arzt", "ärztin"),
+)
+"""Endings of nouns that are no surnames."""
 _AND_OF_PLACES = frozenset(("of", "the", "and", "y", "für"))
 _BETWEEN = (",", ";", "/", "&")
 _AND = frozenset(("and", "und", "et", "y", "e", "en", "og", "och", "oraz", "i"))
@@ -575,7 +740,32 @@ _AT = frozenset(
         "à l'",
     )
 )
-_LINKS = frozenset(("of", "de", "la", "del", "du", "des", "der", "the", "für", "di", "da", "and", "y"))
+_BEFORE_INSTITUTIONS = frozenset(
+    (
+        "at",
+        "at the",
+        "from",
+        "from the",
+        "by",
+        "of",
+        "to",
+        "to the",
+        "via",
+        "presso",
+        "in het",
+        "bij",
+        "chez",
+        "en la",
+        "à la",
+        "au",
+    )
+)
+_LINKS = frozenset(
+    (
+        *("of", "de", "la", "del", "du", "des", "der", "the", "für", "di", "da", "and", "y", "delle", "della", "dei"),
+        *("degli", "dello", "dell", "las", "los", "am", "van", "het", "den", "ten"),
+    )
+)
 _SMALL_TITLES = frozenset(
     (
         "dr",

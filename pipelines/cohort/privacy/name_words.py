@@ -8,7 +8,17 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-_NO_WORDS = ("german", "foreign", "english", "eponyms_of", "medical_endings", "particles", "states", "state_names")
+_NO_WORDS = (
+    "words",
+    "german",
+    "foreign",
+    "english",
+    "eponyms_of",
+    "medical_endings",
+    "particles",
+    "states",
+    "state_names",
+)
 """Lists of cues that hold no words of English or medicine."""
 _HEADINGS_AFTER = "# Headings"
 
@@ -71,7 +81,8 @@ def cues() -> Mapping[str, Any]:
 
 
 @cache
-def _medical_endings() -> tuple[str, ...]:
+def medical_endings() -> tuple[str, ...]:
+    """Endings of words of medicine."""
     return tuple(cues()["names"]["medical_endings"])
 
 
@@ -106,7 +117,7 @@ def _kind_of(low: str) -> WordKind:
         return WordKind.EPONYM
     if is_given_name(low) or low in words_and_names():
         return WordKind.EITHER if low in words_and_names() or low in common_words() else WordKind.NAME
-    if low in common_words() or low[_SHORTEST_STEM:].endswith(_medical_endings()):
+    if low in common_words() or low[_SHORTEST_STEM:].endswith(medical_endings()):
         return WordKind.COMMON
     # Plurals and past forms of words of the list.
     if any(low.endswith(end) and low[: -len(end)] in common_words() for end in ("s", "es", "ed", "d", "ing", "ly")) or (

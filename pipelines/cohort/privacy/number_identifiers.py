@@ -41,6 +41,7 @@ _PHONE = re.compile(
       | 0\d{1,4}\s?[-/]\s?\d{3,8}(?:[-\s]\d{1,5}){0,3}                                 # 0221-478-5024
       | 0\d{2,4}\s\d{6,8}                                                             # 0171 5550199
       | 0\d{2,4}\s\d{3,8}(?:[-\s]\d{2,6}){1,2}                                        # 089 4140-2961
+      | \(0\d{0,4}\)\s\d{3}\s\d{3,4}                                                   # (0) 555 0188
       | 0\d(?:[\s.]\d\d){4}                                                            # 01 42 34 56 78
     )(?!\d|[.\-/]\d)(?:\s*(?:x|ext\.?|extension)\s*\d{1,6})?""",
     re.VERBOSE | re.IGNORECASE,
@@ -52,8 +53,34 @@ _CHUNK = re.compile(r"(?<!\S)[^\s\d]*\d\S*")
 _LONG = re.compile(r"(?<![\d.,])(?:[A-Za-z]{1,4}[-#]?)?\d{7,}[A-Za-z]{0,2}(?![\d]|[.,]\d)")
 _MIXED = re.compile(r"(?<![\w.,/-])[A-Z][A-Z0-9]*(?:[-/#][A-Z0-9]+)*(?![\w-]|[.,/]\d)")
 _LETTERED = re.compile(r"(?<![\w.,/-])\d+(?:[-/]\d+)*[-]?[A-Z](?![\w-])")
+_GLUED = re.compile(r"(?<![\w.,/-])\d+(?!X\d)[A-Z]{1,4}\d+[A-Z0-9]*(?:[-/#][A-Z0-9]+)*(?![\w-]|[.,/]\d)")
+"""22PET004471: digits around letters, no size."""
+_GROUP = r"(?=[A-Z]{0,4}\d)[A-Z\d]{1,8}"
+_GROUPS = re.compile(rf"(?<![\w.,/-]){_GROUP}(?:[ -]{_GROUP})+(?![\w-]|[.,/:]\d)")
+"""Digits in groups, letters among them: a slice, a size or a count has one."""
+_FEWEST_IN_GROUPS = 10
+_SERIES = re.compile(
+    r"""(?<![\w.,/:+-])
+    (?: \d{2,4}(?:[ ]-[ ]\d{2,4}|[ .]\d{2,4}){2,}        # 948 55 50 14, 0515 - 55 50 14, 77.410.22
+      | \d{1,4}(?:-\d{1,5}){2,}                           # 55-20-913
+      | \d{1,8}-\d{5,}|\d{5,}-\d{1,8}                     # 22-551208, 7740028-1
+      | \d{2,5}\.\d{6,}                                   # 0342.555014
+    )(?![\w]|[.,:/-]\d)""",
+    re.VERBOSE,
+)
+"""Digits in three groups, or in two of which one is longer than any measurement."""
+_FEWEST_IN_SERIES = 7
 _CODE = re.compile(r"(?<![\w.,])(?:[A-Za-z]{1,6}[-/#.]?){0,3}\d")
 _CODE_PART = re.compile(r"[A-Za-z0-9]+")
+_JOINED = re.compile(
+    r"(?<![\w.,/-])(?=[\w./#-]*[^\W\d_])[A-Za-z]{0,6}\d*(?:[-/.#](?:\d+[A-Za-z]?|[A-Za-z]{1,4}))+(?![\w-]|[.,/]\d)"
+)
+"""ENT/22/88471/kc, A-4471, 2022.NM.77140: letters and digits, joined by signs."""
+_FEWEST_JOINED = 4
+_LETTERS_AND_DIGITS = re.compile(r"(?<![\w.,/-])[A-Z]{2,4}(?!(?:19|20)\d\d)\d{4}(?![\w-]|[.,/]\d)")
+"""KX4470; not WHO2016."""
+_BARE = re.compile(r"(?<![\w.,/:+-])\d{5,6}(?![\w]|[.,:/]\d)")
+"""Digits that are too many for a slice, a size or an SUV."""
 _FEWEST_DIGITS, _FEWEST_MIXED, _FEWEST_ASKED, _FEWEST_OF_PHONE = 7, 5, 3, 7
 """Digits of a bare number, of a code with letters, of a number that a cue asks for, of a telephone after a weak cue."""
 _LONGEST_CUE, _MOST_FILLERS = 48, 3
@@ -169,16 +196,50 @@ def _ends_of_words(match: re.Match[str]) -> Iterator[int]:
 
 def _long(text: str, chunks: list[tuple[int, int]]) -> Iterator[Span]:
     """Numbers of more digits than measurements have, and codes of capitals and digits."""
+    if _digits(text) >= _FEWEST_IN_GROUPS:
+        for match in _GROUPS.finditer(text):
+            is_measure = is_measured(text, match.start()) or is_unit_after(text, match.end())
+            if _digits(match[0]) >= _FEWEST_IN_GROUPS and not is_measure and not _PHONE.fullmatch(match[0]):
+                yield "number", *match.span()
+    for match in _SERIES.finditer(text):
+        is_measure = is_measured(text, match.start()) or is_unit_after(text, match.end())
+        if _digits(match[0]) >= _FEWEST_IN_SERIES and not is_measure and not _PHONE.fullmatch(match[0]):
+            yield "number", *match.span()
     for start, end in chunks:
-        if _digits(text[start:end]) < _FEWEST_MIXED:
+        digits = _digits(text[start:end])
+        if digits < _FEWEST_JOINED:
             continue
+        for match in _JOINED.finditer(text, start, end):
+            if (
+                _is_joined_code(match[0])
+                and not is_measured(text, match.start())
+                and not is_unit_after(text, match.end())
+            ):
+                yield "number", *match.span()
+        for match in _LETTERS_AND_DIGITS.finditer(text, start, end):
+            if not is_measured(text, match.start()):
+                yield "number", *match.span()
+        if digits < _FEWEST_MIXED:
+            continue
+        for match in _BARE.finditer(text, start, end):
+            if not is_measured(text, match.start()) and not is_unit_after(text, match.end()):
+                yield "number", *match.span()
         for match in _LONG.finditer(text, start, end):
             if not is_measured(text, match.start()):
                 yield "number", *match.span()
-        for pattern in (_MIXED, _LETTERED):
+        for pattern in (_MIXED, _LETTERED, _GLUED):
             for match in pattern.finditer(text, start, end):
                 if _digits(match[0]) >= _FEWEST_MIXED and not is_measured(text, match.start()):
                     yield "number", *match.span()
+
+
+def _is_joined_code(code: str) -> bool:
+    """Whether parts joined by signs number somebody or something: not a year of a known name ("WHO-2016")."""
+    words = re.findall(r"[^\W\d_]+", code)
+    longest = max(len(run) for run in re.findall(r"\d+", code))
+    is_year = re.fullmatch(r"[^\W\d_]+-(?:19|20)\d\d", code) is not None
+    # "T11/12", "T10-T12"
+    return _digits(code) >= _FEWEST_JOINED and longest >= _FEWEST_ASKED and not (is_year and len(words[0]) > 1)
 
 
 def _digits(text: str) -> int:
@@ -215,7 +276,8 @@ def _cue_before(text: str, start: int) -> tuple[str, str] | None:
     if last.strip(_AROUND_CUES + "/°º") not in _last_words() or before[-1:].isalnum() or before.endswith("\n"):
         return None
     if re.search(r"[.;!?]\s+\Z", before) and not re.search(
-        r"\b(?:no|nr|mrn|acc|tel|ext|pat|num|id|ref|n|pt|fax|crm|mob|st|pol|acct)\.\s+\Z", before
+        r"\b(?:no|nr|mrn|acc|tel|ext|pat|num|id|ref|n|pt|fax|crm|mob|cell|cel|port|int|st|pol|acct|vers|cod|tess)\.\s+\Z",
+        before,
     ):
         return None
     found = [(m.start(), m.end(), m.group()) for m in _BEFORE.finditer(before) if m.group().strip("-'/")]

@@ -52,6 +52,7 @@ def _may_be_state() -> re.Pattern[str]:
     return re.compile(rf",\s*(?:{_states()}|{_any_of(cues()['places']['state_names'])})\b")
 
 
+_ROADS = re.compile(r"\b(?:State[ ]|County[ ]|US[ ])?(?:Route|Highway|Interstate)[ -]\d{1,4}\b")
 _LONGEST_HOUSE_NUMBER = 7
 _SMALL_WORD = re.compile(r"[^\W\d_]{2,}")
 
@@ -70,28 +71,44 @@ def _streets() -> tuple[tuple[re.Pattern[str], ...], tuple[re.Pattern[str], ...]
     after = "|".join(word.capitalize() for word in places["streets_after"])
     before = "|".join(re.escape(word) for word in places["streets_before"])
     ending = "|".join(places["streets_ending"])
+    number, house = r"\d{1,5}[A-Za-z]?", r"\d{1,4}"
     town = r"[^\W\d_]+(?:[ -][^\W\d_]+)?"
-    city = rf"(?:,\s*\d{{4,5}}(?:\s[A-Z]{{2}})?\s{town}|,\s*[A-Z][^\W\d_]+(?:\s[A-Z][^\W\d_]+)?)?"
+    capital = r"[A-Z][^\W\d_]+(?:[ -][A-Z][^\W\d_]+)?"
+    articles = r"(?:(?:de|du|des|dei|delle|degli|la|le|les|del|della|di|da|do|dos|las|los)\s+){0,2}"
+    city = rf"(?:,\s*\d{{4,5}}(?:\s[A-Z]{{2}})?\s{town}(?:[ ]\([A-Z]{{2}}\))?|,\s*{capital})?"
     state = rf"(?:,?\s+(?:{_states()})\b)?(?:\s+\d{{5}}(?:-\d{{4}})?)?"
     flat = r"(?:,?\s+(?:Apt|Suite|Unit|Flat|\#)\.?\s*\w+)?"
-    of = r"(?:(?:de|du|des|la|le|les|del|della|di|dei|da|do|dos|las|los)\s+){0,2}"
-    capital = r"[A-Z][^\W\d_]+(?:[ -][A-Z][^\W\d_]+)?"
-    number = r"\d{1,5}[A-Za-z]?"
+    floor = r"(?:,\s*\d{1,2}\.?[ºª°]\.?(?:\s[A-Z]\b)?)?"
     begin_with_number = (
         # 12 Larkspur Court, Apt 4B, Eau Claire, WI 54701
         re.compile(
-            rf"\b{number}\s+(?:[NSEW]\.?\s+)?(?:(?:[A-Z][a-z]+\.?|\d{{1,3}}(?:st|nd|rd|th))\s+){{1,3}}(?:{after})\b\.?(?:\s[A-Z]{{1,2}}\b)?{flat}{city}{state}"
+            rf"""\b{number}\s+
+            (?:[NSEW]\.?\s+)?
+            (?:(?:[A-Z][a-z]+\.?|\d{{1,3}}(?:st|nd|rd|th))\s+){{1,3}}
+            (?:{after})\b\.?
+            (?:\s[A-Z]{{1,2}}\b)?
+            {flat}{city}{state}""",
+            re.VERBOSE,
         ),
         # 27 rue des Peupliers, 69003 Lyon
-        re.compile(rf"\b{number}(?:\s?(?:bis|ter))?,?\s+(?i:{before})\s+{of}{town}{city}"),
+        re.compile(rf"\b{number}(?:\s?(?:bis|ter))?,?\s+(?i:{before})\s+{articles}{town}{city}"),
     )
     end_with_number = (
         # Calle de Alcalá 148, 28009 Madrid
         re.compile(
-            rf"(?<!\w)(?i:{before})\.?\s+{of}{capital},?\s+(?:n[.º°]?\s?)?\d{{1,4}}\b(?:,\s*\d{{1,2}}\.?[ºª°]\.?(?:\s[A-Z]\b)?)?{city}"
+            rf"""(?<!\w)(?i:{before})\.?\s+
+            {articles}{capital},?\s+
+            (?:n[.º°]?\s?)?{house}\b
+            {floor}{city}""",
+            re.VERBOSE,
         ),
         # Lindenstraße 14, 50674 Köln
-        re.compile(rf"\b[A-ZÄÖÜ][^\W\d_]{{2,30}}(?:{ending}|str\.)\s+\d{{1,4}}(?:\s?[a-z]|-[IVX\d]{{1,4}})?\b{city}"),
+        re.compile(
+            rf"""\b[A-ZÄÖÜ][^\W\d_]{{2,30}}(?:{ending}|str\.)\s+
+            {house}(?:\s?[a-z]|-[IVX\d]{{1,4}})?\b
+            {city}""",
+            re.VERBOSE,
+        ),
     )
     return begin_with_number, end_with_number
 
@@ -117,6 +134,8 @@ def postal_spans(text: str, chunks: list[tuple[int, int]]) -> Iterator[tuple[str
         for pattern in begin_with_number if is_number else ():
             if match := pattern.match(text, start):
                 yield "address", *match.span()
+    if "oute" in text or "ighway" in text or "nterstate" in text:
+        patterns.append(_ROADS)
     for pattern in patterns:
         yield from (("address", *m.span()) for m in pattern.finditer(text))
     yield from (("address", *m.span("zip")) for m in _postal_codes().finditer(text))
@@ -129,4 +148,4 @@ def postal_spans(text: str, chunks: list[tuple[int, int]]) -> Iterator[tuple[str
             yield "address", *match.span()
     for match in _CITY_POSTAL.finditer(text):
         if kind_of(match["city"].strip(".")) == WordKind.NAME and not match["city"].isupper():
-            yield "address", *match.span("zip")
+            yield "address", *match.span()

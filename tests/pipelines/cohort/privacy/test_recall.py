@@ -122,3 +122,17 @@ def test_false_alarms_in_six_languages() -> None:
     wrong = [p.text for p in clean if scan(p.text)]
     assert len(clean) > 150
     assert len(wrong) / len(clean) <= 0.02, wrong
+
+
+def test_recall_in_records_and_letters() -> None:
+    marks = [(p, *mark) for p in passages("planted_records.txt") for mark in p.planted]
+    missed = [p.text[start:end] for p, kind, start, end in marks if not is_found(p, kind, start, end)]
+    assert len(marks) > 600
+    assert len(missed) / len(marks) <= 0.05, missed
+
+
+def test_false_alarms_in_records_and_letters() -> None:
+    clean = passages("no_identifiers_records.txt")
+    wrong = [p.text for p in clean if scan(p.text)]
+    assert len(clean) > 180
+    assert len(wrong) / len(clean) <= 0.04, wrong
