@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from assets.cluster import ClusterCall
     from assets.resources import Workspace
     from assets.runner import Runner
+    from assets.training_jobs import TrainingCall
     from assets.unchanged import Printed
     from pipelines.reports.llm.vllm_server import ServerPlan
 
@@ -215,6 +216,8 @@ def curate(
     """Curate a cohort: everything up to the catalog."""
     if workers is not None:
         os.environ["PETAR_WORKERS"] = str(workers)
+    given = {"--partition": partition, "--cpus": cpus, "--mem": mem, "--time": time_limit, "--sbatch": sbatch}
+    _check_engine(engine, {**given, "--dry-run": dry_run}, tuple(Engine))
     if address and engine is not Engine.RAY:
         _fail(f"expected --address with --engine ray, got --engine {engine}: name the engine or leave it out")
     if engine is Engine.SLURM:
@@ -225,15 +228,21 @@ def curate(
         workspace = _workspace(cohort, home, settings)
         _on_cluster(workspace, ClusterCall(options, workers or 0, strict, accept_removals), dry_run=dry_run)
         return
-    given = {"--partition": partition, "--cpus": cpus, "--mem": mem, "--time": time_limit, "--sbatch": sbatch}
-    if wrong := [name for name, value in {**given, "--dry-run": dry_run}.items() if value]:
-        _fail(
-            f"expected {', '.join(wrong)} with --engine slurm, got --engine {engine}: name the engine or leave them out"
-        )
     ray = address or os.environ.get("RAY_ADDRESS", "") if engine is Engine.RAY else None
     printed = _curate(cohort, home, settings, accept_removals, ray)
     if strict:
         _check_strictly(printed)
+
+
+def _check_engine(engine: Engine, given: Mapping[str, object], known: Sequence[Engine]) -> None:
+    """Ends the command where the engine is not one of those known, or options of Slurm are given without it."""
+    if engine not in known:
+        _fail(f"expected --engine {' or '.join(known)}, got {engine}: name one of them")
+    wrong = [name for name, value in given.items() if value not in (None, False, "", [])]
+    if wrong and engine is not Engine.SLURM:
+        _fail(
+            f"expected {', '.join(wrong)} with --engine slurm, got --engine {engine}: name the engine or leave them out"
+        )
 
 
 def _curate(
@@ -291,6 +300,15 @@ def batch_work(
     failed = _of_batch(lambda: cluster.work(folder, phase - 1, chunk))
     if failed:
         _fail("\n".join(failed))
+
+
+@batch.command("samples")
+def batch_samples(cohort: CohortNeeded, home: Home, settings: Settings = None) -> None:
+    """Curate, and make the samples that the stages of training read."""
+    _run(
+        _workspace(cohort, home, settings),
+        lambda runner: runner.curate() and all(runner.asset(name, None, {}) for name in ("anatomy", "samples")),
+    )
 
 
 @batch.command("plan")
@@ -553,13 +571,55 @@ def train(
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print parameters, memory and hours, train nothing.")] = False,
     processes: Annotated[int, typer.Option(min=1, help="Processes that --plan counts.")] = 1,
+    engine: Annotated[Engine, typer.Option(help="local, or slurm: a job of torchrun a stage.")] = Engine.LOCAL,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Slurm: nodes of each stage. [default: 1]")] = None,
+    gpus: Annotated[
+        int | None, typer.Option(min=0, help="Slurm: GPUs of each node, 0: on processors. [default: 1]")
+    ] = None,
+    partition: Partition = "",
+    cpus: Annotated[int | None, typer.Option(min=1, help="Slurm: cores of a node. [default: 4 a GPU]")] = None,
+    mem: Memory = "",
+    time_limit: TimeLimit = "",
+    sbatch: Sbatch = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Slurm: print the scripts, submit nothing.")] = False,
 ) -> None:
     """Curate, train the six stages, write texts and scores."""
     workspace = _workspace(cohort, home, settings)
+    given = {"--nodes": nodes, "--gpus": gpus, "--cpus": cpus, "--dry-run": dry_run}
+    named = {"--partition": partition, "--mem": mem, "--time": time_limit, "--sbatch": sbatch}
+    _check_engine(engine, {**given, **named}, (Engine.LOCAL, Engine.SLURM))
+    if engine is Engine.SLURM:
+        from assets.training_jobs import TrainingCall
+        from pipelines.curation.engines.slurm import SlurmOptions
+
+        n_gpus = 1 if gpus is None else gpus
+        cores = cpus or 4 * max(1, n_gpus)
+        options = SlurmOptions(partition, cpus=cores, memory=mem, time=time_limit, more=tuple(sbatch or ()))
+        call = TrainingCall(options, nodes or 1, n_gpus, tuple(change or ()))
+        _train_on_cluster(workspace, call, dry_run=dry_run)
+        return
     if plan:
         _print_plan(workspace, change or [], processes)
         return
     _run(workspace, lambda runner: runner.train(change or []) and runner.job("evaluate"), with_model=True)
+
+
+def _train_on_cluster(workspace: "Workspace", call: "TrainingCall", *, dry_run: bool) -> None:
+    """Hands a training to a cluster, or prints what would be handed over."""
+    from assets import training_jobs
+    from assets.runner import EXPECTED
+    from pipelines.cohort.manifest import check_cohort
+    from pipelines.curation.engines.slurm import SlurmError
+
+    try:
+        check_cohort(workspace.cohort_folder)
+        if dry_run:
+            typer.echo(training_jobs.dry_run(workspace, call), nl=False)
+            return
+        folder = training_jobs.submit_training(workspace, call, lambda line: typer.echo(line))
+    except (*EXPECTED, SlurmError) as error:
+        _fail(str(error))
+    typer.echo(f"scripts, logs  {folder}    (the same command again goes on from where jobs were ended)")
 
 
 def _print_plan(workspace: "Workspace", changes: Sequence[str], processes: int) -> None:

@@ -1,4 +1,6 @@
-"""A curation by a real Slurm of one node: killed tasks, a drained node, the resume, and tables equal to the byte."""
+"""A real Slurm of one node: a curation with killed tasks, a drained node, the resume, and tables equal to the byte;
+stages of training, one behind the other.
+"""
 
 import logging
 import subprocess
@@ -9,13 +11,22 @@ from pathlib import Path
 import pytest
 
 from assets.progress import Unwatched
+from assets.resources import Workspace
+from assets.training_jobs import TrainingCall, training_scripts
+from model.petar.checkpoints import read_contract
 from pipelines.cohort.manifest import observe_cohort
 from pipelines.curation.curate import Failures, curate_stale
+from pipelines.curation.engines.batch import new_folder
 from pipelines.curation.engines.local import LocalEngine
+from pipelines.curation.engines.slurm import SlurmOptions
+from pipelines.curation.engines.slurm import submit as submit_scripts
 from pipelines.curation.run import stale_shards
 from pipelines.curation.source import CurationSource
 from pipelines.phantom import PhantomSettings, write_cohort
 from pipelines.review.stage_details import stage_details
+from pipelines.tables.home import Home
+from pipelines.tables.lake import Lake
+from tests.model.conftest import write_lake
 from tests.support import slurm_node
 from tests.support.curated_files import curated_files
 from tests.support.paths import ROOT
@@ -123,3 +134,27 @@ def test_options_that_the_cluster_refuses_leave_nothing_in_the_queue(
     assert "expected sbatch to take phase-1, got: " in done.stderr
     assert node.jobs() == []
     assert not any((tmp_path / "batches").iterdir())
+
+
+def test_stages_of_training_go_on_from_each_other_and_are_trained_once(
+    node: SlurmNode, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path / "a home")
+    Lake(home.lake).write_table("samples", write_lake(home).samples)
+    for name in ("SLURM_CONF", "PATH"):
+        monkeypatch.setenv(name, node.environment[name])
+    changes = ["training.epochs = 1", "training.language_steps = 0", "training.validation_samples = 2"]
+    call = TrainingCall(SlurmOptions(cpus=1), nodes=1, gpus=0, changes=changes)
+    workspace = Workspace(cohort=str(cohort), home=str(home.root))
+    checkpoints = home.checkpoints / "findings_mask", home.checkpoints / "findings_full"
+    written: list[float] = []
+    for _ in range(2):
+        folder = new_folder(home.batches, "train")
+        scripts = [s for s in training_scripts(workspace, call, folder) if s.name in ("findings_mask", "findings_full")]
+        submit_scripts(scripts, folder)
+        node.wait_until(lambda: not node.jobs(), "the stages")
+        logs = "\n".join(path.read_text() for path in folder.glob("*.log"))
+        assert all((one / "checkpoint" / "model.safetensors").is_file() for one in checkpoints), logs
+        written.append((checkpoints[1] / "checkpoint" / "model.safetensors").stat().st_mtime)
+    assert written[0] == written[1]
+    assert read_contract(checkpoints[1] / "checkpoint").config.name == "tiny"
