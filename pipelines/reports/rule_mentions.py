@@ -9,11 +9,10 @@ from pipelines.reports.rules.pairs import Extraction, extract
 from pipelines.reports.rules.values import Role
 from pipelines.reports.sentences import NEITHER, Sentence
 from pipelines.reports.structure import Fields, find_anatomy, organs_of, structure, structure_parts
-from pipelines.reports.vocabulary.text import clean, lower
 from pipelines.reports.vocabulary.vocabulary import Vocabulary
 from pipelines.tables.outcomes import Outcome
 
-_DIAMETER = r"(\d+(?:[.,]\d+)?)"
+_DIAMETER = r"((?<![\d.,])(?:\d+(?:[.,]\d+)?|\.\d+))"
 _SIZE = re.compile(rf"{_DIAMETER}(?:\s*(?:x|by)\s*{_DIAMETER})?(?:\s*(?:x|by)\s*{_DIAMETER})?\s*(cm|mm)\b")
 _CLAUSE_END = re.compile(r";|[.!?]\s|,?\s\b(?:but|whereas|while|however)\b")
 _PRIOR_REACH = 25
@@ -34,7 +33,7 @@ def mentions_of(sentence: Sentence, words: Vocabulary) -> list[Mention]:
 
 
 def _mentions_of(sentence: Sentence, words: Vocabulary) -> list[Mention]:
-    text, flat = sentence.sentence, lower(clean(sentence.sentence))
+    text, flat = sentence.sentence, words.read(sentence.sentence).text
     if sentence.candidate_reason == NEITHER:
         return _without_values(sentence, flat, words)
     found = extract(text, words)
@@ -136,7 +135,7 @@ def size_cm(flat: str, words: Vocabulary) -> float | None:
     return None
 
 
-_PHYSIOLOGIC_ORGANS = {"bladder", "ureter", "kidney", "brown fat", "heart"}
+_PHYSIOLOGIC_ORGANS = {"bladder", "ureter", "kidney", "brown fat", "heart", "ganglion"}
 """Organs with spaces or tissues of physiologic uptake, as the lexicon names them."""
 
 

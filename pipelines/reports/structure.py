@@ -113,27 +113,53 @@ def structure_parts(
         return _in_order(text, len(spans), section, words)
     out: list[Fields] = []
     n_placed = 0
-    common = _common(words.read(text[: spans[0][1]]).text, words.english)
-    # "New lesions in L2 ..., T10 ...": the word is said of all of them.
     flat = words.read(text).text
-    of_all = words.cues["of_all"].search(flat)
-    change = "new" if words.cues["new_lesions"].search(flat) else comparison(of_all[0], words) if of_all else "none"
+    common = _common(flat[: spans[0][1]], words.english)
+    change = _change_of_all(flat, spans, words)
     for start, end in spans:
-        own = structure(text[start:end], section, words)
+        part = _named_part(flat, start, end, words.cues)
+        own = structure(part, section, words)
         if own.laterality == "bilateral":
             # "Bilateral hila, SUVmax 4.6 on the right": of one lesion of several the one side counts.
-            sides = {s.name for s in _sides(words.read(text[start:end]).text, words.english)} - {"bilateral"}
+            sides = {s.name for s in _sides(part, words.english)} - {"bilateral"}
             own = replace(own, laterality=sides.pop() if len(sides) == 1 else own.laterality)
         if own.comparison == "none":
             own = replace(own, comparison=change)
         if own.laterality is None and out and common is not None and own.organ == common.organ:
             own = replace(own, laterality=common.laterality)
-        if find_anatomy(words.read(text[start:end]).text, words.english):
+        if find_anatomy(part, words.english):
             n_placed += 1
         else:
             own = _with_shared(own, text, structure(text[:end], section, words), section, words, n_placed)
         out.append(own)
     return out
+
+
+def _change_of_all(flat: str, spans: Sequence[tuple[int, int]], words: Vocabulary) -> str:
+    """The change that is said of all lesions of a sentence: "New lesions in L2 ..., T10 ...", "..., both unchanged"."""
+    if words.cues["new_lesions"].search(flat):
+        return "new"
+    of_all = words.cues["of_all"].search(flat)
+    if of_all is None:
+        return "none"
+    is_predicate = flat[of_all.start()] not in ",;("
+    if is_predicate and words.cues["finite_verb"].search(flat, 0, of_all.start()):
+        return "none"
+    return comparison(of_all[0], words)
+
+
+_LIST_NUMBER = re.compile(r"(?:\d{1,2}[lr]?|[ivx]{1,4})[ab]?\b(?![.,]\d|:\d)")
+
+
+def _named_part(flat: str, start: int, end: int, cues: Cues) -> str:
+    """A lesion's part of a sentence, with the word before the list that it goes on: "7 (SUV 9.0)" behind "stations 4R
+    (SUV 7.7) and" is of station 7.
+    """
+    if _LIST_NUMBER.match(flat, start):
+        lists = [m for m in WORD.finditer(flat, 0, start) if _singular(m[0]) in cues.words("numbered_places")]
+        if lists and _LIST_NUMBER.match(flat, lists[-1].end() + 1):
+            return f"{_singular(lists[-1][0])} {flat[start:end]}"
+    return flat[start:end]
 
 
 def _common(flat: str, words: Vocabulary) -> Fields | None:
@@ -276,15 +302,15 @@ def _find_anatomy(flat: str, vocabulary: Vocabulary) -> tuple[AnatomyMention, ..
     out: list[AnatomyMention] = []
     i = 0
     while i < len(words):
-        first = names[i]
-        terms = by_first.get(first) or by_first.get(_singular(first))
+        first = names[i] if names[i] in by_first else _singular(names[i])
+        terms = by_first.get(first)
         taken = 1
         if terms is not None:
             for n in range(min(max_words, len(words) - i), 0, -1):
                 end = words[i + n - 1].end()
                 if n > 1 and _ENDS_PHRASE.search(hidden, words[i].start(), end) is not None:
                     continue
-                key = tuple(names[i : i + n])
+                key = (first, *names[i + 1 : i + n])
                 hit = terms.get(key) or terms.get((*key[:-1], _singular(key[-1])))
                 if hit is not None:
                     out.append(AnatomyMention(hit[1], words[i].start(), end, hit[0]))
@@ -457,14 +483,18 @@ def laterality(flat: str, place: AnatomyMention | None = None, vocabulary: Vocab
         # "Nodules bilaterally: RUL 8 mm"
         return own.pop()
     if "bilateral" in names:
-        return "bilateral"
+        # "Bilateral iliac disease: right common iliac"
+        behind = [s.name for s in sides if s.name in ("left", "right")]
+        first = next(s.start for s in sides if s.name == "bilateral")
+        is_one = len(behind) == 1 and all(s.start >= first for s in sides)
+        return behind[0] if is_one else "bilateral"
     if {"left", "right"} <= names:
         if words.cues["both_sides"].search(flat):
             return "bilateral"
         if place is None:
             return sides[0].name
-        ahead = [s for s in sides if s.start <= place.start] or sides
-        return ahead[-1].name
+        # "Node in the left neck"; "Lymphknoten rechts", in a language whose sides stand behind.
+        return ([s for s in sides if s.start <= place.start] or sides[:1])[-1].name
     return next((side.name for side in sides if side.name != "midline"), "midline" if sides else None)
 
 

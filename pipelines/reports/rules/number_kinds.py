@@ -33,7 +33,8 @@ _DIGIT = re.compile(r"\d")
 _LETTERS_BEFORE = re.compile(r"[a-z]+\Z")
 _NUMBER = re.compile(
     r"""(?<![\d.,])(?:\d{1,2},\d{1,2}(?![\d,]|\.\d)  # 4,2: a decimal comma
-    |\d+(?:\.\d+)?|\.\d+)                            # 88, 4.2, .8
+    |\d+(?:\.\d+)?|(?<![a-z])\.\d+)                  # 88, 4.2, .8
+    |(?<=[a-z]\.)\d+(?:\.\d+)?                        # img.88
     |(?<=[\d][,.])\d+(?:\.\d+)?                      # the second of 88,92""",
     re.VERBOSE,
 )
@@ -270,6 +271,8 @@ _RULES: tuple[tuple[Callable[[_Written], object], _Meaning], ...] = (
     # "slice -88"; "slice location -595.14"
     (lambda n: n.is_integer and n.says_before("slice_dash_before"), _SLICE),
     (_is_position, _OTHER),
+    # "slices 155-178 with the maximum on 167"
+    (lambda n: n.last == "slice" and n.is_integer and n.joined_by("peak_slice_join"), _SLICE),
     # "slice 40 to slice 44"
     (_ends_span, _IN_SPAN),
     # "slices 40,44", "slice 88", "image 4 cm"

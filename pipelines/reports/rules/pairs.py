@@ -351,18 +351,23 @@ def _with_spans(text: str, flat: str, links: Sequence[Link], cues: Cues) -> tupl
         return tuple(Lesion(s.number if s else None, v.value, 0, len(text)) for v, s in links)
     cuts = [0]
     for a, b in itertools.pairwise(spans):
-        cut = cues["joins_lesions"].search(flat, a[1], b[0])
-        if cut is not None:
-            cuts.append(cut.end())
-        else:
-            paren = flat.find(")", a[1], b[0])
-            cuts.append(paren + 1 if paren >= 0 else a[1])
+        begin = _end_of_lesion(flat, a[1], b[0], cues)
+        cut = cues["joins_lesions"].search(flat, begin, b[0])
+        cuts.append(cut.end() if cut is not None else begin)
     cuts.append(len(text))
     lesions = []
     for (suv, item), start, end in zip(links, cuts, cuts[1:], strict=False):
         start, end = _trim(text, start, end, cues)
         lesions.append(Lesion(item.number if item else None, suv.value, start, end))
     return tuple(lesions)
+
+
+def _end_of_lesion(flat: str, end: int, limit: int, cues: Cues) -> int:
+    """Where a lesion's own words end at the least: behind its prior value and the parenthesis that it stands in."""
+    prior = cues["prior_value_follows"].match(flat, end, limit)
+    end = prior.end() if prior is not None else end
+    closes, opens = flat.find(")", end, limit), flat.find("(", end, limit)
+    return closes + 1 if closes >= 0 and (opens < 0 or closes < opens) else end
 
 
 def _trim(text: str, start: int, end: int, cues: Cues) -> tuple[int, int]:

@@ -4,7 +4,7 @@ A rule is a category of `cues.toml` with its direction and scope, applied to the
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -63,6 +63,11 @@ class _Around:
     @property
     def meets_value(self) -> bool:
         return self.right == self.next_value and self.right < len(self.text)
+
+    @property
+    def meets_end(self) -> bool:
+        """Whether no other value follows."""
+        return self.next_value == len(self.text)
 
     @cached_property
     def before(self) -> str:
@@ -246,10 +251,23 @@ def _role(at: _Around) -> Role:
     if at.is_now:
         return Role.CURRENT
     if at.is_first and at.says_before("from_before"):
-        changes = at.cues["change"].search(at.text, 0, at.number.start) and not at.says_before("range_before")
+        changes = _is_change(at) and not at.says_before("range_before")
         if not changes:
             return Role.RANGE if _next_joins(at) else Role.CURRENT
     return Role.PRIOR if _is_prior(at) else Role.CURRENT
+
+
+def _is_change(at: _Around) -> bool:
+    """Whether a word before the two values, or the verb right behind them, tells of a change."""
+    if at.cues["change"].search(at.text, 0, at.number.start):
+        return True
+    behind = at.governed[min(at.i + 1, len(at.governed) - 1)][0].end
+    return any(m.start() <= behind + 1 for m in _first(at.cues, at.text, behind))
+
+
+def _first(cues: Cues, text: str, position: int) -> Iterator[re.Match[str]]:
+    found = (cues[name].search(text, position, position + _REACH) for name in ("increased", "decreased"))
+    return (m for m in found if m is not None)
 
 
 def _is_second_in_parentheses(at: _Around) -> bool:
@@ -269,13 +287,13 @@ def _is_corrected(at: _Around) -> bool:
     """Whether another value is said to stand in its place."""
     if at.says_before("not_this_before"):
         return not at.is_first
-    if at.next_value == len(at.text):
+    if at.meets_end:
         return False
     return at.cues["corrects"].search(at.text, at.number.end, at.next_value) is not None
 
 
 def _next_joins(at: _Around) -> bool:
-    if at.next_value == len(at.text):
+    if at.meets_end:
         return False
     return at.cues["range_join"].fullmatch(at.text[at.number.end : at.next_value]) is not None
 
@@ -333,7 +351,9 @@ def _is_gone(at: _Around) -> bool:
     opens = at.cues["gone_before"].search(before)
     if opens is not None and not at.cues["still_there"].search(before) and not at.is_now:
         return True
-    if at.cues["gone_after"].match(after) or at.cues["gone_then_past"].search(before):
+    if at.cues["gone_after"].match(after) or any(
+        at.cues[x].search(before) for x in ("gone_then_past", "gone_parenthesis")
+    ):
         return True
     is_alone = len(at.governed) == 1
     return is_alone and bool(at.cues["seen_before"].search(before) and at.cues["no_more"].search(after))
@@ -361,6 +381,8 @@ def _has_prior_lead(at: _Around) -> bool:
     told = cues["on_prior_exam"].match(before, begin) or cues["prior_exam_showed"].match(before, begin)
     if told is not None and not cues["present_tense"].search(told["rest"]):
         return True
+    if not at.meets_end and cues["compared_exam_leads"].match(before, begin):
+        return True
     lead = before[cut + 1 :]
     return any(
         cues[name].match(lead) for name in ("prior_leads", "prior_exam_leads", "previously_leads", "prior_size_leads")
@@ -382,10 +404,14 @@ def _is_reference(at: _Around) -> bool:
     if not strong and not at.is_first:
         strong = [m for m in cues["reference_uptake"].finditer(at.clause)]
     if strong and not cues["lesion"].search(at.clause, strong[-1].end()):
+        # "SUVmax of normal liver 2.9"
+        is_named = at.word is not None and at.word.end <= at.number.start - len(at.clause) + strong[-1].start()
         # "uptake above the blood pool with SUV 6.5": the SUV is the uptake's, so a first value needs a clause about
         # the reference alone.
-        is_lesions = at.is_first and (
-            cues["lesion"].search(before) or cues["compares"].search(before[: before.rfind(strong[0][0])])
+        is_lesions = (
+            at.is_first
+            and not is_named
+            and (cues["lesion"].search(before) or cues["compares"].search(before[: before.rfind(strong[0][0])]))
         )
         if not is_lesions:
             return True

@@ -62,6 +62,15 @@ class Cues:
         """Literals of a category."""
         return frozenset(self.categories[name].literals)
 
+    def with_digits(self, text: str) -> str:
+        """A text with its dictated decimals ("seven point two") in digits, and blanks up to the same length."""
+        return self["spoken_decimal"].sub(self._in_digits, text) if " point " in text else text
+
+    def _in_digits(self, match: re.Match[str]) -> str:
+        numbers = self.categories["number_word"].literals
+        digits = [x if x.isdigit() else str(numbers.index(x) + 1 if x in numbers else 0) for x in match.groups()]
+        return ".".join(digits).ljust(len(match[0]))
+
     def alternatives(self, name: str) -> str:
         """An expression for one of a category's cues, without word boundaries."""
         return _alternatives(self.categories, name)

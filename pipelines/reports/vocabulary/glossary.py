@@ -71,7 +71,8 @@ class Glossary:
 
     `compound_joints` are what may stand between the parts of a compound, empty for a language without compounds.
     `from_to` are the words before the two values of a change ("de 3,1 à 6,9"). English of the form "t+ thoracic spine"
-    is glued to a number behind it, and stands for what follows the blank without one.
+    is glued to a number behind it, and stands for what follows the blank without one. `abbreviations` are the words
+    whose full stop ends no sentence, also before a number ("prec. 5,1"); their entries are written with it.
     """
 
     entries: Mapping[tuple[str, ...], str]
@@ -79,6 +80,7 @@ class Glossary:
     decimal: str = "."
     compound_joints: tuple[str, ...] = ()
     from_to: tuple[str, str] = ("", "")
+    abbreviations: frozenset[str] = frozenset()
 
     @cached_property
     def _by_first(self) -> dict[str, list[tuple[tuple[str, ...], str]]]:
@@ -208,7 +210,14 @@ def _translated(glossary: Glossary, text: str) -> Translation:
         if hit is not None and text[end : end + 1] in ("'", "’"):
             # "l'examen" is two words.
             english, end = english + " ", end + 1
-        elif hit is not None and text[end : end + 1] == "." and _is_abbreviation(words[i + n - 1][0], text, end):
+        elif (
+            hit is not None
+            and text[end : end + 1] == "."
+            and (
+                words[i + n - 1][0].lower() in glossary.abbreviations
+                or _is_abbreviation(words[i + n - 1][0], text, end)
+            )
+        ):
             end += 1
         for piece, first, last in ((text[position:start], position, start), (english, start, end)):
             if piece or first < last:
@@ -269,4 +278,5 @@ def load_glossary(language: str) -> Glossary:
         content["decimal"],
         tuple(content.get("compound_joints", ())),
         tuple(content["from_to"]),
+        frozenset(phrase[:-1] for phrase in content["words"] if phrase.endswith(".")),
     )

@@ -46,7 +46,7 @@ class Vocabulary:
 
     def in_english(self, text: str) -> Translation:
         """A text in the words of the cues and the lexicon, with its case."""
-        flat = clean(text)
+        flat = self.cues.with_digits(clean(text))
         return self.glossary.translated(flat) if self.glossary is not None else Translation(flat)
 
     def read(self, text: str) -> Translation:
