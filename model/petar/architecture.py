@@ -86,7 +86,7 @@ class Petar(nn.Module):
         if self.config.layout.text == "joint":
             places &= counts[:, None] - places.cumsum(dim=1) < expected
             counts = counts - (counts == expected + 1).to(counts.dtype)
-        if not bool((counts == expected).all()):
+        if not torch.compiler.is_compiling() and not bool((counts == expected).all()):
             raise ValueError(
                 f"expected {expected} image tokens (id {self.image_token_id}) in each row, got {counts.tolist()}"
             )
