@@ -4,6 +4,8 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,10 @@ def run(line: str, patch: pytest.MonkeyPatch) -> str:
         name, value = words.pop(0).split("=", 1)
         patch.setenv(name, os.path.expanduser(value))
     assert words[0] == "petar"
+    if words[1] == "accept":
+        # Dagster takes the process's outputs, which are pytest's here.
+        command = [sys.executable, "-m", "assets.cli", *words[1:]]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
     done = CliRunner().invoke(app, words[1:])
     assert done.exit_code == 0, (line, done.output)
     return done.output
@@ -53,6 +59,7 @@ def prepare(folder: Path, patch: pytest.MonkeyPatch) -> None:
         patch.delenv(name, raising=False)
     patch.setenv("HOME", str(folder))
     patch.setenv("PETAR_COHORT", "cohort")
+    patch.setenv("PYTHONPATH", str(DOCS.parent))
 
 
 @pytest.fixture(scope="module")
