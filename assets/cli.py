@@ -238,7 +238,7 @@ def _check_engine(engine: Engine, given: Mapping[str, object], known: Sequence[E
     """Ends the command where the engine is not one of those known, or options of Slurm are given without it."""
     if engine not in known:
         _fail(f"expected --engine {' or '.join(known)}, got {engine}: name one of them")
-    wrong = [name for name, value in given.items() if value not in (None, False, "", [])]
+    wrong = [name for name, value in given.items() if value or (value == 0 and value is not False)]
     if wrong and engine is not Engine.SLURM:
         _fail(
             f"expected {', '.join(wrong)} with --engine slurm, got --engine {engine}: name the engine or leave them out"
@@ -995,6 +995,56 @@ def vllm_batch(
     print(
         f"batch: {taken.kept} answers kept, {taken.cut} cut off, {taken.failed} failed, {taken.unknown} of no passage"
     )
+
+
+@vllm.command("slurm", epilog="Example: petar vllm slurm Qwen/Qwen3-30B-A3B --home curated --servers 4 --gpus 1")
+def vllm_slurm(
+    model: Annotated[str, typer.Argument(help="Name or path of the model.")],
+    home: Home = _DATA,
+    servers: Annotated[int, typer.Option(min=1, help="Servers, a job each.")] = 1,
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs of each, 0: on processors.")] = 1,
+    served_name: Annotated[str, typer.Option(help="`model` in the readers' file. [default: the model]")] = "",
+    partition: Partition = "",
+    cpus: Annotated[int, typer.Option(min=1, help="Slurm: cores of each.")] = 8,
+    mem: Memory = "",
+    time_limit: TimeLimit = "",
+    sbatch: Sbatch = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the script, submit nothing.")] = False,
+    more: Annotated[list[str] | None, typer.Argument(help="Options of vLLM itself, after --.")] = None,
+) -> None:
+    """Start servers as jobs of a Slurm cluster; readers without a base_url find them while they are up."""
+    from pipelines.curation.engines.batch import new_folder
+    from pipelines.curation.engines.server_jobs import ServerCall, server_script
+    from pipelines.curation.engines.slurm import (
+        SlurmError,
+        SlurmOptions,
+        check_nodes_see,
+        check_sbatch,
+        printed,
+        submit,
+    )
+    from pipelines.reports.llm.server_addresses import forget_dead_servers
+    from pipelines.tables.home import Home as HomeFolders
+
+    paths = HomeFolders(home.absolute())
+    options = SlurmOptions(partition, cpus=cpus, memory=mem, time=time_limit, more=tuple(sbatch or ()))
+    call = ServerCall(options, model, served_name or model, servers, gpus, tuple(more or ()))
+    if dry_run:
+        script = server_script(paths.root, paths.servers, call, paths.batches / "<folder of the submission>")
+        typer.echo(printed([script], first=""), nl=False)
+        return
+    try:
+        check_sbatch()
+        paths.root.mkdir(parents=True, exist_ok=True)
+        if warning := check_nodes_see(paths.root, [Path(sys.executable)], options):
+            typer.echo(f"warning: {warning}")
+        forget_dead_servers(paths.servers)
+        folder = new_folder(paths.batches, "vllm")
+        (job,) = submit([server_script(paths.root, paths.servers, call, folder)], folder, first="")
+    except SlurmError as error:
+        _fail(str(error))
+    typer.echo(f"  job {job}   {servers} of {call.served_name}; their addresses will be in {paths.servers}")
+    typer.echo(f"scripts, logs  {folder}    (scancel {job} ends them)")
 
 
 @vllm.command("stop", epilog="Example: petar vllm stop --port 8000")

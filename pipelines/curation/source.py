@@ -10,6 +10,7 @@ from pipelines.cohort.privacy.deidentification import Deidentifier, Pseudonyms, 
 from pipelines.curation.stages.curation import Curation, open_curation
 from pipelines.reports.llm.answers import AnswerCache
 from pipelines.reports.llm.readers_file import ReadersConfig, load_readers
+from pipelines.reports.llm.server_addresses import server_addresses
 from pipelines.reports.readers import RulesReader
 from pipelines.reports.vocabulary.vocabulary import load_vocabulary
 from pipelines.settings import ProjectSettings, load_settings
@@ -66,8 +67,8 @@ class CurationSource:
         config = load_readers(path, environment=environment, vocabulary=vocabulary)
         if all(isinstance(reader, RulesReader) for reader in config.readers):
             return config
-        cache = AnswerCache(self.paths.answers)
-        return load_readers(path, cache=cache, environment=environment, vocabulary=vocabulary)
+        cache, servers = AnswerCache(self.paths.answers), server_addresses(self.paths.servers)
+        return load_readers(path, cache=cache, environment=environment, vocabulary=vocabulary, servers=servers)
 
     def open(self) -> Curation:
         """What a run of the curation works with."""

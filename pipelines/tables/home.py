@@ -134,6 +134,11 @@ class Home:
         return self.root / "reader_study"
 
     @property
+    def servers(self) -> Path:
+        """Addresses of language models' servers that jobs of a cluster started, a file a server."""
+        return self.root / "servers"
+
+    @property
     def answers(self) -> Path:
         """Answers of language models, kept so that nothing is asked twice."""
         return self.root / "answers.sqlite"

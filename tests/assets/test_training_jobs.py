@@ -55,7 +55,7 @@ def test_without_gpus_a_process_a_node(cohort: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--engine", "slurm", "--set", "preset = 'none'"], "model.preset"),
+        (["--engine", "slurm", "--set", "preset = 'none'"], "for preset in [model] of --set"),
         (["--engine", "slurm", "--set", "stages.findings_full.epochs = -1"], "epochs"),
         (["--engine", "slurm"], "expected sbatch on the PATH, got none"),
         (["--engine", "ray"], "expected --engine local or slurm, got ray"),

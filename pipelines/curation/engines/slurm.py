@@ -175,12 +175,13 @@ def check_nodes_see(folder: Path, more: Sequence[Path], options: SlurmOptions) -
     return ""
 
 
-def submit(scripts: Sequence[Script], folder: Path) -> list[str]:
+def submit(scripts: Sequence[Script], folder: Path, first: str = "singleton") -> list[str]:
     """Ids of the jobs, submitted in order, each to begin after the one before, and the first after all of its name.
 
     Args:
         scripts: in their order.
         folder: where they are written to.
+        first: what the first depends on; empty: nothing.
 
     Raises:
         SlurmError: sbatch refused one; those before it are cancelled.
@@ -189,8 +190,8 @@ def submit(scripts: Sequence[Script], folder: Path) -> list[str]:
     for script in scripts:
         path = folder / f"{script.name}.sh"
         atomic.write_bytes(path, script.text().encode())
-        dependency = f"{script.after}:{found[-1]}" if found else "singleton"
-        made = _call("sbatch", "--parsable", f"--dependency={dependency}", str(path))
+        dependency = f"{script.after}:{found[-1]}" if found else first
+        made = _call("sbatch", "--parsable", *([f"--dependency={dependency}"] if dependency else []), str(path))
         if made.returncode:
             if found:
                 _call("scancel", *found)
@@ -202,12 +203,13 @@ def submit(scripts: Sequence[Script], folder: Path) -> list[str]:
     return found
 
 
-def printed(scripts: Sequence[Script]) -> str:
+def printed(scripts: Sequence[Script], first: str = "singleton") -> str:
     """The scripts with their dependencies, for who wants to see them first."""
     found, before = [], ""
     for script in scripts:
-        dependency = f"{script.after}:<id of {before}>" if before else "singleton"
-        found.append(f"### {script.name}.sh: sbatch --parsable --dependency={dependency}\n{script.text()}")
+        dependency = f"{script.after}:<id of {before}>" if before else first
+        option = f" --dependency={dependency}" if dependency else ""
+        found.append(f"### {script.name}.sh: sbatch --parsable{option}\n{script.text()}")
         before = script.name
     return "\n".join(found)
 

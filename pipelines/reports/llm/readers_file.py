@@ -87,6 +87,7 @@ def load_readers(
     cache: AnswerCache | None = None,
     environment: Mapping[str, str] | None = None,
     vocabulary: Vocabulary | None = None,
+    servers: Mapping[str, tuple[str, ...]] | None = None,
 ) -> ReadersConfig:
     """Readers of a TOML file; without a path, of the file that comes with the package (rules alone).
 
@@ -95,6 +96,7 @@ def load_readers(
         environment: looked up for `base_url`s and keys: PETAR_VLLM_URL, where set, replaces the base_url of readers
             that give none.
         vocabulary: the words that reports are read with; by default the package's.
+        servers: addresses of each model's servers, of readers that give no base_url, where PETAR_VLLM_URL is not set.
 
     Raises:
         ReadersError: the file is not there, is no TOML, names an unknown key or kind, or enables no reader.
@@ -123,7 +125,9 @@ def load_readers(
         elif entry.kind == "python":
             readers.append(_made(entry, path, words))
         else:
-            readers.append(LlmReader(*_asked(entry, path, environment), cache, words, may_vote=entry.may_vote))
+            readers.append(
+                LlmReader(*_asked(entry, path, environment, servers or {}), cache, words, may_vote=entry.may_vote)
+            )
     if not readers:
         raise ReadersError(
             f"expected at least one enabled reader in {path}, got none: enable rules, which needs nothing"
@@ -145,22 +149,28 @@ def _made(entry: ReaderEntry, path: Path, words: Vocabulary) -> Reader:
     return reader
 
 
-def _asked(entry: ReaderEntry, path: Path, environment: Mapping[str, str]) -> tuple[str, ServerSettings, Prompt]:
+def _asked(
+    entry: ReaderEntry, path: Path, environment: Mapping[str, str], servers: Mapping[str, tuple[str, ...]]
+) -> tuple[str, ServerSettings, Prompt]:
     """Name, server and prompt of a language model."""
     prompt = entry.prompt
     if prompt.endswith(".toml"):
         prompt = str(path.parent / prompt)
     try:
-        return entry.name, _server(entry, path, environment), load_prompt(prompt)
+        return entry.name, _server(entry, path, environment, servers), load_prompt(prompt)
     except PromptError as error:
         raise ReadersError(f"reader {entry.name!r} in {path}: {error}") from error
 
 
-def _server(entry: ReaderEntry, path: Path, environment: Mapping[str, str]) -> ServerSettings:
+def _server(
+    entry: ReaderEntry, path: Path, environment: Mapping[str, str], servers: Mapping[str, tuple[str, ...]]
+) -> ServerSettings:
     values: dict[str, Any] = {}
     if entry.base_url is None and environment.get("PETAR_VLLM_URL"):
         urls = tuple(_with_v1(url) for url in environment["PETAR_VLLM_URL"].split())
         values["base_url"] = urls[0] if len(urls) == 1 else urls
+    elif entry.base_url is None and entry.model in servers:
+        values["base_url"] = servers[entry.model]
     if entry.api_key_env:
         values["api_key"] = environment.get(entry.api_key_env)
         if not values["api_key"]:

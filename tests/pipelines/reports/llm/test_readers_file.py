@@ -36,6 +36,12 @@ class TestLoadReaders:
         config = load_readers(write(LLM), environment={"PETAR_VLLM_URL": "http://host:9/"})
         assert config.readers[0].server.base_url == "http://host:9/v1"
 
+    def test_servers_of_its_model_serve_a_reader_without_a_url(self, write):
+        servers = {"x": ("http://a:1/v1", "http://b:2/v1"), "y": ("http://c:3/v1",)}
+        assert load_readers(write(LLM), servers=servers).readers[0].server.urls == servers["x"]
+        named = load_readers(write(LLM), servers=servers, environment={"PETAR_VLLM_URL": "http://host:9/"})
+        assert named.readers[0].server.urls == ("http://host:9/v1",)
+
     def test_key_comes_from_the_environment_and_is_not_shown(self, write):
         config = load_readers(write(LLM + 'api_key_env = "MY_KEY"\n'), environment={"MY_KEY": "secret"})
         assert config.readers[0].server.api_key == "secret"
