@@ -6,7 +6,6 @@ from collections import Counter
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipelines.curation.shard_work import ExamAt
-from pipelines.tables.shards import N_SHARDS
 
 _LINE_EVERY_S = 10.0
 """Seconds between two lines where there is no terminal."""
@@ -44,7 +43,7 @@ class CurationProgress:
         self._shards = self._exams = self._findings = 0
         self._begun: Counter[int] = Counter()
         self._started = self._last_line = time.monotonic()
-        print(f"curate: {phase}: {n_shards} of {N_SHARDS} shards to do, {n_exams} exams in them", flush=True)
+        print(f"curate: {phase}: {n_exams} exams to look at", flush=True)
         progress = Progress(
             TextColumn("curate: {task.description}"),
             BarColumn(),
@@ -82,8 +81,11 @@ class CurationProgress:
 
     def _state(self) -> str:
         done, elapsed_s = self._done(), time.monotonic() - self._started
-        found = [f"{done}/{self._n_exams} exams", f"{self._shards}/{self._n_shards} shards"]
-        if done and elapsed_s:
+        found = [f"{done}/{self._n_exams} exams"]
+        if done == self._n_exams and self._shards < self._n_shards:
+            # Shards without exams have tables, too.
+            found.append(f"tables of {self._shards}/{self._n_shards} shards written")
+        elif done and elapsed_s:
             left_s = elapsed_s * (self._n_exams - done) / done
             found += [f"{done / elapsed_s:.2g} exams/s", f"{duration(left_s)} left"]
         return ", ".join([*found, f"{self._findings} findings"])

@@ -26,8 +26,8 @@ def test_a_line_tells_phase_exams_rate_time_left_and_findings(
     watch.advance(8, 10, 3)
     watch.end()
     assert capsys.readouterr().out.splitlines() == [
-        "curate: exams to peaks: 3 of 64 shards to do, 40 exams in them",
-        "curate: exams to peaks: 10/40 exams, 1/3 shards, 0.5 exams/s, 60 s left, 12 findings",
+        "curate: exams to peaks: 40 exams to look at",
+        "curate: exams to peaks: 10/40 exams, 0.5 exams/s, 60 s left, 12 findings",
     ]
 
 
@@ -38,7 +38,7 @@ def test_exams_of_a_shard_in_hand_count(clock: list[float], capsys: pytest.Captu
         clock[0] += 1
         watch.at(ExamAt("exams", 7, f"E{n}"))
         watch.at(ExamAt("sentences", 7, f"E{n}"))
-    assert capsys.readouterr().out.splitlines()[-1].startswith("curate: exams to peaks: 98/400 exams, 0/1 shards, 0.99")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("curate: exams to peaks: 98/400 exams, 0.99")
 
 
 def test_reused_exams_count_once_with_their_shard(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,7 +48,15 @@ def test_reused_exams_count_once_with_their_shard(clock: list[float], capsys: py
         watch.at(ExamAt("lesions", 7, f"E{n}"))
     clock[0] += 11
     watch.advance(7, 4, 2)
-    assert "4/4 exams, 1/1 shards, 0.36 exams/s, 0 s left" in capsys.readouterr().out
+    assert "4/4 exams, 0.36 exams/s, 0 s left" in capsys.readouterr().out
+
+
+def test_shards_are_told_where_only_they_are_left(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    watch = CurationProgress()
+    watch.begin("exams to peaks", 64, 2)
+    clock[0] += 11
+    watch.advance(7, 2, 5)
+    assert "2/2 exams, tables of 1/64 shards written, 5 findings" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (89, "89 s"), (600, "10 min"), (9000, "2.5 h")])
