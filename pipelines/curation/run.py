@@ -339,7 +339,7 @@ def _run_stage(curation: Curation, asked: _Asked) -> ShardReport:
         kept = (previous, meta.rows_digest, meta.n_quarantined)
         return ShardReport(table, shard, update.counts, *kept, rows_recomputed=0, rows_reused=previous.height)
     written = lake.write_shard(table, shard, update.frame, made_from)
-    frame = lake.read_shard(table, shard)
+    frame = update.frame if update.frame.is_empty() else lake.read_shard(table, shard)
     reused = _rows_reused(table, previous, frame, only)
     now = (frame, written.rows_digest, written.quarantined)
     return ShardReport(table, shard, update.counts, *now, rows_recomputed=frame.height - reused, rows_reused=reused)

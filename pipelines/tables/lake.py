@@ -188,9 +188,8 @@ class Lake:
         name = _name(shard)
         _check_place(table, name, sharded=True)
         path = self.path(table, name)
-        if not places.exists(path) or _meta_of_today(path, table, name) is None:
-            return schemas.empty(table)
-        return _rows(path, table, name)
+        meta = _meta_of_today(path, table, name) if places.exists(path) else None
+        return _rows(path, table, name) if meta and meta.n_rows else schemas.empty(table)
 
     def read_for_reuse(self, table: str, shard: int | str) -> tuple[pl.DataFrame, dict[str, Any]]:
         """(rows, inputs) that a shard was last written with, for the next writer; none where it never was.

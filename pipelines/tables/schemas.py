@@ -1066,6 +1066,8 @@ def validate(table: str, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame
     can not become the schema's raises a ContractError: no row could fix that.
     """
     schema, types = schema_of(table), types_of(table)
+    if rows.is_empty() and list(rows.schema.items()) == list(types.items()):
+        return rows, _nothing_broken(types)
     unknown = [c for c in rows.columns if c not in types]
     if unknown:
         raise ContractError(
@@ -1083,8 +1085,6 @@ def validate(table: str, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame
     )
     if full.schema == {_ROW: full.schema[_ROW], **types}:
         # Rows that have the types already are the usual case, and casting costs more than all rules together.
-        if full.is_empty():
-            return full.drop(_ROW), _nothing_broken(types)
         result = schema.filter(full.drop(_ROW))
         if not len(result.failure):
             return result.result, _nothing_broken(types)

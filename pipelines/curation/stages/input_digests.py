@@ -36,13 +36,14 @@ def digests_of(curation: Curation, table: str, shard: int) -> dict[str, int]:
     """Exam -> sum of the hashes of its rows in the tables that a table is made from; none for a table that is made
     from the manifest, whose keys cost no more.
     """
-    if not READS[table]:
+    entries = read_manifest(curation.home.manifest, shard)[1]
+    if not READS[table] or not entries:
         return {}
     frames = [curation.lake.read_shard(read, shard) for read in READS[table]]
     hashed = [
         # Another number of the table in the hash, so that a row that moves between tables is no equal input.
         frame.select("exam_id", n=frame.hash_rows(number))
-        for number, frame in enumerate((_patients(read_manifest(curation.home.manifest, shard)[1]), *frames), start=1)
+        for number, frame in enumerate((_patients(entries), *frames), start=1)
     ]
     summed = pl.concat(hashed).group_by("exam_id").agg(pl.col("n").sum())
     return dict(summed.iter_rows())
