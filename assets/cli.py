@@ -407,7 +407,8 @@ def demo(
 
     def steps(runner: "Runner") -> object:
         trained = runner.walk("train", "evaluate") if patients else runner.walk("train") and runner.ablate(CORNERS)
-        return trained and runner.job("review") and runner.job("export")
+        pages = {"gallery": {"n_lesions": 12, "n_rejected": 6}}
+        return trained and runner.job("review", config=pages) and runner.job("export")
 
     _run(workspace, steps, with_model=True)
 

@@ -29,6 +29,8 @@ from pipelines.tables.outcomes import Outcome
 
 MAX_ROWS = 10
 N_LESIONS = 3
+_N_LOOKED_AT = 50
+"""Lesions of a region among which one with a picture is looked for."""
 
 _STYLE = Path(__file__).with_name("overview.css")
 
@@ -101,7 +103,7 @@ def overview_of(home: Home, settings: ProjectSettings, scores: Sequence[str] = (
         problems=run_query(home, "exam_problems"),
         to_review=_to_review(findings),
         failed_checks=tuple(r for r in run_checks(home, settings=settings) if not r.passed),
-        lesions=tuple(_shown(home, row) for row in _largest_by_region(of_disease)),
+        lesions=tuple(_of_each_region(home, of_disease)),
         scores=tuple(scores),
         report=_first_report(home, of_disease),
         links=tuple(_links(home)),
@@ -123,10 +125,17 @@ def _to_review(findings: pl.DataFrame) -> tuple[tuple[str, int, str], ...]:
     )
 
 
-def _largest_by_region(lesions: pl.DataFrame) -> list[dict[str, Any]]:
-    """The lesion with the largest TLG of each region, the largest first, at most N_LESIONS."""
+def _of_each_region(home: Home, lesions: pl.DataFrame) -> list[ShownLesion]:
+    """Of each region the lesion with the largest TLG, of the largest ones rather one that was drawn; the largest first,
+    at most N_LESIONS.
+    """
     ordered = lesions.sort(pl.col("tlg").fill_null(0), "finding_id", descending=[True, False])
-    return ordered.unique("region", keep="first", maintain_order=True).head(N_LESIONS).to_dicts()
+    largest = [
+        next((one for one in shown if one.picture), shown[0])
+        for _, rows in ordered.group_by("region", maintain_order=True)
+        if (shown := [_shown(home, row) for row in rows.head(_N_LOOKED_AT).iter_rows(named=True)])
+    ]
+    return sorted(largest, key=lambda one: one.picture is None)[:N_LESIONS]
 
 
 def _shown(home: Home, row: dict[str, Any]) -> ShownLesion:
