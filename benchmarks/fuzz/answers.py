@@ -1,4 +1,4 @@
-"""What people save: corrections, reviews, ratings."""
+"""What people save: corrections, reviews, corrections by a click, answers to proposals, ratings."""
 
 import random
 from pathlib import Path
@@ -11,6 +11,9 @@ from model.evaluation.reader_study.cases import Case, Study
 from model.evaluation.reader_study.ratings import COLUMNS as RATING_COLUMNS
 from model.evaluation.reader_study.ratings import read_ratings
 from pipelines.cohort.corrections import CorrectionsError, correction_rows, read_corrections
+from pipelines.cohort.review_corrections import review_corrections
+from pipelines.proposals.answers import COLUMNS as PROPOSAL_COLUMNS
+from pipelines.proposals.answers import read_answers
 from pipelines.review.reviews import COLUMNS as REVIEW_COLUMNS
 from pipelines.review.reviews import read_reviews
 from pipelines.tables import schemas
@@ -27,6 +30,28 @@ _REVIEWS = [
     ["E1:aa", "AB", "accept", "", "cur1", "", "2026-01-02T10:00:00Z"],
     ["E1:aa", "CD", "wrong contour", "too large, see CT", "cur1", "", "2026-01-02T10:00:00Z"],
 ]
+_CLICKS = [
+    list(REVIEW_COLUMNS),
+    ["E1:0000abcd", "AB", "join", "", "cur1", "", "2026-01-02T10:00:00Z", "10.5 -20 30"],
+    ["E1:0000abcd", "AB", "cut", "", "cur1", "", "2026-01-02T10:00:00Z", "1 2 3"],
+    ["E1:new1", "AB", "missed", "", "cur1", "", "2026-01-02T10:00:00Z", "1 2 3"],
+    ["E1:0000abcd", "CD", "physiologic", "", "cur1", "", "2026-01-02T10:00:00Z", ""],
+]
+_PROPOSALS = [
+    list(PROPOSAL_COLUMNS),
+    ["E1:c1", "AB", "lesion", "liver", "", "2026-01-02T10:00:00Z", "", "", "", ""],
+    ["E1:c2", "CD", "physiologic", "kidney", "left", "2026-01-02T10:00:00Z", "", "", "", ""],
+    ["", "AB", "missing here", "", "", "2026-01-02T10:00:00Z", "E1", "1.5", "-20", "33"],
+]
+_CANDIDATES = pl.DataFrame(
+    {
+        "candidate_id": ["E1:c1", "E1:c2"],
+        "exam_id": ["E1", "E1"],
+        "peak_x_mm": [1.0, 50.0],
+        "peak_y_mm": [-20.0, 0.0],
+        "peak_z_mm": [30.0, 0.0],
+    }
+)
 _RATINGS = [
     list(RATING_COLUMNS),
     ["0123456789ab", "One", "case-00", "3", "4", "5", "1", "2", "3", "A", "", "2026-01-01T10:00:00Z"],
@@ -64,6 +89,29 @@ def _read_reviews(folder: Path) -> int:
     return read.frame.height + len(read.problems)
 
 
+def _clicks(rng: random.Random) -> Files:
+    return {"answers.csv": table_or_bytes(csv_of(_CLICKS), rng)}
+
+
+def _read_clicks(folder: Path) -> int:
+    found = review_corrections(folder)
+    rows = correction_rows(found, ["E1:0000abcd"], {"E1": "P1"})
+    if schemas.validate("corrections", schemas.frame("corrections", rows))[1].height:
+        raise WrongResultError("a click breaks the contract")
+    return len(rows)
+
+
+def _proposals(rng: random.Random) -> Files:
+    return {"answers.csv": table_or_bytes(csv_of(_PROPOSALS), rng)}
+
+
+def _read_proposals(folder: Path) -> int:
+    read = read_answers(folder, _CANDIDATES)
+    if not set(read.by_candidate) <= set(_CANDIDATES["candidate_id"]):
+        raise WrongResultError("an answer to a candidate that is not there")
+    return len(read.by_candidate) + len(read.problems)
+
+
 _STUDY = Study(
     "0123456789ab",
     "petar-tiny",
@@ -88,5 +136,7 @@ def _read_ratings(folder: Path) -> int:
 INPUTS = (
     Input("corrections", 700, _corrections, _read_corrections, (CorrectionsError,)),
     Input("reviews", 500, _reviews, _read_reviews, ()),
+    Input("click corrections", 400, _clicks, _read_clicks, ()),
+    Input("proposal answers", 400, _proposals, _read_proposals, ()),
     Input("ratings", 500, _ratings, _read_ratings, ()),
 )

@@ -2,9 +2,17 @@
 
 from collections.abc import Mapping
 
-from benchmarks.fuzz import answers, configuration, images, reports, requests
+from benchmarks.fuzz import answers, configuration, data_sets, images, reports, requests
 from benchmarks.fuzz.case import Input
 
 INPUTS: Mapping[str, Input] = {
-    one.name: one for one in (*images.INPUTS, *reports.INPUTS, *configuration.INPUTS, *answers.INPUTS, *requests.INPUTS)
+    one.name: one
+    for one in (
+        *images.INPUTS,
+        *reports.INPUTS,
+        *configuration.INPUTS,
+        *answers.INPUTS,
+        *data_sets.INPUTS,
+        *requests.INPUTS,
+    )
 }

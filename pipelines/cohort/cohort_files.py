@@ -104,7 +104,11 @@ def _looked_at(cohort: Path) -> Iterator[Path]:
     text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     names = {line.split(",")[0].strip().strip('"') for line in text.splitlines()}
     # A name that leads elsewhere is no exam's.
-    yield from (cohort / _EXAMS / name for name in sorted(names) if name.strip(".") and os.sep not in name)
+    yield from (cohort / _EXAMS / name for name in sorted(names) if _may_be_folder(name))
+
+
+def _may_be_folder(name: str) -> bool:
+    return bool(name.strip(".")) and os.sep not in name and "\0" not in name
 
 
 def _entries(folder: Path) -> Iterator["os.DirEntry[str]"]:

@@ -269,6 +269,8 @@ def observe_corrections(
     patients: Mapping[str, str],
     hidden: Callable[[str, str], str] = lambda text, patient_id: text,
     of_reviews: Sequence[Correction] = (),
+    pseudonym: Callable[[str], str] | None = None,
+    is_private: bool = False,
 ) -> dict[int, str]:
     """Reads corrections.csv, writes what concerns each shard beside the manifest, and gives each shard's version.
 
@@ -278,12 +280,19 @@ def observe_corrections(
         patients: exam -> patient. A line of an exam that is not there goes where an exam of that name would.
         hidden: (text, patient) -> the text as it goes on, of what people wrote: a value, or a message that quotes one.
         of_reviews: what reviewers corrected in the pages; of one field the latest `when` of both counts.
+        pseudonym: the name that an exam has in tables, where ids are hashed: a line may name its exam by either.
+        is_private: nothing of a line that cannot be taken is kept but its finding and what is wrong.
 
     Raises:
         CorrectionsError: see `read_corrections`.
     """
     shards: list[list[Correction]] = [[] for _ in range(N_SHARDS)]
-    for one in _with_superseded([*of_reviews, *read_corrections(cohort_folder / FILE_NAME)]):
+    lines = [*of_reviews, *read_corrections(cohort_folder / FILE_NAME)]
+    if pseudonym is not None:
+        lines = [_renamed(one, patients, pseudonym) for one in lines]
+    if is_private:
+        lines = [_without_words(one) if one.problem else one for one in lines]
+    for one in _with_superseded(lines):
         patient = patients.get(one.exam_id, one.exam_id)
         problem = hidden(one.problem, patient) if one.problem else one.problem
         shards[shard_of(patient)].append(replace(one, value=hidden(one.value, patient), problem=problem))
@@ -296,6 +305,36 @@ def observe_corrections(
         else:
             path.unlink(missing_ok=True)
     return versions
+
+
+def _renamed(one: Correction, patients: Mapping[str, str], pseudonym: Callable[[str], str]) -> Correction:
+    """The correction of the exam under its name in the tables; one that has it stays."""
+    if one.exam_id == NOT_NAMED or one.exam_id in patients:
+        return one
+    exam = pseudonym(one.exam_id)
+    return replace(one, finding_id=f"{exam}:{_finding_part(one.finding_id)}")
+
+
+def _finding_part(finding_id: str) -> str:
+    """What follows the exam in a finding's id, where it may be one: no word of a person's."""
+    part = finding_id.rpartition(":")[2]
+    return part if _IS_FINDING.fullmatch(part) else hash_of(part)[:8]
+
+
+_IS_FINDING = re.compile(r"[0-9a-f]{8}(?:\.\d{1,3})?")
+_QUOTED = re.compile(r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
+
+
+def _without_words(one: Correction) -> Correction:
+    """A line that cannot be taken without the words that stand in it."""
+    try:
+        when = datetime.fromisoformat(one.when).isoformat()
+    except ValueError:
+        when = ""
+    field = one.field if one.field in FIELDS else "(unknown)"
+    finding = one.finding_id if one.exam_id != NOT_NAMED else NOT_NAMED
+    problem = _QUOTED.sub("a value that is not shown", one.problem or "")
+    return replace(one, finding_id=finding, field=field, value="", when=when, problem=problem)
 
 
 def corrections_version(corrections: Iterable[Correction]) -> str:

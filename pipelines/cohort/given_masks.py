@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 
+from pipelines.cohort.cohort_files import files_below
 from pipelines.cohort.report_files import clean_id
 from pipelines.cohort.table_files import TableFileError, TableRow, is_blank, read_table_file, without_lone_surrogates
-from pipelines.tables.safe_text import error_reason
+from pipelines.tables.hashing import hash_of
+from pipelines.tables.safe_text import error_reason, is_technical
 
 FILE_NAME = "given_masks.csv"
 COLUMNS = ("exam_id", "mask", "label", "lesions", "text", "finding")
@@ -75,6 +77,29 @@ def read_given_masks(cohort: Path) -> dict[str, tuple[GivenMask, ...]]:
     for one in _without_repetitions(found):
         by_exam.setdefault(one.exam_id, []).append(one)
     return {exam_id: tuple(own) for exam_id, own in by_exam.items()}
+
+
+def hidden_name(mask: str, folder: Path | None) -> dict[str, str]:
+    """`mask` and `mask_id` of a mask whose file may be named after its patient: its place among the files of its exam,
+    by name, and what tells it from other masks when files come or go. A name of technical words stays.
+    """
+    if is_technical(mask):
+        return {}
+    names = [file.name for file in files_below(folder)] if folder is not None else []
+    place = f"{_PLACE}{names.index(mask) + 1}" if mask in names else f"{_PLACE}0"
+    return {"mask": place, "mask_id": hash_of("mask", mask)[:8]}
+
+
+def mask_file(folder: Path, mask: str) -> Path:
+    """The file of a mask by its name or its place (`hidden_name`); one that is not there has a path all the same."""
+    place = mask.removeprefix(_PLACE)
+    if mask.startswith(_PLACE) and place.isdecimal():
+        files = files_below(folder)
+        return files[int(place) - 1].path if 1 <= int(place) <= len(files) else folder / mask
+    return folder / mask
+
+
+_PLACE = "#"
 
 
 def _given(names: Sequence[str], row: TableRow) -> GivenMask:

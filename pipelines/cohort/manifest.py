@@ -16,7 +16,7 @@ from typing import Any
 from pipelines.cohort.cohort_files import files_below, state_of, state_of_cohort
 from pipelines.cohort.corrections import CorrectionsError
 from pipelines.cohort.corrections import observe_corrections as _observe_corrections
-from pipelines.cohort.given_masks import GivenMask, read_given_masks
+from pipelines.cohort.given_masks import GivenMask, hidden_name, read_given_masks
 from pipelines.cohort.losses import is_other_cohort_folder, losses, note_cohort_folder
 from pipelines.cohort.near_ids import archives_beside, folders_too_deep, near_names
 from pipelines.cohort.observation import observing, write_observation
@@ -245,7 +245,7 @@ def _reported_entry(
         if names and report != deidentifier.report(text, ids, patient=patient)[0]:
             # Names from the image headers are masked, so the text depends on the images.
             fingerprint += f"{_SHOWN}{deidentifier.report_fingerprint(report)}"
-        given, of_masks = _given_entries(row["given"], deidentifier, ids, names, patient)
+        given, of_masks = _given_entries(row["given"], deidentifier, ids, names, patient, folder)
         identifiers = dict(Counter(identifiers) + of_masks)
     return ExamEntry(
         exam_id=deidentifier.exam(row["exam_id"]),
@@ -270,6 +270,7 @@ def _given_entries(
     ids: tuple[str, ...],
     names: frozenset[str],
     patient: str,
+    folder: Path | None,
 ) -> tuple[list[dict[str, Any]], Counter[str]]:
     """(given masks with their texts as they go on, identifiers found in these by kind)."""
     entries: list[dict[str, Any]] = []
@@ -277,7 +278,10 @@ def _given_entries(
     for one in masks:
         text, counts = deidentifier.report(one.text, ids, names, patient) if one.text else (None, {})
         found += Counter(counts)
-        entries.append({name: value for name, value in vars(one).items() if name != "exam_id"} | {"text": text})
+        entry = {name: value for name, value in vars(one).items() if name != "exam_id"} | {"text": text}
+        if deidentifier.is_private:
+            entry |= hidden_name(one.mask, folder)
+        entries.append(entry)
     return entries, found
 
 
@@ -445,7 +449,15 @@ def _corrections_by_shard(
 ) -> dict[int, str]:
     of_reviews = review_corrections(reviews) if reviews is not None else []
     try:
-        return _observe_corrections(cohort_folder, manifest_folder, patients, deidentifier.note, of_reviews)
+        return _observe_corrections(
+            cohort_folder,
+            manifest_folder,
+            patients,
+            deidentifier.note,
+            of_reviews,
+            deidentifier.exam if deidentifier.settings.hash_ids else None,
+            deidentifier.is_private,
+        )
     except CorrectionsError as error:
         raise CohortError(str(error)) from error
 

@@ -40,8 +40,9 @@ def review_corrections(folder: Path) -> list[Correction]:
 def _lines(path: Path) -> list[Mapping[str, str]]:
     try:
         table = read_table_file(path)
+        # Rows are read one after the other: a file that is cut short is known at its end.
+        rows = [row.cells for row in table.rows if row.problem is None and not is_blank(row.cells)]
     except (TableFileError, OSError):
         return []
     names = [name.strip().lower() for name in table.header]
-    rows = (row.cells for row in table.rows if row.problem is None and not is_blank(row.cells))
     return [dict(zip(names, (without_lone_surrogates(cell).strip() for cell in cells))) for cells in rows]

@@ -146,6 +146,11 @@ class Deidentifier:
         whole = hash_of(*parts, self.settings.mask_reports, self.settings.hash_ids, drawn, code_version(__name__))
         return self.pseudonyms.fingerprint(whole) if self.pseudonyms else whole
 
+    @property
+    def is_private(self) -> bool:
+        """Whether anything is to be hidden: ids or identifiers in texts."""
+        return self.settings.mask_reports or self.settings.hash_ids
+
     def folder(self, exam_id: str, folder: Path) -> Path:
         """Where an exam's images are found after de-identification: the folder itself, or a link with the exam's hashed
         name.

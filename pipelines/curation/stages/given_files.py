@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.cohort.given_masks import mask_file
 from pipelines.curation.stages.given_lesions import GivenLesion
 from pipelines.imaging.masks import save_mask
 from pipelines.imaging.problems import ExamError
@@ -55,11 +56,11 @@ def write_given(
 def _regions(line: Mapping[str, Any], folder: Path, suv: Volume) -> list[GivenRegion]:
     if line["problem"]:
         raise ExamError(ExamProblem.BAD_VALUES, line["problem"])
-    return read_given_mask(folder / line["mask"], line["mask"], suv, line["label"], line["lesions"])
+    return read_given_mask(mask_file(folder, line["mask"]), line["mask"], suv, line["label"], line["lesions"])
 
 
 def _lesion(exam_id: str, line: Mapping[str, Any], region: GivenRegion, suv: Volume) -> GivenLesion:
-    content = hash_of("given mask", line["mask"], line["label"], region.label, region.number)[:8]
+    content = hash_of("given mask", line.get("mask_id") or line["mask"], line["label"], region.label, region.number)[:8]
     replaces = f"{exam_id}:{line['finding']}" if line["finding"] else None
     text = line["text"] or _composed(region, suv)
     return GivenLesion(f"{exam_id}:{content}", text, not line["text"], replaces, "")

@@ -78,6 +78,20 @@ class TestObserveCorrections:
         assert [shard for shard in before if before[shard] != after[shard]] == [shard_of("P1")]
         assert len(read_observed(tmp_path / "manifest", shard_of("P1"))) == 1
 
+    def test_a_hashed_cohort_keeps_no_plain_id_and_no_word_of_a_wrong_line(self, tmp_path: Path) -> None:
+        (tmp_path / "corrections.csv").write_text(
+            HEADER
+            + "PLAIN-77:0000abcd,organ,liver,Dr A,2026-01-02\n"
+            + "PLAIN-77:Zebrowski,Quentin,Robichaud,Dr A,Lenoir\n"
+        )
+        folder = tmp_path / "manifest"
+        observe_corrections(tmp_path, folder, {"Eaa": "P1"}, pseudonym={"PLAIN-77": "Eaa"}.__getitem__, is_private=True)
+        first, second = read_observed(folder, shard_of("P1"))
+        assert (first.finding_id, first.value, first.problem) == ("Eaa:0000abcd", "liver", None)
+        assert second.problem is not None
+        written = "".join(path.read_text() for path in folder.rglob("*.json")).lower()
+        assert [word for word in ("plain", "zebrowski", "quentin", "robichaud", "lenoir") if word in written] == []
+
     def test_order_of_the_lines_does_not_count(self, tmp_path: Path) -> None:
         lines = ["E1:0000abcd,organ,liver,Dr A,2026-01-02\n", "E1:0000abcd,region,chest,Dr A,2026-01-02\n"]
         versions = []
