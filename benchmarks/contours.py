@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from benchmarks.imaging_scenes import NodeSettings, Scene, drawn_nodes, nodes, sphere
-from pipelines.imaging.lesions.contour import NO_ORGANS, ExamOrgans, contour, measured_organs
+from pipelines.imaging.lesions.contour import NO_ORGANS, Described, ExamOrgans, contour, measured_organs
 from pipelines.imaging.lesions.liver import find_liver
+from pipelines.imaging.lesions.location_words import has_own_uptake
 from pipelines.imaging.lesions.measures import local_peak
 from pipelines.imaging.lesions.overlaps import PlacedMask
 from pipelines.imaging.lesions.partition import Markers, divide
@@ -39,6 +40,7 @@ from pipelines.imaging.volume import Volume, load_nifti
 from pipelines.phantom import PhantomSettings, write_cohort
 from pipelines.phantom.hard import HardSettings
 from pipelines.reports.rule_mentions import size_cm
+from pipelines.reports.structure import structure
 from pipelines.reports.vocabulary.vocabulary import package_vocabulary
 from pipelines.settings import ContourSettings
 
@@ -51,12 +53,12 @@ SPHERES = [(ml, suv, fwhm, grid) for ml in (0.5, 1, 2.5, 5, 10, 30, 100) for suv
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """An image, and its lesions: peak, true mask in its box, size in the sentence (mm)."""
+    """An image, and its lesions: peak, true mask in its box, what the sentence says."""
 
     suv: Volume
     peaks: tuple[Ijk, ...]
     truths: tuple[PlacedMask, ...]
-    sizes_mm: tuple[float | None, ...]
+    described: tuple[Described, ...]
     organs: ExamOrgans = NO_ORGANS
 
     def others(self, n: int) -> NDArray[np.int64]:
@@ -100,7 +102,7 @@ def scene_case(scene: Scene, labels: Iterable[int], own: Scene | None = None) ->
     """A drawn scene; own: the scene whose labels say where the peaks are."""
     labels = list(labels)
     truths = tuple(boxed(scene.labels == n) for n in labels)
-    return Case(scene.suv, tuple((own or scene).peak(n) for n in labels), truths, (None,) * len(labels))
+    return Case(scene.suv, tuple((own or scene).peak(n) for n in labels), truths, (Described(),) * len(labels))
 
 
 def drawn_node_cases(n: int) -> Iterator[Case]:
@@ -137,14 +139,14 @@ def cohort_cases(cohort: Path) -> Iterator[Case]:
         if not (cohort / "truth").is_dir() and not (folder / "SEG.nii.gz").is_file():
             continue
         suv = read_exam(folder, exam_id).suv.canonical()
-        found: dict[Ijk, tuple[PlacedMask, float | None]] = {}
+        found: dict[Ijk, tuple[PlacedMask, Described]] = {}
         for row in (r for r in rows if r["exam_id"] == exam_id):
             i, j, k = np.rint(suv.to_ijk(np.array(row["peak_ras_mm"].split(), float))).astype(int)
             if row.get("mask"):
                 mask = place_mask(load_mask(cohort / "truth" / f"{row['mask']}.nii.gz"), suv)
             else:
                 mask = load_nifti(folder / "SEG.nii.gz").canonical().array > 0
-            found.setdefault((int(i), int(j), int(k)), (boxed(mask), _size_mm(row.get("sentence") or "")))
+            found.setdefault((int(i), int(j), int(k)), (boxed(mask), described(row.get("sentence") or "")))
         labels = folder / "TOTALSEG.nii.gz"
         organs = ExamOrgans(load_nifti(labels).canonical().array.astype(np.uint8)) if labels.is_file() else NO_ORGANS
         yield Case(
@@ -156,9 +158,10 @@ def cohort_cases(cohort: Path) -> Iterator[Case]:
         )
 
 
-def _size_mm(sentence: str) -> float | None:
+def described(sentence: str) -> Described:
+    """What a sentence says of its lesion."""
     size = size_cm(sentence.lower(), package_vocabulary())
-    return None if size is None else 10.0 * size
+    return Described(None if size is None else 10.0 * size, has_own_uptake(structure(sentence).organ))
 
 
 def phantom_cases(settings: PhantomSettings, work: Path) -> Iterator[Case]:
@@ -199,7 +202,7 @@ def scored(cases: Iterable[Case], columns: Mapping[str, ContourSettings]) -> dic
         for n, peak in enumerate(case.peaks):
             for name, settings in columns.items():
                 begin = time.thread_time()
-                made = contour(case.suv, peak, case.others(n), settings, organs, case.sizes_mm[n])
+                made = contour(case.suv, peak, case.others(n), settings, organs, case.described[n])
                 scores[name].seconds.append(time.thread_time() - begin)
                 scores[name].dices.append(dice(made, case.truths[n]))
             scores[BEST].dices.append(best_threshold(case, n))

@@ -279,8 +279,8 @@ class ContourSettings(Settings):
     )
     background_part: OpenFraction = Field(
         0.25,
-        description="Quantile of that shell which is the background: neighbours can only raise it [ratio]. Source: "
-        "sarcomas",
+        description="Quantile of that shell which is the background: neighbours can only raise it; the median where "
+        "the sentence names an organ with uptake of its own [ratio]. Source: sarcomas",
     )
     organ_part: OpenFraction = Field(
         0.95,
@@ -288,9 +288,16 @@ class ContourSettings(Settings):
         "grew into it [ratio]. Source: chosen for this project, one in twenty is noise",
     )
     lowest_part: OpenFraction = Field(
-        0.35,
+        0.25,
         description="No threshold of `adaptive` lies below this part of SUVpeak [ratio]. Source: hard phantoms and "
-        "half of the sarcomas; lower ones take a liver with its lesion, 0.4 cuts tumours",
+        "half of the sarcomas; lower ones take an organ with its lesion, 0.35 cuts tumours",
+    )
+    most_joined_ml: Number = Field(
+        500.0,
+        gt=0,
+        le=100_000,
+        description="A larger volume that joins within 10 % of the level is an organ, and no threshold lies so low "
+        "[mL]. Source: livers have 1000 to 2000 mL; 300 cuts sarcomas, 1000 changes nothing",
     )
     flattest: Number = Field(
         0.9,

@@ -421,7 +421,9 @@ class Lesions(ShardRow):
     tlg = real("Total lesion glycolysis, suvmean * mtv_ml", "SUV mL", low=0)
     diameter_mm = real("Largest 3D diameter", "mm", low=0)
     threshold_suv = real("Threshold at which the contour stopped", "SUV", low=0)
-    background_suv = real("Lower quartile of the shell around the contour", "SUV", low=0)
+    background_suv = real(
+        "Lower quartile of the shell around the contour; the median for a lesion in an organ", "SUV", low=0
+    )
     tumour_to_background = real("suvmax over background_suv; null where the background is 0", None, low=0)
     iterations = integer("Steps of the contour", low=0)
     stop_reason = choice("Why the contour stopped", STOP_REASONS, null=True)

@@ -8,7 +8,7 @@ for users who must follow a protocol. `published` is the iterative threshold of 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numba
 import numpy as np
@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from pipelines.imaging.lesions.faces import stepped
 from pipelines.imaging.lesions.flags import MOST_RATIO
-from pipelines.imaging.lesions.levels import NAMED_LEVELS, Around, OwnOrgan, adaptive, lowered
+from pipelines.imaging.lesions.levels import NAMED_LEVELS, Around, Level, OwnOrgan, adaptive, grown_box, lowered
 from pipelines.imaging.lesions.liver import LiverUptake
 from pipelines.imaging.lesions.measures import largest_diameter_mm, local_peak
 from pipelines.imaging.lesions.partition import LESION, OTHER, REPORTED, Markers, Partition, divide
@@ -75,35 +75,49 @@ def measured_organs(organs: ExamOrgans, suv: Volume, settings: ContourSettings) 
     return replace(organs, uptake=uptake)
 
 
+@dataclass(frozen=True)
+class Described:
+    """What the sentence says of a lesion."""
+
+    size_mm: float | None = None
+    """Largest diameter."""
+    in_organ: bool = False
+    """It lies in an organ that has uptake of its own (`location_words.has_own_uptake`)."""
+
+
 def contour(
     suv: Volume,
     peak: Ijk,
     others: NDArray[np.int64],
     settings: ContourSettings,
     organs: ExamOrgans = NO_ORGANS,
-    size_mm: float | None = None,
+    described: Described = Described(),
 ) -> Contour:
     """The contour around `peak` by the method of the settings.
 
-    Never raises for a lesion that cannot be contoured: the stop reason says so. `adaptive` tries the median of the
-    surroundings as background where their lower quartile gives a leak, a cut at the image's border, or a region whose
-    diameter contradicts the reported size; of two regions the one nearer to that size is taken.
+    Never raises for a lesion that cannot be contoured: the stop reason says so. The background of `adaptive` is the
+    lower quartile of the surroundings. It is their median where the sentence places the lesion in an organ, for that
+    surrounds it, and where the quartile gives a leak, a cut at the image's border, or a region whose diameter
+    contradicts the reported size; of two regions the one nearer to that size is taken.
 
     Args:
         suv: RAS+ float volume.
         others: peaks of the other reported lesions, (n, 3), kept out.
         organs: label map, whose organs are kept out unless the peak lies in them, and the liver's uptake for PERCIST.
-        size_mm: largest diameter that the report gives.
+        described: what the sentence says.
     """
     if settings.method == "published":
         return published_contour(suv, peak)
-    made = _grown(suv, peak, others, settings, organs)
+    lesion = _Lesion(suv, peak, others, settings, organs)
     if settings.method != "adaptive":
-        return made
-    off = _off_size(made, suv, size_mm)
-    if made.stop_reason in (StopReason.LEAK, StopReason.BORDER) or off > np.log(MOST_RATIO):
-        again = _grown(suv, peak, others, settings.changed(background_part=0.5), organs)
-        is_nearer = made.stop_reason is not StopReason.CONVERGED or _off_size(again, suv, size_mm) < off
+        return lesion.grown(settings)
+    median = settings.changed(background_part=0.5)
+    made = lesion.grown(median if described.in_organ else settings)
+    off = _off_size(made, suv, described.size_mm)
+    stopped = made.stop_reason in (StopReason.LEAK, StopReason.BORDER)
+    if not described.in_organ and (stopped or off > np.log(MOST_RATIO)):
+        again = lesion.grown(median)
+        is_nearer = made.stop_reason is not StopReason.CONVERGED or _off_size(again, suv, described.size_mm) < off
         if again.stop_reason is StopReason.CONVERGED and is_nearer:
             return again
     return made
@@ -117,52 +131,84 @@ def _off_size(made: Contour, suv: Volume, size_mm: float | None) -> float:
     return float(abs(np.log(largest_diameter_mm(made.mask[box], suv.spacing_mm) / size_mm)))
 
 
-def _grown(suv: Volume, peak: Ijk, others: NDArray[np.int64], settings: ContourSettings, organs: ExamOrgans) -> Contour:
-    half_mm = settings.largest_mm / 2 ** (BOXES - 1)
-    while True:
-        box = box_around(suv.shape, peak, half_mm, suv.spacing_mm)
-        made = _in_box(suv, box, peak, others, settings, organs)
-        if not reaches_inner_border(made.mask, box, suv.shape):
-            return made
-        if half_mm >= settings.largest_mm:
-            return replace(made, stop_reason=StopReason.LEAK)
-        half_mm *= 2.0
+@dataclass(frozen=True, eq=False)
+class _Boxed:
+    """A box about a lesion: what a level is made of there, whose each voxel is, and the lowest threshold."""
+
+    box: Box
+    around: Around
+    partition: Partition
+    floor_suv: float
+    level: Level | None
+    """Where the method has a level that needs no partition."""
 
 
-def _in_box(
-    suv: Volume, box: Box, peak: Ijk, others: NDArray[np.int64], settings: ContourSettings, organs: ExamOrgans
-) -> Contour:
-    corner = (box[0].start, box[1].start, box[2].start)
-    values = np.ascontiguousarray(suv.array[box], dtype=np.float32)
-    at = (peak[0] - corner[0], peak[1] - corner[1], peak[2] - corner[2])
-    inside = others.reshape(-1, 3) - np.array(corner)
-    inside = inside[((inside >= 0) & (inside < np.array(values.shape))).all(axis=1) & (inside != at).any(axis=1)]
-    labels = organs.labels[box] if organs.labels is not None else None
-    markers = Markers(at, inside, _other_organs(values, labels, at, organs.uptake))
-    suv_peak = local_peak(suv, np.array([peak]))
-    own_organ = _own_organ(labels, at, suv_peak, organs.uptake)
-    around = Around(values, values, at, suv_peak, suv.spacing_mm, organs.liver, own_organ)
-    if settings.method == "adaptive":
-        floor = settings.lowest_part * suv_peak
-        partition = divide(values, markers, floor)
-        around = replace(around, hold_suv=partition.hold_suv)
-        level = adaptive(around, settings)
-    else:
+@dataclass(frozen=True, eq=False)
+class _Lesion:
+    """A peak with its image: its contours by several backgrounds share what is made of each box."""
+
+    suv: Volume
+    peak: Ijk
+    others: NDArray[np.int64]
+    settings: ContourSettings
+    organs: ExamOrgans
+    boxes: dict[float, _Boxed] = field(default_factory=dict)
+
+    def grown(self, settings: ContourSettings) -> Contour:
+        """The contour, in the smallest box that holds it."""
+        half_mm = settings.largest_mm / 2 ** (BOXES - 1)
+        while True:
+            if half_mm not in self.boxes:
+                self.boxes[half_mm] = self._boxed(half_mm)
+            made = self._in_box(self.boxes[half_mm], settings)
+            if not reaches_inner_border(made.mask, self.boxes[half_mm].box, self.suv.shape):
+                return made
+            if half_mm >= settings.largest_mm:
+                return replace(made, stop_reason=StopReason.LEAK)
+            half_mm *= 2.0
+
+    def _boxed(self, half_mm: float) -> _Boxed:
+        suv, organs, settings = self.suv, self.organs, self.settings
+        box = box_around(suv.shape, self.peak, half_mm, suv.spacing_mm)
+        corner = np.array([b.start for b in box])
+        values = np.ascontiguousarray(suv.array[box], dtype=np.float32)
+        i, j, k = (int(v) for v in np.array(self.peak) - corner)
+        at = i, j, k
+        inside = self.others.reshape(-1, 3) - corner
+        inside = inside[((inside >= 0) & (inside < np.array(values.shape))).all(axis=1) & (inside != at).any(axis=1)]
+        labels = organs.labels[box] if organs.labels is not None else None
+        markers = Markers(at, inside, _other_organs(values, labels, at, organs.uptake))
+        suv_peak = local_peak(suv, np.array([self.peak]))
+        own_organ = _own_organ(labels, at, suv_peak, organs.uptake)
+        around = Around(values, values, at, suv_peak, suv.spacing_mm, organs.liver, own_organ)
+        if settings.method == "adaptive":
+            floor = settings.lowest_part * suv_peak
+            partition = divide(values, markers, floor)
+            return _Boxed(box, replace(around, hold_suv=partition.hold_suv), partition, floor, None)
         level = NAMED_LEVELS[settings.method](around)
         floor = suv_peak if level.threshold_suv is None else level.threshold_suv
         partition = divide(values, markers, float(np.nextafter(np.float32(floor), np.float32(0.0))))
-    threshold = suv_peak if level.threshold_suv is None else max(level.threshold_suv, floor)
-    mask = partition.hold_suv >= threshold
-    if level.excess_suv > 0.0:
-        parts, _ = ndimage.label(lowered(around, level.excess_suv) >= threshold)
-        mask = parts == parts[at]
-    stop = level.stop or _stop(mask, partition, threshold / around.suv_max, settings)
-    if stop is StopReason.CONVERGED and border_part(mask, box, suv.shape) > settings.most_border:
-        stop = StopReason.BORDER
-    neighbour = None
-    if stop is StopReason.CONVERGED:
-        neighbour = _hot_neighbour(suv, box, peak, (mask, partition, threshold), settings.largest_mm)
-    return Contour(mask, corner, threshold, level.background_suv, level.iterations, stop, settings.method, neighbour)
+        return _Boxed(box, replace(around, hold_suv=partition.hold_suv), partition, floor, level)
+
+    def _in_box(self, made: _Boxed, settings: ContourSettings) -> Contour:
+        around, partition = made.around, made.partition
+        level = made.level or adaptive(around, settings)
+        threshold = around.suv_peak if level.threshold_suv is None else max(level.threshold_suv, made.floor_suv)
+        mask = partition.hold_suv >= threshold
+        if level.excess_suv > 0.0:
+            parts, _ = ndimage.label(lowered(around, level.excess_suv) >= threshold)
+            mask = parts == parts[around.peak]
+        stop = level.stop or _stop(mask, partition, threshold / around.suv_max, settings)
+        if stop is StopReason.CONVERGED and border_part(mask, made.box, self.suv.shape) > settings.most_border:
+            stop = StopReason.BORDER
+        neighbour = None
+        if stop is StopReason.CONVERGED:
+            found = mask, partition, threshold
+            neighbour = _hot_neighbour(self.suv, made.box, self.peak, found, settings.largest_mm)
+        i, j, k = (b.start for b in made.box)
+        return Contour(
+            mask, (i, j, k), threshold, level.background_suv, level.iterations, stop, settings.method, neighbour
+        )
 
 
 def _own_organ(
@@ -210,28 +256,29 @@ def _hot_neighbour(
     """What a mask touches above its threshold, is connected with that above it, and is no reported lesion's."""
     mask, partition, threshold = made
     own = mask | (partition.mark == LESION) | (partition.mark == REPORTED)
-    starts = ndimage.binary_dilation(mask) & ~own & (suv.array[box] >= threshold)
+    near = grown_box(mask, suv.spacing_mm, 0.0)
+    starts = ndimage.binary_dilation(mask[near]) & ~own[near] & (suv.array[box][near] >= threshold)
     if not starts.any():
         return None
     window = box_around(suv.shape, peak, largest_mm / 2.0, suv.spacing_mm)
-    blocked = suv.array[window] < threshold
-    shift = np.array([b.start - w.start for b, w in zip(box, window)])
-    blocked[tuple(_inside(np.argwhere(own) + shift, blocked.shape).T)] = True
-    begin = _inside(np.argwhere(starts) + shift, blocked.shape)
+    values = suv.array[window]
+    blocked = np.zeros(values.shape, dtype=bool)
+    shift = [b.start - w.start for b, w in zip(box, window)]
+    theirs = tuple(slice(max(0, s), s + n) for s, n in zip(shift, own.shape))
+    mine = tuple(slice(max(0, -s), max(0, m - s)) for s, m in zip(shift, values.shape))
+    blocked[theirs] = own[mine]
+    begin = np.argwhere(starts) + [n.start + s for n, s in zip(near, shift)]
+    begin = begin[((begin >= 0) & (begin < np.array(values.shape))).all(axis=1)]
     if not len(begin):
         return None
-    count, top = _connected(suv.array[window], begin, blocked)
+    count, top = _connected(values, begin, blocked, np.float32(threshold))
     return HotNeighbour(count * suv.voxel_ml, float(top))
 
 
-def _inside(ijk: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """The voxels that lie in a box of that shape."""
-    return ijk[((ijk >= 0) & (ijk < np.array(shape))).all(axis=1)]
-
-
 @numba.njit(cache=True)
-def _connected(array, starts, blocked):
-    """Number of voxels that are connected with the starts through what is not blocked, and the highest value."""
+def _connected(array, starts, blocked, threshold):
+    """Number of voxels at or above a threshold that are connected with the starts through such ones that are not
+    blocked, and the highest value."""
     n_i, n_j, n_k = array.shape
     queue = np.empty((max(64, len(starts)), 3), np.int64)
     queue[: len(starts)] = starts
@@ -245,6 +292,8 @@ def _connected(array, starts, blocked):
         for side in range(6):
             a, b, c = stepped(i, j, k, side)
             if a < 0 or b < 0 or c < 0 or a >= n_i or b >= n_j or c >= n_k or blocked[a, b, c]:
+                continue
+            if array[a, b, c] < threshold:
                 continue
             blocked[a, b, c] = True
             if n == len(queue):

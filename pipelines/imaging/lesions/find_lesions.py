@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from pipelines.imaging import masks
 from pipelines.imaging.lesions.calibration import Calibration
 from pipelines.imaging.lesions.clicks import NO_CLICKS, Clicks, clicks_of, focus_at
-from pipelines.imaging.lesions.contour import NO_ORGANS, ExamOrgans, contour, measured_organs
+from pipelines.imaging.lesions.contour import NO_ORGANS, Described, ExamOrgans, contour, measured_organs
 from pipelines.imaging.lesions.exam_peaks import ExamPeaks, exam_peaks
 from pipelines.imaging.lesions.flags import NO_FLAGS, ContourFlags, flags_of, named_organs
 from pipelines.imaging.lesions.liver import find_liver
 from pipelines.imaging.lesions.located import PROBLEM, Ijk, Located, locate_requests, marked
+from pipelines.imaging.lesions.location_words import has_own_uptake
 from pipelines.imaging.lesions.measures import Measures, measure
 from pipelines.imaging.lesions.overlaps import Claim, PlacedMask, boxes_meet, masks_meet, without_overlaps
 from pipelines.imaging.lesions.region import Contour, StopReason, union
@@ -267,11 +268,12 @@ def _claims(
     kept: dict[int, KnownLesion] = {}
 
     def contour_of(n: int) -> Contour:
-        size_cm = located[n].request.size_cm
-        size_mm = None if size_cm is None else 10.0 * size_cm
-        grown = contour(volume, _peak(located[n]), foci.others(n), settings.contour, organs, size_mm)
+        request = located[n].request
+        size_mm = None if request.size_cm is None else 10.0 * request.size_cm
+        said = Described(size_mm, has_own_uptake(request.organ))
+        grown = contour(volume, _peak(located[n]), foci.others(n), settings.contour, organs, said)
         for at in foci.own(n).joined:
-            part = contour(volume, at, foci.others(n), settings.contour, organs)
+            part = contour(volume, at, foci.others(n), settings.contour, organs, replace(said, size_mm=None))
             if part.stop_reason is grown.stop_reason is StopReason.CONVERGED:
                 grown = union(grown, part)
             else:

@@ -8,11 +8,13 @@ from typing import Any
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
+from scipy import ndimage, special
 
+from pipelines.imaging.lesions.descending import descending
 from pipelines.imaging.lesions.faces import stepped
 from pipelines.imaging.lesions.liver import LiverUptake
 from pipelines.imaging.lesions.region import Ijk, StopReason
+from pipelines.imaging.volume import Box
 from pipelines.settings import ContourSettings
 
 FWHM_TO_SIGMA = 1.0 / 2.3548
@@ -22,6 +24,8 @@ CONVERGED = 0.01
 MOST_ITERATIONS = 10
 START = 0.75
 """Part of SUVpeak that the iteration starts at; from 0.6 to 1 the same thresholds come out."""
+ORGAN_SPREAD = 0.1
+"""Part of its level within which most of an organ's uptake lies: its noise."""
 COARSE_MM = 3.0
 """On grids finer than it the shell is read from every second voxel."""
 
@@ -97,14 +101,14 @@ def adaptive(around: Around, settings: ContourSettings) -> Level:
     blurred by the scanner (0.5 for large ones: Ridler and Calvard 1978); b the lower quartile of the shell around the
     region, so that neighbours, organs and the tumour's own colder parts can hardly raise it. Where the peak lies in an
     organ of a label map, b is in that organ the organ's own uptake, if that is higher. Of several
-    thresholds the highest below SUVpeak (1 mL) is taken, and the peak's voxel counts no more than the hottest beside
-    it: a single hot voxel decides nothing.
+    thresholds the highest below SUVpeak (1 mL) is taken, none lies so low that an organ joins the region, and the
+    peak's voxel counts no more than the hottest beside it: a single hot voxel decides nothing.
     """
     held = around.hold_suv > 0
     values, hold = around.without_spike[held], around.hold_suv[held]
+    order: NDArray[np.integer[Any]] = descending(hold)
     edge = settings.level * edge_levels(np.arange(1, len(hold) + 1) * around.voxel_ml, around, settings)
     threshold, background, excess = START * around.suv_peak, None, 0.0
-    order = np.argsort(-hold, kind="stable")
     for iteration in range(1, MOST_ITERATIONS + 1):
         region = lowered(around, excess) >= threshold
         background = background_suv(around, region, threshold, settings)
@@ -118,7 +122,9 @@ def adaptive(around: Around, settings: ContourSettings) -> Level:
         levels = hold[order].astype(np.float64)
         mean = np.cumsum(values[order], dtype=np.float64) / np.arange(1, len(hold) + 1)
         start = min(int(np.searchsorted(-levels, -around.suv_peak)), len(levels) - 1)
-        renewed = float(levels[_crossing(levels - background - edge * (mean - background), start)])
+        end = _before_organ(levels, settings.most_joined_ml / around.voxel_ml)
+        above = (levels - background - edge * (mean - background))[:end]
+        renewed = float(levels[_crossing(above, min(start, end - 1))])
         change, threshold = abs(renewed - threshold), renewed
         if change <= CONVERGED * threshold:
             break
@@ -167,15 +173,40 @@ def background_suv(
     around: Around, region: NDArray[np.bool_], threshold_suv: float, settings: ContourSettings
 ) -> float | None:
     """Quantile of the shell around a region, without what is above the threshold; None where nothing is below it."""
-    near, far = settings.shell_mm
-    step = tuple(2 if s < COARSE_MM else 1 for s in around.spacing_mm)
-    reach = tuple(int(far / (s * n)) for s, n in zip(around.spacing_mm, step))
-    offsets = np.stack(np.meshgrid(*[np.arange(-r, r + 1) for r in reach], indexing="ij"), axis=-1).reshape(-1, 3)
-    away = np.linalg.norm(offsets * np.multiply(around.spacing_mm, step), axis=1)
-    coarse = tuple(slice(None, None, n) for n in step)
-    marks = _marks(region[coarse], offsets[away <= far], away[away <= far] > near)
-    shell = around.values[coarse][(marks == _SHELL) & (around.values[coarse] < threshold_suv)]
+    box = grown_box(region, around.spacing_mm, settings.shell_mm[1])
+    coarse = tuple(slice(b.start, b.stop, n) for b, n in zip(box, coarse_step(around.spacing_mm)))
+    values = around.values[coarse]
+    shell = values[shell_of(region[coarse], around.spacing_mm, settings) & (values < threshold_suv)]
     return float(np.quantile(shell, settings.background_part)) if shell.size else None
+
+
+def coarse_step(spacing_mm: tuple[float, float, float]) -> tuple[int, int, int]:
+    """Voxels from one to the next that the surroundings are read from, along each axis."""
+    i, j, k = (2 if s < COARSE_MM else 1 for s in spacing_mm)
+    return i, j, k
+
+
+def grown_box(region: NDArray[np.bool_], spacing_mm: tuple[float, float, float], by_mm: float) -> Box:
+    """The box of a region and so many mm around it, cut at the border of the array; its corner is even, so that the
+    same voxels are read whatever the region."""
+    (found,) = ndimage.find_objects(region.view(np.uint8))
+    i, j, k = (
+        slice(max(0, b.start - int(by_mm / s) - 1) // 2 * 2, min(n, b.stop + int(by_mm / s) + 1))
+        for b, s, n in zip(found, spacing_mm, region.shape)
+    )
+    return i, j, k
+
+
+def shell_of(
+    region: NDArray[np.bool_], spacing_mm: tuple[float, float, float], settings: ContourSettings
+) -> NDArray[np.bool_]:
+    """The shell around a region, both on the coarse grid; spacing_mm: of the fine one."""
+    near, far = settings.shell_mm
+    step = coarse_step(spacing_mm)
+    reach = tuple(int(far / (s * n)) for s, n in zip(spacing_mm, step))
+    offsets = np.stack(np.meshgrid(*[np.arange(-r, r + 1) for r in reach], indexing="ij"), axis=-1).reshape(-1, 3)
+    away = np.linalg.norm(offsets * np.multiply(spacing_mm, step), axis=1)
+    return np.asarray(_marks(region, offsets[away <= far], away[away <= far] > near) == _SHELL)
 
 
 _SHELL, _NEAR = 1, 2
@@ -223,3 +254,16 @@ def _crossing(excess, start):
         while n > 0 and excess[n] <= 0:
             n -= 1
     return n
+
+
+@numba.njit(cache=True)
+def _before_organ(levels, most):
+    """How many of the levels, from the highest down, come before one below which, within ORGAN_SPREAD of it, lie more
+    than `most` others."""
+    end = 0
+    for n in range(len(levels)):
+        while end < len(levels) and levels[end] >= (1.0 - ORGAN_SPREAD) * levels[n]:
+            end += 1
+        if end - n > most:
+            return max(1, n)
+    return len(levels)

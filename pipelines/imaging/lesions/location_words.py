@@ -42,6 +42,7 @@ class _Words:
     spine: Mapping[str, tuple[float, float]]
     room: float
     physiologic: tuple[str, ...]
+    own_uptake: frozenset[str]
 
 
 @cache
@@ -58,6 +59,7 @@ def _words() -> _Words:
         spine,
         data["spine"]["room"],
         tuple(data["physiologic"]["classes"]),
+        frozenset(data["own_uptake"]["organs"]),
     )
 
 
@@ -121,6 +123,11 @@ def _longest(text: str) -> Place | None:
 def is_physiologic(name: str) -> bool:
     """Whether a class of a label map has uptake of its own."""
     return name.startswith(_words().physiologic)
+
+
+def has_own_uptake(organ: str | None) -> bool:
+    """Whether an organ, as the lexicon names it, surrounds what lies in it with uptake of its own."""
+    return organ in _words().own_uptake
 
 
 def has_label(name: str, labels: tuple[str, ...]) -> bool:

@@ -10,6 +10,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.imaging.lesions.descending import descending
 from pipelines.imaging.lesions.faces import flat_step
 from pipelines.imaging.lesions.union_find import root_of
 
@@ -52,8 +53,8 @@ def divide(values: NDArray[np.float32], markers: Markers, floor_suv: float) -> P
         floor_suv: voxels at or below it belong to nothing.
     """
     flat = values.ravel()
-    above = np.flatnonzero(flat > floor_suv)
-    order = above[np.argsort(-flat[above], kind="stable")]
+    above = np.flatnonzero(flat > max(0.0, floor_suv))
+    order = above[descending(flat[above])]
     at = int(np.ravel_multi_index(markers.peak, values.shape))
     others = np.ravel_multi_index(markers.others.T, values.shape)
     label, summit, met, first, second = _basins(flat, values.shape, order, np.append(others, at))

@@ -8,6 +8,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.imaging.lesions.descending import descending
 from pipelines.imaging.lesions.measures import peak_means
 from pipelines.imaging.lesions.union_find import root_of
 from pipelines.imaging.volume import Volume
@@ -63,7 +64,7 @@ def find_peaks(volume: Volume, settings: PeakSettings = PeakSettings()) -> PeakL
     cells, planes = _cells(at, n_i, n_j, n_k)
     top, basin = _basins(values, cells, planes, n_i, n_j)
     starts, touching = _touching(values, basin, cells, planes, n_i, n_j)
-    saddle, joined, size = _merge(_descending(values), values, basin, len(top), starts, touching, floor)
+    saddle, joined, size = _merge(descending(values), values, basin, len(top), starts, touching, floor)
     by_heat = np.argsort(-values[top], kind="stable")
     place = np.append(np.empty_like(by_heat), -1)
     place[by_heat] = np.arange(len(by_heat))
@@ -209,32 +210,6 @@ def _touching(values, basin, cells, plane_starts, n_i, n_j):
                         end += found
             starts[row + 1] = end
     return starts, touching[:end]
-
-
-_DIGIT_BITS = 11
-
-
-@numba.njit(cache=True)
-def _radix_order(bits):
-    """Stable ascending order of unsigned 32-bit integers, by digits of 11 bits."""
-    n = len(bits)
-    order, other = np.arange(n).astype(np.int32), np.empty(n, np.int32)
-    for shift in (0, _DIGIT_BITS, 2 * _DIGIT_BITS):
-        starts = np.zeros((1 << _DIGIT_BITS) + 1, np.int64)
-        for r in range(n):
-            starts[((bits[r] >> shift) & ((1 << _DIGIT_BITS) - 1)) + 1] += 1
-        starts = np.cumsum(starts)
-        for r in range(n):
-            digit = (bits[order[r]] >> shift) & ((1 << _DIGIT_BITS) - 1)
-            other[starts[digit]] = order[r]
-            starts[digit] += 1
-        order, other = other, order
-    return order
-
-
-def _descending(values: NDArray[np.float32]) -> NDArray[np.int32]:
-    """Stable order of positive values from the highest down: the bits of a positive float32 sort as the float does."""
-    return np.asarray(_radix_order(np.uint32(0xFFFFFFFF) - values.view(np.uint32)))
 
 
 @numba.njit(cache=True)

@@ -6,7 +6,7 @@ import pytest
 from scipy import ndimage
 
 from benchmarks import imaging_scenes as scenes
-from pipelines.imaging.lesions.contour import NO_ORGANS, ExamOrgans, contour, measured_organs
+from pipelines.imaging.lesions.contour import NO_ORGANS, Described, ExamOrgans, contour, measured_organs
 from pipelines.imaging.lesions.liver import LiverUptake
 from pipelines.imaging.lesions.region import Contour, StopReason
 from pipelines.imaging.organ_labels import LABELS
@@ -187,14 +187,27 @@ class TestLesionInAnOrgan:
     def test_is_tried_again_where_the_reported_size_contradicts_it(self):
         scene = self.scene()
         leaked = contour(scene.suv, scene.peak(2), NONE, SETTINGS)
-        made = contour(scene.suv, scene.peak(2), NONE, SETTINGS, size_mm=32.0)
+        made = contour(scene.suv, scene.peak(2), NONE, SETTINGS, described=Described(size_mm=32.0))
         assert dice(whole(leaked, scene), scene.labels == 2) < 0.5
         assert dice(whole(made, scene), scene.labels == 2) >= 0.85
+
+    def test_has_that_organ_as_background_where_the_sentence_names_it(self):
+        scene = self.scene()
+        made = contour(scene.suv, scene.peak(2), NONE, SETTINGS, described=Described(in_organ=True))
+        assert dice(whole(made, scene), scene.labels == 2) >= 0.85
+
+    def test_ends_where_an_organ_would_join_it(self):
+        items = [Ball((110, 110, 110), 80, 2.5), Ball((25, 110, 110), 20, 6.0)]
+        scene = scenes.balls(items, (4.0,) * 3, size_mm=(220.0,) * 3, background_suv=0.3, noise=0.05)
+        made = contour(scene.suv, scene.peak(2), NONE, SETTINGS)
+        open_end = contour(scene.suv, scene.peak(2), NONE, SETTINGS.changed(most_joined_ml=1e5))
+        assert whole(open_end, scene).sum() > 0.5 * (scene.labels == 1).sum()
+        assert dice(whole(made, scene), scene.labels == 2) >= 0.7
 
     def test_of_its_size_is_the_same_without_the_size(self):
         scene = scenes.sphere(12, (3.0, 3.0, 3.0), 8, fwhm_mm=6.0)
         plain = contour(scene.suv, scene.peak(1), NONE, SETTINGS)
-        told = contour(scene.suv, scene.peak(1), NONE, SETTINGS, size_mm=30.0)
+        told = contour(scene.suv, scene.peak(1), NONE, SETTINGS, described=Described(size_mm=30.0))
         np.testing.assert_array_equal(told.mask, plain.mask)
 
     def test_is_the_organ_where_the_peak_is_the_organs(self):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from pipelines.imaging.lesions.location_words import has_label, is_physiologic, place_of
+from pipelines.imaging.lesions.location_words import has_label, has_own_uptake, is_physiologic, place_of
+from pipelines.reports.vocabulary.vocabulary import package_vocabulary
 
 
 class TestPlaceOf:
@@ -67,3 +68,12 @@ class TestHasLabel:
     def test_tells_uptake_that_is_an_organs_own(self):
         assert is_physiologic("urinary_bladder")
         assert not is_physiologic("rib_left_3")
+
+
+class TestHasOwnUptake:
+    def test_is_true_of_marrow_and_parenchyma_alone(self):
+        organs = sorted({t.organ for t in package_vocabulary().lexicon.terms.values() if t.organ})
+        warm = {organ for organ in organs if has_own_uptake(organ)}
+        assert {"liver", "vertebra", "parotid gland", "pancreas"} <= warm
+        assert not warm & {"lymph node", "muscle", "soft tissue", "lung", "peritoneum", "neck"}
+        assert not has_own_uptake(None)
