@@ -28,12 +28,12 @@ _FOOTNOTE = (
 )
 _COMPARED = (
     "Difference: first model less the second, on the lesions that both described. p: two-sided, the models' texts "
-    "swapped patient by patient; p (Holm): over the metrics on which the two models differ. Under 0.05 after Holm in "
-    "bold."
+    "swapped patient by patient; p (Holm): over the metrics of one question (words; place: region, organ and side; "
+    "grounding; numbers) on which the two models differ. Under 0.05 after Holm in bold."
 )
 _AHEAD = (
-    f"On held-out lesions, by the paired test below (p under {SIGNIFICANT:g} after Holm over the metrics of the two). "
-    "What is not told apart may differ all the same: few lesions tell little."
+    f"On held-out lesions, by the paired test below (p under {SIGNIFICANT:g} after Holm over the metrics of one "
+    "question). What is not told apart may differ all the same: few lesions tell little."
 )
 
 

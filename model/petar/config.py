@@ -336,8 +336,8 @@ class TrainingSettings(_Config):
     """At most so many samples are scored at the end of each epoch."""
     select_by: Literal["last", "loss", "fields"] = "last"
     """Which epoch's weights a stage ends with, where there are validation samples: the last one's, those of the lowest
-    validation loss, or those whose greedy texts say region, organ and side right most often (of equal ones the lower
-    loss). Texts go on getting better when the loss no longer does.
+    validation loss, or those of the last epoch whose greedy texts say region, organ and side right as often as those of
+    the best one less one standard error. Texts go on getting better when the loss no longer does.
     """
     early_stop_epochs: int = 0
     """Stop when no better epoch came for so many epochs, by `select_by` (of `last`: by the loss, whose best epoch is
@@ -395,7 +395,10 @@ class TrainingSettings(_Config):
         if self.frozen_dtype == "bfloat16" and self.precision != "bfloat16":
             raise ValueError(f"expected precision bfloat16 for frozen weights stored so, got {self.precision}")
         if self.select_by == "fields" and self.sharding == "full":
-            raise ValueError("expected select_by 'loss' or 'last' with sharding 'full', got 'fields'")
+            raise ValueError(
+                "expected select_by 'loss' or 'last' with sharding 'full', got 'fields', for which one process would"
+                " have to hold the whole model to write texts"
+            )
 
     @property
     def measure(self) -> Literal["loss", "fields"] | None:

@@ -185,16 +185,28 @@ class Trainer:
         return found
 
     def _select(self, progress: Progress, entry: Mapping[str, float]) -> None:
-        """Keeps the weights of the best epoch, and stops after `early_stop_epochs` that were not better."""
+        """Keeps the weights of the best epoch, of fields those of the last epoch that is within one standard error of
+        it (Breiman et al. 1984: what few samples cannot tell apart is noise, and the rate falls from epoch to epoch);
+        and stops after `early_stop_epochs` that were not better.
+        """
         # Of equal fields the lower loss.
         found = [entry["val_fields"], -entry["val_loss"]] if "val_fields" in entry else [-entry["val_loss"]]
-        if progress.best is None or found > progress.best:
-            progress.best, progress.best_epoch, progress.epochs_since_best = found, int(entry["epoch"]), 0
+        is_best = progress.best is None or found > progress.best
+        if is_best:
+            progress.best = found
+        if is_best or self._is_within_error(found, progress):
+            progress.best_epoch = int(entry["epoch"])
             self.state.save_best()
-            return
-        progress.epochs_since_best += 1
+        progress.epochs_since_best = 0 if is_best else progress.epochs_since_best + 1
         most = self.settings.early_stop_epochs
         progress.stopped = bool(most) and progress.epochs_since_best >= most
+
+    def _is_within_error(self, found: Sequence[float], progress: Progress) -> bool:
+        """Whether right fields are within one standard error of the best ones."""
+        if self.settings.measure != "fields" or progress.best is None:
+            return False
+        best = progress.best[0]
+        return found[0] >= best - math.sqrt(best * (1 - best) / len(self.data.val))
 
     def _loggers(self) -> AbstractContextManager[Log]:
         """The loggers of the settings, in the leading process."""

@@ -5,8 +5,11 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, time, timedelta
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
@@ -67,6 +70,8 @@ FAULTS = {
 }
 
 
+_VARIED_LESIONS = (3, 9)
+"""Lesions of a varied exam, fewest and most: an exam costs its image, and lesions are what a model learns from."""
 TWINS_EVERY = 6
 """In the third exam of every six there are two lesions that a sentence does not tell apart."""
 
@@ -86,6 +91,8 @@ class PhantomSettings:
     with_faults: bool = False
     hard: HardSettings | None = None
     """Hard exams, drawn with these settings, and not the even ones of `size`."""
+    n_varied: int = 0
+    """Further patients with an exam each, drawn as those of size `varied`."""
 
     def __post_init__(self) -> None:
         if self.n_patients < 1 or self.n_exams < self.n_patients:
@@ -123,12 +130,13 @@ class PhantomCohort:
         )
 
 
-def write_cohort(folder: Path, settings: PhantomSettings | None = None) -> PhantomCohort:
+def write_cohort(folder: Path, settings: PhantomSettings | None = None, workers: int = 1) -> PhantomCohort:
     """Writes a phantom cohort into `folder` and returns its counts; an equal cohort that is there already is left as
     it is.
 
     The folder then holds `reports.csv`, `exams/<exam_id>/`, `truth.csv`, `truth/<mask>.nii.gz` and the marker
-    `phantom.json`. An older phantom cohort is replaced; anything else in the folder raises PhantomError.
+    `phantom.json`. An older phantom cohort is replaced; anything else in the folder raises PhantomError. `workers`:
+    processes that draw patients side by side; the files are the same whatever their number.
     """
     settings = settings or PhantomSettings()
     folder = Path(folder)
@@ -149,10 +157,9 @@ def write_cohort(folder: Path, settings: PhantomSettings | None = None) -> Phant
     try:
         reports: list[dict[str, str]] = []
         truths: list[dict[str, str]] = []
-        for exam in draw_exams(settings):
-            _write_exam(building, exam)
-            reports.append(_report_row(exam))
-            truths.extend(_write_truth(building, exam))
+        for rows in _written_exams(building, settings, workers):
+            reports.append(rows.report)
+            truths.extend(rows.truths)
         if settings.with_faults:
             reports.extend(_write_faults(building, settings))
         (building / "reports.csv").write_bytes(csv_bytes(REPORT_COLUMNS, reports))
@@ -171,6 +178,40 @@ def write_cohort(folder: Path, settings: PhantomSettings | None = None) -> Phant
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return _describe(folder, marker, written=True)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of an exam in the tables of its cohort."""
+
+    index: int
+    report: dict[str, str]
+    truths: list[dict[str, str]]
+
+
+def _written_exams(folder: Path, settings: PhantomSettings, workers: int) -> list[_Rows]:
+    """Rows of the exams of a cohort in their order, once their files are written."""
+    patients = sorted({patient for _, patient, _ in _schedule(settings)})
+    if workers <= 1:
+        found = [_write_patient(folder, settings, patient) for patient in patients]
+    else:
+        # Forked processes could inherit a lock of another thread.
+        with ProcessPoolExecutor(workers, get_context("forkserver")) as pool:
+            found = list(pool.map(_write_patient, repeat(folder), repeat(settings), patients))
+    return sorted((rows for of_patient in found for rows in of_patient), key=lambda rows: rows.index)
+
+
+def _write_patient(folder: Path, settings: PhantomSettings, patient_index: int) -> list[_Rows]:
+    """Rows of a patient's exams, once their files are written."""
+    found: list[_Rows] = []
+    earlier: EarlierExam | None = None
+    for index, patient, visit in _schedule(settings):
+        if patient == patient_index:
+            exam = _make(settings, index, patient, visit, earlier)
+            earlier = EarlierExam.of(exam)
+            _write_exam(folder, exam)
+            found.append(_Rows(index, _report_row(exam), _write_truth(folder, exam)))
+    return found
 
 
 def draw_exams(settings: PhantomSettings) -> Iterator[PhantomExam]:
@@ -233,9 +274,12 @@ def add_exam(folder: Path, patient_id: str | None = None) -> str:
 
 
 def _schedule(settings: PhantomSettings) -> Iterator[tuple[int, int, int]]:
-    """(exam index, patient index, visit) of every exam: each patient once, then from the first patient on again."""
+    """(exam index, patient index, visit) of every exam: each patient once, then from the first patient on again, and
+    varied patients after them."""
     for index in range(settings.n_exams):
         yield index, index % settings.n_patients, index // settings.n_patients
+    for n in range(settings.n_varied):
+        yield settings.n_exams + n, settings.n_patients + n, 0
 
 
 def _patient_id(settings: PhantomSettings, patient_index: int) -> str:
@@ -246,7 +290,8 @@ def _make(
     settings: PhantomSettings, index: int, patient_index: int, visit: int, earlier: EarlierExam | None
 ) -> PhantomExam:
     """Exam `index` of the cohort; what is drawn depends on seed, patient and visit alone."""
-    is_varied = settings.size == "varied"
+    is_further = 0 <= patient_index - settings.n_patients < settings.n_varied
+    is_varied = settings.size == "varied" or is_further
     draw = draw_varied_patient if is_varied else draw_patient
     patient = draw(_patient_id(settings, patient_index), np.random.default_rng([settings.seed, patient_index, 1]))
     rng = np.random.default_rng([settings.seed, patient_index, 2, visit])
@@ -262,9 +307,11 @@ def _make(
         acquisition = draw_acquisition(index, np.random.default_rng([settings.seed, patient_index, 5, visit]))
     else:
         acquisition = acquisition_of(settings.size, index)
-    day, off_axis_mm = study_date_of(first_day, visit), 30.0 if is_varied else 6.0
+    drawn = Visit(f"PX-{index + 1:04d}", patient, acquisition, study_date_of(first_day, visit))
+    if is_varied:
+        drawn = replace(drawn, off_axis_mm=30.0, lesions=_VARIED_LESIONS)
     return make_exam(
-        Visit(f"PX-{index + 1:04d}", patient, acquisition, day, off_axis_mm),
+        drawn,
         earlier=None if earlier is None else earlier.lesions,
         decoys=list(dict.fromkeys(decoys)),
         rng=rng,

@@ -36,7 +36,6 @@ from pipelines.phantom.tumours import (
     subtract,
 )
 
-MAX_LESIONS = 6
 _MIN_SUVMAX = 2.8
 _SAFE_ROUNDING = 0.044
 """A lesion whose SUVmax lies farther than this from its tenth is drawn again: storage may move it over the edge of
@@ -96,6 +95,8 @@ class Visit:
     study_date: date
     off_axis_mm: float = 6.0
     """How far beside the scanner's axis the patient may lie."""
+    lesions: tuple[int, int] = (1, 6)
+    """The fewest and the most lesions of a first exam; no later one has more."""
 
 
 def make_exam(
@@ -123,8 +124,8 @@ def make_exam(
     )
     painted = paint(patient, frame.grid, uptake)
     scan = Scan(painted.suv, acquisition.spacing_mm, Scanner(float(rng.uniform(0.09, 0.15))), rng)
-    planned = _plan(acquisition.tracer, earlier, rng)
-    builder = _Builder(patient, frame, painted, scan, acquisition.tracer, uptake, rng)
+    planned = _plan(visit, earlier, rng)
+    builder = _Builder(patient, frame, painted, scan, acquisition.tracer, uptake, rng, visit.lesions[1])
     lesions = builder.place(planned)
     pair = builder.place_twins(twins) if twins is not None else None
     suv = np.round(scan.image / SUV_STEP) * np.float32(SUV_STEP)
@@ -149,13 +150,17 @@ def make_exam(
     )
 
 
-def _plan(tracer: str, earlier: Sequence[Imaged] | None, rng: np.random.Generator) -> list[Tumour | Site]:
-    """Lesions that were there before, changed (a Tumour), and lesions to be drawn anew (a Site); at most six."""
+def _plan(visit: Visit, earlier: Sequence[Imaged] | None, rng: np.random.Generator) -> list[Tumour | Site]:
+    """Lesions that were there before, changed (a Tumour), and lesions to be drawn anew (a Site); at most the visit's
+    most."""
+    fewest, most = visit.lesions
     known = [at_next_visit(i.tumour, rng) for i in earlier or () if i.tumour is not None]
     planned: list[Tumour | Site] = [tumour for tumour in known if tumour is not None]
-    wanted = int(rng.integers(1, MAX_LESIONS + 1)) if earlier is None else int(rng.integers(0, 3))
-    for n in range(min(wanted, MAX_LESIONS - len(planned))):
-        planned.append(_draw_site(tracer, rng, near_hot=earlier is None and n == 0 and rng.random() < 0.35))
+    wanted = int(rng.integers(fewest, most + 1)) if earlier is None else int(rng.integers(0, 3))
+    for n in range(min(wanted, most - len(planned))):
+        planned.append(
+            _draw_site(visit.acquisition.tracer, rng, near_hot=earlier is None and n == 0 and rng.random() < 0.35)
+        )
     return planned
 
 
@@ -194,16 +199,18 @@ class _Builder:
     tracer: str
     uptake: dict[str, float]
     rng: np.random.Generator
+    most: int
+    """Lesions at most."""
     placed: list[_Placed] = field(default_factory=list)
 
     def place(self, planned: Sequence[Tumour | Site]) -> list[Imaged]:
-        """The lesions that could be placed and located, in order from the head; at least one, at most six."""
+        """The lesions that could be placed and located, in order from the head; at least one."""
         for number, item in enumerate(planned):
             tumour = item if isinstance(item, Tumour) else self._draw(item, self._name(number, item))
             if tumour is None:
                 continue
             self._insert(tumour)
-            left = MAX_LESIONS - len(self.placed) - (len(planned) - number - 1)
+            left = self.most - len(self.placed) - (len(planned) - number - 1)
             if isinstance(item, Site) and left > 0 and self.rng.random() < 0.14:
                 partner = self._partner(tumour)
                 if partner is not None:

@@ -702,7 +702,11 @@ class Comparisons(dy.Schema):
     low = real("Lower end of the 95 % interval, bootstrap over patients")
     high = real("Upper end of the same")
     p = real("Two-sided, by swapping the models' texts patient by patient", low=0, high=1)
-    p_holm = real("The same after Holm over the metrics on which the two models differ", low=0, high=1)
+    p_holm = real(
+        "The same after Holm over the metrics of one question (words, place, ...) on which the two models differ",
+        low=0,
+        high=1,
+    )
     n = integer("Lesions that both described and that the metric has a score for", low=0)
     note = string("What is missing", null=True)
 

@@ -70,6 +70,8 @@ class Metric:
     """The words of the whole text count, numbers too: it is computed for every kind of numbers."""
     needs_model: bool = False
     """It asks a model, which takes time."""
+    question: str = "words"
+    """What it answers: metrics of one question are tested as one family."""
 
 
 _ALL = (
@@ -92,15 +94,42 @@ _ALL = (
     Metric(
         "GREEN", judges.green, "Errors counted by a judge, trained on chest X-ray", is_of_words=True, needs_model=True
     ),
-    Metric("region", lesion.accuracy("region"), "Region of the body as in the reference"),
-    Metric("organ", lesion.accuracy("organ"), "Organ as in the reference"),
-    Metric("laterality", lesion.accuracy("laterality"), "Side as in the reference"),
-    Metric("comparison", lesion.accuracy("comparison"), "Change since the prior exam as in the reference"),
-    Metric("numbers", lesion.accuracy("numbers"), "SUVmax within 0.1 and slice as in the reference"),
-    Metric("numbers as generated", lesion.generated_numbers, "The same before measured numbers were put in"),
-    Metric("grounding", lesion.grounding, "Place fits the masked lesion better than the nearest other one"),
-    Metric("grounding among all", lesion.grounding_among_all, "The same, better than any other lesion of the exam"),
-    Metric("hallucinated", lesion.hallucinated, "Texts that name an organ which the reference has not; less is better"),
+    Metric("region", lesion.accuracy("region"), "Region of the body as in the reference", question="place"),
+    Metric("organ", lesion.accuracy("organ"), "Organ as in the reference", question="place"),
+    Metric("laterality", lesion.accuracy("laterality"), "Side as in the reference", question="place"),
+    Metric(
+        "comparison",
+        lesion.accuracy("comparison"),
+        "Change since the prior exam as in the reference",
+        question="change",
+    ),
+    Metric(
+        "numbers", lesion.accuracy("numbers"), "SUVmax within 0.1 and slice as in the reference", question="numbers"
+    ),
+    Metric(
+        "numbers as generated",
+        lesion.generated_numbers,
+        "The same before measured numbers were put in",
+        question="numbers",
+    ),
+    Metric(
+        "grounding",
+        lesion.grounding,
+        "Place fits the masked lesion better than the nearest other one",
+        question="grounding",
+    ),
+    Metric(
+        "grounding among all",
+        lesion.grounding_among_all,
+        "The same, better than any other lesion of the exam",
+        question="grounding",
+    ),
+    Metric(
+        "hallucinated",
+        lesion.hallucinated,
+        "Texts that name an organ which the reference has not; less is better",
+        question="invention",
+    ),
 )
 LESS_IS_BETTER = frozenset({"hallucinated"})
 """Metrics that count errors."""

@@ -30,10 +30,11 @@ def compare(
     """Rows of `comparisons`, one a metric: how much better `model` is than `other` on the lesions of both, with p.
 
     The interval is a bootstrap over patients, the same patients for both models. `p` is a two-sided permutation test
-    that swaps the models' texts patient by patient, `p_holm` the same after Holm over the metrics of this call on which
-    a lesion of the two differs: the others cannot come out significant, whoever is better (Tarone 1990). A
-    metric that can not be computed has null values and a note. `known` keeps scores per pair by (model, split,
-    metric), so that many comparisons compute them once. Raises ValueError where the two share no lesion.
+    that swaps the models' texts patient by patient, `p_holm` the same after Holm over the metrics of this call that
+    answer one question (`Metric.question`) and on which a lesion of the two differs: the others cannot come out
+    significant, whoever is better (Tarone 1990). A metric that can not be computed has null values and a note. `known`
+    keeps scores per pair by (model, split, metric), so that many comparisons compute them once. Raises ValueError where
+    the two share no lesion.
     """
     known = {} if known is None else known
     a, b = (
@@ -66,8 +67,10 @@ def compare(
         for name in (METRICS if names is None else names)
     ]
     tested = [row for row in rows if row.pop("can_differ", False)]
-    for row, p_holm in zip(tested, holm([row["p"] for row in tested])):
-        row["p_holm"] = p_holm
+    for question in {METRICS[row["metric"]].question for row in tested}:
+        family = [row for row in tested if METRICS[row["metric"]].question == question]
+        for row, p_holm in zip(family, holm([row["p"] for row in family])):
+            row["p_holm"] = p_holm
     # Equal throughout: p is 1 anyhow.
     return schemas.frame("comparisons", [{"p_holm": row.get("p")} | row for row in rows])
 

@@ -64,7 +64,7 @@ class TestScoreboardPage:
 
     def test_compares_models_on_what_both_described(self, page: str) -> None:
         assert "### petar-tiny against baseline: template (test)" in page
-        assert "| laterality | **+1.000 [1.000, 1.000]** | 0.020 | 0.039 | 19 |" in page
+        assert "| laterality | **+1.000 [1.000, 1.000]** | 0.020 | 0.020 | 19 |" in page
 
 
 class TestWhoIsAhead:

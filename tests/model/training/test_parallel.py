@@ -1,6 +1,7 @@
 import itertools
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from pipelines.tables.lake import Lake
 from tests.support.paths import ROOT
 
 SCRIPT = """
-import json, os, sys
+import json, os, sys, traceback
 from pathlib import Path
 import polars as pl
 import torch
@@ -33,18 +34,36 @@ from model.training.request import Hooks, StageRequest, StageSamples
 from model.training.train import train_stage
 from pipelines.tables.home import Home
 torch.set_num_threads(1)
-given = json.loads(sys.argv[1])
-samples = StageSamples.of(pl.read_parquet(given["samples"]), Home(Path(given["home"])))
-config, settings = ModelConfig.from_dict(given["config"]), TrainingSettings.from_dict(given["settings"])
 
-def killed(entry):
-    if entry["step"] == given["dies_after"]:
-        os._exit(9)
+def train(given):
+    samples = StageSamples.of(pl.read_parquet(given["samples"]), Home(Path(given["home"])))
+    config, settings = ModelConfig.from_dict(given["config"]), TrainingSettings.from_dict(given["settings"])
 
-with joined("cpu") as device:
-    request = StageRequest("findings_full", samples, config, settings, Path(given["out"]), device=device)
-    train_stage(request, Hooks(killed))
+    def killed(entry):
+        if entry["step"] == given["dies_after"]:
+            os._exit(9)
+
+    os.environ["MASTER_PORT"] = given["port"]
+    with joined("cpu") as device:
+        request = StageRequest("findings_full", samples, config, settings, Path(given["out"]), device=device)
+        train_stage(request, Hooks(killed))
+
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            train(json.loads(line))
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
+"""Trains what each line of its input asks for, in a process of its own: torch is imported once for all."""
+TIMEOUT_S = 240
 
 
 def free_port():
@@ -100,38 +119,49 @@ class TestTwoProcesses:
         samples = StageSamples.of(lake.samples, lake.home)
         return train_stage(StageRequest("findings_full", samples, micro, settings, tmp_path / "alone"))
 
-    def start(self, lake, micro, settings, tmp_path, dies_after=None):
+    @pytest.fixture(scope="class")
+    def pair(self, tmp_path_factory):
+        errors = tmp_path_factory.mktemp("pair") / "errors.txt"
+        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "PYTHONPATH": str(ROOT)}
+        with errors.open("w") as file:
+            processes = [
+                subprocess.Popen(
+                    [sys.executable, "-c", SCRIPT],
+                    env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=file,
+                )
+                for rank in range(2)
+            ]
+            yield processes, errors
+            for process in processes:
+                process.kill()
+                process.communicate()
+
+    def start(self, pair, lake, micro, settings, tmp_path, dies_after=None):
+        processes, errors = pair
         lake.samples.write_parquet(tmp_path / "samples.parquet")
         given = json.dumps(
             {
                 "samples": str(tmp_path / "samples.parquet"), "config": micro.to_dict(), "settings": settings.to_dict(),
                 "home": str(lake.home.root), "out": str(tmp_path / "two"), "dies_after": dies_after,
+                "port": str(free_port()),
             }
         )  # fmt: skip
-        shared = {
-            "WORLD_SIZE": "2",
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(free_port()),
-            "PYTHONPATH": str(ROOT),
-        }
-        processes = [
-            subprocess.Popen(
-                [sys.executable, "-c", SCRIPT, given],
-                env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-                stderr=subprocess.PIPE,
-            )
-            for rank in range(2)
-        ]
         for process in processes:
-            _, errors = process.communicate(timeout=240)
-            assert (process.returncode == 0) == (dies_after is None), errors.decode()
+            process.stdin.write(f"{given}\n".encode())
+            process.stdin.flush()
+        for process in processes:
+            assert select.select([process.stdout], [], [], TIMEOUT_S)[0], errors.read_text()
+            assert (int(process.stdout.readline()) == 0) == (dies_after is None), errors.read_text()
         return [json.loads(line) for line in (tmp_path / "two/log.jsonl").read_text().splitlines()]
 
     @pytest.mark.parametrize(("sharding", "batch"), [("none", 1), ("full", 4)])
-    def test_train_what_one_trains(self, lake, micro, tmp_path, sharding, batch):
+    def test_train_what_one_trains(self, pair, lake, micro, tmp_path, sharding, batch):
         settings = replace(self.SETTINGS, sharding=sharding, batch_size=batch, accumulation=4 // batch)
         alone = self.alone(lake, micro, settings, tmp_path)
-        lines = self.start(lake, micro, settings, tmp_path)
+        lines = self.start(pair, lake, micro, settings, tmp_path)
         assert [e["loss"] for e in lines] == pytest.approx([e["loss"] for e in alone.curve], abs=1e-6, rel=1e-6)
         assert [e["grad_norm"] for e in lines] == pytest.approx([e["grad_norm"] for e in alone.curve], rel=1e-3)
         one, two = (read_tensors(tmp_path / name / "checkpoint/model.safetensors") for name in ("alone", "two"))
@@ -139,12 +169,12 @@ class TestTwoProcesses:
         assert set(one) == set(two)
 
     @pytest.mark.parametrize("sharding", ["none", "full"])
-    def test_go_on_after_a_kill(self, lake, micro, tmp_path, sharding):
+    def test_go_on_after_a_kill(self, pair, lake, micro, tmp_path, sharding):
         settings = replace(self.SETTINGS, sharding=sharding)
         whole = self.alone(lake, micro, settings, tmp_path)
         # States are saved after every step but the last; the fifth dies before.
-        self.start(lake, micro, settings, tmp_path, dies_after=5)
-        again = self.start(lake, micro, settings, tmp_path)
+        self.start(pair, lake, micro, settings, tmp_path, dies_after=5)
+        again = self.start(pair, lake, micro, settings, tmp_path)
         assert json.loads((tmp_path / "two/result.json").read_text())["resumed_from_step"] == 4
         assert [e["loss"] for e in again] == pytest.approx([e["loss"] for e in whole.curve], rel=1e-3)
 

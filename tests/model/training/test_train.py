@@ -221,6 +221,16 @@ class TestTrainStage:
             assert torch.equal(weight, epochs[result.best_epoch])
         assert kept == {"loss": (4, None), "fields": (2, 0.9)}
 
+    def test_of_epochs_that_few_samples_cannot_tell_apart_the_last_is_kept(self, lake, micro, tmp_path, monkeypatch):
+        shares = iter((0.5, 0.9, 0.8, 0.6))
+        monkeypatch.setattr("model.training.trainer.text_accuracy", lambda *_: next(shares))
+        settings = TrainingSettings(
+            epochs=4, batch_size=9, learning_rate=3e-3, validation_samples=3, select_by="fields", without_ct="air"
+        )
+        # The standard error of 0.9 on three samples is 0.17.
+        result = run(lake, micro, settings, tmp_path / "out")
+        assert (result.best_epoch, result.best_fields) == (3, 0.8)
+
     def test_text_accuracy_is_that_of_the_texts_that_generate_writes(self, lake, micro, tmp_path):
         settings = TrainingSettings(
             epochs=12, batch_size=9, learning_rate=1e-2, validation_samples=3, select_by="fields", without_ct="air"

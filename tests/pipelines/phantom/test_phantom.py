@@ -574,6 +574,21 @@ class TestVariedBodies:
             found = images[row["exam_id"]].array[voxel_at(images[row["exam_id"]], row["peak_ras_mm"])]
             assert found == pytest.approx(float(row["suvmax_reported"]), abs=0.05)
 
+    def test_come_after_the_usual_patients_and_are_the_same_by_any_number_of_processes(self, tmp_path):
+        settings = PhantomSettings(1, 2, size="small", n_varied=2)
+        one, two = (write_cohort(tmp_path / str(n), settings, workers=n) for n in (1, 2))
+        assert (one.n_exams, one.n_patients) == (4, 3)
+        files = [path.relative_to(one.folder) for path in sorted(one.folder.rglob("*")) if path.is_file()]
+        assert [path for path in files if (one.folder / path).read_bytes() != (two.folder / path).read_bytes()] == []
+        assert files == [path.relative_to(two.folder) for path in sorted(two.folder.rglob("*")) if path.is_file()]
+        usual = write_cohort(tmp_path / "usual", PhantomSettings(1, 2, size="small"))
+        assert usual.exam_ids == one.exam_ids[:2]
+        assert all(
+            (usual.folder / path).read_bytes() == (one.folder / path).read_bytes()
+            for path in files
+            if path.parts[0] == "exams" and path.parts[1] in usual.exam_ids
+        )
+
     def test_differ_more_in_build_than_the_usual_ones(self):
         rng = np.random.default_rng(0)
         usual, varied = (

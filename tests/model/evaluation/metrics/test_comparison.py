@@ -58,6 +58,14 @@ class TestCompare:
         assert row["p_holm"] == row["p"] < 0.01
         assert [row_of(frame, name)["p_holm"] for name in ("region", "comparison")] == [1, 1]
 
+    def test_holm_counts_the_metrics_of_one_question(self) -> None:
+        both = pl.concat([predictions("a", [True] * 20), predictions("b", [True] * 13 + [False] * 7)])
+        words = ["ROUGE-1", "ROUGE-L"]
+        frame = compare(both, "a", "b", "test", [*words, "laterality"], FAST)
+        of_words = sorted((row_of(frame, name) for name in words), key=lambda row: row["p"])
+        assert of_words[0]["p_holm"] == pytest.approx(2 * of_words[0]["p"])
+        assert row_of(frame, "laterality")["p_holm"] == row_of(frame, "laterality")["p"] < 0.05
+
     def test_difference_is_that_of_the_scores(self) -> None:
         both = pl.concat([predictions("a", [True] * 6), predictions("b", [True, False] * 3)])
         names = ["BLEU", "ROUGE-L", "CIDEr", "laterality"]
