@@ -54,15 +54,26 @@ def locate_requests(
 ) -> list[Located]:
     """Where each finding of an exam is, in their order; all of them are settled together.
 
-    Findings with the same numbers at the same place are one lesion that is named several times.
+    Findings with the same numbers at the same place are one lesion that is named several times. A peak that a person
+    picked for one of them is no other's.
     """
     units: dict[Any, list[int]] = {}
     for n, request in enumerate(requests):
-        units.setdefault((request.sought.reported, request.sought.place), []).append(n)
-    sought = [requests[rows[0]].sought for rows in units.values()]
+        units.setdefault((request.sought.reported, request.sought.place, request.candidate), []).append(n)
+    asked = [requests[rows[0]] for rows in units.values()]
+    sought = [request.sought for request in asked]
     found = locate(sought, exam, calibration, ct, settings.location)
+    own = {u: _picked_peak(asked[u], found.locations[u], exam) for u in range(len(asked)) if asked[u].candidate}
+    picked = {u: peak for u, peak in own.items() if peak is not None}
+    locations = found.locations
+    if picked:
+        found = locate(sought, exam, calibration, ct, settings.location, picked)
+        # Numbers of candidates are those that the reviewer saw.
+        locations = tuple(
+            before if u in own else now for u, (before, now) in enumerate(zip(locations, found.locations))
+        )
     located: dict[int, Located] = {}
-    for location, rows in zip(found.locations, units.values()):
+    for location, rows in zip(locations, units.values()):
         for n in rows:
             located[n] = _located(requests[n], location, found, exam, calibration, ct, settings)
     return [located[n] for n in range(len(requests))]
@@ -108,26 +119,29 @@ def _ijk(exam: ExamPeaks, peak: int) -> Ijk:
     return i, j, k
 
 
+def _picked_peak(request: LesionRequest, location: Location, exam: ExamPeaks) -> int | None:
+    """The peak that a person picked, by the number of a candidate or by its position; null where none is meant."""
+    numbers = [float(part) for part in (request.candidate or "").split()]
+    if len(numbers) == 1:
+        n = int(numbers[0])
+        return location.candidates[n - 1].peak if 1 <= n <= len(location.candidates) else None
+    off = np.linalg.norm(exam.ras_mm - numbers, axis=1)
+    return int(off.argmin()) if len(off) and off.min() <= PICKED_MM else None
+
+
 def _picked(
     request: LesionRequest, location: Location, exam: ExamPeaks, k: int | None, columns: dict[str, Any]
 ) -> Located:
-    """The peak that a person picked, by the number of a candidate or by its position."""
-    assert request.candidate is not None
-    numbers = [float(part) for part in request.candidate.split()]
-    if len(numbers) == 1:
-        n, peak = int(numbers[0]), None
-        if 1 <= n <= len(location.candidates):
-            peak = location.candidates[n - 1].peak
+    peak, is_number = _picked_peak(request, location, exam), len((request.candidate or "").split()) == 1
+    if peak is None and is_number:
+        n = int(float(request.candidate or ""))
         missing = f"candidate {n} was picked of {len(location.candidates)}: pick one of those that are told"
-        said = f"candidate {n}, picked in review"
     else:
-        off = np.linalg.norm(exam.ras_mm - numbers, axis=1)
-        peak = int(off.argmin()) if len(off) and off.min() <= PICKED_MM else None
         missing = f"no peak lies within {PICKED_MM:g} mm of {request.candidate}: pick one that does"
-        said = f"the peak at {request.candidate} mm, picked in review"
     if peak is None:
         return Located(request, None, k, Outcome.AMBIGUOUS, missing, {**columns, PROBLEM: missing})
-    return Located(request, _ijk(exam, peak), k, None, said, {**columns, "evidence": REVIEW})
+    said = f"candidate {request.candidate}" if is_number else f"the peak at {request.candidate} mm"
+    return Located(request, _ijk(exam, peak), k, None, f"{said}, picked in review", {**columns, "evidence": REVIEW})
 
 
 def _why_ambiguous(location: Location, found: ExamLocations, settings: LesionSettings) -> str:

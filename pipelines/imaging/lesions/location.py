@@ -11,7 +11,7 @@ total weight decides (linear sum assignment with a "none" for each finding); it 
 and every other assignment is far behind.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -48,6 +48,8 @@ FARTHEST_MIDDLE_MM = 60.0
 """Where the body's middle is farther from 0, the file's origin is no scanner's [mm]."""
 _NEAR_LN, _NEAR_SLICES = 0.25, 30
 """Peaks within this ln of the value and so many slices tell what chance gives."""
+_CERTAIN = 1e12
+"""Odds of a peak that a person picked."""
 WITHIN = 0.04
 """Weight of a slice that is not the peak's but within what is connected with it above its saddle, or within the size
 that the text gives."""
@@ -122,6 +124,7 @@ def locate(
     calibration: Calibration,
     ct: SliceGrid | None = None,
     settings: LocationSettings = LocationSettings(),
+    picked: Mapping[int, int] | None = None,
 ) -> ExamLocations:
     """The locations of all findings of an exam.
 
@@ -131,6 +134,7 @@ def locate(
         calibration: how the report is read.
         ct: slices of the exam's CT as it was stored; null without a CT.
         settings: gates and the part of the findings that are in the image.
+        picked: finding -> peak that a person picked for it: no other finding's.
     """
     n, m = len(findings), len(exam.peaks)
     if n == 0 or m == 0:
@@ -149,13 +153,20 @@ def locate(
             _fit(f, exam, w, calibration, away, t, settings) for f, w, away, t in zip(findings, weights, aways, taken)
         ]
 
+    def odds_of(fits: Sequence[_Fit]) -> NDArray[np.float64]:
+        odds = np.array([prior * f.odds for f in fits])
+        for i, peak in (picked or {}).items():
+            odds[i] = 0.0
+            odds[i, peak] = _CERTAIN
+        return odds
+
     none = [np.zeros(0, np.int64)] * n
-    first = _assign(np.array([prior * f.odds for f in fits(weights, none)]))
+    first = _assign(odds_of(fits(weights, none)))
     # The peaks of other findings are no chance peaks.
     surely = [peak for peak, posterior, _ in first if peak is not None and posterior > 0.5]
     taken = [np.array([p for p in surely if p != first[i][0]], np.int64) for i in range(n)]
     own, exchanged = fits(weights, taken), fits(mirrored, taken)
-    odds = np.array([prior * f.odds for f in own])
+    odds = odds_of(own)
     belongs = sum(f.log_ratio for f in own)
     found = _assign(odds)
     locations = []

@@ -66,6 +66,16 @@ class TestAPickedCandidate:
         found = located(request(9.0, 40, candidate="-58.0 1.0 640.0"))
         assert (found.outcome, found.peak_ijk) == (None, tuple(TWINS.peaks.ijk[4]))
 
+    def test_is_no_other_findings(self) -> None:
+        other = request(9.0, 41, "other")
+        picked = located(request(9.0, 40, candidate="1")).peak_ijk
+        alone = locate_requests([request(9.0, 40), other], TWINS, COHORT, None, LesionSettings())
+        beside = locate_requests([request(9.0, 40, candidate="1"), other], TWINS, COHORT, None, LesionSettings())
+        assert alone[1].outcome is Outcome.AMBIGUOUS
+        weights = [c["weight"] for c in json.loads(beside[1].columns["candidates"])]
+        assert beside[0].peak_ijk == picked
+        assert beside[1].peak_ijk not in (None, picked), (beside[1].outcome, weights)
+
     @pytest.mark.parametrize("picked", ["3", "0.0 0.0 0.0"])
     def test_that_is_not_there_stays_ambiguous(self, picked: str) -> None:
         found = located(request(9.0, 40, candidate=picked))
