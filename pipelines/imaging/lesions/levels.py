@@ -13,6 +13,7 @@ from scipy import ndimage, special
 from pipelines.imaging.lesions.descending import descending
 from pipelines.imaging.lesions.faces import stepped
 from pipelines.imaging.lesions.liver import LiverUptake
+from pipelines.imaging.lesions.measures import offsets_within
 from pipelines.imaging.lesions.region import Ijk, StopReason
 from pipelines.imaging.volume import Box
 from pipelines.settings import ContourSettings
@@ -203,8 +204,7 @@ def shell_of(
     """The shell around a region, both on the coarse grid; spacing_mm: of the fine one."""
     near, far = settings.shell_mm
     step = coarse_step(spacing_mm)
-    reach = tuple(int(far / (s * n)) for s, n in zip(spacing_mm, step))
-    offsets = np.stack(np.meshgrid(*[np.arange(-r, r + 1) for r in reach], indexing="ij"), axis=-1).reshape(-1, 3)
+    offsets = offsets_within(tuple(np.multiply(spacing_mm, step)), far)
     away = np.linalg.norm(offsets * np.multiply(spacing_mm, step), axis=1)
     return np.asarray(_marks(region, offsets[away <= far], away[away <= far] > near) == _SHELL)
 

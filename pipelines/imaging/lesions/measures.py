@@ -1,6 +1,7 @@
 """What is measured on a mask: volume, uptake, peak, position and extent, in the conventions of IBSI where it has
 one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -96,9 +97,15 @@ def measure(suv: Volume, mask: NDArray[np.bool_], corner: tuple[int, int, int]) 
 
 def _sphere(spacing_mm: tuple[float, float, float]) -> NDArray[np.int64]:
     """Offsets (n, 3) of the voxels whose centre lies within the sphere of 1 mL around a voxel."""
-    reach = [int(PEAK_RADIUS_MM / s) for s in spacing_mm]
-    grid = np.stack(np.meshgrid(*[np.arange(-r, r + 1) for r in reach], indexing="ij"), axis=-1).reshape(-1, 3)
+    grid = offsets_within(spacing_mm, PEAK_RADIUS_MM)
     return grid[((grid * np.array(spacing_mm)) ** 2).sum(axis=1) <= PEAK_RADIUS_MM**2]
+
+
+def offsets_within(spacing_mm: Sequence[float], reach_mm: float) -> NDArray[np.int64]:
+    """Offsets (n, 3) of the voxels of a box that reaches so many mm from a voxel to every side, and one voxel at
+    least."""
+    reach = [max(1, int(reach_mm / s)) for s in spacing_mm]
+    return np.stack(np.meshgrid(*[np.arange(-r, r + 1) for r in reach], indexing="ij"), axis=-1).reshape(-1, 3)
 
 
 def global_peak(suv: Volume, ijk: NDArray[np.int64]) -> float:
@@ -117,22 +124,33 @@ def local_peak(suv: Volume, ijk: NDArray[np.int64]) -> float:
 def peak_means(suv: Volume, ijk: NDArray[np.int64]) -> NDArray[np.float64]:
     """The mean over a sphere of 1 mL around each of the voxels ijk (n, 3), shape (n,); voxels outside the image do not
     count."""
-    return np.asarray(_peak_means(suv.array, ijk, _sphere(suv.spacing_mm)))
+    return np.asarray(around_voxels(suv.array, ijk, _sphere(suv.spacing_mm))[:, 0])
 
 
 @numba.njit(cache=True)
-def _peak_means(array, ijk, offsets):
+def around_voxels(array, ijk, offsets):
+    """Mean, highest, lowest and standard deviation (n, 4) of the voxels at the offsets from each voxel; NaN where none
+    of them is in the image, or the voxel is not."""
     n_i, n_j, n_k = array.shape
-    means = np.empty(len(ijk), np.float64)
+    out = np.full((len(ijk), 4), np.nan)
     for n in range(len(ijk)):
-        total, count = 0.0, 0
+        if ijk[n, 0] < 0:
+            continue
+        total, square, count = 0.0, 0.0, 0
+        high, low = -np.inf, np.inf
         for m in range(len(offsets)):
             i, j, k = ijk[n, 0] + offsets[m, 0], ijk[n, 1] + offsets[m, 1], ijk[n, 2] + offsets[m, 2]
             if 0 <= i < n_i and 0 <= j < n_j and 0 <= k < n_k:
-                total += array[i, j, k]
+                value = array[i, j, k]
+                total += value
+                square += value * value
+                high, low = max(high, value), min(low, value)
                 count += 1
-        means[n] = total / count
-    return means
+        if count > 0:
+            mean = total / count
+            out[n, 0], out[n, 1], out[n, 2] = mean, high, low
+            out[n, 3] = np.sqrt(max(square / count - mean * mean, 0.0))
+    return out
 
 
 def largest_diameter_mm(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> float:
