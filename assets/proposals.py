@@ -13,6 +13,7 @@ from assets.lesions import peaks
 from assets.partitions import CURATION_OWNERS, run_shard, sharded, table_metadata, table_sample
 from assets.processes import ALONE
 from assets.resources import Workspace
+from assets.review import reviews
 from pipelines.curation.curate import Failures, curate_stale
 from pipelines.curation.engines.local import LocalEngine
 from pipelines.curation.run import PROPOSED
@@ -64,7 +65,7 @@ def find_candidates() -> None:
 
 
 @dg.asset(
-    deps=[candidates, catalog],
+    deps=[candidates, catalog, reviews],
     group_name="proposals",
     owners=CURATION_OWNERS,
     kinds={"parquet", "nifti", "scikitlearn"},

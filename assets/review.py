@@ -34,6 +34,7 @@ class GalleryConfig(dg.Config):
 
     n_lesions: int = 200
     n_rejected: int = 100
+    n_proposals: int = 200
     seed: int = 0
 
 
@@ -50,6 +51,7 @@ def gallery(config: GalleryConfig, workspace: Workspace) -> dg.MaterializeResult
         curation=version,
         n_lesions=config.n_lesions,
         n_rejected=config.n_rejected,
+        n_proposals=config.n_proposals,
         seed=config.seed,
         review=chosen.review,
         sources=ExamSources(source_folders(home), chosen.exam, not chosen.privacy.mask_reports),
@@ -63,6 +65,7 @@ def gallery(config: GalleryConfig, workspace: Workspace) -> dg.MaterializeResult
             exams=lake.read_table("exams"),
             flags=flags_of(run_checks(home, settings=chosen)),
             reviews=read_reviews(home.reviews, found, located, version).frame,
+            proposals=lake.read_table("proposals"),
         ),
         settings,
     )
@@ -71,6 +74,7 @@ def gallery(config: GalleryConfig, workspace: Workspace) -> dg.MaterializeResult
         metadata={
             "lesions": summary.n_lesions,
             "rejected findings": summary.n_rejected,
+            "proposals": summary.n_proposals,
             "recomputed": summary.n_drawn,
             "reused": summary.n_reused,
             "removed": summary.n_removed,

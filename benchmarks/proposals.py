@@ -21,8 +21,9 @@ from pipelines.imaging.volume import load_nifti
 from pipelines.phantom.cohort import PhantomSettings
 from pipelines.phantom.hard import HardSettings
 from pipelines.proposals.examples import ExampleSource, LabelledExam, features_in, inserted_features, labelled_exams
-from pipelines.proposals.model import Examples, train
-from pipelines.proposals.phantom_examples import DrawnExam, drawn_candidates
+from pipelines.proposals.model import Examples, ProposalModel, train
+from pipelines.proposals.phantom_examples import DrawnExam, drawn_candidates, phantom_examples
+from pipelines.proposals.queue import review_queue
 from pipelines.settings import ProjectSettings
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
@@ -31,6 +32,8 @@ KINDS = {"even": None, "hard": HardSettings()}
 TRAIN_SEED, TEST_SEED, OTHER_LESIONS = 9101, 9202, 77
 """Seeds of the drawn exams, and of the lesions that are put into exams for the test: other ones than for training."""
 FALSE_AN_EXAM = (2, 4, 8)
+N_ANSWERS = 10
+"""Answers of a reviewer to an exam."""
 SETTINGS = ProjectSettings()
 Score = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
@@ -85,30 +88,79 @@ def of_home(home: Home) -> tuple[list[LabelledExam], pl.DataFrame]:
 
 
 def real(homes: Sequence[Home], left_out: Sequence[str], inserted: int) -> None:
-    """Prints the table of real exams that were left out one at a time."""
+    """Prints the tables of real exams that were left out one at a time."""
     known = [(home, *of_home(home)) for home in homes]
-    heading("Real exams left out", "inserted lesions found at 2, 4, 8 false proposals; other candidates at p >= 0.5")
-    rows = []
+    found, answered = [], []
     for exam_id in left_out:
         home, own = next((h, one) for h, labelled, _ in known for one in labelled if one.exam["exam_id"] == exam_id)
         volume = load_nifti(home.root / own.exam["suv_path"])
         ct = load_nifti(home.root / own.exam["ct_path"]) if own.exam["ct_path"] else None
         tests = [one for one, _ in inserted_features(exam_id, volume, ct, inserted, SETTINGS, OTHER_LESIONS)]
         for name, phantom_exams in (("cohort", 0), ("cohort and phantoms", SETTINGS.proposals.phantom_exams)):
-            settings = SETTINGS.changed(proposals=SETTINGS.proposals.changed(phantom_exams=phantom_exams))
-            parts = []
+            parts, shares = [], []
             for n, (where, labelled, candidates) in enumerate(known):
                 others = [one for one in labelled if one.exam["exam_id"] != exam_id]
-                mine = settings if n == 0 else SETTINGS.changed(proposals=SETTINGS.proposals.changed(phantom_exams=0))
-                found = ExampleSource(where, mine, logging.getLogger(__name__)).examples(others, candidates, {})
-                parts += [found] if found is not None else []
-            model = train(Examples.joined(parts))
+                mine = with_phantoms(phantom_exams if n == 0 else 0)
+                rest = candidates.filter(pl.col("exam_id") != exam_id)
+                one = ExampleSource(where, mine, logging.getLogger(__name__)).examples(others, rest, {})
+                parts += [one] if one is not None else []
+                shares += [one.share] if one is not None and one.share is not None else []
+            model = train(Examples.joined(parts, float(np.mean(shares))))
             others_p = np.sort(model.probability(features_in(own.candidates))[~own.is_lesion])[::-1]
-            best = [p_of(model.probability, features, rows) for features, owns in tests for rows in owns]
-            n_false = int((others_p >= 0.5 * SETTINGS.proposals.mentioned).sum())
-            shares = [np.mean(np.array(best) > others_p[n]) for n in FALSE_AN_EXAM]
-            rows.append([exam_id, name, str(len(best)), *(f"{s:.2f}" for s in shares), str(n_false)])
-    table(["exam", "trained on", "inserted", "at 2", "at 4", "at 8", "false at 0.5"], rows)
+            best = np.array([p_of(model.probability, features, rows) for features, owns in tests for rows in owns])
+            at = [f"{np.mean(best > others_p[n]):.2f}" for n in FALSE_AN_EXAM]
+            p = [np.minimum(v / SETTINGS.proposals.mentioned, 1.0) for v in (others_p, best)]
+            least = SETTINGS.proposals.least_p
+            n_false = int((p[0] >= 0.5).sum())
+            found.append([exam_id, name, str(len(best)), *at, str(n_false), f"{np.mean(p[1] >= least):.2f}"])
+        answered.append([exam_id, *after_answers(known, own, home, tests)])
+    heading("Real exams left out", "inserted lesions found at 2, 4, 8 false proposals; other candidates at p >= 0.5")
+    table(["exam", "trained on", "inserted", "at 2", "at 4", "at 8", "false at 0.5", "inserted over least_p"], found)
+    heading("Answers", f"other candidates at p >= 0.5 (inserted at 4); {N_ANSWERS} answers on each of two other exams")
+    table(["exam", "drawn exams alone", "with one answered", "with both"], answered)
+
+
+def with_phantoms(count: int) -> ProjectSettings:
+    """The settings with so many drawn exams."""
+    return SETTINGS.changed(proposals=SETTINGS.proposals.changed(phantom_exams=count))
+
+
+def after_answers(
+    known: Sequence[tuple[Home, Sequence[LabelledExam], pl.DataFrame]],
+    own: LabelledExam,
+    home: Home,
+    tests: Sequence[tuple[NDArray[np.float64], list[NDArray[np.int64]]]],
+) -> list[str]:
+    """Other candidates of an exam at p >= 0.5 by drawn exams alone, and after a reviewer answered to what is listed of
+    one and of two further exams (those with the most candidates): the reports of the cohort say what the answers are,
+    and nothing else is learnt of them. Beside it the inserted lesions found at 4 others.
+    """
+    exams = [one for _, labelled, _ in known for one in labelled if one is not own]
+    exams.sort(key=lambda one: -one.candidates.height)
+    answers: dict[str, str] = {}
+    source = ExampleSource(home, SETTINGS, logging.getLogger(__name__))
+    every = pl.concat([candidates for _, _, candidates in known])
+    model = train(Examples.joined(phantom_examples(home.root / "proposals" / "phantoms", SETTINGS)))
+    counts = [_false(model, own, tests)]
+    for one in exams[:2]:
+        p = list(model.probability(features_in(one.candidates)))
+        names = one.candidates["candidate_id"].to_list()
+        listed = review_queue(names, p, p, SETTINGS.proposals.changed(most_an_exam=N_ANSWERS))
+        truth = dict(zip(names, one.is_lesion))
+        answers |= {name: "lesion" if truth[name] else "physiologic" for name in listed}
+        examples = source.examples([], every, answers)
+        assert examples is not None
+        model = train(examples)
+        counts.append(_false(model, own, tests))
+    return counts
+
+
+def _false(
+    model: ProposalModel, own: LabelledExam, tests: Sequence[tuple[NDArray[np.float64], list[NDArray[np.int64]]]]
+) -> str:
+    others = np.sort(model.probability(features_in(own.candidates))[~own.is_lesion])[::-1]
+    best = np.array([p_of(model.probability, features, rows) for features, owns in tests for rows in owns])
+    return f"{int((others / SETTINGS.proposals.mentioned >= 0.5).sum())} ({np.mean(best > others[4]):.2f})"
 
 
 def p_of(score: Score, features: NDArray[np.float64], rows: NDArray[np.int64]) -> float:

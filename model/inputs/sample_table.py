@@ -8,7 +8,7 @@ import polars as pl
 
 from model.inputs.anatomy_questions import anatomy_samples
 from pipelines.catalog.versions import VersionError
-from pipelines.dataset.samples import finding_samples
+from pipelines.dataset.samples import finding_samples, proposal_samples
 from pipelines.imaging.organ_labels import ORGAN_MAP_NAME
 from pipelines.settings import SampleSettings
 from pipelines.tables.curation_version import curation_version
@@ -30,15 +30,18 @@ class SamplesReport:
 
 
 def build_samples(home: Home, label_maps: Mapping[str, str], settings: SampleSettings) -> SamplesReport:
-    """The samples of what is curated now, written to the lake; made anew only where something below them changed.
+    """The samples of what is curated now and of accepted proposals, written to the lake; made anew only where something
+    below them changed.
 
     `label_maps`: exam id -> label map of organs, as a path under PETAR_HOME.
     """
     lake = Lake(home.lake)
+    proposals = lake.read_table("proposals")
     made_from = {
         "curation": curation_version(home),
         "label_maps": hash_of(label_maps, [_state(home.root / p) for p in label_maps.values()]),
         "logic": hash_of(code_version(__name__), settings),
+        "proposals": hash_of(proposals.filter("is_accepted").to_dicts()),
     }
     meta = lake.shard_meta("samples")
     if meta is not None and meta.inputs.get("made_from") == made_from:
@@ -57,7 +60,8 @@ def build_samples(home: Home, label_maps: Mapping[str, str], settings: SampleSet
         organs = organs.filter(order.rank().over("exam_id") <= settings.anatomy_per_exam)
     # Paths in the lake are relative to the home, so that it can be moved.
     organs = organs.with_columns(pl.col("mask_path").str.strip_prefix(f"{home.root}/"))
-    frame = pl.concat([finding_samples(lesions, findings, exams, settings), organs])
+    accepted = proposal_samples(proposals, exams, settings)
+    frame = pl.concat([finding_samples(lesions, findings, exams, settings), accepted, organs])
     inputs = {"made_from": made_from, "problems": problems, "curation": made_from["curation"]}
     written = lake.write_table("samples", frame, inputs)
     return SamplesReport(lake.read_table("samples"), written.rows_digest, written.n_rows, 0, problems)

@@ -16,7 +16,7 @@ from model.petar.config import (
     overridden,
     training_settings,
 )
-from model.training.provenance import check_provenance, sample_kind
+from model.training.provenance import check_provenance, sample_kinds
 from model.training.request import Hooks, StageRequest, StageSamples
 from model.training.results import StageResult, read_result
 from model.training.stages import TrainingError
@@ -89,7 +89,7 @@ def train_from_lake(
         texts = tuple(sorted({*seen["question"], *seen["target"]}))
     if (adopted := _adopted(home, asked, table, logger)) is not None:
         return adopted
-    own = table.filter(pl.col("kind") == sample_kind(asked.stage))
+    own = table.filter(pl.col("kind").is_in(sample_kinds(asked.stage)))
     curation = (lake.shard_inputs("samples") or {}).get("curation", "")
     request = StageRequest(
         asked.stage,

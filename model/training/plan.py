@@ -9,7 +9,7 @@ import torch
 from model.petar.config import ModelConfig, TrainingSettings, TrainingStage
 from model.training.flops import peak_flops, training_flops
 from model.training.memory import MemoryPlan, memory_plan
-from model.training.provenance import sample_kind
+from model.training.provenance import sample_kinds
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 
@@ -78,7 +78,8 @@ def stage_plan(
     rate = processes * UTILISATION * _device_flops(device) / flops
     lake, epoch = Lake(home.lake), None
     if lake.has_shard("samples"):
-        rows = lake.read_table("samples").filter(pl.col("split") == "train", pl.col("kind") == sample_kind(stage))
+        of_stage = pl.col("kind").is_in(sample_kinds(stage))
+        rows = lake.read_table("samples").filter(pl.col("split") == "train", of_stage)
         epoch = min(rows.height, settings.samples_per_epoch or rows.height)
     memory = memory_plan(config, settings, stage, length, processes=processes)
     return StagePlan(memory, processes, rate, settings.epochs, epoch)

@@ -8,11 +8,11 @@ import polars as pl
 from pipelines.catalog.versions import ProvenanceError
 from pipelines.tables.home import Home
 
-_KINDS: Mapping[str, str] = {"anatomy": "anatomy", "findings": "finding"}
+_KINDS: Mapping[str, tuple[str, ...]] = {"anatomy": ("anatomy",), "findings": ("finding", "proposal")}
 
 
-def sample_kind(stage: str) -> str:
-    """The value of `samples.kind` that a training stage is trained on."""
+def sample_kinds(stage: str) -> tuple[str, ...]:
+    """The values of `samples.kind` that a training stage is trained on."""
     return _KINDS[stage.partition("_")[0]]
 
 
@@ -33,17 +33,17 @@ def check_provenance(checkpoint: Path, samples: pl.DataFrame, home: Home, *, all
 
     lineage = read_contract(checkpoint).lineage
     train = samples.filter(pl.col("split") == "train")
-    hashes: dict[str, str] = {}
+    hashes: dict[tuple[str, ...], str] = {}
     found = []
     for record in lineage:
-        kind = sample_kind(record.stage)
-        if kind not in hashes:
-            hashes[kind] = data_hash(train.filter(pl.col("kind") == kind), home)
-        if hashes[kind] != record.data:
+        kinds = sample_kinds(record.stage)
+        if kinds not in hashes:
+            hashes[kinds] = data_hash(train.filter(pl.col("kind").is_in(kinds)), home)
+        if hashes[kinds] != record.data:
             of = f" of curation {record.curation[:12]}" if record.curation else ""
             found.append(f"{record.stage} saw {record.n_samples} training samples{of} (data {record.data})")
     if found and not allow:
-        now = ", ".join(f"{kind} {value}" for kind, value in hashes.items())
+        now = ", ".join(f"{kinds[0]} {value}" for kinds, value in hashes.items())
         raise ProvenanceError(
             f"expected a checkpoint made for the samples as they are now (data {now}), got {checkpoint}, of which "
             f"{'; '.join(found)}: train its stages again (make train), or allow other samples "

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipelines.cohort.corrections import Correction, with_problem
 from pipelines.cohort.table_files import TableFileError, is_blank, read_table_file, without_lone_surrogates
-from pipelines.tables.answer_kinds import ANSWER_KINDS
+from pipelines.tables.answer_kinds import ANSWER_KINDS, Subject, subject_of
 
 _KINDS = {kind.name: kind for kind in ANSWER_KINDS}
 _YES = "yes"
@@ -25,6 +25,8 @@ def review_corrections(folder: Path) -> list[Correction]:
             if kind is None:
                 continue
             finding, who, when = line.get("finding_id", ""), line.get("reviewer", ""), line.get("answered_at", "")
+            if kind.is_judgement and subject_of(finding) is Subject.PROPOSAL:
+                continue
             if kind.is_judgement:
                 key = finding, who
                 if key not in latest or when >= latest[key][0]:

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from pipelines.dataset.splits import split_of_exam
+from pipelines.reports.named_place import structure_of_place
 from pipelines.settings import SampleSettings
 from pipelines.tables import schemas
 
@@ -122,6 +123,33 @@ def _joined(lesions: pl.DataFrame, findings: pl.DataFrame, exams: pl.DataFrame, 
         )
         .sort("finding_id")
     )
+
+
+def proposal_samples(
+    proposals: pl.DataFrame, exams: pl.DataFrame, settings: SampleSettings = SampleSettings()
+) -> pl.DataFrame:
+    """A row of `samples` for every proposal that a reviewer accepted, of patients in the split train alone: nothing is
+    evaluated with what a model proposed. The answer is composed of its place and measures, for nobody wrote of it.
+
+    Args:
+        proposals: as the table.
+        exams: as the table.
+        settings: question, splits, masked numbers.
+    """
+    reviewed = proposals.filter(pl.col("is_accepted") & pl.col("answer").is_not_null())
+    joined = reviewed.join(exams.select("exam_id", "suv_path", "ct_path", "split"), on="exam_id").sort("candidate_id")
+    rows = []
+    for row in joined.iter_rows(named=True):
+        if split_of_exam(row, settings) != "train":
+            continue
+        place = structure_of_place(row["organ"], row["side"])
+        where = " ".join(filter(None, (row["side"], place.organ or place.region)))
+        said = f"Focal uptake{f' in the {where}' if where else ''} with an SUVmax of {row['suvmax']:.1f} on slice "
+        fields = {"region": place.region, "organ": place.organ, "subsite": place.subsite, "laterality": row["side"]}
+        lesion = {**row, **fields, "finding_id": row["candidate_id"], "comparison": "none", "mask_source": "grown"}
+        lesion |= {"suvmax_reported": row["suvmax"], "text": f"{said}{row['slice']}."}
+        rows.append(_sample(lesion, settings) | {"kind": "proposal", "finding_id": None})
+    return schemas.frame("samples", rows)
 
 
 def _has_text() -> pl.Expr:

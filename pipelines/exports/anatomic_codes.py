@@ -23,6 +23,11 @@ def _table() -> dict[str, AnatomicCode]:
     return {row["place"]: AnatomicCode(row["code"], row["meaning"]) for row in csv.DictReader(text.splitlines())}
 
 
+def known_codes() -> dict[str, str]:
+    """Every code that a place or a side has, with its meaning."""
+    return {code.value: code.meaning for code in _table().values()}
+
+
 def place_code(organ: str | None, region: str | None) -> AnatomicCode | None:
     """The code of an organ, else of its region; null where neither has one (a text may name any organ)."""
     table = _table()

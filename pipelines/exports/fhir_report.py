@@ -1,17 +1,19 @@
 """The draft report as a FHIR R4 bundle, and our own checks of its codes and references.
 
-Libraries accept wrong codes, so `check_bundle` looks at what a receiver relies on: value sets, check digits of LOINC
-and SNOMED CT, units of UCUM, dates, and that each reference names a resource of the bundle.
+Libraries accept wrong codes, so `check_bundle` looks at what a receiver relies on: value sets, codes with their check
+digits and meanings, numbers with the unit of what they measure, dates, that each reference names a resource of the
+bundle and each observation is referred to, and that a draft says that it is one.
 """
 
+import math
 import re
 import uuid
 from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
 
-from pipelines.exports.anatomic_codes import place_code, side_code
-from pipelines.exports.exam_report import Burden, ExamReport, ReportLesion, place_words
+from pipelines.exports.anatomic_codes import known_codes, place_code, side_code
+from pipelines.exports.exam_report import DRAFT, Burden, ExamReport, ReportLesion, place_words
 
 LOINC, SNOMED = "http://loinc.org", "http://snomed.info/sct"
 DCM, UCUM = "http://dicom.nema.org/resources/ontology/DCM", "http://unitsofmeasure.org"
@@ -163,12 +165,16 @@ _REQUIRED = {
     "ImagingStudy": ("status", "subject"),
     "Patient": ("identifier",),
 }
-_CODES = {
-    _CATEGORY: {"imaging"},
-    _SECTION: {"NMS"},
-    DCM: {"126401", "126032", "126033", "PT", "CT", "SEG", "SR"},
+_CODES: Mapping[str, Mapping[str, str | None]] = {
+    _CATEGORY: {"imaging": "Imaging"},
+    _SECTION: {"NMS": "Nuclear Medicine Scan"},
+    DCM: {code: meaning for _, _, code, meaning, _ in _MEASURES} | dict.fromkeys(("PT", "CT", "SEG", "SR")),
+    LOINC: {"44139-4": "PET whole body"},
+    SNOMED: known_codes() | {"52988006": "Lesion", "272741003": "Laterality"},
 }
-_UNITS = {"{SUVbw}g/ml", "mL", "g", "mm", "1", "%"}
+"""Codes that we write, with their meanings."""
+_UNITS = {code: unit for _, _, code, _, unit in _MEASURES}
+"""Of each measure its unit in UCUM."""
 _UUID = re.compile(r"urn:uuid:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _UID = re.compile(r"(?:urn:oid:)?(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))+")
 
@@ -178,16 +184,27 @@ def check_bundle(bundle: Mapping[str, Any]) -> list[str]:
     wrong: list[str] = []
     if (bundle.get("resourceType"), bundle.get("type")) != ("Bundle", "collection"):
         wrong.append("expected a Bundle of type collection")
-    entries = list(bundle.get("entry", ()))
+    entries = [entry for entry in bundle.get("entry", ()) if isinstance(entry.get("resource"), Mapping)]
+    if len(entries) < len(bundle.get("entry", ())):
+        wrong.append("expected a resource in each entry")
     names = [entry.get("fullUrl", "") for entry in entries]
     wrong += [f"entry {name!r}: expected urn:uuid of a UUID" for name in names if not _UUID.fullmatch(name)]
     if len(set(names)) < len(names):
         wrong.append("expected every fullUrl once")
     kinds = {name: entry.get("resource", {}).get("resourceType") for name, entry in zip(names, entries)}
-    if list(kinds.values()).count("DiagnosticReport") != 1:
-        wrong.append("expected one DiagnosticReport")
+    for kind in ("DiagnosticReport", "Patient"):
+        if list(kinds.values()).count(kind) != 1:
+            wrong.append(f"expected one {kind}")
+    results = [
+        str(result.get("reference"))
+        for entry in entries
+        for result in _items(entry["resource"].get("result"))
+        if entry["resource"].get("resourceType") == "DiagnosticReport"
+    ]
+    observed = [name for name, kind in kinds.items() if kind == "Observation"]
+    wrong += [f"Observation {name}: expected one result that names it" for name in observed if results.count(name) != 1]
     for name, entry in zip(names, entries):
-        resource = entry.get("resource", {})
+        resource = entry["resource"]
         wrong += [f"{resource.get('resourceType')} {name}: {fault}" for fault in _faults(resource, kinds)]
     return wrong
 
@@ -200,12 +217,18 @@ def _faults(resource: Mapping[str, Any], kinds: Mapping[str, str | None]) -> Ite
     for name in _REQUIRED[kind]:
         if not resource.get(name):
             yield f"lacks {name}"
-    if kind in _STATUS and resource.get("status") not in _STATUS[kind]:
-        yield f"status {resource.get('status')!r} is not in its value set"
+    status = resource.get("status")
+    if kind in _STATUS and status not in _STATUS[kind]:
+        yield f"status {status!r} is not in its value set"
+    elif kind in ("DiagnosticReport", "Observation") and status != "preliminary":
+        yield f"status {status!r}: a draft is preliminary"
+    if kind == "DiagnosticReport" and DRAFT not in str(resource.get("conclusion")):
+        yield "its conclusion does not say that it is a draft"
+    if kind == "Observation" and not resource.get("component"):
+        yield "lacks component"
     wanted = {"subject": "Patient", "result": "Observation", "imagingStudy": "ImagingStudy"}
     for name, target in wanted.items():
-        found = resource.get(name) or []
-        for reference in [found] if isinstance(found, Mapping) else found:
+        for reference in _items(resource.get(name)):
             if kinds.get(str(reference.get("reference"))) != target:
                 yield f"{name} {reference.get('reference')!r} is no {target} of the bundle"
     if "effectiveDateTime" in resource and not _is_day(resource["effectiveDateTime"]):
@@ -214,28 +237,65 @@ def _faults(resource: Mapping[str, Any], kinds: Mapping[str, str | None]) -> Ite
         if isinstance(value, Mapping):
             yield from (f"{path}: {fault}" for fault in _value_faults(path, value))
     if kind == "ImagingStudy":
-        uids = [one.get("value", "") for one in resource.get("identifier", ())]
-        uids += [one.get("uid", "") for one in resource.get("series", ())]
-        yield from (f"{uid!r} is no UID" for uid in uids if not _UID.fullmatch(uid) or len(uid) > 72)
+        uids = [one.get("value", "") for one in _items(resource.get("identifier"))]
+        uids += [one.get("uid", "") for one in _items(resource.get("series"))]
+        yield from (f"{uid!r} is no UID" for uid in uids if not _is_uid(str(uid)))
+    for one in _items(resource.get("identifier")):
+        if not one.get("value"):
+            yield "an identifier lacks its value"
 
 
 def _value_faults(path: str, value: Mapping[str, Any]) -> Iterator[str]:
-    """Faults of one coding or quantity."""
+    """Faults of one component, coding or quantity."""
     system, code = value.get("system"), str(value.get("code", ""))
-    if path.endswith("valueQuantity"):
+    if path.endswith("component"):
+        yield from _component_faults(value)
+    elif path.endswith("valueQuantity"):
         number = value.get("value")
-        if not isinstance(number, int | float) or isinstance(number, bool):
+        if not isinstance(number, int | float) or isinstance(number, bool) or not math.isfinite(number):
             yield f"value {number!r} is no number"
-        if system != UCUM or code not in _UNITS:
+        elif number < 0:
+            yield f"value {number!r} is below 0"
+        if system != UCUM or code not in _UNITS.values() or value.get("unit") != code:
             yield f"unit {code!r} is none of UCUM that we write"
-    elif system == LOINC:
-        if not is_loinc(code):
-            yield f"{code!r} is no code of LOINC"
-    elif system == SNOMED:
-        if not is_snomed(code):
-            yield f"{code!r} is no code of SNOMED CT"
-    elif "code" in value and isinstance(value["code"], str) and code not in _CODES.get(str(system), set()):
-        yield f"{code!r} is not in {system!r}"
+    elif system == LOINC and not is_loinc(code):
+        yield f"{code!r} is no code of LOINC"
+    elif system == SNOMED and not is_snomed(code):
+        yield f"{code!r} is no code of SNOMED CT"
+    elif "code" in value and isinstance(value["code"], str):
+        known = _CODES.get(str(system), {})
+        if code not in known:
+            yield f"{code!r} is not in {system!r}"
+        elif "display" in value and known[code] not in (None, value["display"]):
+            yield f"{code!r} does not mean {value['display']!r}"
+
+
+def _component_faults(component: Mapping[str, Any]) -> Iterator[str]:
+    if not isinstance(component.get("code"), Mapping) or not (component["code"].keys() & {"coding", "text"}):
+        yield "lacks code"
+        return
+    values = [name for name in component if name.startswith("value")]
+    if len(values) != 1:
+        yield f"expected one value, got {len(values)}"
+    count = component.get("valueInteger", 0)
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        yield f"valueInteger {count!r} is no count"
+    for coding in _items(component["code"].get("coding")):
+        unit = _UNITS.get(str(coding.get("code")))
+        written = component.get("valueQuantity")
+        if unit is not None and isinstance(written, Mapping) and written.get("code") != unit:
+            yield f"unit {written.get('code')!r} is not that of {coding.get('display')}: {unit}"
+
+
+def _items(found: Any) -> list[Mapping[str, Any]]:
+    """The objects of an element that may be one, several or none; what is no object counts as an empty one."""
+    several = found if isinstance(found, list) else [] if found is None else [found]
+    return [one if isinstance(one, Mapping) else {} for one in several]
+
+
+def _is_uid(text: str) -> bool:
+    """Whether a text is a UID of DICOM: components without leading zeros, at most 64 characters."""
+    return bool(_UID.fullmatch(text)) and len(text.removeprefix("urn:oid:")) <= 64
 
 
 def _walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -113,8 +113,8 @@ class ReportTables:
         exam = ReportedExam(
             exam_id, row["patient_id"], row["study_date"], row["tracer"], row["n_slices"], prior, days, reason
         )
-        if row["problem"] == ExamProblem.NO_REPORT.value and not self.lesions.get(exam_id):
-            return report_of_proposals(exam, self.proposals.get(exam_id, ()))
+        if row["problem"] == ExamProblem.NO_REPORT.value:
+            return report_of_proposals(exam, self.proposals.get(exam_id, ()), self.lesions.get(exam_id, ()))
         return exam_report(
             exam, self.lesions.get(exam_id, ()), self.links.get(exam_id, ()), self.by_finding, self.texts
         )

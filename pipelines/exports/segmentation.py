@@ -201,7 +201,7 @@ def _segmentation(
         segmentation_type=highdicom.seg.SegmentationTypeValues(kind.value),
         segment_descriptions=[_description(n, lesion) for n, lesion in enumerate(lesions, 1)],
         series_instance_uid=series_uid,
-        series_number=900 if kind is SegKind.BINARY else 901,
+        series_number=900 if kind is SegKind.BINARY else 902,
         sop_instance_uid=uid_of(series_uid, petar_version(), *content, *places, labels.tobytes()),
         instance_number=1,
         manufacturer="petar",

@@ -82,8 +82,11 @@ def _paired(
                 alike = [other for other in earlier if other["tracer"] == exam["tracer"]]
                 if alike:
                     yield exam, max(alike, key=lambda other: (_day(other), other["exam_id"])), None
+                elif earlier:
+                    yield exam, None, PairReason.OTHER_TRACER
                 else:
-                    yield exam, None, PairReason.OTHER_TRACER if earlier else PairReason.FIRST_EXAM
+                    alone = all(_day(other) != _day(exam) for other in usable if other is not exam)
+                    yield exam, None, PairReason.FIRST_EXAM if alone else PairReason.SAME_DAY
 
 
 def _day(exam: Mapping[str, Any]) -> date:

@@ -39,7 +39,7 @@ def labelled_exams(exams: pl.DataFrame, candidates: pl.DataFrame, lesions: pl.Da
     """The exams in whose image a lesion of their report was found, by id.
 
     Args:
-        exams: the table.
+        exams: the table, those with a report.
         candidates: the table.
         lesions: located lesions with `is_physiologic`: exam_id, peak_i, peak_j, peak_k.
     """
@@ -50,7 +50,7 @@ def labelled_exams(exams: pl.DataFrame, candidates: pl.DataFrame, lesions: pl.Da
     by_exam = {str(exam_id): own for (exam_id,), own in candidates.group_by("exam_id", maintain_order=True)}
     rows = {row["exam_id"]: row for row in exams.iter_rows(named=True)}
     made = []
-    for exam_id in sorted(set(found) & set(by_exam)):
+    for exam_id in sorted(set(found) & set(by_exam) & set(rows)):
         own = by_exam[exam_id].sort("suvmax", "candidate_id", descending=[True, False])
         is_lesion = np.array([not found[exam_id].isdisjoint(m.split(", ")) for m in own["members"]], bool)
         made.append(LabelledExam(rows[exam_id], own, is_lesion))
@@ -96,7 +96,7 @@ class ExampleSource:
             return None
         parts += list(self._inserted(labelled))
         parts += phantom_examples(self.home.root / "proposals" / "phantoms", self.settings)
-        return Examples.joined(parts)
+        return Examples.joined(parts, _share_of_lesions(labelled, candidates, answers))
 
     def _inserted(self, labelled: Sequence[LabelledExam]) -> Iterator[Examples]:
         """Lesions put into the exams that have reports."""
@@ -158,6 +158,18 @@ def _of_exam(one: LabelledExam, answers: Mapping[str, str]) -> Examples:
     """Candidates of an exam with a report that nobody reviewed."""
     rest = np.array([c not in answers for c in one.candidates["candidate_id"]], bool)
     return Examples(features_in(one.candidates)[rest], one.is_lesion[rest], np.ones(int(rest.sum())))
+
+
+def _share_of_lesions(labelled: Sequence[LabelledExam], candidates: pl.DataFrame, answers: Mapping[str, str]) -> float:
+    """Lesions among the candidates of the exams that a report or a reviewer speaks of, with Jeffreys' prior."""
+    known = {c for one in labelled for c in one.candidates["candidate_id"].filter(pl.Series(one.is_lesion)).to_list()}
+    said = {name for name, answer in answers.items() if answer in YES}
+    denied = {name for name, answer in answers.items() if answer in NO_LESION}
+    exams = {one.exam["exam_id"] for one in labelled}
+    of_answers = candidates.filter(pl.col("candidate_id").is_in(sorted(said | denied)))["exam_id"].unique()
+    spoken_of = candidates.filter(pl.col("exam_id").is_in(sorted(exams | set(of_answers))))
+    lesions = ((known - denied) | said) & set(spoken_of["candidate_id"])
+    return (len(lesions) + 0.5) / (spoken_of.height + 1.0)
 
 
 def _load(path: Path, key: str) -> NDArray[np.float64] | None:

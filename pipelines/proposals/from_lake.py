@@ -16,14 +16,16 @@ from pipelines.imaging.lesions.contour import contour
 from pipelines.imaging.lesions.measures import Measures, measure
 from pipelines.imaging.masks import save_mask
 from pipelines.imaging.volume import Volume, load_nifti
-from pipelines.proposals.answers import NO_LESION, YES, read_answers
+from pipelines.proposals.answers import NO_LESION, PEAK_MM, YES, answers_of
 from pipelines.proposals.calibration import LogisticCalibration, calibrated
 from pipelines.proposals.examples import ExampleSource, features_in, labelled_exams
 from pipelines.proposals.model import ProposalModel, ProposalsExtraError, train
 from pipelines.proposals.queue import review_queue
 from pipelines.proposals.segmenter import Segmenter, SegmenterError
+from pipelines.review.reviews import read_reviews
 from pipelines.settings import ProjectSettings
 from pipelines.tables import atomic, schemas
+from pipelines.tables.curation_version import curation_version
 from pipelines.tables.errors import reason_of
 from pipelines.tables.exam_problems import ExamProblem
 from pipelines.tables.hashing import hash_of
@@ -32,14 +34,16 @@ from pipelines.tables.lake import Lake, WriteResult
 from pipelines.tables.outcomes import Outcome
 from pipelines.tables.provenance import code_version
 
-CONFIRMED = ("lesion", "missing here")
-"""Answers with which a draft report takes a proposal: a lesion whose contour nobody calls wrong."""
+CONFIRMED = ("lesion",)
+"""Answers with which a draft report takes a proposal: a lesion whose contour nobody calls wrong. One that was marked as
+missed is a lesion of the curation, which the report takes from there."""
 _MEASURED = ("suvmax", "suvmean", "suvpeak", "mtv_ml", "tlg", "diameter_mm")
 LIST_NAME = "to_review.csv"
-"""File of the review list, below PETAR_HOME/proposals: filled in, it is put into PETAR_HOME/reviews/proposals."""
+"""File of the review list, below PETAR_HOME/proposals: filled in, it is put into PETAR_HOME/reviews. In it `finding_id`
+is the candidate, `value` the organ of physiologic uptake."""
 _LIST_COLUMNS = (
-    *("exam_id", "place", "candidate_id", "slice", "side", "organ", "suvmax", "mtv_ml", "p", "listed"),
-    *("reviewer", "answer", "note"),
+    *("exam_id", "place", "finding_id", "slice", "side", "organ", "suvmax", "mtv_ml", "p", "listed"),
+    *("reviewer", "answer", "value", "note"),
 )
 
 
@@ -75,8 +79,13 @@ class ProposalUpdate:
         named = pl.concat([self._candidates.select(_PLACE), self._lake.read_table("proposals").select(_PLACE)]).unique(
             "candidate_id", keep="first", maintain_order=True
         )
-        self._answers = read_answers(home.reviews / "proposals", named)
-        self._problems = [str(problem) for problem in self._answers.problems]
+        located, findings = self._lake.read_table("lesions"), self._lake.read_table("findings")
+        self._located = located.filter(pl.col("outcome") == Outcome.LESION.value)
+        self._unreported = self._exams.filter(pl.col("problem") == ExamProblem.NO_REPORT.value).sort("exam_id")
+        marked = self._located.join(self._unreported, on="exam_id", how="semi")
+        read = read_reviews(home.reviews, findings, located, curation_version(home))
+        self._answers = answers_of(read.frame, marked, named)
+        self._problems = [str(problem) for problem in (*read.problems, *self._answers.problems)]
 
     def run(self) -> ProposalSummary:
         """Brings table, masks and review list up to the candidates and the answers.
@@ -87,20 +96,21 @@ class ProposalUpdate:
         segmenter = Segmenter(self._settings.proposals) if self._settings.proposals.command else None
         ranking = Ranking(None, segmenter.version) if segmenter else self._ranking()
         rows: list[dict[str, Any]] = []
-        unreported = self._exams.filter(pl.col("problem") == ExamProblem.NO_REPORT.value).sort("exam_id")
-        for exam in unreported.iter_rows(named=True):
+        for exam in self._unreported.iter_rows(named=True):
             rows += self._of_exam(exam, ranking, segmenter)
         self._remove_others({str(row["exam_id"]) for row in rows})
         frame = schemas.frame("proposals", rows)
         written = self._lake.write_table("proposals", frame)
         self._write_list(frame)
-        return ProposalSummary(frame, written, unreported.height, ranking.version, self._problems)
+        return ProposalSummary(frame, written, self._unreported.height, ranking.version, self._problems)
 
     def _ranking(self) -> Ranking:
         """The model of the cohort; none where there is nothing to learn from."""
-        located = self._lake.read_table("lesions").filter(pl.col("outcome") == Outcome.LESION.value)
         physiologic = self._lake.read_table("findings").select("finding_id", "is_physiologic")
-        labelled = labelled_exams(self._exams, self._candidates, located.join(physiologic, on="finding_id", how="left"))
+        located = self._located.join(physiologic, on="finding_id", how="left")
+        # Of an exam without a report only what a person marked is known, not that the rest is none.
+        reported = self._exams.join(self._unreported, on="exam_id", how="anti")
+        labelled = labelled_exams(reported, self._candidates, located)
         source = ExampleSource(self._home, self._settings, self._log)
         try:
             examples = source.examples(labelled, self._candidates, self._answers.by_candidate)
@@ -292,11 +302,11 @@ class ProposalUpdate:
         writer.writeheader()
         for row in frame.drop_nulls("listed").sort("exam_id", "place").iter_rows(named=True):
             rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in row.items()}
-            writer.writerow(rounded | {"answer": None})
+            writer.writerow(rounded | {"finding_id": row["candidate_id"], "answer": None})
         atomic.write_bytes(self._home.root / "proposals" / LIST_NAME, text.getvalue().encode())
 
 
-_PLACE = ("candidate_id", "exam_id", "peak_x_mm", "peak_y_mm", "peak_z_mm")
+_PLACE = ("candidate_id", "exam_id", *PEAK_MM)
 
 
 def update_proposals(home: Home, settings: ProjectSettings, log: logging.Logger) -> ProposalSummary:

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.provenance import code_version
@@ -28,17 +29,20 @@ class Examples:
     """(n, f) in the order of `candidate_features.FEATURES`; NaN: not known."""
     is_lesion: NDArray[np.bool_]
     weight: NDArray[np.float64]
+    share: float | None = None
+    """Lesions among the candidates of exams as they come [ratio]; null: among these examples."""
 
     def __len__(self) -> int:
         return len(self.weight)
 
     @classmethod
-    def joined(cls, parts: Sequence["Examples"]) -> Self:
-        """All of them, in this order."""
+    def joined(cls, parts: Sequence["Examples"], share: float | None = None) -> Self:
+        """All of them, in this order; `share` as of the field."""
         return cls(
             np.concatenate([p.features for p in parts]),
             np.concatenate([p.is_lesion for p in parts]),
             np.concatenate([p.weight for p in parts]),
+            share,
         )
 
     @property
@@ -46,7 +50,19 @@ class Examples:
         """Hash of what the model is trained on, and of the code that trains it."""
         arrays = (self.features, self.is_lesion, self.weight)
         data = [np.ascontiguousarray(array).tobytes().hex() for array in arrays]
-        return hash_of(code_version(__name__), _library_version(), data)
+        return hash_of(code_version(__name__), _library_version(), data, self.share)
+
+    @property
+    def log_odds_shift(self) -> float:
+        """What leads from the log odds of a lesion among the examples to those in exams as they come.
+
+        Lesions are put into exams, and drawn, many more than exams have; a model says the odds of what it was trained
+        on (Elkan 2001, "The foundations of cost-sensitive learning", theorem 2).
+        """
+        if self.share is None:
+            return 0.0
+        here = float(self.weight[self.is_lesion].sum() / self.weight.sum())
+        return float(logit(self.share) - logit(here))
 
 
 @dataclass(frozen=True)
@@ -56,12 +72,15 @@ class ProposalModel:
     trees: tuple[Any, ...]
     known: NDArray[np.bool_]
     """Features (f,) that some example has; the others are not read."""
+    log_odds_shift: float = 0.0
+    """As `Examples.log_odds_shift`."""
 
     def probability(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """Of candidates (n, f) the probability (n,) that each is a lesion that would be reported."""
         if not len(features):
             return np.zeros(0)
-        return np.asarray(np.mean([one.predict_proba(features[:, self.known])[:, 1] for one in self.trees], axis=0))
+        p = np.mean([one.predict_proba(features[:, self.known])[:, 1] for one in self.trees], axis=0)
+        return np.asarray(expit(logit(p) + self.log_odds_shift))
 
 
 def train(examples: Examples) -> ProposalModel:
@@ -91,7 +110,7 @@ def train(examples: Examples) -> ProposalModel:
             random_state=seed,
         )
         made.append(one.fit(examples.features[:, known], examples.is_lesion, sample_weight=examples.weight))
-    return ProposalModel(tuple(made), known)
+    return ProposalModel(tuple(made), known, examples.log_odds_shift)
 
 
 def _classifier() -> Any:

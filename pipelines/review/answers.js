@@ -1,6 +1,6 @@
 // Answers of a reviewer: what both review pages share.
 
-const KEYS = Object.fromEntries(GALLERY.kinds.filter((kind) => kind.is_judgement).map((kind) => [kind.name, kind.key]));
+const JUDGEMENTS = GALLERY.kinds.filter((kind) => kind.is_judgement);
 const COLUMNS = ["finding_id", "reviewer", "answer", "note", "curation", "seen", "answered_at", "value"];
 const AGAIN = "look again";
 const entries = GALLERY.entries;
@@ -12,6 +12,11 @@ let corrections = JSON.parse(store.get("corrections") || "[]");
 let reviewer = store.get("reviewer") || "";
 let unsaved = store.get("unsaved") === "yes";
 let pending = null;
+
+// The judgements that there are of a finding, or of a proposal.
+function kindsOf(entry) { return JUDGEMENTS.filter((kind) => kind.of.includes(entry.of)); }
+
+function judgementFor(entry, key) { return kindsOf(entry).find((kind) => kind.key === key.toLowerCase())?.name; }
 
 // What a finding became; uptake that the text calls normal for its organ is no lesion, though it has a contour.
 function kindOf(entry) { return entry.outcome === "lesion" && entry.physiologic ? "physiologic uptake" : entry.outcome; }
@@ -76,7 +81,7 @@ function keep() {
 function answer(entry, value) {
   if (!reviewer) { pending = () => answer(entry, value); askWho(); return; }
   const written = $("note")?.value.trim() || (answerOf(entry.id) && answers[entry.id].note) || "";
-  answers[entry.id] = { answer: value, note: written, reviewer, answered_at: new Date().toISOString(), seen: entry.seen, curation: GALLERY.curation };
+  answers[entry.id] = { answer: value, value: value === "physiologic" ? entry.value || "" : "", note: written, reviewer, answered_at: new Date().toISOString(), seen: entry.seen, curation: GALLERY.curation };
   unsaved = true;
   keep();
   for (const button of document.querySelectorAll("#answers button")) button.setAttribute("aria-pressed", String(button.dataset.answer === value));
@@ -101,12 +106,21 @@ function correct(id, kind, value) {
   tell(value ? `${kind}: saved with the answers, applied by the next curation` : `${kind}: taken back`);
 }
 
-function note(entry, text) {
+// What is written beside an answer: a note, or its value (the organ of physiologic uptake).
+function writeBesideAnswer(entry, name, text) {
   const said = answers[entry.id];
-  if (!answerOf(entry.id) || said.note === text.trim()) return;
-  answers[entry.id] = { ...said, note: text.trim(), answered_at: new Date().toISOString() };
+  if (!answerOf(entry.id) || (said[name] || "") === text.trim()) return;
+  answers[entry.id] = { ...said, [name]: text.trim(), answered_at: new Date().toISOString() };
   unsaved = true;
   keep();
+}
+
+function note(entry, text) { writeBesideAnswer(entry, "note", text); }
+
+// Where the organ of a proposal is named that a reviewer calls physiologic.
+function organInput(entry, said) {
+  if (entry.of !== "proposal" || said.answer !== "physiologic") return null;
+  return make("label", { class: "soft" }, "organ ", make("input", { id: "organ", value: said.value || "", onchange: (event) => writeBesideAnswer(entry, "value", event.target.value) }));
 }
 
 function save() {
@@ -131,9 +145,9 @@ async function openFile(file) {
       continue;
     }
     const entry = byId.get(id);
-    if (!entry || !GALLERY.answers.includes(value)) { strange += 1; continue; }
+    if (!entry || !kindsOf(entry).some((kind) => kind.name === value)) { strange += 1; continue; }
     const seen = row.seen || (!curation || curation === GALLERY.curation ? entry.seen : "");
-    if (take(id, { answer: value, note: written, reviewer: row.reviewer || reviewer, answered_at, seen, curation: curation || GALLERY.curation })) taken += 1;
+    if (take(id, { answer: value, value: row.value || "", note: written, reviewer: row.reviewer || reviewer, answered_at, seen, curation: curation || GALLERY.curation })) taken += 1;
     reviewer = reviewer || row.reviewer || "";
   }
   store.set("reviewer", reviewer);
@@ -144,12 +158,13 @@ async function openFile(file) {
 }
 
 function answerButtons(entry, said) {
-  return GALLERY.answers.map((a) => make("button", { "data-answer": a, "aria-pressed": String(said.answer === a), onclick: () => answer(entry, a) }, make("kbd", {}, KEYS[a]), a));
+  return kindsOf(entry).map(({ name, key, means }) => make("button", { "data-answer": name, title: means, "aria-pressed": String(said.answer === name), onclick: () => answer(entry, name) }, make("kbd", {}, key), name));
 }
 
 // The help: the keys of the answers, then those of the page (keys parted by blanks, "or" between two of one meaning).
 function showKeys(ofPage) {
-  const all = [[Object.values(KEYS).join(" "), Object.keys(KEYS).join(", ")], ...ofPage];
+  const row = (of) => { const kinds = JUDGEMENTS.filter((kind) => kind.of.includes(of)); return [kinds.map((kind) => kind.key).join(" "), `${of}: ${kinds.map((kind) => kind.name).join(", ")}`]; };
+  const all = [...[...new Set(entries.map((e) => e.of))].map(row), ...ofPage];
   $("keys").replaceChildren(...all.map(([k, what]) => make("tr", {}, make("td", { style: "white-space:nowrap" }, ...k.split(" ").map((x) => (x === "or" ? " or " : make("kbd", {}, x)))), make("td", {}, what))));
 }
 

@@ -21,11 +21,12 @@ from pipelines.review import html_page
 from pipelines.review.exam_pages import ExamSources, PagesSummary, page_of, write_exam_pages
 from pipelines.review.finding_pictures import draw_all, needs_picture, picture_name
 from pipelines.review.finding_rows import finding_fingerprint, finding_rows
+from pipelines.review.proposal_rows import proposal_rows
 from pipelines.review.quality_checks import CheckResult
 from pipelines.review.reviews import to_review_again
 from pipelines.settings import ReviewSettings
-from pipelines.tables import atomic, schemas
-from pipelines.tables.answer_kinds import ANSWER_KINDS
+from pipelines.tables import atomic
+from pipelines.tables.answer_kinds import ANSWER_KINDS, Subject, subject_of
 from pipelines.tables.home import Home
 
 SIZE_CLASSES_ML = (2.0, 10.0)
@@ -56,8 +57,11 @@ _FACTS = (
     ("stopped", "stop_reason"),
     ("located by", "evidence"),
     ("posterior", "posterior"),
+    ("calibration", "calibration"),
     ("shares voxels with", "shares_with"),
 )
+_PEAK = ("peak_i", "peak_j", "peak_k")
+"""A proposal is judged by its peak: model and contour may change meanwhile."""
 _SIDE_WORDS = re.compile(r"\b(?:left|right|bilateral(?:ly)?|both)\b", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
@@ -71,6 +75,7 @@ class GallerySettings:
     """Version of the curation; answers name it, and the browser keeps those of different curations apart."""
     n_lesions: int = 200
     n_rejected: int = 100
+    n_proposals: int = 200
     seed: int = 0
     review: ReviewSettings = field(default_factory=ReviewSettings)
     sources: ExamSources = field(default_factory=ExamSources)
@@ -84,6 +89,7 @@ class GallerySummary:
     index: Path
     n_lesions: int
     n_rejected: int
+    n_proposals: int
     n_drawn: int
     """Pictures drawn now; the others were there from an earlier call."""
     n_reused: int
@@ -174,6 +180,7 @@ class GalleryTables:
         flags: as `flags_of` returns them.
         reviews: as the table; findings that changed since they were judged are shown beside the sample, with the
             earlier answers.
+        proposals: as the table; those that are to be reviewed, or were, are shown after the findings.
     """
 
     localisations: pl.DataFrame
@@ -182,6 +189,7 @@ class GalleryTables:
     exams: pl.DataFrame
     flags: pl.DataFrame | None = None
     reviews: pl.DataFrame | None = None
+    proposals: pl.DataFrame | None = None
 
 
 def write_gallery(folder: Path, tables: GalleryTables, settings: GallerySettings) -> GallerySummary:
@@ -200,6 +208,10 @@ def write_gallery(folder: Path, tables: GalleryTables, settings: GallerySettings
     if "agreement" in rows.columns:
         # What the readers disagree on comes first; a finding that one reader alone read has no agreement.
         rows = rows.sort(pl.col("agreement").fill_null(1.0), maintain_order=True)
+    proposed = rows.clear()
+    if tables.proposals is not None:
+        proposed = proposal_rows(tables.proposals, tables.exams, settings.n_proposals)
+    rows = pl.concat([rows, proposed], how="diagonal_relaxed")
     pictures = folder / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     drawn, reused, missing = draw_all(rows, tables.exams, pictures, settings.home)
@@ -210,6 +222,7 @@ def write_gallery(folder: Path, tables: GalleryTables, settings: GallerySettings
             path.unlink()
             removed += 1
     in_queue = everything.filter(pl.col("exam_id").is_in(rows["exam_id"].unique().to_list()))
+    in_queue = pl.concat([in_queue, proposed], how="diagonal_relaxed")
     if not settings.review.exam_pages:
         in_queue = in_queue.clear()
     pages = write_exam_pages(folder, in_queue, tables.exams, settings.home, settings.review, settings.sources)
@@ -219,7 +232,6 @@ def write_gallery(folder: Path, tables: GalleryTables, settings: GallerySettings
         entry["page"] = page if (folder / page).is_file() else None
     data = {
         "curation": settings.curation,
-        "answers": list(schemas.REVIEW_ANSWERS),
         "kinds": [asdict(kind) for kind in ANSWER_KINDS],
         "entries": entries,
     }
@@ -229,8 +241,9 @@ def write_gallery(folder: Path, tables: GalleryTables, settings: GallerySettings
     # The page comes last: whoever opens it while it is made again sees the old data or the new.
     atomic.write_bytes(folder / "index.html", html_page.render(_TEMPLATE))
     n_lesions = int(rows["is_lesion"].sum())
+    n_rejected = rows.height - n_lesions - proposed.height
     return GallerySummary(
-        folder / "index.html", n_lesions, rows.height - n_lesions, drawn, reused, removed, missing, pages
+        folder / "index.html", n_lesions, n_rejected, proposed.height, drawn, reused, removed, missing, pages
     )
 
 
@@ -294,10 +307,13 @@ def _entries(
         target.setdefault(flag["finding_id"] or flag["exam_id"], []).append(shown)
     for row in rows.iter_rows(named=True):
         finding_id, exam_id = row["finding_id"], row["exam_id"]
+        is_proposal = subject_of(finding_id) is Subject.PROPOSAL
         has_picture = needs_picture(row) and finding_id not in missing
         yield {
             "id": finding_id,
-            "seen": finding_fingerprint(row),
+            "of": subject_of(finding_id).value,
+            "value": row.get("organ") if is_proposal else None,
+            "seen": finding_fingerprint({c: row[c] for c in _PEAK} if is_proposal else row),
             "earlier": list(earlier.get(finding_id, ())),
             "exam": exam_id,
             "tracer": tracers.get(exam_id),

@@ -1,6 +1,7 @@
 """Reviews: answers of physicians saved from the gallery, and the accuracies computed from them.
 
-A review file is the CSV that the gallery saves: `finding_id, reviewer, answer, note, curation, seen, answered_at`.
+A review file is the CSV that the gallery saves: `finding_id, reviewer, answer, note, curation, seen, answered_at,
+value`. A line whose id is that of a proposal judges the proposal, the others judge findings.
 Files come twice, are edited by hand and name findings of older curations; every line is either taken or named as a
 problem with its file and line, and no file is ever changed. An answer belongs to the finding as it was seen: where
 the finding changed since, the answer is kept, marked as stale and not counted.
@@ -16,7 +17,7 @@ import polars as pl
 from pipelines.cohort.table_files import TableFileError, is_blank, read_table_file, without_lone_surrogates
 from pipelines.review.finding_rows import answer_holds, finding_fingerprint, finding_rows
 from pipelines.tables import schemas
-from pipelines.tables.answer_kinds import CLICKS
+from pipelines.tables.answer_kinds import CLICKS, JUDGEMENTS, Subject, subject_of
 from pipelines.tables.curation_version import curation_version
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
@@ -68,8 +69,8 @@ class _Answer:
     value: str
 
     @property
-    def content(self) -> tuple[str, str]:
-        return self.answer, self.note
+    def content(self) -> tuple[str, str, str]:
+        return self.answer, self.note, self.value
 
 
 def read_reviews(
@@ -99,6 +100,8 @@ def read_reviews(
     now = {row["finding_id"]: finding_fingerprint(row) for row in judged.iter_rows(named=True)}
 
     def is_stale(answer: _Answer) -> bool:
+        if subject_of(answer.finding_id) is Subject.PROPOSAL:
+            return False  # Its peak is in its id; the curation that a hand-written line names is another one's.
         if not answer.seen:  # Written by hand: of today, unless it names another curation.
             return answer.curation not in ("", curation)
         return not answer_holds(answer.answer, answer.seen, now[answer.finding_id])
@@ -109,6 +112,7 @@ def read_reviews(
             "finding_id": a.finding_id,
             "reviewer": a.reviewer,
             "answer": a.answer,
+            "value": a.value or None,
             "note": a.note or None,
             "curation": a.curation or None,
             "seen": a.seen or None,
@@ -223,12 +227,13 @@ def _wrong(value: dict[str, str], known: set[str], extra: bool) -> str | None:
     """Why a line cannot be taken, and what to do."""
     if extra:
         return "it has more values than the header: put notes that hold a comma into quotes"
-    if value["answer"] not in schemas.REVIEW_ANSWERS:
-        known_answers = ", ".join(schemas.REVIEW_ANSWERS)
+    subject = subject_of(value["finding_id"])
+    if value["answer"] not in JUDGEMENTS[subject]:
+        known_answers = ", ".join(JUDGEMENTS[subject])
         return f"expected an answer of {known_answers}, got {value['answer']!r}: fix or delete the line"
     if not value["reviewer"]:
         return "expected a reviewer, got none: write a name or initials"
-    if value["finding_id"] not in known:
+    if subject is Subject.FINDING and value["finding_id"] not in known:
         return (
             f"expected a finding of this curation, got {value['finding_id']!r}: keep the file for the curation that "
             f"it was made with "

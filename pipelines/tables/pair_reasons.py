@@ -9,6 +9,7 @@ class PairReason(StrEnum):
     NO_VOLUME = "no volume"
     NO_DATE = "no study date"
     FIRST_EXAM = "first exam"
+    SAME_DAY = "another exam of the same day, none before"
     OTHER_TRACER = "earlier exams have another tracer"
     NOT_REGISTERED = "not registered"
 

@@ -14,7 +14,7 @@ from typing import Any
 import dataframely as dy
 import polars as pl
 
-from pipelines.tables.answer_kinds import JUDGEMENTS
+from pipelines.tables.answer_kinds import JUDGEMENTS, MISSED, Subject
 from pipelines.tables.candidate_features import FEATURES
 from pipelines.tables.errors import first_line
 from pipelines.tables.exam_problems import ExamProblem
@@ -43,8 +43,9 @@ SCORE_STATUSES = ("computed", "not computed", "published")
 CORRECTION_STATUSES = ("applied", "superseded", "unknown finding", "not applied")
 MASK_CHANGES = ("none", "edge", "shift", "another lesion")
 PREFERENCES = ("model", "tie", "report")
-REVIEW_ANSWERS = JUDGEMENTS
-PROPOSAL_ANSWERS = ("lesion", "physiologic", "part of another", "wrong contour", "unsure", "missing here")
+REVIEW_ANSWERS = tuple(dict.fromkeys(name for names in JUDGEMENTS.values() for name in names))
+"""What a reviewer says of a finding, or of a proposal."""
+PROPOSAL_ANSWERS = (*JUDGEMENTS[Subject.PROPOSAL], MISSED)
 """What a reviewer says of a proposal; the last of a lesion that nothing proposed."""
 EVIDENCE = ("slice+SUV", "SUV+organ", "SUV+zone", "SUV", "review", "given mask")
 CALIBRATION_SOURCES = ("setting", "exam", "scanner", "cohort", "assumed", "none")
@@ -612,9 +613,13 @@ class LesionLinks(dy.Schema):
 class Samples(dy.Schema):
     """One row a question with its answer, for training and evaluation."""
 
-    sample_id = string("Finding, or exam and structure", key=True)
-    kind = choice("What the mask shows", ("finding", "anatomy"), null=False)
-    finding_id = string("Finding, null for anatomy", null=True)
+    sample_id = string("Finding or proposal, or exam and structure", key=True)
+    kind = choice(
+        "What the mask shows; proposals that a reviewer accepted are trained on and never evaluated with",
+        ("finding", "proposal", "anatomy"),
+        null=False,
+    )
+    finding_id = string("Finding, null for the others", null=True)
     exam_id = string("Exam, as the cohort names it")
     patient_id = string("Patient, as the cohort names it")
     split = choice("By a hash of the patient, so a patient never moves", SPLITS, null=False)
@@ -791,11 +796,12 @@ class Agreement(dy.Schema):
 
 
 class Reviews(dy.Schema):
-    """One row a finding and reviewer: what a physician said of it."""
+    """One row a finding (or proposal) and reviewer: what a physician said of it."""
 
-    finding_id = string("Finding that was reviewed", key=True)
+    finding_id = string("Finding or proposal that was reviewed", key=True)
     reviewer = string("Who answered", key=True)
     answer = choice("What was answered", REVIEW_ANSWERS, null=False)
+    value = string("What was said with it: the organ of physiologic uptake", null=True)
     note = string("What the reviewer wrote beside it", null=True, empty=True)
     curation = string("Version of the curation that was reviewed", null=True)
     seen = string("Fingerprint of the finding as it was seen: contour, and fields", null=True)

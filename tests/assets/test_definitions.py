@@ -31,7 +31,7 @@ LINEAGE = {
     "calibration": {"exams", "peaks"},
     "lesions": {"exams", "findings", "peaks", "calibration"},
     "candidates": {"exams", "peaks"},
-    "proposals": {"candidates", "catalog"},
+    "proposals": {"candidates", "catalog", "reviews"},
     "identifiers": {"exam_manifest"},
     "reports": {"exam_manifest"},
     "catalog": {"exams", "sentences", "readings", "findings", "lesions", "identifiers", "reports"},

@@ -57,6 +57,19 @@ def observation(made: dict[str, Any]) -> dict[str, Any]:
     return resources(made, "Observation")[0]
 
 
+def quantity(made: dict[str, Any], at: int = 0) -> dict[str, Any]:
+    return observation(made)["component"][at]["valueQuantity"]
+
+
+def twice(made: dict[str, Any]) -> None:
+    results = resources(made, "DiagnosticReport")[0]["result"]
+    results.append(results[0])
+
+
+def is_patient(entry: dict[str, Any]) -> bool:
+    return entry["resource"]["resourceType"] == "Patient"
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -75,6 +88,29 @@ def observation(made: dict[str, Any]) -> dict[str, Any]:
         (lambda b: b["entry"][1]["resource"].update(resourceType="Person"), "expected one of"),
         (lambda b: resources(b, "ImagingStudy")[0]["series"][0].update(uid="1.02.3"), "no UID"),
         (lambda b: b.update(type="batch"), "of type collection"),
+        (lambda b: quantity(b).update(value=float("nan")), "no number"),
+        (lambda b: quantity(b).update(value=-1.0), "below 0"),
+        (lambda b: quantity(b).update(code="mL", unit="mL"), "not that of SUVbw"),
+        (lambda b: quantity(b).update(unit="g"), "UCUM"),
+        (lambda b: quantity(b, 3).update(code="g", unit="g"), "not that of Metabolic Volume"),
+        (lambda b: observation(b)["component"][0]["code"]["coding"][0].update(display="Volume"), "does not mean"),
+        (lambda b: observation(b)["component"][0].pop("code"), "lacks code"),
+        (lambda b: observation(b)["component"][0].pop("valueQuantity"), "expected one value"),
+        (lambda b: observation(b)["component"][0].update(valueInteger=3), "expected one value"),
+        (lambda b: observation(b).pop("component"), "lacks component"),
+        (lambda b: observation(b).update(status="final"), "a draft is preliminary"),
+        (lambda b: observation(b)["bodySite"]["coding"][0].update(code="22298006"), "is not in"),
+        (lambda b: observation(b)["code"]["coding"][0].update(system="http://snomed.org"), "is not in"),
+        (lambda b: observation(b).update(subject="Patient"), "no Patient of the bundle"),
+        (lambda b: resources(b, "DiagnosticReport")[0]["result"].pop(), "expected one result"),
+        (twice, "expected one result"),
+        (lambda b: resources(b, "DiagnosticReport")[0].update(conclusion="Normal."), "draft"),
+        (lambda b: resources(b, "DiagnosticReport")[0]["code"]["coding"][0].update(code="24627-2"), "is not in"),
+        (lambda b: resources(b, "ImagingStudy")[0]["series"][0].update(uid="1." + "2" * 64), "no UID"),
+        (lambda b: resources(b, "ImagingStudy")[0]["series"][0].pop("uid"), "no UID"),
+        (lambda b: resources(b, "Patient")[0]["identifier"][0].update(value=""), "lacks its value"),
+        (lambda b: b["entry"].append({"fullUrl": "urn:uuid:00000000-0000-0000-0000-000000000000"}), "a resource"),
+        (lambda b: b["entry"].pop(next(n for n, e in enumerate(b["entry"]) if is_patient(e))), "expected one Patient"),
     ],
 )
 def test_what_is_broken_on_purpose_is_found(damage: Break, words: str) -> None:

@@ -44,6 +44,8 @@ class TestExamPairs:
             exam("E3", None),
             exam("E4", "2023-03-01", status="problem"),
             exam("E5", "2023-01-01", patient_id="P2"),
+            exam("E6", "2023-01-01", patient_id="P3"),
+            exam("E7", "2023-01-01", patient_id="P3"),
         )
         assert found == {
             "E1": (None, "first exam"),
@@ -51,6 +53,8 @@ class TestExamPairs:
             "E3": (None, "no study date"),
             "E4": (None, "no volume"),
             "E5": (None, "first exam"),
+            "E6": (None, "another exam of the same day, none before"),
+            "E7": (None, "another exam of the same day, none before"),
         }
 
     def test_takes_the_last_one_before_it_and_says_where_it_cannot_be_registered(self) -> None:

@@ -2,20 +2,26 @@
 
 import logging
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
+from model.inputs.sample_table import build_samples
 from pipelines.cohort.manifest import observe_cohort
 from pipelines.curation.run import PROPOSED, open_curation, run_stage, stale_shards
 from pipelines.exports.report_files import ReportTables
+from pipelines.proposals.calibration import LogisticCalibration
 from pipelines.proposals.from_lake import LIST_NAME, ProposalSummary, update_proposals
-from pipelines.settings import ProjectSettings
+from pipelines.settings import ProjectSettings, SampleSettings
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
+from pipelines.tables.shards import N_SHARDS
 from tests.pipelines.curation.test_hard_exams import LEFT, RIGHT, body
 from tests.pipelines.curation.test_location_inputs import TEXT, curate, write
+from tests.support.curations import curate_small
 
 SETTINGS = ProjectSettings.model_validate({"proposals": {"inserted": 0, "phantom_exams": 0}})
 
@@ -47,9 +53,25 @@ def updated(home: Home, settings: ProjectSettings = SETTINGS) -> ProposalSummary
 
 
 def answer(home: Home, *lines: str) -> None:
-    (home.reviews / "proposals").mkdir(parents=True, exist_ok=True)
-    header = "candidate_id,reviewer,answer,organ,exam_id,x_mm,y_mm,z_mm"
-    (home.reviews / "proposals" / "a.csv").write_text("\n".join([header, *lines]) + "\n")
+    home.reviews.mkdir(parents=True, exist_ok=True)
+    (home.reviews / "a.csv").write_text("\n".join(["finding_id,reviewer,answer,value,answered_at", *lines]) + "\n")
+
+
+def change(home: Home, table: str, **columns: pl.Expr) -> None:
+    lake = Lake(home.lake)
+    for shard in range(N_SHARDS):
+        if lake.has_shard(table, shard):
+            lake.write_shard(table, shard, lake.read_shard(table, shard).with_columns(**columns), {})
+
+
+@dataclass(frozen=True)
+class Always:
+    """A model that gives one probability."""
+
+    p: float
+
+    def probability(self, features: np.ndarray) -> np.ndarray:
+        return np.full(len(features), self.p)
 
 
 def test_only_the_exam_without_a_report_has_proposals_and_they_are_listed(home: Home) -> None:
@@ -72,7 +94,7 @@ def test_draft_report_takes_what_a_reviewer_confirmed(home: Home) -> None:
     draft = ReportTables.of(home).report("E2")
     assert draft.lesions == ()
     assert "Confirmed by a reviewer: 0" in draft.text_source
-    answer(home, f"{hottest},Dr A,lesion,left lung,,,,", f"{hottest},Dr B,unsure,,,,,", "E2:1-1-1,Dr A,lesion,,,,,")
+    answer(home, f"{hottest},Dr A,lesion,left lung,", f"{hottest},Dr B,unsure,,", "E2:1-1-1,Dr A,lesion,,")
     done = updated(home)
     assert done.frame.filter("is_accepted")["candidate_id"].to_list() == [hottest]
     assert any("E2:1-1-1" in problem for problem in done.problems)
@@ -87,19 +109,55 @@ def test_draft_report_takes_what_a_reviewer_confirmed(home: Home) -> None:
 def test_answers_make_the_model_stale_and_disagreement_accepts_nothing(home: Home) -> None:
     before = updated(home)
     name = before.frame["candidate_id"][0]
-    answer(home, f"{name},Dr A,lesion,,,,,", f"{name},Dr B,physiologic,,,,,")
+    answer(home, f"{name},Dr A,lesion,,", f"{name},Dr B,physiologic,,")
     assert not updated(home).frame["is_accepted"].any()
-    answer(home, f"{name},Dr A,physiologic,heart,,,,")
+    answer(home, f"{name},Dr A,physiologic,heart,")
     after = updated(home)
     assert after.model != before.model
     row = after.frame.filter(pl.col("candidate_id") == name).row(0, named=True)
     assert (row["answer"], row["organ"], row["listed"], row["is_accepted"]) == ("physiologic", "heart", None, False)
 
 
-def test_missed_lesion_is_marked_by_its_place(home: Home) -> None:
+def test_lesion_that_is_marked_as_missed_is_curated_and_an_answer(curated: Path, home: Home) -> None:
     row = Lake(home.lake).read_table("candidates").filter(exam_id="E2").sort("suvmax").row(-1, named=True)
-    place = f"{row['peak_x_mm'] + 3},{row['peak_y_mm']},{row['peak_z_mm']}"
-    answer(home, f",Dr A,missing here,,E2,{place}", ",Dr A,missing here,,E2,900,900,900")
+    updated(home)
+    place = f"{row['peak_x_mm'] + 3:.1f} {row['peak_y_mm']:.1f} {row['peak_z_mm']:.1f}"
+    answer(home, f"E2:at_1,Dr A,missed lesion,{place},2026-01-31T12:00:00Z")
+    curate_small(home, curated / "cohort")
     done = updated(home)
-    assert done.frame.filter("is_accepted")["candidate_id"].to_list() == [row["candidate_id"]]
-    assert len(done.problems) == 1
+    assert done.frame.filter(answer="missed lesion")["candidate_id"].to_list() == [row["candidate_id"]]
+    assert done.problems == []
+    (lesion,) = ReportTables.of(home).report("E2").lesions
+    assert lesion.suvmax == pytest.approx(9.0, abs=0.1)
+
+
+@pytest.mark.parametrize(("p", "has_map", "is_taken"), [(0.96, True, True), (0.94, True, False), (0.96, False, False)])
+def test_unreviewed_proposal_is_taken_where_calibrated_and_mapped(
+    home: Home, monkeypatch: pytest.MonkeyPatch, p: float, has_map: bool, is_taken: bool
+) -> None:
+    change(home, "candidates", has_organ_map=pl.lit(has_map))
+    change(home, "exams", scanner=pl.lit("a scanner"))
+    answer(
+        home, f"{Lake(home.lake).read_table('candidates').filter(exam_id='E1')['candidate_id'][0]},Dr A,physiologic,,"
+    )
+    monkeypatch.setattr(
+        "pipelines.proposals.from_lake.train", lambda examples: Always(p * SETTINGS.proposals.mentioned)
+    )
+    monkeypatch.setattr("pipelines.proposals.from_lake.calibrated", lambda *answered: LogisticCalibration(0.0, 1.0))
+    done = updated(home)
+    assert done.frame["is_accepted"].any() == is_taken
+    draft = ReportTables.of(home).report("E2")
+    assert bool(draft.lesions) == is_taken
+    assert f"taken at a calibrated probability without review: {len(draft.lesions)}" in draft.text_source
+
+
+def test_petar_trains_on_what_a_reviewer_accepted_and_is_evaluated_on_none(home: Home) -> None:
+    name = updated(home).frame.sort("suvmax")["candidate_id"][-1]
+    assert "proposal" not in build_samples(home, {}, SampleSettings()).frame["kind"].to_list()
+    answer(home, f"{name},Dr A,lesion,left lung,")
+    updated(home)
+    made = build_samples(home, {}, SampleSettings(val=0.0, test=0.0)).frame.filter(kind="proposal")
+    assert made.select("sample_id", "split", "organ", "finding_id").rows() == [(name, "train", "lung", None)]
+    assert "SUVmax: 9.0" in made["target"][0]
+    held_out = build_samples(home, {}, SampleSettings(val=0.0, test=0.999999)).frame
+    assert held_out.filter(kind="proposal").is_empty()

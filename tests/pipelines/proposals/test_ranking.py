@@ -38,6 +38,15 @@ class TestTheModel:
         changed = Examples(trained.features, ~trained.is_lesion, trained.weight)
         assert changed.version != trained.version
 
+    def test_probabilities_are_those_of_exams_as_they_come(self, trained: Examples) -> None:
+        usual = Examples(trained.features, trained.is_lesion, trained.weight, share=0.01)
+        before, after = (train(one).probability(trained.features) for one in (trained, usual))
+        assert np.array_equal(np.argsort(before, kind="stable"), np.argsort(after, kind="stable"))
+        odds = (after / (1 - after)) / (before / (1 - before))
+        here = trained.is_lesion.mean()
+        assert odds == pytest.approx((0.01 / 0.99) / (here / (1 - here)))
+        assert usual.version != trained.version
+
     def test_without_a_lesion_there_is_none(self, trained: Examples) -> None:
         with pytest.raises(ValueError, match="expected lesions and others"):
             train(Examples(trained.features, np.zeros(len(trained), bool), trained.weight))

@@ -2,6 +2,7 @@
 marked; what the browser saves goes through the next curation.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,13 @@ import polars as pl
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from pipelines.curation.run import PROPOSED, open_curation, run_stage, stale_shards
+from pipelines.exports.report_files import ReportTables
 from pipelines.imaging.volume import Volume, save_nifti
+from pipelines.proposals.from_lake import update_proposals
 from pipelines.review.gallery import GallerySettings, GalleryTables, write_gallery
 from pipelines.review.reviews import reviewed
+from pipelines.settings import ProjectSettings
 from pipelines.tables.curation_version import curation_version
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
@@ -24,6 +29,8 @@ from selenium.webdriver.common.keys import Keys
 pytestmark = pytest.mark.browser
 
 SIDE_MM = 4.0
+UNREPORTED = "E4"
+SETTINGS = ProjectSettings.model_validate({"proposals": {"inserted": 0, "phantom_exams": 0}})
 N_EXAMS, N_LESIONS = 4, 5
 MISSED = (112.0, 40.0, 132.0)
 """A lesion of the first exam that its report does not name (RAS mm)."""
@@ -33,7 +40,7 @@ PART = (24.0, 116.0, 132.0)
 
 def write_cohort(cohort: Path) -> None:
     reports = ["exam_id,patient_id,findings"]
-    for e in range(N_EXAMS):
+    for e in range(N_EXAMS + 1):
         array = np.full((36, 36, 44), 0.01, np.float32)
         array[2:34, 2:34] = 1.0
         places = [((24.0, 40.0 + 20 * (n % 2), 20.0 + 26 * n), 6.0 + n + e / 10) for n in range(N_LESIONS)]
@@ -50,13 +57,66 @@ def write_cohort(cohort: Path) -> None:
         said = [
             f"Nodule in the left lung with SUV max of {suv:.1f} (slice {44 - round(at[2] / 4)})." for at, suv in places
         ]
-        reports.append(f'E{e},P{e},"CHEST: {" ".join(said)}"')
+        if e < N_EXAMS:
+            reports.append(f'E{e},P{e},"CHEST: {" ".join(said)}"')
     (cohort / "reports.csv").write_text("\n".join(reports) + "\n")
 
 
 def pages(home: Home, lake: Lake) -> Path:
-    tables = GalleryTables(*(lake.read_table(name) for name in ("lesions", "findings", "readings", "exams")))
+    names = ("lesions", "findings", "readings", "exams")
+    tables = GalleryTables(*(lake.read_table(name) for name in names), proposals=lake.read_table("proposals"))
     return write_gallery(home.gallery, tables, GallerySettings(home, curation_version(home))).index
+
+
+def proposed(home: Home, cohort: Path) -> Lake:
+    """A home with the proposals of the exam that no report names."""
+    lake = curate_small(home, cohort)
+    curation = open_curation(home)
+    for shard in stale_shards(curation, PROPOSED):
+        run_stage(curation, "candidates", shard)
+    update_proposals(home, SETTINGS, logging.getLogger("test"))
+    return lake
+
+
+def test_what_a_physician_says_of_proposals_is_in_the_draft_report(browser: Any, tmp_path: Path) -> None:
+    home, cohort = Home(tmp_path / "home"), tmp_path / "cohort"
+    write_cohort(cohort)
+    lake = proposed(home, cohort)
+    before = lake.read_table("proposals").sort("place")
+    first, second, third = before["candidate_id"].to_list()[:3]
+    pages(home, lake)
+    browser.get((home.gallery / "exams" / UNREPORTED / "index.html").as_uri() + f"#{first}")
+    browser.execute_script("localStorage.clear()")
+    browser.refresh()
+
+    def shown() -> str:
+        ready = "return document.documentElement.dataset.ready === 'yes' && state.selected"
+        return browser.wait_for(lambda: browser.execute_script(ready), "the viewer")
+
+    assert shown() == first
+    browser.press("a")
+    browser.switch_to.active_element.send_keys("Dr. AB", Keys.ENTER)
+    for key, name in (("p", second), ("o", third)):
+        browser.wait_for(lambda name=name: shown() == name, "the next proposal")
+        browser.press(key)
+    browser.execute_script("go(arguments[0])", second)
+    organ = browser.wait_for(lambda: browser.find_elements("id", "organ"), "the field of the organ")[0]
+    organ.send_keys("left heart", Keys.ESCAPE)
+    browser.press("t", "l")  # Of findings alone: nothing is answered.
+    assert browser.execute_script("return correctionsOf(arguments[0]).length", second) == 0
+    home.reviews.mkdir()
+    browser.saved().rename(home.reviews / "AB.csv")
+
+    lake = proposed(home, cohort)
+    after = lake.read_table("proposals").drop_nulls("answer")
+    said = {first: "lesion", second: "physiologic", third: "part of another"}
+    assert dict(after.select("candidate_id", "answer").rows()) == said
+    assert after.filter(candidate_id=second)["organ"].to_list() == ["left heart"]
+    assert after.filter("is_accepted")["candidate_id"].to_list() == [first]
+    assert len(ReportTables.of(home).report(UNREPORTED).lesions) == 1
+    read, summary = reviewed(home)
+    assert read.problems == ()
+    assert summary.location.n == 0
 
 
 def test_what_a_physician_says_is_in_the_next_curation(browser: Any, tmp_path: Path) -> None:

@@ -67,8 +67,8 @@ class TestReadReviews:
         found = read(folder)
         assert found.problems == ()
         assert found.frame.rows() == [
-            ("E1:aa", "AB", "accept", None, "cur1", None, False),
-            ("E2:cc", "AB", "wrong contour", "too large, leaks", "cur1", None, False),
+            ("E1:aa", "AB", "accept", None, None, "cur1", None, False),
+            ("E2:cc", "AB", "wrong contour", None, "too large, leaks", "cur1", None, False),
         ]
         assert schemas.validate("reviews", found.frame)[1].is_empty()
 
@@ -120,7 +120,7 @@ class TestReadReviews:
     def test_a_spreadsheets_semicolons_capitals_and_mark_are_understood(self, folder):
         path = folder / "a.csv"
         path.write_bytes(b"\xef\xbb\xbfFinding_ID;Reviewer;Answer;Note\r\nE1:aa;AB;Wrong  Contour;a, b\r\n")
-        assert read(folder).frame.rows() == [("E1:aa", "AB", "wrong contour", "a, b", None, None, False)]
+        assert read(folder).frame.rows() == [("E1:aa", "AB", "wrong contour", None, "a, b", None, None, False)]
 
     def test_a_file_of_another_kind_is_named(self, folder):
         write(folder, "a.csv", header="exam,patient\r\n")
