@@ -135,7 +135,7 @@ def size_cm(flat: str, words: Vocabulary) -> float | None:
     return None
 
 
-_PHYSIOLOGIC_ORGANS = {"bladder", "ureter", "kidney", "brown fat", "heart", "ganglion"}
+_PHYSIOLOGIC_ORGANS = {"bladder", "ureter", "kidney", "brown fat", "heart", "nerve"}
 """Organs with spaces or tissues of physiologic uptake, as the lexicon names them."""
 
 
