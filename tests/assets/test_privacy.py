@@ -201,10 +201,11 @@ class TestWithTheSwitchesOff:
         assert leaks(contents(home), [*IN_HEADER, *IN_FILES]) == []
 
     def test_what_is_exported_names_nobody(self, home: Path) -> None:
-        (path,) = (home / "exports").rglob("*.dcm")
-        exported = pydicom.dcmread(path)
-        assert (str(exported.PatientName), exported.PatientID, exported.StudyDate) == ("", "", "")
-        assert exported.StudyInstanceUID
+        paths = sorted((home / "exports").rglob("*.dcm"))
+        assert [path.name for path in paths] == ["lesions.dcm", "lesions_labelmap.dcm"]
+        for exported in map(pydicom.dcmread, paths):
+            assert (str(exported.PatientName), exported.PatientID, exported.StudyDate) == ("", "", "")
+            assert exported.StudyInstanceUID
 
     def test_the_exam_is_used_and_its_description_kept_without_them(self, home: Path) -> None:
         with connect(Home(home)) as con:
