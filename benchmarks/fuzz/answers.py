@@ -12,8 +12,7 @@ from model.evaluation.reader_study.ratings import COLUMNS as RATING_COLUMNS
 from model.evaluation.reader_study.ratings import read_ratings
 from pipelines.cohort.corrections import CorrectionsError, correction_rows, read_corrections
 from pipelines.cohort.review_corrections import review_corrections
-from pipelines.proposals.answers import COLUMNS as PROPOSAL_COLUMNS
-from pipelines.proposals.answers import read_answers
+from pipelines.proposals.answers import PEAK_MM, answers_of
 from pipelines.review.reviews import COLUMNS as REVIEW_COLUMNS
 from pipelines.review.reviews import read_reviews
 from pipelines.tables import schemas
@@ -38,18 +37,16 @@ _CLICKS = [
     ["E1:0000abcd", "CD", "physiologic", "", "cur1", "", "2026-01-02T10:00:00Z", ""],
 ]
 _PROPOSALS = [
-    list(PROPOSAL_COLUMNS),
-    ["E1:c1", "AB", "lesion", "liver", "", "2026-01-02T10:00:00Z", "", "", "", ""],
-    ["E1:c2", "CD", "physiologic", "kidney", "left", "2026-01-02T10:00:00Z", "", "", "", ""],
-    ["", "AB", "missing here", "", "", "2026-01-02T10:00:00Z", "E1", "1.5", "-20", "33"],
+    list(REVIEW_COLUMNS),
+    ["E1:10-20-30", "AB", "lesion", "", "", "", "2026-01-02T10:00:00Z", "liver"],
+    ["E1:10-20-31", "CD", "physiologic", "left", "", "", "2026-01-02T10:00:00Z", "kidney"],
+    ["E1:10-20-32", "AB", "part of another", "", "", "", "2026-01-02T10:00:00Z", ""],
 ]
 _CANDIDATES = pl.DataFrame(
     {
-        "candidate_id": ["E1:c1", "E1:c2"],
+        "candidate_id": ["E1:10-20-30", "E1:10-20-31"],
         "exam_id": ["E1", "E1"],
-        "peak_x_mm": [1.0, 50.0],
-        "peak_y_mm": [-20.0, 0.0],
-        "peak_z_mm": [30.0, 0.0],
+        **dict(zip(PEAK_MM, ([1.0, 50.0], [-20.0, 0.0], [30.0, 0.0]), strict=True)),
     }
 )
 _RATINGS = [
@@ -76,14 +73,19 @@ def _reviews(rng: random.Random) -> Files:
     return {"reviews.csv": table_or_bytes(csv_of(_REVIEWS), rng)}
 
 
-def _read_reviews(folder: Path) -> int:
+def _tables() -> tuple[pl.DataFrame, pl.DataFrame]:
+    """A finding and its lesion, as the tables have them."""
     findings = pl.DataFrame(
         {"finding_id": ["E1:aa"], "exam_id": ["E1"], "row_key": ["k"], "sentence": ["x"], "outcome": ["accepted"]}
     )
     lesions = pl.DataFrame(
         {"finding_id": ["E1:aa"], "exam_id": ["E1"], "row_key": ["k"], "outcome": ["lesion"], "mtv_ml": [3.0]}
     )
-    read = read_reviews(folder, findings, lesions, "cur1")
+    return findings, lesions
+
+
+def _read_reviews(folder: Path) -> int:
+    read = read_reviews(folder, *_tables(), "cur1")
     if schemas.validate("reviews", read.frame)[1].height:
         raise WrongResultError("a review breaks the contract")
     return read.frame.height + len(read.problems)
@@ -106,10 +108,11 @@ def _proposals(rng: random.Random) -> Files:
 
 
 def _read_proposals(folder: Path) -> int:
-    read = read_answers(folder, _CANDIDATES)
+    found = read_reviews(folder, *_tables(), "cur1")
+    read = answers_of(found.frame, _CANDIDATES.select("exam_id", *PEAK_MM).clear(), _CANDIDATES)
     if not set(read.by_candidate) <= set(_CANDIDATES["candidate_id"]):
         raise WrongResultError("an answer to a candidate that is not there")
-    return len(read.by_candidate) + len(read.problems)
+    return len(read.by_candidate) + len(read.problems) + len(found.problems)
 
 
 _STUDY = Study(
