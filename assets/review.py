@@ -11,6 +11,7 @@ from assets.partitions import CURATION_OWNERS, table_metadata, table_sample
 from assets.pictures import picture
 from assets.resources import Workspace
 from model.evaluation.scores_figure import scores_figure
+from pipelines.cohort.privacy.deidentification import is_private_home
 from pipelines.curation.convention_trial import better_convention, convention_figure, try_conventions
 from pipelines.exports.viewer_files import source_folders
 from pipelines.reports.llm.readers_file import ReadersConfig
@@ -56,6 +57,7 @@ def gallery(config: GalleryConfig, workspace: Workspace) -> dg.MaterializeResult
         review=chosen.review,
         sources=ExamSources(source_folders(home), chosen.exam, not chosen.privacy.mask_reports),
     )
+    is_private = is_private_home(home.manifest)
     summary = write_gallery(
         home.gallery,
         GalleryTables(
@@ -64,7 +66,7 @@ def gallery(config: GalleryConfig, workspace: Workspace) -> dg.MaterializeResult
             readings=lake.read_table("readings"),
             exams=lake.read_table("exams"),
             flags=flags_of(run_checks(home, settings=chosen)),
-            reviews=read_reviews(home.reviews, found, located, version).frame,
+            reviews=read_reviews(home.reviews, found, located, version, is_private=is_private).frame,
             proposals=lake.read_table("proposals"),
         ),
         settings,

@@ -20,7 +20,7 @@ from pipelines.tables.hashing import hash_of
 from pipelines.tables.outcomes import Outcome
 from pipelines.tables.provenance import code_version
 from pipelines.tables.report_fields import COMPARISONS, LATERALITIES, REGIONS
-from pipelines.tables.safe_text import error_reason
+from pipelines.tables.safe_text import error_reason, without_quotes
 from pipelines.tables.shards import N_SHARDS, shard_name, shard_of
 
 FILE_NAME = "corrections.csv"
@@ -322,7 +322,6 @@ def _finding_part(finding_id: str) -> str:
 
 
 _IS_FINDING = re.compile(r"[0-9a-f]{8}(?:\.\d{1,3})?")
-_QUOTED = re.compile(r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
 
 
 def _without_words(one: Correction) -> Correction:
@@ -333,8 +332,7 @@ def _without_words(one: Correction) -> Correction:
         when = ""
     field = one.field if one.field in FIELDS else "(unknown)"
     finding = one.finding_id if one.exam_id != NOT_NAMED else NOT_NAMED
-    problem = _QUOTED.sub("a value that is not shown", one.problem or "")
-    return replace(one, finding_id=finding, field=field, value="", when=when, problem=problem)
+    return replace(one, finding_id=finding, field=field, value="", when=when, problem=without_quotes(one.problem or ""))
 
 
 def corrections_version(corrections: Iterable[Correction]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipelines.cohort.privacy.deidentification import is_private_home
 from pipelines.imaging.lesions.contour import contour
 from pipelines.imaging.lesions.measures import Measures, measure
 from pipelines.imaging.masks import save_mask
@@ -33,6 +34,7 @@ from pipelines.tables.home import Home, folder_name
 from pipelines.tables.lake import Lake, WriteResult
 from pipelines.tables.outcomes import Outcome
 from pipelines.tables.provenance import code_version
+from pipelines.tables.safe_text import without_quotes
 
 CONFIRMED = ("lesion",)
 """Answers with which a draft report takes a proposal: a lesion whose contour nobody calls wrong. One that was marked as
@@ -83,9 +85,11 @@ class ProposalUpdate:
         self._located = located.filter(pl.col("outcome") == Outcome.LESION.value)
         self._unreported = self._exams.filter(pl.col("problem") == ExamProblem.NO_REPORT.value).sort("exam_id")
         marked = self._located.join(self._unreported, on="exam_id", how="semi")
-        read = read_reviews(home.reviews, findings, located, curation_version(home))
+        is_private = is_private_home(home.manifest)
+        read = read_reviews(home.reviews, findings, located, curation_version(home), is_private=is_private)
         self._answers = answers_of(read.frame, marked, named)
-        self._problems = [str(problem) for problem in (*read.problems, *self._answers.problems)]
+        said = [without_quotes(problem) if is_private else problem for problem in self._answers.problems]
+        self._problems = [*map(str, read.problems), *said]
 
     def run(self) -> ProposalSummary:
         """Brings table, masks and review list up to the candidates and the answers.

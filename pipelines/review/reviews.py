@@ -9,11 +9,13 @@ the finding changed since, the answer is kept, marked as stale and not counted.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
+from pipelines.cohort.privacy.deidentification import is_private_home
+from pipelines.cohort.privacy.text_identifiers import clean
 from pipelines.cohort.table_files import TableFileError, is_blank, read_table_file, without_lone_surrogates
 from pipelines.review.finding_rows import answer_holds, finding_fingerprint, finding_rows
 from pipelines.tables import schemas
@@ -21,7 +23,7 @@ from pipelines.tables.answer_kinds import CLICKS, JUDGEMENTS, Subject, subject_o
 from pipelines.tables.curation_version import curation_version
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
-from pipelines.tables.safe_text import error_reason
+from pipelines.tables.safe_text import error_reason, is_technical, without_quotes
 from pipelines.tables.statistics import wilson_interval
 
 COLUMNS = ("finding_id", "reviewer", "answer", "note", "curation", "seen", "answered_at", "value")
@@ -38,6 +40,11 @@ class ReviewProblem:
     line: int
     """Line of the file, the header being 1; 0 for the file as a whole."""
     message: str
+
+    def without_words(self, place: int) -> "ReviewProblem":
+        """The same where nothing may name anybody: the file by its place among those of its folder, by name."""
+        file = self.file if is_technical(Path(self.file).stem) else f"file {place}"
+        return replace(self, file=file, message=without_quotes(self.message))
 
     def __str__(self) -> str:
         return f"{self.file}, line {self.line}: {self.message}" if self.line else f"{self.file}: {self.message}"
@@ -74,14 +81,20 @@ class _Answer:
 
 
 def read_reviews(
-    source: Path | Iterable[Path], findings: pl.DataFrame, localisations: pl.DataFrame, curation: str = ""
+    source: Path | Iterable[Path],
+    findings: pl.DataFrame,
+    localisations: pl.DataFrame,
+    curation: str = "",
+    *,
+    is_private: bool = False,
 ) -> ReviewsRead:
     """The answers in review files (a folder's *.csv, or the files given), one row a finding and reviewer.
 
     `findings` and `localisations` as the tables, `curation` the version that they are of. The same line twice counts
     once. Of several answers of one reviewer the later `answered_at` stands; one to the finding as it is now goes before
     one to the finding as it was. What cannot be taken (unknown finding, unknown answer, no reviewer, two answers of one
-    time, an unreadable file) is a problem, and the rest is taken.
+    time, an unreadable file) is a problem, and the rest is taken. Where the home `is_private` notes are masked, and
+    problems quote nothing.
     """
     if isinstance(source, Path):
         # A folder that nobody saved an answer to yet is not there, and holds no files.
@@ -113,7 +126,7 @@ def read_reviews(
             "reviewer": a.reviewer,
             "answer": a.answer,
             "value": a.value or None,
-            "note": a.note or None,
+            "note": (clean(a.note) if is_private else a.note) or None,
             "curation": a.curation or None,
             "seen": a.seen or None,
             "is_stale": is_stale(a),
@@ -121,6 +134,9 @@ def read_reviews(
         for a in chosen.answers
     ]
     problems += chosen.problems
+    if is_private:
+        places = {path.name: n for n, path in enumerate(files, start=1)}
+        problems = [problem.without_words(places[problem.file]) for problem in problems]
     frame = schemas.frame("reviews", rows)
     return ReviewsRead(frame, len(files), chosen.n_repeated, chosen.n_outdated, tuple(problems))
 
@@ -347,5 +363,6 @@ def reviewed(home: Home) -> tuple[ReviewsRead, ReviewSummary]:
     """The answers in a home's folder `reviews`, and what they say of what is curated there now."""
     lake = Lake(home.lake)
     findings, localisations = lake.read_table("findings"), lake.read_table("lesions")
-    read = read_reviews(home.reviews, findings, localisations, curation_version(home))
+    is_private = is_private_home(home.manifest)
+    read = read_reviews(home.reviews, findings, localisations, curation_version(home), is_private=is_private)
     return read, summarise(read.frame, finding_rows(localisations, findings))

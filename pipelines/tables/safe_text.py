@@ -63,6 +63,14 @@ def technical_text(text: str) -> str:
     return _REPEATED.sub(REMOVED, " ".join("".join(c if c.isprintable() else " " for c in words).split()))
 
 
+_QUOTED = re.compile(r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
+
+
+def without_quotes(message: str) -> str:
+    """A message of ours without the values that it quotes."""
+    return _QUOTED.sub("a value that is not shown", message)
+
+
 def file_reference(path: Path, folder: Path) -> str:
     """How a message names a file or folder below `folder`: by its relative path where that is technical, else by its
     position among all that lies there, as `find . ! -type d | LC_ALL=C sort` lists it.

@@ -201,7 +201,7 @@ class Deidentifier:
     def note_manifest(self, manifest_folder: Path) -> None:
         """Writes down which kind of ids a manifest holds; of the key only what tells it from another."""
         key = self.pseudonyms.check if self._hashes and self.pseudonyms else None
-        state = {"hash_ids": self._hashes, "key": key}
+        state = {"hash_ids": self._hashes, "key": key, "mask_reports": self.settings.mask_reports}
         atomic.write_bytes(manifest_folder / _STATE_NAME, json.dumps(state).encode())
 
 
@@ -220,6 +220,15 @@ def open_secret(home: Home) -> bytes:
             os.link(drawn, path)
         drawn.unlink()
     return path.read_bytes()
+
+
+def is_private_home(manifest_folder: Path) -> bool:
+    """Whether a home was observed with hashed ids or masked reports: nothing that people write into it may name
+    anybody in its tables.
+    """
+    path = manifest_folder / _STATE_NAME
+    state = json.loads(path.read_text()) if path.exists() else {}
+    return bool(state.get("hash_ids") or state.get("mask_reports"))
 
 
 _STATE_NAME = "privacy.json"

@@ -249,3 +249,18 @@ class TestSummarise:
 
     def test_nothing_reviewed_is_said_not_scored(self):
         assert str(summarise(reviews(), FINDINGS).location) == "not judged yet"
+
+
+def test_in_a_private_home_notes_and_problems_name_nobody(folder: Path) -> None:
+    write(
+        folder,
+        "Zebrowski.csv",
+        line("E1:aa", "wrong text", note="told Dr. Robichaud on 03/14/2023"),
+        line("PLAIN-77:aa", "accept"),
+        line("E1:bb", "lenoir"),
+    )
+    read = read_reviews(folder, *tables(), "cur1", is_private=True)
+    assert read.frame["note"].item().startswith("told Dr. X")
+    assert [problem.file for problem in read.problems] == ["file 1", "file 1"]
+    shown = f"{read.frame.to_dicts()} {[str(problem) for problem in read.problems]}".lower()
+    assert [word for word in ("zebrowski", "robichaud", "03/14", "plain-77", "lenoir") if word in shown] == []
