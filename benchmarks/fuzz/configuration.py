@@ -18,7 +18,7 @@ readers_file = "readers.toml"
 [exam.suv]
 norm = "bw"
 [consensus]
-min_votes = 2
+require_anatomy = true
 min_suvmax = 2.5
 weights = {rules = 1}
 [lesions.contour]

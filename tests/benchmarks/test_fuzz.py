@@ -50,3 +50,9 @@ class TestFilesOf:
 
 def test_the_suite_has_ten_thousand_cases() -> None:
     assert sum(one.n_cases for one in INPUTS.values()) >= 10_000
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_some_case_of_each_input_is_read(name: str) -> None:
+    """An input whose every case ends as the same error looks at one line of its reader."""
+    assert any(worker.run_case(name, str(n), worker.files_of(name, n)).kind == "rows" for n in range(60))
