@@ -628,8 +628,8 @@ def _train_on_cluster(workspace: "Workspace", call: "TrainingCall", *, dry_run: 
 def _print_plan(workspace: "Workspace", changes: Sequence[str], processes: int) -> None:
     """Prints the plan of every stage by the settings, with the lake's samples where there are some."""
     from model.petar.config import TRAINING_STAGES, model_config
+    from model.petar.devices import pick_device
     from model.training.from_lake import stage_settings
-    from model.training.parallel import pick_device
     from model.training.plan import stage_plan
     from pipelines.settings import SettingsError, overlaid, parse
 
@@ -794,12 +794,13 @@ def describe(
 
     from model.inputs.tensors import SampleError
     from model.petar.checkpoints import CheckpointError
+    from model.petar.devices import DeviceError
     from model.serving.describe import describe_files
     from pipelines.imaging.problems import ExamError
 
     try:
         described = describe_files(checkpoint, pet, mask, ct, question, device)
-    except (SampleError, CheckpointError, ExamError) as error:
+    except (SampleError, CheckpointError, DeviceError, ExamError) as error:
         _fail(f"cannot describe the lesion: {error}")
     print(dumps(asdict(described), indent=1) if json else described.text_measured)
 
@@ -827,10 +828,9 @@ def serve(
     """Serve a checkpoint as an OpenAI-compatible chat endpoint."""
     from contextlib import ExitStack
 
-    import torch
-
     from model.evaluation.predictions import checkpoint_version
     from model.petar.checkpoints import CheckpointError
+    from model.petar.devices import DeviceError, pick_device
     from model.petar.hub import from_pretrained
     from model.serving.engines import OwnEngine, VllmEngine
     from model.serving.language_server import language_plan, language_server
@@ -842,7 +842,7 @@ def serve(
         _fail(f"expected --engine own or vllm, got {engine}")
     with ExitStack() as stack:
         try:
-            loaded, place = from_pretrained(checkpoint), torch.device(device)
+            loaded, place = from_pretrained(checkpoint), pick_device(device)
             if engine == "own":
                 answering: OwnEngine | VllmEngine = OwnEngine(loaded, place)
             else:
@@ -850,7 +850,7 @@ def serve(
                 plan = language_plan(loaded, checkpoint_version(loaded.folder), base)
                 stack.enter_context(language_server(loaded, plan))
                 answering = VllmEngine(loaded, plan.url, plan.name, place)
-        except (CheckpointError, ServerError) as error:
+        except (CheckpointError, DeviceError, ServerError) as error:
             _fail(f"cannot serve: {error}")
         serve_until_interrupted(Service(loaded, name, files, engine=answering), host, port, allow_host or ())
 

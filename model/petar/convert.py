@@ -107,6 +107,16 @@ def released_config(preset_name: str, changes: Mapping[str, Any]) -> ModelConfig
     return model_config(validated(ModelSettings, values, "--changes"))
 
 
+def _changes(text: str) -> dict[str, Any]:
+    try:
+        changes = json.loads(text)
+    except (ValueError, RecursionError):
+        changes = None
+    if not isinstance(changes, dict):
+        raise ValueError(f'expected a JSON object as --changes, got {text!r}: write it as {{"name": value}}')
+    return changes
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 with the report and the folder on standard output, 1 with the reason on standard error."""
     parser = argparse.ArgumentParser(
@@ -123,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--allow-missing", action="store_true", help="parts without weights start untrained")
     options = parser.parse_args(arguments)
     try:
-        config = released_config(options.preset, json.loads(options.changes))
+        config = released_config(options.preset, _changes(options.changes))
         report = convert(
             options.weights,
             options.to,

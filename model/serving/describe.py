@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from model.inputs.tensors import SampleError
+from model.petar.devices import pick_device
 from model.petar.hub import from_pretrained
 from model.serving.generation import describe
 from model.serving.questions import Description
@@ -26,9 +27,11 @@ def describe_files(
         SampleError: a file is not there, or the mask is empty or elsewhere.
         CheckpointError: the checkpoint cannot be read.
         ExamError: a file is no readable NIfTI.
+        DeviceError: there is no such device.
     """
     for path in filter(None, (pet, ct, mask)):
         if not path.is_file():
             raise SampleError(f"expected a NIfTI file at {path}, it is not there")
+    place = pick_device(device)
     images = load_nifti(pet), load_nifti(ct) if ct else None, load_nifti(mask)
-    return describe(*images, from_pretrained(checkpoint), question=question, device=device)
+    return describe(*images, from_pretrained(checkpoint), question=question, device=str(place))

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from model.petar.checkpoints import CheckpointError
 from model.petar.config import PRESETS, TRAINING_STAGES, model_config
+from model.petar.devices import pick_device
 from model.training.from_lake import LakeStage, checkpoint_before, stage_settings, train_from_lake
-from model.training.parallel import current_world, joined, pick_device
+from model.training.parallel import current_world, joined
 from model.training.plan import stage_plan
 from model.training.progress import StageProgress
 from model.training.request import Hooks
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
+        pick_device(options.device)
         model = _model_settings(options)
         config, settings = model_config(model), stage_settings(options.stage, model)
         home = Home(options.home)
@@ -77,8 +79,20 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", default="auto")
     add("--allow-other-samples", action="store_true", help="start from a checkpoint that saw other samples")
     add("--plan", action="store_true", help="print parameters, memory and hours, train nothing")
-    add("--processes", type=int, default=int(os.environ.get("WORLD_SIZE", "1")), help="processes that --plan counts")
+    add(
+        "--processes",
+        type=_processes,
+        default=int(os.environ.get("WORLD_SIZE", "1")),
+        help="processes that --plan counts",
+    )
     return parser
+
+
+def _processes(text: str) -> int:
+    """A number of processes; argparse tells what is none."""
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+    return int(text)
 
 
 def _model_settings(options: argparse.Namespace) -> ModelSettings:

@@ -55,13 +55,6 @@ class World:
             distributed.barrier()
 
 
-def pick_device(name: str = "auto") -> torch.device:
-    """The named device; `auto` is the first GPU where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
-
-
 def current_world() -> World:
     """The processes that were joined with `joined`, or this one alone."""
     if distributed.is_available() and distributed.is_initialized():

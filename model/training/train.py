@@ -22,12 +22,13 @@ from model.petar.checkpoints import (
     versions,
     write_folder_atomically,
 )
+from model.petar.devices import pick_device
 from model.petar.lora import add_lora, merge_lora, save_adapter
 from model.training.gradients import Placement
 from model.training.loggers import check_loggers
 from model.training.memory import device_plan
 from model.training.optimiser import optimiser_class
-from model.training.parallel import World, current_world, pick_device
+from model.training.parallel import World, current_world
 from model.training.request import Hooks, StageRequest
 from model.training.results import StageResult, read_result, write_result
 from model.training.samples import check_samples, check_split, data_hash

@@ -225,3 +225,11 @@ class TestTrainCommand:
     def test_says_what_is_wrong(self, tmp_path, capsys, changes, words):
         assert main(["--home", str(tmp_path), "--stage", "findings_full", "--settings", changes]) == 1
         assert words in capsys.readouterr().err
+
+    def test_names_a_device_and_a_number_of_processes_that_cannot_be(self, tmp_path, capsys):
+        asked = ["--home", str(tmp_path), "--stage", "findings_full"]
+        assert main([*asked, "--device", "cuda:99"]) == 1
+        assert "expected a device that is there (cpu" in capsys.readouterr().err
+        with pytest.raises(SystemExit):
+            main([*asked, "--plan", "--processes", "0"])
+        assert "expected a whole number above 0, got '0'" in capsys.readouterr().err
