@@ -109,7 +109,7 @@ class TestStale:
             ("pipelines/imaging/reading/suv.py", r"^GRAMS_ABOVE_KG = .*", "GRAMS_ABOVE_KG = 900.0",
              {"exams", "organ maps", "external set"}),
             ("pipelines/reports/structure.py", r"^SAME_SUV = .*", "SAME_SUV = 0.2",
-             REPORTS | {"metrics", "robustness"} | LEARNT),
+             REPORTS | {"metrics", "robustness", "samples"} | LEARNT),
             ("pipelines/reports/alignment.py", r"^SUV_DECIMALS = .*", "SUV_DECIMALS = 1", {"findings"}),
             ("pipelines/reports/llm/answered_mentions.py", r"max\(1, ", "max(2, ", {"LLM reader"}),
             ("pipelines/tables/exam_problems.py", r"NO_PET = .*", "NO_PET = 'no PET'",
