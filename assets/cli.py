@@ -273,20 +273,30 @@ def _curate(
 def _on_cluster(workspace: "Workspace", call: "ClusterCall", *, dry_run: bool) -> None:
     """Hands a curation to a cluster, or prints what would be handed over."""
     from assets import cluster
+
+    _check_settings(workspace)
+    _hand_over(
+        workspace,
+        lambda: cluster.dry_run(workspace, call),
+        None if dry_run else lambda: cluster.submit_curation(workspace, call, lambda line: typer.echo(line)).folder,
+    )
+
+
+def _hand_over(workspace: "Workspace", shown: Callable[[], str], submit: Callable[[], Path] | None) -> None:
+    """Submits work on a cohort to a cluster and tells the folder of the submission; without `submit` prints `shown`."""
     from assets.runner import EXPECTED
     from pipelines.cohort.manifest import check_cohort
     from pipelines.curation.engines.slurm import SlurmError
 
-    _check_settings(workspace)
     try:
         check_cohort(workspace.cohort_folder)
-        if dry_run:
-            typer.echo(cluster.dry_run(workspace, call), nl=False)
+        if submit is None:
+            typer.echo(shown(), nl=False)
             return
-        submitted = cluster.submit_curation(workspace, call, lambda line: typer.echo(line))
+        folder = submit()
     except (*EXPECTED, SlurmError) as error:
         _fail(str(error))
-    typer.echo(f"scripts, logs  {submitted.folder}    (the same command again goes on from where jobs were ended)")
+    typer.echo(f"scripts, logs  {folder}    (the same command again goes on from where jobs were ended)")
 
 
 @batch.command("work")
@@ -610,19 +620,12 @@ def train(
 def _train_on_cluster(workspace: "Workspace", call: "TrainingCall", *, dry_run: bool) -> None:
     """Hands a training to a cluster, or prints what would be handed over."""
     from assets import training_jobs
-    from assets.runner import EXPECTED
-    from pipelines.cohort.manifest import check_cohort
-    from pipelines.curation.engines.slurm import SlurmError
 
-    try:
-        check_cohort(workspace.cohort_folder)
-        if dry_run:
-            typer.echo(training_jobs.dry_run(workspace, call), nl=False)
-            return
-        folder = training_jobs.submit_training(workspace, call, lambda line: typer.echo(line))
-    except (*EXPECTED, SlurmError) as error:
-        _fail(str(error))
-    typer.echo(f"scripts, logs  {folder}    (the same command again goes on from where jobs were ended)")
+    _hand_over(
+        workspace,
+        lambda: training_jobs.dry_run(workspace, call),
+        None if dry_run else lambda: training_jobs.submit_training(workspace, call, lambda line: typer.echo(line)),
+    )
 
 
 def _print_plan(workspace: "Workspace", changes: Sequence[str], processes: int) -> None:
@@ -1021,10 +1024,9 @@ def vllm_slurm(
     from pipelines.curation.engines.slurm import (
         SlurmError,
         SlurmOptions,
-        check_nodes_see,
-        check_sbatch,
+        check_cluster,
         printed,
-        submit,
+        submit_from,
     )
     from pipelines.reports.llm.server_addresses import forget_dead_servers
     from pipelines.tables.home import Home as HomeFolders
@@ -1037,13 +1039,10 @@ def vllm_slurm(
         typer.echo(printed([script], first=""), nl=False)
         return
     try:
-        check_sbatch()
-        paths.root.mkdir(parents=True, exist_ok=True)
-        if warning := check_nodes_see(paths.root, [Path(sys.executable)], options):
-            typer.echo(f"warning: {warning}")
+        check_cluster(paths.root, [], options, lambda line: typer.echo(line))
         forget_dead_servers(paths.servers)
         folder = new_folder(paths.batches, "vllm")
-        (job,) = submit([server_script(paths.root, paths.servers, call, folder)], folder, first="")
+        (job,) = submit_from(folder, [server_script(paths.root, paths.servers, call, folder)], first="")
     except SlurmError as error:
         _fail(str(error))
     typer.echo(f"  job {job}   {servers} of {call.served_name}; their addresses will be in {paths.servers}")

@@ -1,8 +1,6 @@
 """Curation by the jobs of a cluster: what is submitted, and what each job does."""
 
 import logging
-import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +12,11 @@ from pipelines.cohort.manifest import CohortError, observe_cohort
 from pipelines.curation.engines.batch import Batch, chunks_of, new_folder, plan_first, run_chunk
 from pipelines.curation.engines.local import LocalEngine
 from pipelines.curation.engines.slurm import (
-    SlurmError,
     SlurmOptions,
-    check_nodes_see,
-    check_sbatch,
+    check_cluster,
     curation_scripts,
     printed,
-    submit,
+    submit_from,
 )
 from pipelines.curation.run import PHASES
 from pipelines.review.stage_details import stage_details
@@ -60,10 +56,7 @@ def submit_curation(workspace: Workspace, call: ClusterCall, say: Callable[[str]
         CohortError: see `observe_cohort`.
     """
     home, cohort = workspace.paths, workspace.cohort_folder
-    check_sbatch()
-    home.root.mkdir(parents=True, exist_ok=True)
-    if warning := check_nodes_see(home.root, [cohort, Path(sys.executable)], call.options):
-        say(f"warning: {warning}")
+    check_cluster(home.root, [cohort], call.options, say)
     observe_cohort(cohort, home.manifest, workspace.deidentifier(), accept_removals=call.accepts_removals)
     n_chunks, chunks = plan_first(workspace.curation(), call.options.chunks)
     folder = new_folder(home.batches, "curate")
@@ -72,14 +65,7 @@ def submit_curation(workspace: Workspace, call: ClusterCall, say: Callable[[str]
     for phase, planned in chunks.items():
         batch.write_chunks(phase, planned)
     say(f"curate: {sum(map(len, chunks[min(chunks)])) if chunks else 0} of {N_SHARDS} shards to do")
-    scripts = curation_scripts(batch, call.options, chunks)
-    try:
-        ids = submit(scripts, folder)
-    except SlurmError:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    for script, job in zip(scripts, ids, strict=True):
-        say(f"  job {job}   {script.name}")
+    submit_from(folder, curation_scripts(batch, call.options, chunks), say)
     return batch
 
 

@@ -7,7 +7,6 @@ submitting again is the resume: finished stages are reused, the one that was end
 """
 
 import shlex
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,14 +18,12 @@ from model.training.from_lake import stage_settings
 from pipelines.curation.engines.batch import new_folder
 from pipelines.curation.engines.slurm import (
     Script,
-    SlurmError,
     SlurmOptions,
-    check_nodes_see,
-    check_sbatch,
+    check_cluster,
     job_name,
     petar_command,
     printed,
-    submit,
+    submit_from,
 )
 from pipelines.settings import overlaid, parse
 
@@ -123,19 +120,9 @@ def submit_training(workspace: Workspace, call: TrainingCall, say: Callable[[str
     """
     home = workspace.paths
     training_scripts(workspace, call, home.batches)  # What is wrong with the settings is said first.
-    check_sbatch()
-    home.root.mkdir(parents=True, exist_ok=True)
-    if warning := check_nodes_see(home.root, [workspace.cohort_folder, Path(sys.executable)], call.options):
-        say(f"warning: {warning}")
+    check_cluster(home.root, [workspace.cohort_folder], call.options, say)
     folder = new_folder(home.batches, "train")
-    scripts = training_scripts(workspace, call, folder)
-    try:
-        ids = submit(scripts, folder)
-    except SlurmError:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    for script, job in zip(scripts, ids, strict=True):
-        say(f"  job {job}   {script.name}")
+    submit_from(folder, training_scripts(workspace, call, folder), say)
     return folder
 
 

@@ -130,11 +130,10 @@ def _of_each_region(home: Home, lesions: pl.DataFrame) -> list[ShownLesion]:
     at most N_LESIONS.
     """
     ordered = lesions.sort(pl.col("tlg").fill_null(0), "finding_id", descending=[True, False])
-    largest = [
-        next((one for one in shown if one.picture), shown[0])
-        for _, rows in ordered.group_by("region", maintain_order=True)
-        if (shown := [_shown(home, row) for row in rows.head(_N_LOOKED_AT).iter_rows(named=True)])
-    ]
+    largest = []
+    for _, rows in ordered.group_by("region", maintain_order=True):
+        shown = (_shown(home, row) for row in rows.head(_N_LOOKED_AT).iter_rows(named=True))
+        largest.append(next((one for one in shown if one.picture), _shown(home, rows.row(0, named=True))))
     return sorted(largest, key=lambda one: one.picture is None)[:N_LESIONS]
 
 

@@ -5,26 +5,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from pipelines.catalog.build import build_catalog
-from pipelines.imaging.volume import Volume, save_nifti
 from pipelines.tables.home import Home
-from tests.support.curations import curate_small
+from tests.support.curations import curate_small, write_exam_with_mask
 
 ROOT = Path(__file__).parents[2]
-AFFINE = np.diag([5.0, 5.0, 5.0, 1.0])
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    array = np.full((20, 20, 12), 0.01, dtype=np.float32)
-    array[3:17, 3:17] = 1.0
-    array[5:7, 8:10, 5:7] = 9.0
-    folder = tmp_path / "cohort" / "exams" / "E1"
-    save_nifti(Volume(array, AFFINE), folder / "SUV.nii.gz")
-    save_nifti(Volume((array > 5).astype(np.uint8), AFFINE), folder / "SEG.nii.gz")
+    write_exam_with_mask(tmp_path / "cohort")
     (tmp_path / "cohort" / "reports.csv").write_text("exam_id,patient_id,findings\n")
     (tmp_path / "cohort" / "given_masks.csv").write_text("exam_id,mask\nE1,SEG.nii.gz\n")
     made = Home(tmp_path / "home")

@@ -12,7 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -173,6 +173,48 @@ def check_nodes_see(folder: Path, more: Sequence[Path], options: SlurmOptions) -
             f"no node looked whether it sees {folder} ({_first_line(found.stderr)}); a job that does not see it fails"
         )
     return ""
+
+
+def check_cluster(home: Path, more: Sequence[Path], options: SlurmOptions, say: Callable[[str], None]) -> None:
+    """Nothing where jobs can be submitted from here and see the home; it is made where it is not there.
+
+    Args:
+        home: of the curation.
+        more: further files and folders that the jobs need, beside this Python.
+        options: what the jobs ask for.
+        say: gets a warning where no node was free to look.
+
+    Raises:
+        SlurmError: no sbatch, or a node that does not see one of them.
+    """
+    check_sbatch()
+    home.mkdir(parents=True, exist_ok=True)
+    if warning := check_nodes_see(home, [*more, Path(sys.executable)], options):
+        say(f"warning: {warning}")
+
+
+def submit_from(
+    folder: Path, scripts: Sequence[Script], say: Callable[[str], None] = lambda line: None, first: str = "singleton"
+) -> list[str]:
+    """Ids of the jobs, as `submit`; the folder of a submission that the cluster refuses is removed.
+
+    Args:
+        folder: of this submission alone.
+        scripts: in their order.
+        say: gets a line a job.
+        first: what the first depends on; empty: nothing.
+
+    Raises:
+        SlurmError: see `submit`.
+    """
+    try:
+        ids = submit(scripts, folder, first)
+    except SlurmError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    for script, job in zip(scripts, ids, strict=True):
+        say(f"  job {job}   {script.name}")
+    return ids
 
 
 def submit(scripts: Sequence[Script], folder: Path, first: str = "singleton") -> list[str]:

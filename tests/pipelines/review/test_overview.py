@@ -3,31 +3,22 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 
 from pipelines.catalog.build import build_catalog
-from pipelines.imaging.volume import Volume, save_nifti
 from pipelines.review.overview import html_page, markdown_page, overview_of, write_overview
 from pipelines.review.quality_check_result import CheckResult
 from pipelines.settings import ProjectSettings
 from pipelines.tables.home import Home
-from tests.support.curations import curate_small
-
-AFFINE = np.diag([5.0, 5.0, 5.0, 1.0])
+from tests.support.curations import curate_small, write_exam_with_mask
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """One exam with a given mask and its sentence, and one whose folder is empty."""
     folder = tmp_path_factory.mktemp("overview")
-    array = np.full((20, 20, 12), 0.01, dtype=np.float32)
-    array[3:17, 3:17] = 1.0
-    array[5:7, 8:10, 5:7] = 9.0
-    images = folder / "cohort" / "exams" / "E1"
-    save_nifti(Volume(array, AFFINE), images / "SUV.nii.gz")
-    save_nifti(Volume((array > 5).astype(np.uint8), AFFINE), images / "SEG.nii.gz")
+    write_exam_with_mask(folder / "cohort")
     (folder / "cohort" / "exams" / "E2").mkdir()
     (folder / "cohort" / "reports.csv").write_text("exam_id,patient_id,findings\nE1,P1,None.\nE2,P2,None.\n")
     (folder / "cohort" / "given_masks.csv").write_text(
