@@ -377,11 +377,13 @@ def _provenance_by_exam(
     """
     now = hash_of(provenance)[:8]
     by_id: dict[str, Any] = {**before.get("by_id", {}), now: asdict(provenance)}
-    of: dict[str, str] = {}
-    for exam_id in exam_ids:
-        earlier = before.get("of", {}).get(exam_id, before.get("default", now))
-        if exam_id not in touched and earlier != now:
-            of[exam_id] = earlier
+    default, others = before.get("default", now), before.get("of", {})
+    candidates = others if default == now else exam_ids
+    of = {
+        exam_id: earlier
+        for exam_id in candidates
+        if exam_id in exam_ids and exam_id not in touched and (earlier := others.get(exam_id, default)) != now
+    }
     used = {now, *of.values()}
     return {"default": now, "of": of, "by_id": {k: by_id[k] for k in sorted(used) if k in by_id}}
 

@@ -93,11 +93,11 @@ class Lake:
         """
         name = _name(shard)
         _check_place(table, name, sharded=True)
-        strangers = [p for p in frame.get_column("patient_id").unique().drop_nulls() if shard_name(shard_of(p)) != name]
+        strangers = [p for p in frame.get_column("patient_id").unique().drop_nulls() if _shard_of(p) != name]
         if strangers:
             raise schemas.ContractError(
                 f"table {table}, shard {name}: expected patients of this shard, got {sorted(strangers)[:3]} "
-                f"(patient {min(strangers)} belongs to shard {shard_name(shard_of(min(strangers)))})"
+                f"(patient {min(strangers)} belongs to shard {_shard_of(min(strangers))})"
             )
         return self._write(table, name, frame, inputs)
 
@@ -264,7 +264,7 @@ def encode(
             "n_shards": N_SHARDS,
             "schema": json.dumps(schemas.signature_of(table), sort_keys=True),
             "inputs": inputs_json,
-            "inputs_hash": inputs_hash(inputs),
+            "inputs_hash": _hash(inputs_json),
             "rows_digest": digest,
         }
         writer.add_key_value_metadata({_META + key: str(value) for key, value in meta.items()})
@@ -273,11 +273,21 @@ def encode(
 
 def inputs_hash(inputs: Mapping[str, Any]) -> str:
     """What `ShardMeta.inputs_hash` is of a shard written with these inputs."""
-    return hashlib.sha256(_inputs_json(inputs).encode()).hexdigest()[:32]
+    return _hash(_inputs_json(inputs))
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _shard_of(patient_id: str) -> str:
+    """Name of the shard of a patient, remembered: each table of a shard has the same patients."""
+    return shard_name(shard_of(patient_id))
+
+
+def _hash(words: str) -> str:
+    return hashlib.sha256(words.encode()).hexdigest()[:32]
 
 
 def _inputs_json(inputs: Mapping[str, Any]) -> str:
-    return json.dumps(dict(inputs), sort_keys=True, default=str)
+    return json.dumps(dict(inputs), sort_keys=True, default=str, check_circular=False)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -342,6 +352,17 @@ _LOGGED: set[str] = set()
 
 
 def _rows(path: StoragePath, table: str, shard: str) -> pl.DataFrame:
+    signature = places.signature(path)
+    return _read_rows(path, table, shard) if signature is None else _kept_rows(path, signature, table, shard)
+
+
+@functools.lru_cache(maxsize=8)
+def _kept_rows(path: StoragePath, signature: tuple[object, ...], table: str, shard: str) -> pl.DataFrame:
+    """Rows of a file, remembered for as long as its signature stays: each stage of a shard reads the tables below."""
+    return _read_rows(path, table, shard)
+
+
+def _read_rows(path: StoragePath, table: str, shard: str) -> pl.DataFrame:
     try:
         return _in_columns_of_today(pl.read_parquet(places.read_bytes(path)), table)
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -350,6 +371,8 @@ def _rows(path: StoragePath, table: str, shard: str) -> pl.DataFrame:
 
 def _in_columns_of_today(frame: pl.DataFrame, table: str) -> pl.DataFrame:
     types = schemas.types_of(table)
+    if list(frame.schema.items()) == list(types.items()):
+        return frame
     columns = [pl.col(c).cast(t) if c in frame.columns else pl.lit(None, t).alias(c) for c, t in types.items()]
     return frame.select(columns)
 

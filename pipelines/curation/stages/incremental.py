@@ -84,7 +84,7 @@ def update_exams(
         )
     todo = list(only) if only else [exam for exam, key in keys.items() if previous_keys.get(exam) != key]
     # One that failed has rows and no key; one whose report held nothing has a key and no rows.
-    gone = tuple(sorted({*previous_keys, *previous["exam_id"]} - set(keys)))
+    gone = tuple(sorted({*previous_keys, *previous["exam_id"].unique()} - set(keys)))
     schema = previous.schema
     kept = {exam: key for exam, key in previous_keys.items() if exam in keys}
     rows: list[dict[str, object]] = []
