@@ -13,8 +13,6 @@ from model.evaluation.ablation.figure import ablation_figure
 from pipelines.settings import EvaluationSettings, ModelSettings
 
 ABLATION_PARTITIONS = dg.StaticPartitionsDefinition([condition.folder_name for condition in CONDITIONS])
-CORNERS = (CONDITIONS[0].folder_name, CONDITIONS[-1].folder_name)
-"""Nothing but the PET, and everything: what the demo trains."""
 
 
 @with_settings(model=ModelSettings, evaluation=run_fields(EvaluationSettings, "ablation_effort"))

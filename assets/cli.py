@@ -79,9 +79,6 @@ _DEMO_SETTINGS = """\
 val = 0.1
 test = 0.3
 anatomy_per_exam = 16
-# Two of the ablation's rows, each for a part of the usual time.
-[evaluation]
-ablation_effort = 0.15
 """
 _FEW_SETTINGS = """\
 # Sixteen patients: with the usual 80/10/10 hardly one would be held out.
@@ -89,8 +86,6 @@ _FEW_SETTINGS = """\
 val = 0.2
 test = 0.2
 anatomy_per_exam = 16
-[evaluation]
-ablation_effort = 0.15
 """
 
 
@@ -404,7 +399,6 @@ def demo(
     ] = 100,
 ) -> None:
     """Write a phantom cohort and take it through the whole lineage, to the scoreboard."""
-    from assets.ablation import CORNERS
     from pipelines.curation.engines.workers import default_workers
     from pipelines.phantom import PhantomSettings, write_cohort
     from pipelines.settings import COHORT_SETTINGS_NAME
@@ -418,9 +412,8 @@ def demo(
         own_settings.write_text(_DEMO_SETTINGS if patients else _FEW_SETTINGS)
 
     def steps(runner: "Runner") -> object:
-        trained = runner.walk("train") and runner.ablate(CORNERS)
         pages = {"gallery": {"n_lesions": 12, "n_rejected": 6}}
-        return trained and runner.job("review", config=pages) and runner.job("export")
+        return runner.walk("train", "evaluate") and runner.job("review", config=pages) and runner.job("export")
 
     _run(workspace, steps, with_model=True)
 
