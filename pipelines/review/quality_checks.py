@@ -19,6 +19,7 @@ import polars as pl
 from pipelines.catalog.versions import read_accepted, read_history, version_folder
 from pipelines.cohort.observation import read_observation
 from pipelines.imaging.lesions.flags import MOST_RATIO
+from pipelines.imaging.lesions.location import FARTHEST_MIDDLE_MM
 from pipelines.imaging.masks import load_mask
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.reading.plausibility import lowest_suv
@@ -31,6 +32,7 @@ from pipelines.settings import LesionSettings, ProjectSettings
 from pipelines.tables.errors import reason_of
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake, LakeError
+from pipelines.tables.outcomes import Outcome
 from pipelines.tables.provenance import code_version
 from pipelines.tables.report_fields import OTHER_LANGUAGE
 
@@ -218,8 +220,17 @@ def check_all_localised(findings: pl.DataFrame, localisations: pl.DataFrame) -> 
 _SCALE_OFF = 0.003
 
 
-def check_calibration(calibration: pl.DataFrame) -> CheckResult:
-    """Reports print the SUVs of their images, and every exam's reading of them is known."""
+_NOT_FOUND = (Outcome.NOT_CALIBRATED, Outcome.NOT_IN_IMAGE, Outcome.AMBIGUOUS, Outcome.SLICE_OUTSIDE)
+"""Outcomes that another calibration might change."""
+
+
+def check_calibration(calibration: pl.DataFrame, localisations: pl.DataFrame) -> CheckResult:
+    """Reports print the SUVs of their images, and the reading of every exam with a finding that was not found is known.
+
+    Scale 1 and offset 0 may be assumed where every finding was found with them: the description says of how many exams.
+    """
+    missed = localisations.filter(pl.col("outcome").is_in([o.value for o in _NOT_FOUND]))["exam_id"].unique()
+    assumed = pl.col("calibration_source") == "assumed"
     ratio = pl.col("suv_scale")
     cause = (
         pl.when(ratio.is_between(0.6, 0.88))
@@ -232,8 +243,8 @@ def check_calibration(calibration: pl.DataFrame) -> CheckResult:
         pl.when((ratio - 1).abs() > _SCALE_OFF).then(
             pl.format("reported over measured SUV is {}: {}", ratio.round(3), cause)
         ),
-        pl.when(pl.col("calibration_source") == "assumed").then(
-            pl.lit("too little tells: scale 1 and offset 0 are assumed")
+        pl.when(assumed & pl.col("exam_id").is_in(missed.implode())).then(
+            pl.lit("too little tells: scale 1 and offset 0 are assumed, and findings were not found with them")
         ),
         pl.when(pl.col("calibration_source") == "none").then(pl.lit("the findings speak against scale 1 and offset 0")),
         separator="; ",
@@ -242,7 +253,11 @@ def check_calibration(calibration: pl.DataFrame) -> CheckResult:
     bad = calibration.select("exam_id", "suv_scale", "slice_offset", "calibration_source", reason=reasons).filter(
         pl.col("reason") != ""
     )
-    return result_of("calibration", "warning", "Reports' numbers against the images", bad, calibration.height)
+    n_assumed = calibration.filter(
+        assumed & pl.col("exam_id").is_in(localisations["exam_id"].unique().implode())
+    ).height
+    said = f" (scale 1 and offset 0 are assumed of {n_assumed} exams with findings)" if n_assumed else ""
+    return result_of("calibration", "warning", f"Reports' numbers against the images{said}", bad, calibration.height)
 
 
 def check_report_and_image(localisations: pl.DataFrame) -> CheckResult:
@@ -312,15 +327,24 @@ def check_slice(localisations: pl.DataFrame) -> CheckResult:
 
 
 def check_sides(localisations: pl.DataFrame, findings: pl.DataFrame, settings: LesionSettings = LESIONS) -> CheckResult:
-    """A finding that says left lies on the left (x < 0 in RAS), and one that says right on the right."""
+    """A finding that says left lies to the left of the middle, and one that says right to its right.
+
+    The middle is that of the body, or of the scanner where that is near, as for the location: a lesion that is right by
+    either is right.
+    """
     sided = lesions_of(localisations).join(
         findings.filter(pl.col("laterality").is_in(["left", "right"])).select("finding_id", "laterality"),
         on="finding_id",
     )
-    wrong = pl.when(pl.col("laterality") == "left").then(pl.col("centroid_x_mm") > settings.midline_mm)
-    bad = sided.filter(wrong.otherwise(pl.col("centroid_x_mm") < -settings.midline_mm))
-    shown = bad.select("exam_id", "finding_id", "laterality", "centroid_x_mm", "sentence")
-    return result_of("sides", "error", "Side of the sentence against the affine", shown, sided.height)
+    body = pl.col("body_middle_mm")
+    near = body.is_null() | (body.abs() <= FARTHEST_MIDDLE_MM)
+    middles = (body, pl.when(near).then(0.0))
+    sign = pl.when(pl.col("laterality") == "right").then(1.0).otherwise(-1.0)
+    bad = sided.filter(
+        pl.max_horizontal(sign * (pl.col("centroid_x_mm") - middle) for middle in middles) < -settings.midline_mm
+    )
+    shown = bad.select("exam_id", "finding_id", "laterality", "centroid_x_mm", "body_middle_mm", "sentence")
+    return result_of("sides", "error", "Side of the sentence against the image", shown, sided.height)
 
 
 def check_ranges(
@@ -691,7 +715,7 @@ CHECKS: tuple[Check, ...] = (
     _named(check_files, "lesions", "error", _run_files),
     _bind(check_suvmax, "lesions", "error", "lesions"),
     _bind(check_given_masks, "lesions", "warning", "exams", "lesions"),
-    _bind(check_calibration, "calibration", "warning", "calibration"),
+    _bind(check_calibration, "lesions", "warning", "calibration", "lesions"),
     _bind(check_report_and_image, "lesions", "warning", "lesions"),
     _bind(check_exchanged_sides, "lesions", "error", "lesions"),
     _bind(check_slice, "lesions", "error", "lesions"),

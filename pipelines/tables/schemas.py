@@ -404,6 +404,7 @@ class Lesions(ShardRow):
     centroid_x_mm = real("Centroid of the mask, to the patient's right (RAS)", "mm")
     centroid_y_mm = real("Centroid of the mask, to the front (RAS)", "mm")
     centroid_z_mm = real("Centroid of the mask, to the head (RAS)", "mm")
+    body_middle_mm = real("Middle of the body on the slice of the hottest voxel (RAS x), as the PET shows it", "mm")
     box_i0 = integer("Box of the mask, first i", low=0)
     box_j0 = integer("Box of the mask, first j", low=0)
     box_k0 = integer("Box of the mask, first k", low=0)

@@ -4,13 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.curation.stages.exam_organs import organ_map_of
 from pipelines.curation.stages.incremental import Rows
 from pipelines.curation.stages.peaks_stage import peaks_path
 from pipelines.curation.stages.stage import ShardContext, ShardStage
 from pipelines.imaging.candidates.candidates import Candidates, find_candidates
 from pipelines.imaging.candidates.organ_veto import is_vetoed
-from pipelines.imaging.lesions.exam_peaks import ExamPeaks, exam_peaks, load_exam_peaks
+from pipelines.imaging.lesions.exam_peaks import ExamPeaks, exam_peaks, load_exam_peaks, load_organ_labels
 from pipelines.imaging.volume import Volume, load_nifti
 from pipelines.tables.candidate_features import FEATURES
 from pipelines.tables.hashing import hash_of
@@ -23,7 +22,6 @@ def candidates_stage(context: ShardContext) -> ShardStage:
     """One row a candidate of each exam with a volume, with a report or without."""
     home, settings = context.curation.home, context.curation.settings
     exams = {row["exam_id"]: row for row in context.rows("exams").iter_rows(named=True) if row["status"] == "ok"}
-    entries = context.entries()
     keys = dict(context.unchanged) | {exam_id: hash_of(context.logic, row["row_key"]) for exam_id, row in exams.items()}
 
     def compute(exam_id: str) -> tuple[Rows, bool]:
@@ -31,8 +29,8 @@ def candidates_stage(context: ShardContext) -> ShardStage:
         volume = load_nifti(home.root / row["suv_path"])
         product = load_exam_peaks(peaks_path(home, exam_id))
         exam = product[0] if product else exam_peaks(volume, settings=settings.lesions.peaks)
-        # A map that could not be used when the peaks were made is told there, and left out here too.
-        labels = None if exam.organs is None else organ_map_of(entries.get(exam_id), row, volume)
+        found_labels = load_organ_labels(peaks_path(home, exam_id))
+        labels = None if found_labels is None else Volume(found_labels, volume.affine)
         ct = load_nifti(home.root / row["ct_path"]) if row["ct_path"] else None
         found = find_candidates(volume, exam, ct, labels, settings.candidates)
         return candidate_rows(exam_id, row["patient_id"], volume, exam, found), False

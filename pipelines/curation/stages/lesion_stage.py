@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.curation.stages.calibration_stage import calibration_of, calibration_row
-from pipelines.curation.stages.exam_organs import organ_map_of
 from pipelines.curation.stages.given_rows import given_results, with_shared
 from pipelines.curation.stages.incremental import Rows
 from pipelines.curation.stages.lesion_requests import ASKED, accepted_findings, ct_slices, is_located, request_of
 from pipelines.curation.stages.peaks_stage import peaks_path
 from pipelines.curation.stages.stage import ShardContext, ShardStage
+from pipelines.imaging.lesions.body_frame import BodyFrame
 from pipelines.imaging.lesions.calibration import Calibration, CalibrationSource
 from pipelines.imaging.lesions.contour import NO_ORGANS, ExamOrgans
-from pipelines.imaging.lesions.exam_peaks import ExamPeaks, load_exam_peaks
+from pipelines.imaging.lesions.exam_peaks import load_exam_peaks, load_organ_labels
 from pipelines.imaging.lesions.find_lesions import (
     ContourInputs,
     KnownLesion,
@@ -27,7 +27,7 @@ from pipelines.imaging.lesions.find_lesions import (
     write_mask,
 )
 from pipelines.imaging.masks import load_mask, save_mask
-from pipelines.imaging.volume import Volume, load_nifti
+from pipelines.imaging.volume import load_nifti
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
 from pipelines.tables.outcomes import Outcome
@@ -44,7 +44,6 @@ def lesions_stage(context: ShardContext) -> ShardStage:
     calibrations = {
         row["exam_id"]: calibration_of(row, convention) for row in context.rows("calibration").iter_rows(named=True)
     }
-    entries = context.entries()
     uncalibrated = Calibration(convention=convention, source=CalibrationSource.NONE)
 
     def calibration(exam_id: str) -> Calibration:
@@ -70,12 +69,6 @@ def lesions_stage(context: ShardContext) -> ShardStage:
         asked = [finding[k] for k in (*ASKED, "accepted_by")]
         return hash_of(context.logic, exam["row_key"], exam["status"], used, asked)
 
-    def organs(exam_id: str, suv: Volume, made: ExamPeaks | None) -> ExamOrgans:
-        if made is None or made.organs is None:
-            return NO_ORGANS
-        labels = organ_map_of(entries.get(exam_id), exams[exam_id], suv)
-        return NO_ORGANS if labels is None else ExamOrgans(np.asarray(labels.array))
-
     def compute(exam_id: str) -> tuple[Rows, bool]:
         exam, findings = exams[exam_id], {f["finding_id"]: f for f in accepted[exam_id]}
         noted = notes.pop(exam_id, {})
@@ -91,6 +84,7 @@ def lesions_stage(context: ShardContext) -> ShardStage:
                 known[finding_id] = _known(home, note, row)
         suv = load_nifti(home.root / exam["suv_path"])
         product = load_exam_peaks(peaks_path(home, exam_id))
+        labels = load_organ_labels(peaks_path(home, exam_id))
         results = find_lesions(
             suv,
             requests,
@@ -99,7 +93,7 @@ def lesions_stage(context: ShardContext) -> ShardStage:
             known,
             product[0] if product else None,
             calibration(exam_id),
-            organs(exam_id, suv, product[0] if product else None),
+            NO_ORGANS if labels is None else ExamOrgans(labels),
         )
         rows: list[dict[str, object]] = []
         paths: list[Path] = []
@@ -136,7 +130,8 @@ def lesions_stage(context: ShardContext) -> ShardStage:
             key = hash_of(key_of(findings[finding_id]), one.row)
             rows.append(row | {"patient_id": exam["patient_id"], "row_key": key})
         _remove_masks(home, exam_id, keep=paths)
-        return rows, False
+        frame = product[0].frame if product else None
+        return [row | {"body_middle_mm": _body_middle_mm(frame, row)} for row in rows], False
 
     def unlocated(exam_id: str, outcome: Outcome, explanation: str) -> Rows:
         return [_unlocated_row(f, key_of(f), outcome, explanation) for f in accepted[exam_id]]
@@ -149,6 +144,14 @@ def lesions_stage(context: ShardContext) -> ShardStage:
         shutil.rmtree(home.mask_folder(exam_id), ignore_errors=True)
 
     return ShardStage(keys, compute, failed, forget, notes=notes)
+
+
+def _body_middle_mm(frame: BodyFrame | None, row: Mapping[str, Any]) -> float | None:
+    """RAS x of the body's middle on the slice of a row's peak; null without a peak, and where no body shows."""
+    k = row.get("peak_k")
+    if frame is None or k is None or not np.isfinite(frame.middle_mm[k]):
+        return None
+    return round(float(frame.middle_mm[k]), 1)
 
 
 def _made_row(

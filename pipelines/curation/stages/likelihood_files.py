@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import polars as pl
@@ -46,7 +47,7 @@ def load(path: Path, key: str | None = None) -> dict[str, Likelihood] | None:
                 )
                 for n, name in enumerate(file["names"])
             }
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
 
 

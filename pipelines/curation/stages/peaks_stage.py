@@ -124,5 +124,5 @@ def _product(
     except ExamError as error:
         message = str(error)
     made = exam_peaks(volume, organ_map, settings.peaks)
-    save_exam_peaks(made, message, key, path)
+    save_exam_peaks(made, message, key, path, organ_map)
     return made, message

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pipelines.imaging.candidates.regions import Regions
 from pipelines.imaging.lesions.exam_peaks import ExamPeaks
-from pipelines.imaging.lesions.measures import around_voxels, offsets_within
+from pipelines.imaging.lesions.measures import offsets_within
 from pipelines.imaging.organ_labels import CLASSES
 from pipelines.imaging.volume import Volume
 from pipelines.tables.candidate_features import CT_FEATURES, FEATURES, MAP_FEATURES, ORGAN_GROUPS, SHELLS_MM
@@ -48,13 +48,13 @@ def features_of(
     mirrored = _mirrored(volume, exam, rows)
     found = _of_shape(volume, exam, rows, regions)
     for low, high in SHELLS_MM:
-        statistics = around_voxels(array, ijk, _offsets(spacing, low, high)) / suv[:, None]
+        statistics = _around_voxels(array, ijk, _offsets(spacing, low, high)) / suv[:, None]
         names = ("mean", "high") if low == 0 else ("mean", "high", "low", "sd")
         found |= {f"shell_{high:g}_{name}": statistics[:, _STATISTICS.index(name)] for name in names}
-    at_mirror = around_voxels(array, mirrored, _offsets(spacing, 0, MIRROR_MM)) / suv[:, None]
+    at_mirror = _around_voxels(array, mirrored, _offsets(spacing, 0, MIRROR_MM)) / suv[:, None]
     found |= {"mirror_high": at_mirror[:, 1], "mirror_mean": at_mirror[:, 0]}
     for name, sign in (("above_high", 1), ("below_high", -1)):
-        found[name] = around_voxels(array, ijk, _column(spacing, sign))[:, 1] / suv
+        found[name] = _around_voxels(array, ijk, _column(spacing, sign))[:, 1] / suv
     found |= _of_place(volume, exam, rows)
     found |= _of_ct(ct, ijk, mirrored, len(rows))
     found |= _of_organs(volume, exam, rows, labels)
@@ -122,8 +122,8 @@ def _of_ct(ct: Volume | None, ijk: NDArray[np.int64], mirrored: NDArray[np.int64
     if ct is None:
         return {name: np.full(n, np.nan) for name in CT_FEATURES}
     array = np.asarray(ct.array, dtype=np.float32)
-    near, mirror = (around_voxels(array, at, _offsets(ct.spacing_mm, 0, CT_NEAR_MM)) for at in (ijk, mirrored))
-    shell = around_voxels(array, ijk, _offsets(ct.spacing_mm, *CT_SHELL_MM))
+    near, mirror = (_around_voxels(array, at, _offsets(ct.spacing_mm, 0, CT_NEAR_MM)) for at in (ijk, mirrored))
+    shell = _around_voxels(array, ijk, _offsets(ct.spacing_mm, *CT_SHELL_MM))
     around = _offsets(ct.spacing_mm, 0, CT_SHELL_MM[1])
     parts = {"ct_air": (-np.inf, -400), "ct_fat": (-150, -30), "ct_soft": (0, 100), "ct_bone": (180, np.inf)}
     return {
@@ -175,6 +175,32 @@ def _column(spacing: tuple[float, float, float], sign: int) -> NDArray[np.int64]
 
 
 _STATISTICS = ("mean", "high", "low", "sd")
+
+
+@numba.njit(cache=True)
+def _around_voxels(array, ijk, offsets):
+    """Mean, highest, lowest and standard deviation (n, 4) of the voxels at the offsets from each voxel; NaN where none
+    of them is in the image, or the voxel is not."""
+    n_i, n_j, n_k = array.shape
+    out = np.full((len(ijk), 4), np.nan)
+    for n in range(len(ijk)):
+        if ijk[n, 0] < 0:
+            continue
+        total, square, count = 0.0, 0.0, 0
+        high, low = -np.inf, np.inf
+        for m in range(len(offsets)):
+            i, j, k = ijk[n, 0] + offsets[m, 0], ijk[n, 1] + offsets[m, 1], ijk[n, 2] + offsets[m, 2]
+            if 0 <= i < n_i and 0 <= j < n_j and 0 <= k < n_k:
+                value = array[i, j, k]
+                total += value
+                square += value * value
+                high, low = max(high, value), min(low, value)
+                count += 1
+        if count > 0:
+            mean = total / count
+            out[n, 0], out[n, 1], out[n, 2] = mean, high, low
+            out[n, 3] = np.sqrt(max(square / count - mean * mean, 0.0))
+    return out
 
 
 @numba.njit(cache=True)

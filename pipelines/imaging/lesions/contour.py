@@ -160,9 +160,10 @@ class _Lesion:
         while True:
             if half_mm not in self.boxes:
                 self.boxes[half_mm] = self._boxed(half_mm)
-            made = self._in_box(self.boxes[half_mm], settings)
-            if not reaches_inner_border(made.mask, self.boxes[half_mm].box, self.suv.shape):
-                return made
+            boxed = self.boxes[half_mm]
+            made = self._in_box(boxed, settings)
+            if not reaches_inner_border(made.mask, boxed.box, self.suv.shape):
+                return self._with_neighbour(made, boxed)
             if half_mm >= settings.largest_mm:
                 return replace(made, stop_reason=StopReason.LEAK)
             half_mm *= 2.0
@@ -201,14 +202,14 @@ class _Lesion:
         stop = level.stop or _stop(mask, partition, threshold / around.suv_max, settings)
         if stop is StopReason.CONVERGED and border_part(mask, made.box, self.suv.shape) > settings.most_border:
             stop = StopReason.BORDER
-        neighbour = None
-        if stop is StopReason.CONVERGED:
-            found = mask, partition, threshold
-            neighbour = _hot_neighbour(self.suv, made.box, self.peak, found, settings.largest_mm)
         i, j, k = (b.start for b in made.box)
-        return Contour(
-            mask, (i, j, k), threshold, level.background_suv, level.iterations, stop, settings.method, neighbour
-        )
+        return Contour(mask, (i, j, k), threshold, level.background_suv, level.iterations, stop, settings.method)
+
+    def _with_neighbour(self, made: Contour, boxed: _Boxed) -> Contour:
+        if made.stop_reason is not StopReason.CONVERGED:
+            return made
+        found = made.mask, boxed.partition, made.threshold_suv
+        return replace(made, neighbour=_hot_neighbour(self.suv, boxed.box, self.peak, found, self.settings.largest_mm))
 
 
 def _own_organ(
@@ -255,11 +256,12 @@ def _hot_neighbour(
 ) -> HotNeighbour | None:
     """What a mask touches above its threshold, is connected with that above it, and is no reported lesion's."""
     mask, partition, threshold = made
-    own = mask | (partition.mark == LESION) | (partition.mark == REPORTED)
     near = grown_box(mask, suv.spacing_mm, 0.0)
-    starts = ndimage.binary_dilation(mask[near]) & ~own[near] & (suv.array[box][near] >= threshold)
+    taken = mask[near] | np.isin(partition.mark[near], (LESION, REPORTED))
+    starts = ndimage.binary_dilation(mask[near]) & ~taken & (suv.array[box][near] >= threshold)
     if not starts.any():
         return None
+    own = mask | (partition.mark == LESION) | (partition.mark == REPORTED)
     window = box_around(suv.shape, peak, largest_mm / 2.0, suv.spacing_mm)
     values = suv.array[window]
     blocked = np.zeros(values.shape, dtype=bool)

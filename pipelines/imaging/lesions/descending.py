@@ -10,8 +10,10 @@ _DIGIT_BITS = 11
 
 
 def descending(values: NDArray[np.float32]) -> NDArray[np.integer[Any]]:
-    """Stable order of values >= 0 from the highest down: the bits of such a float32 sort as the float does."""
-    return np.asarray(_radix_order(np.uint32(0xFFFFFFFF) - values.view(np.uint32)))
+    """Stable order of values from the highest down: the bits of a float32 sort as the float does, those of negative
+    ones the other way round."""
+    bits = values.view(np.uint32)
+    return np.asarray(_radix_order(np.where(np.signbit(values), bits, np.uint32(0x7FFFFFFF) - bits)))
 
 
 @numba.njit(cache=True)

@@ -1,8 +1,10 @@
 """What of an exam's image is made once and kept as a file: its peaks, its body frame, the organs about each peak."""
 
+import zlib
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,9 +90,11 @@ def _organs(organ_map: Volume, peaks: PeakList) -> OrgansAtPeaks:
     return OrgansAtPeaks(tuple(CLASSES[label] for label in present), distance)
 
 
-def save_exam_peaks(made: ExamPeaks, message: str | None, key: str, path: Path) -> None:
-    """Writes the product of an exam, why its label map was left out (null: it was not), and the key of what it was made
-    from."""
+def save_exam_peaks(
+    made: ExamPeaks, message: str | None, key: str, path: Path, organ_map: Volume | None = None
+) -> None:
+    """Writes the product of an exam, why its label map was left out (null: it was not), the key of what it was made
+    from, and the label map on the PET's grid."""
     arrays: dict[str, Any] = {"key": np.array(key), "message": np.array(message or ""), "ras_mm": made.ras_mm}
     arrays["half_slices"] = made.half_slices
     arrays["slices"] = np.array(astuple(made.slices))
@@ -98,8 +102,15 @@ def save_exam_peaks(made: ExamPeaks, message: str | None, key: str, path: Path) 
     arrays |= {f"frame.{name}": value for name, value in made.frame.to_arrays().items()}
     if made.organs is not None:
         arrays |= {"organs.names": np.array(made.organs.names), "organs.distance_mm": made.organs.distance_mm}
+    if organ_map is not None:
+        labels = np.ascontiguousarray(organ_map.array, dtype=np.uint8)
+        arrays |= {"labels": np.frombuffer(zlib.compress(labels.data, level=1), np.uint8), "labels.shape": labels.shape}
     with atomic.replacing(path) as temp, temp.open("wb") as file:
         np.savez(file, **arrays)
+
+
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error)
+"""What reading a missing, cut or overwritten file raises."""
 
 
 def load_exam_peaks(path: Path, key: str | None = None) -> tuple[ExamPeaks, str | None] | None:
@@ -118,5 +129,17 @@ def load_exam_peaks(path: Path, key: str | None = None) -> tuple[ExamPeaks, str 
             pet = SliceGrid(int(n_slices), float(first_mm), float(step_mm))
             made = ExamPeaks(peaks, frame, organs, file["ras_mm"], pet, file["half_slices"])
             return made, str(file["message"]) or None
-    except (OSError, ValueError, KeyError, EOFError):
+    except _DAMAGED:
+        return None
+
+
+def load_organ_labels(path: Path) -> NDArray[np.uint8] | None:
+    """The label map in the file of an exam's peaks, on the grid of its PET (RAS+); null where it holds none."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if "labels" not in file:
+                return None
+            flat = np.frombuffer(zlib.decompress(file["labels"]), np.uint8)
+            return flat.reshape(tuple(file["labels.shape"]))
+    except _DAMAGED:
         return None

@@ -1,14 +1,14 @@
 """Levels of the threshold of a contour, by name."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, special
+from scipy import special
 
 from pipelines.imaging.lesions.descending import descending
 from pipelines.imaging.lesions.faces import stepped
@@ -61,6 +61,14 @@ class Around:
         """Volume of a voxel."""
         return float(np.prod(self.spacing_mm)) / 1000.0
 
+    def cropped(self, by_mm: float) -> "Around":
+        """The same in the box of the lesion's part and so many mm around it."""
+        box = grown_box(self.hold_suv > 0, self.spacing_mm, by_mm)
+        i, j, k = (p - b.start for p, b in zip(self.peak, box))
+        organ = self.organ and replace(self.organ, inside=self.organ.inside[box])
+        values, hold = np.ascontiguousarray(self.values[box]), np.ascontiguousarray(self.hold_suv[box])
+        return replace(self, values=values, hold_suv=hold, peak=(i, j, k), organ=organ)
+
     @property
     def without_spike(self) -> NDArray[np.float32]:
         """The values, the peak's lowered to that of its hottest neighbour (26)."""
@@ -105,10 +113,11 @@ def adaptive(around: Around, settings: ContourSettings) -> Level:
     thresholds the highest below SUVpeak (1 mL) is taken, none lies so low that an organ joins the region, and the
     peak's voxel counts no more than the hottest beside it: a single hot voxel decides nothing.
     """
+    around = around.cropped(settings.shell_mm[1])
     held = around.hold_suv > 0
     values, hold = around.without_spike[held], around.hold_suv[held]
-    order: NDArray[np.integer[Any]] = descending(hold)
     edge = settings.level * edge_levels(np.arange(1, len(hold) + 1) * around.voxel_ml, around, settings)
+    levels, mean = _from_above(hold, values)
     threshold, background, excess = START * around.suv_peak, None, 0.0
     for iteration in range(1, MOST_ITERATIONS + 1):
         region = lowered(around, excess) >= threshold
@@ -118,10 +127,7 @@ def adaptive(around: Around, settings: ContourSettings) -> Level:
         if around.organ is not None:
             part = min(1.0, float(edge[max(0, int(region.sum()) - 1)]))
             excess = max(0.0, around.organ.suv - background) * (1.0 - part)
-            hold = lowered(around, excess)[held]
-            order = np.argsort(-hold, kind="stable")
-        levels = hold[order].astype(np.float64)
-        mean = np.cumsum(values[order], dtype=np.float64) / np.arange(1, len(hold) + 1)
+            levels, mean = _from_above(lowered(around, excess)[held], values)
         start = min(int(np.searchsorted(-levels, -around.suv_peak)), len(levels) - 1)
         end = _before_organ(levels, settings.most_joined_ml / around.voxel_ml)
         above = (levels - background - edge * (mean - background))[:end]
@@ -130,6 +136,15 @@ def adaptive(around: Around, settings: ContourSettings) -> Level:
         if change <= CONVERGED * threshold:
             break
     return Level(threshold, background, iteration, excess_suv=excess)
+
+
+def _from_above(
+    hold: NDArray[np.float32], values: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Levels from the highest down, and the mean of the values at and above each."""
+    order: NDArray[np.integer[Any]] = descending(hold)
+    mean = np.cumsum(values[order], dtype=np.float64) / np.arange(1, len(hold) + 1)
+    return hold[order].astype(np.float64), mean
 
 
 NAMED_LEVELS: Mapping[str, Callable[[Around], Level]] = {
@@ -190,23 +205,44 @@ def coarse_step(spacing_mm: tuple[float, float, float]) -> tuple[int, int, int]:
 def grown_box(region: NDArray[np.bool_], spacing_mm: tuple[float, float, float], by_mm: float) -> Box:
     """The box of a region and so many mm around it, cut at the border of the array; its corner is even, so that the
     same voxels are read whatever the region."""
-    (found,) = ndimage.find_objects(region.view(np.uint8))
+    low, high = _ends(region)
     i, j, k = (
-        slice(max(0, b.start - int(by_mm / s) - 1) // 2 * 2, min(n, b.stop + int(by_mm / s) + 1))
-        for b, s, n in zip(found, spacing_mm, region.shape)
+        slice(max(0, int(a) - int(by_mm / s) - 1) // 2 * 2, min(n, int(b) + int(by_mm / s) + 2))
+        for a, b, s, n in zip(low, high, spacing_mm, region.shape)
     )
     return i, j, k
+
+
+@numba.njit(cache=True)
+def _ends(region):
+    """First and last index of a region along each axis."""
+    low, high = np.array(region.shape), np.full(3, -1)
+    for i in range(region.shape[0]):
+        for j in range(region.shape[1]):
+            for k in range(region.shape[2]):
+                if region[i, j, k]:
+                    low[0], low[1], low[2] = min(low[0], i), min(low[1], j), min(low[2], k)
+                    high[0], high[1], high[2] = max(high[0], i), max(high[1], j), max(high[2], k)
+    return low, high
 
 
 def shell_of(
     region: NDArray[np.bool_], spacing_mm: tuple[float, float, float], settings: ContourSettings
 ) -> NDArray[np.bool_]:
     """The shell around a region, both on the coarse grid; spacing_mm: of the fine one."""
-    near, far = settings.shell_mm
-    step = coarse_step(spacing_mm)
-    offsets = offsets_within(tuple(np.multiply(spacing_mm, step)), far)
-    away = np.linalg.norm(offsets * np.multiply(spacing_mm, step), axis=1)
-    return np.asarray(_marks(region, offsets[away <= far], away[away <= far] > near) == _SHELL)
+    return np.asarray(_marks(region, *_shell_offsets(spacing_mm, settings.shell_mm)) == _SHELL)
+
+
+@lru_cache(maxsize=8)
+def _shell_offsets(
+    spacing_mm: tuple[float, float, float], shell_mm: tuple[float, float]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Offsets (n, 3) on the coarse grid up to the shell's outer end, and whether each lies in the shell."""
+    near, far = shell_mm
+    coarse_mm = np.multiply(spacing_mm, coarse_step(spacing_mm))
+    offsets = offsets_within(tuple(coarse_mm), far)
+    away = np.linalg.norm(offsets * coarse_mm, axis=1)
+    return offsets[away <= far], away[away <= far] > near
 
 
 _SHELL, _NEAR = 1, 2

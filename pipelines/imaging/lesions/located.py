@@ -63,8 +63,8 @@ def locate_requests(
     asked = [requests[rows[0]] for rows in units.values()]
     sought = [request.sought for request in asked]
     found = locate(sought, exam, calibration, ct, settings.location)
-    own = {u: _picked_peak(asked[u], found.locations[u], exam) for u in range(len(asked)) if asked[u].candidate}
-    picked = {u: peak for u, peak in own.items() if peak is not None}
+    own = {u: _pick(one.candidate, found.locations[u], exam) for u, one in enumerate(asked) if one.candidate}
+    picked = {u: pick.peak for u, pick in own.items() if pick.peak is not None}
     locations = found.locations
     if picked:
         found = locate(sought, exam, calibration, ct, settings.location, picked)
@@ -73,26 +73,44 @@ def locate_requests(
             before if u in own else now for u, (before, now) in enumerate(zip(locations, found.locations))
         )
     located: dict[int, Located] = {}
-    for location, rows in zip(locations, units.values()):
+    context = _Context(exam, calibration, ct, settings, found)
+    for u, (location, rows) in enumerate(zip(locations, units.values())):
         for n in rows:
-            located[n] = _located(requests[n], location, found, exam, calibration, ct, settings)
+            located[n] = _located(requests[n], location, own.get(u), context)
     return [located[n] for n in range(len(requests))]
 
 
-def _located(
-    request: LesionRequest,
-    location: Location,
-    found: ExamLocations,
-    exam: ExamPeaks,
-    calibration: Calibration,
-    ct: SliceGrid | None,
-    settings: LesionSettings,
-) -> Located:
+@dataclass(frozen=True, eq=False)
+class _Context:
+    """What the findings of an exam have in common."""
+
+    exam: ExamPeaks
+    calibration: Calibration
+    ct: SliceGrid | None
+    settings: LesionSettings
+    found: ExamLocations
+
+
+@dataclass(frozen=True)
+class _Pick:
+    """The peak that a person picked, null where none is meant; what was said of it, and what to say where none is."""
+
+    peak: int | None
+    said: str
+    missing: str
+
+
+def _located(request: LesionRequest, location: Location, pick: _Pick | None, context: _Context) -> Located:
+    exam, calibration, ct = context.exam, context.calibration, context.ct
+    settings, found = context.settings, context.found
     k = _slice_k(request, exam, calibration, ct)
     columns = _columns(request, location, found, exam)
     ijk = [tuple(int(v) for v in exam.peaks.ijk[c.peak]) for c in location.candidates]
-    if request.candidate is not None:
-        return _picked(request, location, exam, k, columns)
+    if pick is not None and pick.peak is None:
+        return Located(request, None, k, Outcome.AMBIGUOUS, pick.missing, {**columns, PROBLEM: pick.missing})
+    if pick is not None and pick.peak is not None:
+        said = f"{pick.said}, picked in review"
+        return Located(request, _ijk(exam, pick.peak), k, None, said, {**columns, "evidence": REVIEW})
     if location.accepted and location.peak is not None:
         return Located(request, _ijk(exam, location.peak), k, None, f"by {location.evidence.value}", columns)
     if calibration.convention.grid is SliceGridKind.CT and ct is None and request.slice is not None:
@@ -119,29 +137,17 @@ def _ijk(exam: ExamPeaks, peak: int) -> Ijk:
     return i, j, k
 
 
-def _picked_peak(request: LesionRequest, location: Location, exam: ExamPeaks) -> int | None:
-    """The peak that a person picked, by the number of a candidate or by its position; null where none is meant."""
-    numbers = [float(part) for part in (request.candidate or "").split()]
+def _pick(candidate: str, location: Location, exam: ExamPeaks) -> _Pick:
+    """What a person picked, by the number of a candidate or by its position."""
+    numbers = [float(part) for part in candidate.split()]
     if len(numbers) == 1:
-        n = int(numbers[0])
-        return location.candidates[n - 1].peak if 1 <= n <= len(location.candidates) else None
+        n, shown = int(numbers[0]), location.candidates
+        missing = f"candidate {n} was picked of {len(shown)}: pick one of those that are told"
+        return _Pick(shown[n - 1].peak if 1 <= n <= len(shown) else None, f"candidate {candidate}", missing)
     off = np.linalg.norm(exam.ras_mm - numbers, axis=1)
-    return int(off.argmin()) if len(off) and off.min() <= PICKED_MM else None
-
-
-def _picked(
-    request: LesionRequest, location: Location, exam: ExamPeaks, k: int | None, columns: dict[str, Any]
-) -> Located:
-    peak, is_number = _picked_peak(request, location, exam), len((request.candidate or "").split()) == 1
-    if peak is None and is_number:
-        n = int(float(request.candidate or ""))
-        missing = f"candidate {n} was picked of {len(location.candidates)}: pick one of those that are told"
-    else:
-        missing = f"no peak lies within {PICKED_MM:g} mm of {request.candidate}: pick one that does"
-    if peak is None:
-        return Located(request, None, k, Outcome.AMBIGUOUS, missing, {**columns, PROBLEM: missing})
-    said = f"candidate {request.candidate}" if is_number else f"the peak at {request.candidate} mm"
-    return Located(request, _ijk(exam, peak), k, None, f"{said}, picked in review", {**columns, "evidence": REVIEW})
+    peak = int(off.argmin()) if len(off) and off.min() <= PICKED_MM else None
+    missing = f"no peak lies within {PICKED_MM:g} mm of {candidate}: pick one that does"
+    return _Pick(peak, f"the peak at {candidate} mm", missing)
 
 
 def _why_ambiguous(location: Location, found: ExamLocations, settings: LesionSettings) -> str:

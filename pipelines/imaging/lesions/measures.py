@@ -3,6 +3,7 @@ one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 import numba
@@ -95,6 +96,7 @@ def measure(suv: Volume, mask: NDArray[np.bool_], corner: tuple[int, int, int]) 
     )
 
 
+@lru_cache(maxsize=8)
 def _sphere(spacing_mm: tuple[float, float, float]) -> NDArray[np.int64]:
     """Offsets (n, 3) of the voxels whose centre lies within the sphere of 1 mL around a voxel."""
     grid = offsets_within(spacing_mm, PEAK_RADIUS_MM)
@@ -124,32 +126,23 @@ def local_peak(suv: Volume, ijk: NDArray[np.int64]) -> float:
 def peak_means(suv: Volume, ijk: NDArray[np.int64]) -> NDArray[np.float64]:
     """The mean over a sphere of 1 mL around each of the voxels ijk (n, 3), shape (n,); voxels outside the image do not
     count."""
-    return np.asarray(around_voxels(suv.array, ijk, _sphere(suv.spacing_mm))[:, 0])
+    return np.asarray(_means(suv.array, ijk, _sphere(suv.spacing_mm)))
 
 
 @numba.njit(cache=True)
-def around_voxels(array, ijk, offsets):
-    """Mean, highest, lowest and standard deviation (n, 4) of the voxels at the offsets from each voxel; NaN where none
-    of them is in the image, or the voxel is not."""
+def _means(array, ijk, offsets):
+    """Mean (n,) of the voxels at the offsets from each voxel; NaN where none of them is in the image."""
     n_i, n_j, n_k = array.shape
-    out = np.full((len(ijk), 4), np.nan)
+    out = np.full(len(ijk), np.nan)
     for n in range(len(ijk)):
-        if ijk[n, 0] < 0:
-            continue
-        total, square, count = 0.0, 0.0, 0
-        high, low = -np.inf, np.inf
+        total, count = 0.0, 0
         for m in range(len(offsets)):
             i, j, k = ijk[n, 0] + offsets[m, 0], ijk[n, 1] + offsets[m, 1], ijk[n, 2] + offsets[m, 2]
             if 0 <= i < n_i and 0 <= j < n_j and 0 <= k < n_k:
-                value = array[i, j, k]
-                total += value
-                square += value * value
-                high, low = max(high, value), min(low, value)
+                total += array[i, j, k]
                 count += 1
         if count > 0:
-            mean = total / count
-            out[n, 0], out[n, 1], out[n, 2] = mean, high, low
-            out[n, 3] = np.sqrt(max(square / count - mean * mean, 0.0))
+            out[n] = total / count
     return out
 
 

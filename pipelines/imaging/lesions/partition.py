@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.imaging.lesions.descending import descending
-from pipelines.imaging.lesions.faces import flat_step
+from pipelines.imaging.lesions.faces import stepped
 from pipelines.imaging.lesions.union_find import root_of
 
 LESION, OTHER, REPORTED = 1, 2, 3
@@ -68,9 +68,20 @@ def divide(values: NDArray[np.float32], markers: Markers, floor_suv: float) -> P
     alike = met / np.maximum(top[first], top[second])
     joined = _join(top, mark, (first, second, np.argsort(-alike, kind="stable")))
     through = _passes(joined == LESION, label[at], met, first, second)
-    hold = np.minimum(flat, through[label])
-    hold[(flat > flat[at]) | (label == 0)] = 0.0
-    return Partition(hold.reshape(values.shape), joined[label].reshape(values.shape))
+    hold, whose = _written(flat, label, through, joined, flat[at])
+    return Partition(hold.reshape(values.shape), whose.reshape(values.shape))
+
+
+@numba.njit(cache=True)
+def _written(flat, label, through, joined, summit_suv):
+    """Of each voxel the max-min path value, 0 where it is hotter than the peak, and the mark of its basin."""
+    hold, mark = np.zeros(flat.size, np.float32), np.zeros(flat.size, np.int8)
+    for at in range(flat.size):
+        if label[at] > 0:
+            mark[at] = joined[label[at]]
+            if flat[at] <= summit_suv:
+                hold[at] = min(flat[at], through[label[at]])
+    return hold, mark
 
 
 @numba.njit(cache=True)
@@ -84,29 +95,37 @@ def _basins(flat, shape, order, seeds):
     seen = set([np.int64(-1)])
     for seed in seeds:
         label[seed] = -1
+    near = np.empty(6, np.int64)
     for at in order:
-        best, height = 0, np.float32(-1)
+        rest, k = divmod(at, n_k)
+        i, j = divmod(rest, n_j)
+        best, height, count = 0, np.float32(-1), 0
         for side in range(6):
-            to = flat_step(at, side, n_i, n_j, n_k)
-            if to >= 0 and label[to] > 0 and flat[to] > height:
-                best, height = label[to], flat[to]
+            a, b, c = stepped(i, j, k, side)
+            if a < 0 or b < 0 or c < 0 or a >= n_i or b >= n_j or c >= n_k:
+                continue
+            to = (a * n_j + b) * n_k + c
+            if label[to] > 0:
+                near[count] = label[to]
+                count += 1
+                if flat[to] > height:
+                    best, height = label[to], flat[to]
         if best == 0 or label[at] < 0:
             if n == len(summit):
                 summit = np.append(summit, np.zeros(n, np.int64))
             best, summit[n] = n, at
             n += 1
         label[at] = best
-        for side in range(6):
-            to = flat_step(at, side, n_i, n_j, n_k)
-            if to < 0 or label[to] <= 0 or label[to] == best:
+        for other in near[:count]:
+            if other == best:
                 continue
-            pair = np.int64(min(best, label[to])) * np.int64(flat.size) + max(best, label[to])
+            pair = np.int64(min(best, other)) * np.int64(flat.size) + max(best, other)
             if pair in seen:
                 continue
             seen.add(pair)
             if m == len(met):
                 met, first, second = np.append(met, met), np.append(first, first), np.append(second, second)
-            met[m], first[m], second[m] = flat[at], best, label[to]
+            met[m], first[m], second[m] = flat[at], best, other
             m += 1
     for seed in seeds:
         label[seed] = max(label[seed], 0)

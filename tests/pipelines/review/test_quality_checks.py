@@ -294,6 +294,32 @@ def fails(result: CheckResult, words: str = "") -> bool:
     return not result.passed and result.n_bad == 1 and words in str(result.sample.rows())
 
 
+class TestCalibration:
+    def test_scale_that_is_off(self) -> None:
+        assert fails(
+            quality_checks.check_calibration(frame("calibration", {"suv_scale": 1.02}), frame("lesions")), "1.02"
+        )
+
+    def test_assumption_under_which_all_is_found(self) -> None:
+        result = quality_checks.check_calibration(
+            frame("calibration", {"calibration_source": "assumed"}), frame("lesions")
+        )
+        assert result.passed
+        assert "assumed of 1 exams" in result.description
+
+    @pytest.mark.parametrize("outcome", ["ambiguous", "not in the image", "exam not calibrated"])
+    def test_assumption_under_which_a_finding_is_lost(self, outcome: str) -> None:
+        lost = frame("lesions", {}, {"finding_id": "E1:b", "outcome": outcome})
+        result = quality_checks.check_calibration(frame("calibration", {"calibration_source": "assumed"}), lost)
+        assert fails(result, "assumed")
+
+    def test_findings_against_it(self) -> None:
+        result = quality_checks.check_calibration(
+            frame("calibration", {"calibration_source": "none"}), frame("lesions")
+        )
+        assert fails(result, "speak against")
+
+
 class TestExams:
     def test_failed_exam(self) -> None:
         bad = {"status": "failed", "problem": "failed", "message": "out of memory"}
@@ -414,6 +440,20 @@ class TestLesions:
     )
     def test_sides(self, side: str, x: float, passes: bool) -> None:
         found = frame("lesions", {"centroid_x_mm": x})
+        assert quality_checks.check_sides(found, frame("findings", {"laterality": side})).passed == passes
+
+    @pytest.mark.parametrize(
+        ("side", "x", "middle", "passes"),
+        [
+            ("left", 20.0, 45.0, True),  # left of a body that lies off axis
+            ("right", -20.0, -45.0, True),
+            ("right", 20.0, 45.0, True),  # right of the scanner's middle
+            ("left", 60.0, 45.0, False),
+            ("right", 400.0, 500.0, False),  # a file whose origin is no scanner's
+        ],
+    )
+    def test_sides_of_a_body_off_axis(self, side: str, x: float, middle: float, passes: bool) -> None:
+        found = frame("lesions", {"centroid_x_mm": x, "body_middle_mm": middle})
         assert quality_checks.check_sides(found, frame("findings", {"laterality": side})).passed == passes
 
     @pytest.mark.parametrize("side", ["bilateral", "midline", None])
