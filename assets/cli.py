@@ -370,16 +370,17 @@ def import_set(
     try:
         seen = columns_of(source) if chosen == "table" else ()
         plan = plan_import(chosen, source, read_mapping(chosen, mapping, seen))
-        write_cohort(plan, to, chosen, source)
+        left_out = write_cohort(plan, to, chosen, source)
     except ImporterError as error:
         _fail(str(error))
-    for problem in plan.problems:
+    for problem in (*plan.problems, *left_out):
         typer.echo(f"  problem   {problem}", err=True)
     n_masks, n_ct = sum(len(exam.masks) for exam in plan.exams), sum(exam.ct is not None for exam in plan.exams)
     n_patients, n_reports = len({exam.patient_id for exam in plan.exams}), sum(bool(e.findings) for e in plan.exams)
+    but = f", but {len(left_out)} that another set has" if left_out else ""
     typer.echo(
         f"imported    {len(plan.exams)} exams of {n_patients} patients, {n_ct} with CT, {n_masks} given masks,"
-        f" {n_reports} with a report"
+        f" {n_reports} with a report{but}"
     )
     typer.echo(f"cohort      {to}    (petar curate --cohort {shlex.quote(str(to))})")
 

@@ -23,7 +23,7 @@ from pipelines.cohort.observation import observing, write_observation
 from pipelines.cohort.privacy import deidentification, header_identifiers
 from pipelines.cohort.privacy.deidentification import NO_DEIDENTIFICATION, Deidentifier
 from pipelines.cohort.privacy.header_identifiers import names_in_folder
-from pipelines.cohort.report_files import clean_id, file_name_text, find_reports, read_reports
+from pipelines.cohort.report_files import clean_id, file_name_text, find_reports, read_reports, without_empty_report
 from pipelines.cohort.review_corrections import review_corrections
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of, hash_of_files
@@ -169,7 +169,10 @@ def scan_cohort(
         exam_id, exam_folder = deidentifier.exam(row["exam_id"]), folders.pop(row["exam_id"], None)
         images = fingerprints[exam_id].content if exam_folder else ""
         own = given.get(row["exam_id"], ())
-        entry = _reported_entry({**row, "given": own}, exam_folder, images, deidentifier, before.get(exam_id))
+        problem = without_empty_report(row["problem"]) if own else row["problem"]
+        entry = _reported_entry(
+            {**row, "given": own, "problem": problem}, exam_folder, images, deidentifier, before.get(exam_id)
+        )
         entries.append(replace(entry, near=near.get(row["exam_id"])))
     for name, path in folders.items():
         images = fingerprints[deidentifier.exam(name)].content

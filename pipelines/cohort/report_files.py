@@ -174,7 +174,7 @@ def _checked(report: Report, day_first: bool | None) -> Report:
             f"exam id of {len(report.exam_id)} characters: if it is a piece of a report, quote that report's text"
         )
     if not (report.findings or "").strip():
-        problems.append("empty report: no findings text")
+        problems.append(_EMPTY)
     elif (size := len(report.findings or "")) > LONGEST_REPORT_CHARS:
         problems.append(
             f"very long report: {size:,} characters, it is not read; give each report a row of its own, of at most "
@@ -197,6 +197,14 @@ def _checked(report: Report, day_first: bool | None) -> Report:
     problem = "; ".join(problems) or None
     # A copy of every report of a cohort would cost as much as reading them.
     return report if problem == report.problem else replace(report, problem=problem)
+
+
+_EMPTY = "empty report: no findings text"
+
+
+def without_empty_report(problem: str | None) -> str | None:
+    """What is wrong with the row of an exam that needs no report."""
+    return "; ".join(one for one in (problem or "").split("; ") if one != _EMPTY) or None
 
 
 def _unique(reports: Iterable[Report]) -> list[Report]:

@@ -135,6 +135,6 @@ class TestImports:
         for layout, write in (("nnunet", nnunet), ("autopet", autopet), ("bids", bids)):
             write(names[layout])
         table(tmp_path).rename(names["table"])
-        for line in commands:
+        for n, line in enumerate(commands, start=1):
             assert "imported    2 exams" in run(line, monkeypatch)
-            assert len(list((tmp_path / "cohort" / "exams").iterdir())) == 2
+            assert len(list((tmp_path / "cohort" / "exams").iterdir())) == 2 * n

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipelines.cohort.importers.mapping import AutopetMapping
-from pipelines.cohort.importers.plan import ImportedExam, ImportedMask, ImportPlan, image_stem, plan_of
+from pipelines.cohort.importers.plan import ImportedExam, ImportedMask, ImportPlan, image_paths, image_stem, plan_of
 
 
 def plan_autopet(root: Path, mapping: AutopetMapping) -> ImportPlan:
@@ -14,8 +14,11 @@ def plan_autopet(root: Path, mapping: AutopetMapping) -> ImportPlan:
         ImporterError: there is none.
     """
     exams, problems = [], []
-    for folder in sorted({p.parent for p in root.rglob("*") if image_stem(p)} if root.is_dir() else ()):
-        files = {stem.lower(): p for p in sorted(folder.iterdir()) if (stem := image_stem(p))}
+    by_folder: dict[Path, list[Path]] = {}
+    for path in image_paths(root):
+        by_folder.setdefault(path.parent, []).append(path)
+    for folder, paths in sorted(by_folder.items()):
+        files = {str(image_stem(path)).lower(): path for path in paths}
         parts = folder.relative_to(root).parts or (root.name,)
         exam_id = "-".join(parts)
         pet, ct, mask = (_first(files, names) for names in (mapping.pet, mapping.ct, mapping.mask))

@@ -29,6 +29,8 @@ def _pattern(text: str) -> str:
 
 
 Lesions = Literal["whole", "labels", "components"]
+LESION_WORDS = ("lesion", "tumor", "tumour", "gtv", "roi", "metasta", "cancer", "carcinoma", "malign", "node")
+"""One of them in the name of a label or a mask says that it shows lesions, where a set names several."""
 Pattern = Annotated[str, AfterValidator(_pattern)]
 
 
@@ -37,13 +39,14 @@ class _Model(BaseModel):
 
 
 class NnunetMapping(_Model):
-    """nnU-Net: which channel is what, and what the name of a case tells."""
+    """nnU-Net: which channel is what, what the name of a case tells, and words in names of labels that say lesion."""
 
     pet_channel: int | None = Field(None, ge=0, le=9999)
     ct_channel: int | None = Field(None, ge=0, le=9999)
     patient: Pattern | None = None
     tracer: Pattern | None = None
     lesions: Lesions = "components"
+    lesion: tuple[str, ...] = LESION_WORDS
 
 
 class AutopetMapping(_Model):
@@ -62,7 +65,7 @@ class BidsMapping(_Model):
     ct: tuple[str, ...] = ("ct", "CT")
     mask: tuple[str, ...] = ("mask", "dseg")
     split: tuple[str, ...] = ("split",)
-    lesion: tuple[str, ...] = ("lesion", "tumor", "tumour", "gtv", "roi")
+    lesion: tuple[str, ...] = LESION_WORDS
 
 
 class TableColumns(_Model):
@@ -91,7 +94,7 @@ class TableMapping(_Model):
     is_suv: bool = True
 
 
-Mapping = NnunetMapping | AutopetMapping | BidsMapping | TableMapping
+SetMapping = NnunetMapping | AutopetMapping | BidsMapping | TableMapping
 _MODELS: dict[str, type[NnunetMapping | AutopetMapping | BidsMapping | TableMapping]] = {
     "nnunet": NnunetMapping,
     "autopet": AutopetMapping,
@@ -100,7 +103,7 @@ _MODELS: dict[str, type[NnunetMapping | AutopetMapping | BidsMapping | TableMapp
 }
 
 
-def read_mapping(layout: Layout, path: Path | None = None, seen: Sequence[str] = ()) -> Mapping:
+def read_mapping(layout: Layout, path: Path | None = None, seen: Sequence[str] = ()) -> SetMapping:
     """The mapping of a file, else the one that comes with the package.
 
     Args:

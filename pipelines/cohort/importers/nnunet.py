@@ -3,7 +3,7 @@
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from pipelines.cohort.importers.plan import (
     ImporterError,
     ImportPlan,
     image_stem,
+    lesion_labels,
     listed,
     plan_of,
     what_lies_in,
@@ -45,11 +46,19 @@ def plan_nnunet(root: Path, mapping: NnunetMapping) -> ImportPlan:
     """
     about = _dataset_json(root)
     channels = _channels(root, mapping, about)
-    labels = _label_values(about)
+    labels, no_lesions = lesion_labels(_label_names(about), mapping.lesion, _IGNORED)
     exams, problems = [], list(channels.problems)
+    if no_lesions:
+        problems.append(f"labels that are no lesions by their names, left out: {', '.join(no_lesions)}")
+    held_out, told_of_splits = _held_out(root)
+    problems += told_of_splits
     for images, masks_of, split in _FOLDERS:
         cases, told = _cases(root / images)
         masks, told_of_masks = _by_stem(root / masks_of)
+        if split == "train":
+            _add_listed(root, about, cases, masks)
+        if cases and not masks:
+            told_of_masks.append(f"{masks_of}: no label maps, the {len(cases)} cases of {images} are imported without")
         problems += [*told, *told_of_masks]
         for case, files in cases.items():
             if channels.pet not in files:
@@ -70,7 +79,7 @@ def plan_nnunet(root: Path, mapping: NnunetMapping) -> ImportPlan:
                     files.get(channels.ct) if channels.ct is not None else None,
                     tuple(given),
                     tracer=tracer[1].upper() if tracer else None,
-                    split=split,
+                    split="val" if case in held_out else split,
                 )
             )
         problems += [f"label map {case}: no images in {images}" for case in sorted(masks.keys() - cases.keys())]
@@ -99,13 +108,46 @@ def _by_stem(folder: Path) -> tuple[dict[str, Path], list[str]]:
     """(images of a folder by their names without the ending; the first of those that differ in it alone, told)."""
     found: dict[str, Path] = {}
     problems = []
+    others = []
     for path in sorted(folder.glob("*"), reverse=True):  # .nii.gz before .nii
         stem = image_stem(path)
         if stem and stem in found:
             problems.append(f"{folder.name}/{path.name}: left out, {found[stem].name} is there too")
         elif stem:
             found[stem] = path
+        elif path.is_file() and not path.name.startswith("."):
+            others.append(path.name)
+    if others:
+        problems.append(f"{folder.name}: {len(others)} files of formats that are not read: {listed(sorted(others))}")
     return dict(sorted(found.items())), problems
+
+
+def _add_listed(
+    root: Path, about: Mapping[str, Any], cases: dict[str, dict[int, Path]], masks: dict[str, Path]
+) -> None:
+    """Adds the cases that dataset.json lists with their files, which may lie anywhere (version 2, `dataset`)."""
+    named = about.get("dataset")
+    for case, files in named.items() if isinstance(named, Mapping) else ():
+        if not isinstance(files, Mapping) or not isinstance(files.get("images"), list):
+            continue
+        cases[case] = {n: root / name for n, name in enumerate(files["images"]) if isinstance(name, str)}
+        if isinstance(files.get("label"), str):
+            masks[case] = root / files["label"]
+
+
+def _held_out(root: Path) -> tuple[frozenset[str], list[str]]:
+    """(cases that splits_final.json keeps for validation, what is to be told). Several folds divide nothing."""
+    path = root / "splits_final.json"
+    if not path.is_file():
+        return frozenset(), []
+    try:
+        folds = json.loads(path.read_text("utf-8-sig"))
+        names = frozenset(name for name in folds[0]["val"] if isinstance(name, str))
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
+        return frozenset(), [f"{path.name} holds no list of train and val, left out"]
+    if len(folds) == 1:
+        return names, []
+    return frozenset(), [f"{path.name} has {len(folds)} folds for cross-validation: no split is taken of them"]
 
 
 def _dataset_json(root: Path) -> Mapping[str, Any]:
@@ -128,15 +170,15 @@ def _numbered(named: object) -> dict[int, str]:
     return found
 
 
-def _label_values(about: Mapping[str, Any]) -> Iterable[int | None]:
-    """Values of label maps that are lesions: every one but 0 (null) where none is ignored."""
+def _label_names(about: Mapping[str, Any]) -> dict[int, str]:
+    """Value of the label maps -> its name; of labels that overlap (version 2, a list of values each) all its names."""
     labels = about.get("labels")
-    # Of labels that overlap (version 2) each is a list of values.
-    several = [value for value in labels.values() if isinstance(value, list)] if isinstance(labels, Mapping) else []
-    names = {int(n): "region" for value in several for n in value if str(n).isdecimal()} | _numbered(labels)
-    if not any(name.lower() == _IGNORED for name in names.values()):
-        return (None,)
-    return sorted(number for number, name in names.items() if number and name.lower() != _IGNORED)
+    names = _numbered(labels)
+    for name, value in labels.items() if isinstance(labels, Mapping) else ():
+        for number in value if isinstance(value, list) else ():
+            if str(number).isdecimal():
+                names[int(number)] = ", ".join(filter(None, (names.get(int(number)), str(name))))
+    return names
 
 
 def _channels(root: Path, mapping: NnunetMapping, about: Mapping[str, Any]) -> _Channels:

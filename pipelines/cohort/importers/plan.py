@@ -1,7 +1,8 @@
 """What an importer found in a data set: exams with their files, and what was left out."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,10 @@ def plan_of(exams: Iterable[ImportedExam], problems: Iterable[str], wanted: str,
             told.append("an exam whose id is no name of a folder (empty, over 200 bytes, or with / or ..) is left out")
         elif exam.exam_id in kept:
             told.append(f"exam {exam.exam_id}: comes twice, the first is taken")
+        elif not exam.pet.exists():
+            told.append(f"exam {exam.exam_id}: left out, its PET {_no_file(exam.pet)}")
         else:
-            kept[exam.exam_id] = exam
+            kept[exam.exam_id] = _of_files_there(exam, told)
     told += _in_two_splits(kept.values())
     problems = tuple(told)
     plan = ImportPlan(tuple(kept[exam_id] for exam_id in sorted(kept)), problems)
@@ -97,6 +100,22 @@ def plan_of(exams: Iterable[ImportedExam], problems: Iterable[str], wanted: str,
             f"expected {wanted} in {root}, got {what_lies_in(root)}{why}: check the folder and the layout"
         )
     return plan
+
+
+def _of_files_there(exam: ImportedExam, told: list[str]) -> ImportedExam:
+    """An exam without the files that are not there; they are told."""
+    lost = [path for path in dict.fromkeys(mask.path for mask in exam.masks) if not path.exists()]
+    told += [f"exam {exam.exam_id}: given mask left out: {_no_file(path)}" for path in lost]
+    if exam.ct is not None and not exam.ct.exists():
+        told.append(f"exam {exam.exam_id}: imported without its CT: {_no_file(exam.ct)}")
+        exam = replace(exam, ct=None)
+    return replace(exam, masks=tuple(mask for mask in exam.masks if mask.path not in lost))
+
+
+def _no_file(path: Path) -> str:
+    if path.is_symlink():
+        return f"{path.name} is a link to a file that is not there (fetch it, as by `datalad get` or `git annex get`)"
+    return f"{path.name} is not there"
 
 
 def _in_two_splits(exams: Iterable[ImportedExam]) -> list[str]:
@@ -128,6 +147,42 @@ def listed(names: Sequence[str]) -> str:
     """The first of some names, and how many more there are."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
+
+
+def image_paths(root: Path) -> list[Path]:
+    """Image files below a folder, by name. Folders that are links are followed, each folder once; links to files that
+    are not there count too."""
+    found = []
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders.sort()
+        found += [path for name in names if image_suffix(path := Path(folder, name))]
+    return sorted(found)
+
+
+def lesion_labels(
+    names: Mapping[int, str], words: Sequence[str], ignored: str = ""
+) -> tuple[tuple[int | None, ...], tuple[str, ...]]:
+    """(values of a label map that are lesions, names of those that are not); `None` alone: every value but 0.
+
+    Where some names say lesion the others are no lesions; where none does, all are.
+
+    Args:
+        names: value -> its name.
+        words: one of them in a name says lesion.
+        ignored: name of the label that is no lesion whatever the others are called.
+    """
+    named = {value: name for value, name in names.items() if value and (not ignored or name.lower() != ignored)}
+    of_lesions = {value for value, name in named.items() if any(word in name.lower() for word in words)}
+    chosen = of_lesions or named.keys()
+    others = tuple(f"{named[value]!r} ({value})" for value in sorted(named.keys() - chosen))
+    is_all = len(chosen) == len([value for value in names if value])
+    return ((None,) if is_all or not chosen else tuple(sorted(chosen))), others
 
 
 def image_stem(path: Path) -> str | None:

@@ -1,7 +1,10 @@
 """Any CSV or Parquet table of exams or findings, its columns named by a mapping."""
 
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -25,29 +28,34 @@ def plan_table(path: Path, mapping: TableMapping) -> ImportPlan:
         ImporterError: the table cannot be read, lacks a column that the mapping names, or has no exam.
     """
     frame, told = _read(path)
-    columns = {ours: theirs for ours, theirs in mapping.columns.model_dump().items() if theirs is not None}
-    missing = [f"{ours} = {theirs!r}" for ours, theirs in columns.items() if theirs not in frame.columns]
-    if missing:
-        raise ImporterError(
-            f"expected columns {', '.join(missing)} in {path}, got {', '.join(frame.columns)}: correct the mapping"
-        )
+    columns = _columns(frame, mapping, path)
     root = mapping.root or path.parent
     exams: dict[str, ImportedExam] = {}
     problems = list(told)
-    for n, row in enumerate(frame.select(list(dict.fromkeys(columns.values()))).iter_rows(named=True), start=1):
-        ours = {name: _text(row[theirs]) for name, theirs in columns.items()}
+    rows = [
+        {name: _text(row[theirs]) for name, theirs in columns.items()}
+        for row in frame.select(list(dict.fromkeys(columns.values()))).iter_rows(named=True)
+    ]
+    # The PET of an exam may stand in any of its rows.
+    pets: dict[str, Path] = {}
+    for ours in rows:
+        if ours["exam"] and ours["exam"] not in pets and (pet := _found(root, ours["pet"])) is not None:
+            pets[ours["exam"]] = pet
+    for n, ours in enumerate(rows, start=1):
         exam_id = ours["exam"]
         if not exam_id:
             problems.append(f"row {n}: no exam")
             continue
-        files = {name: root / value for name in ("pet", "ct", "mask") if (value := ours.get(name))}
-        for name in [name for name, file in files.items() if not _is_there(file)]:
-            problems.append(f"row {n}, exam {exam_id}: its {name} is not there, left out")
-            del files[name]
-        before = exams.get(exam_id)
-        if before is None and "pet" not in files:
+        named = [name for name in ("pet", "ct", "mask") if ours.get(name)]
+        files = {name: file for name in named if (file := _found(root, ours[name])) is not None}
+        problems += [
+            f"row {n}, exam {exam_id}: its {name} is not there, left out" for name in named if name not in files
+        ]
+        if exam_id not in pets:
             problems.append(f"row {n}, exam {exam_id}: no PET, left out")
             continue
+        files.setdefault("pet", pets[exam_id])
+        before = exams.get(exam_id)
         if before is not None and files.get("pet", before.pet) != before.pet:
             problems.append(f"row {n}, exam {exam_id}: another PET than in the rows before, left out")
             continue
@@ -57,6 +65,60 @@ def plan_table(path: Path, mapping: TableMapping) -> ImportPlan:
         if exams[exam_id].split != (split := split_named(ours.get("split"))) and split is not None:
             problems.append(f"row {n}, exam {exam_id}: another split than in the rows before, the first is taken")
     return plan_of(exams.values(), problems, "rows with an exam and its PET", path.parent)
+
+
+def _columns(frame: pl.DataFrame, mapping: TableMapping, path: Path) -> dict[str, str]:
+    """Our name -> the table's, which may differ from the mapping's in case, blanks and how letters are composed.
+
+    Raises:
+        ImporterError: there is no such column, or it holds no plain values.
+    """
+    wanted = {ours: theirs for ours, theirs in mapping.columns.model_dump().items() if theirs is not None}
+    alike: dict[str, list[str]] = {}
+    for name in frame.columns:
+        alike.setdefault(_plain(name), []).append(name)
+    found, missing = {}, []
+    for ours, theirs in wanted.items():
+        same = [theirs] if theirs in frame.columns else alike.get(_plain(theirs), [])
+        if len(same) == 1:
+            found[ours] = same[0]
+        else:
+            missing.append(f"{ours} = {theirs!r}")
+    if missing:
+        raise ImporterError(
+            f"expected columns {', '.join(missing)} in {path}, got {', '.join(frame.columns) or 'none'}: correct the"
+            " mapping"
+        )
+    packed = [name for name in found.values() if frame.schema[name].is_nested() or frame.schema[name] == pl.Binary]
+    if packed:
+        raise ImporterError(
+            f"expected text or numbers in the columns {', '.join(dict.fromkeys(packed))} of {path}, got lists, structs"
+            " or bytes: write the files beside the table, and their paths into it"
+        )
+    return found
+
+
+def _plain(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
+def _found(root: Path, value: str | None) -> Path | None:
+    """The file or folder that a cell names, whichever way its slashes lean and its letters are composed; null where it
+    is not there."""
+    if not value:
+        return None
+    for said in dict.fromkeys((value, value.replace("\\", "/"))):
+        composed, decomposed = unicodedata.normalize("NFC", said), unicodedata.normalize("NFD", said)
+        for form in dict.fromkeys((said, composed, decomposed)):
+            if _is_there(root / form):
+                return root / form
+    return None
+
+
+def _whole_number(label: str) -> int | None:
+    """The number that a label is (`2`, `2.0`, `2,00`); null where it is no whole one above 0."""
+    match = re.fullmatch(r"\+?(\d+)(?:[.,]0*)?", label, re.ASCII)
+    return int(match[1]) or None if match else None
 
 
 Row = Mapping[str, str | None]
@@ -78,11 +140,12 @@ def _mask(
         told.append(f"split {said[:20]!r} is none of {', '.join(SPLIT_WORDS)}, left out")
     if file is None:
         return None, told
-    if label is not None and not (label.removesuffix(".0").isdecimal() and int(float(label)) > 0):
+    number = _whole_number(label) if label is not None else None
+    if label is not None and number is None:
         told.append("a label that is no whole number above 0: its mask is left out")
         return None, told
     lesions = mapping.lesions or ("whole" if text or label or "text" in columns else "components")
-    return ImportedMask(file, lesions, int(float(label)) if label else None, text), told
+    return ImportedMask(file, lesions, number, text), told
 
 
 def _joined(
@@ -155,5 +218,10 @@ def _is_there(path: Path) -> bool:
 
 
 def _text(value: Any) -> str | None:
+    """A cell as text: numbers without decimals that are 0, days without a time that is midnight."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    elif isinstance(value, datetime) and value.time() == time():
+        value = value.date()
     said = str(value).strip() if value is not None else ""
     return None if said.lower() in _MISSING else said

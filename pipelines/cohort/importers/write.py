@@ -4,10 +4,11 @@ import csv
 import io
 import json
 import os
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nibabel
 import numpy as np
@@ -18,23 +19,25 @@ from pipelines.cohort.importers.mapping import (
     AutopetMapping,
     BidsMapping,
     Layout,
-    Mapping,
     NnunetMapping,
+    SetMapping,
     TableMapping,
 )
 from pipelines.cohort.importers.nnunet import plan_nnunet
 from pipelines.cohort.importers.plan import ImportedExam, ImporterError, ImportPlan, image_suffix
 from pipelines.cohort.importers.table import plan_table
+from pipelines.cohort.table_files import TableFileError, is_blank, read_table_file
 from pipelines.tables import atomic
+from pipelines.tables.safe_text import error_reason
 
 GIVEN_NAME = "given_masks.csv"
 """What of each given mask is a lesion, and what is said of it."""
 IMPORT_NAME = "import.json"
-"""Says which data set a cohort folder was made of; a folder without it is not written into."""
+"""Says which data sets a cohort folder was made of, and their exams; a folder without it is not written into."""
 _SAME_MM = 0.01
 
 
-def plan_import(layout: Layout, source: Path, mapping: Mapping) -> ImportPlan:
+def plan_import(layout: Layout, source: Path, mapping: SetMapping) -> ImportPlan:
     """What an importer finds in a data set, without masks whose grid is not the PET's.
 
     Args:
@@ -85,14 +88,15 @@ def _grid_fault(pet: Path, mask: Path) -> str | None:
     return f"it lies up to {apart:.3g} mm beside the PET's grid" if not apart <= _SAME_MM else None
 
 
-def write_cohort(plan: ImportPlan, target: Path, layout: Layout, source: Path) -> None:
-    """The cohort folder of a plan: `exams/<exam>/` with links named as a curation and the external set read them,
-    `reports.csv`, `given_masks.csv`, and `import.json`.
+def write_cohort(plan: ImportPlan, target: Path, layout: Layout, source: Path) -> tuple[str, ...]:
+    """Writes the cohort folder of a plan: `exams/<exam>/` with links named as a curation and the external set read
+    them, `reports.csv`, `given_masks.csv`, and `import.json`. What comes back tells which exams are left out.
 
-    Writing again replaces what an earlier import wrote, and removes exams that the data set does not have any more.
+    Writing again replaces what an earlier import of the set wrote, and removes exams that it does not have any more.
+    Exams of other sets that were imported into the folder stay.
 
     Raises:
-        ImporterError: the folder holds something else, or a link cannot be made.
+        ImporterError: the folder holds something else, a file of it cannot be read, or a link cannot be made.
     """
     marker = target / IMPORT_NAME
     if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
@@ -103,22 +107,93 @@ def write_cohort(plan: ImportPlan, target: Path, layout: Layout, source: Path) -
         raise ImporterError(
             f"expected a new or an imported folder, got {target} with other files: name another by --to"
         )
+    sets = _sets(marker)
+    own = _Set(layout, str(source.resolve()))
+    # Of a set that was moved nothing is left: its exams are those of the one that is imported now.
+    others = {one: exams for one, exams in sets.items() if one != own and Path(one.source).exists()}
+    owners = {exam_id: one for one, exams in others.items() for exam_id in exams}
+    told = [
+        f"exam {e.exam_id}: left out, {owners[e.exam_id].source} has it too" for e in plan.exams if e.exam_id in owners
+    ]
+    exams = [exam for exam in plan.exams if exam.exam_id not in owners]
+    wanted = {exam.exam_id for exam in exams}
+    gone = {exam_id for known in sets.values() for exam_id in known} - wanted - owners.keys()
+    reports = _merged(target / "reports.csv", _REPORT_COLUMNS, _reports(exams), wanted | gone)
+    given = _merged(target / GIVEN_NAME, _GIVEN_COLUMNS, _given_masks(exams), wanted | gone)
     try:
         (target / "exams").mkdir(parents=True, exist_ok=True)
-        about = {"layout": layout, "source": str(source.resolve()), "exams": len(plan.exams)}
-        atomic.write_bytes(marker, (json.dumps(about, indent=1) + "\n").encode())
-        for exam in plan.exams:
+        # Before the links: a folder that is half written is one that can be written again.
+        atomic.write_bytes(marker, _listed({**others, own: wanted | gone}))
+        for exam in exams:
             _write_exam(exam, target / "exams" / exam.exam_id)
-        wanted = {exam.exam_id for exam in plan.exams}
-        for folder in (target / "exams").iterdir():
-            if folder.name not in wanted and folder.is_dir() and not folder.is_symlink():
-                _clear(folder)
-                with suppress(OSError):  # What somebody else put there stays.
-                    folder.rmdir()
+        for exam_id in gone:
+            _remove_exam(target / "exams" / exam_id)
+        atomic.write_bytes(target / "reports.csv", reports)
+        atomic.write_bytes(target / GIVEN_NAME, given)
+        atomic.write_bytes(marker, _listed({**others, own: wanted}))
     except OSError as error:
         raise ImporterError(f"expected to write links into {target}, failed: {os.strerror(error.errno or 0)}") from None
-    atomic.write_bytes(target / "reports.csv", _reports(plan).encode())
-    atomic.write_bytes(target / GIVEN_NAME, _given_masks(plan).encode())
+    return tuple(told)
+
+
+class _Set(NamedTuple):
+    """A data set that was imported into a cohort folder."""
+
+    layout: str
+    source: str
+
+
+def _sets(marker: Path) -> dict[_Set, Set[str]]:
+    """Set -> its exams in a cohort folder."""
+    if not marker.is_file():
+        return {}
+    try:
+        listed = json.loads(marker.read_text("utf-8"))["sets"]
+        return {_Set(one["layout"], one["source"]): frozenset(one["exams"]) for one in listed}
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
+        raise ImporterError(
+            f"expected {marker} as an import wrote it, it cannot be read: import the sets into a new folder"
+        ) from None
+
+
+def _listed(sets: Mapping[_Set, Set[str]]) -> bytes:
+    content = [{**one._asdict(), "exams": sorted(exams)} for one, exams in sorted(sets.items())]
+    return (json.dumps({"sets": content}, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+Rows = Iterable[Sequence[str]]
+
+
+def _merged(path: Path, columns: Sequence[str], rows: Rows, replaced: Set[str]) -> bytes:
+    """A table of a cohort with new rows, and those of exams that are not replaced, by exam.
+
+    Raises:
+        ImporterError: the table that is there cannot be read.
+    """
+    before: list[dict[str, str]] = []
+    if path.is_file():
+        try:
+            table = read_table_file(path)
+            names = [name.strip().lower() for name in table.header]
+            before = [dict(zip(names, row.cells, strict=False)) for row in table.rows if not is_blank(row.cells)]
+        except (OSError, TableFileError) as error:
+            reason = str(error) if isinstance(error, TableFileError) else error_reason(error)
+            raise ImporterError(f"expected {path} as a table, it cannot be read ({reason})") from None
+    kept = [row for row in before if row.get(columns[0], "") not in replaced]
+    new = [dict(zip(columns, row, strict=True)) for row in rows]
+    more = [name for row in kept for name in row if name not in columns]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*columns, *dict.fromkeys(more)], lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(sorted([*kept, *new], key=lambda row: row.get(columns[0], "")))
+    return text.getvalue().encode()
+
+
+def _remove_exam(folder: Path) -> None:
+    if folder.is_dir() and not folder.is_symlink():
+        _clear(folder)
+        with suppress(OSError):  # What somebody else put there stays.
+            folder.rmdir()
 
 
 def _write_exam(exam: ImportedExam, folder: Path) -> None:
@@ -151,22 +226,18 @@ def _clear(folder: Path) -> None:
             path.unlink()
 
 
-def _reports(plan: ImportPlan) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("exam_id", "patient_id", "findings", "study_date", "tracer", "split"))
-    for exam in plan.exams:
+_REPORT_COLUMNS = ("exam_id", "patient_id", "findings", "study_date", "tracer", "split")
+_GIVEN_COLUMNS = ("exam_id", "mask", "label", "lesions", "text")
+
+
+def _reports(exams: Iterable[ImportedExam]) -> Rows:
+    for exam in exams:
         said = (exam.findings, exam.study_date, exam.tracer, exam.split)
-        writer.writerow((exam.exam_id, exam.patient_id, *(value or "" for value in said)))
-    return text.getvalue()
+        yield (exam.exam_id, exam.patient_id, *(value or "" for value in said))
 
 
-def _given_masks(plan: ImportPlan) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("exam_id", "mask", "label", "lesions", "text"))
-    for exam in plan.exams:
+def _given_masks(exams: Iterable[ImportedExam]) -> Rows:
+    for exam in exams:
         names = _mask_names(exam)
         for mask in exam.masks:
-            writer.writerow((exam.exam_id, names[mask.path], mask.label or "", mask.lesions, mask.text or ""))
-    return text.getvalue()
+            yield (exam.exam_id, names[mask.path], str(mask.label or ""), mask.lesions, mask.text or "")

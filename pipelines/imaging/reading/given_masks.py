@@ -19,6 +19,10 @@ SAME_GRID_VOXELS = 0.05
 """Part of a voxel by which the corners of a mask may lie beside those of its PET: rounding of headers."""
 
 
+_ROUNDING = 1e-3
+"""By which a label may differ from a whole number: the scale in a header (scl_slope) is rounded."""
+
+
 @dataclass(frozen=True, eq=False)
 class GivenRegion:
     """One lesion of a given mask: its value in the file, its number among the lesions of that value (from 1, largest
@@ -102,10 +106,14 @@ def _labels(path: Path, name: str, reference: Volume) -> NDArray[np.int32]:
     volume = load_image(path, name, ExamSettings().largest_image_bytes).canonical()
     _check_grid(volume, name, reference)
     array = np.asarray(volume.array)
-    if array.dtype.kind == "f" and not (np.isfinite(array).all() and (array == np.rint(array)).all()):
-        raise ExamError(
-            ExamProblem.BAD_VALUES, f"expected whole numbers in the given mask {name}, got others: save it as labels"
-        )
+    if array.dtype.kind == "f":
+        whole = np.rint(array)
+        if not (np.isfinite(array).all() and (np.abs(array - whole) <= _ROUNDING).all()):
+            raise ExamError(
+                ExamProblem.BAD_VALUES,
+                f"expected whole numbers in the given mask {name}, got others: save it as labels",
+            )
+        array = whole
     return np.asarray(array, dtype=np.int32)
 
 

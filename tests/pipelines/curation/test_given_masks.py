@@ -78,6 +78,9 @@ class TestGivenMasks:
         assert (given["text_source"], composed["text_source"]) == ("given", "composed")
         assert "SUVmax 7.0 in a given mask of 1.0 mL" in composed["sentence"]
 
+    def test_need_no_report(self, lake: Lake) -> None:
+        assert lake.read_table("exams")["report_message"].to_list() == [None]
+
     def test_pass_every_check_of_lesions(self, lake: Lake) -> None:
         results = [r for r in run_checks(Home(lake.root.parent), "lesions") if not r.passed]
         assert [r.name for r in results] == []

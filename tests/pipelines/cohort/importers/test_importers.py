@@ -84,6 +84,14 @@ class TestSplits:
             None
         }
 
+    @pytest.mark.parametrize(("n_folds", "splits"), [(1, ["train", "val"]), (2, [None, None])])
+    def test_of_splits_final_are_kept_where_it_is_no_cross_validation(self, n_folds, splits, tmp_path: Path) -> None:
+        fold = {"train": ["fdg_p1_2020"], "val": ["psma_p2_2021"]}
+        (nnunet(tmp_path / "set") / "splits_final.json").write_text(json.dumps([fold] * n_folds))
+        plan = imported("nnunet", tmp_path / "set", tmp_path / "cohort")
+        assert [exam.split for exam in plan.exams] == splits
+        assert ("2 folds for cross-validation" in "".join(plan.problems)) == (n_folds == 2)
+
     def test_of_a_column_are_kept_and_told_where_a_patient_has_two(self, tmp_path: Path) -> None:
         (tmp_path / "set").mkdir()
         source = table(tmp_path / "set")
@@ -270,8 +278,59 @@ class TestNnunetVariants:
         with pytest.raises(ImporterError, match=r"got Dataset001_X/: name the folder of the data set"):
             imported("nnunet", tmp_path / "raw", tmp_path / "cohort")
 
+    def test_labels_whose_names_say_lesion_are_taken_and_the_others_told(self, tmp_path: Path) -> None:
+        labels = {"background": 0, "liver": 1, "primary tumor": 2, "lymph node": 3}
+        about = {"channel_names": {"0": "CT", "1": "PET"}, "labels": labels}
+        (nnunet(tmp_path / "set") / "dataset.json").write_text(json.dumps(about))
+        plan = imported("nnunet", tmp_path / "set", tmp_path / "cohort")
+        assert {tuple(mask.label for mask in exam.masks) for exam in plan.exams} == {(2, 3)}
+        assert plan.problems == ("labels that are no lesions by their names, left out: 'liver' (1)",)
+
+    def test_files_that_dataset_json_lists_may_lie_anywhere(self, tmp_path: Path) -> None:
+        root = nnunet(tmp_path / "set")
+        (root / "imagesTr").rename(root / "elsewhere")
+        case = "fdg_p1_2020"
+        files = [f"elsewhere/{case}_{n}.nii.gz" for n in ("0000", "0001")]
+        listed = {case: {"images": files, "label": f"labelsTr/{case}.nii.gz"}}
+        about = {"channel_names": {"0": "CT", "1": "PET"}, "dataset": listed}
+        (root / "dataset.json").write_text(json.dumps(about))
+        plan = imported("nnunet", root, tmp_path / "cohort")
+        assert [(exam.exam_id, exam.pet, len(exam.masks)) for exam in plan.exams] == [(case, root / files[1], 1)]
+        assert plan.problems == ("label map psma_p2_2021: no images in imagesTr",)
+
+    def test_a_set_without_label_maps_and_files_of_other_formats_are_told(self, tmp_path: Path) -> None:
+        root = nnunet(tmp_path / "set")
+        (root / "imagesTr" / "x_0000.mhd").write_text("x")
+        (root / "labelsTr").rename(root / "labels")
+        assert imported("nnunet", root, tmp_path / "cohort").problems == (
+            "imagesTr: 1 files of formats that are not read: x_0000.mhd",
+            "labelsTr: no label maps, the 2 cases of imagesTr are imported without",
+        )
+
 
 class TestAutopetVariants:
+    def test_folders_that_are_links_are_followed_once(self, tmp_path: Path) -> None:
+        autopet(tmp_path / "real")
+        (tmp_path / "set").mkdir()
+        (tmp_path / "set" / "A").symlink_to(tmp_path / "real" / "P1")
+        (tmp_path / "set" / "B").symlink_to(tmp_path / "real" / "P1")
+        (tmp_path / "real" / "P1" / "round").symlink_to(tmp_path / "set")
+        plan = imported("autopet", tmp_path / "set", tmp_path / "cohort")
+        assert [exam.exam_id for exam in plan.exams] == ["A-a", "A-b"]
+
+    def test_links_to_files_that_are_not_there_are_told(self, tmp_path: Path) -> None:
+        folder = autopet(tmp_path / "set") / "P1"
+        for path in (folder / "a" / "SUV.nii.gz", folder / "b" / "SEG.nii.gz", folder / "b" / "CTres.nii.gz"):
+            path.unlink()
+            path.symlink_to("../.git/annex/none")
+        plan = imported("autopet", tmp_path / "set", tmp_path / "cohort")
+        assert [(exam.exam_id, exam.ct, exam.masks) for exam in plan.exams] == [("P1-b", None, ())]
+        assert [problem.split(" is a link")[0] for problem in plan.problems] == [
+            "exam P1-a: left out, its PET SUV.nii.gz",
+            "exam P1-b: given mask left out: SEG.nii.gz",
+            "exam P1-b: imported without its CT: CTres.nii.gz",
+        ]
+
     def test_a_pet_in_activity_is_not_taken_for_suv(self, tmp_path: Path) -> None:
         folder = autopet(tmp_path / "set") / "P1" / "a"
         (folder / "SUV.nii.gz").unlink()
@@ -325,6 +384,27 @@ class TestBidsVariants:
         assert plan.problems == ()
         assert [(exam.sidecar or {})["PatientWeight"] for exam in plan.exams] == [70.0, 70.0]
 
+    def test_the_weight_of_a_session_goes_before_that_of_the_participant(self, tmp_path: Path) -> None:
+        root = bids(tmp_path / "set")
+        (root / "sub-01" / "sub-01_sessions.tsv").write_text("session_id\tweight\nses-1\t64\nses-2\t60\n")
+        (root / "sub-02" / "sub-02_sessions.tsv").write_text("session_id\tpathology\nses-1\tn/a\n")
+        plan = imported("bids", root, tmp_path / "cohort")
+        assert plan.problems == ()
+        assert [(exam.sidecar or {})["PatientWeight"] for exam in plan.exams] == [64.0, 70.0]
+
+    def test_a_json_file_with_a_byte_order_mark_is_read(self, tmp_path: Path) -> None:
+        path = bids(tmp_path / "set") / "pet.json"
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+        assert imported("bids", tmp_path / "set", tmp_path / "cohort").problems == ()
+
+    def test_of_a_dseg_with_names_those_that_say_lesion_are_taken(self, tmp_path: Path) -> None:
+        folder = bids(tmp_path / "set") / "sub-01" / "ses-1" / "pet"
+        (folder / "sub-01_ses-1_mask.nii.gz").rename(folder / "sub-01_ses-1_dseg.nii.gz")
+        (folder / "sub-01_ses-1_dseg.tsv").write_text("index\tname\n1\tlesion\n2\tliver\n")
+        plan = imported("bids", tmp_path / "set", tmp_path / "cohort")
+        assert [(mask.lesions, mask.label) for mask in plan.exams[0].masks] == [("labels", 1)]
+        assert "that are no lesions, left out: 'liver' (2)" in plan.problems[0]
+
     def test_a_unit_that_is_none_of_mass_is_told_and_its_weights_left_out(self, tmp_path: Path) -> None:
         root = bids(tmp_path / "set")
         (root / "participants.json").write_text(json.dumps({"weight": {"Units": "stone"}}))
@@ -365,3 +445,98 @@ class TestTableVariants:
         source = table(tmp_path / "set")
         pl.read_csv(source).write_parquet(source.with_suffix(".parquet"))
         assert len(imported("table", source.with_suffix(".parquet"), tmp_path / "cohort").exams) == 2
+
+    def test_names_of_columns_may_differ_in_case_blanks_and_composed_letters(self, tmp_path: Path) -> None:
+        (tmp_path / "set").mkdir()
+        source, mapping = table(tmp_path / "set"), tmp_path / "set" / "mapping.toml"
+        pl.read_csv(source).rename({"Scan": " SCAN", "Words": "Wo\u0308rter"}).write_csv(source)
+        mapping.write_text(mapping.read_text().replace("Words", "W\u00f6rter"))
+        assert len(imported("table", source, tmp_path / "cohort").exams) == 2
+
+    def test_paths_are_found_whichever_way_they_are_written(self, tmp_path: Path) -> None:
+        (tmp_path / "set").mkdir()
+        source = table(tmp_path / "set")
+        (tmp_path / "set" / "img").rename(tmp_path / "set" / "B\u00fcro 1")
+        pl.read_csv(source).with_columns(
+            pl.col("P").str.replace("img", "Bu\u0308ro 1"),
+            pl.col("C", "M").str.replace("img", "B\u00fcro 1").str.replace_all("/", "\\", literal=True),
+        ).write_csv(source)
+        plan = imported("table", source, tmp_path / "cohort")
+        assert plan.problems == ()
+        assert [(exam.ct is not None, len(exam.masks)) for exam in plan.exams] == [(True, 1)] * 2
+
+    @pytest.mark.parametrize(
+        ("label", "number"), [("2", 2), ("2.0", 2), ("2,00", 2), ("+2", 2), ("0", None), ("1,5", None), ("x", None)]
+    )
+    def test_labels_are_whole_numbers_however_they_are_written(self, label, number, tmp_path: Path) -> None:
+        (tmp_path / "set").mkdir()
+        source = table(tmp_path / "set")
+        pl.read_csv(source).with_columns(L=pl.lit(label)).write_csv(source)
+        with (tmp_path / "set" / "mapping.toml").open("a") as file:
+            file.write('label = "L"\n')
+        plan = imported("table", source, tmp_path / "cohort")
+        assert [mask.label for exam in plan.exams for mask in exam.masks] == [number] * (2 if number else 0)
+
+    def test_numbers_and_days_of_parquet_are_ids_and_dates(self, tmp_path: Path) -> None:
+        (tmp_path / "set").mkdir()
+        source = table(tmp_path / "set").with_suffix(".parquet")
+        days = pl.Series(["2020-01-02", None]).str.to_datetime()
+        frame = pl.read_csv(source.with_suffix(".csv")).with_columns(Scan=pl.Series([1.0, 2.0]), Day=days)
+        frame.write_parquet(source)
+        with (tmp_path / "set" / "mapping.toml").open("a") as file:
+            file.write('study_date = "Day"\n')
+        plan = imported("table", source, tmp_path / "cohort")
+        assert [(exam.exam_id, exam.study_date) for exam in plan.exams] == [("1", "2020-01-02"), ("2", None)]
+
+    def test_images_that_are_packed_into_the_table_are_told(self, tmp_path: Path) -> None:
+        (tmp_path / "set").mkdir()
+        source = table(tmp_path / "set").with_suffix(".parquet")
+        frame = pl.read_csv(source.with_suffix(".csv")).with_columns(P=pl.struct(bytes=pl.lit(b"x"), path=pl.lit("a")))
+        frame.write_parquet(source)
+        with pytest.raises(ImporterError, match="expected text or numbers in the columns P"):
+            imported("table", source, tmp_path / "cohort")
+
+    def test_the_pet_of_an_exam_may_stand_in_any_of_its_rows(self, tmp_path: Path) -> None:
+        (tmp_path / "set").mkdir()
+        source = table(tmp_path / "set")
+        frame = pl.read_csv(source).filter(pl.col("Scan") == "E1")
+        pl.concat([frame.with_columns(P=pl.lit(None, pl.String)), frame.with_columns(Words=pl.lit("b"))]).write_csv(
+            source
+        )
+        (exam,) = imported("table", source, tmp_path / "cohort").exams
+        assert [mask.text for mask in exam.masks] == ["Node with SUV max of 9.0 (slice 6).", "b"]
+
+
+class TestSeveralSetsInOneFolder:
+    def test_exams_of_the_other_set_stay_and_each_can_be_imported_again(self, tmp_path: Path) -> None:
+        (tmp_path / "t").mkdir()
+        for layout, root in (("autopet", autopet(tmp_path / "a")), ("table", table(tmp_path / "t"))):
+            imported(layout, root, tmp_path / "cohort")
+        (tmp_path / "t" / "mapping.toml").rename(tmp_path / "t" / "columns.toml")
+        before = {p.name: p.read_bytes() for p in (tmp_path / "cohort").iterdir() if p.is_file()}
+        assert [e.exam_id for e in scan_cohort(tmp_path / "cohort").entries] == ["E1", "E2", "P1-a", "P1-b"]
+        assert len(before["given_masks.csv"].splitlines()) == 5
+        imported("autopet", tmp_path / "a", tmp_path / "cohort")
+        assert {p.name: p.read_bytes() for p in (tmp_path / "cohort").iterdir() if p.is_file()} == before
+        (tmp_path / "a" / "P1" / "b" / "SUV.nii.gz").unlink()
+        imported("autopet", tmp_path / "a", tmp_path / "cohort")
+        assert [e.exam_id for e in scan_cohort(tmp_path / "cohort").entries] == ["E1", "E2", "P1-a"]
+        assert "P1-b" not in (tmp_path / "cohort" / "given_masks.csv").read_text()
+
+    def test_an_exam_that_another_set_has_is_left_out_and_told(self, tmp_path: Path) -> None:
+        plans = {name: plan_import("autopet", autopet(tmp_path / name), read_mapping("autopet")) for name in "ab"}
+        assert write_cohort(plans["a"], tmp_path / "cohort", "autopet", tmp_path / "a") == ()
+        told = write_cohort(plans["b"], tmp_path / "cohort", "autopet", tmp_path / "b")
+        assert told == tuple(f"exam {e}: left out, {tmp_path / 'a'} has it too" for e in ("P1-a", "P1-b"))
+        link = tmp_path / "cohort" / "exams" / "P1-a" / "SUV.nii.gz"
+        assert link.readlink().is_relative_to(tmp_path / "a")
+        # Once the first set is moved away, the second has the exams.
+        (tmp_path / "a").rename(tmp_path / "away")
+        assert write_cohort(plans["b"], tmp_path / "cohort", "autopet", tmp_path / "b") == ()
+        assert link.readlink().is_relative_to(tmp_path / "b")
+
+    def test_a_list_of_sets_that_cannot_be_read_is_told(self, tmp_path: Path) -> None:
+        plan = imported("autopet", autopet(tmp_path / "set"), tmp_path / "cohort")
+        (tmp_path / "cohort" / "import.json").write_text("{")
+        with pytest.raises(ImporterError, match="import the sets into a new folder"):
+            write_cohort(plan, tmp_path / "cohort", "autopet", tmp_path / "set")
