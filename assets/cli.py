@@ -110,7 +110,7 @@ def _run(workspace: "Workspace", steps: Callable[["Runner"], object], *, with_mo
     from pipelines.cohort.manifest import check_cohort
 
     started = time.monotonic()
-    _check_settings(workspace)
+    _check_workspace(workspace)
     summary = RunSummary()
 
     def run() -> None:
@@ -140,13 +140,15 @@ def _check_strictly(printed: "Printed") -> None:
         _fail(f"--strict: expected usable exams and checks that pass, got: {'; '.join(wrong)}, as told above")
 
 
-def _check_settings(workspace: "Workspace") -> None:
-    """Ends the command where a setting is wrong, before anything is written."""
+def _check_workspace(workspace: "Workspace") -> None:
+    """Ends the command where the home cannot be written to or a setting is wrong, before anything is written."""
     from pipelines.settings import SettingsError
+    from pipelines.tables.home import HomeError
 
     try:
+        workspace.paths.check_writable()
         workspace.settings()
-    except SettingsError as error:
+    except (HomeError, SettingsError) as error:
         _fail(str(error))
 
 
@@ -269,7 +271,7 @@ def _on_cluster(workspace: "Workspace", call: "ClusterCall", *, dry_run: bool) -
     """Hands a curation to a cluster, or prints what would be handed over."""
     from assets import cluster
 
-    _check_settings(workspace)
+    _check_workspace(workspace)
     _hand_over(
         workspace,
         lambda: cluster.dry_run(workspace, call),
@@ -405,7 +407,7 @@ def demo(
     from pipelines.settings import COHORT_SETTINGS_NAME
 
     workspace = _workspace(cohort, home, settings)
-    _check_settings(workspace)
+    _check_workspace(workspace)
     drawn = PhantomSettings(n_varied=patients)
     print(write_cohort(workspace.cohort_folder, drawn, default_workers()).summary(), flush=True)
     own_settings = workspace.cohort_folder / COHORT_SETTINGS_NAME
@@ -481,7 +483,7 @@ def release(
     if unknown := sorted(set(formats or ()) - set(FORMATS)):
         _fail(f"expected formats of {', '.join(FORMATS)}, got {', '.join(unknown)}: name some of them")
     workspace = _workspace(cohort, home, settings)
-    _check_settings(workspace)
+    _check_workspace(workspace)
     paths, parameters = workspace.paths, workspace.settings()
     target = to if to is not None else paths.root / "releases" / folder_name(name)
     try:
@@ -874,7 +876,7 @@ def reader_train(
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     workspace = _workspace(cohort, home, settings)
-    _check_settings(workspace)
+    _check_workspace(workspace)
     training, words = workspace.settings().reader_training, workspace.readers().vocabulary
     lake = Lake(workspace.paths.lake)
     judged = reviewed_passages(*(lake.read_table(name) for name in ("sentences", "findings", "reviews")))

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pipelines.cohort.privacy.deidentification import NO_DEIDENTIFICATION, Deidentifier
 from pipelines.cohort.table_files import TableFileError, TableRow, read_table_file, without_lone_surrogates
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of
@@ -31,6 +32,8 @@ FIELDS = (
 )
 PLACES = ("join", "cut")
 """Fields of which each line adds a place to a finding; an empty value takes back all earlier ones."""
+_TYPED_PLACES = ("organ", "subsite")
+"""Fields whose value is a place in the body in words of one's own."""
 ADDED = "added"
 """Field of a finding that no report has: a lesion that a person marked, at a place. An empty value takes it back."""
 COLUMN_OF = {"physiologic": "is_physiologic", "join": "joined_at", "cut": "cut_at"}
@@ -267,10 +270,8 @@ def observe_corrections(
     cohort_folder: Path,
     manifest_folder: Path,
     patients: Mapping[str, str],
-    hidden: Callable[[str, str], str] = lambda text, patient_id: text,
+    deidentifier: Deidentifier = NO_DEIDENTIFICATION,
     of_reviews: Sequence[Correction] = (),
-    pseudonym: Callable[[str], str] | None = None,
-    is_private: bool = False,
 ) -> dict[int, str]:
     """Reads corrections.csv, writes what concerns each shard beside the manifest, and gives each shard's version.
 
@@ -278,24 +279,26 @@ def observe_corrections(
         cohort_folder: where corrections.csv is, if there is one.
         manifest_folder: below PETAR_HOME.
         patients: exam -> patient. A line of an exam that is not there goes where an exam of that name would.
-        hidden: (text, patient) -> the text as it goes on, of what people wrote: a value, or a message that quotes one.
+        deidentifier: what people wrote goes on as it says. Where ids are hashed a line may name its exam by either
+            name; where anything is hidden, nothing of a line that cannot be taken is kept but its finding and what is
+            wrong.
         of_reviews: what reviewers corrected in the pages; of one field the latest `when` of both counts.
-        pseudonym: the name that an exam has in tables, where ids are hashed: a line may name its exam by either.
-        is_private: nothing of a line that cannot be taken is kept but its finding and what is wrong.
 
     Raises:
         CorrectionsError: see `read_corrections`.
     """
     shards: list[list[Correction]] = [[] for _ in range(N_SHARDS)]
     lines = [*of_reviews, *read_corrections(cohort_folder / FILE_NAME)]
-    if pseudonym is not None:
-        lines = [_renamed(one, patients, pseudonym) for one in lines]
-    if is_private:
+    if deidentifier.settings.hash_ids:
+        lines = [_renamed(one, patients, deidentifier.exam) for one in lines]
+    if deidentifier.is_private:
         lines = [_without_words(one) if one.problem else one for one in lines]
     for one in _with_superseded(lines):
         patient = patients.get(one.exam_id, one.exam_id)
-        problem = hidden(one.problem, patient) if one.problem else one.problem
-        shards[shard_of(patient)].append(replace(one, value=hidden(one.value, patient), problem=problem))
+        problem = deidentifier.note(one.problem, patient) if one.problem else one.problem
+        is_place = one.field in _TYPED_PLACES and not one.problem
+        value = deidentifier.place(one.value) if is_place else deidentifier.note(one.value, patient)
+        shards[shard_of(patient)].append(replace(one, value=value, problem=problem))
     versions = {}
     for shard, own in enumerate(shards):
         versions[shard] = corrections_version(own)

@@ -456,10 +456,8 @@ def _corrections_by_shard(
             cohort_folder,
             manifest_folder,
             patients,
-            deidentifier.note,
+            deidentifier,
             of_reviews,
-            deidentifier.exam if deidentifier.settings.hash_ids else None,
-            deidentifier.is_private,
         )
     except CorrectionsError as error:
         raise CohortError(str(error)) from error

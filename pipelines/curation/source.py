@@ -12,7 +12,7 @@ from pipelines.reports.llm.answers import AnswerCache
 from pipelines.reports.llm.readers_file import ReadersConfig, load_readers
 from pipelines.reports.llm.server_addresses import server_addresses
 from pipelines.reports.readers import RulesReader
-from pipelines.reports.vocabulary.vocabulary import load_vocabulary
+from pipelines.reports.vocabulary.vocabulary import load_vocabulary, package_vocabulary
 from pipelines.settings import ProjectSettings, load_settings
 from pipelines.tables.home import Home, use_lake
 
@@ -55,7 +55,8 @@ class CurationSource:
         switches, home = self.settings().privacy, self.paths
         key = read_key(environment, home) if switches.hash_ids or switches.mask_reports else None
         secret = open_secret(home) if switches.mask_reports and not key else None
-        return Deidentifier(switches, Pseudonyms(key) if key else None, home.links, secret)
+        words = package_vocabulary().lexicon.words if switches.mask_reports else frozenset()
+        return Deidentifier(switches, Pseudonyms(key) if key else None, home.links, secret, words)
 
     def readers(self, environment: Mapping[str, str] = os.environ) -> ReadersConfig:
         """The readers that vote, as the settings' file of readers names them, with the cohort's own `cues.toml` and

@@ -149,6 +149,7 @@ def _exam(
     rows = []
     for number, lesion in enumerate(lesions, 1):
         said = {name: gate.text(lesion[name], exam_id, patient_id, names) for name in ("sentence", "text")}
+        said |= {name: gate.place(lesion[name]) for name in ("organ", "subsite")}
         kept = {name: lesion[name] for name in (*_FINDING_COLUMNS, *_LESION_COLUMNS)} | said
         defaults = {"mask_source": kept["mask_source"] or "grown", "text_source": kept["text_source"] or "report"}
         named = {"lesion_id": f"{ids['exam_id']}:{number}", **ids, "label": number}

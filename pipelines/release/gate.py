@@ -8,6 +8,7 @@ from pathlib import Path
 from pipelines.cohort.manifest import read_whole_manifest
 from pipelines.cohort.privacy.deidentification import Deidentifier, PrivacyError, Pseudonyms
 from pipelines.cohort.privacy.header_identifiers import names_in_folder
+from pipelines.reports.vocabulary.vocabulary import package_vocabulary
 from pipelines.settings import PrivacySettings
 from pipelines.tables.home import Home
 from pipelines.tables.safe_text import technical_text
@@ -67,6 +68,10 @@ class PrivacyGate:
             )
         return frozenset(names_in_folder(folder))
 
+    def place(self, value: str | None) -> str | None:
+        """An organ or a part of it, which a reviewer may have typed, as the release has it."""
+        return value if not value or self.masked or self.deidentifier is None else self.deidentifier.place(value)
+
     def text(self, text: str | None, exam_id: str, patient_id: str, names: frozenset[str]) -> str | None:
         """A text of an exam as the release has it: its identifiers hidden, its dates moved."""
         if not text or self.masked or self.deidentifier is None:
@@ -101,7 +106,8 @@ def open_gate(home: Home, settings: PrivacySettings, key: bytes | None) -> Priva
     if hashed and state["key"] != pseudonyms.check:
         raise ReleaseError("expected the key that the ids were hashed with, got another: set PETAR_ID_KEY_FILE to it")
     try:
-        doing = Deidentifier(PrivacySettings(hash_ids=True, mask_reports=True), pseudonyms, home.links)
+        switches, words = PrivacySettings(hash_ids=True, mask_reports=True), package_vocabulary().lexicon.words
+        doing = Deidentifier(switches, pseudonyms, home.links, place_words=words)
     except PrivacyError as error:
         raise ReleaseError(str(error)) from error
     folders = {entry.exam_id: Path(entry.folder) for entry in read_whole_manifest(home.manifest) if entry.folder}

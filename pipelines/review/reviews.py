@@ -15,8 +15,9 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.cohort.privacy.deidentification import is_private_home
-from pipelines.cohort.privacy.text_identifiers import clean
+from pipelines.cohort.privacy.text_identifiers import clean, place_alone
 from pipelines.cohort.table_files import TableFileError, is_blank, read_table_file, without_lone_surrogates
+from pipelines.reports.vocabulary.vocabulary import package_vocabulary
 from pipelines.review.finding_rows import answer_holds, finding_fingerprint, finding_rows
 from pipelines.tables import schemas
 from pipelines.tables.answer_kinds import CLICKS, JUDGEMENTS, Subject, subject_of
@@ -93,8 +94,8 @@ def read_reviews(
     `findings` and `localisations` as the tables, `curation` the version that they are of. The same line twice counts
     once. Of several answers of one reviewer the later `answered_at` stands; one to the finding as it is now goes before
     one to the finding as it was. What cannot be taken (unknown finding, unknown answer, no reviewer, two answers of one
-    time, an unreadable file) is a problem, and the rest is taken. Where the home `is_private` notes are masked, and
-    problems quote nothing.
+    time, an unreadable file) is a problem, and the rest is taken. Where the home `is_private` notes are masked,
+    organs keep words of places in the body alone, and problems quote nothing.
     """
     if isinstance(source, Path):
         # A folder that nobody saved an answer to yet is not there, and holds no files.
@@ -125,7 +126,7 @@ def read_reviews(
             "finding_id": a.finding_id,
             "reviewer": a.reviewer,
             "answer": a.answer,
-            "value": a.value or None,
+            "value": (_place_alone(a.value) if is_private else a.value) or None,
             "note": (clean(a.note) if is_private else a.note) or None,
             "curation": a.curation or None,
             "seen": a.seen or None,
@@ -139,6 +140,11 @@ def read_reviews(
         problems = [problem.without_words(places[problem.file]) for problem in problems]
     frame = schemas.frame("reviews", rows)
     return ReviewsRead(frame, len(files), chosen.n_repeated, chosen.n_outdated, tuple(problems))
+
+
+def _place_alone(value: str) -> str:
+    """The organ that a reviewer typed without words that name no place in the body."""
+    return place_alone(value, package_vocabulary().lexicon.words)
 
 
 @dataclass(frozen=True)

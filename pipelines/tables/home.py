@@ -1,5 +1,6 @@
 """The folders below PETAR_HOME."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,22 @@ class Home:
         """Parquet tables, one folder a table: in the home, or at the place that PETAR_LAKE named first."""
         pointer = self.root / _LAKE_POINTER
         return storage_path_of(pointer.read_text().strip()) if pointer.exists() else self.root / _LAKE_NAME
+
+    def check_writable(self) -> None:
+        """Nothing where the home is a folder that can be written to, or can be made.
+
+        Raises:
+            HomeError: it is no such folder.
+        """
+        there = next(path for path in (self.root.absolute(), *self.root.absolute().parents) if os.path.lexists(path))
+        if not there.is_dir():
+            kind = "a link that leads nowhere" if there.is_symlink() else "a file"
+            raise HomeError(f"expected a folder to write to, got {self.root}, for {there} is {kind}: name another home")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise HomeError(
+                f"expected a folder to write to, got {self.root}, for {there} must not be written to: change its "
+                "rights, or name another home"
+            )
 
     def resolved(self) -> "Home":
         """The same home by its absolute path."""

@@ -288,6 +288,16 @@ class TestSettings:
         assert "min_suvmax" in capsys.readouterr().err
 
 
+class TestHome:
+    def test_a_file_in_its_place_is_exit_code_one_and_a_line(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "reports.csv").write_text("exam_id,patient_id,findings\n")
+        home = tmp_path / "reports.csv"
+        assert main(["curate", "--cohort", str(tmp_path), "--home", str(home)]) == 1
+        assert "expected a folder to write to" in capsys.readouterr().err
+
+
 class TestServing:
     def test_missing_file_or_checkpoint_is_named(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         pet = str(tmp_path / "nowhere.nii")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pipelines.cohort.privacy import dates
 from pipelines.cohort.privacy.presidio import installed_presidio, presidio_version
-from pipelines.cohort.privacy.text_identifiers import counts_of, mask, record_ids, scan
+from pipelines.cohort.privacy.text_identifiers import counts_of, mask, place_alone, record_ids, scan
 from pipelines.settings import PrivacySettings
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of
@@ -70,6 +70,8 @@ class Deidentifier:
     links: Path | None = None
     secret: bytes | None = field(default=None, repr=False)
     """What dates are moved by where there is no key; with neither they are hidden."""
+    place_words: frozenset[str] = field(default=frozenset(), repr=False)
+    """Words of places in the body, in lower case, which stay where somebody types such a place."""
 
     def __post_init__(self) -> None:
         if self.settings.hash_ids and (self.pseudonyms is None or self.links is None):
@@ -136,6 +138,10 @@ class Deidentifier:
             patient: name of the patient after de-identification.
         """
         return self.report(text, (), (), patient)[0] if self.settings.mask_reports else text
+
+    def place(self, text: str) -> str:
+        """A place in the body that somebody typed, as it goes on: where reports are masked its words alone."""
+        return place_alone(text, self.place_words) if self.settings.mask_reports else text
 
     def report_fingerprint(self, *parts: str | None) -> str:
         """Hash of what a report says and of how it is masked: an unchanged one need not be scanned again."""

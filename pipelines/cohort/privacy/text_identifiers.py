@@ -7,7 +7,7 @@ length and the shape of what it hides (letters become x, digits 0); dates are mo
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipelines.cohort.privacy.date_periods import named_days
@@ -15,7 +15,7 @@ from pipelines.cohort.privacy.dates import find_dates, known_year
 from pipelines.cohort.privacy.found_dates import FoundDate
 from pipelines.cohort.privacy.initials import initial_spans
 from pipelines.cohort.privacy.name_identifiers import name_spans
-from pipelines.cohort.privacy.name_words import is_no_name, words_and_names
+from pipelines.cohort.privacy.name_words import WordKind, is_no_name, kind_of, words_and_names
 from pipelines.cohort.privacy.number_identifiers import number_spans
 from pipelines.tables.identifier_kinds import IDENTIFIER_KINDS
 
@@ -139,6 +139,25 @@ def mask(text: str, found: Iterable[Identifier], days: int | None = None) -> str
 def clean(text: str, known: Iterable[str] = ()) -> str:
     """The text with all that `scan` finds masked, dates hidden."""
     return mask(text, scan(text, known))
+
+
+_PLACE_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
+
+
+def place_alone(text: str, words: Container[str]) -> str:
+    """A place in the body that somebody typed: words of these and of medicine stay, every other one is hidden.
+
+    Args:
+        text: an organ or a part of it, of a few words.
+        words: of places in the body, in lower case.
+    """
+
+    def shown(match: re.Match[str]) -> str:
+        word = match[0]
+        is_known = word.lower() in words or (word.isalpha() and kind_of(word) <= WordKind.COMMON)
+        return word if is_known else _hidden(word)
+
+    return _PLACE_WORD.sub(shown, text)
 
 
 def _apart(found: Iterable[Identifier]) -> tuple[Identifier, ...]:

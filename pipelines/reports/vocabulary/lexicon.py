@@ -63,6 +63,12 @@ class Lexicon:
         """Words of the longest phrase."""
         return max(len(words) for by_words in self.by_first_word.values() for words in by_words)
 
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """All words of the phrases and of what they name, in lower case."""
+        named = (name for term in self.terms.values() for name in (term.organ, term.subsite) if name)
+        return frozenset(word for text in (*self.terms, *named) for word in WORD.findall(text.lower()))
+
     def phrases_of(self, laterality: str) -> list[str]:
         """Phrases that imply a side."""
         return [phrase for phrase, term in self.terms.items() if term.laterality == laterality]

@@ -12,6 +12,8 @@ from pipelines.cohort.corrections import (
     read_corrections,
     read_observed,
 )
+from pipelines.cohort.privacy.deidentification import Deidentifier, Pseudonyms
+from pipelines.settings import PrivacySettings
 from pipelines.tables.shards import shard_of
 
 HEADER = "finding,field,value,who,when\n"
@@ -85,12 +87,26 @@ class TestObserveCorrections:
             + "PLAIN-77:Zebrowski,Quentin,Robichaud,Dr A,Lenoir\n"
         )
         folder = tmp_path / "manifest"
-        observe_corrections(tmp_path, folder, {"Eaa": "P1"}, pseudonym={"PLAIN-77": "Eaa"}.__getitem__, is_private=True)
+        pseudonyms = Pseudonyms(b"0123456789abcdef")
+        exam = pseudonyms.exam("PLAIN-77")
+        hashing = Deidentifier(PrivacySettings(hash_ids=True), pseudonyms, tmp_path / "links")
+        observe_corrections(tmp_path, folder, {exam: "P1"}, hashing)
         first, second = read_observed(folder, shard_of("P1"))
-        assert (first.finding_id, first.value, first.problem) == ("Eaa:0000abcd", "liver", None)
+        assert (first.finding_id, first.value, first.problem) == (f"{exam}:0000abcd", "liver", None)
         assert second.problem is not None
         written = "".join(path.read_text() for path in folder.rglob("*.json")).lower()
         assert [word for word in ("plain", "zebrowski", "quentin", "robichaud", "lenoir") if word in written] == []
+
+    @pytest.mark.parametrize("field", ["organ", "subsite"])
+    def test_where_reports_are_masked_a_typed_place_keeps_its_words_alone(self, tmp_path: Path, field: str) -> None:
+        said = f"E1:0000abcd,{field},%s,Dr A,2026-01-02\n"
+        masking = Deidentifier(PrivacySettings(mask_reports=True), secret=b"drawn", place_words=frozenset({"gizzard"}))
+        kept = []
+        for typed in ("left Gizzard", "Robichaud"):
+            (tmp_path / "corrections.csv").write_text(HEADER + said % typed)
+            observe_corrections(tmp_path, tmp_path / "manifest", {"E1": "P1"}, masking)
+            kept += [one.value for one in read_observed(tmp_path / "manifest", shard_of("P1"))]
+        assert kept == ["left Gizzard", "Xxxxxxxxx"]
 
     def test_order_of_the_lines_does_not_count(self, tmp_path: Path) -> None:
         lines = ["E1:0000abcd,organ,liver,Dr A,2026-01-02\n", "E1:0000abcd,region,chest,Dr A,2026-01-02\n"]

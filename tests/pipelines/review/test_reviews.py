@@ -264,3 +264,12 @@ def test_in_a_private_home_notes_and_problems_name_nobody(folder: Path) -> None:
     assert [problem.file for problem in read.problems] == ["file 1", "file 1"]
     shown = f"{read.frame.to_dicts()} {[str(problem) for problem in read.problems]}".lower()
     assert [word for word in ("zebrowski", "robichaud", "03/14", "plain-77", "lenoir") if word in shown] == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"), [("left Liver", "left Liver"), ("Robichaud", "Xxxxxxxxx"), ("thymoma 4711", "thymoma 0000")]
+)
+def test_in_a_private_home_an_organ_keeps_words_of_the_body_alone(folder: Path, typed: str, kept: str) -> None:
+    (folder / "a.csv").write_text(f"finding_id,reviewer,answer,value\nE1:4-5-6,AB,physiologic,{typed}\n")
+    assert read_reviews(folder, *tables(), "cur1", is_private=True).frame["value"].item() == kept
+    assert read_reviews(folder, *tables(), "cur1").frame["value"].item() == typed

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.tables.home import Home, folder_name
+from pipelines.tables.home import Home, HomeError, folder_name
 
 
 class TestFolderName:
@@ -28,3 +28,20 @@ class TestFolderName:
     @given(st.text(min_size=150))
     def test_is_never_longer_than_a_file_system_takes(self, exam_id):
         assert len(folder_name(exam_id).encode()) <= 200
+
+
+class TestCheckWritable:
+    def test_a_folder_or_one_to_be_made_is_fine(self, tmp_path: Path) -> None:
+        Home(tmp_path).check_writable()
+        Home(tmp_path / "new" / "home").check_writable()
+
+    @pytest.mark.parametrize("below", ["", "home"])
+    def test_a_file_is_named(self, tmp_path: Path, below: str) -> None:
+        (tmp_path / "reports.csv").touch()
+        with pytest.raises(HomeError, match=r"reports\.csv is a file: name another home"):
+            Home(tmp_path / "reports.csv" / below).check_writable()
+
+    def test_a_link_that_leads_nowhere_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "disk").symlink_to(tmp_path / "unmounted")
+        with pytest.raises(HomeError, match=r"disk is a link that leads nowhere"):
+            Home(tmp_path / "disk" / "home").check_writable()
