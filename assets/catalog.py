@@ -4,6 +4,7 @@ from functools import reduce
 from operator import or_
 
 import dagster as dg
+from pydantic import Field
 
 from assets.exams import exams
 from assets.faults import RETRY, permanent
@@ -78,10 +79,11 @@ def catalog(workspace: Workspace) -> dg.MaterializeResult:
 class DiffConfig(dg.Config):
     """Configuration of the diff."""
 
-    against: str = ""
-    """Version, or the name that one was accepted under, to compare what is published now with; empty: the last version
-    whose curated rows are others.
-    """
+    against: str = Field(
+        default="",
+        description="Version, or the name that one was accepted under, to compare what is published now with; empty: "
+        "the last version whose curated rows are others.",
+    )
 
 
 @dg.asset(
@@ -111,16 +113,13 @@ def curation_diff(config: DiffConfig, workspace: Workspace) -> dg.MaterializeRes
 class AcceptConfig(dg.Config):
     """Configuration of an acceptance."""
 
-    name: str
-    """What to call the version, e.g. `2026-01`; a name never changes its version."""
-    who: str
-    """Who accepts it."""
-    note: str = ""
-    """Why, for whom."""
-    version: str = ""
-    """Version to accept; empty: what is published now."""
-    despite_failed_checks: bool = False
-    """Accept it although a quality check of severity error fails."""
+    name: str = Field(description="What to call the version, e.g. `2026-01`; a name never changes its version.")
+    who: str = Field(description="Who accepts it.")
+    note: str = Field(default="", description="Why, for whom.")
+    version: str = Field(default="", description="Version to accept; empty: what is published now.")
+    despite_failed_checks: bool = Field(
+        default=False, description="Accept it although a quality check of severity error fails."
+    )
 
 
 @dg.asset(deps=[catalog], group_name="lesions", owners=CURATION_OWNERS, kinds={"parquet"})

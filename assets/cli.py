@@ -438,6 +438,10 @@ def rerun(
     def steps(runner: "Runner") -> None:
         if runner.rerun(asset, exam or [], shard, change or []) and runner.job("publish"):
             _print_query(home, "curation_diff")
+            if change:
+                typer.echo(
+                    "--set was for this run: the next curation takes the cohort's petar.toml again; write it there"
+                )
 
     _run(_workspace(cohort, home, settings), steps)
 

@@ -62,16 +62,23 @@ _MOST_TOLD = 8
 class CurateConfig(dg.Config):
     """Configuration of a curation of all stale shards."""
 
-    is_observed: bool = False
-    """The cohort was observed just now, by whoever started the run."""
+    is_observed: bool = Field(
+        default=False, description="The cohort was observed just now, by whoever started the run: do not do it again."
+    )
     accept_removals: bool = Field(
         default=False,
         description="Let exams leave the home that are too many to leave unasked, with all that was made of them.",
     )
-    ray: str | None = None
-    """Address of the Ray cluster that curates, empty for one of this machine; null: processes of this machine."""
-    batch: str = ""
-    """Folder of a batch whose jobs have curated the shards; the run tells of what they recorded, and curates none."""
+    ray: str | None = Field(
+        default=None,
+        description="Address of the Ray cluster that curates, empty for one of this machine; null: processes of this "
+        "machine.",
+    )
+    batch: str = Field(
+        default="",
+        description="Folder of a batch whose jobs have curated the shards: the run records what they did, and curates "
+        "none. Empty: curate.",
+    )
 
 
 def workers_of(settings: ProjectSettings, environment: Mapping[str, str] = os.environ) -> int:

@@ -63,6 +63,8 @@ def _packages() -> list[Finding]:
     enables = {
         "": "every command",
         "postgres": "Dagster's storage in PostgreSQL (PETAR_POSTGRES_URL)",
+        "presidio": "names that Presidio finds beside the rules (docs/privacy.md)",
+        "proposals": "proposals ranked by a model (petar propose)",
         "ray": "curation by a Ray cluster (--engine ray)",
         "s3": "tables in an object store (PETAR_LAKE)",
         "dev": "make test, make lint",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import dagster as dg
+from pydantic import Field
 
 from assets.faults import permanent
 from assets.partitions import SHARDS, run_shard, sharded
@@ -23,8 +24,10 @@ def accepts_removals(tags: Mapping[str, str]) -> bool:
 class ShardConfig(dg.Config):
     """Configuration that every sharded asset takes."""
 
-    only_exams: list[str] = []
-    """Exams of this shard to compute, whether they changed or not; empty: those that changed."""
+    only_exams: list[str] = Field(
+        default=[],
+        description="Exams of this shard to compute, whether they changed or not; empty: those that changed.",
+    )
 
 
 @dg.observable_source_asset(

@@ -1,7 +1,12 @@
-"""How far a curation is: a bar on a terminal, a line now and then elsewhere."""
+"""How far a curation is: a bar on a terminal, a line now and then elsewhere; and which step another run is at."""
 
+import sys
+import threading
 import time
 from collections import Counter
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -9,6 +14,8 @@ from pipelines.curation.shard_work import ExamAt
 
 _LINE_EVERY_S = 10.0
 """Seconds between two lines where there is no terminal."""
+_FIRST_SIGN_S, _SIGN_EVERY_S = 8.0, 30.0
+"""A step that prints nothing itself is named after so many seconds, and then every so many."""
 _PACED_BY = ("exams", "lesions", "candidates")
 """The table of each phase whose exams take its time."""
 
@@ -36,14 +43,21 @@ class CurationProgress:
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
+        self._is_telling = False
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether a phase is begun and not ended."""
+        return self._is_telling
 
     def begin(self, phase: str, n_shards: int, n_exams: int) -> None:
         """Starts a phase of so many stale shards (1 to 64), which hold so many exams."""
+        self._is_telling = True
         self._phase, self._n_shards, self._n_exams = phase, n_shards, n_exams
         self._shards = self._exams = self._findings = 0
         self._begun: Counter[int] = Counter()
         self._started = self._last_line = time.monotonic()
-        print(f"curate: {phase}: {n_exams} exams to look at", flush=True)
+        print(f"curate: {phase}: {n_exams} exams", flush=True)
         progress = Progress(
             TextColumn("curate: {task.description}"),
             BarColumn(),
@@ -70,7 +84,10 @@ class CurationProgress:
         self._show()
 
     def end(self) -> None:
-        """Ends the phase."""
+        """Ends the phase; a last line where lines were printed."""
+        self._is_telling = False
+        if self._progress is None and self._last_line > self._started:
+            print(f"curate: {self._phase}: {self._state()}", flush=True)
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
@@ -96,6 +113,49 @@ class CurationProgress:
         elif (now := time.monotonic()) - self._last_line > _LINE_EVERY_S:
             self._last_line = now
             print(f"curate: {self._phase}: {self._state()}", flush=True)
+
+
+class Heartbeat:
+    """While it is entered, a line on standard error that names the step in hand: after 8 s, then every 30 s.
+
+    Args:
+        label: what runs.
+        step: the step in hand; null where nothing is to be said.
+    """
+
+    def __init__(self, label: str, step: Callable[[], str | None]) -> None:
+        self._label, self._step = label, step
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._say, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _say(self) -> None:
+        started, wait_s = time.monotonic(), _FIRST_SIGN_S
+        while not self._ended.wait(wait_s):
+            wait_s = _SIGN_EVERY_S
+            if (step := self._step()) is not None:
+                where = self._label if step == self._label else f"{self._label}: {step}"
+                print(f"{where}, {duration(time.monotonic() - started)} so far", file=sys.stderr, flush=True)
+
+
+def every(seconds: float) -> Callable[[str], None]:
+    """A function that prints a line where the last one that it printed, or its making, is so many seconds ago."""
+    last = time.monotonic()
+
+    def say(words: str) -> None:
+        nonlocal last
+        if (now := time.monotonic()) - last >= seconds:
+            last = now
+            print(words, flush=True)
+
+    return say
 
 
 def duration(seconds: float) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import dagster as dg
+from pydantic import Field
 
 from assets.instance import name_process
 from model.petar.config import check_model
@@ -23,12 +24,18 @@ T = TypeVar("T")
 class Workspace(dg.ConfigurableResource):
     """A cohort folder, the folder that everything is written to, and the parameters of the curation."""
 
-    cohort: str
-    home: str
-    settings_file: str = ""
-    """TOML with parameters that differ from the defaults; empty: the defaults."""
-    lake: str = ""
-    """Folder or URL of the tables (s3://bucket/prefix); empty: where the home has them, at first in its folder."""
+    cohort: str = Field(description="Input folder with reports and exams.")
+    home: str = Field(description="Folder that everything is written to.")
+    settings_file: str = Field(
+        default="",
+        description="TOML with parameters that differ from the defaults; empty: petar.toml of the cohort, where it has "
+        "one.",
+    )
+    lake: str = Field(
+        default="",
+        description="Folder or URL of the tables (s3://bucket/prefix); empty: where the home has them, at first in its "
+        "folder.",
+    )
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Lets others see whether the process of a run lives."""

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+from pydantic import Field
 
 from assets.processes import ALONE, INSTANCE_NAME
 from assets.resources import Workspace
@@ -25,8 +26,7 @@ _BATCH = 500
 class RetentionConfig(dg.Config):
     """Configuration of the retention."""
 
-    days: int = _KEPT_DAYS
-    """Runs that are younger stay [days]."""
+    days: int = Field(default=_KEPT_DAYS, ge=0, description="Runs that are younger stay [days], at least 0.")
 
 
 @dg.op(required_resource_keys={"workspace"}, description="Deletes old runs that hold no latest event of an asset.")

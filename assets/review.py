@@ -4,6 +4,7 @@ from datetime import date
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from assets.catalog import catalog
 from assets.lesions import calibration
@@ -33,10 +34,10 @@ _PUBLISHED_LOCATION = 0.98
 class GalleryConfig(dg.Config):
     """What is drawn for review: a sample of fixed seed, stratified by region and size."""
 
-    n_lesions: int = 200
-    n_rejected: int = 100
-    n_proposals: int = 200
-    seed: int = 0
+    n_lesions: int = Field(default=200, ge=0, description="Lesions that are drawn, at least 0.")
+    n_rejected: int = Field(default=100, ge=0, description="Rejected findings that are drawn, at least 0.")
+    n_proposals: int = Field(default=200, ge=0, description="Proposals that are drawn, at least 0.")
+    seed: int = Field(default=0, description="Of the sample, where there are more than are drawn.")
 
 
 @dg.asset(deps=[catalog], group_name="review", owners=CURATION_OWNERS, kinds={"html"})

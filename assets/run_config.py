@@ -1,5 +1,6 @@
 """Parameters of a run as fields of the launchpad, made from the settings' models."""
 
+import json
 import types
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import dagster as dg
 from pydantic import Field, create_model
 
-from pipelines.settings import Settings
+from pipelines.settings import Settings, allowed
 
 C = TypeVar("C", bound=dg.Config)
 
@@ -20,7 +21,7 @@ class RunFields(dg.Config):
 
     def given(self) -> dict[str, Any]:
         """What the run sets, nested as in petar.toml."""
-        values = {name: value.given() if isinstance(value, RunFields) else value for name, value in self}
+        values = {name: _plain(value) for name, value in self}
         return {name: value for name, value in values.items() if value is not None and value != {}}
 
 
@@ -28,6 +29,7 @@ class RunFields(dg.Config):
 def run_fields(kind: type[Settings], *names: str) -> type[RunFields]:
     """The fields of a table of settings (or those that are named) as Dagster takes them, nested tables included."""
     fields: dict[str, Any] = {}
+    schema = kind.model_json_schema()
     for name, field in kind.model_fields.items():
         if names and name not in names:
             continue
@@ -35,7 +37,7 @@ def run_fields(kind: type[Settings], *names: str) -> type[RunFields]:
         if isinstance(taken, type) and issubclass(taken, RunFields):
             fields[name] = (taken, Field(default_factory=taken, description=(taken.__doc__ or "").strip()))
         else:
-            fields[name] = (taken | None, Field(None, description=field.description))
+            fields[name] = (taken | None, Field(None, description=_described(schema, schema["properties"][name])))
     return create_model(f"{kind.__name__}Fields", __base__=RunFields, __doc__=kind.__doc__, **fields)
 
 
@@ -58,21 +60,50 @@ def given(config: dg.Config) -> dict[str, Any]:
     return {name: values for name, values in tables.items() if values}
 
 
+def _plain(value: Any) -> Any:
+    """A value of a run's configuration as petar.toml has it."""
+    if isinstance(value, RunFields):
+        return value.given()
+    if isinstance(value, Enum):
+        return value.value
+    return [_plain(one) for one in value] if isinstance(value, list) else value
+
+
+def _described(schema: Mapping[str, Any], field: Mapping[str, Any]) -> str:
+    """What a setting is, what it may be, and what it is where nobody sets it."""
+    default = field.get("default")
+    told = f"Allowed: {allowed(schema, field)}."
+    if default is not None:
+        told += f" Default: {json.dumps(default, ensure_ascii=False)}."
+    return ". ".join([*filter(None, [field.get("description", "").rstrip(".")]), told])
+
+
+@cache
+def _choice(*values: str) -> type[Enum]:
+    """Texts of which one is to be chosen: the launchpad offers them."""
+    made: type[Enum] = Enum("Choice_" + "_".join(values), {value: value for value in values})  # type: ignore[misc, assignment]  # made
+    return made
+
+
 def _taken(kind: Any) -> Any:
-    """The type that Dagster's configuration has for a field's: texts for enums and paths, lists for tuples."""
+    """The type that Dagster's configuration has for a field's: choices for texts that are listed, texts for paths,
+    lists for tuples.
+    """
     origin, inside = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return _taken(inside[0])
     if origin in (Union, types.UnionType):
         return _taken(next(one for one in inside if one is not types.NoneType))
     if origin is Literal:
-        return type(inside[0])
+        return _choice(*inside) if isinstance(inside[0], str) else type(inside[0])
     if origin is tuple:
         return list[_taken(inside[0])]  # type: ignore[misc]  # made while running
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return dict[str, _taken(inside[1])]  # type: ignore[misc]  # made while running
     if isinstance(kind, type) and issubclass(kind, Settings):
         return run_fields(kind)
-    if isinstance(kind, type) and issubclass(kind, Enum | Path):
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return _choice(*(one.value for one in kind))
+    if isinstance(kind, type) and issubclass(kind, Path):
         return str
     return kind

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import sys
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from assets.automation import WRITES_LATER_TABLES
 from assets.definitions import build_defs
 from assets.instance import DatabaseError, StorageError, dagster_instance, living_process, waiting_for_database
 from assets.interruption import check_interrupted
-from assets.progress import CurationProgress
+from assets.progress import CurationProgress, Heartbeat, every
 from assets.resources import Workspace
 from assets.run_summary import RunSummary
 from model.petar.config import TRAINING_STAGES, check_model
@@ -22,16 +23,22 @@ from pipelines.reports.llm.readers_file import ReadersError
 from pipelines.reports.vocabulary.errors import VocabularyError
 from pipelines.settings import SettingsError, overlaid, parse
 from pipelines.tables.home import HomeError
-from pipelines.tables.lake import LakeError
-from pipelines.tables.shards import SHARD_NAMES, shard_name
+from pipelines.tables.lake import Lake, LakeError
+from pipelines.tables.shards import N_SHARDS, SHARD_NAMES, shard_name
 from pipelines.tables.storage_paths import StoragePathError
 from pipelines.tables.suggestions import suggestion
 
 _TABLES = {"findings": "consensus", "lesions": "lesions", "ablation": "model"} | dict.fromkeys(TRAINING_STAGES, "model")
 """Table of petar.toml that an asset's configuration takes parameters of."""
 
+_TELLING_STEPS = frozenset((*TRAINING_STAGES, "ablation"))
+"""Steps that print their own lines all along: step, loss, rate, time left."""
+
 # Failures are told in one line each; the whole story is in the UI.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+_LINE_EVERY_S = 10.0
+"""Seconds between two lines of a rerun of many shards."""
 
 
 class RerunError(ValueError):
@@ -66,7 +73,8 @@ class Runner:
         self.workspace = workspace
         self.instance = instance
         self.tags = dict(tags or {})
-        self.defs = build_defs(workspace, {"watch": CurationProgress()})
+        self.watch = CurationProgress()
+        self.defs = build_defs(workspace, {"watch": self.watch})
         self.summary = summary if summary is not None else RunSummary()
         self._told: set[str] = set()
 
@@ -82,6 +90,10 @@ class Runner:
         """Whether one asset was materialised, with a configuration of its own."""
         key = dg.AssetKey(name)
         job = self.defs.resolve_implicit_global_asset_job_def()
+        if partition is not None:
+            # The checks look at whole tables: once in `publish`, not once a shard.
+            job = job.get_subset(asset_selection={key}, asset_check_selection=set())
+            return self._run(name, job, partition, {name: config} if config else {})
         return self._run(name, job, partition, {name: config} if config else {}, [key])
 
     def _run(
@@ -97,14 +109,17 @@ class Runner:
         run_config = {**_QUIET, "ops": {asset: {"config": dict(values)} for asset, values in config.items()}}
 
         def run() -> dg.ExecuteInProcessResult:
-            return job.execute_in_process(
-                instance=self.instance,
-                partition_key=partition,
-                run_config=run_config,
-                tags={**self.tags, **(tags or {})},
-                raise_on_error=False,
-                asset_selection=selection,
-            )
+            run_id = str(uuid.uuid4())
+            with Heartbeat(label, lambda: self._step_of(run_id)):
+                return job.execute_in_process(
+                    instance=self.instance,
+                    partition_key=partition,
+                    run_config=run_config,
+                    tags={**self.tags, **(tags or {})},
+                    raise_on_error=False,
+                    asset_selection=selection,
+                    run_id=run_id,
+                )
 
         # A run that lost its database half-way is done again: what it finished is in the lake and is reused.
         result = waiting_for_database(run, lambda words: print(f"{label}: {words}", file=sys.stderr, flush=True))
@@ -116,6 +131,14 @@ class Runner:
                 if event.is_step_failure and event.step_failure_data.error is not None:
                     self._tell(f"{label}, {event.step_key}", _cause(event))
         return result.success
+
+    def _step_of(self, run_id: str) -> str | None:
+        """The step that a run is at; null where none has begun, or where it tells itself how far it is."""
+        if self.watch.is_telling:
+            return None
+        begun = self.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_START)
+        step = begun[-1].step_key if begun else None
+        return None if step in _TELLING_STEPS else step
 
     def _tell(self, where: str, cause: str) -> None:
         """Prints why something failed, once: the runs of other shards mostly fail with the same words."""
@@ -167,7 +190,10 @@ class Runner:
         if changes:
             if name not in _TABLES:
                 raise RerunError(f"expected --set for one of {', '.join(_TABLES)}, got it for {name}")
-            config = {_TABLES[name]: parse("\n".join(changes), "--set")}
+            table = _TABLES[name]
+            parsed = parse("\n".join(changes), "--set")
+            # Names may begin with the table, as in petar.toml, or not.
+            config = {table: parsed[table] if set(parsed) == {table} else parsed}
             # Wrong ones end the call before a run starts.
             check_model(overlaid(self.workspace.settings(), config, "--set").model)
         if not sharded:
@@ -182,14 +208,22 @@ class Runner:
                 raise RerunError(f"expected exams of the cohort as last observed, got {', '.join(unknown)}{end}")
             by_shard = {places[exam]: [e for e in exams if places[e] == places[exam]] for exam in exams}
         if not by_shard:
-            partitions = nodes.get(dg.AssetKey(name)).partitions_def
-            by_shard = {one: [] for one in partitions.get_partition_keys()} if partitions else {}
-        return all(
-            [
-                self.asset(name, one, config | ({"only_exams": own} if own else {}))
-                for one, own in sorted(by_shard.items())
-            ]
-        )
+            by_shard = {one: [] for one in self._shards_with_exams(name)}
+        say, done = every(_LINE_EVERY_S), []
+        for n, (one, own) in enumerate(sorted(by_shard.items()), start=1):
+            say(f"{name}: shard {one}, {n} of {len(by_shard)} that hold exams")
+            done.append(self.asset(name, one, config | ({"only_exams": own} if own else {})))
+        return all(done)
+
+    def _shards_with_exams(self, table: str) -> list[str]:
+        """The shards that hold exams of the cohort as last observed, or rows of the table; all where none does."""
+        lake = Lake(self.workspace.paths.lake)
+        held = {exam.shard for exam in read_whole_manifest(self.workspace.paths.manifest)}
+        for shard in set(range(N_SHARDS)) - held:
+            meta = lake.shard_meta(table, shard)
+            if meta is not None and meta.n_rows:
+                held.add(shard)
+        return [shard_name(shard) for shard in sorted(held)] or list(SHARD_NAMES)
 
     def train(self, changes: Sequence[str] = ()) -> bool:
         """Whether the curation and then the stages of training succeeded.

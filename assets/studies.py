@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import dagster as dg
+from pydantic import Field
 
 from assets.faults import permanent
 from assets.partitions import MODEL_OWNERS, evaluated, table_sample, update_metadata
@@ -94,8 +95,7 @@ def reader_study(workspace: Workspace) -> dg.MaterializeResult:
 class ResultsConfig(dg.Config):
     """Which study is read."""
 
-    study: str = ""
-    """Name of its folder; empty: the study whose ratings are newest."""
+    study: str = Field(default="", description="Name of its folder; empty: the study whose ratings are newest.")
 
 
 @evaluated("agreement", [reader_study], {"parquet", "markdown"})

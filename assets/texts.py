@@ -1,6 +1,7 @@
 """Texts on held-out lesions, one asset a source: PETAR, baselines, files, vision-language models, checkpoints."""
 
 import dagster as dg
+from pydantic import Field
 
 from assets.ablation import ablation
 from assets.faults import permanent
@@ -38,8 +39,11 @@ def _result(context: dg.AssetExecutionContext, report: TableReport) -> dg.Materi
 class PetarTextsConfig(dg.Config):
     """Configuration of the texts of the model that is trained here."""
 
-    allow_other_samples: bool = False
-    """Describe these lesions with a checkpoint that was trained on other samples; some of them it may have seen."""
+    allow_other_samples: bool = Field(
+        default=False,
+        description="Describe these lesions with a checkpoint that was trained on other samples; some of them it may "
+        "have seen.",
+    )
 
 
 @evaluated("predictions", [samples, STAGE_ASSETS[-1]], {"torch", "parquet"}, pool="gpu")

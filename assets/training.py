@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from assets.catalog import catalog
 from assets.exams import exam_manifest, exams
@@ -95,10 +96,10 @@ def samples(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Mater
 class StageConfig(dg.Config):
     """Configuration of a training stage."""
 
-    retrain: bool = False
-    """Train again although nothing changed."""
-    allow_other_samples: bool = False
-    """Go on from a checkpoint that was trained on other samples than these."""
+    retrain: bool = Field(default=False, description="Train again although nothing changed.")
+    allow_other_samples: bool = Field(
+        default=False, description="Go on from a checkpoint that was trained on other samples than these."
+    )
 
 
 def _stage_asset(stage: TrainingStage, previous: dg.AssetsDefinition) -> dg.AssetsDefinition:

@@ -41,12 +41,10 @@ def funnel_figure(counts: pl.DataFrame) -> bytes:
     ax.set_ylim(max(len(rows), 1) - 0.4, -0.6)
     ax.set_xlim(0, 1.14)
     ax.set_axis_off()
-    ax.set_title(
-        "From exams to lesions (grey: left out, and why; light blue: parts of the step above)",
-        fontsize=10,
-        color=INK,
-        loc="left",
-    )
+    figure.text(
+        0.02, 0.97, "From exams to lesions (grey: left out, and why; light blue: parts of the step above)",
+        fontsize=10, color=INK, va="top",
+    )  # fmt: skip
     return png_bytes(figure)
 
 

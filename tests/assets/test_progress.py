@@ -1,9 +1,11 @@
 """What a curation tells of how far it is, where there is no terminal."""
 
+import threading
+
 import pytest
 
 from assets import progress
-from assets.progress import CurationProgress, duration
+from assets.progress import CurationProgress, Heartbeat, duration, every
 from pipelines.curation.shard_work import ExamAt
 
 
@@ -26,8 +28,9 @@ def test_a_line_tells_phase_exams_rate_time_left_and_findings(
     watch.advance(8, 10, 3)
     watch.end()
     assert capsys.readouterr().out.splitlines() == [
-        "curate: exams to peaks: 40 exams to look at",
+        "curate: exams to peaks: 40 exams",
         "curate: exams to peaks: 10/40 exams, 0.5 exams/s, 60 s left, 12 findings",
+        "curate: exams to peaks: 20/40 exams, 0.95 exams/s, 21 s left, 15 findings",
     ]
 
 
@@ -62,3 +65,38 @@ def test_shards_are_told_where_only_they_are_left(clock: list[float], capsys: py
 @pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (89, "89 s"), (600, "10 min"), (9000, "2.5 h")])
 def test_a_duration_has_the_unit_that_suits_it(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+class TestHeartbeat:
+    @pytest.fixture(autouse=True)
+    def soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(progress, "_FIRST_SIGN_S", 0.0)
+        monkeypatch.setattr(progress, "_SIGN_EVERY_S", 60.0)
+
+    def said(self, capsys: pytest.CaptureFixture[str], step: str | None) -> str:
+        asked = threading.Event()
+
+        def now_at() -> str | None:
+            asked.set()
+            return step
+
+        with Heartbeat("publish", now_at):
+            assert asked.wait(30)
+        return capsys.readouterr().err
+
+    def test_names_the_step_in_hand(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert self.said(capsys, "overview").startswith("publish: overview, ")
+
+    def test_is_silent_where_the_step_tells_itself(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert self.said(capsys, None) == ""
+
+    def test_says_a_name_once(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert self.said(capsys, "publish").startswith("publish, ")
+
+
+def test_lines_of_many_runs_are_seconds_apart(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    say = every(10)
+    for n in range(25):
+        clock[0] += 1
+        say(f"shard {n}")
+    assert capsys.readouterr().out.split() == ["shard", "9", "shard", "19"]

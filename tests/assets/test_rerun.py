@@ -92,6 +92,7 @@ class TestRerun:
                 ["contour.background_part = 7"],
                 r"> 0 and < 1 .* in \[lesions.contour\] of --set, got 7",
             ),
+            ("lesions", [], "", ["lesions.contour.background_part = 7"], r"in \[lesions.contour\] of --set, got 7"),
             ("findings", [], "", ["min_suvmax ="], "expected TOML in --set"),
         ],
     )
@@ -101,6 +102,16 @@ class TestRerun:
         workspace = Workspace(cohort=str(curated / "cohort"), home=str(curated / "home"))
         with dg.DagsterInstance.ephemeral() as instance, pytest.raises((RerunError, SettingsError), match=why):
             Runner(workspace, instance).rerun(asset, exams, shard, changes)
+
+    def test_of_a_whole_table_runs_the_shards_that_hold_exams_and_no_check(self, place: Path) -> None:
+        workspace = Workspace(cohort=str(place / "cohort"), home=str(place / "home"))
+        with dg.DagsterInstance.ephemeral() as instance:
+            runner = Runner(workspace, instance)
+            assert runner.rerun("lesions", [], "", [])
+            runs = instance.get_runs()
+            checks = dg.DagsterEventType.ASSET_CHECK_EVALUATION
+            assert [run.tags["dagster/partition"] for run in runs] == [shard_name(exam(place)["shard"])]
+            assert not instance.all_logs(runs[0].run_id, of_type=checks)
 
 
 class TestDgLaunch:
