@@ -14,8 +14,6 @@ from pipelines.curation.shard_work import ExamAt
 
 _LINE_EVERY_S = 10.0
 """Seconds between two lines where there is no terminal."""
-_FIRST_SIGN_S, _SIGN_EVERY_S = 8.0, 30.0
-"""A step that prints nothing itself is named after so many seconds, and then every so many."""
 _PACED_BY = ("exams", "lesions", "candidates")
 """The table of each phase whose exams take its time."""
 
@@ -116,15 +114,18 @@ class CurationProgress:
 
 
 class Heartbeat:
-    """While it is entered, a line on standard error that names the step in hand: after 8 s, then every 30 s.
+    """While it is entered, a line on standard error now and then that names the step in hand.
 
     Args:
         label: what runs.
         step: the step in hand; null where nothing is to be said.
+        first_s: seconds until the first line.
+        every_s: seconds between two lines.
     """
 
-    def __init__(self, label: str, step: Callable[[], str | None]) -> None:
+    def __init__(self, label: str, step: Callable[[], str | None], first_s: float = 8.0, every_s: float = 30.0) -> None:
         self._label, self._step = label, step
+        self._first_s, self._every_s = first_s, every_s
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._say, name="heartbeat", daemon=True)
 
@@ -137,9 +138,9 @@ class Heartbeat:
         self._thread.join()
 
     def _say(self) -> None:
-        started, wait_s = time.monotonic(), _FIRST_SIGN_S
+        started, wait_s = time.monotonic(), self._first_s
         while not self._ended.wait(wait_s):
-            wait_s = _SIGN_EVERY_S
+            wait_s = self._every_s
             if (step := self._step()) is not None:
                 where = self._label if step == self._label else f"{self._label}: {step}"
                 print(f"{where}, {duration(time.monotonic() - started)} so far", file=sys.stderr, flush=True)

@@ -68,11 +68,6 @@ def test_a_duration_has_the_unit_that_suits_it(seconds: float, words: str) -> No
 
 
 class TestHeartbeat:
-    @pytest.fixture(autouse=True)
-    def soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(progress, "_FIRST_SIGN_S", 0.0)
-        monkeypatch.setattr(progress, "_SIGN_EVERY_S", 60.0)
-
     def said(self, capsys: pytest.CaptureFixture[str], step: str | None) -> str:
         asked = threading.Event()
 
@@ -80,7 +75,7 @@ class TestHeartbeat:
             asked.set()
             return step
 
-        with Heartbeat("publish", now_at):
+        with Heartbeat("publish", now_at, first_s=0, every_s=60):
             assert asked.wait(30)
         return capsys.readouterr().err
 
