@@ -491,7 +491,7 @@ def release(
     paths, parameters = workspace.paths, workspace.settings()
     target = to if to is not None else paths.root / "releases" / folder_name(name)
     try:
-        gate = open_gate(paths, parameters.privacy, read_key(os.environ, paths))
+        gate = open_gate(paths, name, read_key(os.environ, paths))
         made = write_release(paths, name, target, gate, parameters, chosen, _progress("exams"))
     except (ReleaseError, PrivacyError) as error:
         _fail(str(error))

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -22,6 +22,8 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from pipelines.cohort.manifest import read_manifest as read_shard
+from pipelines.cohort.privacy.deidentification import privacy_state
 from pipelines.tables import atomic, schemas
 from pipelines.tables.curation_version import curation_version, version_of_rows
 from pipelines.tables.hashing import hash_of, hash_of_files
@@ -82,7 +84,8 @@ def versions_lock(home: Home) -> AbstractContextManager[None]:
 def write_manifest(home: Home, version: str, files: Mapping[str, Iterable[tuple[Path, ShardMeta]]]) -> None:
     """Writes what a version is made of, from its frozen files; one that is there already keeps its time.
 
-    Keys: version, curation, created_at, code, tables (shard -> rows, digest, sha256 of the file), makers (table -> the
+    Keys: version, curation, created_at, code, masked (every text of it was masked when the version was written first),
+    tables (shard -> rows, digest, sha256 of the file), makers (table -> the
     logic and the parameters that made its rows, with the number of exams).
     """
     folder = version_folder(home, version)
@@ -103,10 +106,32 @@ def write_manifest(home: Home, version: str, files: Mapping[str, Iterable[tuple[
         "curation": version_of_rows(metas),
         "created_at": known.get("created_at") or datetime.now(UTC).isoformat(timespec="seconds"),
         "code": running_code(),
+        "masked": known.get("masked", False) or _is_masked(home, metas),
         "makers": makers,
         "tables": tables,
     }
     atomic.write_bytes(folder / _MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
+
+
+def _is_masked(home: Home, metas: Sequence[ShardMeta]) -> bool:
+    """Whether all texts were made of reports that were masked when they were observed: those of a shard that could not
+    be computed since then may be older."""
+    if not privacy_state(home.manifest)["mask_reports"]:
+        return False
+    digests = {(meta.table, meta.shard): meta.rows_digest for meta in metas}
+    for meta in metas:
+        stored = meta.inputs.get("inputs") or {}
+        wanted: dict[str, str | None] = {}
+        if meta.table in ("exams", "sentences"):
+            wanted["manifest"] = read_shard(home.manifest, int(meta.shard))[0]
+        elif meta.table == "findings":
+            wanted["sentences"] = digests.get(("sentences", meta.shard))
+            if "given" in stored:
+                wanted["given"] = digests.get(("exams", meta.shard))
+        has_failed = meta.table in ("sentences", "findings") and meta.inputs.get("failed")
+        if has_failed or any(stored.get(name) != value for name, value in wanted.items()):
+            return False
+    return True
 
 
 def _made(meta: ShardMeta) -> Iterator[tuple[dict[str, Any], int]]:

@@ -1,7 +1,7 @@
 """The dataset card of a release (README.md), with the front matter that the package datasets reads."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import polars as pl
@@ -31,7 +31,13 @@ _EVIDENCE: Mapping[str, str] = {
 }
 
 
-def card_of(contents: Contents, about: Mapping[str, str], versions: Mapping[str, Any], license_name: str) -> str:
+def card_of(
+    contents: Contents,
+    about: Mapping[str, str],
+    versions: Mapping[str, Any],
+    license_name: str,
+    formats: Collection[str],
+) -> str:
     """The card as Markdown.
 
     Args:
@@ -39,15 +45,16 @@ def card_of(contents: Contents, about: Mapping[str, str], versions: Mapping[str,
         about: name, description (see `croissant_of`).
         versions: what made it, name -> value.
         license_name: as the Hub names it; empty: `other`.
+        formats: that the release has.
     """
     lesions = contents.lesions()
     exams = pl.DataFrame([dict(exam.row) for exam in contents.exams], infer_schema_length=None)
     sections = [
-        _front_matter(contents, about["name"], license_name),
+        _front_matter(contents, about["name"], license_name, "parquet" in formats),
         f"# {about['name']}",
         about["description"],
         "## Files",
-        _files(contents),
+        _files(formats),
         "## Splits",
         "A patient is in one split: that of its data set where it came with one, else by a hash of the patient.",
         markdown_table(_by_split(exams, lesions)),
@@ -77,7 +84,7 @@ def _biases(lesions: pl.DataFrame) -> list[str]:
     return [*own, *(_OF_GIVEN if given else ()), *_OF_RELEASES]
 
 
-def _front_matter(contents: Contents, name: str, license_name: str) -> str:
+def _front_matter(contents: Contents, name: str, license_name: str, has_rows: bool) -> str:
     splits = [split for split in FILE_SPLITS if any(exam.split == split for exam in contents.exams)]
     lines = [
         "---",
@@ -85,9 +92,9 @@ def _front_matter(contents: Contents, name: str, license_name: str) -> str:
         f"license: {json.dumps(license_name or 'other')}",
         "task_categories: [image-segmentation, image-to-text]",
         "tags: [medical, PET, CT, lesions, NIfTI]",
-        "configs:",
+        *(["configs:"] if has_rows else []),
     ]
-    for kind in reversed(IMAGES):
+    for kind in reversed(IMAGES) if has_rows else ():
         lines += [f"- config_name: {kind}", *(["  default: true"] if kind == "lesions" else []), "  data_files:"]
         for split in splits:
             named = FILE_SPLITS[split]
@@ -95,19 +102,23 @@ def _front_matter(contents: Contents, name: str, license_name: str) -> str:
     return "\n".join([*lines, "---"])
 
 
-def _files(contents: Contents) -> str:
-    return "\n".join(
-        (
-            "- `data/lesions/*.parquet`: a row a lesion: its text, fields, measures, and its mask (NIfTI, cropped to",
-            "  its box, affine in place).",
-            "- `data/exams/*.parquet`: a row an exam: PET in SUV, CT in HU on the PET's grid (null where there is",
-            "  none), and a label map, in which lesion `n` of the exam is `n`. All images are RAS+.",
-            "- `webdataset/`: the same exams as tar shards, a sample an exam; those without a CT in `pet/`.",
-            "- `nnunet/`: raw data set of nnU-Net: CT, PET and one label for all lesions but physiologic uptake.",
-            "- `croissant.json`: these files described; `SHA256SUMS`: their checksums (`petar verify`,"
-            " `sha256sum -c`).",
-        )
-    )
+_FILES: Mapping[str, tuple[str, ...]] = {
+    "parquet": (
+        "- `data/lesions/*.parquet`: a row a lesion: its text, fields, measures, and its mask (NIfTI, cropped to",
+        "  its box, affine in place).",
+        "- `data/exams/*.parquet`: a row an exam: PET in SUV, CT in HU on the PET's grid (null where there is",
+        "  none), and a label map, in which lesion `n` of the exam is `n`. All images are RAS+.",
+    ),
+    "webdataset": ("- `webdataset/`: the exams as tar shards, a sample an exam; those without a CT in `pet/`.",),
+    "nnunet": ("- `nnunet/`: raw data set of nnU-Net: CT, PET and one label for all lesions but physiologic uptake.",),
+    "delta": ("- `delta/`: the rows of lesions and exams as Delta tables, without images.",),
+}
+
+
+def _files(formats: Collection[str]) -> str:
+    lines = [line for name, own in _FILES.items() if name in formats for line in own]
+    last = "- `croissant.json`: these files described; `SHA256SUMS`: their checksums (`petar verify`, `sha256sum -c`)."
+    return "\n".join([*lines, last])
 
 
 def _by_split(exams: pl.DataFrame, lesions: pl.DataFrame) -> pl.DataFrame:

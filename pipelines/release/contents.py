@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 from isal import igzip
 
-from pipelines.catalog.versions import Accepted, read_accepted, version_folder
+from pipelines.catalog.versions import Accepted, version_folder
 from pipelines.dataset.splits import split_of_exam
 from pipelines.imaging.masks import load_mask, place_mask
 from pipelines.imaging.volume import Volume, load_nifti, nifti_image
-from pipelines.release.gate import PrivacyGate, ReleaseError
+from pipelines.release.gate import PrivacyGate, ReleaseError, accepted_version
 from pipelines.settings import SplitSettings
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
@@ -92,11 +92,8 @@ def read_contents(home: Home, name: str, gate: PrivacyGate, splits: SplitSetting
     Raises:
         ReleaseError: nothing was accepted under the name, or it holds no lesion.
     """
-    accepted = read_accepted(home)
-    if name not in accepted:
-        known = ", ".join(accepted) or "none; accept one with `petar accept NAME --who YOU`"
-        raise ReleaseError(f"expected the name of an accepted curation, got {name!r}: accepted are {known}")
-    folder = version_folder(home, accepted[name].version)
+    accepted = accepted_version(home, name)
+    folder = version_folder(home, accepted.version)
     lake = Lake(folder / "lake")
     tables = {table: lake.read_table(table) for table in ("exams", "findings", "lesions")}
     joined = (
@@ -122,7 +119,7 @@ def read_contents(home: Home, name: str, gate: PrivacyGate, splits: SplitSetting
     if not exams:
         raise ReleaseError(f"expected lesions in the accepted curation {name!r}, got none: accept another")
     in_order = tuple(sorted(exams, key=lambda exam: exam.exam_id))
-    return Contents(accepted[name], in_order, usable.height - len(exams))
+    return Contents(accepted, in_order, usable.height - len(exams))
 
 
 def _model_texts(lake: Lake) -> dict[str, tuple[str, str]]:

@@ -1,12 +1,12 @@
 """The privacy gate of a release: ids under keyed hashes and texts without identifiers, or no release."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipelines.catalog.versions import Accepted, read_accepted, read_manifest
 from pipelines.cohort.manifest import read_whole_manifest
-from pipelines.cohort.privacy.deidentification import Deidentifier, PrivacyError, Pseudonyms
+from pipelines.cohort.privacy.deidentification import Deidentifier, PrivacyError, Pseudonyms, privacy_state
 from pipelines.cohort.privacy.header_identifiers import names_in_folder
 from pipelines.reports.vocabulary.vocabulary import package_vocabulary
 from pipelines.settings import PrivacySettings
@@ -79,20 +79,34 @@ class PrivacyGate:
         return self.deidentifier.report(text, (exam_id, patient_id), names, self.patient(patient_id))[0]
 
 
-def open_gate(home: Home, settings: PrivacySettings, key: bytes | None) -> PrivacyGate:
-    """The gate of a home.
-
-    Args:
-        home: what is released.
-        settings: `[privacy]` of its cohort: with `mask_reports` its texts are masked already.
-        key: what ids are hashed with; needed where the home has plain ids or texts.
+def accepted_version(home: Home, name: str) -> Accepted:
+    """The version that was accepted under a name.
 
     Raises:
-        ReleaseError: ids or texts are plain and there is no key.
+        ReleaseError: there is none.
     """
-    path = home.manifest / "privacy.json"
-    state = json.loads(path.read_text()) if path.exists() else {"hash_ids": False, "key": None}
-    hashed, masked = bool(state["hash_ids"]), settings.mask_reports
+    accepted = read_accepted(home)
+    if name not in accepted:
+        known = ", ".join(accepted) or "none; accept one with `petar accept NAME --who YOU`"
+        raise ReleaseError(f"expected the name of an accepted curation, got {name!r}: accepted are {known}")
+    return accepted[name]
+
+
+def open_gate(home: Home, name: str, key: bytes | None) -> PrivacyGate:
+    """The gate of an accepted curation.
+
+    Args:
+        home: where it was accepted.
+        name: under which it was.
+        key: what ids are hashed with; needed where it has plain ids or texts.
+
+    Raises:
+        ReleaseError: there is no such curation, or its ids or texts are plain and there is no key.
+    """
+    state = privacy_state(home.manifest)
+    # All versions of a home have ids of one kind; texts may have been masked later.
+    hashed = bool(state["hash_ids"])
+    masked = bool(read_manifest(home, accepted_version(home, name).version).get("masked"))
     if hashed and masked:
         return PrivacyGate(hashed, masked)
     if key is None:

@@ -83,7 +83,7 @@ def write_release(
         _write_exams(contents, made, name, settings, formats, at)
         if "delta" in formats:
             write_delta(contents, made / "delta")
-        _describe(home, contents, made, name, settings)
+        _describe(home, contents, made, name, settings, formats)
         write_checksums(made)
         made.chmod(0o755)
         if target.exists():
@@ -130,7 +130,9 @@ def _write_exams(
             one.close()
 
 
-def _describe(home: Home, contents: Contents, folder: Path, name: str, settings: ProjectSettings) -> None:
+def _describe(
+    home: Home, contents: Contents, folder: Path, name: str, settings: ProjectSettings, formats: Sequence[Format]
+) -> None:
     """The card, Croissant, and what made the release."""
     accepted = contents.accepted
     manifest = read_manifest(home, accepted.version)
@@ -154,8 +156,10 @@ def _describe(home: Home, contents: Contents, folder: Path, name: str, settings:
         for column in schemas.describe(table):
             unit = f" [{column.unit}]" if column.unit else ""
             descriptions.setdefault(column.name, f"{column.description}{unit}")
-    (folder / "README.md").write_text(card_of(contents, about, versions, settings.release.license))
+    # UTF-8 whatever the locale: equal bytes everywhere.
+    card = card_of(contents, about, versions, settings.release.license, formats)
+    (folder / "README.md").write_text(card, "utf-8")
     text = json.dumps(croissant_of(folder, about, descriptions), indent=1, ensure_ascii=False)
-    (folder / "croissant.json").write_text(text + "\n")
+    (folder / "croissant.json").write_text(text + "\n", "utf-8")
     told = {"name": name, "versions": versions, "exams": len(contents.exams), "lesions": contents.lesions().height}
     (folder / "release.json").write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")

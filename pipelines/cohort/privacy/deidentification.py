@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pipelines.cohort.privacy import dates
 from pipelines.cohort.privacy.presidio import installed_presidio, presidio_version
@@ -189,7 +190,7 @@ class Deidentifier:
             PrivacyError: it holds ids of another kind, or of another key: both would lie side by side in the lake.
         """
         path = manifest_folder / _STATE_NAME
-        before = json.loads(path.read_text()) if path.exists() else {"hash_ids": False, "key": None}
+        before = privacy_state(manifest_folder)
         if not path.exists() and not any(manifest_folder.glob("[0-9][0-9].json")):
             return
         if before["hash_ids"] != self._hashes:
@@ -232,9 +233,15 @@ def is_private_home(manifest_folder: Path) -> bool:
     """Whether a home was observed with hashed ids or masked reports: nothing that people write into it may name
     anybody in its tables.
     """
+    state = privacy_state(manifest_folder)
+    return bool(state["hash_ids"] or state["mask_reports"])
+
+
+def privacy_state(manifest_folder: Path) -> dict[str, Any]:
+    """How a home was last observed: `hash_ids`, `mask_reports`, and `key`, which tells the key from another."""
     path = manifest_folder / _STATE_NAME
     state = json.loads(path.read_text()) if path.exists() else {}
-    return bool(state.get("hash_ids") or state.get("mask_reports"))
+    return {"hash_ids": False, "mask_reports": False, "key": None, **state}
 
 
 _STATE_NAME = "privacy.json"

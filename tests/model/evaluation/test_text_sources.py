@@ -14,7 +14,7 @@ from pipelines.catalog.build import build_catalog
 from pipelines.catalog.versions import accept
 from pipelines.release.gate import open_gate
 from pipelines.release.write import write_release
-from pipelines.settings import CheckpointSettings, PrivacySettings, SampleSettings, ScoreSettings
+from pipelines.settings import CheckpointSettings, SampleSettings, ScoreSettings
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 from tests.support.curations import curate_small
@@ -70,7 +70,7 @@ class TestLesionsThatNobodyDescribed:
         collect_predictions(home)
         build_catalog(home)
         accept(home, "v1", "Dr A")
-        write_release(home, "v1", tmp_path / "out", open_gate(home, PrivacySettings(), KEY))
+        write_release(home, "v1", tmp_path / "out", open_gate(home, "v1", KEY))
         lesions = pl.read_parquet(tmp_path / "out" / "data" / "lesions" / "*.parquet")
         assert lesions.select("text", "text_source", "text_model").unique().rows() == [(SAID, "model", "petar-other")]
         assert "| given mask | a mask that came with the exam | given | model | 8 |" in (

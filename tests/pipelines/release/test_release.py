@@ -3,6 +3,9 @@
 import gzip
 import io
 import json
+import os
+import subprocess
+import sys
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +19,7 @@ from pipelines.catalog.build import build_catalog
 from pipelines.catalog.versions import accept
 from pipelines.cohort.importers.mapping import read_mapping
 from pipelines.cohort.importers.write import plan_import, write_cohort
+from pipelines.cohort.privacy.deidentification import Deidentifier, Pseudonyms
 from pipelines.imaging.volume import Volume
 from pipelines.release.checksums import CHECKSUMS_NAME, verify
 from pipelines.release.contents import packed
@@ -26,6 +30,8 @@ from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 from tests.support.curations import curate_small
 from tests.support.given_cohort import AFFINE, KEY, PLANTED, body, write_cohort_folder
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True)
@@ -45,8 +51,9 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
     home = Home(root / "home")
     curate_small(home, root / "cohort")
     build_catalog(home)
-    accept(home, "v1", "Dr A")
-    gate = open_gate(home, PrivacySettings(), KEY)
+    for name in ("v1", "M\u00e4rz"):
+        accept(home, name, "Dr A")
+    gate = open_gate(home, "v1", KEY)
     write_release(home, "v1", root / "out", gate)
     return Released(home, root / "out", gate)
 
@@ -83,20 +90,58 @@ class TestPrivacy:
 
     def test_plain_ids_without_a_key_are_refused(self, released: Released) -> None:
         with pytest.raises(ReleaseError, match=r"plain ids and texts.*PETAR_ID_KEY_FILE"):
-            open_gate(released.home, PrivacySettings(), None)
+            open_gate(released.home, "v1", None)
 
     def test_a_name_that_nothing_was_accepted_under_is_refused(self, released: Released, tmp_path: Path) -> None:
-        with pytest.raises(ReleaseError, match="accepted are v1"):
+        with pytest.raises(ReleaseError, match="accepted are März, v1"):
             write_release(released.home, "v2", tmp_path / "out", released.gate)
+        with pytest.raises(ReleaseError, match="accepted are März, v1"):
+            open_gate(released.home, "v2", KEY)
+
+    def test_a_version_from_before_its_reports_were_masked_is_not_taken_for_masked(self, tmp_path: Path) -> None:
+        write_cohort_folder(tmp_path / "cohort")
+        home = Home(tmp_path / "home")
+        for name, is_masked in (("plain", False), ("masked", True)):
+            switches = PrivacySettings(hash_ids=True, mask_reports=is_masked)
+            curate_small(home, tmp_path / "cohort", Deidentifier(switches, Pseudonyms(KEY), home.links))
+            build_catalog(home)
+            accept(home, name, "Dr A")
+        with pytest.raises(ReleaseError, match="got one with plain texts"):
+            open_gate(home, "plain", None)
+        write_release(home, "masked", tmp_path / "out", open_gate(home, "masked", None), formats=("webdataset",))
+        texts = b"".join(data for path in (tmp_path / "out").rglob("*.tar") for data in unpacked(path)).lower()
+        assert [word for word in PLANTED if word.lower().encode() in texts] == []
+        assert b"left axilla with suv max of 9.0" in texts
+
+
+_RELEASE_AGAIN = """
+import os, sys
+from pathlib import Path
+from pipelines.release.gate import open_gate
+from pipelines.release.write import write_release
+from pipelines.tables.home import Home
+home, name = Home(Path(sys.argv[1])), os.fsencode(sys.argv[2]).decode("utf-8")
+write_release(home, name, Path(sys.argv[3]), open_gate(home, name, bytes.fromhex(sys.argv[4])))
+"""
+
+
+def files_of(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 class TestBytes:
-    def test_made_twice_are_equal(self, released: Released, tmp_path: Path) -> None:
-        write_release(released.home, "v1", tmp_path / "again", released.gate)
-        first = {p.relative_to(released.folder): p.read_bytes() for p in released.folder.rglob("*") if p.is_file()}
-        again = {p.relative_to(tmp_path / "again"): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    @pytest.mark.parametrize("name", ["v1", "M\u00e4rz"])
+    def test_made_again_by_another_process_in_another_zone_and_locale_are_equal(
+        self, name: str, released: Released, tmp_path: Path
+    ) -> None:
+        write_release(released.home, name, tmp_path / "first", released.gate)
+        other = {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        arguments = [str(released.home.root), name, str(tmp_path / "again"), KEY.hex()]
+        environment = {**os.environ, **other, "PYTHONHASHSEED": "7", "PYTHONPATH": str(ROOT)}
+        subprocess.run([sys.executable, "-c", _RELEASE_AGAIN, *arguments], check=True, env=environment, cwd=tmp_path)
+        first, again = files_of(tmp_path / "first"), files_of(tmp_path / "again")
         assert first.keys() == again.keys()
-        assert [name for name in first if first[name] != again[name]] == []
+        assert [path for path in first if first[path] != again[path]] == []
 
     def test_verify_names_each_file_that_was_changed_or_lost_or_added(self, released: Released, tmp_path: Path) -> None:
         write_release(released.home, "v1", tmp_path / "out", released.gate)
@@ -174,7 +219,8 @@ class TestLoaders:
         (source,) = (released.folder / "nnunet").iterdir()
         plan = plan_import("nnunet", source, read_mapping("nnunet"))
         assert plan.problems == ()
-        assert [exam.split for exam in plan.exams].count("test") == 1
+        splits = released.lesions().filter(pl.col("exam_id").is_in([exam.exam_id for exam in plan.exams]))
+        assert {(exam.exam_id, exam.split) for exam in plan.exams} == set(splits.select("exam_id", "split").rows())
         write_cohort(plan, tmp_path / "cohort", "nnunet", source)
         rows = curate_small(Home(tmp_path / "home"), tmp_path / "cohort").read_table("lesions")
         kept = released.lesions().filter(pl.col("exam_id").is_in(rows["exam_id"].unique()))
@@ -188,6 +234,14 @@ class TestLoaders:
         ours = released.lesions().drop("mask").sort("lesion_id")
         assert table.sort("lesion_id").to_dicts() == ours.to_dicts()
         assert verify(tmp_path / "out") == []
+
+    def test_a_release_of_one_format_describes_that_alone(self, released: Released, tmp_path: Path) -> None:
+        croissant = pytest.importorskip("mlcroissant")
+        write_release(released.home, "v1", tmp_path / "out", released.gate, formats=("nnunet",))
+        card = (tmp_path / "out" / "README.md").read_text("utf-8")
+        assert "`nnunet/`" in card
+        assert [word for word in ("configs:", "data/", "webdataset", "delta") if word in card] == []
+        assert not croissant.Dataset(jsonld=str(tmp_path / "out" / "croissant.json")).metadata.ctx.issues.errors
 
 
 class TestRows:
