@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from pipelines.dataset.splits import split_of_exam
-from pipelines.reports.named_place import structure_of_place
+from pipelines.reports.structure import structure_of_place
 from pipelines.settings import SampleSettings
 from pipelines.tables import schemas
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipelines.exports.exam_report import FROM_MEASURES, ExamReport, ReportedExam, exam_report
-from pipelines.reports.named_place import structure_of_place
+from pipelines.reports.structure import structure_of_place
 
 
 def report_of_proposals(

@@ -8,6 +8,7 @@ included, so that a reader without a server never lets fewer votes decide. Reade
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from pipelines.reports.alignment import Said, aligned, rounded
@@ -141,7 +142,9 @@ class _Vote:
     def is_majority(self, readers: Iterable[str]) -> bool:
         return 2 * self.weight(readers) > self.total + 1e-9
 
+    @cached_property
     def supporters(self) -> list[str]:
+        """The readers that give a finding."""
         return [r for r, m in self.said.items() if m.is_finding]
 
     def position(self, reader: str) -> str:
@@ -164,13 +167,13 @@ class _Vote:
     def winner(self, value: Callable[[Mention], Any], *, is_null_a_vote: bool) -> tuple[Any, list[str]]:
         """The value that the readers of the finding give with the most weight, and who gives it; of values with equal
         weight that of the reader with the largest weight."""
-        readers: dict[Any, list[str]] = defaultdict(list)
-        for reader in self.supporters():
+        readers: dict[Any, list[str]] = {}
+        for reader in self.supporters:
             given = value(self.said[reader])
             if given is not None or is_null_a_vote:
-                readers[given].append(reader)
-        if not readers:
-            return None, []
+                readers.setdefault(given, []).append(reader)
+        if len(readers) <= 1:
+            return next(iter(readers.items()), (None, []))
         best = max(readers, key=lambda v: (self.weight(readers[v]), max(self.weights[r] for r in readers[v])))
         return best, readers[best]
 
@@ -202,7 +205,7 @@ def _decided(
         vote = _Vote(weights, failed, {s.reader: s.mention for s in group})
         finding = _finding(vote, sentences, known, words)
         finding = _filtered(finding, sentences[known[finding.sentence_id]], settings, words)
-        if vote.supporters():
+        if vote.supporters:
             out.append(finding)
         else:
             others.append((group, finding))
@@ -220,7 +223,7 @@ def _decided(
 
 def _leading(vote: _Vote) -> Mention:
     """What the heaviest reader that gives the finding says, and gives a part of the sentence where one does."""
-    readers = vote.supporters() or list(vote.said)
+    readers = vote.supporters or list(vote.said)
     return vote.said[max(readers, key=lambda r: (vote.weights[r], vote.said[r].part is not None))]
 
 
@@ -234,7 +237,7 @@ def _finding(vote: _Vote, sentences: Sequence[Sentence], known: Mapping[str, int
     region, organ, subsite = place[0] or (leading.region, leading.organ, leading.subsite)
 
     def field(name: str, *, is_null_a_vote: bool = False) -> Any:
-        if not vote.supporters():
+        if len(vote.supporters) <= 1:
             return getattr(leading, name)
         return vote.winner(lambda m: getattr(m, name), is_null_a_vote=is_null_a_vote)[0]
 
@@ -279,14 +282,14 @@ def _verdict(vote: _Vote, leading: Mention) -> tuple[Outcome, str, int | None, f
     number, by_slice = vote.winner(lambda m: m.axial_slice, is_null_a_vote=True)
     suv, by_suv = vote.winner(lambda m: rounded(m.suvmax), is_null_a_vote=True)
     shown = (leading.axial_slice, leading.suvmax)
-    if not vote.is_majority(vote.supporters()):
+    if not vote.is_majority(vote.supporters):
         return (*_no_majority(vote, leading), *shown, [])
-    several = [r for r in vote.supporters() if vote.said[r].count > 1]
-    if 2 * vote.weight(several) >= vote.weight(vote.supporters()):
+    several = [r for r in vote.supporters if vote.said[r].count > 1]
+    if 2 * vote.weight(several) >= vote.weight(vote.supporters):
         why = leading.note or "the sentence names several lesions and one pair of values"
         return Outcome.SEVERAL_LESIONS, f"More than one lesion: {why}.", *shown, []
     # Votes count per value, but a pair that no reader gives as a pair may be of two lesions.
-    is_said = any((vote.said[r].axial_slice, rounded(vote.said[r].suvmax)) == (number, suv) for r in vote.supporters())
+    is_said = any((vote.said[r].axial_slice, rounded(vote.said[r].suvmax)) == (number, suv) for r in vote.supporters)
     if not (is_said and vote.is_majority(by_slice) and vote.is_majority(by_suv)):
         return Outcome.READERS_DISAGREE, f"No value has more than half of the votes: {_said(vote)}.", *shown, []
     voters = [r for r in by_slice if r in by_suv]

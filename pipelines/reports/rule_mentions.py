@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from functools import lru_cache
 
 from pipelines.reports.mentions import Mention
 from pipelines.reports.rules.expressions import find_expressions
@@ -26,30 +27,34 @@ def mentions_of(sentence: Sentence, words: Vocabulary) -> list[Mention]:
     Args:
         words: of the sentence's language.
     """
-    read = words.read(sentence.sentence)
-    in_english = replace(sentence, sentence=read.text) if words.glossary is not None else sentence
-    found = _mentions_of(in_english, words.english)
-    return [replace(m, part=read.original(*m.part)) if m.part is not None else m for m in found]
+    found = _mentions_of(sentence.sentence, sentence.section, sentence.candidate_reason == NEITHER, words)
+    return [replace(m, sentence_ids=(sentence.sentence_id,)) for m in found]
 
 
-def _mentions_of(sentence: Sentence, words: Vocabulary) -> list[Mention]:
-    text, flat = sentence.sentence, words.read(sentence.sentence).text
-    if sentence.candidate_reason == NEITHER:
-        return _without_values(sentence, flat, words)
+@lru_cache(maxsize=4096)
+def _mentions_of(text: str, section: str | None, is_without_values: bool, words: Vocabulary) -> tuple[Mention, ...]:
+    """Mentions of a text, whichever sentence it is: reports repeat most of what they say of normal organs."""
+    read = words.read(text)
+    if words.glossary is not None:
+        mentions = _mentions_of(read.text, section, is_without_values, words.english)
+        return tuple(replace(m, part=read.original(*m.part)) if m.part is not None else m for m in mentions)
+    flat = read.text
+    if is_without_values:
+        return _without_values(flat, section, words)
     found = extract(text, words)
-    of_before = bool(sentence.section and words.cues["heading_of_before"].fullmatch(sentence.section.strip()))
+    of_before = bool(section and words.cues["heading_of_before"].fullmatch(section.strip()))
     exam = "prior" if of_before or not found.is_current else "current"
     values = _values(text, found)
     spans = [span for _, _, span in values]
     whole = (0, len(text))
-    own = structure_parts(text, spans, sentence.section, words) if len(spans) > 1 else []
-    fields = own or [structure(text, sentence.section, words)]
+    own = structure_parts(text, spans, section, words) if len(spans) > 1 else []
+    fields = own or [structure(text, section, words)]
     count = found.n_lesions if len(values) == 1 and found.n_lesions > 1 else 1
     role = "template" if found.reason is Outcome.TEMPLATE else "lesion"
     out = []
     for (number, suv, span), one in zip(values, fields, strict=True):
         mention = Mention(
-            (sentence.sentence_id,),
+            (),
             slice=number,
             suv=suv,
             suv_kind=None if suv is None else "max",
@@ -61,7 +66,7 @@ def _mentions_of(sentence: Sentence, words: Vocabulary) -> list[Mention]:
             note=_note(found, flat, words),
         )
         out.append(_with_fields(mention, one, flat, span, words))
-    return out
+    return tuple(out)
 
 
 def _values(text: str, found: Extraction) -> list[tuple[int | None, float | None, tuple[int, int]]]:
@@ -78,16 +83,14 @@ def _note(found: Extraction, flat: str, words: Vocabulary) -> str | None:
     return found.note or None
 
 
-def _without_values(sentence: Sentence, flat: str, words: Vocabulary) -> list[Mention]:
-    """The lesion of a sentence that names one and its place, and neither an SUV nor a slice."""
-    named = words.cues["lesion_mention"].search(flat)
-    if named is None or not find_anatomy(flat, words):
-        return []
-    fields = structure(sentence.sentence, sentence.section, words)
-    mention = _with_fields(Mention((sentence.sentence_id,)), fields, flat, (0, len(flat)), words)
+def _without_values(flat: str, section: str | None, words: Vocabulary) -> tuple[Mention, ...]:
+    """The lesion of a text that names one and its place, and neither an SUV nor a slice."""
+    if words.cues["lesion_mention"].search(flat) is None or not find_anatomy(flat, words):
+        return ()
+    mention = _with_fields(Mention(()), structure(flat, section, words), flat, (0, len(flat)), words)
     if words.cues["denies"].search(flat) and mention.role == "lesion":
         mention = replace(mention, role="negated")
-    return [mention]
+    return (mention,)
 
 
 def _with_fields(mention: Mention, fields: Fields, flat: str, span: tuple[int, int], words: Vocabulary) -> Mention:

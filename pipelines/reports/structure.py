@@ -92,6 +92,16 @@ def structure(text: str, section: str | None = None, vocabulary: Vocabulary | No
     return _structure(words.read(text).text, section, words.english)
 
 
+def structure_of_place(organ: str | None, side: str | None) -> Fields:
+    """Fields of a place by the lexicon; all null where neither organ nor side is known.
+
+    Args:
+        organ: class of a label map ("vertebrae_L3"), or what a reviewer wrote.
+        side: left or right, of the body.
+    """
+    return structure(" ".join(filter(None, (side, organ and organ.replace("_", " ")))))
+
+
 @lru_cache(maxsize=1024)
 def _structure(flat: str, section: str | None, words: Vocabulary) -> Fields:
     return _fields(flat, _main_mention(flat, find_anatomy(flat, words), words), section, words)
@@ -271,6 +281,7 @@ def section_region(section: str, vocabulary: Vocabulary | None = None) -> str | 
     return next((region for name, region in names.items() if " " in name and name in lowered), None)
 
 
+@lru_cache(maxsize=65_536)
 def _singular(word: str) -> str:
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"
@@ -539,7 +550,11 @@ def without_references(text: str, vocabulary: Vocabulary | None = None) -> str:
 
     "... mass (slice 26)" gives "... mass".
     """
-    words = vocabulary or package_vocabulary()
+    return _without_references(text, vocabulary or package_vocabulary())
+
+
+@lru_cache(maxsize=4096)
+def _without_references(text: str, words: Vocabulary) -> str:
     short = _LIST_MARKER.sub("", squeeze(text))
     read = words.in_english(short)
     if not may_have_slice(lower(read.text), words.cues):

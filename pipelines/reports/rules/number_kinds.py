@@ -83,7 +83,7 @@ def has_suv(text: str, cues: Cues) -> bool:
     4.2 (slice 88)").
     """
     has_word = cues["suv"].search(text) is not None and _DIGIT.search(text) is not None
-    return has_word or cues["label_value"].search(text) is not None
+    return has_word or (":" in text and cues["label_value"].search(text) is not None)
 
 
 def may_have_slice(text: str, cues: Cues) -> bool:

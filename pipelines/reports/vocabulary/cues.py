@@ -18,7 +18,7 @@ CUES_NAME = "cues.toml"
 CUES_FILE = Path(__file__).parent / CUES_NAME
 
 DIRECTIONS = ("forward", "backward", "both", "start", "words")
-_KEYS = ("means", "direction", "scope", "ended_by", "cues", "patterns", "forms")
+_KEYS = ("means", "direction", "begins", "scope", "ended_by", "cues", "patterns", "forms")
 _ADDED_KEYS = ("cues", "patterns")
 _REFERENCE = re.compile(r"\{(?P<negated>!?)(?P<name>[a-z_]+)\}")
 _LINE_BREAK = re.compile(r"\s*\n\s*")
@@ -26,11 +26,14 @@ _LINE_BREAK = re.compile(r"\s*\n\s*")
 
 @dataclass(frozen=True)
 class Category:
-    """Cues of one meaning. `patterns` holds (expression, a text that it matches or null)."""
+    """Cues of one meaning. `patterns` holds (expression, a text that it matches or null); `begins` is a quick test of
+    where any of them can begin, which changes nothing of what is found.
+    """
 
     name: str
     means: str
     direction: str
+    begins: str = ""
     scope: str = ""
     ended_by: str | None = None
     literals: tuple[str, ...] = ()
@@ -103,7 +106,7 @@ def _whole(categories: Mapping[str, Category], name: str) -> str:
     """The expression of a category with its word boundaries, end and scope."""
     category = categories[name]
     bounded = "|".join((*_bounded(category.literals), *(p for p, _ in category.patterns)))
-    cue = f"(?:{bounded})" + (f"{{!{category.ended_by}}}" if category.ended_by else "")
+    cue = f"{category.begins}(?:{bounded})" + (f"{{!{category.ended_by}}}" if category.ended_by else "")
     whole = {
         "forward": cue + (category.scope or r"\s*") + r"\Z",
         "backward": f"{category.scope}{cue}",
@@ -194,13 +197,15 @@ def _category(file: _File, name: str, table: Any, known: Mapping[str, Category])
     patterns = [_pattern(file, header, entry) for entry in _list(file, header, table, "patterns")]
     if known:
         base = known[name]
-        return replace(base, literals=(*base.literals, *literals), patterns=(*base.patterns, *patterns))
+        # What a cohort adds may begin otherwise.
+        return replace(base, begins="", literals=(*base.literals, *literals), patterns=(*base.patterns, *patterns))
     if table.get("direction") not in DIRECTIONS:
         raise file.wrong(f"a direction, {one_of(DIRECTIONS)}", table.get("direction"), "correct it", header)
     return Category(
         name,
         table["means"],
         table["direction"],
+        table.get("begins", ""),
         table.get("scope", ""),
         table.get("ended_by"),
         tuple(literals),

@@ -5,6 +5,7 @@ import re
 import tomllib
 from collections import Counter
 
+from pipelines.reports.vocabulary.cues import load_cues
 from pipelines.reports.vocabulary.glossary import FOLDER, LANGUAGES, load_glossary
 from pipelines.reports.vocabulary.lexicon import WORD, load_lexicon
 
@@ -31,10 +32,10 @@ def language_of(text: str) -> str:
         # Japanese has Chinese letters too.
         return "ja" if scripts["ja"] else scripts.most_common(1)[0][0]
     evidence: dict[str, float] = {"en": 0.0}
-    for word in set(words):
+    for word in dict.fromkeys(words):
         for language, weight in _evidence(word):
             evidence[language] = evidence.get(language, 0.0) + weight
-    best = max(evidence, key=lambda x: (evidence[x], x == "en"))
+    best = max(sorted(evidence), key=lambda x: (evidence[x], x == "en"))
     if evidence[best] >= _LEAST and best != "en":
         return best
     return UNKNOWN if evidence["en"] < _LEAST and not all(w.isascii() for w in words) else "en"
@@ -45,11 +46,12 @@ def _evidence(word: str) -> tuple[tuple[str, float], ...]:
     """What a word in lower case says for which languages."""
     if len(word) < 2:
         return ()
-    found = [(language, 1.0) for language in _function_words().get(word, ())]
+    found: dict[str, float] = {}
     if len(word) > 3 and word not in _shared():
-        known = [x for x in LANGUAGES[1:] if load_glossary(x).knows(word)] + ["en"] * (word in _english())
-        found += [(language, 0.5) for language in known]
-    return tuple(found)
+        known = [x for x in LANGUAGES[1:] if load_glossary(x).knows(word)]
+        known += ["en"] * bool({word, word.removesuffix("s")} & _english())
+        found = dict.fromkeys(known, 0.5)
+    return tuple((found | dict.fromkeys(_function_words().get(word, ()), 1.0)).items())
 
 
 @functools.cache
@@ -76,8 +78,9 @@ def _shared() -> frozenset[str]:
 
 @functools.cache
 def _english() -> frozenset[str]:
-    """Words of the lexicon's phrases."""
-    return frozenset(word for phrase in load_lexicon().terms for word in WORD.findall(phrase))
+    """Words of the lexicon's phrases and of the cues."""
+    cues = (literal for category in load_cues().categories.values() for literal in category.literals)
+    return frozenset(word for phrase in (*load_lexicon().terms, *cues) for word in WORD.findall(phrase))
 
 
 def _script(letter: str) -> str | None:

@@ -52,7 +52,7 @@ class Vocabulary:
     def read(self, text: str) -> Translation:
         """A text as the rules read it: in the words of the cues and the lexicon, cleaned, in lower case."""
         translation = self.in_english(text)
-        return replace(translation, text=lower(translation.text))
+        return Translation(lower(translation.text), translation.pieces)
 
 
 @functools.lru_cache(maxsize=32)
