@@ -38,6 +38,7 @@ def _asked() -> tuple[re.Pattern[str], ...]:
             (?P<initials>{_LARGE}|(?<=:[ ])(?:{_PAIR}|{_SMALL}(?=[\s,.;]|\Z)))""",
             re.VERBOSE,
         ),
+        re.compile(rf"(?<!\w)(?i:{_any_of(initials['signed'])})[ ](?P<initials>{_LARGE}|{_SMALL})(?=[,;.\n]|\Z)"),
         re.compile(rf"(?<!\w)(?i:{_any_of(by)})[ ](?P<initials>{_SMALL})(?!\w)"),
     )
 
@@ -97,7 +98,8 @@ def initial_spans(text: str) -> Iterator[tuple[str, int, int]]:
     for matches in (*(pattern.finditer(text) for pattern in _asked()), _labelled(text)):
         for match in matches:
             before = text[: match.start("initials")].rstrip(" :=").lower()
-            is_asked = before.endswith("initials") or before.rpartition(" ")[2] in _BY or ":" in match[0]
+            last = before.rpartition(" ")[2]
+            is_asked = before.endswith("initials") or last in (*_BY, *cues()["initials"]["signed"]) or ":" in match[0]
             if _may_be(match["initials"], is_asked):
                 yield "name", *match.span("initials")
                 following = _asked_again().match(text, match.end())

@@ -8,7 +8,7 @@ An unknown word before a noun of medicine ("Rosai disease") is an eponym and no 
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from functools import cache
 
@@ -46,10 +46,6 @@ _MOST_PARTICLES, _MOST_NAMES = 4, 8
 """Words like "van" in a row, and words of one name."""
 _FEWEST_SMALL = 2
 """Words of a sentence for each of its capitals, in languages that write nouns small."""
-_LOWER_AFTER = frozenset(("transcribed by", "typed by", "dictated by"))
-_DOT_AFTER_CUE = frozenset(("pt", "pts", "cc", "re", "attn", "pat", "gez"))
-_MEDICAL_CAPITALS = frozenset(("mr", "ms", "sr", "fr", "pan", "med", "pr"))
-"""Titles that are abbreviations of medicine in capitals, and words when they are small."""
 
 
 class Language(Enum):
@@ -85,46 +81,29 @@ class _Cues:
     german_persons: frozenset[str]
     german_persons_stems: frozenset[str]
     german_places: frozenset[str]
+    german_places_after: frozenset[str]
     german_places_stems: frozenset[str]
+    small_initials_after: frozenset[str]
+    dotted: frozenset[str]
+    capital_titles: frozenset[str]
+    small_titles: frozenset[str]
+    meetings: frozenset[str]
+    of_anybody: frozenset[str]
+    links: frozenset[str]
+    links_of_organisations: frozenset[str]
+    between_names: frozenset[str]
+    shouted_particles: frozenset[str]
+    before_organisations: frozenset[str]
+    before_institutions: frozenset[str]
+    no_surnames: tuple[str, ...]
 
 
 @cache
 def _cues() -> _Cues:
-    names, places = cues()["names"], cues()["places"]
-    return _Cues(
-        *(
-            frozenset(names[n])
-            for n in (
-                "titles",
-                "before",
-                "before_colon",
-                "verbs",
-                "no_persons",
-                "labels",
-                "degrees",
-                "particles",
-                "eponym_heads",
-                "eponyms_of",
-                "german",
-                "foreign",
-                "english",
-            )
-        ),
-        *(
-            frozenset(places[n])
-            for n in (
-                "organisations",
-                "generic",
-                "before",
-                "named_organisations",
-                "place_prefixes",
-                "german_persons",
-                "german_persons_stems",
-                "german_places",
-                "german_places_stems",
-            )
-        ),
-    )
+    lists = {**cues()["names"], **cues()["places"], **cues()["around"]}
+    lists |= {"before": cues()["names"]["before"], "before_places": cues()["places"]["before"]}
+    sets = {field.name: frozenset(lists[field.name]) for field in fields(_Cues) if field.name != "no_surnames"}
+    return _Cues(**sets, no_surnames=tuple(lists["no_surnames"]))
 
 
 @cache
@@ -224,7 +203,10 @@ class _Words:
                     w for w in self.words[first : last + 1] if w[0].isupper() and w.lower() not in self.cues.generic
                 ]
                 kinds = {kind_of(w) for w in inside if w.lower() not in self.cues.organisations}
-                is_asked = any(self._is_after(first, cues) for cues in (self.cues.before_places, _AT, self.cues.before))
+                is_asked = any(
+                    self._is_after(first, cues)
+                    for cues in (self.cues.before_places, self.cues.before_organisations, self.cues.before)
+                )
                 # Two words of the language with capitals inside a sentence: "pay Blue Harbor Insurance".
                 is_asked |= len(inside) > 2 and not self.is_shouted and self._is_inside_sentence(first)
                 if (is_compound or first != last) and (
@@ -232,12 +214,19 @@ class _Words:
                 ):
                     # "Policlinico Gemelli, Roma": the town behind it
                     town = last + 1
-                    is_town = self._has_comma(last) and kind_of(self.words[town]) == WordKind.NAME
+                    is_town = (
+                        self._has_comma(last)
+                        and self._has_no_noun_capitals()
+                        and kind_of(self.words[town]) == WordKind.NAME
+                    )
                     yield (
                         "organisation",
                         self.starts[first],
                         self.ends[town if is_town and self._is_capital(town) else last],
                     )
+            elif self._is_after_small_organisation(at):
+                first, last = self._capitals_around(at)
+                yield "organisation", self.starts[first], self.ends[last]
             elif self._is_institution(at):
                 yield "organisation", self.starts[at], self.ends[self._capitals_around(at)[1]]
             elif self._is_after(at, self.cues.before_places) and kind_of(word) >= WordKind.COMMON and len(word) > 1:
@@ -250,16 +239,34 @@ class _Words:
                     number = _HOUSE_NUMBER.match(self.text, self.ends[last])
                     yield "address", self.starts[first], number.end() if number else self.ends[last]
 
+    def _is_after_small_organisation(self, at: int) -> bool:
+        """ "hôpital Saint-Vincent", "centre Léon-Bérard": in languages that write nouns small a name may follow the
+        noun of an organisation.
+        """
+        word = self.words[at]
+        return (
+            self.has_small_nouns
+            and at > 0
+            and self._gap_before(at) == " "
+            and self.words[at - 1] in self.cues.organisations
+            and kind_of(word) >= WordKind.COMMON
+            and len(word) >= _SHORTEST
+            and _is_title_case(word)
+            and word.lower() not in self.cues.generic
+        )
+
     def _is_institution(self, at: int) -> bool:
         """Whether an organisation's name begins here, whatever words it is made of: behind "at", "by", "Insurance:"
         and the like two words with capitals or more that are no headings, or one behind a noun that is followed by one.
         """
         word = self.words[at]
         is_short = len(word) <= _SHORTEST and not self._is_prefix(at) and not word.isupper()
-        if self.is_shouted or is_short or not (_is_title_case(word) or self._is_abbreviation(at)):
-            return False
         is_named = self._is_after(at, self.cues.named_organisations)
-        if not is_named and not self._is_after(at, _BEFORE_INSTITUTIONS):
+        # "ThyssenKrupp" is an organisation where one is asked for.
+        is_written_so = _is_title_case(word) or self._is_abbreviation(at) or (is_named and not word.isupper())
+        if self.is_shouted or is_short or not is_written_so:
+            return False
+        if not is_named and not self._is_after(at, self.cues.before_institutions):
             return False
         first, last = self._capitals_around(at)
         inside = [w for w in self.words[at : last + 1] if w[0].isupper()]
@@ -393,6 +400,9 @@ class _Words:
                 sentence = self._sentence(at).lower()
                 if any(stem in sentence for stem in stems):
                     return True
+                is_place = prepositions is self.cues.german_places and at > 1 and self._gap_before(at - 1) == " "
+                if is_place and self.words[at - 2].lower().startswith(tuple(self.cues.german_places_after)):
+                    return True
         return False
 
     def _is_prefix(self, at: int) -> bool:
@@ -407,7 +417,7 @@ class _Words:
             and len(word) > _SHORTEST
             and _is_title_case(word)
             and low not in self.cues.no_persons
-            and not low.endswith(_NO_SURNAMES)
+            and not low.endswith(self.cues.no_surnames)
         )
 
     def _sentence(self, at: int) -> str:
@@ -463,7 +473,7 @@ class _Words:
             return False
         if self.is_small and (self._is_given(at) or self.last_name == at - 1 or self._cue(at)):
             return len(word) > _SHORTEST
-        return (self._title(at) and len(word) >= _SHORTEST) or self._is_after(at, _LOWER_AFTER)
+        return (self._title(at) and len(word) >= _SHORTEST) or self._is_after(at, self.cues.small_initials_after)
 
     def _is_eponym(self, at: int) -> bool:
         """Whether a noun of medicine beside the word makes it an eponym."""
@@ -473,11 +483,12 @@ class _Words:
         while following < len(self.words) and self._is_joined(following - 1) and following <= at + 2:
             if self.words[following].lower() in self.cues.eponym_heads:
                 # "Ridgemoor tumor board" is somewhere.
-                if following + 1 < len(self.words) and self.words[following + 1].lower() in _MEETINGS:
+                if following + 1 < len(self.words) and self.words[following + 1].lower() in self.cues.meetings:
                     return False
                 # "Miller's scan" is the patient's.
                 return (
-                    bare(self.words[at]) == self.words[at].lower() or self.words[following].lower() not in _OF_ANYBODY
+                    bare(self.words[at]) == self.words[at].lower()
+                    or self.words[following].lower() not in self.cues.of_anybody
                 )
             if not self.words[following][0].isupper():
                 return False
@@ -578,7 +589,7 @@ class _Words:
         for after in range(at + 1, min(at + 2 + _MOST_PARTICLES, len(self.words))):
             if not self._is_joined(after - 1):
                 return None
-            if self.words[after][0].isupper() and self.words[after] not in _SHOUTED_PARTICLES:
+            if self.words[after][0].isupper() and self.words[after] not in self.cues.shouted_particles:
                 return after
             if self.words[after].lower() not in self.cues.particles:
                 return None
@@ -590,7 +601,11 @@ class _Words:
             return False
         if at - 1 == self.last_name:
             return self._gap_before(at).strip() in ((";", "/", "&") if self.language is Language.GERMAN else _BETWEEN)
-        return at - 2 == self.last_name and self.words[at - 1] in _AND and self._gap_before(at).isspace()
+        return (
+            at - 2 == self.last_name
+            and self.words[at - 1] in self.cues.between_names
+            and self._gap_before(at).isspace()
+        )
 
     def _cue_of_turned(self, at: int) -> bool:
         """Whether "Name, Name" with an unknown second word is one name: the first is unknown as well."""
@@ -632,11 +647,13 @@ class _Words:
         if not at or self._gap_before(at).strip() not in ("", ".", ":"):
             return False
         title = self.words[at - 1]
+        if at > 1 and self._gap_before(at - 1) == "." and f"{self.words[at - 2]}{title}".lower() in self.cues.titles:
+            return True  # "sig.ra"
         if title.lower() not in self.cues.titles or "\n" in self._gap_before(at):
             return False
-        if title.lower() in _MEDICAL_CAPITALS and title.isupper():
+        if title.lower() in self.cues.capital_titles and title.isupper():
             return "." in self._gap_before(at)
-        return title[0].isupper() or "." in self._gap_before(at) or title.lower() in _SMALL_TITLES
+        return title[0].isupper() or "." in self._gap_before(at) or title.lower() in self.cues.small_titles
 
     def _is_title(self, at: int) -> bool:
         """Whether a word is a title of what follows: "Prof." of "Prof. Dr. Roe"."""
@@ -645,25 +662,33 @@ class _Words:
 
     def _is_shouting_title(self, at: int) -> bool:
         title = self.words[at - 1]
-        return title.isupper() and title.lower() in _MEDICAL_CAPITALS
+        return title.isupper() and title.lower() in self.cues.capital_titles
 
     def _cue(self, at: int) -> bool:
         if self._is_after(at, self.cues.before) or self._goes_on_a_list(at):
             return True
-        return ":" in self._gap_before(at) and self._is_after(at, self.cues.before_colon)
+        if not self._is_after(at, self.cues.before_colon):
+            return False
+        # "Diktiert Brinkmann, geschrieben ...": a signature without a colon is one word or two and ends.
+        return ":" in self._gap_before(at) or (self._may_be_person(at) and self._ends_a_phrase(at))
+
+    def _ends_a_phrase(self, at: int) -> bool:
+        """Whether a word of no list, alone or with another, is followed by a sign or by nothing."""
+        last = at + (self._is_joined(at) and kind_of(self.words[at + 1]) == WordKind.NAME and self._is_capital(at + 1))
+        return self.text[self.ends[last] :].lstrip(" ")[:1] in ("", ",", ";", "/", "\n", ".", ")")
 
     def _label(self, at: int) -> bool:
         return self._is_after(at, self.cues.labels) and ":" in self._gap_before(at)
 
     def _is_after(self, at: int, phrases: frozenset[str]) -> bool:
         """Whether one of the phrases, of up to three words, ends just before a word; titles may stand between."""
-        if not at or self.words[at - 1].lower() not in _last_words(phrases):
+        if not at or _without_article(self.words[at - 1].lower()) not in _last_words(phrases):
             return False
         gap = self._gap_before(at)
         if gap.strip(" \t\"“„(:-'–") not in ("", "."):
             return False
-        previous = self.words[at - 1].lower()
-        if "." in gap and previous not in _DOT_AFTER_CUE:
+        previous = _without_article(self.words[at - 1].lower())
+        if "." in gap and previous not in self.cues.dotted:
             return False
         if previous in phrases:
             return True
@@ -695,134 +720,34 @@ class _Words:
         gap = self._gap_before(at)
         word = self.words[at - 1]
         return (
-            gap in (" ", ". ", ".-") and (gap == " " or word == "St") and (self._is_capital(at - 1) or word in _LINKS)
+            gap in (" ", ". ", ".-")
+            and (gap == " " or word == "St")
+            # "Aufnahmen der Radiologie": of nouns with capitals none before an article is a part of the name.
+            and (self._is_capital(at - 1) or (word in self.cues.links and self._has_no_noun_capitals()))
         )
 
     def _goes_on_place(self, at: int) -> bool:
         """Whether the next word goes on a place: "Fond du Lac"."""
-        return self._is_joined(at) and (self._is_capital(at + 1) or self.words[at + 1] in _LINKS - _AND_OF_PLACES)
+        return self._is_joined(at) and (
+            self._is_capital(at + 1) or self.words[at + 1] in self.cues.links - self.cues.links_of_organisations
+        )
 
     def _goes_on(self, at: int) -> bool:
         word = self.words[at + 1]
-        return self.text[self.ends[at] : self.starts[at + 1]] == " " and (self._is_capital(at + 1) or word in _LINKS)
+        return self.text[self.ends[at] : self.starts[at + 1]] == " " and (
+            self._is_capital(at + 1) or word in self.cues.links
+        )
 
 
 _AGE_AND_SEX = re.compile(r",?[ ]+\d{1,3}[ ]?-?(?:[FMfm]\b|[Yy](?:/?[Oo]|\b))")
 _HOUSE_NUMBER = re.compile(r"[ ]\d{1,4}[ ]?[a-z]?(?![\w]|[.,]\d)")
-_MEETINGS = frozenset(("board", "conference", "clinic", "committee", "centre", "center", "institute"))
 _SENTENCE_ENDS = (". ", "; ", "\n", "! ", "? ")
-_NO_SURNAMES = (
-    *("ung", "ungen", "heit", "keit", "schaft", "ion", "ionen", "logie", "logia", "logía", "tät", "ismus", "therapie"),
-    *("graphie", "grafie", "aufnahme", "untersuchung", "befund", "verdacht", "gabe", "klinik", "arzt", "ärztin"),
-)
-"""Endings of nouns that are no surnames."""
-_AND_OF_PLACES = frozenset(("of", "the", "and", "y", "für"))
 _BETWEEN = (",", ";", "/", "&")
-_AND = frozenset(("and", "und", "et", "y", "e", "en", "og", "och", "oraz", "i"))
-_SHOUTED_PARTICLES = frozenset(("DE", "DEL", "LA", "VAN", "DER", "VON", "DI", "DA", "DOS"))
-_AT = frozenset(
-    (
-        "at",
-        "at the",
-        "from",
-        "from the",
-        "the",
-        "of",
-        "am",
-        "vom",
-        "im",
-        "del",
-        "al",
-        "dal",
-        "en el",
-        "department of",
-        "d'",
-        "à l'",
-    )
-)
-_BEFORE_INSTITUTIONS = frozenset(
-    (
-        "at",
-        "at the",
-        "from",
-        "from the",
-        "by",
-        "of",
-        "to",
-        "to the",
-        "via",
-        "presso",
-        "in het",
-        "bij",
-        "chez",
-        "en la",
-        "à la",
-        "au",
-    )
-)
-_LINKS = frozenset(
-    (
-        *("of", "de", "la", "del", "du", "des", "der", "the", "für", "di", "da", "and", "y", "delle", "della", "dei"),
-        *("degli", "dello", "dell", "las", "los", "am", "van", "het", "den", "ten"),
-    )
-)
-_SMALL_TITLES = frozenset(
-    (
-        "dr",
-        "mr",
-        "mrs",
-        "prof",
-        "professor",
-        "doctor",
-        "nurse",
-        "docteur",
-        "monsieur",
-        "madame",
-        "doctora",
-        "doctor",
-        "herr",
-        "frau",
-        "mevrouw",
-        "heer",
-        "meneer",
-        "dhr",
-        "mevr",
-        "señor",
-        "señora",
-        "doña",
-        "mademoiselle",
-        "signor",
-        "signora",
-        "dottore",
-        "dottoressa",
-        "dokter",
-        "koll",
-    )
-)
-_OF_ANYBODY = frozenset(
-    (
-        "scan",
-        "study",
-        "node",
-        "nodes",
-        "lesion",
-        "lesions",
-        "therapy",
-        "resection",
-        "catheter",
-        "line",
-        "pump",
-        "score",
-        "stage",
-        "cyst",
-        "injury",
-        "fracture",
-        "tumor",
-        "tumour",
-        "carcinoma",
-        "adenoma",
-    )
-)
+
+
+def _without_article(word: str) -> str:
+    """ "l'interne" without its article."""
+    return word[2:] if word[:2] in ("l'", "l’", "d'", "d’") else word
 
 
 def _is_title_case(word: str) -> bool:

@@ -49,7 +49,7 @@ def _words(lines: list[str]) -> frozenset[str]:
 @cache
 def common_words() -> frozenset[str]:
     """Words of technical and medical English, in lower case."""
-    lists = [item for table in cues().values() for item in table.items()]
+    lists = [item for name, table in cues().items() if name != "around" for item in table.items()]
     asked = [phrase for name, phrases in lists if name not in _NO_WORDS for phrase in phrases]
     # "van" of "leeftijd van" is a part of names.
     return _words([*_lines("common_words.txt"), *asked]) - frozenset(cues()["names"]["particles"])

@@ -79,8 +79,8 @@ _JOINED = re.compile(
 _FEWEST_JOINED = 4
 _LETTERS_AND_DIGITS = re.compile(r"(?<![\w.,/-])[A-Z]{2,4}(?!(?:19|20)\d\d)\d{4}(?![\w-]|[.,/]\d)")
 """KX4470; not WHO2016."""
-_BARE = re.compile(r"(?<![\w.,/:+-])\d{5,6}(?![\w]|[.,:/]\d)")
-"""Digits that are too many for a slice, a size or an SUV."""
+_BARE = re.compile(r"(?<![\w.,/:+-])\d{5,6}(?:/\d\d(?:\d\d)?)?(?![\w]|[.,:/]\d)")
+"""Digits that are too many for a slice, a size or an SUV; a year may follow (55810/24)."""
 _FEWEST_DIGITS, _FEWEST_MIXED, _FEWEST_ASKED, _FEWEST_OF_PHONE = 7, 5, 3, 7
 """Digits of a bare number, of a code with letters, of a number that a cue asks for, of a telephone after a weak cue."""
 _LONGEST_CUE, _MOST_FILLERS = 48, 3

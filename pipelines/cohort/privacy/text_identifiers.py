@@ -77,7 +77,9 @@ def record_ids(text: str, known: Iterable[str]) -> Iterator[Identifier]:
 def _dates(text: str) -> Iterator[Identifier]:
     for date in find_dates(text):
         before = text[max(0, date.start - _CONTEXT) : date.start]
-        if not _NO_DATE_BEFORE.search(before) and not _NO_DATE_AFTER.match(text, date.end):
+        # A month's name is never a slice: "im" of "im August 2022" is German.
+        is_measured = text[date.start].isdigit() and _NO_DATE_BEFORE.search(before) is not None
+        if not is_measured and not _NO_DATE_AFTER.match(text, date.end):
             yield Identifier("date", date.start, date.end, date)
     yield from (Identifier("date", *span) for span in named_days(text))
 

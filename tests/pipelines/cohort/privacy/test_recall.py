@@ -136,3 +136,17 @@ def test_false_alarms_in_records_and_letters() -> None:
     wrong = [p.text for p in clean if scan(p.text)]
     assert len(clean) > 180
     assert len(wrong) / len(clean) <= 0.04, wrong
+
+
+@pytest.mark.parametrize(("half", "at_least"), [(0, 0.94), (1, 0.88)], ids=["development", "held out"])
+def test_recall_in_reports_of_another_hand(half: int, at_least: float) -> None:
+    marks = [(p, mark) for p in passages("planted_reports.txt", half) for mark in p.planted]
+    missed = [p.text[start:end] for p, (kind, start, end) in marks if not is_found(p, kind, start, end)]
+    assert len(marks) > 100
+    assert 1 - len(missed) / len(marks) >= at_least, missed
+
+
+def test_false_alarms_in_reports_of_another_hand() -> None:
+    clean = passages("no_identifiers_reports.txt")
+    wrong = [p.text for p in clean if scan(p.text)]
+    assert len(wrong) / len(clean) <= 0.09, wrong

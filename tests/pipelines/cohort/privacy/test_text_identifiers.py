@@ -26,6 +26,10 @@ class TestScan:
         [
             ("Discussed with Dr. John A. Smith today.", "name", "John A. Smith"),
             ("Discussed with Smith at 10:30.", "name", "Smith"),
+            ("Die Biopsie erfolgte bereits im August 2022.", "date", "August 2022"),
+            ("N.º de petición 55810/24, sala PET.", "number", "55810/24"),
+            ("Diktiert Brinkmann, freigegeben heute.", "name", "Brinkmann"),
+            ("Relu par le médecin et l'interne Thibaud.", "name", "Thibaud"),
             ("Mrs Anna Maria van der Berg was scanned.", "name", "Anna Maria van der Berg"),
             ("Patient: SMITH, JOHN", "name", "SMITH, JOHN"),
             ("Patient Name: DOE^JANE^M", "name", "DOE^JANE^M"),
