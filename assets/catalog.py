@@ -20,7 +20,6 @@ from pipelines.catalog.versions import VersionError, accept, read_manifest, vers
 from pipelines.review.dataset_card import write_card
 from pipelines.review.funnel_figure import funnel_figure
 from pipelines.review.overview import markdown_page, write_overview
-from pipelines.review.quality_checks import run_checks
 from pipelines.tables.curation_version import curation_version
 from pipelines.tables.lake import Lake
 
@@ -127,8 +126,7 @@ def accepted_curation(config: AcceptConfig, workspace: Workspace) -> dg.Material
     """A version accepted for use: kept permanently under a name, with its masks and volumes."""
     home = workspace.paths
     with permanent():
-        results = run_checks(home, settings=workspace.settings())
-        failed = [r.name for r in results if r.severity == "error" and not r.passed]
+        failed = [r.name for r in workspace.check_results() if r.severity == "error" and not r.passed]
         if failed and not config.despite_failed_checks:
             raise VersionError(
                 f"expected a curation whose checks pass, got {', '.join(failed)}: fix what they name, or accept it "
@@ -174,7 +172,7 @@ def overview(workspace: Workspace) -> dg.MaterializeResult:
     """The state of the cohort on one page: numbers, attrition, what to do and where, lesions, scores."""
     home = workspace.paths
     comparisons = Lake(home.lake).read_table("comparisons")
-    found = write_overview(home, workspace.settings(), who_is_ahead(comparisons))
+    found = write_overview(home, list(workspace.check_results()), who_is_ahead(comparisons))
     return dg.MaterializeResult(
         data_version=dg.DataVersion(found.version),
         metadata={

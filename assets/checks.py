@@ -17,7 +17,7 @@ from assets.reports import findings, identifiers, readings
 from assets.resources import Workspace
 from assets.training import samples
 from pipelines.review.quality_checks import CHECKS as QUALITY_CHECKS
-from pipelines.review.quality_checks import Check
+from pipelines.review.quality_checks import Check, remedy_of
 
 _ASSETS: dict[str, dg.AssetsDefinition | dg.SourceAsset] = {
     "exam_manifest": exam_manifest,
@@ -41,23 +41,25 @@ def _asset_checks(name: str, checks: Sequence[Check]) -> dg.AssetChecksDefinitio
     @dg.multi_asset_check(name=name, specs=specs, can_subset=True)
     def run(context: dg.AssetCheckExecutionContext, workspace: Workspace) -> Iterator[dg.AssetCheckResult]:
         wanted = {key.name for key in context.selected_asset_check_keys}
-        settings = workspace.settings()
-        for check in checks:
-            if check.name in wanted:
-                result = check.run(workspace.paths, settings)
-                metadata: dict[str, Any] = {"wrong": result.n_bad, "checked": result.n_checked}
-                if result.n_opened is not None:
-                    metadata["opened"] = result.n_opened
-                if result.n_bad:
-                    metadata["first wrong rows"] = table_sample(result.sample, limit=result.sample.height)
-                yield dg.AssetCheckResult(
-                    check_name=check.name,
-                    asset_key=_ASSETS[check.table].key,
-                    passed=result.passed,
-                    severity=_SEVERITIES[result.severity],
-                    description=f"{result.description}: {result.n_bad} of {result.n_checked} wrong",
-                    metadata=metadata,
-                )
+        asked = [check for check in checks if check.name in wanted]
+        for check, result in zip(asked, workspace.check_results(asked), strict=True):
+            metadata: dict[str, Any] = {"wrong": result.n_bad, "checked": result.n_checked}
+            if result.n_opened is not None:
+                metadata["opened"] = result.n_opened
+            told = f"{result.description}: {result.n_bad:,} of {result.n_checked:,} wrong"
+            if not result.passed:
+                metadata["what to do"] = remedy_of(check.name)
+                told = f"{told}. What to do: {remedy_of(check.name)}"
+            if result.n_bad:
+                metadata["first wrong rows"] = table_sample(result.sample, limit=result.sample.height)
+            yield dg.AssetCheckResult(
+                check_name=check.name,
+                asset_key=_ASSETS[check.table].key,
+                passed=result.passed,
+                severity=_SEVERITIES[result.severity],
+                description=told,
+                metadata=metadata,
+            )
 
     return run
 

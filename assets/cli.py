@@ -456,11 +456,13 @@ def accept(
     settings: Settings = None,
 ) -> None:
     """Keep what is published now under a name, for ever."""
+    from pipelines.catalog.versions import read_accepted, version_folder
+
     wanted = {"name": name, "who": who, "note": note}
-    _run(
-        _workspace(cohort, home, settings),
-        lambda runner: runner.job("accept", config={"accepted_curation": wanted}),
-    )
+    workspace = _workspace(cohort, home, settings)
+    _run(workspace, lambda runner: runner.job("accept", config={"accepted_curation": wanted}))
+    folder = version_folder(workspace.paths, read_accepted(workspace.paths)[name].version)
+    typer.echo(f"accepted    {name}: {folder}")
 
 
 @app.command(epilog="Example: petar release 2026-01 --to releases/2026-01")

@@ -1,11 +1,12 @@
 """The one resource: where the cohort comes from and where everything is written."""
 
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from assets.instance import name_process
 from model.petar.config import check_model
@@ -14,6 +15,8 @@ from pipelines.curation.source import CurationSource
 from pipelines.curation.stages.curation import Curation
 from pipelines.reports.llm.readers_file import ReadersConfig
 from pipelines.reports.scorecard import Labelled, load_labelled
+from pipelines.review.quality_check_result import CheckResult
+from pipelines.review.quality_checks import CHECKS, Check, checked_version
 from pipelines.settings import EvaluationSettings, ProjectSettings, Settings
 from pipelines.tables.home import Home
 from pipelines.tables.storage_paths import is_url
@@ -36,6 +39,9 @@ class Workspace(dg.ConfigurableResource):
         description="Folder or URL of the tables (s3://bucket/prefix); empty: where the home has them, at first in its "
         "folder.",
     )
+
+    _checked: dict[tuple[str, str], CheckResult] = PrivateAttr(default_factory=dict)
+    """Results of the checks that a run has made, by name and version of what was checked."""
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Lets others see whether the process of a run lives."""
@@ -90,6 +96,18 @@ class Workspace(dg.ConfigurableResource):
     def curation(self) -> Curation:
         """What a run of the curation works with."""
         return self.source.open()
+
+    def check_results(self, checks: Sequence[Check] = CHECKS) -> Iterator[CheckResult]:
+        """Results of quality checks over the home, in their order; a run makes each once while the rows and the
+        settings stay the same, so that its other steps take what one of them found.
+        """
+        home, settings = self.paths, self.settings()
+        version = checked_version(home, settings)
+        for check in checks:
+            key = (check.name, version)
+            if key not in self._checked:
+                self._checked[key] = check.run(home, settings)
+            yield self._checked[key]
 
     def readers(self) -> ReadersConfig:
         """The readers that vote; see `CurationSource.readers`."""

@@ -23,7 +23,6 @@ from pipelines.reports.reviewed_passages import reviewed_passages
 from pipelines.reports.scorecard import by_topic, labelled_votes, not_right, rows_of_figure, score, table_of_scores
 from pipelines.review.exam_pages import ExamSources
 from pipelines.review.gallery import GallerySettings, GalleryTables, flags_of, write_gallery
-from pipelines.review.quality_checks import run_checks
 from pipelines.review.reviews import read_reviews, reviewed
 from pipelines.tables.curation_version import curation_version
 from pipelines.tables.lake import Lake
@@ -66,7 +65,7 @@ def gallery(config: GalleryConfig, workspace: Workspace) -> dg.MaterializeResult
             findings=found,
             readings=lake.read_table("readings"),
             exams=lake.read_table("exams"),
-            flags=flags_of(run_checks(home, settings=chosen)),
+            flags=flags_of(workspace.check_results()),
             reviews=read_reviews(home.reviews, found, located, version, is_private=is_private).frame,
             proposals=lake.read_table("proposals"),
         ),

@@ -9,7 +9,6 @@ from assets.terminal import print_frame
 from assets.unchanged import Printed
 from model.training.results import stage_line, stage_results
 from pipelines.catalog.build import connect
-from pipelines.review.quality_checks import remedy_of
 from pipelines.review.reviews import reviewed
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
@@ -51,8 +50,7 @@ def _checks(done: RunSummary) -> list[str]:
     """A line a failed check, errors first, each with what to do."""
     failed = sorted(done.failed_checks.values(), key=lambda check: (not check.is_error, check.name))
     return [
-        f"  check     {check.name} ({'error' if check.is_error else 'warning'}): {check.description}; "
-        f"{remedy_of(check.name)}"
+        f"  check     {check.name} ({'error' if check.is_error else 'warning'}): {check.description}"
         for check in failed
     ]
 

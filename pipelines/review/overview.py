@@ -19,8 +19,7 @@ from pipelines.review.finding_pictures import picture_name
 from pipelines.review.finding_rows import finding_rows
 from pipelines.review.funnel_figure import funnel_figure
 from pipelines.review.quality_check_result import CheckResult
-from pipelines.review.quality_checks import remedy_of, run_checks
-from pipelines.settings import ProjectSettings
+from pipelines.review.quality_checks import remedy_of
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home, folder_name
@@ -77,12 +76,12 @@ class Overview:
         return hash_of(markdown_page(self), [s.picture for s in self.lesions], self.report, self.links)
 
 
-def overview_of(home: Home, settings: ProjectSettings, scores: Sequence[str] = ()) -> Overview:
+def overview_of(home: Home, checks: Sequence[CheckResult], scores: Sequence[str] = ()) -> Overview:
     """The state of a curated home.
 
     Args:
         home: has a catalog.
-        settings: of the cohort; the checks' limits are in them.
+        checks: results of the quality checks.
         scores: sentences that compare the models, where there are some.
     """
     lake = Lake(home.lake)
@@ -102,7 +101,7 @@ def overview_of(home: Home, settings: ProjectSettings, scores: Sequence[str] = (
         funnel=run_query(home, "funnel"),
         problems=run_query(home, "exam_problems"),
         to_review=_to_review(findings),
-        failed_checks=tuple(r for r in run_checks(home, settings=settings) if not r.passed),
+        failed_checks=tuple(r for r in checks if not r.passed),
         lesions=tuple(_of_each_region(home, of_disease)),
         scores=tuple(scores),
         report=_first_report(home, of_disease),
@@ -256,8 +255,8 @@ def _lesion(shown: ShownLesion) -> str:
     )
 
 
-def write_overview(home: Home, settings: ProjectSettings, scores: Sequence[str] = ()) -> Overview:
+def write_overview(home: Home, checks: Sequence[CheckResult], scores: Sequence[str] = ()) -> Overview:
     """The state of a curated home, written to `overview.html` there."""
-    overview = overview_of(home, settings, scores)
+    overview = overview_of(home, checks, scores)
     atomic.write_bytes(home.overview, html_page(overview).encode())
     return overview

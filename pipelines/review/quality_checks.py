@@ -29,7 +29,9 @@ from pipelines.review.drift import check_reject_drift, check_yield_drift, outcom
 from pipelines.review.freshness import check_freshness
 from pipelines.review.quality_check_result import CheckResult, Severity, result_of
 from pipelines.settings import LesionSettings, ProjectSettings
+from pipelines.tables.curation_version import curation_version
 from pipelines.tables.errors import reason_of
+from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake, LakeError
 from pipelines.tables.outcomes import Outcome
@@ -781,6 +783,12 @@ _REMEDIES: Mapping[str, str] = {
 def remedy_of(check: str) -> str:
     """What to do where a check of this name fails."""
     return _REMEDIES[check]
+
+
+def checked_version(home: Home, settings: ProjectSettings) -> str:
+    """Changes with the rows that checks look at and with the settings."""
+    whole = {table: Lake(home.lake).shard_version(table) for table in ("identifiers", "samples", "lesion_links")}
+    return hash_of(curation_version(home), whole, settings)
 
 
 def run_checks(

@@ -4,8 +4,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 
-_FENCED = re.compile(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCED = re.compile(r"^(?P<indent>[ ]*)```(?P<language>\w+)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -18,5 +19,5 @@ class Block:
 
 def blocks(page: Path, languages: Sequence[str] = ("sh", "python")) -> list[Block]:
     """The blocks of a page in the given languages, in their order."""
-    found = [Block(m["language"], m["text"]) for m in _FENCED.finditer(page.read_text())]
+    found = [Block(m["language"], dedent(m["text"])) for m in _FENCED.finditer(page.read_text())]
     return [block for block in found if block.language in languages]
