@@ -348,7 +348,7 @@ class CandidateSettings(Settings):
     )
     own_prominence: OpenFraction = Field(
         0.2,
-        description="Prominence over SUV from which a peak in the region of a hotter one stays a candidate of its own"
+        description="Prominence over SUV from which a peak in the region of a hotter one is no longer of its group"
         " [ratio]. Source: drawn exams, where lesions touch each other and hot organs; parts of one tumour have less",
     )
 
@@ -520,7 +520,8 @@ class ProposalSettings(Settings):
     )
     least_p: Fraction = Field(
         0.05,
-        description="Least probability of what is proposed from the top [ratio]. Source: chosen for this project",
+        description="Least calibrated probability of what is proposed from the top; one that is not calibrated leaves"
+        " out nothing [ratio]. Source: chosen for this project",
     )
     mentioned: Annotated[Number, Field(gt=0, le=1)] = Field(
         0.8,

@@ -103,7 +103,7 @@ TABLES: Mapping[str, Rules] = {
     "proposals": (
         ("exam_id", "candidates.exam_id exams.problem"),
         ("patient_id", "candidates.patient_id"),
-        ("suvmean suvpeak mtv_ml tlg diameter_mm stop_reason mask_path row_key", "exams.suv_path candidates.members"),
+        ("suvmean suvpeak mtv_ml tlg diameter_mm stop_reason mask_path row_key", "exams.suv_path candidates.group_id"),
         (
             "p p_calibrated calibration model listed place is_accepted",
             "candidates.log_uptake candidates.prominence lesions.outcome exams.scanner",

@@ -4,18 +4,22 @@ Sentences are made of measured fields and nothing else. Of several wordings of a
 project's own reader reads as the same organ, part and side, so that a draft can be read back.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
 from pipelines.reports.structure import structure
+from pipelines.reports.vocabulary.vocabulary import package_vocabulary
 from pipelines.tables.pair_reasons import LinkState
 from pipelines.tables.report_fields import REGIONS
 
 DRAFT = "Draft of a research tool, not for clinical use: every line is to be checked by a physician."
 FROM_MEASURES = "Sentences are made of measured fields, by no trained model."
 OTHER_REGION = "other"
+_IS_NUMBERED = re.compile(r"(?:[a-z]+ )?[A-Z]*\d+ of the ")
+"""A numbered part has no article: "segment 4 of the liver", "S1 of the sacrum"."""
 MEASURES = ("suvmax", "suvmean", "suvpeak", "mtv_ml", "tlg", "diameter_mm")
 
 
@@ -188,7 +192,8 @@ def compose_sentence(lesion: Mapping[str, Any]) -> str:
     """One sentence about a lesion: what it is, where, SUVmax and slice, and what it was before."""
     what = "Physiologic uptake" if lesion["is_physiologic"] else "Hypermetabolic lesion"
     where = place_words(lesion["organ"], lesion["subsite"], lesion["laterality"])
-    place = f" in the {where}" if where else ""
+    article = "" if _IS_NUMBERED.match(where) else "the "
+    place = f" in {article}{where}" if where else ""
     course = ""
     if lesion["state"] == LinkState.NEW:
         course = ", new since the prior exam"
@@ -201,26 +206,62 @@ def compose_sentence(lesion: Mapping[str, Any]) -> str:
 def place_words(organ: str | None, subsite: str | None, laterality: str | None) -> str:
     """Words for a place that the project's own reader reads as this organ, part and side, as far as there are such."""
     side = laterality if laterality in ("left", "right", "bilateral") else ""
-    parts = [subsite or "", organ or ""]
     own_side = "" if side and side in f" {subsite} ".split() else side
-    options = [
-        f"{own_side} {subsite or ''}",
-        f"{own_side} {subsite or ''} {organ or ''}",
-        f"{subsite or ''} of the {own_side} {organ or ''}",
-        f"{own_side} {organ or ''} ({subsite or ''})",
-        f"{side} {organ or ''}",
-    ]
-    options = [" ".join(option.split()) for option in options if option.strip()]
-    options = [option for option in options if not option.endswith("()") and not option.startswith("of the")]
-    if not options:
-        return " ".join(part for part in parts if part)
+    options = [" ".join(option.split()) for option in _wordings(organ or "", subsite or "", own_side)]
 
-    def agreement(option: str) -> tuple[bool, bool, bool]:
+    def agreement(option: str) -> tuple[int, bool, bool]:
         read = structure(f"Hypermetabolic lesion in the {option} with SUVmax 5.0 (slice 50).")
-        same_side = (read.laterality or "") == side or (not side and read.laterality == laterality)
-        return read.organ == organ, same_side, read.subsite == subsite
+        said = read.laterality or ""
+        same_side = said == side or (not side and (read.laterality == laterality or said in (subsite or "").split()))
+        return (read.organ == organ) + same_side, (subsite or "") in option, read.subsite == subsite
 
-    return max(options, key=lambda option: (sum(agreement(option)[:2]), agreement(option)[2]))
+    return max(options, key=agreement, default=side)
+
+
+def _wordings(organ: str, subsite: str, side: str) -> Iterator[str]:
+    """Wordings of a place, the most usual first."""
+    if not subsite:
+        yield from (f"{side} {organ}", organ) if organ else ()
+        return
+    noun = "region" if organ in _LIMBS else organ
+    before_noun, alone = f"{side} {subsite} {noun}", f"{side} {subsite}"
+    part = f"{subsite} of the {side} {organ}"
+    if organ and _needs_noun(organ, subsite):
+        yield from (before_noun, part)
+    elif organ and subsite[-1].isdigit():
+        yield from (part, before_noun)
+    yield alone
+    if organ:
+        yield part
+        yield from (f"{side} {phrase}" for phrase in _own_phrases(organ, subsite))
+        yield from (f"{side} {organ} ({subsite})", f"{side} {organ}", organ)
+
+
+_LIMBS = ("arm", "leg")
+_NAMED_WITH_ORGAN = ("lymph node", "muscle")
+"""Organs whose parts are stations or names of one kind of thing: "para-aortic lymph node", "psoas muscle"."""
+_ADJECTIVE = re.compile(r"(?:al|ar|ary|ic|iac)$")
+_NOUNS = ("metacarpal", "metatarsal", "navicular")
+"""Bones whose names end like adjectives."""
+
+
+def _needs_noun(organ: str, subsite: str) -> bool:
+    """Whether the name of a part cannot stand without that of its organ."""
+    is_adjective = _ADJECTIVE.search(subsite) is not None and subsite.split()[-1] not in _NOUNS
+    return is_adjective or organ in _NAMED_WITH_ORGAN or (organ == "vertebra" and subsite[-1].isdigit())
+
+
+@cache
+def _own_phrases(organ: str, subsite: str) -> tuple[str, ...]:
+    """The phrases of the lexicon that mean a part of an organ. Of several that hold the part's name ("third ventricle")
+    each may mean less than it: of these only that which names the organ too.
+    """
+    terms = package_vocabulary().lexicon.terms.items()
+    found = [phrase for phrase, term in terms if (term.organ, term.subsite) == (organ, subsite)]
+    naming = [phrase for phrase in found if subsite in phrase]
+    if len(naming) > 1:
+        naming = [phrase for phrase in naming if organ in phrase]
+    return (*naming, *(phrase for phrase in found if subsite not in phrase))
 
 
 def _gone(link: Mapping[str, Any], prior: Mapping[str, Mapping[str, Any]]) -> GoneLesion:

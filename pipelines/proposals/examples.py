@@ -28,7 +28,9 @@ from pipelines.tables.provenance import code_version
 
 @dataclass(frozen=True, eq=False)
 class LabelledExam:
-    """An exam with a report: its candidates, and which of them a lesion, or physiologic uptake, of the report is."""
+    """An exam with a report: its candidates, and which of them a lesion of the report is. Further peaks of a lesion's
+    group are left out: they may be of it, or of another one that the report does not count.
+    """
 
     exam: Mapping[str, Any]
     candidates: pl.DataFrame
@@ -46,14 +48,17 @@ def labelled_exams(exams: pl.DataFrame, candidates: pl.DataFrame, lesions: pl.Da
     found: dict[str, set[str]] = {}
     for row in lesions.iter_rows(named=True):
         if not row["is_physiologic"]:
-            found.setdefault(row["exam_id"], set()).add(f"{row['peak_i']}-{row['peak_j']}-{row['peak_k']}")
+            name = f"{row['exam_id']}:{row['peak_i']}-{row['peak_j']}-{row['peak_k']}"
+            found.setdefault(row["exam_id"], set()).add(name)
     by_exam = {str(exam_id): own for (exam_id,), own in candidates.group_by("exam_id", maintain_order=True)}
     rows = {row["exam_id"]: row for row in exams.iter_rows(named=True)}
     made = []
     for exam_id in sorted(set(found) & set(by_exam) & set(rows)):
         own = by_exam[exam_id].sort("suvmax", "candidate_id", descending=[True, False])
-        is_lesion = np.array([not found[exam_id].isdisjoint(m.split(", ")) for m in own["members"]], bool)
-        made.append(LabelledExam(rows[exam_id], own, is_lesion))
+        is_lesion = pl.col("candidate_id").is_in(sorted(found[exam_id]))
+        groups = own.filter(is_lesion)["group_id"].to_list()
+        own = own.filter(is_lesion | ~pl.col("group_id").is_in(groups))
+        made.append(LabelledExam(rows[exam_id], own, own.select(is_lesion).to_series().to_numpy()))
     return made
 
 

@@ -154,24 +154,27 @@ class ProposalUpdate:
             return self._of_command(exam, volume, own, segmenter)
         names = own["candidate_id"].to_list()
         p = None if ranking.model is None else self._probability(ranking.model, own)
-        order = own["prominence_suv"].to_numpy() - 1e6 * own["is_vetoed"].to_numpy()
+        calibration = ranking.calibrations.get(exam["scanner"] or "")
+        score = own["prominence_suv"].to_numpy()
         if ranking.model is not None:
-            order = ranking.model.probability(features_in(own))
+            score = ranking.model.probability(features_in(own))
+        # What lies in an organ with uptake of its own comes last: it has a place in the list only where room is left.
+        order = score - 1e6 * own["is_vetoed"].to_numpy()
         said = self._answers.by_candidate
         open_ = [n for n, name in enumerate(names) if name not in said and (p is not None or not own["is_vetoed"][n])]
-        chances = None if p is None else [float(p[n]) for n in open_]
-        listed = review_queue(
-            [names[n] for n in open_], [float(order[n]) for n in open_], chances, self._settings.proposals
-        )
+        known = p if p is None or calibration is None else calibration(p)
+        chances = None if known is None else [float(known[n]) for n in open_]
+        groups = [own["group_id"][n] for n in open_]
+        # A probability that is not calibrated orders candidates, and is no reason to leave one out.
+        wanted = self._settings.proposals if calibration else self._settings.proposals.changed(least_p=0.0)
+        listed = review_queue([names[n] for n in open_], [float(order[n]) for n in open_], chances, wanted, groups)
         ranked = sorted(range(len(names)), key=lambda n: (-order[n], names[n]))
         place = {names[n]: k for k, n in enumerate(ranked, start=1)}
-        calibration = ranking.calibrations.get(exam["scanner"] or "")
         kept = [n for n in ranked if names[n] in listed or names[n] in said or self._is_sure(p, n, calibration, own)]
-        peaks = np.array([[own[f"peak_{axis}"][n] for axis in "ijk"] for n in kept], np.int64).reshape(-1, 3)
         rows = []
-        for at, n in enumerate(kept):
+        for n in kept:
             candidate = own.row(n, named=True)
-            row = self._contoured(exam, volume, candidate, np.delete(peaks, at, axis=0))
+            row = self._contoured(exam, volume, candidate, self._rivals(own[kept], candidate))
             row |= {
                 "source": "prominence" if p is None else "model",
                 "model": ranking.version,
@@ -191,10 +194,22 @@ class ProposalUpdate:
     def _is_sure(
         self, p: NDArray[np.float64] | None, n: int, calibration: LogisticCalibration | None, own: pl.DataFrame
     ) -> bool:
-        """Whether a draft report may take a candidate that nobody reviewed."""
+        """Whether a draft report may take a candidate that nobody reviewed; of a group the hottest alone."""
         if p is None or calibration is None or not own["has_organ_map"][n] or own["is_vetoed"][n]:
             return False
+        if own["group_id"][n] != own["candidate_id"][n]:
+            return False
         return bool(calibration(p[n : n + 1])[0] >= self._settings.proposals.accepted_p)
+
+    def _rivals(self, kept: pl.DataFrame, candidate: Mapping[str, Any]) -> NDArray[np.int64]:
+        """Peaks (n, 3) that a candidate's contour may not take: those of other groups, and of its own group those that
+        a reviewer called a lesion.
+        """
+        said = self._answers.by_candidate
+        lesions = [name for name in kept["candidate_id"] if said.get(name) in YES]
+        is_rival = (pl.col("group_id") != candidate["group_id"]) | pl.col("candidate_id").is_in(lesions)
+        others = kept.filter(is_rival & (pl.col("candidate_id") != candidate["candidate_id"]))
+        return others.select("peak_i", "peak_j", "peak_k").to_numpy().astype(np.int64).reshape(-1, 3)
 
     def _contoured(
         self, exam: Mapping[str, Any], volume: Volume, candidate: Mapping[str, Any], others: NDArray[np.int64]
@@ -256,11 +271,8 @@ class ProposalUpdate:
         for place, ijk in enumerate(components, start=1):
             values = volume.array[tuple(ijk.T)]
             peak = ijk[int(values.argmax())]
-            voxel = "-".join(str(int(v)) for v in peak)
-            match = own.filter(pl.col("members").str.split(", ").list.contains(voxel))
-            name = match["candidate_id"][0] if match.height else f"{exam_id}:{voxel}"
-            if any(row["candidate_id"] == name for row in rows):
-                name = f"{exam_id}:{voxel}"
+            name = f"{exam_id}:{'-'.join(str(int(v)) for v in peak)}"
+            match = own.filter(pl.col("candidate_id") == name)
             low = ijk.min(axis=0)
             mask = np.zeros(ijk.max(axis=0) - low + 1, bool)
             mask[tuple((ijk - low).T)] = True

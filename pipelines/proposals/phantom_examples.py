@@ -57,7 +57,7 @@ def drawn_candidates(phantom: PhantomSettings, settings: ProjectSettings) -> Ite
         covering = []
         for lesion, mine in zip(exam.lesions, own):
             at = int(owner[tuple(lesion.peak.ijk)])
-            covering.append(np.union1d(mine, [found.group[at]]) if at >= 0 else mine)
+            covering.append(np.union1d(mine, [at]) if at >= 0 else mine)
         veto = np.array([is_vetoed(peaks.organs, int(row)) for row in rows], bool)
         yield DrawnExam(found.features, peaks.peaks.prominence_suv[rows], veto, own, covering)
 

@@ -46,11 +46,10 @@ def candidate_rows(
     across = exam.frame.across(exam.ras_mm[rows], peaks.ijk[rows, 2])
     made = []
     for n, peak in enumerate(rows):
-        members = peaks.ijk[found.peaks[found.group == n]]
         values = found.features[n]
         made.append(
             {
-                "candidate_id": f"{exam_id}:{_voxel(peaks.ijk[peak])}",
+                "candidate_id": _name(exam_id, peaks.ijk[peak]),
                 "exam_id": exam_id,
                 "patient_id": patient_id,
                 **{f"peak_{axis}": int(v) for axis, v in zip("ijk", peaks.ijk[peak])},
@@ -59,9 +58,8 @@ def candidate_rows(
                 "suvmax": float(peaks.suv[peak]),
                 "suvpeak": float(peaks.suvpeak[peak]),
                 "prominence_suv": float(peaks.prominence_suv[peak]),
-                "region_ml": float(found.regions.n_voxels[found.first[n]] * volume.voxel_ml),
-                "n_peaks": len(members),
-                "members": ", ".join(_voxel(v) for v in members),
+                "region_ml": float(found.regions.n_voxels[n] * volume.voxel_ml),
+                "group_id": _name(exam_id, peaks.ijk[rows[found.group[n]]]),
                 "organ": None if exam.organs is None else exam.organs.inside(int(peak)),
                 "side": _side(float(across[n])),
                 "has_organ_map": exam.organs is not None,
@@ -72,8 +70,8 @@ def candidate_rows(
     return made
 
 
-def _voxel(ijk: Any) -> str:
-    return "-".join(str(int(v)) for v in ijk)
+def _name(exam_id: str, ijk: Any) -> str:
+    return f"{exam_id}:{'-'.join(str(int(v)) for v in ijk)}"
 
 
 def _side(across_mm: float) -> str | None:

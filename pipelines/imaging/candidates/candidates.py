@@ -1,4 +1,4 @@
-"""The candidates of one exam: peaks that may be a lesion, one a group, with region and features."""
+"""The candidates of one exam: peaks that may be a lesion, with region, group and features."""
 
 from dataclasses import dataclass
 
@@ -14,29 +14,18 @@ from pipelines.settings import CandidateSettings
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Candidates of an exam, the hottest first; arrays of n candidates, and of all m peaks that were looked at.
+    """Candidates of an exam, the hottest first; arrays of n."""
 
-    A candidate stands for the peaks whose region is one with its own.
-    """
-
-    peaks: NDArray[np.int64]
-    """Rows (m,) in the exam's list of peaks."""
+    rows: NDArray[np.int64]
+    """Rows (n,) in the exam's list of peaks."""
     group: NDArray[np.int64]
-    """Of each of them the candidate that it belongs to, (m,)."""
-    first: NDArray[np.int64]
-    """Of each candidate its hottest peak, as a row of `peaks`, (n,)."""
+    """Of each of them the hottest candidate of its group, (n,): peaks of one tumour, or of nodes that touch."""
     regions: Regions
-    """Of the m peaks."""
     features: NDArray[np.float64]
     """(n, f) in the order of `candidate_features.FEATURES`; NaN: not known."""
 
     def __len__(self) -> int:
-        return len(self.first)
-
-    @property
-    def rows(self) -> NDArray[np.int64]:
-        """Rows (n,) of the candidates in the exam's list of peaks."""
-        return self.peaks[self.first]
+        return len(self.rows)
 
 
 def find_candidates(
@@ -48,7 +37,7 @@ def find_candidates(
 ) -> Candidates:
     """The candidates of an exam.
 
-    A peak in the region of a hotter one belongs to it, unless it stands out from it by `own_prominence`.
+    A peak in the region of a hotter one is of its group, unless it stands out from it by `own_prominence`.
 
     Args:
         volume: SUV, RAS+.
@@ -62,9 +51,7 @@ def find_candidates(
     looked_at = (peaks.suv >= settings.least_suv) & (standing >= settings.least_prominence)
     rows = np.flatnonzero(looked_at)
     regions = grow_regions(volume, peaks.select(looked_at))
-    owner = np.where(standing[rows] >= settings.own_prominence, np.arange(len(rows)), regions.within)
-    for n, other in enumerate(owner):  # Of the hottest first: a group's first peak is settled before the others.
-        owner[n] = owner[other]
-    first, group = np.unique(owner, return_inverse=True)
-    features = features_of(volume, exam, rows, regions, ct, labels)[first]
-    return Candidates(rows, group, first, regions, features)
+    group = np.where(standing[rows] >= settings.own_prominence, np.arange(len(rows)), regions.within)
+    for n, other in enumerate(group):  # Of the hottest first: a group's first peak is settled before the others.
+        group[n] = group[other]
+    return Candidates(rows, group, regions, features_of(volume, exam, rows, regions, ct, labels))

@@ -8,6 +8,7 @@ from pipelines.exports.exam_report import DRAFT, ExamReport, ReportedExam, exam_
 from pipelines.exports.report_pages import html_page, markdown_page
 from pipelines.exports.report_scores import round_trip
 from pipelines.reports.structure import structure
+from pipelines.reports.vocabulary.vocabulary import package_vocabulary
 from tests.support.report_rows import BLADDER, EXAM, lesion
 
 
@@ -76,6 +77,39 @@ class TestExamReport:
 def test_words_of_a_place_are_read_as_this_place(organ: str, subsite: str | None, laterality: str | None) -> None:
     read = structure(f"Lesion in the {place_words(organ, subsite, laterality)} with SUVmax 5.0 (slice 9).")
     assert (read.organ, read.laterality) == (organ, laterality)
+
+
+@pytest.mark.parametrize(
+    ("organ", "subsite", "laterality", "words"),
+    [
+        ("lymph node", "para-aortic", None, "the para-aortic lymph node"),
+        ("lymph node", "axillary", "right", "the right axillary lymph node"),
+        ("muscle", "gluteal", "left", "the left gluteal muscle"),
+        ("leg", "popliteal", "left", "the left popliteal region"),
+        ("femur", "head", "right", "the right femoral head"),
+        ("vertebra", "L5", None, "the L5 vertebra"),
+        ("liver", "segment 4", None, "segment 4 of the liver"),
+        ("pancreas", "head", None, "the head of the pancreas"),
+        ("brain", "ventricle", None, "the brain (ventricle)"),  # No more than is known: neither the third nor another.
+        ("lung", "left upper lobe", "left", "the left upper lobe"),
+        ("heart", None, "left", "the left heart"),
+    ],
+)
+def test_places_are_worded_as_reports_word_them(
+    organ: str, subsite: str | None, laterality: str | None, words: str
+) -> None:
+    row = lesion("a", 150, organ=organ, subsite=subsite, laterality=laterality)
+    assert f" in {words} with SUVmax " in exam_report(EXAM, [row]).lesions[0].sentence
+
+
+def test_no_place_of_the_lexicon_loses_its_organ_or_ends_with_an_adjective() -> None:
+    terms = package_vocabulary().lexicon.terms.values()
+    places = sorted({(term.organ, term.subsite) for term in terms if term.organ and term.subsite})
+    worded = {place: place_words(*place, None) for place in places}
+    unread = {place for place, words in worded.items() if structure(f"Lesion in the {words}.").organ != place[0]}
+    assert unread == set()
+    endings = {words.split()[-1] for words in worded.values() if words.endswith(("al", "ar", "ary", "ic", "iac"))}
+    assert endings == {"metacarpal", "metatarsal", "navicular"}
 
 
 class TestPages:

@@ -96,3 +96,12 @@ class TestTheReviewList:
     def test_without_a_model_all_come_from_the_top(self) -> None:
         found = review_queue([f"E:{n:02d}" for n in range(30)], list(range(30)), None, SETTINGS)
         assert found == {f"E:{n:02d}": TOP for n in range(20, 30)}
+
+    def test_the_first_of_each_group_goes_before_the_second_of_any(self) -> None:
+        names, p = [f"E:{n:02d}" for n in range(30)], [0.9 - n / 100 for n in range(30)]
+        groups = ["a tumour of many peaks"] * 20 + names[20:]
+        found = review_queue(names, p, p, SETTINGS, groups)
+        top = [name for name, how in found.items() if how == TOP]
+        assert top == ["E:00", *(f"E:{n}" for n in range(20, 27))]
+        few = review_queue(names[:22], p[:22], None, SETTINGS, groups[:22])
+        assert list(few) == ["E:00", "E:20", "E:21", *(f"E:{n:02d}" for n in range(1, 8))]

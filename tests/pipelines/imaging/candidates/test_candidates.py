@@ -39,14 +39,14 @@ def feature(found: Candidates, name: str) -> np.ndarray:
 
 
 class TestGroups:
-    def test_summits_of_one_region_are_one_candidate(self) -> None:
+    def test_summits_of_one_region_are_one_group(self) -> None:
         mass: list[Spot] = [((20, 20, 20), 8.0, 1.5), ((24, 20, 20), 7.2, 1.5), ((20, 24, 20), 6.8, 1.5)]
         found = found_in(drawn([*mass, ((45, 20, 40), 5.0, 1.5)]))
-        assert [int((found.group == n).sum()) for n in range(len(found))] == [3, 1]
+        assert found.group.tolist() == [0, 0, 0, 3]
 
-    def test_lesion_beside_a_hot_organ_stays_a_candidate(self) -> None:
+    def test_lesion_beside_a_hot_organ_is_a_group_of_its_own(self) -> None:
         found = found_in(drawn([((20, 20, 20), 12.0, 3.5), ((31, 20, 20), 7.0, 1.2)]))
-        assert len(found) == 2
+        assert found.group.tolist() == [0, 1]
 
     def test_region_holds_no_hotter_peak(self) -> None:
         rng = np.random.default_rng(3)
@@ -55,8 +55,8 @@ class TestGroups:
         exam = exam_peaks(noisy)
         found = find_candidates(noisy, exam)
         assert len(found) > 50
-        assert (found.regions.level_suv > exam.peaks.saddle_suv[found.peaks]).all()
-        assert (exam.peaks.suv[found.peaks[found.regions.within]] >= exam.peaks.suv[found.peaks]).all()
+        assert (found.regions.level_suv > exam.peaks.saddle_suv[found.rows]).all()
+        assert (exam.peaks.suv[found.rows[found.regions.within]] >= exam.peaks.suv[found.rows]).all()
 
     def test_image_without_a_peak_has_none(self) -> None:
         found = found_in(drawn([]))
