@@ -22,7 +22,7 @@ export PYTHONWARNINGS ?= ignore
 # What `petar COMMAND --help` lists beside these: make curate ARGS='--strict'.
 ARGS ?=
 
-.PHONY: help env demo curate rerun accept gallery train evaluate ablate study export followup ui query vllm vllm-stop test test-walk test-vllm test-slurm lint loc bench fuzz soak docs lock clean
+.PHONY: help env demo curate rerun accept gallery train evaluate ablate study export followup ui query vllm vllm-stop test test-walk test-vllm test-slurm lint loc bench fuzz soak docs screenshots lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -116,7 +116,7 @@ loc: $(READY) ## lines of code without blanks, comments, docstrings, data and te
 	@$(BIN)/python -m benchmarks.loc
 
 bench: $(READY) ## the figures of benchmarks/, as ratios
-	for f in benchmarks/[a-z]*.py; do echo "== $$f"; $(BIN)/python -m benchmarks.$$(basename $$f .py); done
+	for f in $$(ls benchmarks/[a-z]*.py | grep -v screenshots); do echo "== $$f"; $(BIN)/python -m benchmarks.$$(basename $$f .py); done
 
 fuzz: $(READY) ## 10,000 damaged inputs of every kind: each must end as rows or as an error of ours (ARGS='--share 0.1 --seed 1')
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.fuzz $(ARGS)
@@ -127,6 +127,9 @@ soak: $(READY) ## KILLS=12 [SEED=1] [KINDS='curation catalog training dagster']:
 # Hashes of all files of each release. torch is left out, because its CPU and its CUDA build differ; sympy is what it alone needs.
 LOCK = build/lock/bin/uv pip compile pyproject.toml --quiet --system-certs --generate-hashes --no-strip-extras --no-annotate \
   --python-version 3.11 --python-platform linux --overrides <(echo 'torch; python_version < "3"') --custom-compile-command 'make lock'
+
+screenshots: $(READY) ## the pictures of review pages and of a draft report in docs/images, of drawn exams (needs Chromium)
+	$(BIN)/python -m benchmarks.screenshots $(ARGS)
 
 lock: ## requirements.lock and requirements-dev.lock from pyproject.toml (ARGS=--upgrade: with the newest versions)
 	test -x build/lock/bin/uv || { $(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv==0.13.9; }

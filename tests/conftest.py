@@ -41,7 +41,7 @@ def lesion_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A Chromium without a network, for pages that open from disk; its `downloads` is where it saves files."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")

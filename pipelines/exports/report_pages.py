@@ -69,8 +69,8 @@ def html_page(report: ExamReport) -> str:
 
 def _facts(report: ExamReport) -> list[tuple[str, str]]:
     exam, burden = report.exam, report.burden
-    facts = [("Day", exam.study_date or "unknown"), ("Tracer", exam.tracer or "unknown")]
-    total = f"{burden.n_lesions} lesions, MTV {burden.mtv_ml:.1f} mL"
+    facts = [("Study date", exam.study_date or "unknown"), ("Tracer", exam.tracer or "unknown")]
+    total = f"{burden.n_lesions} lesion{'' if burden.n_lesions == 1 else 's'}, MTV {burden.mtv_ml:.1f} mL"
     if burden.tlg is not None:
         total += f", TLG {burden.tlg:.1f} SUV mL"
     if burden.suvmax is not None:

@@ -18,12 +18,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipelines.exports.exam_report import place_words
 from pipelines.imaging.masks import load_mask
 from pipelines.imaging.problems import ExamError
 from pipelines.imaging.reading.own_ct import read_own_ct
 from pipelines.imaging.volume import Box, SliceGrid, Volume, load_nifti, slices_of
 from pipelines.review import html_page
 from pipelines.review.packed_images import PackedImage, block_means, packed, smoothed_outside
+from pipelines.review.proposal_rows import OUTCOME as PROPOSAL
 from pipelines.settings import ExamSettings, ReviewSettings
 from pipelines.tables import atomic
 from pipelines.tables.errors import reason_of
@@ -206,12 +208,12 @@ def _findings(own: Sequence[Mapping[str, Any]], pet: Volume, masks: Mapping[str,
         peak = _frame_mm(pet, at) if None not in at else None
         if peak is None and row.get("peak_i") is not None:
             peak = [float(row[f"peak_{axis}"] * s) for axis, s in zip("ijk", pet.spacing_mm)]
-        words = [row.get(name) for name in ("laterality", "organ", "subsite")]
+        place = place_words(row.get("organ"), row.get("subsite"), row.get("laterality"))
         found.append(
             {
                 "id": row["finding_id"],
                 "number": number.get(row["finding_id"]),
-                "name": " ".join(w for w in words if w) or "lesion",
+                "name": place or ("focus" if row.get("image_outcome") == PROPOSAL else "lesion"),
                 "physiologic": bool(row.get("is_physiologic")),
                 "peak": peak if peak is not None or mask is None else _hottest(pet, mask),
                 "suvmax": row.get("suvmax"),

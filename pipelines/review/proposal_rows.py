@@ -32,7 +32,8 @@ def proposal_rows(proposals: pl.DataFrame, exams: pl.DataFrame, most: int) -> pl
         left -= size
     own = shown.filter(pl.col("exam_id").is_in(chosen)).join(exams.select("exam_id", "n_slices"), on="exam_id")
     by = pl.when(pl.col("source") == "command").then(pl.lit("the segmenter of the settings")).otherwise("source")
-    p = pl.format(", p {}", pl.col("p").round(2)).fill_null("")
+    known = pl.coalesce("p_calibrated", "p").round_sig_figs(2)
+    p = pl.format(", p {} ({})", known, "calibration").fill_null("")
     words = pl.col("organ").str.replace_all("_", " ")
     sides = pl.when(pl.col("side").is_null()).then(words).otherwise(words.str.replace_all(r"\s*\b(left|right)\b", ""))
     said = pl.format("Proposal {} of an exam without a report, by {}{}.", "place", by, p)
@@ -41,7 +42,7 @@ def proposal_rows(proposals: pl.DataFrame, exams: pl.DataFrame, most: int) -> pl
         finding_id="candidate_id",
         outcome=pl.lit(OUTCOME),
         image_outcome=pl.lit(OUTCOME),
-        explanation=said,
+        explanation=pl.lit(None, pl.String),
         sentence=said,
         is_lesion=pl.lit(False),
         is_physiologic=pl.lit(False),

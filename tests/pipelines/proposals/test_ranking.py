@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.proposals.calibration import LEAST_ANSWERS, LEAST_EXAMS, calibrated
-from pipelines.proposals.model import Examples, train
+from pipelines.proposals.model import Examples, ProposalModel, train
 from pipelines.proposals.queue import RANDOM, RANDOM_RANGE, TOP, review_queue
 from pipelines.settings import ProposalSettings
 from pipelines.tables.candidate_features import FEATURES
@@ -27,9 +27,13 @@ class TestTheModel:
     def trained(self) -> Examples:
         return examples()
 
-    def test_ranks_what_it_has_not_seen_and_ends_equal_twice(self, trained: Examples) -> None:
+    @pytest.fixture(scope="class")
+    def model(self, trained: Examples) -> ProposalModel:
+        return train(trained)
+
+    def test_ranks_what_it_has_not_seen_and_ends_equal_twice(self, trained: Examples, model: ProposalModel) -> None:
         other = examples(seed=1)
-        p = train(trained).probability(other.features)
+        p = model.probability(other.features)
         assert p[other.is_lesion].min() > np.quantile(p[~other.is_lesion], 0.9)
         assert np.array_equal(p, train(trained).probability(other.features))
 
@@ -38,9 +42,9 @@ class TestTheModel:
         changed = Examples(trained.features, ~trained.is_lesion, trained.weight)
         assert changed.version != trained.version
 
-    def test_probabilities_are_those_of_exams_as_they_come(self, trained: Examples) -> None:
+    def test_probabilities_are_those_of_exams_as_they_come(self, trained: Examples, model: ProposalModel) -> None:
         usual = Examples(trained.features, trained.is_lesion, trained.weight, share=0.01)
-        before, after = (train(one).probability(trained.features) for one in (trained, usual))
+        before, after = (one.probability(trained.features) for one in (model, train(usual)))
         assert np.array_equal(np.argsort(before, kind="stable"), np.argsort(after, kind="stable"))
         odds = (after / (1 - after)) / (before / (1 - before))
         here = trained.is_lesion.mean()

@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from pipelines.curation.run import PROPOSED, open_curation, run_stage, stale_shards
 from pipelines.exports.report_files import ReportTables
+from pipelines.exports.report_pages import html_page
 from pipelines.imaging.volume import Volume, save_nifti
 from pipelines.proposals.from_lake import update_proposals
 from pipelines.review.gallery import GallerySettings, GalleryTables, write_gallery
@@ -174,3 +175,15 @@ def test_what_a_physician_says_is_in_the_next_curation(browser: Any, tmp_path: P
     assert set(lake.read_table("corrections")["status"]) == {"applied"}
     browser.get(pages(home, lake).as_uri())
     assert browser.execute_script("return entries.some((e) => e.id === arguments[0])", added)
+
+    report = ReportTables.of(home).report("E0")
+    page = tmp_path / "report.html"
+    page.write_text(html_page(report), encoding="utf-8")
+    browser.get(page.as_uri())
+    text = browser.find_element("tag name", "body").text
+    own = {f: row for f, row in after.items() if row["exam_id"] == "E0"}
+    tumour = [row for f, row in own.items() if f not in set(is_physiologic)]
+    assert text.startswith("Draft of a research tool, not for clinical use")
+    assert f"{len(tumour)} lesions, MTV {sum(row['mtv_ml'] for row in tumour):.1f} mL" in text
+    assert text.count("Physiologic uptake") == len(own) - len(tumour) > 0
+    assert f"Hypermetabolic lesion with SUVmax {after[added]['suvmax']:.1f} (slice 11)." in text
