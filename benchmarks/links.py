@@ -68,7 +68,7 @@ def counts(links: pl.DataFrame, names: dict[str, str], lesions: pl.DataFrame) ->
         persists = own in by_exam.get(row["prior_exam_id"], set())
         is_linked = row["state"] in _LINKED
         if is_linked and before != own:
-            said["wrong"] += 1
+            said["wrong" if row["state"] == LinkState.PERSISTING else "merged with a neighbour"] += 1
         elif persists and (row["exam_id"], own) not in done:
             done.add((row["exam_id"], own))
             said["in both"] += 1
@@ -108,7 +108,7 @@ def _print(cohort: Path, lake: Lake) -> None:
     heading("Links of lesions", "lesions located in both exams of a pair, and what they were linked with")
     rows = [["pairs", str(pairs.drop_nulls("matrix").height)]]
     rows += [["not registered", str(pairs.filter(reason="not registered").height)]]
-    names = ("in both", "right", "wrong", "not linked", "new", "new lesions")
+    names = ("in both", "right", "wrong", "not linked", "new", "merged with a neighbour", "new lesions")
     table(["what", "count"], rows + [[name, str(said[name])] for name in names])
 
 
