@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,9 @@ FORMER_NAMES = {"lesions": "localisations"}
 
 _ROW_GROUP_ROWS = 131_072
 _META = "petar."
+_INPUTS, _INPUTS_OF = "inputs", "inputs."
+_BY_EXAM = ("keys", "digests", "notes")
+"""Inputs with an entry an exam, which stand in entries of their own in the footer."""
 
 
 class LakeError(RuntimeError):
@@ -59,6 +62,31 @@ class ShardMeta:
     inputs_hash: str
     rows_digest: str
     """Hash of the rows alone: equal rows of equal schema have an equal digest, whatever their inputs were."""
+
+
+class _StoredInputs(Mapping[str, Any]):
+    """The inputs of a file as its footer holds them. What stands there of each exam is parsed when it is asked for: of
+    all files of a large home at once it would fill the memory, and whether a shard is stale does not need it.
+
+    Args:
+        words: JSON by name of the footer's entry.
+    """
+
+    def __init__(self, words: Mapping[str, bytes]) -> None:
+        self._common: dict[str, Any] = json.loads(words[_INPUTS])
+        self._by_exam = {name: words[_INPUTS_OF + name] for name in _BY_EXAM if _INPUTS_OF + name in words}
+
+    def __getitem__(self, name: str) -> Any:
+        return json.loads(self._by_exam[name]) if name in self._by_exam else self._common[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_exam or name in self._common
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*self._common, *self._by_exam))
+
+    def __len__(self) -> int:
+        return len(self._common) + len(self._by_exam)
 
 
 @dataclass(frozen=True)
@@ -255,7 +283,7 @@ def encode(
         digest = hashlib.sha256(sink.getbuffer()).hexdigest()
         rows = f"{table} {schemas.version_of(table)} {ordered.height} {digest}"
         digest = hashlib.sha256(rows.encode()).hexdigest()[:32]
-        inputs_json = _inputs_json(inputs)
+        words = _inputs_words(inputs)
         meta = {
             "table": table,
             "shard": shard,
@@ -263,8 +291,8 @@ def encode(
             "n_quarantined": n_quarantined,
             "n_shards": N_SHARDS,
             "schema": json.dumps(schemas.signature_of(table), sort_keys=True),
-            "inputs": inputs_json,
-            "inputs_hash": _hash(inputs_json),
+            **words,
+            "inputs_hash": _hash(words),
             "rows_digest": digest,
         }
         writer.add_key_value_metadata({_META + key: str(value) for key, value in meta.items()})
@@ -273,7 +301,7 @@ def encode(
 
 def inputs_hash(inputs: Mapping[str, Any]) -> str:
     """What `ShardMeta.inputs_hash` is of a shard written with these inputs."""
-    return _hash(_inputs_json(inputs))
+    return _hash(_inputs_words(inputs))
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -282,12 +310,18 @@ def _shard_of(patient_id: str) -> str:
     return shard_name(shard_of(patient_id))
 
 
-def _hash(words: str) -> str:
-    return hashlib.sha256(words.encode()).hexdigest()[:32]
+def _hash(words: Mapping[str, str]) -> str:
+    digest = hashlib.sha256()
+    for name, text in words.items():
+        digest.update(f"{name}\n{text}\n".encode())
+    return digest.hexdigest()[:32]
 
 
-def _inputs_json(inputs: Mapping[str, Any]) -> str:
-    return json.dumps(dict(inputs), sort_keys=True, default=str, check_circular=False)
+def _inputs_words(inputs: Mapping[str, Any]) -> dict[str, str]:
+    """JSON of the inputs, by name of the footer's entry."""
+    common = {name: value for name, value in inputs.items() if name not in _BY_EXAM}
+    parts = {_INPUTS: common} | {_INPUTS_OF + name: inputs[name] for name in _BY_EXAM if name in inputs}
+    return {name: json.dumps(part, sort_keys=True, default=str, check_circular=False) for name, part in parts.items()}
 
 
 @functools.lru_cache(maxsize=1024)
@@ -297,17 +331,18 @@ def _footer(path: StoragePath, signature: tuple[object, ...] | None) -> ShardMet
     """
     source = path if isinstance(path, Path) else io.BytesIO(places.read_bytes(path))
     footer = pq.read_metadata(source)
-    raw = {k.decode(): v.decode() for k, v in (footer.metadata or {}).items() if k.startswith(_META.encode())}
+    entries = {k.decode(): v for k, v in (footer.metadata or {}).items() if k.startswith(_META.encode())}
+    raw = {name.removeprefix(_META): value for name, value in entries.items()}
     return ShardMeta(
-        table=raw[_META + "table"],
-        shard=raw[_META + "shard"],
-        n_rows=int(raw[_META + "n_rows"]),
-        n_quarantined=int(raw[_META + "n_quarantined"]),
-        n_shards=int(raw[_META + "n_shards"]),
-        schema=json.loads(raw.get(_META + "schema", "{}")),
-        inputs=json.loads(raw[_META + "inputs"]),
-        inputs_hash=raw[_META + "inputs_hash"],
-        rows_digest=raw[_META + "rows_digest"],
+        table=raw["table"].decode(),
+        shard=raw["shard"].decode(),
+        n_rows=int(raw["n_rows"]),
+        n_quarantined=int(raw["n_quarantined"]),
+        n_shards=int(raw["n_shards"]),
+        schema=json.loads(raw.get("schema", b"{}")),
+        inputs=_StoredInputs(raw),
+        inputs_hash=raw["inputs_hash"].decode(),
+        rows_digest=raw["rows_digest"].decode(),
     )
 
 
