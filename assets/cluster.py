@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from assets.curation import workers_of
@@ -100,5 +100,4 @@ def work(folder: Path, phase: int, chunk: int) -> list[str]:
 
 def workspace_of(batch: Batch) -> Workspace:
     """The workspace of a batch."""
-    source = batch.source
-    return Workspace(cohort=source.cohort, home=source.home, settings_file=source.settings_file, lake=source.lake)
+    return Workspace(**asdict(batch.source))

@@ -39,6 +39,11 @@ class Workspace(dg.ConfigurableResource):
         description="Folder or URL of the tables (s3://bucket/prefix); empty: where the home has them, at first in its "
         "folder.",
     )
+    files: str = Field(
+        default="",
+        description="Folder or URL of volumes, masks and checkpoints (s3://bucket/prefix); empty: where the home has "
+        "them, at first in its folders.",
+    )
 
     _checked: dict[tuple[str, str], CheckResult] = PrivateAttr(default_factory=dict)
     """Results of the checks that a run has made, by name and version of what was checked."""
@@ -51,11 +56,11 @@ class Workspace(dg.ConfigurableResource):
     @property
     def source(self) -> CurationSource:
         """The same as plain values, for other processes."""
-        return CurationSource(self.cohort, self.home, self.settings_file, self.lake)
+        return CurationSource(self.cohort, self.home, self.settings_file, self.lake, self.files)
 
     @property
     def paths(self) -> Home:
-        """The folders below PETAR_HOME; from the first call on the home remembers a lake of its own."""
+        """The folders below PETAR_HOME; from the first call on the home remembers its lake and its store of files."""
         return self.source.paths
 
     @property
@@ -132,15 +137,17 @@ def absolute(settings: T, base: Path) -> T:
 
 def workspace_from(environment: os._Environ[str] | dict[str, str]) -> Workspace:
     """The workspace that PETAR_HOME (default ./data), PETAR_COHORT (default $PETAR_HOME/phantom), PETAR_SETTINGS and
-    PETAR_LAKE (default $PETAR_HOME/lake) name.
+    PETAR_LAKE (default $PETAR_HOME/lake) name, and PETAR_FILES (default: PETAR_HOME alone).
     """
     home = Path(environment.get("PETAR_HOME") or "data").absolute()
     cohort = Path(environment.get("PETAR_COHORT") or home / "phantom").absolute()
     settings = environment.get("PETAR_SETTINGS") or ""
     lake = environment.get("PETAR_LAKE") or ""
+    files = environment.get("PETAR_FILES") or ""
     return Workspace(
         cohort=str(cohort),
         home=str(home),
         settings_file=str(Path(settings).absolute()) if settings else "",
         lake=lake if not lake or is_url(lake) else str(Path(lake).absolute()),
+        files=files if not files or is_url(files) else str(Path(files).absolute()),
     )

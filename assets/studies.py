@@ -23,7 +23,7 @@ from pipelines.tables import atomic
 
 def _trained(workspace: Workspace) -> tuple[Path, str]:
     """PETAR's last checkpoint, and what its model is called."""
-    folder = workspace.paths.checkpoints / TRAINING_STAGES[-1] / "checkpoint"
+    folder = workspace.paths.checkpoint(TRAINING_STAGES[-1])
     return folder, f"petar-{workspace.settings().model.preset}"
 
 

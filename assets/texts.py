@@ -54,7 +54,7 @@ def petar_texts(
     numbers measured on the mask.
     """
     home, settings = workspace.paths, workspace.settings()
-    folder = home.checkpoints / TRAINING_STAGES[-1] / "checkpoint"
+    folder = home.checkpoint(TRAINING_STAGES[-1])
     if workspace.evaluation().checkpoint and not folder.is_dir():
         why = "no model was trained here; the checkpoints of [[evaluation.checkpoint]] give the texts"
         return _result(context, no_texts(home, "petar", why))

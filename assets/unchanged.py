@@ -46,6 +46,8 @@ class Place:
     settings_file: Path | None
     lake: str
     """Where the environment has the tables; empty: where the home has them."""
+    files: str
+    """Where the environment has the volumes and masks; empty: where the home has them."""
     database: str
     """URL of Dagster's database; empty where it lies in the home."""
 
@@ -62,7 +64,8 @@ class Place:
         """A place as the command line and the environment name it."""
         settings = settings_file.absolute() if settings_file else None
         lake, database = environment.get("PETAR_LAKE", ""), environment.get("PETAR_POSTGRES_URL", "")
-        return cls(cohort.absolute(), Home(home.absolute()), settings, lake, database)
+        files = environment.get("PETAR_FILES", "")
+        return cls(cohort.absolute(), Home(home.absolute()), settings, lake, files, database)
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def state(place: Place, cohort: str) -> str:
     """
     settings = load_settings(place.settings_file, place.cohort)
     return hash_of(
-        hash_of(place.lake, place.database),
+        hash_of(place.lake, place.files, place.database),
         settings.model_dump(mode="json"),
         [[name, state_of(files_below(_SOURCES / name))] for name in _CODE],
         _readers(place, settings),
@@ -176,6 +179,8 @@ def _home(home: Home) -> list[Any]:
     lake = home.lake
     if not isinstance(lake, Path):
         raise OSError("the tables lie in an object store")
+    if home.files is not None:
+        raise OSError("the volumes lie in a store")
     if home.unpublished.is_dir() and any(home.unpublished.iterdir()):
         raise OSError("something was computed and not published")
     own = [(e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in _entries(home.root) if _counts(e)]

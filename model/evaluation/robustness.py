@@ -124,7 +124,7 @@ def changed_samples(samples: pl.DataFrame, every: pl.DataFrame, variant: Variant
 
     def placed(row: Mapping[str, Any]) -> tuple[Volume, Box]:
         if row["mask_path"] not in boxes:
-            suv, mask = load_nifti(home.root / row["suv_path"]), load_nifti(home.root / row["mask_path"])
+            suv, mask = load_nifti(home.file(row["suv_path"])), load_nifti(home.file(row["mask_path"]))
             i, j, k = (int(n) for n in np.rint(suv.to_ijk(mask.affine[:3, 3])))
             boxes[row["mask_path"]] = suv, Box(np.asarray(mask.array) > 0, (i, j, k))
         return boxes[row["mask_path"]]

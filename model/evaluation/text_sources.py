@@ -83,7 +83,7 @@ def _to_describe(home: Home, untexted: SampleSettings | None) -> tuple[pl.DataFr
     more = untexted_samples(lesions, findings, exams, untexted)
     if more.is_empty():
         return held_out, ""
-    masks = hash_of_files((path, home.root / path) for path in more["mask_path"].unique().sort())
+    masks = hash_of_files((path, home.file(path)) for path in more["mask_path"].unique().sort())
     return pl.concat([held_out, more]), hash_of(more.rows(), masks)
 
 

@@ -79,8 +79,8 @@ class LesionQuestion:
 
     def _pictures(self, row: Mapping[str, Any]) -> dict[str, bytes]:
         try:
-            suv, mask = load_nifti(self.home.root / row["suv_path"]), load_nifti(self.home.root / row["mask_path"])
-            ct = load_nifti(self.home.root / row["ct_path"]) if row.get("ct_path") else None
+            suv, mask = load_nifti(self.home.file(row["suv_path"])), load_nifti(self.home.file(row["mask_path"]))
+            ct = load_nifti(self.home.file(row["ct_path"])) if row.get("ct_path") else None
             return lesion_slices(suv, mask, ct)
         except (ExamError, OSError, ValueError) as error:
             reason = error.message if isinstance(error, ExamError) else error_reason(error)

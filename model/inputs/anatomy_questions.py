@@ -171,7 +171,7 @@ def anatomy_samples(
         if path is None or exam.get("status", "ok") != "ok":
             continue
         try:
-            present, unknown = _labels_of(Path(path), load_nifti(home.root / exam["suv_path"]), min_ml)
+            present, unknown = _labels_of(Path(path), load_nifti(home.file(exam["suv_path"])), min_ml)
         except (AnatomyError, ExamError, OSError) as error:
             problems[exam["exam_id"]] = f"exam {exam['exam_id']}: {reason_of(error)}"
             continue

@@ -39,7 +39,7 @@ def build_samples(home: Home, label_maps: Mapping[str, str], settings: SampleSet
     proposals = lake.read_table("proposals")
     made_from = {
         "curation": curation_version(home),
-        "label_maps": hash_of(label_maps, [_state(home.root / p) for p in label_maps.values()]),
+        "label_maps": hash_of(label_maps, [_state(home.file(p)) for p in label_maps.values()]),
         "logic": hash_of(code_version(__name__), settings),
         "proposals": hash_of(proposals.filter("is_accepted").to_dicts()),
     }
@@ -53,7 +53,7 @@ def build_samples(home: Home, label_maps: Mapping[str, str], settings: SampleSet
         raise VersionError("expected one curation while samples are made of it, it changed meanwhile: make them again")
     lesions = localisations.filter(pl.col("outcome") == "lesion")
     organs, problems = anatomy_samples(
-        exams, {exam: home.root / path for exam, path in label_maps.items()}, home, splits=settings
+        exams, {exam: home.file(path) for exam, path in label_maps.items()}, home, splits=settings
     )
     if settings.anatomy_per_exam:
         order = pl.col("sample_id").map_elements(lambda sample_id: hash_of(sample_id), return_dtype=pl.String)
@@ -70,7 +70,7 @@ def build_samples(home: Home, label_maps: Mapping[str, str], settings: SampleSet
 def found_label_maps(home: Home) -> dict[str, str]:
     """Label maps that the asset `anatomy` left beside the volumes: exam id -> path under PETAR_HOME."""
     maps = {exam: home.volume_folder(exam) / ORGAN_MAP_NAME for exam in Lake(home.lake).read_table("exams")["exam_id"]}
-    return {exam: str(path.relative_to(home.root)) for exam, path in sorted(maps.items()) if path.is_file()}
+    return {exam: str(path.relative_to(home.root)) for exam, path in sorted(maps.items()) if home.holds(path)}
 
 
 def _state(path: Path) -> tuple[int, int]:

@@ -152,7 +152,7 @@ class LesionImages:
         self._ct_window = unit_window(*config.inputs.ct_window_hu)
 
     def _path(self, name: str) -> Path:
-        path = self.home.root / name
+        path = self.home.file(name)
         if not path.is_file():
             raise SampleError(f"expected the file {path}, it is not there: run the curation of this exam again")
         return path

@@ -60,7 +60,7 @@ def stage_settings(stage: TrainingStage, model: ModelSettings) -> TrainingSettin
 def checkpoint_before(home: Home, stage: TrainingStage) -> Path | None:
     """Where the checkpoint of the stage before lies; None for the first stage."""
     position = TRAINING_STAGES.index(stage)
-    return home.checkpoints / TRAINING_STAGES[position - 1] / "checkpoint" if position else None
+    return home.checkpoint(TRAINING_STAGES[position - 1]) if position else None
 
 
 def train_from_lake(
@@ -102,7 +102,10 @@ def train_from_lake(
         device=asked.device,
         made_by=asked.made_by,
     )
-    return train_stage(request, hooks)
+    result = train_stage(request, hooks)
+    if not result.reused:
+        home.keep(request.out_dir)
+    return result
 
 
 def _adopted(home: Home, asked: LakeStage, samples: pl.DataFrame, logger: logging.Logger) -> StageResult | None:
@@ -112,7 +115,7 @@ def _adopted(home: Home, asked: LakeStage, samples: pl.DataFrame, logger: loggin
         TrainingError: it is of another model, or the stage is to be trained again in its place.
         ProvenanceError: it was trained on other samples, and that is not allowed.
     """
-    found = read_result(home.checkpoints / asked.stage)
+    found = read_result(home.folder(home.checkpoints / asked.stage))
     if asked.made_by != "asset" or found is None or found.made_by == "asset":
         return None
     folder = found.checkpoint.parent

@@ -66,7 +66,7 @@ def write_result(out_dir: Path, result: StageResult, identity: str) -> None:
 
 def stage_results(home: Home) -> dict[str, dict[str, Any]]:
     """Result of every stage that was trained, in the order of training, as its `result.json` holds it."""
-    paths = {stage: home.checkpoints / stage / _RESULT for stage in TRAINING_STAGES}
+    paths = {stage: home.file(home.checkpoints / stage / _RESULT) for stage in TRAINING_STAGES}
     return {stage: json.loads(path.read_text()) for stage, path in paths.items() if path.is_file()}
 
 

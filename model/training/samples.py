@@ -19,7 +19,7 @@ def data_hash(samples: pl.DataFrame, home: Home) -> str:
     columns = [c for c in NEEDED_COLUMNS if c in samples.columns]
     rows = [list(row) for row in samples.select(columns).rows()]
     names = {name for c in _PATHS if c in columns for name in samples[c].drop_nulls()}
-    return hash_of(columns, rows, [_file_state(name, home.root / name) for name in sorted(names)])[:16]
+    return hash_of(columns, rows, [_file_state(name, home.file(name)) for name in sorted(names)])[:16]
 
 
 def _file_state(name: str, path: Path) -> list[object]:

@@ -296,8 +296,8 @@ def pin(home: Home, version: str) -> int:
     if todo:
         _check_is_current(home, version)
     for name in todo:
-        if (home.root / name).exists():
-            _link_file(home.root / name, folder / name)
+        if (path := home.file(name)).exists():
+            _link_file(path, folder / name)
     _look_inside(folder)
     return len(names)
 

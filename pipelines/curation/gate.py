@@ -7,6 +7,7 @@ forgets it. Problems of the input are no failures and are not counted.
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
 from pipelines.curation.shard_lock import shard_lock
 from pipelines.tables import atomic
@@ -40,13 +41,18 @@ def refusal(outcomes: Outcomes) -> str | None:
     return None
 
 
+def outcomes_path(home: Home, shard: int) -> Path:
+    """File of what became of the exams of a shard since the last publication."""
+    return home.unpublished / f"{shard_name(shard)}.json"
+
+
 def note_outcomes(
     home: Home, table: str, shard: int, outcomes: Mapping[str, str | None], forgotten: Collection[str]
 ) -> None:
     """Notes what became of the exams that a stage computed; the shard's writer calls it. `forgotten`: exams of which an
     earlier note no longer holds.
     """
-    path = home.unpublished / f"{shard_name(shard)}.json"
+    path = outcomes_path(home, shard)
     known = json.loads(path.read_text()) if path.exists() else {}
     kept = {exam: message for exam, message in known.get(table, {}).items() if exam not in forgotten}
     noted = {**known, table: kept | dict(outcomes)}
@@ -71,7 +77,7 @@ def of_all_shards(noted: Mapping[int, Outcomes]) -> dict[str, dict[str, str | No
 def forget_outcomes(home: Home, published: Mapping[int, Outcomes]) -> None:
     """Forgets what was published; a shard that was computed again meanwhile stays noted."""
     for shard, outcomes in published.items():
-        path = home.unpublished / f"{shard_name(shard)}.json"
+        path = outcomes_path(home, shard)
         with shard_lock(home, shard):
             if path.exists() and json.loads(path.read_text()) == outcomes:
                 path.unlink()

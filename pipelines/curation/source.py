@@ -14,7 +14,7 @@ from pipelines.reports.llm.server_addresses import server_addresses
 from pipelines.reports.readers import RulesReader
 from pipelines.reports.vocabulary.vocabulary import load_vocabulary, package_vocabulary
 from pipelines.settings import ProjectSettings, load_settings
-from pipelines.tables.home import Home, use_lake
+from pipelines.tables.home import Home, use_files, use_lake
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,17 @@ class CurationSource:
     """TOML with parameters that differ from the defaults; empty: `petar.toml` of the cohort, else the defaults."""
     lake: str = ""
     """Folder or URL of the tables; empty: where the home has them, at first in its folder."""
+    files: str = ""
+    """Folder or URL of volumes, masks and checkpoints; empty: where the home has them, at first in its folders."""
 
     @property
     def paths(self) -> Home:
-        """The folders below PETAR_HOME; from the first call on the home remembers a lake of its own."""
+        """The folders below PETAR_HOME; from the first call on the home remembers its lake and its store of files."""
         home = Home(Path(self.home))
         if self.lake:
             use_lake(home, self.lake)
+        if self.files:
+            use_files(home, self.files)
         return home
 
     @property

@@ -1,8 +1,5 @@
 """Unreferenced files, left by a process that died between two writes: found and deleted."""
 
-import shutil
-from pathlib import Path
-
 from pipelines.cohort.manifest import read_manifest
 from pipelines.curation.shard_lock import shard_lock
 from pipelines.tables import atomic
@@ -31,19 +28,15 @@ def collect_files(home: Home) -> int:
             failed = meta.inputs.get("failures", {}) if meta else {}
             for exam_id in exams:
                 folder = home.mask_folder(exam_id)
-                for path in folder.glob("*.nii.gz"):
+                for path in home.files_below(folder):
                     if path not in named and exam_id not in failed:
-                        path.unlink(missing_ok=True)
+                        home.remove(path)
                         n += 1
                 for place in (folder, home.volume_folder(exam_id)):
                     n += atomic.clean_partials(place) if place.is_dir() else 0
     for parent in (home.volumes, home.masks, home.exports):
-        for folder in _folders(parent):
+        for folder in home.folders_in(parent):
             if folder.name not in known:
-                shutil.rmtree(folder, ignore_errors=True)
+                home.remove_folder(folder)
                 n += 1
     return n
-
-
-def _folders(parent: Path) -> list[Path]:
-    return [p for p in parent.iterdir() if p.is_dir() and not p.name.startswith(".")] if parent.is_dir() else []

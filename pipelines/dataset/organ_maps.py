@@ -74,7 +74,7 @@ def update_anatomy(
         how = [] if source is not None or program is None else [program.how]
         target = home.volume_folder(entry.exam_id) / ORGAN_MAP_NAME
         key = hash_of(code_version(__name__), row["row_key"], *how)
-        if _is_stored(target, key):
+        if _is_stored(home.file(target), home.file(_key_path(target)), key):
             reused += 1
         elif source is None and failures >= _MOST_FAILURES:
             problems[entry.exam_id] = f"not asked after {failures} failures in a row"
@@ -83,8 +83,10 @@ def update_anatomy(
             try:
                 labels = _labels_of(source, program, entry, exam_settings)
                 failures = failures if source is not None else 0
-                save_nifti(resample_to(labels, load_nifti(home.root / row["suv_path"]), order=0, fill=0), target)
+                save_nifti(resample_to(labels, load_nifti(home.file(row["suv_path"])), order=0, fill=0), target)
                 atomic.write_bytes(_key_path(target), json.dumps({"key": key}).encode())
+                home.keep(target)
+                home.keep(_key_path(target))
             except (ExamError, ValueError, TotalSegmentatorError) as error:
                 failures += isinstance(error, TotalSegmentatorError)
                 problems[entry.exam_id] = reason_of(error)
@@ -101,9 +103,8 @@ def _key_path(target: Path) -> Path:
     return target.with_suffix(".json")
 
 
-def _is_stored(target: Path, key: str) -> bool:
-    """Whether a label map is there that was computed from the same inputs."""
-    path = _key_path(target)
+def _is_stored(target: Path, path: Path, key: str) -> bool:
+    """Whether a label map is there that was computed from the same inputs, as the file of its key says."""
     return target.exists() and path.exists() and json.loads(path.read_text()) == {"key": key}
 
 

@@ -158,7 +158,7 @@ def _write(
         ExportLesion(
             row["finding_id"],
             lesion_name(n, row),
-            home.root / row["mask_path"],
+            home.file(row["mask_path"]),
             row["organ"],
             row["region"],
             row["laterality"],
@@ -168,7 +168,7 @@ def _write(
         for n, row in enumerate(rows, 1)
     ]
     if _NIFTI in wanted:
-        export_nifti(items, load_nifti(home.root / exam["suv_path"]), folder / _NIFTI)
+        export_nifti(items, load_nifti(home.file(exam["suv_path"])), folder / _NIFTI)
     table = own.select(_COLUMNS).with_columns(
         label=pl.int_range(1, own.height + 1), name=pl.Series([item.label for item in items], dtype=pl.String)
     )

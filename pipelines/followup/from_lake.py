@@ -28,7 +28,7 @@ def update_exam_pairs(
     lake = Lake(home.lake)
     before = lake.read_table("exam_pairs")
     frame = exam_pairs(
-        lake.read_table("exams"), lambda row: load_nifti(home.root / row["suv_path"]), settings, before, log
+        lake.read_table("exams"), lambda row: load_nifti(home.file(row["suv_path"])), settings, before, log
     )
     anew = len(set(frame["row_key"]) - set(before["row_key"]))
     return frame, lake.write_table("exam_pairs", frame), anew
@@ -48,7 +48,7 @@ def _lesions_of(home: Home, lake: Lake) -> Callable[[str], list[LinkLesion]]:
     by_exam = {str(exam_id): own for (exam_id,), own in rows.group_by("exam_id")}
 
     def mask_of(row: Mapping[str, Any]) -> Volume:
-        return load_mask(home.root / row["mask_path"])
+        return load_mask(home.file(row["mask_path"]))
 
     return lambda exam_id: lesions_to_link(by_exam[exam_id], mask_of) if exam_id in by_exam else []
 
@@ -58,7 +58,7 @@ def _scanned_of(home: Home, lake: Lake) -> Callable[[str, NDArray[np.float64]], 
 
     @lru_cache(maxsize=8)
     def volume_of(exam_id: str) -> Volume:
-        return load_nifti(home.root / paths[exam_id])
+        return load_nifti(home.file(paths[exam_id]))
 
     def is_scanned(exam_id: str, points_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
         volume = volume_of(exam_id)

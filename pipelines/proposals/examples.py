@@ -121,8 +121,8 @@ class ExampleSource:
                 yield Examples(features, np.ones(len(features), bool), np.ones(len(features)))
 
     def _features_of_inserted(self, exam: Mapping[str, Any], count: int) -> NDArray[np.float64]:
-        volume = load_nifti(self.home.root / exam["suv_path"])
-        ct = load_nifti(self.home.root / exam["ct_path"]) if exam["ct_path"] else None
+        volume = load_nifti(self.home.file(exam["suv_path"]))
+        ct = load_nifti(self.home.file(exam["ct_path"])) if exam["ct_path"] else None
         made = [one for one, _ in inserted_features(exam["exam_id"], volume, ct, count, self.settings)]
         found = [features[own[:1]] for features, owns in made for own in owns if len(own)]
         return np.concatenate(found) if found else np.zeros((0, len(FEATURES)))

@@ -149,7 +149,7 @@ class ProposalUpdate:
     def _of_exam(self, exam: Mapping[str, Any], ranking: Ranking, segmenter: Segmenter | None) -> list[dict[str, Any]]:
         own = self._candidates.filter(pl.col("exam_id") == exam["exam_id"])
         own = own.sort("prominence_suv", "candidate_id", descending=[True, False])
-        volume = load_nifti(self._home.root / exam["suv_path"])
+        volume = load_nifti(self._home.file(exam["suv_path"]))
         if segmenter is not None:
             return self._of_command(exam, volume, own, segmenter)
         names = own["candidate_id"].to_list()
@@ -259,7 +259,7 @@ class ProposalUpdate:
         """What the command finds, the hottest first, at most as many as are reviewed, and what was answered before."""
         exam_id = exam["exam_id"]
         try:
-            ct = load_nifti(self._home.root / exam["ct_path"]) if exam["ct_path"] else None
+            ct = load_nifti(self._home.file(exam["ct_path"])) if exam["ct_path"] else None
             components = segmenter.components(volume, ct, exam_id)
         except (SegmenterError, ValueError, OSError) as error:
             self._problems.append(f"exam {exam_id}: {reason_of(error)}")

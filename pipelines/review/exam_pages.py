@@ -153,8 +153,8 @@ def _write(
     settings: ReviewSettings,
     sources: ExamSources,
 ) -> None:
-    pet = load_nifti(home.root / exam["suv_path"])
-    masks = {row["finding_id"]: load_mask(home.root / row["mask_path"]) for row in own if row.get("mask_path")}
+    pet = load_nifti(home.file(exam["suv_path"]))
+    masks = {row["finding_id"]: load_mask(home.file(row["mask_path"])) for row in own if row.get("mask_path")}
     findings = _findings(own, pet, masks)
     room = int(settings.page_mb * 1e6) - FREE_BYTES - len(html_page.render(_TEMPLATE))
     room -= sum(len(f["mask"]["data"]) for f in findings if f["mask"])
@@ -177,7 +177,7 @@ def _ct_of(exam: Mapping[str, Any], home: Home, pet: Volume, sources: ExamSource
     """The CT as the cohort has it, else on the PET's grid, and why."""
     if not exam.get("ct_path"):
         return None, exam.get("ct_message") or "no CT"
-    copy = home.root / exam["ct_path"]
+    copy = home.file(exam["ct_path"])
     folder = sources.folders.get(exam["exam_id"])
     why = "the cohort's folder of the exam is not there"
     if folder is not None and folder.is_dir():

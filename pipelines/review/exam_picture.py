@@ -10,6 +10,6 @@ from pipelines.tables.home import Home
 
 def exam_picture(home: Home, exam_id: str, lesions: pl.DataFrame) -> bytes:
     """PNG of the coronal and sagittal MIP of an exam with its lesions outlined; `lesions` may hold other exams' too."""
-    suv = load_nifti(home.volume_folder(exam_id) / "SUV.nii")
+    suv = load_nifti(home.file(home.volume_folder(exam_id) / "SUV.nii"))
     own = lesions.filter((pl.col("exam_id") == exam_id) & pl.col("mask_path").is_not_null())
-    return mip_figure(suv, [load_mask(home.root / path) for path in own["mask_path"]])
+    return mip_figure(suv, [load_mask(home.file(path)) for path in own["mask_path"]])

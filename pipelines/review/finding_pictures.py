@@ -77,11 +77,11 @@ def _load_exam(exam: Mapping[str, Any] | None, home: Home) -> tuple[Volume, Volu
             ExamProblem.BAD_VALUES, "expected a SUV volume, the table exams names none: curate the exam again"
         )
     ct_path = exam.get("ct_path")
-    return load_nifti(home.root / exam["suv_path"]), load_nifti(home.root / ct_path) if ct_path else None
+    return load_nifti(home.file(exam["suv_path"])), load_nifti(home.file(ct_path)) if ct_path else None
 
 
 def _draw(row: Mapping[str, Any], suv: Volume, ct: Volume | None, mip: Mip, pictures: Path, home: Home) -> None:
-    mask = load_nifti(home.root / row["mask_path"]) if row.get("mask_path") else None
+    mask = load_nifti(home.file(row["mask_path"])) if row.get("mask_path") else None
     slice_k = row.get("slice_k")
     name = picture_name(row)
     if mask is None and slice_k is None:

@@ -110,7 +110,7 @@ def check_ct_grid(exams: pl.DataFrame, home: Home, cache: CheckCache = CheckCach
 
     rows = usable.select("exam_id", "suv_path", "ct_path").iter_rows()
     return _checked_files(
-        "ct_grid", "PET and CT on one grid", [item(e, home.root / suv, home.root / ct) for e, suv, ct in rows], cache
+        "ct_grid", "PET and CT on one grid", [item(e, home.file(suv), home.file(ct)) for e, suv, ct in rows], cache
     )
 
 
@@ -133,7 +133,7 @@ def check_suv_values(exams: pl.DataFrame, home: Home, cache: CheckCache = CheckC
 
     rows = usable.select("exam_id", "suv_path", "suv_max").iter_rows()
     return _checked_files(
-        "suv_values", "SUV finite and not negative", [item(e, home.root / p, m) for e, p, m in rows], cache
+        "suv_values", "SUV finite and not negative", [item(e, home.file(p), m) for e, p, m in rows], cache
     )
 
 
@@ -165,7 +165,7 @@ def check_files(exams: pl.DataFrame, localisations: pl.DataFrame, home: Home) ->
         [exams.filter(pl.col("status") == "ok").select("exam_id", path=pl.col(c)) for c in ("suv_path", "ct_path")]
         + [lesions_of(localisations).select("exam_id", path=pl.col("mask_path"))]
     ).drop_nulls("path")
-    missing = [not (p := home.root / path).is_file() or p.stat().st_size == 0 for path in named["path"]]
+    missing = [not home.holds(path) for path in named["path"]]
     bad = named.filter(pl.Series(missing, dtype=pl.Boolean))
     return result_of("files", "error", "Files that are named but not there", bad, named.height)
 
@@ -417,7 +417,7 @@ def check_masks(
 
     def item(row: Mapping[str, Any]) -> CheckItem:
         suv_path = volumes.get(row["exam_id"])
-        files = (home.root / row["mask_path"], home.root / suv_path if suv_path else None)
+        files = (home.file(row["mask_path"]), home.file(suv_path) if suv_path else None)
         facts = [row[name] for name in _ASKED_OF_A_MASK]
         return CheckItem(row["finding_id"], facts, files, lambda: _mask_fault(row, volume(row["exam_id"]), home))
 
@@ -433,14 +433,14 @@ def check_masks(
 
 def _volume(home: Home, path: str | None) -> Volume | None:
     try:
-        return load_nifti(home.root / path) if path else None
+        return load_nifti(home.file(path)) if path else None
     except (ExamError, OSError):
         return None
 
 
 def _mask_fault(row: Mapping[str, Any], suv: Volume | None, home: Home) -> str | None:
     try:
-        mask = load_mask(home.root / row["mask_path"])
+        mask = load_mask(home.file(row["mask_path"]))
     except (ExamError, OSError) as error:
         return f"mask can not be read: {reason_of(error)}"
     inside = np.asarray(mask.array) > 0
@@ -475,7 +475,7 @@ def check_overlaps(localisations: pl.DataFrame, home: Home, cache: CheckCache = 
 
     def look(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
         try:
-            n = _common_voxels(load_mask(home.root / a["mask_path"]), load_mask(home.root / b["mask_path"]))
+            n = _common_voxels(load_mask(home.file(a["mask_path"])), load_mask(home.file(b["mask_path"])))
         except (ExamError, OSError):
             return None  # check_masks names it.
         return str(n) if n else None
@@ -487,9 +487,7 @@ def check_overlaps(localisations: pl.DataFrame, home: Home, cache: CheckCache = 
             continue
         name = f"{a['finding_id']} {b['finding_id']}"
         pairs[name] = a, b
-        items.append(
-            CheckItem(name, None, (home.root / a["mask_path"], home.root / b["mask_path"]), partial(look, a, b))
-        )
+        items.append(CheckItem(name, None, (home.file(a["mask_path"]), home.file(b["mask_path"])), partial(look, a, b)))
     wrong, n_opened = cache.check("overlaps", items)
     rows = [
         {"exam_id": a["exam_id"], "finding_id": a["finding_id"], "other": b["finding_id"], "n_voxels": int(n)}

@@ -2,10 +2,12 @@
 
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.tables import atomic
+from pipelines.tables.file_store import FileStore
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.storage_paths import StoragePath, is_url, storage_path_of
 
@@ -30,6 +32,9 @@ def folder_name(exam_id: str) -> str:
 
 
 _LAKE_NAME, _LAKE_POINTER = "lake", "lake.url"
+_FILES_POINTER = "files.url"
+_OF_FILES = ("volumes", "masks", "likelihoods", "checkpoints")
+"""Folders of a home that lie in its store of files, where it has one."""
 
 
 class HomeError(ValueError):
@@ -94,6 +99,11 @@ class Home:
     def secret(self) -> Path:
         """Beside the home, where reports are masked without a key: what dates are moved by. Not to be handed out."""
         return self.root.with_name(f"{self.root.name}.secret")
+
+    @property
+    def likelihoods(self) -> Path:
+        """Of each shard the sums that a calibration is made of."""
+        return self.root / "likelihoods"
 
     @property
     def checkpoints(self) -> Path:
@@ -197,7 +207,70 @@ class Home:
         """Whether an earlier row can stand for a new one: the file that it names, below the home, is there; one that
         names none can.
         """
-        return path is None or (self.root / path).is_file()
+        return path is None or self.file(path).is_file()
+
+    @property
+    def files(self) -> FileStore | None:
+        """Where volumes, masks, likelihoods and checkpoints lie if not in the home alone: at the place that PETAR_FILES
+        named first.
+        """
+        pointer = self.root / _FILES_POINTER
+        return FileStore(self.root, storage_path_of(pointer.read_text().strip())) if pointer.exists() else None
+
+    def file(self, path: str | Path) -> Path:
+        """Absolute path of a volume, mask or the like, to be read: what the home's store of files holds is there.
+
+        Args:
+            path: relative to the home, as rows name it, or absolute.
+        """
+        store, absolute = self.files, self.root / path
+        return absolute if store is None else store.fetch(absolute)
+
+    def holds(self, path: str | Path) -> bool:
+        """Whether a file, as `file` takes it, is there and not empty, here or in the home's store of files."""
+        absolute = self.root / path
+        if absolute.is_file() and absolute.stat().st_size > 0:
+            return True
+        return (store := self.files) is not None and store.holds(absolute)
+
+    def folder(self, path: Path) -> Path:
+        """A folder of checkpoints or the like, to be read: what the home's store of files holds is there."""
+        store = self.files
+        return path if store is None else store.fetch_folder(path)
+
+    def checkpoint(self, stage: str) -> Path:
+        """Checkpoint of a training stage, to be read: what the home's store of files holds is there."""
+        return self.folder(self.checkpoints / stage) / "checkpoint"
+
+    def keep(self, path: Path) -> Path:
+        """The same path, once the file or folder that was written there lies in the home's store of files too."""
+        if (store := self.files) is not None:
+            (store.put_folder if path.is_dir() else store.put)(path)
+        return path
+
+    def remove(self, path: Path) -> None:
+        """Removes a file of the home, here and in its store of files."""
+        if (store := self.files) is not None:
+            store.remove(path)
+        path.unlink(missing_ok=True)
+
+    def remove_folder(self, folder: Path) -> None:
+        """Removes a folder of the home, here and in its store of files."""
+        if (store := self.files) is not None:
+            store.remove_folder(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def folders_in(self, parent: Path) -> list[Path]:
+        """Folders directly in a folder, here and in the home's store of files; hidden ones are left out."""
+        own = {path for path in parent.iterdir() if path.is_dir()} if parent.is_dir() else set()
+        if (store := self.files) is not None:
+            own |= store.folders_in(parent)
+        return sorted(path for path in own if not path.name.startswith("."))
+
+    def files_below(self, folder: Path) -> set[Path]:
+        """Paths of the files below a folder, here and in the home's store of files."""
+        own = {path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")}
+        return own if (store := self.files) is None else own | store.files_below(folder)
 
 
 def use_lake(home: Home, place: str) -> None:
@@ -223,6 +296,29 @@ def use_lake(home: Home, place: str) -> None:
         raise HomeError(
             f"{home.root}: expected no tables yet, got some in {own}, PETAR_LAKE names {wanted}: unset PETAR_LAKE, use "
             f"another PETAR_HOME, or move {own} there"
+        )
+    storage_path_of(wanted)
+    atomic.write_bytes(pointer, f"{wanted}\n".encode())
+
+
+def use_files(home: Home, place: str) -> None:
+    """Stores volumes, masks, likelihoods and checkpoints of a home at a URL or in another folder too, from the first
+    write on; recorded in the home, whose own folders are then a cache.
+
+    Raises:
+        HomeError: the home has such files elsewhere already.
+    """
+    wanted = place.rstrip("/") if is_url(place) else str(Path(place).absolute())
+    pointer = home.root / _FILES_POINTER
+    known = pointer.read_text().strip() if pointer.exists() else None
+    if known == wanted:
+        return
+    there = [name for name in _OF_FILES if (home.root / name).exists()]
+    if known is not None or there:
+        raise HomeError(
+            f"{home.root}: expected its files at {known or ', '.join(there)}, PETAR_FILES names {wanted}: unset "
+            f"PETAR_FILES, use another PETAR_HOME, or copy the folders {', '.join(_OF_FILES)} there and write the new "
+            f"place into {pointer}"
         )
     storage_path_of(wanted)
     atomic.write_bytes(pointer, f"{wanted}\n".encode())

@@ -31,6 +31,7 @@ PLUMBING: Mapping[str, str] = {
     "pipelines.tables.atomic": "replaces files",
     "pipelines.tables.curation_version": "names curations; what was curated is hashed by value where it counts",
     "pipelines.tables.errors": "words of errors of libraries, for logs",
+    "pipelines.tables.file_store": "copies files",
     "pipelines.tables.hashing": "another hash is another key by itself",
     "pipelines.tables.home": "paths",
     "pipelines.tables.locks": "locks",

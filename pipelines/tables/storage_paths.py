@@ -6,8 +6,10 @@ A file of a store is replaced by one PUT, which its readers see whole or not at 
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from upath import UPath
 
@@ -105,11 +107,76 @@ def signature(path: StoragePath) -> tuple[object, ...] | None:
         return status.st_mtime_ns, status.st_size, status.st_ino
     with _store_errors(path):
         try:
-            info = path.fs.info(path.path)
+            return _signature(path.fs.info(path.path))
         except FileNotFoundError:
             return None
+
+
+def _signature(info: Mapping[str, Any]) -> tuple[object, ...] | None:
     tag = info.get("ETag") or info.get("etag") or info.get("created")
     return None if tag is None else (str(tag), info["size"])
+
+
+def upload(source: Path, path: StoragePath) -> None:
+    """Replaces a file by one of this machine."""
+    if isinstance(path, Path):
+        with atomic.replacing(path) as temp:
+            shutil.copyfile(source, temp)
+        return
+    with _store_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.fs.put_file(str(source), path.path)
+
+
+def download(path: StoragePath, target: Path) -> None:
+    """Replaces a file of this machine by another one, whole or not at all.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    with atomic.replacing(target) as temp:
+        if isinstance(path, Path):
+            shutil.copyfile(path, temp)
+            return
+        with _store_errors(path):
+            path.fs.get_file(path.path, str(temp))
+
+
+def signatures_below(folder: StoragePath) -> dict[str, tuple[object, ...] | None]:
+    """Signature of every file below a folder, by its path from there; hidden files are left out."""
+    if isinstance(folder, Path):
+        files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
+        found = {path.relative_to(folder).as_posix(): signature(path) for path in files}
+    else:
+        with _store_errors(folder):
+            try:
+                infos = folder.fs.find(folder.path, detail=True)
+            except FileNotFoundError:
+                infos = {}
+        start = folder.path.strip("/") + "/"
+        found = {name.strip("/").removeprefix(start): _signature(info) for name, info in infos.items()}
+    return {name: tag for name, tag in found.items() if not name.rsplit("/", 1)[-1].startswith(".")}
+
+
+def folders_in(folder: StoragePath) -> set[str]:
+    """Names of the folders directly in a folder."""
+    if isinstance(folder, Path):
+        return {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+    with _store_errors(folder):
+        try:
+            found = folder.fs.ls(folder.path, detail=True)
+        except FileNotFoundError:
+            return set()
+    return {entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in found if entry["type"] == "directory"}
+
+
+def remove_folder(folder: StoragePath) -> None:
+    """Removes a folder with all that lies in it, where there is one."""
+    if isinstance(folder, Path):
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    with _store_errors(folder), contextlib.suppress(FileNotFoundError):
+        folder.fs.rm(folder.path, recursive=True)
 
 
 def parquet_files(folder: StoragePath) -> list[StoragePath]:

@@ -80,15 +80,15 @@ def _draw(study: Study, home: Home, pictures: Path) -> tuple[int, int, dict[str,
     for (suv_path, ct_path), found in by_exam.items():
         cases = [study.cases[at] for at in found]
         try:
-            suv = load_nifti(home.root / suv_path)
-            ct = load_nifti(home.root / ct_path) if ct_path else None
+            suv = load_nifti(home.file(suv_path))
+            ct = load_nifti(home.file(ct_path)) if ct_path else None
             mip = mip_of(suv)
         except (ExamError, OSError, ValueError) as error:
             missing |= {case.case_id: f"the images cannot be read: {reason_of(error)}" for case in cases}
             continue
         for case in cases:
             try:
-                png = lesion_figure(suv, ct, load_nifti(home.root / case.mask_path), mip=mip)
+                png = lesion_figure(suv, ct, load_nifti(home.file(case.mask_path)), mip=mip)
                 atomic.write_bytes(pictures / f"{case.case_id}.png", png)
                 drawn += 1
             except (ExamError, OSError, ValueError) as error:

@@ -9,14 +9,21 @@ import os
 import secrets
 import socket
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipelines.curation.engines.local import shard_title
+from pipelines.curation.engines.remote_home import (
+    has_stores,
+    packed,
+    read_outcomes_file,
+    unpacked,
+    write_outcomes_file,
+)
 from pipelines.curation.engines.worker_pool import (
     MOST_TRIES,
     THREADS,
@@ -27,9 +34,11 @@ from pipelines.curation.engines.worker_pool import (
     portable,
 )
 from pipelines.curation.engines.workers import GB_PER_WORKER
+from pipelines.curation.shard_lock import shard_lock
 from pipelines.curation.shard_work import StageDone, Work, ignore
 from pipelines.curation.stages.stopping import stop_is_requested
 from pipelines.reports.llm.servers import share_limits
+from pipelines.tables.home import Home
 
 _LOOK_EVERY_S = 0.5
 """Between two looks at whether a stop was asked for."""
@@ -89,8 +98,9 @@ def ray_engine(address: str, n_workers: int, log: logging.Logger) -> Iterator["R
 
 @dataclass(frozen=True)
 class RayEngine:
-    """Tasks of a Ray cluster whose nodes see the home, the cohort and this Python at the paths of this machine. A task
-    asks for a core and for the memory of one worker, so that no node gets more of them than it has room for.
+    """Tasks of a Ray cluster whose nodes see the cohort and this Python at the paths of this machine, and the home too,
+    where its tables and files do not lie in stores. A task asks for a core and for the memory of one worker, so that no
+    node gets more of them than it has room for.
 
     Args:
         ray: the package, connected to a cluster.
@@ -106,23 +116,57 @@ class RayEngine:
 
     def run(self, work: Work, shards: Sequence[int], sizes: Mapping[int, int]) -> Iterator[Finished[list[StageDone]]]:
         """Each shard as it is done; see `LocalEngine.run`."""
-        mark = Path(work.source.home) / f".seen-{secrets.token_hex(8)}"
+        home = work.source.paths
+        mark = home.root / f".seen-{secrets.token_hex(8)}"
         mark.touch()
         try:
             ordered = sorted(shards, key=lambda shard: (-sizes.get(shard, 0), shard))
             tasks = [Task(shard_title(shard), partial(work.shard, shard), shard) for shard in ordered]
             n_at_once = min(len(tasks), self._room())
             environment = {name: value for name, value in os.environ.items() if not name.startswith(_OF_RAY)}
-            yield from self._finished(tasks, _Call(work, str(mark), n_at_once, environment))
+            sent = self.ray.put(packed(work.source)) if has_stores(home) else None
+            yield from self._finished(tasks, _Call(work, str(mark), n_at_once, environment), sent)
         finally:
             mark.unlink(missing_ok=True)
 
-    def _finished(self, tasks: Sequence[Task[list[StageDone]]], call: "_Call") -> Iterator[Finished[Any]]:
-        """Every task as it is finished; after a request to stop none, and those that have begun end."""
+    def _finished(self, tasks: Sequence[Task[list[StageDone]]], call: "_Call", sent: Any) -> Iterator[Finished[Any]]:
+        """Every task as it is finished; after a request to stop none, and those that have begun end.
+
+        Args:
+            sent: reference to what is sent of the home to nodes that need not see it; null: they do.
+        """
         ray, memory = self.ray, int(GB_PER_WORKER * 1e9) if self.is_shared else None
         remote = ray.remote(num_cpus=1, memory=memory, max_retries=0)(_do)
-        waiting = {remote.remote(call, task.key): task for task in tasks}
-        tries = Counter[int]()
+        home, locks = call.work.source.paths, {task.key: ExitStack() for task in tasks}
+
+        def begun(task: Task[list[StageDone]]) -> Any:
+            if sent is None:
+                return remote.remote(call, task.key, None, None)
+            locks[task.key].enter_context(shard_lock(home, task.key))
+            return remote.remote(call, task.key, sent, read_outcomes_file(home, task.key))
+
+        with ExitStack() as held:
+            for lock in locks.values():
+                held.callback(lock.close)
+            yield from self._waited(tasks, begun, home if sent is not None else None, locks)
+
+    def _waited(
+        self,
+        tasks: Sequence[Task[list[StageDone]]],
+        begun: Callable[[Task[list[StageDone]]], Any],
+        home: Home | None,
+        locks: Mapping[int, ExitStack],
+    ) -> Iterator[Finished[Any]]:
+        """Every task as it is finished.
+
+        Args:
+            tasks: shards to do.
+            begun: begins one, and gives what stands for its result.
+            home: where what a task noted is written; null where it has done that itself.
+            locks: of the shards that are out; each is let go once its task is over.
+        """
+        ray, tries = self.ray, Counter[int]()
+        waiting = {begun(task): task for task in tasks}
         while waiting:
             if stop_is_requested():
                 for reference in waiting:
@@ -132,17 +176,21 @@ class RayEngine:
                 task = waiting.pop(reference)
                 tries[task.key] += 1
                 try:
-                    value = ray.get(reference)
+                    value, noted = ray.get(reference)
                 except ray.exceptions.RayTaskError as error:
                     yield Finished(task, error=RayClusterError(_NOT_STARTED.format(task.name, type(error.cause))))
                 except ray.exceptions.RayError as error:
                     words = f"its process or node died ({type(error).__name__})"
                     if tries[task.key] < MOST_TRIES:
                         self.log.warning("%s: %s; it is tried again", task.name, words)
-                        waiting[remote.remote(call, task.key)] = task
+                        locks[task.key].close()
+                        waiting[begun(task)] = task
                     else:
                         yield Finished(task, error=WorkerDiedError(f"{task.name}: {words}, {_TO_DO}"))
                 else:
+                    if home is not None:
+                        write_outcomes_file(home, task.key, noted)
+                        locks[task.key].close()
                     yield Finished(task, error=value) if isinstance(value, Exception) else Finished(task, value)
 
     def _room(self) -> int:
@@ -177,16 +225,37 @@ class _Call:
     environment: Mapping[str, str]
 
 
-def _do(call: _Call, shard: int) -> list[StageDone] | Exception:
-    """What was done of a shard, or its error; in a process of Ray."""
-    if not Path(call.mark).exists():
-        return RayClusterError(
+def _do(
+    call: _Call, shard: int, sent: Mapping[str, bytes] | None, noted: bytes | None
+) -> tuple[list[StageDone] | Exception, bytes | None]:
+    """(what was done of a shard, or its error; what is noted of it for the next publication); in a process of Ray.
+
+    Args:
+        call: of all shards.
+        shard: the one to do.
+        sent: what the work reads of the home, where this process need not see it; null: it sees it.
+        noted: what was noted of the shard before.
+    """
+    if sent is None and not Path(call.mark).exists():
+        error = RayClusterError(
             f"expected nodes that see {Path(call.mark).parent}, got {socket.gethostname()} that does not: put it on a"
-            " disk that all nodes have at the same path"
+            " disk that all nodes have at the same path, or tables and files into an object store (docs/storage.md)"
         )
+        return error, noted
+    if not call.work.source.cohort_folder.is_dir():
+        return RayClusterError(
+            f"expected nodes that see {call.work.source.cohort}, got {socket.gethostname()} that does not: mount it"
+            " there at the same path"
+        ), noted
     os.environ.update(call.environment)
     share_limits(call.n_at_once)
+    reporter = LocalReporter(logging.getLogger("petar.ray"), ignore)
     try:
-        return call.work.shard(shard, LocalReporter(logging.getLogger("petar.ray"), ignore))
+        if sent is None:
+            return call.work.shard(shard, reporter), None
+        work = replace(call.work, source=unpacked(call.work.source, sent))
+        write_outcomes_file(work.source.paths, shard, noted)
+        done = work.shard(shard, reporter)
+        return done, read_outcomes_file(work.source.paths, shard)
     except Exception as error:
-        return portable(error)
+        return portable(error), noted

@@ -69,7 +69,7 @@ def calibration_stage(context: ShardContext) -> ShardStage:
 
     def compute(exam_id: str) -> tuple[Rows, bool]:
         row = peaks[exam_id]
-        found = load(exam_file(home, exam_id))
+        found = load(home.file(exam_file(home, exam_id)))
         likelihood = found["exam"] if found else no_likelihood(len(conventions))
         spikes = spikes_of(exams[exam_id])
         made = calibrate(likelihood, pooled.of(row["scanner"]), conventions, spikes, settings.calibration)
@@ -121,6 +121,7 @@ def spikes_of(exam: Mapping[str, Any]) -> tuple[float, ...]:
 
 def pooled_estimates(home: Home, settings: LesionSettings) -> PooledEstimates:
     """What the sums over all shards decide now."""
+    home.folder(home.likelihoods)
     files = [shard_file(home, shard) for shard in range(N_SHARDS)]
     state = tuple((p, s.st_mtime_ns, s.st_size) for p in files if p.is_file() and (s := p.stat()))
     return _pooled(state, settings)
@@ -154,6 +155,7 @@ def _pooled(state: tuple[tuple[Path, int, int], ...], settings: LesionSettings) 
 def cohort_likelihood(home: Home, settings: LesionSettings) -> Likelihood:
     """The likelihood of the whole cohort."""
     total = no_likelihood(len(conventions_of(settings.convention)))
+    home.folder(home.likelihoods)
     for shard in range(N_SHARDS):
         for one in (load(shard_file(home, shard)) or {}).values():
             total = total + one

@@ -1,6 +1,5 @@
 """Exams: each read to an SUV volume with its CT on the PET's grid, or a row that says why there is none."""
 
-import shutil
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -42,7 +41,7 @@ def exams_stage(context: ShardContext) -> ShardStage:
         return [{**row, "status": "failed"}]
 
     def forget(exam_id: str) -> None:
-        shutil.rmtree(home.volume_folder(exam_id), ignore_errors=True)
+        home.remove_folder(home.volume_folder(exam_id))
 
     return ShardStage(keys, compute, failed, forget)
 
@@ -59,11 +58,11 @@ def _exam_row(entry: ExamEntry, curation: Curation) -> dict[str, object]:
     exam = read_exam(Path(entry.folder), entry.exam_id, curation.settings.exam, day)
     folder = home.volume_folder(entry.exam_id)
     suv_path, ct_path = folder / "SUV.nii", folder / "CT.nii"
-    save_nifti(exam.suv, suv_path)
+    home.keep(save_nifti(exam.suv, suv_path))
     if exam.ct is not None:
-        save_nifti(exam.ct, ct_path)
+        home.keep(save_nifti(exam.ct, ct_path))
     else:
-        ct_path.unlink(missing_ok=True)
+        home.remove(ct_path)
     return {
         **exam.facts.to_row(),
         "exam_id": entry.exam_id,

@@ -1,7 +1,6 @@
 """Given masks of an exam, written beside its volume: a cropped file each lesion, and a list of them for its row."""
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -34,7 +33,7 @@ def write_given(
         masks: its lines of given_masks.csv, as the manifest has them.
         suv: its PET.
     """
-    shutil.rmtree(home.volume_folder(exam_id) / _FOLDER, ignore_errors=True)
+    home.remove_folder(home.volume_folder(exam_id) / _FOLDER)
     if not masks:
         return {"given_masks": None, "given_message": None}
     lesions: dict[str, GivenLesion] = {}
@@ -44,7 +43,7 @@ def write_given(
             for region in _regions(line, folder, suv):
                 one = _lesion(exam_id, line, region, suv)
                 target = home.volume_folder(exam_id) / _FOLDER
-                path = save_mask(region.volume(suv), target, one.finding_id)
+                path = home.keep(save_mask(region.volume(suv), target, one.finding_id))
                 lesions[one.finding_id] = replace(one, mask_path=str(path.relative_to(home.root)))
         except ExamError as error:
             said = "its text is left out too" if line["text"] else ""

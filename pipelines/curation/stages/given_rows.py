@@ -46,9 +46,9 @@ def given_results(
         located: its findings that were looked for; of one whose mask is replaced what was found is kept beside the
             given mask's measures.
     """
-    masks = {one.replaces or one.finding_id: load_mask(home.root / one.mask_path) for one in given_lesions_of(exam)}
+    masks = {one.replaces or one.finding_id: load_mask(home.file(one.mask_path)) for one in given_lesions_of(exam)}
     # A mask for a finding that the report does not have is a lesion of its own.
-    masks |= {one.finding_id: load_mask(home.root / one.mask_path) for one in given_lesions_of(exam) if one.replaces}
+    masks |= {one.finding_id: load_mask(home.file(one.mask_path)) for one in given_lesions_of(exam) if one.replaces}
     found = {result.request.finding_id: result for result in located}
     grown = {finding_id: place for finding_id, result in found.items() if (place := _place_of(result)) is not None}
     wanted = {f: masks[f] for f, finding in findings.items() if finding["mask_source"] != "grown" and f in masks}

@@ -1,6 +1,5 @@
 """Lesions: each accepted finding located in its exam, contoured, measured and saved as a mask."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -82,8 +81,8 @@ def lesions_stage(context: ShardContext) -> ShardStage:
             note, row = noted.get(finding_id), before.get(finding_id)
             if note and row and note["key"] == key_of(finding) and home.is_kept(row["mask_path"]):
                 known[finding_id] = _known(home, note, row)
-        suv = load_nifti(home.root / exam["suv_path"])
-        product = load_exam_peaks(peaks_path(home, exam_id))
+        suv = load_nifti(home.file(exam["suv_path"]))
+        product = load_exam_peaks(home.file(peaks_path(home, exam_id)))
         labels = load_organ_labels(peaks_path(home, exam_id))
         results = find_lesions(
             suv,
@@ -124,7 +123,7 @@ def lesions_stage(context: ShardContext) -> ShardStage:
                 note = {"key": key, "place": contour_inputs, **said}
                 notes.setdefault(exam_id, {})[finding["finding_id"]] = note
         for finding_id, one in given.items():
-            path = save_mask(one.mask, home.mask_folder(exam_id), finding_id)
+            path = home.keep(save_mask(one.mask, home.mask_folder(exam_id), finding_id))
             paths.append(path)
             row = one.row | {"mask_path": str(path.relative_to(home.root)), "exam_id": exam_id}
             key = hash_of(key_of(findings[finding_id]), one.row)
@@ -141,7 +140,7 @@ def lesions_stage(context: ShardContext) -> ShardStage:
         return unlocated(exam_id, Outcome.FAILED, message)
 
     def forget(exam_id: str) -> None:
-        shutil.rmtree(home.mask_folder(exam_id), ignore_errors=True)
+        home.remove_folder(home.mask_folder(exam_id))
 
     return ShardStage(keys, compute, failed, forget, notes=notes)
 
@@ -165,7 +164,7 @@ def _made_row(
         row["slice_k"] = None  # No slice of this image has that index.
     if result.outcome is not Outcome.LESION:
         return {**row, "mask_path": None}, None
-    path = write_mask(result, home.mask_folder(exam_id))
+    path = home.keep(write_mask(result, home.mask_folder(exam_id)))
     return {**row, "mask_path": str(path.relative_to(home.root))}, path
 
 
@@ -191,7 +190,7 @@ def _known(home: Home, note: Mapping[str, Any], row: Mapping[str, Any]) -> Known
     low = tuple(row[f"box_{axis}0"] for axis in "ijk")
 
     def mask() -> tuple[tuple[int, ...], NDArray[np.bool_]]:
-        return low, load_mask(home.root / row["mask_path"]).array > 0
+        return low, load_mask(home.file(row["mask_path"])).array > 0
 
     return KnownLesion(
         contour_inputs,
@@ -212,6 +211,6 @@ def _unlocated_row(finding: Mapping[str, Any], key: str, outcome: Outcome, expla
 
 
 def _remove_masks(home: Home, exam_id: str, keep: Sequence[Path]) -> None:
-    for path in home.mask_folder(exam_id).glob("*.nii.gz"):
+    for path in home.files_below(home.mask_folder(exam_id)):
         if path not in keep:
-            path.unlink()
+            home.remove(path)

@@ -22,7 +22,7 @@ def exam_file(home: Home, exam_id: str) -> Path:
 
 def shard_file(home: Home, shard: int) -> Path:
     """Sums of a shard."""
-    return home.root / "likelihoods" / f"{shard:02d}.npz"
+    return home.likelihoods / f"{shard:02d}.npz"
 
 
 def save(likelihoods: Mapping[str, Likelihood], key: str, path: Path) -> None:
@@ -56,15 +56,16 @@ def update_shard_sums(home: Home, shard: int, peaks: pl.DataFrame) -> None:
     used = peaks.filter(pl.col("likelihood_version").is_not_null() & (pl.col("n_findings") > 0)).sort("exam_id")
     key = hash_of(used.select("exam_id", "scanner", "likelihood_version").rows())
     path = shard_file(home, shard)
-    if load(path, key) is not None:
+    if load(home.file(path), key) is not None:
         return
     sums: dict[str, Likelihood] = {}
     for row in used.iter_rows(named=True):
-        found = load(exam_file(home, row["exam_id"]))
+        found = load(home.file(exam_file(home, row["exam_id"])))
         if found is not None:
             one = found["exam"]
             sums[row["scanner"]] = sums.get(row["scanner"], no_likelihood(one.llr.shape[1])) + one
     save(sums, key, path)
+    home.keep(path)
 
 
 def scanner_of(exam: Mapping[str, Any]) -> str:

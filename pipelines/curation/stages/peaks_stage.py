@@ -62,6 +62,7 @@ def peaks_stage(context: ShardContext) -> ShardStage:
         likelihood = likelihood_of(requests, made, ct_slices(exam), settings)
         version = hash_of(likelihood.llr.tobytes().hex(), likelihood.support.tobytes().hex())
         save({"exam": likelihood}, version, exam_file(home, exam_id))
+        home.keep(exam_file(home, exam_id))
         frame = made.frame
         row: dict[str, Any] = {
             "exam_id": exam_id,
@@ -81,7 +82,7 @@ def peaks_stage(context: ShardContext) -> ShardStage:
 
     def forget(exam_id: str) -> None:
         for path in (peaks_path(home, exam_id), exam_file(home, exam_id)):
-            path.unlink(missing_ok=True)
+            home.remove(path)
 
     def finish(frame: pl.DataFrame) -> None:
         update_shard_sums(home, context.shard, frame)
@@ -114,10 +115,10 @@ def _product(
     exam_id = exam["exam_id"]
     path = peaks_path(home, exam_id)
     key = hash_of([code_version(name) for name in _PRODUCT], exam["row_key"], settings.peaks)
-    known = load_exam_peaks(path, key)
+    known = load_exam_peaks(home.file(path), key)
     if known is not None:
         return known
-    volume = load_nifti(home.root / exam["suv_path"])
+    volume = load_nifti(home.file(exam["suv_path"]))
     message, organ_map = None, None
     try:
         organ_map = organ_map_of(entry, exam, volume)
@@ -125,4 +126,5 @@ def _product(
         message = str(error)
     made = exam_peaks(volume, organ_map, settings.peaks)
     save_exam_peaks(made, message, key, path, organ_map)
+    home.keep(path)
     return made, message

@@ -19,6 +19,7 @@ from pipelines.tables.curation_version import curation_version
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 from pipelines.tables.shards import shard_of
+from tests.support.curations import curate_small
 from tests.support.paths import ROOT
 
 SHARD = shard_of("P1")
@@ -157,18 +158,12 @@ class TestAClockThatWasSetBack:
 _CURATE = """
     import sys
     from pathlib import Path
-    from pipelines.cohort.manifest import observe_cohort, read_whole_manifest
-    from pipelines.curation.run import TABLES, open_curation, run_stage
     from pipelines.tables.home import Home
     from pipelines.catalog.build import build_catalog
-    from pipelines.reports.llm.readers_file import load_readers
+    from tests.support.curations import curate_small
 
-    cohort, home = Path(sys.argv[1]), Home(Path(sys.argv[2]))
-    observe_cohort(cohort, home.manifest)
-    curation = open_curation(home)
-    for shard in sorted({entry.shard for entry in read_whole_manifest(home.manifest)}):
-        for table in TABLES:
-            run_stage(curation, table, shard)
+    home = Home(Path(sys.argv[2]))
+    curate_small(home, Path(sys.argv[1]))
     build_catalog(home)
 """
 
@@ -184,8 +179,7 @@ class TestTwoWriters:
         processes = [start(shared), start(shared)]
         errors = [process.communicate(timeout=300)[1] for process in processes]
         assert [process.returncode for process in processes] == [0, 0], errors
-        process = start(alone)
-        assert process.wait(timeout=300) == 0
+        curate_small(Home(alone), small_cohort)
         assert curation_version(Home(shared)) == curation_version(Home(alone))
         assert {f for f in files_of(shared) if f.startswith(("lake", "masks", "volumes"))} == {
             f for f in files_of(alone) if f.startswith(("lake", "masks", "volumes"))

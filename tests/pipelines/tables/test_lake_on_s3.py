@@ -12,13 +12,11 @@ from pipelines.cohort.manifest import observe_cohort
 from pipelines.curation.run import TABLES, is_current, open_curation, run_stage
 from pipelines.tables import schemas
 from pipelines.tables.curation_version import curation_version
-from pipelines.tables.home import Home, HomeError, use_lake
+from pipelines.tables.home import Home, HomeError, use_files, use_lake
 from pipelines.tables.lake import Lake, LakeError
 from pipelines.tables.shards import shard_name, shard_of
 from pipelines.tables.storage_paths import StoragePathError, storage_path_of
-
-pytest.importorskip("s3fs")
-moto_server = pytest.importorskip("moto.server")
+from tests.support.object_store import object_store
 
 SHARD = shard_of("P1")
 
@@ -27,27 +25,17 @@ SHARD = shard_of("P1")
 class Store:
     """A running server with one bucket."""
 
-    server: object
-    bucket: str = "petar"
+    bucket: str
 
     def url(self, prefix: str) -> str:
         """A place in the bucket."""
-        return f"s3://{self.bucket}/{prefix}"
+        return f"{self.bucket}/{prefix}"
 
 
 @pytest.fixture(scope="module")
 def store() -> Iterator[Store]:
-    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "petar")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "petar")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        storage_path_of("s3://petar").fs.mkdir("petar")  # type: ignore[union-attr]
-        yield Store(server)
-    server.stop()
+    with object_store() as bucket:
+        yield Store(bucket)
 
 
 @pytest.fixture
@@ -228,3 +216,35 @@ class TestTheCommandLine:
         workspace = workspace_from(environment)
         assert str(workspace.paths.lake) == store.url("team")
         assert os.environ.get("PETAR_LAKE") is None
+
+
+class TestFilesOnS3:
+    @pytest.fixture
+    def homes(self, store: Store, tmp_path: Path) -> tuple[Home, Home]:
+        """Homes of two machines with one store."""
+        homes = Home(tmp_path / "one"), Home(tmp_path / "other")
+        for home in homes:
+            home.root.mkdir()
+            use_files(home, store.url("files"))
+        return homes
+
+    def test_are_those_that_were_last_written(self, homes: tuple[Home, Home]) -> None:
+        one, other = homes
+        path = one.masks / "E1" / "a.nii.gz"
+        path.parent.mkdir(parents=True)
+        for words in ("a", "another"):
+            path.write_text(words)
+            one.keep(path)
+            assert other.file("masks/E1/a.nii.gz").read_text() == words
+        assert other.files_below(other.masks) == {other.masks / "E1" / "a.nii.gz"}
+        assert other.folders_in(other.masks) == [other.masks / "E1"]
+
+    def test_go_with_their_folder(self, homes: tuple[Home, Home]) -> None:
+        one, other = homes
+        path = one.checkpoints / "stage" / "result.json"
+        path.parent.mkdir(parents=True)
+        path.write_text("{}")
+        one.keep(one.checkpoints / "stage")
+        assert other.holds("checkpoints/stage/result.json")
+        other.remove_folder(other.checkpoints / "stage")
+        assert not other.holds("checkpoints/stage/result.json")

@@ -83,6 +83,7 @@ class Edits:
     def undo(self) -> None:
         for path, content in self.kept.items():
             path.write_bytes(content)
+        self.kept.clear()
 
 
 def versions(tree: SourceTree) -> dict[str, str]:
@@ -131,9 +132,9 @@ class TestStale:
     def test_every_module_of_every_closure(self, copied):
         """Each module in turn gets a constant more: exactly the closures that hold it have another version."""
         closures = {name: set(copied.closure(entry)) for name, entry in ENTRIES.items()}
+        edits = Edits(copied)
         for module in sorted(set().union(*closures.values())):
             path = source_of(copied, module)
-            edits = Edits(copied)
             edits.write(str(path), path.read_text() + "\n_ONE_MORE = 1\n")
             assert edits.stale() == {name for name, modules in closures.items() if module in modules}, module
             edits.undo()
