@@ -42,6 +42,7 @@ from pipelines.curation.stages.curation import Curation
 from pipelines.curation.stages.stopping import CurationStoppedError, stop_is_requested
 from pipelines.review.stage_details import stage_details
 from pipelines.settings import ProjectSettings
+from pipelines.tables.errors import listed
 from pipelines.tables.shards import N_SHARDS, SHARD_NAMES, shard_name
 
 WORKERS = "PETAR_WORKERS"
@@ -160,7 +161,7 @@ def raise_failures(log: logging.Logger, failures: Failures, *, is_final: bool = 
     by_words: dict[str, list[str]] = {}
     for shard, error in sorted(failures.errors.items()):
         by_words.setdefault(f"{error}" or type(error).__name__, []).append(shard_name(shard))
-    told = [f"shard {', '.join(shards[:_MOST_TOLD])}: {words}" for words, shards in by_words.items()]
+    told = [f"shard {listed(shards, _MOST_TOLD)}: {words}" for words, shards in by_words.items()]
     message = "; ".join(told)
     if is_final or all(is_permanent(error) for error in failures.errors.values()):
         raise PermanentFailure(message)

@@ -14,6 +14,8 @@ from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 
 _EXAMPLES = 4
+_PROBLEMS = 20
+"""Problems of exams that are printed."""
 _WIDTH = 160
 
 
@@ -94,12 +96,14 @@ def _curation(con: duckdb.DuckDBPyConnection) -> list[str]:
         + (f", median {volume} mL and SUVmax {suvmax}" if n else "")
         + (f"; physiologic uptake {others}" if others else ""),
     ]
-    for exam, problem, message in con.sql(
+    problems = con.sql(
         "select exam_id, problem, message from exams where status <> 'ok' or problem = 'no report' "
         "union all select exam_id, 'report', report_message from exams where report_message is not null "
-        "order by exam_id limit 20"
-    ).fetchall():
-        lines.append(f"  problem   {exam}: {problem}: {message}")
+        "order by exam_id"
+    ).fetchall()
+    lines += [f"  problem   {exam}: {problem}: {message}" for exam, problem, message in problems[:_PROBLEMS]]
+    if len(problems) > _PROBLEMS:
+        lines.append(f"  problem   and {len(problems) - _PROBLEMS} more: petar query exam_problems")
     return lines
 
 

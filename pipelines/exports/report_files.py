@@ -24,6 +24,7 @@ from pipelines.exports.structured_report import write_structured_report
 from pipelines.exports.viewer_files import SEG_NAME, export_reason, source_folders
 from pipelines.settings import ExportSettings
 from pipelines.tables import atomic
+from pipelines.tables.errors import listed
 from pipelines.tables.exam_problems import ExamProblem
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home, folder_name
@@ -178,7 +179,7 @@ def _write(report: ExamReport, seg: Path | None, folder: Path) -> None:
             series[str(one.SeriesInstanceUID)] = "PT"
     bundle = fhir_bundle(report, study_uid, series)
     if wrong := check_bundle(bundle):
-        raise ReportError(f"the FHIR bundle of exam {report.exam.exam_id} is wrong: {'; '.join(wrong[:5])}")
+        raise ReportError(f"the FHIR bundle of exam {report.exam.exam_id} is wrong: {listed(wrong, 5, '; ')}")
     for name, value in ((_JSON, report.to_json()), (_FHIR, bundle)):
         atomic.write_bytes(folder / name, json.dumps(value, indent=1).encode())
     atomic.write_bytes(folder / _MARKDOWN, markdown_page(report).encode())

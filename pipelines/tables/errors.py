@@ -1,5 +1,7 @@
 """Text of errors, for our messages."""
 
+from collections.abc import Sequence
+
 from pipelines.tables.safe_text import error_reason
 
 _OURS = ("pipelines.", "model.", "assets.")
@@ -13,3 +15,9 @@ def reason_of(error: BaseException) -> str:
 def first_line(error: BaseException) -> str:
     """First non-empty line of an error's message; its type where it has no message."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def listed(names: Sequence[object], most: int, joint: str = ", ") -> str:
+    """The first of some names, and how many more there are."""
+    more = f"{joint}and {len(names) - most} more" if len(names) > most else ""
+    return joint.join(str(name) for name in names[:most]) + more

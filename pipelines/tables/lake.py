@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from pipelines.tables import schemas
 from pipelines.tables import storage_paths as places
-from pipelines.tables.errors import first_line
+from pipelines.tables.errors import first_line, listed
 from pipelines.tables.safe_text import error_reason
 from pipelines.tables.shards import N_SHARDS, SHARD_NAMES, shard_name, shard_of
 from pipelines.tables.storage_paths import StoragePath
@@ -124,7 +124,7 @@ class Lake:
         strangers = [p for p in frame.get_column("patient_id").unique().drop_nulls() if _shard_of(p) != name]
         if strangers:
             raise schemas.ContractError(
-                f"table {table}, shard {name}: expected patients of this shard, got {sorted(strangers)[:3]} "
+                f"table {table}, shard {name}: expected patients of this shard, got {listed(sorted(strangers), 3)} "
                 f"(patient {min(strangers)} belongs to shard {_shard_of(min(strangers))})"
             )
         return self._write(table, name, frame, inputs)
@@ -179,7 +179,7 @@ class Lake:
         kept, broken = schemas.validate("quarantine", schemas.frame("quarantine", rows))
         if not broken.is_empty():
             raise LakeError(
-                f"table {table}, shard {shard}: rows could not be quarantined: {broken['broken'].to_list()[:3]}"
+                f"table {table}, shard {shard}: rows could not be quarantined: {listed(broken['broken'].to_list(), 3)}"
             )
         places.replace_bytes(path, encode("quarantine", f"{table}-{shard}", kept, inputs)[0])
 
@@ -263,7 +263,7 @@ class Lake:
         if foreign:
             raise LakeError(
                 f"{folder}: expected {f'shards 00..{SHARD_NAMES[-1]}' if table in schemas.SHARDED else 'all.parquet'}, "
-                f"got {foreign[:3]}: move foreign files out of the lake"
+                f"got {listed(foreign, 3)}: move foreign files out of the lake"
             )
         return [path for path in found if _meta_of_today(path, table, path.stem) is not None]
 

@@ -13,6 +13,7 @@ from pipelines.imaging.reading.expert_masks import read_dicom_masks
 from pipelines.imaging.reading.image_files import image_suffix, load_image
 from pipelines.imaging.volume import Volume
 from pipelines.settings import ExamSettings
+from pipelines.tables.errors import listed
 from pipelines.tables.exam_problems import ExamProblem
 
 SAME_GRID_VOXELS = 0.05
@@ -58,7 +59,7 @@ def read_given_mask(path: Path, name: str, reference: Volume, label: int | None,
     labels = _labels(path, name, reference)
     values = [int(v) for v in np.unique(labels[labels > 0])]
     if label is not None and label not in values:
-        held = ", ".join(map(str, values[:8])) or "none"
+        held = listed(values, 8) or "none"
         raise ExamError(
             ExamProblem.BAD_VALUES,
             f"expected label {label} in the given mask {name}, it holds {held}: correct the label",

@@ -1,6 +1,8 @@
-"""Errors of other libraries in messages of ours."""
+"""Texts of messages."""
 
-from pipelines.tables.errors import first_line
+import pytest
+
+from pipelines.tables.errors import first_line, listed
 
 
 class TestFirstLine:
@@ -9,3 +11,10 @@ class TestFirstLine:
 
     def test_is_the_type_where_the_error_says_nothing(self) -> None:
         assert first_line(OSError()) == "OSError"
+
+
+@pytest.mark.parametrize(
+    ("names", "words"), [([], ""), (["a"], "a"), ([1, 2], "1, 2"), (["a", "b", "c", "d"], "a, b, and 2 more")]
+)
+def test_a_list_says_how_many_are_left_out(names: list[object], words: str) -> None:
+    assert listed(names, 2) == words
