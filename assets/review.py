@@ -23,6 +23,7 @@ from pipelines.reports.reviewed_passages import reviewed_passages
 from pipelines.reports.scorecard import by_topic, labelled_votes, not_right, rows_of_figure, score, table_of_scores
 from pipelines.review.exam_pages import ExamSources
 from pipelines.review.gallery import GallerySettings, GalleryTables, flags_of, write_gallery
+from pipelines.review.reliability import reliability, reliability_figure
 from pipelines.review.reviews import read_reviews, reviewed
 from pipelines.tables.curation_version import curation_version
 from pipelines.tables.lake import Lake
@@ -101,10 +102,14 @@ def reviews(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.Mater
     read, summary = reviewed(home)
     for problem in read.problems:
         context.log.warning("%s", problem)
-    written = Lake(home.lake).write_table("reviews", read.frame)
+    lake = Lake(home.lake)
+    written = lake.write_table("reviews", read.frame)
+    figure = reliability_figure(reliability(lake.read_table("lesions"), read.frame))
+    drawn = {} if figure is None else {"reliability": picture(figure, "Claimed and reviewed part of right locations")}
     return dg.MaterializeResult(
         data_version=dg.DataVersion(written.rows_digest),
         metadata={
+            **drawn,
             "dagster/row_count": read.frame.height,
             "files": read.n_files,
             "problems": dg.MetadataValue.json([str(problem) for problem in read.problems]),

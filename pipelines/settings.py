@@ -186,6 +186,11 @@ class CalibrationSettings(Settings):
     slice_offset: Integer | None = Field(
         None, ge=-50, le=50, description="Reported slice less that of the peak, fixed [slices]. Source: null, estimated"
     )
+    accepted: str | None = Field(
+        None,
+        description="Name of an accepted version: its exams keep the calibration that they have in it. Source: null, "
+        "estimated anew with each exam that comes",
+    )
     detected: OpenFraction = Field(
         0.7,
         description="Part of the findings whose peak is in the list, with room for faulty ones [fraction]. Source: "

@@ -74,12 +74,13 @@ TABLES: Mapping[str, Rules] = {
         ("patient_id", "exams.patient_id"),
         ("row_key", f"exams.row_key {_ASKED}"),
         ("n_findings likelihood_version", f"exams.suv_path {_ASKED}"),
+        ("predicted_scales", "exams.sul_ratio exams.sul_james_ratio exams.uptake_s exams.half_life_s"),
         ("*", "exams.suv_path"),
     ),
     "calibration": (
         ("exam_id", "peaks.exam_id"),
         ("patient_id", "peaks.patient_id"),
-        ("*", "peaks.likelihood_version peaks.scanner"),
+        ("*", "peaks.likelihood_version peaks.scanner peaks.predicted_scales"),
     ),
     "lesions": (
         ("exam_id", "exams.exam_id"),

@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +25,8 @@ import polars as pl
 from pipelines.cohort.manifest import read_manifest as read_shard
 from pipelines.cohort.privacy.deidentification import privacy_state
 from pipelines.tables import atomic, schemas
+from pipelines.tables.accepted_versions import ACCEPTED_FILE, Accepted, read_accepted, version_folder
+from pipelines.tables.accepted_versions import VersionError as VersionError
 from pipelines.tables.curation_version import curation_version, version_of_rows
 from pipelines.tables.hashing import hash_of, hash_of_files
 from pipelines.tables.home import Home
@@ -34,32 +36,12 @@ from pipelines.tables.locks import lock
 POINTING = ("samples", "predictions", "scores")
 """Whole tables that say which curation they were made of, in their inputs under `curation`."""
 
-_ACCEPTED, _MANIFEST, _HISTORY = "accepted.json", "manifest.json", "history"
+_MANIFEST, _HISTORY = "manifest.json", "history"
 _ROOT = Path(__file__).resolve().parents[2]
-
-
-class VersionError(ValueError):
-    """A version that is missing or cannot be used; the message says what to do."""
 
 
 class ProvenanceError(VersionError):
     """A checkpoint was trained on other samples than those given; the message says which and what to do."""
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """A version accepted for use under a name."""
-
-    name: str
-    version: str
-    who: str
-    when: str
-    note: str = ""
-
-
-def version_folder(home: Home, version: str) -> Path:
-    """Folder of a version; a pinned one is a home of its own."""
-    return home.versions / version
 
 
 def read_history(home: Home) -> list[str]:
@@ -203,12 +185,6 @@ def _commit(git: Path) -> str:
 # --- what points to a version ---
 
 
-def read_accepted(home: Home) -> dict[str, Accepted]:
-    """The accepted versions by name."""
-    path = home.versions / _ACCEPTED
-    return {name: Accepted(**value) for name, value in json.loads(path.read_text()).items()} if path.exists() else {}
-
-
 def resolve_version(home: Home, name: str) -> str:
     """The version that a name, or the beginning of a version, means.
 
@@ -252,7 +228,7 @@ def accept(home: Home, name: str, who: str, note: str = "", version: str = "") -
     with versions_lock(home):
         stored = {**read_accepted(home), name: made}
         data = json.dumps({key: asdict(value) for key, value in sorted(stored.items())}, indent=1)
-        atomic.write_bytes(home.versions / _ACCEPTED, data.encode())
+        atomic.write_bytes(home.versions / ACCEPTED_FILE, data.encode())
     return made
 
 

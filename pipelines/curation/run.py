@@ -106,12 +106,16 @@ def provenance_of(curation: Curation, table: str) -> StageProvenance:
                 }
             )
         case "peaks":
-            kept = ("peaks", "convention", "location", "calibration")
+            kept = ("peaks", "convention", "location")
             parameters = plain({name: getattr(settings.lesions, name) for name in kept})
+            # What fixes a calibration changes no likelihood.
+            fixed = ("suv_scale", "slice_offset", "accepted")
+            parameters["calibration"] = {k: v for k, v in plain(settings.lesions.calibration).items() if k not in fixed}
         case "calibration":
             parameters = plain({name: getattr(settings.lesions, name) for name in ("convention", "calibration")})
         case "lesions":
-            parameters = plain(settings.lesions)
+            # A calibration reaches a lesion by its values alone.
+            parameters = {name: v for name, v in plain(settings.lesions).items() if name != "calibration"}
         case "candidates":
             parameters = plain({"candidates": settings.candidates, "peaks": settings.lesions.peaks})
     return StageProvenance(stage_code(table), parameters)

@@ -162,6 +162,13 @@ class Exams(ShardRow):
     half_life_s = real("Half-life of the radionuclide", "s", above=0)
     weight_kg = real("Weight of the patient", "kg", above=0, high=1000)
     uptake_s = real("Time from injection to scan", "s", low=0)
+    sul_ratio = real(
+        "SUV by lean body mass (Janmahasatian) over the SUV of the volume, by height, sex and weight of the header, of "
+        "which height and sex are not kept",
+        None,
+        above=0,
+    )
+    sul_james_ratio = real("The same by the formula of James", None, above=0)
     n_slices = integer("Axial slices of the PET", low=1)
     shape_i = integer("Voxels to the patient's right", low=1)
     shape_j = integer("Voxels to the front", low=1)
@@ -339,6 +346,9 @@ class Peaks(ShardRow):
     organ_map_message = string("Why the exam's label map was left out", null=True)
     n_findings = integer("Findings that tell of the calibration", null=False, low=0)
     likelihood_version = string("Hash of the likelihood of its calibrations", null=True)
+    predicted_scales = string(
+        "Scales that the header predicts of workstations with another norm or decay, as JSON by their name", null=True
+    )
     peaks_path = string("File of its peaks, under PETAR_HOME")
 
 

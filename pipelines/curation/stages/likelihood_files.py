@@ -1,5 +1,7 @@
-"""Files of likelihoods: one an exam, and of each shard the sums over its scanners."""
+"""Files of likelihoods: one an exam, and of each shard the sums over its scanners, with scales as they are and relative
+to each that the headers predict."""
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 import polars as pl
 
-from pipelines.imaging.lesions.calibration import Likelihood, no_likelihood
+from pipelines.imaging.lesions.calibration import UNIT, Likelihood, no_likelihood, relative_to
 from pipelines.tables import atomic
 from pipelines.tables.hashing import hash_of
 from pipelines.tables.home import Home
@@ -54,7 +56,7 @@ def load(path: Path, key: str | None = None) -> dict[str, Likelihood] | None:
 def update_shard_sums(home: Home, shard: int, peaks: pl.DataFrame) -> None:
     """Brings the sums of a shard up to date with its rows of `peaks`."""
     used = peaks.filter(pl.col("likelihood_version").is_not_null() & (pl.col("n_findings") > 0)).sort("exam_id")
-    key = hash_of(used.select("exam_id", "scanner", "likelihood_version").rows())
+    key = hash_of(used.select("exam_id", "scanner", "likelihood_version", "predicted_scales").rows())
     path = shard_file(home, shard)
     if load(home.file(path), key) is not None:
         return
@@ -63,9 +65,18 @@ def update_shard_sums(home: Home, shard: int, peaks: pl.DataFrame) -> None:
         found = load(home.file(exam_file(home, row["exam_id"])))
         if found is not None:
             one = found["exam"]
-            sums[row["scanner"]] = sums.get(row["scanner"], no_likelihood(one.llr.shape[1])) + one
+            scales = {UNIT: 1.0, **json.loads(row["predicted_scales"] or "{}")}
+            for name, scale in scales.items():
+                own = sum_name(row["scanner"], name)
+                shifted = one if name == UNIT else relative_to(one, scale)
+                sums[own] = sums.get(own, no_likelihood(one.llr.shape[1])) + shifted
     save(sums, key, path)
     home.keep(path)
+
+
+def sum_name(scanner: str, predicted: str) -> str:
+    """Name of the sum over the exams of a scanner with their scales relative to a predicted one."""
+    return scanner if predicted == UNIT else f"{scanner}\n{predicted}"
 
 
 def scanner_of(exam: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Peaks: of each exam, its peaks with its body frame and organs, and how likely each calibration makes its report."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pipelines.imaging.lesions.calibration import (
     Likelihood,
     conventions_of,
     exam_likelihood,
+    predicted_scales,
     reported_slices,
     slices_per_pet_slice,
 )
@@ -76,6 +78,7 @@ def peaks_stage(context: ShardContext) -> ShardStage:
             "organ_map_message": message,
             "n_findings": likelihood.n_findings,
             "likelihood_version": version,
+            "predicted_scales": json.dumps(predicted_scales(exam), sort_keys=True),
             "peaks_path": str(peaks_path(home, exam_id).relative_to(home.root)),
         }
         return [row], False

@@ -6,8 +6,8 @@ what chance gives is the density of peaks of that value about that slice. The lo
 grid, against "all is chance", adds up over findings, exams and scanners.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -170,6 +170,51 @@ class Likelihood:
         )
 
 
+UNIT = "unit"
+"""Scale 1: the SUV of the volume."""
+OTHER_NORM = 0.1
+"""Prior of a cohort whose workstation prints one of the other predicted scales, beside that of scale 1."""
+
+
+def predicted_scales(exam: Mapping[str, Any]) -> dict[str, float]:
+    """Scales that an exam's header predicts, by name.
+
+    They are those of workstations that print SUL (lean body mass by Janmahasatian or James), or that correct the decay
+    to the time of the injection or of the scan. SUV by body surface has no place on the grid: in cm2/mL it is a quarter
+    of the SUV.
+
+    Args:
+        exam: a row of `exams`.
+    """
+    found = {"sul": exam["sul_ratio"], "sul_james": exam["sul_james_ratio"]}
+    uptake_s, half_life_s = exam["uptake_s"], exam["half_life_s"]
+    if uptake_s and half_life_s:
+        ratio = float(2.0 ** (-uptake_s / half_life_s))
+        found |= {"injection": ratio, "scan": 1 / ratio}
+    return {name: round(r, 4) for name, r in found.items() if r and 0.56 < r < 1.75 and round(r, 4) != 1.0}
+
+
+def relative_to(likelihood: Likelihood, scale: float) -> Likelihood:
+    """The likelihood with its scales relative to one that an exam's header predicts: such likelihoods of exams add up
+    though each has a scale of its own. Only cells about it are kept, others are as unlikely as any."""
+    shift = steps_of(scale)
+    llr = np.full_like(likelihood.llr, likelihood.llr.min())
+    support = np.zeros_like(likelihood.support)
+    near = np.arange(_UNIT_SCALE - PREDICTED_STEPS, _UNIT_SCALE + PREDICTED_STEPS + 1)
+    near = near[(near + shift >= 0) & (near + shift < len(LN_SCALES))]
+    llr[:, :, near], support[:, :, near] = likelihood.llr[:, :, near + shift], likelihood.support[:, :, near + shift]
+    return replace(likelihood, llr=llr, support=support)
+
+
+def steps_of(scale: float) -> int:
+    """A scale as steps of the grid from 1."""
+    return round(float(np.log(scale)) / SCALE_STEP)
+
+
+PREDICTED_STEPS = 8
+"""Steps about a predicted scale that are kept: 2 %, as weights and times are rounded."""
+
+
 def no_likelihood(n_conventions: int) -> Likelihood:
     """The likelihood of no finding: what sums start from."""
     shape = (len(READINGS), n_conventions, len(LN_SCALES), len(OFFSETS))
@@ -298,6 +343,14 @@ class Estimate:
     llr: float
     support: int
     decided: bool
+
+    def at(self, scale: float) -> "Estimate | None":
+        """The estimate, made relative to a predicted scale, for an exam of that scale; None off the grid."""
+        r, c, s, d = self.cell
+        s += steps_of(scale)
+        if not 0 <= s < len(LN_SCALES):
+            return None
+        return replace(self, cell=(r, c, s, d), ln_scale=self.ln_scale + float(np.log(scale)))
 
 
 def estimate(likelihood: Likelihood, prior: NDArray[np.float64], settings: CalibrationSettings) -> Estimate:

@@ -74,6 +74,8 @@ class ExamFacts:
     half_life_s: float | None = None
     weight_kg: float | None = None
     uptake_s: float | None = None
+    sul_ratio: float | None = None
+    sul_james_ratio: float | None = None
     n_slices: int = 0
     shape_i: int = 0
     shape_j: int = 0
@@ -337,6 +339,8 @@ def _read_dicom(found: FoundSeries, settings: ExamSettings, study_date: date | N
         half_life_s=scale.half_life_s,
         weight_kg=scale.weight_kg,
         uptake_s=scale.uptake_s,
+        sul_ratio=scale.sul_ratio,
+        sul_james_ratio=scale.sul_james_ratio,
     )
     notes = (
         study_note,

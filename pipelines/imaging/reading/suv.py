@@ -66,6 +66,10 @@ class SuvScale:
     half_life_s: float | None
     weight_kg: float | None
     uptake_s: float | None
+    sul_ratio: float | None = None
+    """SUV by lean body mass (Janmahasatian) over this SUV; None where the header does not tell."""
+    sul_james_ratio: float | None = None
+    """The same by the formula of James."""
     dose_units: tuple[str, ...] = ("Bq",)
     note: str = ""
 
@@ -220,6 +224,8 @@ class _Series:
             half_life_s=injection.half_life_s if injection is not None else None,
             weight_kg=self._weight_or_none(),
             uptake_s=None,
+            sul_ratio=self._ratio_or_none(Norm.LBM_JANMA),
+            sul_james_ratio=self._ratio_or_none(Norm.LBM_JAMES),
         )
 
     def _injection_or_none(self) -> Injection | None:
@@ -233,6 +239,13 @@ class _Series:
     def _weight_or_none(self) -> float | None:
         try:
             return self._weight_kg()
+        except ExamError:
+            return None
+
+    def _ratio_or_none(self, norm: Norm) -> float | None:
+        """SUV by another norm over the SUV of this series."""
+        try:
+            return round(self._norm_size(norm) / self._norm_size(self._norm), 4)
         except ExamError:
             return None
 
@@ -266,6 +279,8 @@ class _Series:
             half_life_s=half_life_s,
             weight_kg=self._weight_kg(),
             uptake_s=min((u.seconds for u in uptakes), default=None),
+            sul_ratio=self._ratio_or_none(Norm.LBM_JANMA),
+            sul_james_ratio=self._ratio_or_none(Norm.LBM_JAMES),
             dose_units=dose_units,
             note=joined(u.note for u in uptakes),
         )

@@ -7,10 +7,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from pipelines.catalog.build import build_catalog
+from pipelines.catalog.versions import accept
 from pipelines.cohort.manifest import observe_cohort
 from pipelines.curation.run import PHASES, TABLES, open_curation, run_stage, stale_shards
 from pipelines.imaging.organ_labels import LABELS
 from pipelines.imaging.volume import Volume, save_nifti
+from pipelines.settings import CalibrationSettings, CurationSettings, LesionSettings
+from pipelines.tables.accepted_versions import VersionError
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 from pipelines.tables.shards import shard_of
@@ -31,10 +35,11 @@ def write(cohort: Path, exams: dict[str, tuple[Volume, str]], labels: dict[str, 
     (cohort / "reports.csv").write_text("\n".join(["exam_id,patient_id,findings", *rows]) + "\n")
 
 
-def curate(cohort: Path, home: Home) -> dict[str, int]:
-    """Brings a home up to date; how many exams that took, by table."""
+def curate(cohort: Path, home: Home, accepted: str | None = None) -> dict[str, int]:
+    """Brings a home up to date; how many exams that took, by table. accepted: version whose calibrations are kept."""
     observe_cohort(cohort, home.manifest)
-    curation = open_curation(home)
+    calibration = CalibrationSettings(accepted=accepted)
+    curation = open_curation(home, CurationSettings(lesions=LesionSettings(calibration=calibration)))
     n = dict.fromkeys(TABLES, 0)
     for tables in PHASES:
         for shard in stale_shards(curation, tables):
@@ -107,6 +112,26 @@ class TestOneMoreExam:
         volume = body([(SPOTS[s], float(v)) for s, v in zip(spots, values)])
         text = " ".join(f"A lung nodule with SUV max of {v * 1.02:.1f} (slice {SHAPE[2] - K + 1})." for v in values)
         return volume, text
+
+    def test_leaves_calibrations_of_an_accepted_version(self, tmp_path: Path) -> None:
+        exams = {f"E{n}": self.exam(n) for n in range(9)}
+        write(tmp_path / "cohort", {"E0": exams["E0"]})
+        home = Home(tmp_path / "home")
+        curate(tmp_path / "cohort", home)
+        build_catalog(home)
+        accept(home, "first", "a reader")
+        before = lesion(home, "E0")
+        write(tmp_path / "cohort", exams)
+        n = curate(tmp_path / "cohort", home, accepted="first")
+        calibrations = {row["exam_id"]: row for row in Lake(home.lake).read_table("calibration").to_dicts()}
+        assert calibrations["E8"]["calibration_source"] in ("scanner", "cohort")
+        assert lesion(home, "E0") == before
+        assert (calibrations["E0"]["suv_scale"], n["lesions"]) == (before["suv_scale"], 8)
+
+    def test_of_a_version_that_nobody_accepted_is_told(self, tmp_path: Path) -> None:
+        write(tmp_path / "cohort", {"E0": self.exam(0)})
+        with pytest.raises(VersionError, match="accepted are: none"):
+            curate(tmp_path / "cohort", Home(tmp_path / "home"), accepted="first")
 
     def test_computes_nothing_else_again(self, tmp_path: Path) -> None:
         exams = {f"E{n}": self.exam(n) for n in range(9)}

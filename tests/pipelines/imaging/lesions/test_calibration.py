@@ -14,6 +14,8 @@ from pipelines.imaging.lesions.calibration import (
     exam_likelihood,
     log_prior,
     no_likelihood,
+    predicted_scales,
+    relative_to,
     reported_slices,
 )
 from pipelines.imaging.volume import SliceGrid
@@ -106,3 +108,37 @@ class TestCalibrate:
         cohort = decided(pooled(exams))
         assert cohort.decided
         assert np.exp(cohort.ln_scale) == pytest.approx(1.02, abs=0.004)
+
+
+class TestPredictedScales:
+    def exam(self, **changes: float | None) -> dict[str, float | None]:
+        return dict.fromkeys(("sul_ratio", "sul_james_ratio", "uptake_s", "half_life_s")) | changes
+
+    def test_are_those_of_lean_mass_and_of_other_times_of_the_decay(self):
+        found = predicted_scales(self.exam(sul_ratio=0.71, uptake_s=3600.0, half_life_s=6586.2))
+        assert found == pytest.approx({"sul": 0.71, "injection": 0.6846, "scan": 1.4606}, abs=1e-3)
+
+    def test_of_a_header_that_does_not_tell_are_none(self):
+        assert predicted_scales(self.exam()) == {}
+
+    def test_off_the_grid_are_left_out(self):
+        assert predicted_scales(self.exam(uptake_s=14_400.0, half_life_s=6586.2)) == {}
+
+    def test_sum_up_though_each_exam_has_its_own(self):
+        ratios = np.random.default_rng(4).uniform(0.62, 0.84, 12)
+        exams = [drawn(seed, 2, ratio) for seed, ratio in enumerate(ratios)]
+        assert [decided(one).decided for one in exams] == [False] * len(exams)
+        cohort = decided(pooled([relative_to(one, ratio) for one, ratio in zip(exams, ratios)]))
+        assert cohort.decided
+        assert cohort.llr > decided(pooled(exams)).llr + 20
+        for one, ratio in zip(exams, ratios):
+            own = cohort.at(ratio)
+            assert own is not None
+            found = calibrate(one, [(CalibrationSource.SCANNER, own)], CONVENTIONS, (ratio,), SETTINGS)
+            assert found.suv_scale == pytest.approx(ratio, abs=0.006)
+            assert found.source is CalibrationSource.SCANNER
+
+    def test_tell_nothing_of_exams_that_print_the_image_itself(self):
+        ratios = np.random.default_rng(5).uniform(0.62, 0.84, 12)
+        exams = [drawn(seed, 2) for seed in range(12)]
+        assert not decided(pooled([relative_to(one, ratio) for one, ratio in zip(exams, ratios)])).decided

@@ -507,6 +507,7 @@ class TestCt:
 def test_facts_are_the_image_columns_of_the_exams_table():
     columns = """source tracer study_date scanner reconstruction series_description units suv_rule decay_correction
     injected_dose_bq half_life_s weight_kg
-    uptake_s n_slices shape_i shape_j shape_k spacing_i_mm spacing_j_mm spacing_k_mm voxel_ml suv_max has_ct ct_message
+    uptake_s sul_ratio sul_james_ratio
+    n_slices shape_i shape_j shape_k spacing_i_mm spacing_j_mm spacing_k_mm voxel_ml suv_max has_ct ct_message
     message"""
     assert sorted(ExamFacts.__dataclass_fields__) == sorted(columns.split())
