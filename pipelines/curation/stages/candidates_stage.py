@@ -29,7 +29,7 @@ def candidates_stage(context: ShardContext) -> ShardStage:
         volume = load_nifti(home.file(row["suv_path"]))
         product = load_exam_peaks(home.file(peaks_path(home, exam_id)))
         exam = product[0] if product else exam_peaks(volume, settings=settings.lesions.peaks)
-        found_labels = load_organ_labels(peaks_path(home, exam_id))
+        found_labels = load_organ_labels(home.file(peaks_path(home, exam_id)))
         labels = None if found_labels is None else Volume(found_labels, volume.affine)
         ct = load_nifti(home.file(row["ct_path"])) if row["ct_path"] else None
         found = find_candidates(volume, exam, ct, labels, settings.candidates)

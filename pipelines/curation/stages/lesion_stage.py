@@ -83,7 +83,7 @@ def lesions_stage(context: ShardContext) -> ShardStage:
                 known[finding_id] = _known(home, note, row)
         suv = load_nifti(home.file(exam["suv_path"]))
         product = load_exam_peaks(home.file(peaks_path(home, exam_id)))
-        labels = load_organ_labels(peaks_path(home, exam_id))
+        labels = load_organ_labels(home.file(peaks_path(home, exam_id)))
         results = find_lesions(
             suv,
             requests,
