@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import nibabel
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.cohort.importers.autopet import plan_autopet
 from pipelines.cohort.importers.bids import plan_bids
@@ -34,7 +35,8 @@ GIVEN_NAME = "given_masks.csv"
 """What of each given mask is a lesion, and what is said of it."""
 IMPORT_NAME = "import.json"
 """Says which data sets a cohort folder was made of, and their exams; a folder without it is not written into."""
-_SAME_MM = 0.01
+_SAME_VOXELS = 0.05
+"""Part of a voxel by which a mask may lie beside its PET, as where masks are read."""
 
 
 def plan_import(layout: Layout, source: Path, mapping: SetMapping) -> ImportPlan:
@@ -76,16 +78,24 @@ def _grid_fault(pet: Path, mask: Path) -> str | None:
     if not all(image_suffix(path) in (".nii.gz", ".nii") for path in (pet, mask)):
         return None
     try:
-        images: list[Any] = [nibabel.load(path) for path in (pet, mask)]
-        shapes = [tuple(image.shape[:3]) for image in images]
-        affines = [np.asarray(image.affine) for image in images]
+        (shape, affine), (of_mask, affine_of_mask) = (_grid(path) for path in (pet, mask))
     except Exception:
         return "its header cannot be read"
-    if shapes[0] != shapes[1]:
-        return f"it has shape {shapes[1]}, the PET {shapes[0]}"
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in shapes[0]])).reshape(3, -1)
-    apart = float(np.abs((affines[0] - affines[1]) @ np.vstack([corners, np.ones(8)])).max())
-    return f"it lies up to {apart:.3g} mm beside the PET's grid" if not apart <= _SAME_MM else None
+    if shape != of_mask:
+        return f"it has shape {of_mask}, the PET {shape}"
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape])).reshape(3, -1)
+    apart = float(np.abs((affine - affine_of_mask) @ np.vstack([corners, np.ones(8)])).max())
+    most = _SAME_VOXELS * float(np.linalg.norm(affine[:3, :3], axis=0).min())
+    return f"it lies up to {apart:.3g} mm beside the PET's grid" if not apart <= most else None
+
+
+def _grid(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64]]:
+    """(shape, affine) of a NIfTI once its axes are in RAS+ order, by its header alone."""
+    image: Any = nibabel.load(path)
+    shape = tuple(int(n) for n in image.shape[:3])
+    axes = nibabel.io_orientation(image.affine)
+    turned = dict(zip(axes[:, 0].astype(int), shape, strict=True))
+    return tuple(turned[axis] for axis in range(3)), image.affine @ nibabel.orientations.inv_ornt_aff(axes, shape)
 
 
 def write_cohort(plan: ImportPlan, target: Path, layout: Layout, source: Path) -> tuple[str, ...]:

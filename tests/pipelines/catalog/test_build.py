@@ -254,7 +254,7 @@ class TestSwap:
 
     def test_old_versions_are_pruned(self, home: Home) -> None:
         versions = []
-        for n in range(4):
+        for n in range(3):
             write(Lake(home.root / "lake"), "lesions", [localisation("E1", "a", suvmax=8.0 + n)])
             versions.append(build_catalog(home, keep=2).version)
         assert catalog.read_history(home) == versions[-2:]

@@ -155,15 +155,15 @@ class TestAccept:
 
 
 class TestPruning:
-    def publish(self, home: Home, times: int) -> list[str]:
+    def publish(self, home: Home, *volumes_ml: float, keep: int = 1) -> list[str]:
         found = []
-        for n in range(times):
-            put(home, "E1", mtv_ml=10.0 + n)
-            found.append(build_catalog(home, keep=2).version)
+        for volume in volumes_ml:
+            put(home, "E1", mtv_ml=volume)
+            found.append(build_catalog(home, keep=keep).version)
         return found
 
     def test_keeps_the_last_ones_and_nothing_else(self, home: Home) -> None:
-        versions = self.publish(home, 4)
+        versions = self.publish(home, 10, 11, 12, keep=2)
         assert read_history(home) == versions[-2:]
         assert {p.name for p in (home.root / "versions").iterdir() if p.is_dir()} == set(versions[-2:])
 
@@ -171,11 +171,11 @@ class TestPruning:
     def test_keeps_what_a_table_was_made_of_until_it_is_made_of_another(self, home: Home, table: str) -> None:
         (first,) = read_history(home)
         point(home, table, first)
-        versions = self.publish(home, 4)
+        last = self.publish(home, 10, 11)[-1]
         assert pointers(home) == {first: [f"table {table}"]}
         assert first in read_history(home)
-        point(home, table, versions[-1])
-        self.publish(home, 1)
+        point(home, table, last)
+        self.publish(home, 12)
         assert first not in read_history(home)
 
     def test_keeps_what_a_checkpoint_was_trained_on(self, home: Home) -> None:
@@ -183,7 +183,7 @@ class TestPruning:
         contract = home.root / "checkpoints" / "findings_full" / "checkpoint" / "model.json"
         contract.parent.mkdir(parents=True)
         contract.write_text(json.dumps({"lineage": [{"curation": read_manifest(home, first)["curation"]}]}))
-        self.publish(home, 4)
+        self.publish(home, 10, 11)
         assert pointers(home) == {first: ["checkpoint findings_full/checkpoint"]}
         assert lesions(home, first) == [("E1:a", 3.0), ("E2:a", 3.0)]
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import polars as pl
 import pytest
@@ -168,6 +169,18 @@ class TestWhatIsWrong:
         assert [exam.masks for exam in plan.exams] == [(), ()]
         assert "up to 5 mm beside the PET's grid" in plan.problems[0]
         assert "it has shape (4, 4, 4), the PET (20, 20, 12)" in plan.problems[1]
+
+    @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+    def test_a_mask_whose_axes_are_stored_otherwise_is_on_the_grid(
+        self, order: tuple[int, ...], tmp_path: Path
+    ) -> None:
+        path = autopet(tmp_path / "set") / "P1" / "a" / "SEG.nii.gz"
+        image = nibabel.load(path)
+        turned = nibabel.orientations.axcodes2ornt([("L", "P", "S")[axis] for axis in order])
+        nibabel.save(image.as_reoriented(turned), path)
+        plan = imported("autopet", tmp_path / "set", tmp_path / "cohort")
+        assert plan.problems == ()
+        assert [len(exam.masks) for exam in plan.exams] == [1, 1]
 
     def test_a_text_without_mask_and_the_reverse_are_told(self, tmp_path: Path) -> None:
         (tmp_path / "set").mkdir()
