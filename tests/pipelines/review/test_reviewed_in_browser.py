@@ -1,8 +1,10 @@
 """An hour of a physician in the pages: twenty lesions judged by keys, a contour corrected by a click, a missed lesion
-marked; what the browser saves goes through the next curation.
+marked, proposals of an exam without a report judged; what the browser saves goes through the next curation, and the
+draft reports are read.
 """
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,15 @@ SIDE_MM = 4.0
 UNREPORTED = "E4"
 SETTINGS = ProjectSettings.model_validate({"proposals": {"inserted": 0, "phantom_exams": 0}})
 N_EXAMS, N_LESIONS = 4, 5
+KEYS = "accppacutl"
+KEYS_SAY = {
+    "a": "accept",
+    "c": "wrong contour",
+    "p": "physiologic",
+    "u": "unsure",
+    "t": "wrong text",
+    "l": "wrong lesion",
+}
 MISSED = (112.0, 40.0, 132.0)
 """A lesion of the first exam that its report does not name (RAS mm)."""
 PART = (24.0, 116.0, 132.0)
@@ -79,111 +90,133 @@ def proposed(home: Home, cohort: Path) -> Lake:
     return lake
 
 
-def test_what_a_physician_says_of_proposals_is_in_the_draft_report(browser: Any, tmp_path: Path) -> None:
-    home, cohort = Home(tmp_path / "home"), tmp_path / "cohort"
-    write_cohort(cohort)
-    lake = proposed(home, cohort)
-    before = lake.read_table("proposals").sort("place")
-    first, second, third = before["candidate_id"].to_list()[:3]
-    pages(home, lake)
-    browser.get((home.gallery / "exams" / UNREPORTED / "index.html").as_uri() + f"#{first}")
-    browser.execute_script("localStorage.clear()")
-    browser.refresh()
+@dataclass(frozen=True)
+class Judged:
+    """A home before and after the hour: answers by finding as keys, and by proposal."""
 
-    def shown() -> str:
-        ready = "return document.documentElement.dataset.ready === 'yes' && state.selected"
-        return browser.wait_for(lambda: browser.execute_script(ready), "the viewer")
+    home: Home
+    before: dict[str, dict[str, Any]]
+    said: dict[str, str]
+    corrected: str
+    """The finding that a focus was joined to."""
+    proposals: tuple[str, str, str]
+    after: Lake
 
-    assert shown() == first
-    browser.press("a")
-    browser.switch_to.active_element.send_keys("Dr. AB", Keys.ENTER)
-    for key, name in (("p", second), ("o", third)):
-        browser.wait_for(lambda name=name: shown() == name, "the next proposal")
+    @property
+    def lesions(self) -> dict[str, dict[str, Any]]:
+        """Those of the reported exams, after it."""
+        return located(self.after)
+
+    @property
+    def added(self) -> str:
+        (added,) = set(self.lesions) - set(self.before)
+        return added
+
+
+def located(lake: Lake) -> dict[str, dict[str, Any]]:
+    return {r["finding_id"]: r for r in lake.read_table("lesions").filter(outcome="lesion").to_dicts()}
+
+
+def viewed(browser: Any) -> str:
+    """The finding that the viewer shows, once it is ready."""
+    ready = "return document.documentElement.dataset.ready === 'yes' && typeof EXAM !== 'undefined' && state.selected"
+    return browser.wait_for(lambda: browser.execute_script(ready), "the viewer")
+
+
+def judge_findings(browser: Any, count: int) -> dict[str, str]:
+    """Answers as many findings one after the other by keys."""
+    browser.press("r", "v")
+    said: dict[str, str] = {}
+    for n in range(count):
+        browser.wait_for(lambda: viewed(browser) not in said, "the next finding")
+        said[viewed(browser)] = KEYS[n % len(KEYS)]
+        browser.press(KEYS[n % len(KEYS)])
+        if n == 0:
+            browser.switch_to.active_element.send_keys("Dr. AB", Keys.ENTER)
+    return said
+
+
+def correct(browser: Any, page: Path, finding_id: str) -> None:
+    """Joins a focus to a finding and marks a lesion that was missed."""
+    browser.get(page.as_uri() + f"#{finding_id}")
+    assert viewed(browser) == finding_id
+    for place, key in ((PART, "o"), (MISSED, "m")):
+        browser.execute_script("moveTo(apply(inverse(EXAM.to_ras), arguments[0]))", list(place))
         browser.press(key)
-    browser.execute_script("go(arguments[0])", second)
+
+
+def judge_proposals(browser: Any, page: Path, names: tuple[str, str, str]) -> None:
+    """Calls the first a lesion, the second physiologic with its organ, the third a part of another."""
+    browser.get(page.as_uri() + f"#{names[0]}")
+    for key, name in zip("apo", names):
+        browser.wait_for(lambda name=name: viewed(browser) == name, "the next proposal")
+        browser.press(key)
+    browser.execute_script("go(arguments[0])", names[1])
     organ = browser.wait_for(lambda: browser.find_elements("id", "organ"), "the field of the organ")[0]
     organ.send_keys("left heart", Keys.ESCAPE)
     browser.press("t", "l")  # Of findings alone: nothing is answered.
-    assert browser.execute_script("return correctionsOf(arguments[0]).length", second) == 0
-    home.reviews.mkdir()
-    browser.saved().rename(home.reviews / "AB.csv")
-
-    lake = proposed(home, cohort)
-    after = lake.read_table("proposals").drop_nulls("answer")
-    said = {first: "lesion", second: "physiologic", third: "part of another"}
-    assert dict(after.select("candidate_id", "answer").rows()) == said
-    assert after.filter(candidate_id=second)["organ"].to_list() == ["left heart"]
-    assert after.filter("is_accepted")["candidate_id"].to_list() == [first]
-    assert len(ReportTables.of(home).report(UNREPORTED).lesions) == 1
-    read, summary = reviewed(home)
-    assert read.problems == ()
-    assert summary.location.n == 0
+    assert browser.execute_script("return correctionsOf(arguments[0]).length", names[1]) == 0
 
 
-def test_what_a_physician_says_is_in_the_next_curation(browser: Any, tmp_path: Path) -> None:
-    home, cohort = Home(tmp_path / "home"), tmp_path / "cohort"
+@pytest.fixture(scope="module")
+def judged(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Judged:
+    folder = tmp_path_factory.mktemp("hour")
+    home, cohort = Home(folder / "home"), folder / "cohort"
     write_cohort(cohort)
-    lake = curate_small(home, cohort)
-    before = {r["finding_id"]: r for r in lake.read_table("lesions").filter(outcome="lesion").to_dicts()}
+    lake = proposed(home, cohort)
+    before = located(lake)
     assert len(before) == N_EXAMS * N_LESIONS
     browser.get(pages(home, lake).as_uri())
     browser.execute_script("localStorage.clear()")
     browser.refresh()
-
-    def shown() -> str:
-        is_ready = "return document.documentElement.dataset.ready === 'yes' && typeof EXAM !== 'undefined'"
-        browser.wait_for(lambda: browser.execute_script(is_ready), "the viewer")
-        return browser.execute_script("return state.selected")
-
-    browser.press("r", "v")
-    keys, said = "accppacutl", []
-    for n in range(len(before)):
-        said.append((shown(), keys[n % len(keys)]))
-        browser.press(keys[n % len(keys)])
-        if n == 0:
-            browser.switch_to.active_element.send_keys("Dr. AB", Keys.ENTER)
-        if n + 1 < len(before):
-            browser.wait_for(lambda last=said[-1][0]: shown() != last, "the next finding")
-    first = next(f for f, row in before.items() if row["exam_id"] == "E0" and row["peak_z_mm"] == 124.0)
-    browser.get((home.gallery / "exams" / "E0" / "index.html").as_uri() + f"#{first}")
-    assert shown() == first
-    for place, key in ((PART, "o"), (MISSED, "m")):
-        browser.execute_script("moveTo(apply(inverse(EXAM.to_ras), arguments[0]))", list(place))
-        browser.press(key)
+    said = judge_findings(browser, len(before))
+    assert set(said) == set(before)
+    corrected = next(f for f, row in before.items() if row["exam_id"] == "E0" and row["peak_z_mm"] == 124.0)
+    correct(browser, home.gallery / "exams" / "E0" / "index.html", corrected)
+    first, second, third = lake.read_table("proposals").sort("place")["candidate_id"].to_list()[:3]
+    judge_proposals(browser, home.gallery / "exams" / UNREPORTED / "index.html", (first, second, third))
     home.reviews.mkdir()
     browser.saved().rename(home.reviews / "AB.csv")
+    return Judged(home, before, said, corrected, (first, second, third), proposed(home, cohort))
 
-    lake = curate_small(home, cohort)
-    read, _ = reviewed(home)
+
+def test_every_answer_comes_back_and_corrections_are_applied(judged: Judged) -> None:
+    read, _ = reviewed(judged.home)
     assert read.problems == ()
-    names = {
-        "a": "accept",
-        "c": "wrong contour",
-        "p": "physiologic",
-        "u": "unsure",
-        "t": "wrong text",
-        "l": "wrong lesion",
-    }
-    assert dict(read.frame.select("finding_id", "answer").rows()) == {f: names[key] for f, key in said}
-    after = {r["finding_id"]: r for r in lake.read_table("lesions").filter(outcome="lesion").to_dicts()}
-    (added,) = set(after) - set(before)
-    assert after[added]["suvmax"] == pytest.approx(5.0, abs=0.05)
-    assert after[first]["mtv_ml"] > 1.3 * before[first]["mtv_ml"]
-    assert {f for f in before if after[f]["mtv_ml"] != before[f]["mtv_ml"]} == {first}
-    is_physiologic = lake.read_table("findings").filter(pl.col("is_physiologic"))["finding_id"]
-    assert set(is_physiologic) == {f for f, key in said if key == "p"}
-    assert set(lake.read_table("corrections")["status"]) == {"applied"}
-    browser.get(pages(home, lake).as_uri())
-    assert browser.execute_script("return entries.some((e) => e.id === arguments[0])", added)
+    answers = read.frame.filter(pl.col("finding_id").is_in(sorted(judged.said)))
+    assert dict(answers.select("finding_id", "answer").rows()) == {f: KEYS_SAY[key] for f, key in judged.said.items()}
+    before, after = judged.before, judged.lesions
+    assert after[judged.added]["suvmax"] == pytest.approx(5.0, abs=0.05)
+    assert after[judged.corrected]["mtv_ml"] > 1.3 * before[judged.corrected]["mtv_ml"]
+    assert {f for f in before if after[f]["mtv_ml"] != before[f]["mtv_ml"]} == {judged.corrected}
+    is_physiologic = judged.after.read_table("findings").filter(pl.col("is_physiologic"))["finding_id"]
+    assert set(is_physiologic) == {f for f, key in judged.said.items() if key == "p"}
+    assert set(judged.after.read_table("corrections")["status"]) == {"applied"}
 
-    report = ReportTables.of(home).report("E0")
+
+def test_what_was_added_is_in_the_next_pages(browser: Any, judged: Judged) -> None:
+    browser.get(pages(judged.home, judged.after).as_uri())
+    assert browser.execute_script("return entries.some((e) => e.id === arguments[0])", judged.added)
+
+
+def test_the_draft_report_says_what_was_judged(browser: Any, judged: Judged, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
-    page.write_text(html_page(report), encoding="utf-8")
+    page.write_text(html_page(ReportTables.of(judged.home).report("E0")), encoding="utf-8")
     browser.get(page.as_uri())
     text = browser.find_element("tag name", "body").text
-    own = {f: row for f, row in after.items() if row["exam_id"] == "E0"}
-    tumour = [row for f, row in own.items() if f not in set(is_physiologic)]
+    own = {f: row for f, row in judged.lesions.items() if row["exam_id"] == "E0"}
+    tumour = [row for f, row in own.items() if judged.said.get(f) != "p"]
     assert text.startswith("Draft of a research tool, not for clinical use")
     assert f"{len(tumour)} lesions, MTV {sum(row['mtv_ml'] for row in tumour):.1f} mL" in text
     assert text.count("Physiologic uptake") == len(own) - len(tumour) > 0
-    assert f"Hypermetabolic lesion with SUVmax {after[added]['suvmax']:.1f} (slice 11)." in text
+    assert f"Hypermetabolic lesion with SUVmax {own[judged.added]['suvmax']:.1f} (slice 11)." in text
+
+
+def test_what_was_said_of_proposals_is_in_the_draft_of_their_exam(judged: Judged) -> None:
+    proposals = judged.after.read_table("proposals").drop_nulls("answer")
+    first, second, third = judged.proposals
+    said = {first: "lesion", second: "physiologic", third: "part of another"}
+    assert dict(proposals.select("candidate_id", "answer").rows()) == said
+    assert proposals.filter(candidate_id=second)["organ"].to_list() == ["left heart"]
+    assert proposals.filter("is_accepted")["candidate_id"].to_list() == [first]
+    assert len(ReportTables.of(judged.home).report(UNREPORTED).lesions) == 1
