@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from model.inputs.crops import Floats, MaskBox, Triple, focal_crop, linear_weights, resized, unit_window, weighted
+from model.inputs.crops import MaskBox, Triple, focal_crop, linear_weights, resized, weighted
+from model.inputs.windows import Floats, Window
 from model.petar.config import InputsConfig, LayoutConfig, ModelConfig
 
 _NEAR = 1e-6
@@ -165,9 +166,9 @@ def clipped_images(
     wide = global_box(grid_of(shape, exam.spacing_mm, step), lesion.box, inputs)
     lesion = lesion.within(wide)
     block = np.zeros((3, *wide.shape[::-1]), np.float32)
-    block[0] = unit_window(*inputs.pet_window_suv)(on_grid(exam.pet, exam.spacing_mm, step, wide))
+    block[0] = Window(*inputs.pet_window_suv)(on_grid(exam.pet, exam.spacing_mm, step, wide))
     if config.use_ct and exam.ct is not None:
-        block[1] = unit_window(*inputs.ct_window_hu)(on_grid(exam.ct, exam.spacing_mm, step, wide))
+        block[1] = Window(*inputs.ct_window_hu)(on_grid(exam.ct, exam.spacing_mm, step, wide))
     if config.use_mask:
         block[2][lesion.box.inside(wide)] = lesion.array.T[::-1, ::-1]
     images = _stretched(block, config)

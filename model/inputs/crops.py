@@ -7,7 +7,6 @@ voxels that a crop covers are read. Arrays come in as (i, j, k) in RAS+ order an
 reads them: z from the head down, y from the front, x from the patient's right.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
@@ -16,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from model.inputs.windows import Floats, Window
 from model.petar.config import InputsConfig
 
-Floats = NDArray[np.float32]
 Triple = tuple[float, float, float]
 
 
@@ -159,11 +158,7 @@ _DENSE_SIDE = 64
 
 
 def sample(
-    array: NDArray[np.generic],
-    spacing_mm: Triple,
-    crop: Crop,
-    shape_zyx: tuple[int, int, int],
-    window: Callable[[NDArray[np.generic]], Floats],
+    array: NDArray[np.generic], spacing_mm: Triple, crop: Crop, shape_zyx: tuple[int, int, int], window: Window
 ) -> Floats:
     """The crop of an array (i, j, k) as float32 (z, y, x). Only voxels of the crop are read, then windowed, then
     resized.
@@ -182,43 +177,32 @@ def sample(
         for a, n in zip((2, 1, 0), shape_zyx)
     ]
     (w_z, z0, z1), (w_y, y0, y1), (w_x, x0, x1) = axes
-    block = window(array[x0:x1, y0:y1, z0:z1].T)
-    return weighted(block, w_z, w_y, w_x)
+    return _in_plane(window.weighted(array.T, ((z0, z1), (y0, y1), (x0, x1)), w_z), w_y, w_x)
 
 
 def weighted(block: Floats, w_z: Floats, w_y: Floats, w_x: Floats) -> Floats:
     """A block (z, y, x) under the weights (out, in) of its axes."""
     n_z, n_y, n_x = block.shape
-    shape = len(w_z), len(w_y), len(w_x)
     # z first: it shrinks most, and it is the slowest axis in the file.
     flat = block.reshape(n_z, -1)
-    if max(shape) <= _DENSE_SIDE:
-        slab = (w_z @ flat).reshape(-1, n_y, n_x)
+    is_dense = max(len(w_z), len(w_y), len(w_x)) <= _DENSE_SIDE
+    return _in_plane(((w_z if is_dense else csr_array(w_z)) @ flat).reshape(-1, n_y, n_x), w_y, w_x)
+
+
+def _in_plane(slab: Floats, w_y: Floats, w_x: Floats) -> Floats:
+    """A slab (z, y, x) under the weights (out, in) of its last axes."""
+    if max(len(slab), len(w_y), len(w_x)) <= _DENSE_SIDE:
         return np.matmul(np.matmul(w_y, slab), w_x.T)
     # Each output voxel is of few: sparse, and plane by plane, which stays in the cache.
-    slab = (csr_array(w_z) @ flat).reshape(-1, n_y, n_x)
     sparse_y, sparse_x = csr_array(w_y), csr_array(w_x)
-    out = np.empty(shape, np.float32)
+    out = np.empty((len(slab), len(w_y), len(w_x)), np.float32)
     for plane, target in zip(slab, out):
         target[:] = (sparse_x @ (sparse_y @ plane).T).T
     return out
 
 
-def unit_window(low: float, high: float) -> Callable[[NDArray[np.generic]], Floats]:
-    """A function that maps low..high to 0..1 as contiguous float32 and clips what lies outside; not-a-number becomes
-    0.
-    """
-
-    def apply(values: NDArray[np.generic]) -> Floats:
-        # In memory order of the file, then one pass each: this runs over millions of voxels a sample.
-        out = np.array(values, dtype=np.float32, order="C")
-        out -= low
-        out *= 1.0 / (high - low)
-        # fmax and fmin take the number where the other is none.
-        np.fmax(out, 0.0, out=out)
-        return np.fmin(out, 1.0, out=out)
-
-    return apply
+_UNCHANGED = Window(0, 1)
+"""Of a mask."""
 
 
 def sample_mask(
@@ -238,7 +222,7 @@ def sample_mask(
         # At least two points a voxel: on the 3 mm grid alone, a finer mask of one voxel could fall between two points.
         tuple(max(n, ceil(2 * (b - a) / s)) for n, a, b, s in zip(crop.voxels, crop.low_mm, crop.high_mm, spacing_mm)),  # type: ignore[arg-type]
     )
-    filled = sample(padded, spacing_mm, shifted, shape_zyx, lambda a: np.array(a, dtype=np.float32, order="C"))
+    filled = sample(padded, spacing_mm, shifted, shape_zyx, _UNCHANGED)
     most = float(filled.max())
     if most <= 1e-6:
         return np.zeros(shape_zyx, np.float32)

@@ -20,8 +20,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from model.inputs.clipped import ExamArrays, clipped_images, flipped
-from model.inputs.crops import Crop, MaskBox, focal_crop, global_crop, sample, sample_mask, unit_window
+from model.inputs.crops import Crop, MaskBox, focal_crop, global_crop, sample, sample_mask
 from model.inputs.numbers import mask_measured_numbers
+from model.inputs.windows import Window
 from model.petar.config import ModelConfig
 from model.petar.tokenizer import Encoded, PetarTokenizer
 from pipelines.imaging.volume import Volume, load_nifti, resample_to
@@ -148,8 +149,8 @@ class LesionImages:
         self._label_maps: _Cache[dict[int, _PackedBox]] = _Cache(
             256 << 20, lambda d: sum(m.bits.nbytes + 200 for m in d.values())
         )
-        self._pet_window = unit_window(*config.inputs.pet_window_suv)
-        self._ct_window = unit_window(*config.inputs.ct_window_hu)
+        self._pet_window = Window(*config.inputs.pet_window_suv)
+        self._ct_window = Window(*config.inputs.ct_window_hu)
 
     def _path(self, name: str) -> Path:
         path = self.home.file(name)

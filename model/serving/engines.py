@@ -112,19 +112,20 @@ class OwnEngine:
         tokenizer, model = self.checkpoint.tokenizer, self.checkpoint.model
         once = {ask.same: ask for ask in asked}
         encoded = [ask.item.encoded for ask in once.values()]
+        # Of each its own: a long prompt beside a question leaves it no less room.
+        most = [min(ask.most, _room(self.checkpoint, len(ask.item.encoded.prompt))) for ask in asked]
         ids, mask, _ = (t.to(self.device) for t in padded_tokens(encoded, tokenizer.pad_id, pad_left=True))
-        room = _room(self.checkpoint, ids.shape[1])
         with limited_threads(self._embedder.threads):
             embeddings = model.embed_with(ids, self._embedder.visual_tokens(list(once.values())))
             tokens = model.decode(
                 embeddings,
                 mask,
-                max_new_tokens=min(max(ask.most for ask in asked), room),
+                max_new_tokens=max(most),
                 eos_id=tokenizer.eos_id,
                 pad_id=tokenizer.pad_id,
             )
         rows = dict(zip(once, tokens.tolist()))
-        return [_answer_of(rows[ask.same][: ask.most], tokenizer) for ask in asked]
+        return [_answer_of(rows[ask.same][:own], tokenizer) for ask, own in zip(asked, most)]
 
 
 def _room(checkpoint: Checkpoint, n_prompt: int) -> int:

@@ -4,15 +4,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.inputs.crops import Crop, MaskBox, focal_crop, global_crop, sample, sample_mask, unit_window
+from model.inputs.crops import Crop, MaskBox, focal_crop, global_crop, sample, sample_mask
+from model.inputs.windows import Window
 from model.petar.config import InputsConfig
 
 sides = st.integers(1, 12)
 spacings = st.floats(0.8, 6.0)
 
 
-def identity(values):
-    return np.array(values, dtype=np.float32, order="C")
+UNCHANGED = Window(0, 1)
 
 
 class TestSample:
@@ -20,20 +20,20 @@ class TestSample:
         array = np.zeros((4, 5, 6), np.float32, order="F")
         array[3, 4, 5] = 1  # right, front, head
         crop = Crop((-0.5, -0.5, -0.5), (3.5, 4.5, 5.5), (4, 5, 6))
-        out = sample(array, (1, 1, 1), crop, (6, 5, 4), identity)
+        out = sample(array, (1, 1, 1), crop, (6, 5, 4), UNCHANGED)
         assert out[0, 0, 0] == 1
         assert out.sum() == 1
 
     def test_area_equals_torch_adaptive_pooling(self):
         array = np.random.default_rng(0).random((8, 12, 16)).astype(np.float32)
         crop = Crop((-0.5, -0.5, -0.5), (7.5, 11.5, 15.5), (8, 12, 16))
-        out = sample(array, (1, 1, 1), crop, (4, 3, 2), identity)
+        out = sample(array, (1, 1, 1), crop, (4, 3, 2), UNCHANGED)
         expected = torch.nn.functional.adaptive_avg_pool3d(torch.from_numpy(array)[None, None], (2, 3, 4))[0, 0].numpy()
         assert np.allclose(out, expected.T[::-1, ::-1, ::-1], atol=1e-6)
 
     def test_is_zero_beyond_the_array(self):
         crop = Crop((-4.5, -0.5, -0.5), (3.5, 3.5, 3.5), (8, 4, 4))
-        out = sample(np.ones((4, 4, 4), np.float32), (1, 1, 1), crop, (4, 4, 8), identity)
+        out = sample(np.ones((4, 4, 4), np.float32), (1, 1, 1), crop, (4, 4, 8), UNCHANGED)
         assert out[:, :, :4].min() == 1
         assert out[:, :, 4:].max() == 0
 
@@ -44,19 +44,8 @@ class TestSample:
         middle = 14.5 * spacing
         half = 10 * spacing
         crop = Crop((middle - half,) * 3, (middle + half,) * 3, (17, 17, 17))
-        out = sample(array, (spacing,) * 3, crop, (n_out,) * 3, identity)
+        out = sample(array, (spacing,) * 3, crop, (n_out,) * 3, UNCHANGED)
         assert np.allclose(out, 0.5, atol=1e-5)
-
-
-class TestUnitWindow:
-    def test_maps_clips_and_drops_what_is_no_number(self):
-        values = np.array([[-2.0, 0.0, 6.0, 30.0, np.nan]])
-        assert unit_window(0, 12)(values).tolist() == [[0.0, 0.0, 0.5, 1.0, 0.0]]
-
-    def test_keeps_the_file_as_it_is(self):
-        values = np.ones((2, 2), np.float32)
-        unit_window(0, 2)(values)
-        assert values.tolist() == [[1, 1], [1, 1]]
 
 
 class TestSampleMask:

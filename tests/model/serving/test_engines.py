@@ -63,6 +63,13 @@ class TestOwnEngine:
         together = engine.answers([Ask(item, 6) for item in same_words])
         assert together == [engine.answers([Ask(item, 6)])[0] for item in same_words]
 
+    def test_a_long_prompt_beside_it_leaves_a_question_its_room(self, checkpoint, items):
+        long = replace(items[0].encoded, prompt=[*items[0].encoded.prompt, *[5] * (126 - len(items[0].encoded.prompt))])
+        engine = OwnEngine(checkpoint)
+        cut, whole = engine.answers([Ask(replace(items[0], encoded=long), 8), Ask(items[1], 8)])
+        assert cut.n_tokens <= 2
+        assert whole == engine.answers([Ask(items[1], 8)])[0]
+
     def test_a_prompt_without_room_is_refused(self, checkpoint, items):
         long = replace(items[0].encoded, prompt=[*items[0].encoded.prompt, *[5] * 128])
         with pytest.raises(SampleError, match="under the model's 128 tokens"):
