@@ -14,9 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+
+from assets import model_commands
+from assets.command_options import DEFAULT_HOME, Checkpoint, Cohort, CohortNeeded, Device, Home, Settings, fail
 
 if TYPE_CHECKING:
     from assets.cluster import ClusterCall
@@ -39,26 +42,11 @@ vllm = typer.Typer(no_args_is_help=True, help="A vLLM server in an environment o
 app.add_typer(vllm, name="vllm")
 reader = typer.Typer(no_args_is_help=True, help="Readers of reports that are trained here.")
 app.add_typer(reader, name="reader")
+app.add_typer(model_commands.app, name="model")
 
 batch = typer.Typer(no_args_is_help=True, help="What the jobs of a cluster call.")
 app.add_typer(batch, name="batch", hidden=True)
 
-_COHORT = typer.Option(
-    "--cohort", envvar="PETAR_COHORT", help="Input folder with reports and exams. [default: HOME/phantom]"
-)
-Cohort = Annotated[Path | None, _COHORT]
-CohortNeeded = Annotated[
-    Path, typer.Option("--cohort", envvar="PETAR_COHORT", help="Input folder with reports and exams.")
-]
-Home = Annotated[Path, typer.Option("--home", envvar="PETAR_HOME", help="Folder that everything is written to.")]
-Settings = Annotated[
-    Path | None,
-    typer.Option(
-        "--settings",
-        envvar="PETAR_SETTINGS",
-        help="TOML with parameters that differ from the defaults. [default: COHORT/petar.toml]",
-    ),
-]
 Partition = Annotated[str, typer.Option(help="Slurm: partition. [default: the cluster's]")]
 Memory = Annotated[
     str, typer.Option(help="Slurm: memory of a task, e.g. 10G; 2.5 GB for each process. [default: the cluster's]")
@@ -70,7 +58,6 @@ Sbatch = Annotated[
     list[str] | None, typer.Option("--sbatch", help="Slurm: a further option, e.g. '--account=lab'; may be repeated.")
 ]
 Folder = Annotated[Path, typer.Argument(help="Folder of the submission.")]
-_DATA = Path("data")
 _HOST = "127.0.0.1"
 
 _DEMO_SETTINGS = """\
@@ -121,7 +108,7 @@ def _run(workspace: "Workspace", steps: Callable[["Runner"], object], *, with_mo
         check_cohort(workspace.cohort_folder)
         run_interruptible(run)
     except EXPECTED as error:
-        _fail(str(error))
+        fail(str(error))
     except CommandInterruptedError:
         typer.echo("stopped by Ctrl-C; what was computed is kept, the same command goes on from there", err=True)
         raise typer.Exit(INTERRUPTED) from None
@@ -137,7 +124,7 @@ def _check_strictly(printed: "Printed") -> None:
     wrong = [f"{printed.n_unusable} exams ended as problem or failed"] if printed.n_unusable else []
     wrong += [f"checks failed: {', '.join(printed.failed_checks)}"] if printed.failed_checks else []
     if wrong:
-        _fail(f"--strict: expected usable exams and checks that pass, got: {'; '.join(wrong)}, as told above")
+        fail(f"--strict: expected usable exams and checks that pass, got: {'; '.join(wrong)}, as told above")
 
 
 def _check_workspace(workspace: "Workspace") -> None:
@@ -149,13 +136,7 @@ def _check_workspace(workspace: "Workspace") -> None:
         workspace.paths.check_writable()
         workspace.settings()
     except (HomeError, SettingsError) as error:
-        _fail(str(error))
-
-
-def _fail(message: str) -> NoReturn:
-    """Ends the command with a message and exit code 1."""
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(1)
+        fail(str(error))
 
 
 class Engine(StrEnum):
@@ -169,7 +150,7 @@ class Engine(StrEnum):
 @app.command(epilog="Example: petar curate --cohort scans --home curated")
 def curate(
     cohort: CohortNeeded,
-    home: Home = _DATA,
+    home: Home = DEFAULT_HOME,
     settings: Settings = None,
     strict: Annotated[
         bool,
@@ -217,7 +198,7 @@ def curate(
     given = {"--partition": partition, "--cpus": cpus, "--mem": mem, "--time": time_limit, "--sbatch": sbatch}
     _check_engine(engine, {**given, "--dry-run": dry_run}, tuple(Engine))
     if address and engine is not Engine.RAY:
-        _fail(f"expected --address with --engine ray, got --engine {engine}: name the engine or leave it out")
+        fail(f"expected --address with --engine ray, got --engine {engine}: name the engine or leave it out")
     if engine is Engine.SLURM:
         from assets.cluster import ClusterCall
         from pipelines.curation.engines.slurm import SlurmOptions
@@ -235,10 +216,10 @@ def curate(
 def _check_engine(engine: Engine, given: Mapping[str, object], known: Sequence[Engine]) -> None:
     """Ends the command where the engine is not one of those known, or options of Slurm are given without it."""
     if engine not in known:
-        _fail(f"expected --engine {' or '.join(known)}, got {engine}: name one of them")
+        fail(f"expected --engine {' or '.join(known)}, got {engine}: name one of them")
     wrong = [name for name, value in given.items() if value or (value == 0 and value is not False)]
     if wrong and engine is not Engine.SLURM:
-        _fail(
+        fail(
             f"expected {', '.join(wrong)} with --engine slurm, got --engine {engine}: name the engine or leave them out"
         )
 
@@ -292,7 +273,7 @@ def _hand_over(workspace: "Workspace", shown: Callable[[], str], submit: Callabl
             return
         folder = submit()
     except (*EXPECTED, SlurmError) as error:
-        _fail(str(error))
+        fail(str(error))
     typer.echo(f"scripts, logs  {folder}    (the same command again goes on from where jobs were ended)")
 
 
@@ -307,7 +288,7 @@ def batch_work(
 
     failed = _of_batch(lambda: cluster.work(folder, phase - 1, chunk))
     if failed:
-        _fail("\n".join(failed))
+        fail("\n".join(failed))
 
 
 @batch.command("samples")
@@ -347,7 +328,7 @@ def _of_batch(call: Callable[[], T]) -> T:
     try:
         return call()
     except (*EXPECTED, BatchError) as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 @app.command("import", epilog="Example: petar import nnunet Dataset221_AutoPETII --to cohort")
@@ -368,13 +349,13 @@ def import_set(
 
     chosen = next((known for known in LAYOUTS if known == layout), None)
     if chosen is None:
-        _fail(f"expected a layout of {', '.join(LAYOUTS)}, got {layout!r}: name one of them")
+        fail(f"expected a layout of {', '.join(LAYOUTS)}, got {layout!r}: name one of them")
     try:
         seen = columns_of(source) if chosen == "table" else ()
         plan = plan_import(chosen, source, read_mapping(chosen, mapping, seen))
         left_out = write_cohort(plan, to, chosen, source)
     except ImporterError as error:
-        _fail(str(error))
+        fail(str(error))
     for problem in (*plan.problems, *left_out):
         typer.echo(f"  problem   {problem}", err=True)
     n_masks, n_ct = sum(len(exam.masks) for exam in plan.exams), sum(exam.ct is not None for exam in plan.exams)
@@ -390,7 +371,7 @@ def import_set(
 @app.command(epilog="Example: petar demo --home demo")
 def demo(
     cohort: Cohort = None,
-    home: Home = _DATA,
+    home: Home = DEFAULT_HOME,
     settings: Settings = None,
     patients: Annotated[
         int,
@@ -430,7 +411,7 @@ def rerun(
         list[str] | None, typer.Option("--set", help="A parameter of this run as a line of TOML; may be repeated.")
     ] = None,
     cohort: Cohort = None,
-    home: Home = _DATA,
+    home: Home = DEFAULT_HOME,
     settings: Settings = None,
 ) -> None:
     """Compute one asset again (of an exam, of a shard, or whole), publish, and print what changed."""
@@ -452,7 +433,7 @@ def accept(
     who: Annotated[str, typer.Option(help="Who accepts it.")],
     note: Annotated[str, typer.Option(help="Why, for whom.")] = "",
     cohort: Cohort = None,
-    home: Home = _DATA,
+    home: Home = DEFAULT_HOME,
     settings: Settings = None,
 ) -> None:
     """Keep what is published now under a name, for ever."""
@@ -476,7 +457,7 @@ def release(
         ),
     ] = None,
     cohort: Cohort = None,
-    home: Home = _DATA,
+    home: Home = DEFAULT_HOME,
     settings: Settings = None,
 ) -> None:
     """Write an accepted curation, pseudonymised, as files that others load."""
@@ -487,7 +468,7 @@ def release(
 
     chosen = tuple(known for known in FORMATS if known in (formats or USUAL_FORMATS))
     if unknown := sorted(set(formats or ()) - set(FORMATS)):
-        _fail(f"expected formats of {', '.join(FORMATS)}, got {', '.join(unknown)}: name some of them")
+        fail(f"expected formats of {', '.join(FORMATS)}, got {', '.join(unknown)}: name some of them")
     workspace = _workspace(cohort, home, settings)
     _check_workspace(workspace)
     paths, parameters = workspace.paths, workspace.settings()
@@ -496,7 +477,7 @@ def release(
         gate = open_gate(paths, name, read_key(os.environ, paths))
         made = write_release(paths, name, target, gate, parameters, chosen, _progress("exams"))
     except (ReleaseError, PrivacyError) as error:
-        _fail(str(error))
+        fail(str(error))
     typer.echo(
         f"released    {made.n_lesions} lesions in {made.n_exams} exams of {made.n_patients} patients, "
         f"{made.n_bytes / 1e6:,.1f} MB, {made.n_without_ct} exams without CT"
@@ -523,18 +504,18 @@ def verify_release(folder: Annotated[Path, typer.Argument(help="Folder of the re
     try:
         faults = verify(folder)
     except ReleaseError as error:
-        _fail(str(error))
+        fail(str(error))
     for fault in faults:
         typer.echo(f"  {fault}", err=True)
     if faults:
-        _fail(f"expected the files of the release, got {len(faults)} that differ: fetch these again")
+        fail(f"expected the files of the release, got {len(faults)} that differ: fetch these again")
     typer.echo(f"verified    {folder}")
 
 
 @app.command(epilog="Example: petar query funnel --home curated --version 2026-01")
 def query(
     name: Annotated[str | None, typer.Argument(help="A file of sql/queries without .sql. [default: a list]")] = None,
-    home: Home = _DATA,
+    home: Home = DEFAULT_HOME,
     version: Annotated[
         str | None, typer.Option(help="A version of the curation, or the name of an accepted one. [default: the last]")
     ] = None,
@@ -559,7 +540,7 @@ def _print_query(home: Path, name: str, *, version: str | None = None, csv: bool
     try:
         result = run_query(HomeFolders(home), name, version=version)
     except CatalogError as error:
-        _fail(str(error))
+        fail(str(error))
     if csv:
         print(result.write_csv(), end="")
         return
@@ -570,7 +551,7 @@ def _print_query(home: Path, name: str, *, version: str | None = None, csv: bool
 
 
 @app.command(epilog="Example: petar gallery --cohort scans --home curated")
-def gallery(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None) -> None:
+def gallery(cohort: Cohort = None, home: Home = DEFAULT_HOME, settings: Settings = None) -> None:
     """Curate, and write the review pages and the scorecards."""
     _run(_workspace(cohort, home, settings), lambda runner: runner.walk("review"))
 
@@ -578,7 +559,7 @@ def gallery(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None
 @app.command(epilog="Example: petar train --cohort scans --home curated")
 def train(
     cohort: Cohort = None,
-    home: Home = _DATA,
+    home: Home = DEFAULT_HOME,
     settings: Settings = None,
     change: Annotated[
         list[str] | None,
@@ -642,21 +623,21 @@ def _print_plan(workspace: "Workspace", changes: Sequence[str], processes: int) 
         model = overlaid(workspace.settings(), {"model": parse("\n".join(changes), "--set")}, "--set").model
         config = model_config(model)
     except SettingsError as error:
-        _fail(str(error))
+        fail(str(error))
     for stage in TRAINING_STAGES:
         settings = stage_settings(stage, model)
         print(f"{stage}\n{stage_plan(config, settings, stage, pick_device(), processes, workspace.paths).summary()}")
 
 
 @app.command(epilog="Example: petar evaluate --cohort scans --home curated")
-def evaluate(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None) -> None:
+def evaluate(cohort: Cohort = None, home: Home = DEFAULT_HOME, settings: Settings = None) -> None:
     """Curate, write texts of all models, scores, comparisons, robustness, the external set."""
     jobs = ("evaluate", "robustness_and_external")
     _run(_workspace(cohort, home, settings), lambda runner: runner.walk(*jobs), with_model=True)
 
 
 @app.command(epilog="Example: petar ablate --cohort scans --home curated")
-def ablate(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None) -> None:
+def ablate(cohort: Cohort = None, home: Home = DEFAULT_HOME, settings: Settings = None) -> None:
     """Curate, train the eight rows of the ablation, and score them."""
     from assets.ablation import ABLATION_PARTITIONS
 
@@ -669,19 +650,21 @@ def ablate(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None)
 
 
 @app.command(epilog="Example: petar study --cohort scans --home curated")
-def study(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None) -> None:
+def study(cohort: Cohort = None, home: Home = DEFAULT_HOME, settings: Settings = None) -> None:
     """Curate, write the sheets of the reader study, read ratings back."""
     _run(_workspace(cohort, home, settings), lambda runner: runner.walk("evaluate", "study"), with_model=True)
 
 
 @app.command(epilog="Example: petar export --cohort scans --home curated")
-def export(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None) -> None:
+def export(cohort: Cohort = None, home: Home = DEFAULT_HOME, settings: Settings = None) -> None:
     """Curate, and write the lesions as NIfTI label maps and DICOM SEG, for viewers, and a draft report of each exam."""
     _run(_workspace(cohort, home, settings), lambda runner: runner.walk("export"))
 
 
 @app.command(epilog="Example: petar report PX-0001 --home curated")
-def report(exam: Annotated[str, typer.Argument(help="Exam, as the cohort names it.")], home: Home = _DATA) -> None:
+def report(
+    exam: Annotated[str, typer.Argument(help="Exam, as the cohort names it.")], home: Home = DEFAULT_HOME
+) -> None:
     """Print the draft report of an exam of a curated home as Markdown."""
     from pipelines.exports.report_files import ReportError, ReportTables
     from pipelines.exports.report_pages import markdown_page
@@ -691,18 +674,18 @@ def report(exam: Annotated[str, typer.Argument(help="Exam, as the cohort names i
     try:
         text = markdown_page(ReportTables.of(Folders(home)).report(exam))
     except (ReportError, LakeError) as error:
-        _fail(str(error))
+        fail(str(error))
     typer.echo(text, nl=False)
 
 
 @app.command(epilog="Example: petar followup --cohort scans --home curated")
-def followup(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None) -> None:
+def followup(cohort: Cohort = None, home: Home = DEFAULT_HOME, settings: Settings = None) -> None:
     """Curate, and link the lesions of each patient's exams over time."""
     _run(_workspace(cohort, home, settings), lambda runner: runner.walk("followup"))
 
 
 @app.command(epilog="Example: petar propose --cohort scans --home curated")
-def propose(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None) -> None:
+def propose(cohort: Cohort = None, home: Home = DEFAULT_HOME, settings: Settings = None) -> None:
     """Curate, and propose lesions of exams with and without a report for review."""
     _run(_workspace(cohort, home, settings), lambda runner: runner.walk("find_candidates", "propose"))
 
@@ -710,7 +693,7 @@ def propose(cohort: Cohort = None, home: Home = _DATA, settings: Settings = None
 @app.command(epilog="Example: petar ui --cohort scans --home curated --port 3000")
 def ui(
     cohort: Cohort = None,
-    home: Home = _DATA,
+    home: Home = DEFAULT_HOME,
     settings: Settings = None,
     host: Annotated[str, typer.Option(help="Address to listen on; there is no login: keep it private.")] = _HOST,
     port: Annotated[int, typer.Option(min=0, max=65535)] = 3000,
@@ -724,7 +707,7 @@ def ui(
         with dagster_instance(workspace.paths):
             pass
     except (StorageError, DatabaseError) as error:
-        _fail(str(error))
+        fail(str(error))
     named = {"PETAR_HOME": workspace.home, "PETAR_COHORT": workspace.cohort, "PETAR_SETTINGS": workspace.settings_file}
     typer.echo(
         "the UI has no login and takes any Host header: a web page that you open could reach it by a name of its own "
@@ -749,7 +732,7 @@ def show_settings(
     try:
         found = _flat(load_settings(settings, cohort).model_dump(mode="json"))
     except SettingsError as error:
-        _fail(str(error))
+        fail(str(error))
     defaults = _flat(ProjectSettings().model_dump(mode="json"))
     rows = [(name, value, defaults.get(name)) for name, value in found.items()]
     print_table(["setting", "value", "default"], [row for row in rows if show_all or row[1] != row[2]])
@@ -764,7 +747,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 @app.command(epilog="Example: petar doctor --home curated")
-def doctor(home: Home = _DATA) -> None:
+def doctor(home: Home = DEFAULT_HOME) -> None:
     """Say what is missing on this machine and what it would enable; exit code 1 where a needed part is missing."""
     from assets.doctor import examine, python_version
     from assets.terminal import print_table
@@ -776,10 +759,6 @@ def doctor(home: Home = _DATA) -> None:
         [(f.part, "ok" if f.is_there else "MISSING" if f.is_needed else "-", f.found, f.enables) for f in findings],
     )
     raise typer.Exit(1 if any(f.is_needed and not f.is_there for f in findings) else 0)
-
-
-Checkpoint = Annotated[str, typer.Option(help="Folder of a trained checkpoint, or its hub id.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 
 
 @app.command(epilog="Example: petar describe --checkpoint model --pet SUV.nii.gz --ct CT.nii.gz --mask MASK.nii.gz")
@@ -806,7 +785,7 @@ def describe(
     try:
         described = describe_files(checkpoint, pet, mask, ct, question, device)
     except (SampleError, CheckpointError, DeviceError, ExamError) as error:
-        _fail(f"cannot describe the lesion: {error}")
+        fail(f"cannot describe the lesion: {error}")
     print(dumps(asdict(described), indent=1) if json else described.text_measured)
 
 
@@ -844,7 +823,7 @@ def serve(
     from pipelines.reports.llm.vllm_server import ServerError
 
     if engine not in ("own", "vllm"):
-        _fail(f"expected --engine own or vllm, got {engine}")
+        fail(f"expected --engine own or vllm, got {engine}")
     with ExitStack() as stack:
         try:
             loaded, place = from_pretrained(checkpoint), pick_device(device)
@@ -856,14 +835,14 @@ def serve(
                 stack.enter_context(language_server(loaded, plan))
                 answering = VllmEngine(loaded, plan.url, plan.name, place)
         except (CheckpointError, DeviceError, ServerError) as error:
-            _fail(f"cannot serve: {error}")
+            fail(f"cannot serve: {error}")
         serve_until_interrupted(Service(loaded, name, files, engine=answering), host, port, allow_host or ())
 
 
 @reader.command("train", epilog="Example: petar reader train --cohort scans --home curated")
 def reader_train(
     cohort: Cohort = None,
-    home: Home = _DATA,
+    home: Home = DEFAULT_HOME,
     settings: Settings = None,
     base: Annotated[
         str, typer.Option(help="`tagger`, or name or folder of a language model of Hugging Face that gets LoRA.")
@@ -901,7 +880,7 @@ def reader_train(
         try:
             folder = train_language_model(base, folder, asked, load_prompt(PROMPT), training)
         except BaseModelError as error:
-            _fail(str(error))
+            fail(str(error))
         entry = {"kind": "llm", "model": str(folder), "prompt": PROMPT}
     print("for the cohort's readers_file:\n[[reader]]")
     print("\n".join(f"{key} = {dumps(value)}" for key, value in {"name": name, **entry}.items()))
@@ -953,7 +932,7 @@ def vllm_start(
         try:
             asked = [r.server for r in load_readers(readers).readers if isinstance(r, LlmReader)]
         except ReadersError as error:
-            _fail(str(error))
+            fail(str(error))
         plans, reasons = plans_for(asked, plan)
         if not asked:
             reasons = [f"no language model is enabled in {readers}"]
@@ -963,7 +942,7 @@ def vllm_start(
         except ServerError as error:
             reasons.append(f"{one.name}: {error}")
     if reasons:
-        _fail("\n".join(f"not started: {reason}" for reason in reasons))
+        fail("\n".join(f"not started: {reason}" for reason in reasons))
 
 
 @vllm.command("batch", epilog="Example: petar vllm batch qwen3-30b questions.jsonl --cohort cohort")
@@ -972,7 +951,7 @@ def vllm_batch(
     questions: Annotated[Path, typer.Argument(help="File of questions to write, for `vllm run-batch -i`.")],
     take: Annotated[Path | None, typer.Option(help="Take back this file of answers (`vllm run-batch -o`).")] = None,
     cohort: Cohort = None,
-    home: Home = _DATA,
+    home: Home = DEFAULT_HOME,
     settings: Settings = None,
 ) -> None:
     """Read a whole cohort as one offline job: write the questions, then take the answers back."""
@@ -985,9 +964,7 @@ def vllm_batch(
     config = workspace.readers()
     models = {r.name: r for r in config.readers if isinstance(r, LlmReader)}
     if reader not in models:
-        _fail(
-            f"expected a language model of the readers' file ({', '.join(models) or 'none is enabled'}), got {reader}"
-        )
+        fail(f"expected a language model of the readers' file ({', '.join(models) or 'none is enabled'}), got {reader}")
     asked = models[reader]
     assert asked.cache is not None
     passages = cohort_passages(Lake(workspace.paths.lake), config.vocabulary)
@@ -999,7 +976,7 @@ def vllm_batch(
     try:
         taken = take_batch(asked, passages, asked.cache, take)
     except (BatchError, OSError) as error:
-        _fail(str(error))
+        fail(str(error))
     print(
         f"batch: {taken.kept} answers kept, {taken.cut} cut off, {taken.failed} failed, {taken.unknown} of no passage"
     )
@@ -1008,7 +985,7 @@ def vllm_batch(
 @vllm.command("slurm", epilog="Example: petar vllm slurm Qwen/Qwen3-30B-A3B --home curated --servers 4 --gpus 1")
 def vllm_slurm(
     model: Annotated[str, typer.Argument(help="Name or path of the model.")],
-    home: Home = _DATA,
+    home: Home = DEFAULT_HOME,
     servers: Annotated[int, typer.Option(min=1, help="Servers, a job each.")] = 1,
     gpus: Annotated[int, typer.Option(min=0, help="GPUs of each, 0: on processors.")] = 1,
     served_name: Annotated[str, typer.Option(help="`model` in the readers' file. [default: the model]")] = "",
@@ -1046,7 +1023,7 @@ def vllm_slurm(
         folder = new_folder(paths.batches, "vllm")
         (job,) = submit_from(folder, [server_script(paths.root, paths.servers, call, folder)], first="")
     except SlurmError as error:
-        _fail(str(error))
+        fail(str(error))
     typer.echo(f"  job {job}   {servers} of {call.served_name}; their addresses will be in {paths.servers}")
     typer.echo(f"scripts, logs  {folder}    (scancel {job} ends them)")
 
@@ -1060,7 +1037,7 @@ def vllm_stop(venv: Venv = None, port: Port = 8000) -> None:
     try:
         print(f"vllm: stopped the server at {plan.url}" if stop(plan) else f"vllm: no server of ours at {plan.url}")
     except ServerError as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 @vllm.command("status", epilog="Example: petar vllm status")

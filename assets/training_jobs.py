@@ -78,7 +78,7 @@ def training_scripts(workspace: Workspace, call: TrainingCall, folder: Path) -> 
             [*chained, f"--nodes={call.nodes}", "--ntasks-per-node=1", *gpus, "--requeue"],
             _torchrun(
                 call,
-                ["--stage", stage, *places, *(["--settings-file", settings] if settings else []), *changes],
+                ["--stage", stage, *places, *chosen, *changes],
             ),
             after="afterok",
         )
@@ -100,7 +100,7 @@ def _torchrun(call: TrainingCall, arguments: Sequence[str]) -> list[str]:
     return [
         'head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
         f"port=$(({_FIRST_PORT} + SLURM_JOB_ID % {_PORTS}))",
-        f"srun --kill-on-bad-exit=1 --cpus-per-task={call.options.cpus} {run} {meet} -m model.training.launch"
+        f"srun --kill-on-bad-exit=1 --cpus-per-task={call.options.cpus} {run} {meet} -m assets.cli model train"
         f" {shlex.join(arguments)}",
     ]
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import polars as pl
@@ -89,9 +89,7 @@ def main(
                 for _ in range(rounds)
             ]
             alone, together = (median(pair[i] for pair in found) for i in (0, 1))
-            print(
-                f"{what:<12}{alone:7.3f} s each alone, {together:6.3f} at once, {alone / together:5.1f}x", flush=True
-            )
+            print(f"{what:<12}{alone:7.3f} s each alone, {together:6.3f} at once, {alone / together:5.1f}x", flush=True)
 
 
 if __name__ == "__main__":

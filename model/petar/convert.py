@@ -1,12 +1,7 @@
-"""A public release as a checkpoint folder, which the command line, the server and the training stages take.
-
-python -m model.petar.convert --weights RELEASE --to FOLDER [--weights MORE ...] [--tokenizer DIR] [--preset petar-4b]
-[--changes '{"shared_towers": true}'] [--dtype bfloat16]
+"""A public release as a checkpoint folder, which the command line, the server and the training stages take:
+`petar model convert`.
 """
 
-import argparse
-import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,10 +11,10 @@ from typing import Any
 import torch
 
 from model.petar.checkpoints import CheckpointError, Contract, LoadReport, build_model, save_checkpoint, versions
-from model.petar.config import PRESETS, LayoutConfig, ModelConfig, model_config
+from model.petar.config import LayoutConfig, ModelConfig, model_config
 from model.petar.hub import local_path
 from model.petar.layouts import expected_inputs
-from model.petar.tokenizer import TokenizerError, load_tokenizer
+from model.petar.tokenizer import load_tokenizer
 from model.petar.weights import DTYPES, load_public_weights, tensor_names
 from pipelines.settings import ModelSettings, validated
 
@@ -104,53 +99,4 @@ def released_config(preset_name: str, changes: Mapping[str, Any]) -> ModelConfig
     """
     inputs = {"focal_crop": "box", **changes.get("inputs", {})}
     values = {"preset": preset_name, "mask_numbers": False, **changes, "inputs": inputs}
-    return model_config(validated(ModelSettings, values, "--changes"))
-
-
-def _changes(text: str) -> dict[str, Any]:
-    try:
-        changes = json.loads(text)
-    except (ValueError, RecursionError):
-        changes = None
-    if not isinstance(changes, dict):
-        raise ValueError(f'expected a JSON object as --changes, got {text!r}: write it as {{"name": value}}')
-    return changes
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0 with the report and the folder on standard output, 1 with the reason on standard error."""
-    parser = argparse.ArgumentParser(
-        "python -m model.petar.convert", description="A public release as a checkpoint folder."
-    )
-    parser.add_argument(
-        "--weights", action="append", required=True, help="file, folder or hub id; may be given more than once"
-    )
-    parser.add_argument("--to", type=Path, required=True, help="folder to write")
-    parser.add_argument("--tokenizer", help="folder or hub id (default: beside the weights)")
-    parser.add_argument("--preset", choices=sorted(PRESETS), default="petar-4b")
-    parser.add_argument("--changes", default="{}", help='of the preset, as JSON: {"shared_towers": true}')
-    parser.add_argument("--dtype", choices=sorted(DTYPES), default="bfloat16")
-    parser.add_argument("--allow-missing", action="store_true", help="parts without weights start untrained")
-    options = parser.parse_args(arguments)
-    try:
-        config = released_config(options.preset, _changes(options.changes))
-        report = convert(
-            options.weights,
-            options.to,
-            config,
-            tokenizer=options.tokenizer,
-            allow_missing=options.allow_missing,
-            dtype=options.dtype,
-        )
-    except (CheckpointError, TokenizerError, ValueError, TypeError) as error:
-        print(f"cannot convert {', '.join(options.weights)}: {error}", file=sys.stderr)
-        return 1
-    print(f"{report.summary()}: {options.to}")
-    for kind in ("missing", "unexpected"):
-        if names := getattr(report, kind):
-            print(f"{kind}: {', '.join(names)}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return model_config(validated(ModelSettings, values, "--set"))

@@ -1,15 +1,10 @@
-"""A checkpoint as a folder that transformers loads without this package.
-
-python -m model.petar.export --checkpoint DIR --to FOLDER [--home PETAR_HOME] [--language]
+"""A checkpoint as a folder that transformers loads without this package: `petar model export`.
 
 model = AutoModel.from_pretrained(FOLDER, trust_remote_code=True)
 """
 
-import argparse
 import json
 import shutil
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +13,12 @@ import transformers
 from safetensors.torch import save_file
 
 from model.petar import modeling_petar
-from model.petar.checkpoints import CONTRACT, WEIGHTS, Checkpoint, CheckpointError, write_folder_atomically
-from model.petar.hub import from_pretrained
+from model.petar.checkpoints import CONTRACT, WEIGHTS, Checkpoint, write_folder_atomically
 from pipelines.tables.home import Home
 from pipelines.tables.lake import Lake
 
+LAST_CHECKPOINT = ("checkpoints", "findings_full", "checkpoint")
+"""Where the checkpoint of the last stage lies in a home."""
 _CODE = Path(modeling_petar.__file__)
 _LIMITS = """\
 ## Limits
@@ -156,40 +152,16 @@ def _interval(row: dict[str, Any]) -> str:
     return f" [{row['low']:.3f}, {row['high']:.3f}]" if row["low"] is not None and row["high"] is not None else ""
 
 
-def own_scores(home: Home, checkpoint: Checkpoint) -> pl.DataFrame | None:
-    """Rows of the home's table `scores` of the model that was trained there; None where there are none, or where the
-    checkpoint is not that of the home's last stage.
+def own_scores(checkpoint: Checkpoint) -> pl.DataFrame | None:
+    """Rows of the table `scores` of the model, of the home where it is the checkpoint of the last stage; None where
+    there are none, or where it lies elsewhere.
     """
-    lake, last = Lake(home.lake), home.checkpoints / "findings_full" / "checkpoint"
-    if not lake.has_shard("scores") or checkpoint.folder.resolve() != last.resolve():
+    folder = checkpoint.folder.resolve()
+    if folder.parts[-3:] != LAST_CHECKPOINT:
+        return None
+    lake = Lake(Home(folder.parents[2]).lake)
+    if not lake.has_shard("scores"):
         return None
     name = f"petar-{checkpoint.contract.config.name}".replace("petar-petar", "petar")
     own = pl.col("model") == name, pl.col("status") == "computed", pl.col("subset") == "all"
     return lake.read_table("scores").filter(*own)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0 with the folder on standard output, 1 with the reason on standard error."""
-    parser = argparse.ArgumentParser(
-        "python -m model.petar.export", description="A checkpoint as a folder that transformers loads by itself."
-    )
-    parser.add_argument("--checkpoint", required=True, help="folder of a trained checkpoint, or its hub id")
-    parser.add_argument("--to", type=Path, required=True, help="folder to write")
-    parser.add_argument("--home", type=Path, help="PETAR_HOME where it was trained: its scores go into the card")
-    parser.add_argument("--language", action="store_true", help="the language part alone, as a Phi-3 folder for vLLM")
-    options = parser.parse_args(arguments)
-    try:
-        checkpoint = from_pretrained(options.checkpoint)
-        if options.language:
-            print(save_language(checkpoint, options.to))
-            return 0
-        scores = None if options.home is None else own_scores(Home(options.home), checkpoint)
-        print(save_pretrained(checkpoint, options.to, scores))
-    except CheckpointError as error:
-        print(f"cannot export {options.checkpoint}: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

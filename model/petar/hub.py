@@ -1,19 +1,13 @@
-"""Checkpoints on a hub.
-
-    python -m model.petar.hub push --checkpoint DIR --repo USER/NAME
-    python -m model.petar.hub pull --repo USER/NAME --to DIR
+"""Checkpoints on a hub: `petar model push` and `petar model pull`.
 
 A source of weights is a folder, a file, a hub id, `user/name` or `user/name@revision`, or `package:NAME==VERSION`, the
 GGUF file of a Python package. Where the hub is and who asks is as everywhere with Hugging Face: HF_ENDPOINT, HF_TOKEN,
 HF_HOME, HF_HUB_OFFLINE.
 """
 
-import argparse
 import re
 import shutil
-import sys
 import tempfile
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -109,32 +103,3 @@ def pull_from_hub(repo: str, folder: Path) -> Path:
 def _tokenizer_files(folder: Path) -> list[str]:
     known = ("tokenizer", "special_tokens_map", "added_tokens", "chat_template")
     return sorted(p.name for p in folder.iterdir() if p.is_file() and p.name.startswith(known))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0 with where it lies now, 1 with the reason on standard error."""
-    parser = argparse.ArgumentParser(
-        "python -m model.petar.hub", description="Push a checkpoint to a hub, or pull one."
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    push = commands.add_parser("push")
-    push.add_argument("--checkpoint", type=Path, required=True, help="folder of a trained checkpoint")
-    push.add_argument("--repo", required=True, help="user/name")
-    push.add_argument("--public", action="store_true", help="anybody may read it; without, only you")
-    pull = commands.add_parser("pull")
-    pull.add_argument("--repo", required=True, help="user/name or user/name@revision")
-    pull.add_argument("--to", type=Path, required=True, help="folder to write")
-    options = parser.parse_args(arguments)
-    try:
-        if options.command == "push":
-            print(push_to_hub(options.checkpoint, options.repo, private=not options.public))
-        else:
-            print(pull_from_hub(options.repo, options.to))
-    except CheckpointError as error:
-        print(f"cannot {options.command}: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

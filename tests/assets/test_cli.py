@@ -254,6 +254,7 @@ class TestCommands:
             "vllm start",
             "vllm stop",
             "vllm status",
+            *(f"model {name}" for name in ("train", "convert", "export", "push", "pull")),
         ),
     )
 

@@ -35,7 +35,7 @@ def test_prints_a_script_a_stage_each_behind_the_one_before(cohort: Path, capsys
         for option in ("--nodes=2", "--gpus-per-node=8", "--partition=gpu", "--cpus-per-task=32", "--requeue"):
             assert f"#SBATCH {option}\n" in script
         assert "--nnodes=2 --nproc-per-node=8 " in script
-        assert f"-m model.training.launch --stage {stage} --cohort '{cohort}'" in script
+        assert f"-m assets.cli model train --stage {stage} --cohort '{cohort}'" in script
         assert "--set 'training.epochs = 3'" in script
     assert "--gpus-per-node=1\n" in scripts[-1]
     assert "--gpus-per-node" not in scripts[0]

@@ -6,10 +6,11 @@ import torch
 from safetensors.torch import save_file
 from tokenizers.processors import TemplateProcessing
 
+from assets.cli import main
 from model.inputs.tensors import Item, collate
 from model.petar.checkpoints import CheckpointError, load_checkpoint, read_contract
 from model.petar.config import LayoutConfig, preset
-from model.petar.convert import convert, main
+from model.petar.convert import convert, released_config
 from model.petar.layouts import expected_inputs
 from tests.support.petar_release import Release
 
@@ -99,11 +100,21 @@ class TestConvert:
             convert([release[0]], tmp_path / "out", micro)
 
 
+def toml_lines(values, prefix=""):
+    """Lines of TOML that set nested values, each by its dotted name."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from toml_lines(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name} = {json.dumps(value)}"
+
+
 class TestCommand:
     def test_converts_with_changes_of_a_preset(self, release, micro, tmp_path, capsys):
         changes = {k: v for k, v in micro.to_dict().items() if k not in ("name", "layout")}
-        arguments = ["--weights", str(release[0]), "--to", str(tmp_path / "out"), "--preset", "tiny"]
-        assert main([*arguments, "--changes", json.dumps(changes)]) == 0
+        asked = (word for line in toml_lines(changes) for word in ("--set", line))
+        call = ["model", "convert", "--weights", str(release[0]), "--to", str(tmp_path / "out"), "--preset", "tiny"]
+        assert main([*call, *asked]) == 0
         assert "0 missing, 0 unexpected" in capsys.readouterr().out
         config = load_checkpoint(tmp_path / "out").contract.config
         assert config == replace(micro, name="tiny", layout=config.layout)
@@ -112,8 +123,7 @@ class TestCommand:
     def test_keeps_what_the_releases_do_otherwise(self, release, micro, tmp_path):
         changes = {"vision": micro.vision.to_dict(), "language": micro.language.to_dict(), "max_length": 96}
         changes["shared_towers"] = False
-        arguments = ["--weights", str(release[0]), "--to", str(tmp_path / "out"), "--preset", "tiny"]
-        assert main([*arguments, "--changes", json.dumps(changes)]) == 0
+        convert([release[0]], tmp_path / "out", released_config("tiny", changes))
         config = load_checkpoint(tmp_path / "out").contract.config
         assert (config.mask_numbers, config.inputs.focal_crop) == (False, "box")
         assert config.inputs.global_crop == preset("tiny").inputs.global_crop
@@ -121,14 +131,11 @@ class TestCommand:
     def test_a_layout_that_is_given_stands(self, release, micro, tmp_path):
         changes = {"vision": micro.vision.to_dict(), "language": micro.language.to_dict(), "max_length": 96}
         changes |= {"shared_towers": False, "layout": {"x_from": "left", "ct_class_token": False}}
-        arguments = ["--weights", str(release[0]), "--to", str(tmp_path / "out"), "--preset", "tiny"]
-        assert main([*arguments, "--changes", json.dumps(changes)]) == 0
+        convert([release[0]], tmp_path / "out", released_config("tiny", changes))
         assert read_contract(tmp_path / "out").config.layout == LayoutConfig(x_from="left", ct_class_token=False)
 
-    @pytest.mark.parametrize(
-        ("changes", "words"), [("{", "cannot convert"), ('{"tower": 1}', "tower"), ("{}", "shapes")]
-    )
-    def test_says_what_is_wrong(self, release, tmp_path, capsys, changes, words):
-        arguments = ["--weights", str(release[0]), "--to", str(tmp_path / "out"), "--preset", "tiny"]
-        assert main([*arguments, "--changes", changes]) == 1
+    @pytest.mark.parametrize(("change", "words"), [("{", "--set"), ("tower = 1", "tower"), ("effort = 1.0", "shapes")])
+    def test_says_what_is_wrong(self, release, tmp_path, capsys, change, words):
+        call = ["model", "convert", "--weights", str(release[0]), "--to", str(tmp_path / "out"), "--preset", "tiny"]
+        assert main([*call, "--set", change]) == 1
         assert words in capsys.readouterr().err

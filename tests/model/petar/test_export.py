@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,9 +12,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from assets.cli import main
 from model.petar.checkpoints import Contract, StageRecord, build_model, load_checkpoint, save_checkpoint, versions
 from model.petar.config import LayoutConfig
-from model.petar.export import main, model_card
+from model.petar.export import model_card, own_scores
+from pipelines.tables.lake import Lake
 from pipelines.tables.schemas import frame
 
 ALONE = """
@@ -62,7 +65,7 @@ def saved(micro, tokenizer, tmp_path):
 def test_transformers_alone_generates_what_we_do(saved, tmp_path, changes):
     checkpoint = saved(**changes)
     config, words = checkpoint.contract.config, checkpoint.tokenizer
-    assert main(["--checkpoint", str(tmp_path / "own"), "--to", str(tmp_path / "out")]) == 0
+    assert main(["model", "export", "--checkpoint", str(tmp_path / "own"), "--to", str(tmp_path / "out")]) == 0
     images, focal = torch.rand(2, 1, 3, *config.vision.image_shape)
     given = {"images": images} | ({"focal": focal} if config.use_focal else {})
     save_file({name: tensor.contiguous() for name, tensor in given.items()}, tmp_path / "in.safetensors")
@@ -98,3 +101,16 @@ def test_card_has_scores_data_version_and_limits(saved):
     assert "Data version: c0ffee." in card
     assert "## Limits" in card
     assert "was not evaluated" in model_card(saved())
+
+
+def test_scores_are_those_of_the_home_where_it_is_the_last_checkpoint(saved, tmp_path):
+    row = {"model": "petar-micro", "split": "test", "metric": "organ", "numbers": "measured", "subset": "all"}
+    rows = [row | {"status": "computed", "value": 0.5}, row | {"model": "other", "status": "computed", "value": 0.9}]
+    Lake(tmp_path / "home/lake").write_table("scores", pl.concat([frame("scores", [one]) for one in rows]))
+    elsewhere = saved()
+    last = tmp_path / "home/checkpoints/findings_full/checkpoint"
+    shutil.copytree(elsewhere.folder, last)
+    found = own_scores(load_checkpoint(last))
+    assert found is not None
+    assert found["value"].to_list() == [0.5]
+    assert own_scores(elsewhere) is None

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from assets.cli import main
 from model.petar.checkpoints import CheckpointError, Contract, StageRecord, build_model, save_checkpoint, versions
-from model.petar.hub import from_pretrained, local_path, main, pull_from_hub, push_to_hub
+from model.petar.hub import from_pretrained, local_path, pull_from_hub, push_to_hub
 from tests.support.fake_hub import TOKEN, fake_hub
 
 
@@ -76,5 +77,5 @@ class TestPullFromHub:
         assert not (target / "model.safetensors").is_symlink()
 
     def test_the_command_says_why_not(self, tmp_path, capsys):
-        assert main(["push", "--checkpoint", str(tmp_path), "--repo", "clinic/x"]) == 1
+        assert main(["model", "push", "--checkpoint", str(tmp_path), "--repo", "clinic/x"]) == 1
         assert "model.json" in capsys.readouterr().err

@@ -11,12 +11,12 @@ import polars as pl
 import pytest
 import torch
 
+from assets.cli import main
 from model.inputs.tensors import LesionDataset
 from model.petar.checkpoints import read_tensors
 from model.petar.config import TrainingSettings
 from model.petar.tokenizer import train_tokenizer
 from model.training.batches import Batches, StepPlan
-from model.training.launch import main
 from model.training.parallel import World
 from model.training.request import StageRequest, StageSamples
 from model.training.train import train_stage
@@ -180,6 +180,9 @@ class TestTwoProcesses:
 
 
 class TestTrainCommand:
+    def call(self, home, stage, *more):
+        return main(["model", "train", "--home", str(home), "--stage", stage, *more])
+
     def write(self, lake, tmp_path):
         samples = lake.samples
         for name in ("suv_path", "ct_path", "mask_path"):
@@ -188,22 +191,22 @@ class TestTrainCommand:
 
     def test_trains_from_the_lake(self, lake, tmp_path, capsys):
         self.write(lake, tmp_path)
-        changes = '{"epochs": 1, "language_steps": 0, "validation_samples": 2}'
-        arguments = ["--home", str(tmp_path), "--stage", "findings_full", "--settings", changes, "--device", "cpu"]
-        assert main(arguments) == 0
+        changes = "epochs = 1", "language_steps = 0", "validation_samples = 2"
+        asked = (word for change in changes for word in ("--set", f"training.{change}"))
+        assert self.call(tmp_path, "findings_full", *asked, "--device", "cpu") == 0
         assert json.loads(capsys.readouterr().out)["steps"] == 1
         assert (tmp_path / "checkpoints/findings_full/checkpoint/model.safetensors").is_file()
 
     def test_prints_the_plan_without_a_lake(self, tmp_path, capsys):
-        assert main(["--home", str(tmp_path), "--stage", "findings_full", "--preset", "petar-4b", "--plan"]) == 0
+        assert self.call(tmp_path, "findings_full", "--set", 'preset = "petar-4b"', "--plan") == 0
         out = capsys.readouterr().out
         assert "4,012.38 M" in out
         assert "h for 10 epochs of 1,000 samples" in out
 
     def test_plan_counts_processes_and_the_samples_of_the_lake(self, lake, tmp_path, capsys):
         self.write(lake, tmp_path)
-        arguments = ["--home", str(tmp_path), "--stage", "findings_full", "--plan", "--processes", "4"]
-        assert main([*arguments, "--set", 'training.sharding = "full"']) == 0
+        asked = ["--plan", "--processes", "4", "--set", 'training.sharding = "full"']
+        assert self.call(tmp_path, "findings_full", *asked) == 0
         out = capsys.readouterr().out
         assert "40 epochs of 9 samples" in out
         assert "by 4 processes" in out
@@ -212,24 +215,29 @@ class TestTrainCommand:
         self.write(lake, tmp_path)
         (tmp_path / "petar.toml").write_text("[model.training]\nepochs = 2\nlearning_rate = 0.01\nlanguage_steps = 0\n")
         changes = "stages.findings_mask.epochs = 1", "training.validation_samples = 2"
-        arguments = ["--home", str(tmp_path), "--stage", "findings_mask", "--cohort", str(tmp_path), "--device", "cpu"]
-        assert main([*arguments, *(word for change in changes for word in ("--set", change))]) == 0
+        asked = (word for change in changes for word in ("--set", change))
+        assert self.call(tmp_path, "findings_mask", "--cohort", str(tmp_path), "--device", "cpu", *asked) == 0
         kept = json.loads((tmp_path / "checkpoints/findings_mask/settings.json").read_text())
         assert (kept["training"]["epochs"], kept["training"]["learning_rate"]) == (1, 0.01)
         assert (kept["made_by"], kept["processes"], kept["model"]["name"]) == ("command line", 1, "tiny")
 
     @pytest.mark.parametrize(
-        ("changes", "words"),
-        [("{}", "curate the cohort"), ('{"epoch": 1}', "epoch"), ('{"epochs": 0}', "epochs"), ("[", "JSON")],
+        ("stage", "change", "words"),
+        [
+            ("findings_full", "effort = 1.0", "curate the cohort"),
+            ("findings_full", "stages.findings_full.epoch = 1", "epoch"),
+            ("findings_full", "training.epochs = 0", "epochs"),
+            ("findings_full", "preset = 'small-ln'", "small-lm"),
+            ("findings_full", "[", "--set"),
+            ("findings", "effort = 1.0", "findings_projector"),
+        ],
     )
-    def test_says_what_is_wrong(self, tmp_path, capsys, changes, words):
-        assert main(["--home", str(tmp_path), "--stage", "findings_full", "--settings", changes]) == 1
+    def test_says_what_is_wrong(self, tmp_path, capsys, stage, change, words):
+        assert self.call(tmp_path, stage, "--set", change) == 1
         assert words in capsys.readouterr().err
 
     def test_names_a_device_and_a_number_of_processes_that_cannot_be(self, tmp_path, capsys):
-        asked = ["--home", str(tmp_path), "--stage", "findings_full"]
-        assert main([*asked, "--device", "cuda:99"]) == 1
+        assert self.call(tmp_path, "findings_full", "--device", "cuda:99") == 1
         assert "expected a device that is there (cpu" in capsys.readouterr().err
-        with pytest.raises(SystemExit):
-            main([*asked, "--plan", "--processes", "0"])
-        assert "expected a whole number above 0, got '0'" in capsys.readouterr().err
+        assert self.call(tmp_path, "findings_full", "--plan", "--processes", "0") == 2
+        assert "--processes" in capsys.readouterr().err
