@@ -166,4 +166,5 @@ def is_physiologic(flat: str, span: tuple[int, int], at: int, organ: str | None,
     if not is_such or words.cues["lesion"].search(part) or words.cues["wall"].search(part):
         return False
     clause = next((flat[a:b] for a, b in clauses if a <= at < b), part)
-    return bool(words.cues["physiologic_space"].search(clause))
+    # "Bladder: intense activity (SUVmax 45)": the clause leaves its organ to the heading.
+    return bool(words.cues["physiologic_space"].search(clause if organs_of(clause, words) else f"{organ} {clause}"))

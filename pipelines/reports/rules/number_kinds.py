@@ -24,6 +24,8 @@ MIN_TOTAL = 150
 """Of "image 12/299" the second is how many slices there are; a whole-body PET of 1 m in slices of up to 6 mm has more
 than these.
 """
+MAX_KEY_IMAGE = 20
+"""Key images are numbered as they are saved; of "key image 166" the number is the slice's."""
 MAX_DIGITS = 8
 """A longer number is an identifier."""
 _REACH = 70
@@ -260,6 +262,8 @@ _RULES: tuple[tuple[Callable[[_Written], object], _Meaning], ...] = (
     # "images 84 (SUVmax 4.1) and 88"
     (lambda n: n.is_integer and n.says_before("listed_slices_before", 200), _SLICE),
     (_is_identifier, _OTHER),
+    # "key image 3"
+    (lambda n: n.is_integer and int(n.token) <= MAX_KEY_IMAGE and n.says_before("key_image_before"), _OTHER),
     # "series/image 3/47", "image/series 47/3"
     (lambda n: n.says_before("series_image_before"), _Meaning("other", "series of a pair")),
     (lambda n: n.is_integer and n.says_before("image_series_before"), _Meaning("slice", "slice of a pair")),

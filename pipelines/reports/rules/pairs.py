@@ -290,7 +290,7 @@ def _links(flat: str, suvs: Sequence[SuvValue], slices: Sequence[SliceNumber], c
     are_listed = any(
         cues["value_list_gap"].fullmatch(flat, a.end, b.start) is not None for a, b in itertools.pairwise(suvs)
     )
-    if are_listed and not (in_order and not slices):
+    if are_listed and not (in_order and not slices) and not (shared and _counted(flat, cues) == len(suvs)):
         return None
     if shared is not None:
         return [(v, shared) for v in suvs]
@@ -299,12 +299,24 @@ def _links(flat: str, suvs: Sequence[SuvValue], slices: Sequence[SliceNumber], c
     return None if any(a[1] > b[0] for a, b in itertools.pairwise(spans)) else links
 
 
+def _counted(flat: str, cues: Cues) -> int | None:
+    """How many lesions a sentence says that it names."""
+    told = cues["counted_lesions"].search(flat)
+    if told is None:
+        return None
+    words = cues.categories["number_word"].literals
+    count = told["count"]
+    return 2 if count == "both" else words.index(count) + 1 if count in words else int(count)
+
+
 def _shared_slice(flat: str, suvs: Sequence[SuvValue], slices: Sequence[SliceNumber], cues: Cues) -> SliceNumber | None:
     """The only slice where it is that of all SUVs: it stands before all that is found there, or is said to be."""
     if len({s.number for s in slices}) != 1:
         return None
     first = slices[0]
-    leads = first.end <= suvs[0].start and cues["lesion_mention"].search(flat, 0, first.start) is None
+    # "on image 88 a node with SUV 4 and a mass with SUV 5", "two nodules on image 88, SUV 4 and 5"
+    is_all = cues["lesion_mention"].search(flat, 0, first.start) is None or _counted(flat, cues) == len(suvs)
+    leads = first.end <= suvs[0].start and is_all
     return first if leads or cues["same_slice"].search(flat) else None
 
 

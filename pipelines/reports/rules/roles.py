@@ -244,6 +244,8 @@ def _role(at: _Around) -> Role:
         return Role.OTHER_MEASURE
     if _is_corrected(at):
         return Role.CORRECTED
+    if at.says_before("range_end_before"):
+        return Role.RANGE
     if at.word is not None and at.says_before("bound_before") and not at.says_before("reference"):
         return Role.BOUND
     if _is_reference(at):

@@ -238,7 +238,9 @@ def _changes(glossary: Glossary, text: str) -> dict[int, str]:
     first, second = glossary.from_to
     if first:
         number = r"\s+\d+(?:\.\d+)?"
-        for match in re.finditer(rf"\b({first}){number}\s+({second})(?={number})", text, re.IGNORECASE):
+        # "de SUVmáx 4.0 a 7.2"
+        word = r"(?:\s+suv[\s_-]?m\w+)?"
+        for match in re.finditer(rf"\b({first}){word}{number}\s+({second})(?={number})", text, re.IGNORECASE):
             out |= {match.start(1): "from", match.start(2): "to"}
     return out
 

@@ -261,3 +261,64 @@ class TestRules:
     @pytest.mark.parametrize("aside", NO_PAIR)
     def test_does_not_take_other_pairs_of_numbers_for_series_and_slice(self, aside):
         assert accepted(f"Right breast mass with SUV max of 6.6 {aside}.") == []
+
+
+def test_lesions_that_are_counted_share_the_slice_before_them():
+    assert accepted("Two right lung nodules on image 88, SUVmax 3.4 and 5.1.") == [(88, 3.4), (88, 5.1)]
+    assert accepted("Three right lung nodules on image 88, SUVmax 3.4 and 5.1.") == []
+
+
+@pytest.mark.parametrize("verb", ["varies between 4 to 5.2", "ranges from 4 to 5.2", "is between 4 and 5.2"])
+def test_the_end_of_a_range_is_no_value_of_its_own(verb):
+    assert accepted(f"The SUVmax of the liver lesion {verb} (slice 130).") == []
+
+
+@pytest.mark.parametrize(
+    ("picture", "number"), [("key image 3", None), ("saved image 12", None), ("key image 166", 166)]
+)
+def test_the_number_of_a_saved_picture_is_no_slice(picture, number):
+    (found,) = findings_of(f"Right breast mass with SUVmax 11.2 ({picture}).")
+    assert (found.slice, found.suvmax_reported, found.outcome) == (number, 11.2, Outcome.ACCEPTED)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Spleen with SUVmax 2.6 without focal lesion.",
+        "Liver with homogeneous uptake, SUVmax 2.8.",
+        "Milz mit SUVmax 2,6 ohne Herd, sonst ist die Leber unauffällig.",
+        "Hígado con captación homogénea (SUVmáx 3,0).",
+        "Lever met homogene opname, SUVmax 2,8.",
+    ],
+)
+def test_a_normal_liver_or_spleen_is_no_finding(text):
+    assert [f for f in findings_of(text) if f.outcome is Outcome.ACCEPTED] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "pair"),
+    [
+        ("La lesión suprarrenal izquierda ha aumentado de SUVmáx 4,0 a 7,2 (corte 168).", (168, 7.2)),
+        ("De laesie in de linker schildklierkwab is toegenomen van SUVmax 3,1 naar 5,6 (coupe 75).", (75, 5.6)),
+        ("Épaississement pleural gauche hypermétabolique : SUVmax = 6,2 (coupe n° 131).", (131, 6.2)),
+    ],
+)
+def test_changes_and_numbered_slices_of_other_languages(text, pair):
+    assert accepted(text) == [pair]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Bladder: intense tracer activity (SUVmax 45.0).",
+        "Uptake in the transverse colon is diffuse and felt to be metformin-related (SUVmax 9.7, image 141).",
+    ],
+)
+def test_uptake_of_urine_and_of_drugs_is_physiologic(text):
+    (found,) = [f for f in findings_of(text) if f.outcome is Outcome.ACCEPTED]
+    assert found.is_physiologic
+
+
+def test_both_organs_of_a_pair_are_bilateral():
+    (found,) = findings_of("Uptake in both testes, SUVmax 3.1 (image 14).")
+    assert found.laterality == "bilateral"
