@@ -217,7 +217,7 @@ def _unique(reports: Iterable[Report]) -> list[Report]:
             out[report.exam_id] = report
     for exam_id, others in extra.items():
         first = out[exam_id]
-        differs = any((o.findings, o.patient_id) != (first.findings, first.patient_id) for o in others)
+        differs = any(_said(other) != _said(first) for other in others)
         text = f"exam id comes {len(others) + 1} times" + (
             " with different reports: the first is used; give each report its own exam id"
             if differs
@@ -225,6 +225,10 @@ def _unique(reports: Iterable[Report]) -> list[Report]:
         )
         out[exam_id] = replace(first, problem=_joined(first.problem, text))
     return list(out.values())
+
+
+def _said(report: Report) -> tuple[str | None, ...]:
+    return report.findings, report.impression, report.patient_id
 
 
 def _joined(*problems: str | None) -> str | None:
@@ -480,9 +484,9 @@ def _from_resource(resource: Mapping[str, Any], others: Mapping[str, Any], where
         problems.append("no exam id: named after its file")
     return Report(
         exam_id=exam_id or where,
-        patient_id=_patient_of(resource) or None,
+        patient_id=_patient_of(resource, others) or None,
         findings=_text("\n".join(texts)) if status not in _VOID_STATUS else None,
-        impression=_text(_word(resource.get("conclusion"))),
+        impression=_text(_word(resource.get("conclusion"))) if status not in _VOID_STATUS else None,
         study_date=date[:10] if date else None,
         problem="; ".join([*problems, *notes]) or None,
     )
@@ -497,11 +501,29 @@ def _exam_of(resource: Mapping[str, Any]) -> str:
     return clean_id(_word(resource.get("id")))
 
 
-def _patient_of(resource: Mapping[str, Any]) -> str:
+def _patient_of(resource: Mapping[str, Any], others: Mapping[str, Any]) -> str:
+    """Id of a report's patient; empty where it names none. A name that holds in one file alone ("#p", "urn:uuid:...")
+    gives way to the first identifier of the Patient that it leads to: two files would call two patients "#p", or one
+    patient by two names.
+    """
     subject = _mapping(resource.get("subject"))
-    named = (subject.get("reference"), _mapping(subject.get("identifier")).get("value"), subject.get("display"))
-    patient = next((_word(value) for value in named if _word(value).strip()), "")
-    return clean_id(patient.rsplit("/", 1)[-1].removeprefix("urn:uuid:"))
+    reference = _word(subject.get("reference")).strip()
+    if reference.startswith(("#", "urn:")):
+        patient = _mapping(_contained(resource).get(reference) or others.get(reference))
+        values = (clean_id(_word(i.get("value"))) for i in map(_mapping, _list(patient.get("identifier"))))
+        own = next(filter(None, values), "")
+        reference = own or ("" if reference.startswith("#") else reference.removeprefix("urn:uuid:"))
+    else:
+        # "Patient/9/_history/2", "Patient?identifier=http://a.org|9"
+        reference = reference.partition("/_history/")[0]
+        reference = reference.rpartition("|")[2] if "?" in reference else reference.rpartition("/")[2]
+    named = (reference, _mapping(subject.get("identifier")).get("value"), subject.get("display"))
+    return clean_id(next((_word(value) for value in named if _word(value).strip()), ""))
+
+
+def _contained(resource: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The resources in another by the references that lead to them."""
+    return {f"#{_word(c.get('id'))}": c for c in map(_mapping, _list(resource.get("contained")))}
 
 
 def _date_of(resource: Mapping[str, Any]) -> str:
@@ -512,7 +534,7 @@ def _date_of(resource: Mapping[str, Any]) -> str:
 
 def _texts_of(resource: Mapping[str, Any], others: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """(texts, what is wrong with some) of a report: its attachments and results, else its narrative."""
-    contained = {f"#{_word(c.get('id'))}": c for c in map(_mapping, _list(resource.get("contained")))}
+    contained = _contained(resource)
     texts, notes = [], []
     for form in map(_mapping, _list(resource.get("presentedForm"))):
         text, note = _attachment(form)

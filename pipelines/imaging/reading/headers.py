@@ -176,6 +176,9 @@ def plain_pixels(path: Path, place: PixelPlace, shape: tuple[int, int]) -> NDArr
     return pixels.reshape(shape)
 
 
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+
+
 def decoded_pixels(path: Path, most_bytes: int) -> NDArray[Any]:
     """Stored values of a file, (rows, columns) or (frames, rows, columns), by whichever decoder reads its syntax.
 
@@ -186,6 +189,8 @@ def decoded_pixels(path: Path, most_bytes: int) -> NDArray[Any]:
         dataset = pydicom.dcmread(path, force=True)
         if "TransferSyntaxUID" not in dataset.file_meta:
             dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        if not any(name in dataset for name in _PIXELS):
+            raise ExamError(ExamProblem.UNREADABLE, "has no pixels (PixelData 7FE0,0010)")
         needed = _bytes_of_pixels(dataset)
         if needed > most_bytes:
             raise ExamError(ExamProblem.UNREADABLE, f"holds {needed >> 20} MiB of pixels, more than {most_bytes >> 20}")

@@ -164,12 +164,37 @@ class TestFhir:
         )
         assert read_reports(write("r.json", json.dumps(resource)))["findings"].item() == "Node."
 
+    @pytest.mark.parametrize(
+        ("reference", "patient"),
+        [
+            ("Patient/P9", "P9"),
+            ("Patient/P9/_history/2", "P9"),
+            ("https://a.org/fhir/Patient/P9", "P9"),
+            ("Patient?identifier=https://a.org/mrn|P9", "P9"),
+            ("#p", "M7"),
+            ("urn:uuid:0b1", "M8"),
+            ("#nobody", None),
+            ("urn:uuid:0b2", "0b2"),
+        ],
+    )
+    def test_patient_by_reference(self, write, reference, patient):
+        contained = {"resourceType": "Patient", "id": "p", "identifier": [{"value": "M7"}]}
+        report = diagnostic_report(contained=[contained]) | {"subject": {"reference": reference}}
+        beside = {"resourceType": "Patient", "id": "x", "identifier": [{"value": " "}, {"value": "M8"}]}
+        entries = [{"resource": report}, {"fullUrl": "urn:uuid:0b1", "resource": beside}]
+        bundle = {"resourceType": "Bundle", "entry": entries}
+        assert read_reports(write("r.json", json.dumps(bundle)))["patient_id"].item() == patient
+
     @pytest.mark.parametrize("status", ["entered-in-error", "cancelled"])
     def test_report_that_was_taken_back_is_not_read(self, write, status):
-        resource = diagnostic_report(status=status, text={"div": "<div>Left node SUV 4.2 (slice 8).</div>"})
-        row = read_reports(write("r.json", json.dumps(resource))).row(0, named=True)
-        assert row["findings"] is None
+        said = {"text": {"div": "<div>Left node SUV 4.2 (slice 8).</div>"}, "conclusion": "Node."}
+        row = read_reports(write("r.json", json.dumps(diagnostic_report(status=status, **said)))).row(0, named=True)
+        assert (row["findings"], row["impression"]) == (None, None)
         assert status in row["problem"]
+
+    def test_two_reports_of_an_exam_that_differ_in_the_conclusion_alone_are_told(self, write):
+        both = [diagnostic_report(conclusion=said) for said in ("Node.", "No node.")]
+        assert "with different reports" in read_reports(write("r.json", json.dumps(both)))["problem"].item()
 
     def test_pdf_alone_is_named(self, write):
         resource = diagnostic_report(presentedForm=[{"contentType": "application/pdf", "data": "JVBERg=="}])

@@ -325,3 +325,11 @@ class TestSeries:
         for path in series(PatientWeight="70.0"):
             path.write_bytes(path.read_bytes().replace(b"DS\x04\x0070.0", b"DS\x04\x0070,0"))
         assert read_exam(tmp_path / "exam", "E1").facts.weight_kg == 70.0
+
+
+def test_a_file_without_pixels_is_told(series, tmp_path):
+    path = series()[0]
+    dataset = pydicom.dcmread(path)
+    del dataset.PixelData
+    dataset.save_as(path)
+    assert "has no pixels" in str(refused(tmp_path / "exam"))
