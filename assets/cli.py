@@ -131,11 +131,12 @@ def _check_workspace(workspace: "Workspace") -> None:
     """Ends the command where the home cannot be written to or a setting is wrong, before anything is written."""
     from pipelines.settings import SettingsError
     from pipelines.tables.home import HomeError
+    from pipelines.tables.storage_paths import StoragePathError
 
     try:
         workspace.paths.check_writable()
         workspace.settings()
-    except (HomeError, SettingsError) as error:
+    except (HomeError, SettingsError, StoragePathError) as error:
         fail(str(error))
 
 
