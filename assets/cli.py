@@ -626,6 +626,8 @@ def _print_plan(workspace: "Workspace", changes: Sequence[str], processes: int) 
     except SettingsError as error:
         fail(str(error))
     for stage in TRAINING_STAGES:
+        if stage.startswith("anatomy") and not config.use_anatomy_pretraining:
+            continue
         settings = stage_settings(stage, model)
         print(f"{stage}\n{stage_plan(config, settings, stage, pick_device(), processes, workspace.paths).summary()}")
 

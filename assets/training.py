@@ -119,17 +119,32 @@ def _stage_asset(stage: TrainingStage, previous: dg.AssetsDefinition) -> dg.Asse
     def train(context: dg.AssetExecutionContext, config: StageConfig, workspace: Workspace) -> dg.MaterializeResult:
         # Not at module level: loading the definitions must not cost the import of torch.
         from model.petar.checkpoints import CheckpointError
-        from model.training.from_lake import LakeStage, checkpoint_before, stage_settings, train_from_lake
+        from model.training.from_lake import (
+            LakeStage,
+            checkpoint_before,
+            reason_to_leave_out,
+            stage_settings,
+            train_from_lake,
+        )
         from model.training.progress import StageProgress
         from model.training.request import Hooks
         from model.training.stages import TrainingError
 
         home, model = workspace.paths, settings_of_run(workspace, config).model
+        with permanent(TrainingError):
+            reason = reason_to_leave_out(home, stage, model_config(model))
+            before = checkpoint_before(home, stage, model_config(model))
+        if reason is not None:
+            context.log.warning("%s is left out: %s", stage, reason)
+            return dg.MaterializeResult(
+                data_version=dg.DataVersion("left out"),
+                metadata={"recomputed": 0, "reused": 0, "left out": reason},
+            )
         asked = LakeStage(
             stage,
             model_config(model),
             stage_settings(stage, model),
-            checkpoint_before(home, stage),
+            before,
             config.allow_other_samples,
             reuse=not config.retrain,
         )

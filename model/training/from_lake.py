@@ -57,10 +57,41 @@ def stage_settings(stage: TrainingStage, model: ModelSettings) -> TrainingSettin
     return overridden(shorter, model, stage)
 
 
-def checkpoint_before(home: Home, stage: TrainingStage) -> Path | None:
-    """Where the checkpoint of the stage before lies; None for the first stage."""
-    position = TRAINING_STAGES.index(stage)
-    return home.checkpoint(TRAINING_STAGES[position - 1]) if position else None
+def reason_to_leave_out(home: Home, stage: TrainingStage, config: ModelConfig) -> str | None:
+    """Why a stage is not trained: it is of anatomy, which the settings switch off or for which there are no samples.
+    None: it is trained.
+
+    Raises:
+        TrainingError: the lake holds no samples.
+    """
+    if sample_kinds(stage) != sample_kinds(TRAINING_STAGES[0]):
+        return None
+    if not config.use_anatomy_pretraining:
+        return "use_anatomy_pretraining is false"
+    samples = _samples(home)
+    if samples.filter(pl.col("kind").is_in(sample_kinds(stage)), pl.col("split") == "train").is_empty():
+        return (
+            "no exam of the split train has a label map of organs: lay them beside the images or set [anatomy] command "
+            "to train on organs first"
+        )
+    return None
+
+
+def checkpoint_before(home: Home, stage: TrainingStage, config: ModelConfig) -> Path | None:
+    """Where the checkpoint of the stage before lies that is not left out; None for the first one.
+
+    Raises:
+        TrainingError: the lake holds no samples.
+    """
+    earlier = reversed(TRAINING_STAGES[: TRAINING_STAGES.index(stage)])
+    return next((home.checkpoint(s) for s in earlier if reason_to_leave_out(home, s, config) is None), None)
+
+
+def _samples(home: Home) -> pl.DataFrame:
+    lake = Lake(home.lake)
+    if not lake.has_shard("samples"):
+        raise TrainingError(f"expected samples at {lake.path('samples')}, there are none: curate the cohort first")
+    return lake.read_table("samples")
 
 
 def train_from_lake(
@@ -75,10 +106,7 @@ def train_from_lake(
         ProvenanceError: `init`, or a checkpoint to adopt, was trained on other samples, and that is not allowed.
         TrainingError, CheckpointError: as `train_stage`; also where the lake holds no samples.
     """
-    lake = Lake(home.lake)
-    if not lake.has_shard("samples"):
-        raise TrainingError(f"expected samples at {lake.path('samples')}, there are none: curate the cohort first")
-    table = lake.read_table("samples")
+    table = _samples(home)
     texts: tuple[str, ...] = ()
     if asked.init is not None:
         for misfit in check_provenance(asked.init, table, home, allow=asked.allow_other_samples):
@@ -90,7 +118,7 @@ def train_from_lake(
     if (adopted := _adopted(home, asked, table, logger)) is not None:
         return adopted
     own = table.filter(pl.col("kind").is_in(sample_kinds(asked.stage)))
-    curation = (lake.shard_inputs("samples") or {}).get("curation", "")
+    curation = (Lake(home.lake).shard_inputs("samples") or {}).get("curation", "")
     request = StageRequest(
         asked.stage,
         StageSamples.of(own, home, texts=texts, curation=curation),

@@ -5,17 +5,26 @@
 What the training assets do, by the same settings. The checkpoint lies where the assets look for it, and they adopt it.
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from model.petar.config import TrainingStage, model_config
-from model.training.from_lake import LakeStage, checkpoint_before, stage_settings, train_from_lake
+from model.training.from_lake import (
+    LakeStage,
+    checkpoint_before,
+    reason_to_leave_out,
+    stage_settings,
+    train_from_lake,
+)
 from model.training.parallel import current_world, joined
 from model.training.progress import StageProgress
 from model.training.request import Hooks
 from model.training.results import StageResult
 from pipelines.settings import ModelSettings
 from pipelines.tables.home import Home
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,13 +41,16 @@ class LaunchedStage:
 
 
 def launch(asked: LaunchedStage) -> StageResult | None:
-    """What a stage reached; None in a process that does not lead.
+    """What a stage reached; None for one that is left out, and in a process that does not lead.
 
     Raises:
         SettingsError, TrainingError, CheckpointError, ProvenanceError: as `train_from_lake`.
     """
     config, settings = model_config(asked.model), stage_settings(asked.stage, asked.model)
-    before = checkpoint_before(asked.home, asked.stage)
+    if (reason := reason_to_leave_out(asked.home, asked.stage, config)) is not None:
+        log.warning("%s is left out: %s", asked.stage, reason)
+        return None
+    before = checkpoint_before(asked.home, asked.stage, config)
     init = asked.init or (before if before and before.is_dir() else None)
     with joined(asked.device) as device, StageProgress(asked.stage) as progress:
         stage = LakeStage(

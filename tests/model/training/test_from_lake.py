@@ -1,11 +1,12 @@
 import json
 from dataclasses import replace
 
+import polars as pl
 import pytest
 
 from model.petar.checkpoints import load_checkpoint, read_contract
 from model.petar.config import TRAINING_STAGES, preset, training_settings
-from model.training.from_lake import LakeStage, checkpoint_before, stage_settings, train_from_lake
+from model.training.from_lake import LakeStage, checkpoint_before, reason_to_leave_out, stage_settings, train_from_lake
 from model.training.stages import TrainingError
 from pipelines.catalog.versions import ProvenanceError
 from pipelines.settings import ModelSettings, StageTables, TrainingTable
@@ -27,13 +28,6 @@ class TestStageSettings:
         assert stage_settings("findings_full", model).epochs == 3
 
 
-class TestCheckpointBefore:
-    def test_is_that_of_the_stage_before(self, tmp_path):
-        found = [checkpoint_before(Home(tmp_path), stage) for stage in TRAINING_STAGES]
-        assert found[0] is None
-        assert [path.parent.name for path in found[1:]] == list(TRAINING_STAGES[:-1])
-
-
 @pytest.fixture
 def home(lake, tmp_path):
     for name in ("volumes", "masks"):
@@ -41,6 +35,26 @@ def home(lake, tmp_path):
     home = Home(tmp_path)
     Lake(home.lake).write_table("samples", lake.samples)
     return home
+
+
+class TestCheckpointBefore:
+    def test_is_that_of_the_stage_before(self, home, lake):
+        organs = lake.samples.with_columns(kind=pl.lit("anatomy"), sample_id="organ-" + pl.col("sample_id"))
+        Lake(home.lake).write_table("samples", pl.concat([lake.samples, organs.select(lake.samples.columns)]))
+        found = [checkpoint_before(home, stage, preset("tiny")) for stage in TRAINING_STAGES]
+        assert found[0] is None
+        assert [path.parent.name for path in found[1:]] == list(TRAINING_STAGES[:-1])
+
+    def test_anatomy_is_left_out_where_it_is_switched_off(self, home):
+        off = preset("tiny", use_anatomy_pretraining=False)
+        assert reason_to_leave_out(home, "anatomy_full", off) == "use_anatomy_pretraining is false"
+        assert checkpoint_before(home, "findings_projector", off) is None
+
+    def test_anatomy_is_left_out_where_no_exam_has_organs(self, home):
+        reasons = [reason_to_leave_out(home, stage, preset("tiny")) for stage in TRAINING_STAGES]
+        assert ["label map of organs" in (reason or "") for reason in reasons] == [True] * 3 + [False] * 3
+        assert checkpoint_before(home, "findings_projector", preset("tiny")) is None
+        assert checkpoint_before(home, "findings_mask", preset("tiny")) == home.checkpoint("findings_projector")
 
 
 class TestTrainFromLake:
