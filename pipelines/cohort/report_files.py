@@ -48,6 +48,9 @@ of .txt or FHIR .json.
 _VOID_STATUS = ("entered-in-error", "cancelled")
 """Of a FHIR DiagnosticReport: what it says was taken back."""
 
+_CHANGED_STATUS = ("amended", "corrected", "appended")
+"""Of a FHIR DiagnosticReport: it was changed after it was final."""
+
 _ALIASES = {
     "exam_id": (
         "exam_id",
@@ -84,6 +87,8 @@ class Report:
     tracer: str | None = None
     split: str | None = None
     problem: str | None = None
+    precedence: tuple[int, str] = (0, "")
+    """Of an exam's reports the highest is used, of equal ones the first: (how final it is, when it was issued)."""
 
 
 def find_reports(folder: Path) -> Path | None:
@@ -104,7 +109,8 @@ def read_reports(path: Path) -> pl.DataFrame:
         path: .csv, .tsv, .xlsx, .xls, .ods, .parquet, .json or .ndjson (FHIR DiagnosticReport, a Bundle or a list of
             them), .txt, or a folder of .txt and .json files.
 
-    An exam that comes twice keeps its first report; where the others differ, the row's problem says so. Ids are in
+    An exam that comes twice keeps its first report, of FHIR reports the one that was changed after it was final, then
+    the final one, then the one that was issued last; where the others differ, the row's problem says so. Ids are in
     Unicode's composed form (NFC), whatever the file has.
 
     Raises:
@@ -132,7 +138,8 @@ def read_reports(path: Path) -> pl.DataFrame:
     try:
         found = _unique(report for report in reports if not _is_header(report))
         day_first = day_first_of(report.study_date for report in found if report.study_date)
-        rows = [vars(_checked(report, day_first)) for report in found]
+        checked = [_checked(report, day_first) for report in found]
+        rows = [{name: getattr(report, name) for name in COLUMNS} for report in checked]
     except OSError as error:
         raise ReportsError(
             f"expected reports in {path}, got a file that cannot be read ({error_reason(error)}): copy it again"
@@ -208,23 +215,22 @@ def without_empty_report(problem: str | None) -> str | None:
 
 
 def _unique(reports: Iterable[Report]) -> list[Report]:
-    out: dict[str, Report] = {}
-    extra: dict[str, list[Report]] = {}
+    of_exam: dict[str, list[Report]] = {}
     for report in reports:
-        if report.exam_id in out:
-            extra.setdefault(report.exam_id, []).append(report)
-        else:
-            out[report.exam_id] = report
-    for exam_id, others in extra.items():
-        first = out[exam_id]
-        differs = any(_said(other) != _said(first) for other in others)
-        text = f"exam id comes {len(others) + 1} times" + (
-            " with different reports: the first is used; give each report its own exam id"
-            if differs
-            else " with the same report"
-        )
-        out[exam_id] = replace(first, problem=_joined(first.problem, text))
-    return list(out.values())
+        of_exam.setdefault(report.exam_id, []).append(report)
+    return [found[0] if len(found) == 1 else _used_of(found) for found in of_exam.values()]
+
+
+def _used_of(reports: Sequence[Report]) -> Report:
+    """The one of an exam's reports that is used, with what is wrong."""
+    used = max(reports, key=lambda report: report.precedence)
+    rule = "the first" if all(r.precedence == used.precedence for r in reports) else "the one of the latest state"
+    text = f"exam id comes {len(reports)} times" + (
+        f" with different reports: {rule} is used; give each report its own exam id"
+        if any(_said(report) != _said(used) for report in reports)
+        else " with the same report"
+    )
+    return replace(used, problem=_joined(used.problem, text))
 
 
 def _said(report: Report) -> tuple[str | None, ...]:
@@ -489,7 +495,15 @@ def _from_resource(resource: Mapping[str, Any], others: Mapping[str, Any], where
         impression=_text(_word(resource.get("conclusion"))) if status not in _VOID_STATUS else None,
         study_date=date[:10] if date else None,
         problem="; ".join([*problems, *notes]) or None,
+        precedence=(_finality(status), _word(resource.get("issued"))),
     )
+
+
+def _finality(status: str) -> int:
+    """How final a FHIR report of a status is, from 0 (taken back) to 3."""
+    if status in _VOID_STATUS:
+        return 0
+    return 3 if status in _CHANGED_STATUS else 2 if status == "final" else 1
 
 
 def _exam_of(resource: Mapping[str, Any]) -> str:

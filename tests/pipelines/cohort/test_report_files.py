@@ -196,6 +196,27 @@ class TestFhir:
         both = [diagnostic_report(conclusion=said) for said in ("Node.", "No node.")]
         assert "with different reports" in read_reports(write("r.json", json.dumps(both)))["problem"].item()
 
+    @pytest.mark.parametrize(
+        ("first", "second", "used"),
+        [
+            ({"status": "preliminary"}, {"status": "final"}, 1),
+            ({"status": "final"}, {"status": "preliminary"}, 0),
+            ({"status": "final"}, {"status": "amended"}, 1),
+            ({"status": "entered-in-error"}, {"status": "partial"}, 1),
+            ({"status": "final", "issued": "2026-02-01"}, {"status": "final", "issued": "2026-02-03"}, 1),
+            ({"status": "final"}, {"status": "final"}, 0),
+        ],
+    )
+    def test_of_an_exams_reports_the_latest_state_is_read(self, write, first, second, used):
+        texts = ("Left node.", "Right node.")
+        both = [
+            diagnostic_report(text={"div": f"<div>{text}</div>"}, **state)
+            for text, state in zip(texts, (first, second), strict=True)
+        ]
+        row = read_reports(write("r.json", json.dumps(both))).row(0, named=True)
+        assert row["findings"] == texts[used]
+        assert "2 times with different reports" in row["problem"]
+
     def test_pdf_alone_is_named(self, write):
         resource = diagnostic_report(presentedForm=[{"contentType": "application/pdf", "data": "JVBERg=="}])
         assert "application/pdf" in read_reports(write("r.json", json.dumps(resource)))["problem"].item()
