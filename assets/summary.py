@@ -136,14 +136,20 @@ def _model(con: duckdb.DuckDBPyConnection, home: Home) -> list[str]:
         )
     ]
     lines += ["", "training"] + [f"  {stage_line(stage, r)}" for stage, r in stage_results(home).items()]
+    lines += ["", *example_texts(con)]
+    return [*lines, "", "scoreboard, test split, 95 % interval over patients"]
+
+
+def example_texts(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """Lines with the first texts of the model beside the report's, of held-out lesions that a report describes."""
     held_out = con.sql(
-        "select finding_id, reference, text_measured from predictions where split = 'test' and model like 'petar%' "
-        "order by finding_id"
+        "select finding_id, reference, coalesce(text_measured, 'no text: ' || error, 'no text') from predictions "
+        "where split = 'test' and model like 'petar%' and reference is not null order by finding_id"
     ).fetchall()
-    lines += ["", f"texts on held-out lesions ({min(_EXAMPLES, len(held_out))} of {len(held_out)}):"]
+    lines = [f"texts on held-out lesions ({min(_EXAMPLES, len(held_out))} of {len(held_out)}):"]
     for finding, reference, predicted in held_out[:_EXAMPLES]:
         lines += [f"  {finding}", f"    report  {reference[:_WIDTH]}", f"    model   {predicted[:_WIDTH]}"]
-    return [*lines, "", "scoreboard, test split, 95 % interval over patients"]
+    return lines
 
 
 def _not_computed(con: duckdb.DuckDBPyConnection) -> list[str]:
