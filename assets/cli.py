@@ -406,7 +406,10 @@ def demo(
 @app.command(epilog="Example: petar rerun lesions --exam PX-0003 --set 'contour.background_part = 0.5'")
 def rerun(
     asset: Annotated[str, typer.Argument(help="The asset, e.g. lesions.")],
-    exam: Annotated[list[str] | None, typer.Option(help="An exam to compute, changed or not; may be repeated.")] = None,
+    exam: Annotated[
+        list[str] | None,
+        typer.Option(help="An exam whose rows are computed, changed or not; may be repeated."),
+    ] = None,
     shard: Annotated[str, typer.Option(help="A shard, 00 to 63.")] = "",
     change: Annotated[
         list[str] | None, typer.Option("--set", help="A parameter of this run as a line of TOML; may be repeated.")
@@ -415,11 +418,19 @@ def rerun(
     home: Home = DEFAULT_HOME,
     settings: Settings = None,
 ) -> None:
-    """Compute one asset again (of an exam, of a shard, or whole), publish, and print what changed."""
+    """Compute one asset again (of an exam, of a shard, or whole), publish, and print what changed.
+
+    It is computed from what the assets before it hold: a changed report or image is taken up by `petar curate`.
+    """
+    from pipelines.tables.curation_version import curation_version
 
     def steps(runner: "Runner") -> None:
+        before = curation_version(runner.workspace.paths)
         if runner.rerun(asset, exam or [], shard, change or []) and runner.job("publish"):
-            _print_query(home, "curation_diff")
+            if curation_version(runner.workspace.paths) == before:
+                typer.echo("no row changed; a changed report or image is taken up by `petar curate`, not by a rerun")
+            else:
+                _print_query(home, "curation_diff")
             if change:
                 typer.echo(
                     "--set was for this run: the next curation takes the cohort's petar.toml again; write it there"

@@ -280,8 +280,10 @@ def _columns(names: Iterable[str], path: Path) -> dict[str, list[int]]:
     if missing:
         # A first row without any of our names may be a report: it is not repeated.
         got = _listed(given) if any(out.values()) else f"{len(given)} of other names, or no row of names"
+        known = "; ".join(f"{c} may also be called {', '.join(_ALIASES[c][1:])}" for c in missing)
         raise ReportsError(
-            f"expected columns exam_id, patient_id and findings in {path}, got {got}: add {' and '.join(missing)}"
+            f"expected columns exam_id, patient_id and findings in {path}, got {got}: add {' and '.join(missing)}, or "
+            f"rename what holds it ({known})"
         )
     return {column: positions for column, positions in out.items() if positions}
 

@@ -170,6 +170,7 @@ def what_lies_there(files: ExamFiles) -> str:
     """The images of other names and formats in a folder without a PET, and the name that is wanted; '' where there is
     none."""
     niftis = [p for p in files.paths if image_suffix(p) or p.name.lower().endswith((".hdr", ".img"))]
+    niftis = [p for p in niftis if image_stem(p).lower() not in CT_NAMES]
     others = [p for p in files.paths if p.name.lower().endswith((".nhdr", ".mhd", ".mnc", ".mgz", ".v", ".h5"))]
     archives = [p for p in files.paths if p.name.lower().endswith(_ARCHIVES)]
     said = []
