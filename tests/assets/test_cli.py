@@ -129,7 +129,7 @@ class TestLosses:
         # The check that fails is told with what to do, and counts where that is asked for.
         assert main([*arguments, "--accept-removals", "--strict"]) == 1
         printed = capsys.readouterr()
-        assert re.search(r"check +usable_exams \(warning\): .*1 of 1 wrong; see their messages", printed.out)
+        assert re.search(r"check +usable_exams \(warning\): .*1 of 1 wrong\. What to do: ", printed.out)
         assert "checks failed: usable_exams" in printed.err
         with connect(Home(tmp_path / "home")) as con:
             assert con.sql("select exam_id from exams").fetchall() == [("E0",)]

@@ -105,6 +105,7 @@ def test_card_has_scores_data_version_and_limits(saved):
 
 def test_scores_are_those_of_the_home_where_it_is_the_last_checkpoint(saved, tmp_path):
     row = {"model": "petar-micro", "split": "test", "metric": "organ", "numbers": "measured", "subset": "all"}
+    row |= {"n": 30, "signature": "s"}
     rows = [row | {"status": "computed", "value": 0.5}, row | {"model": "other", "status": "computed", "value": 0.9}]
     Lake(tmp_path / "home/lake").write_table("scores", pl.concat([frame("scores", [one]) for one in rows]))
     elsewhere = saved()

@@ -68,7 +68,7 @@ class TestASecondCall:
         lake = Lake(home.lake)
         shard = shard_of(lesions_of(home).filter(pl.col("exam_id") == gone)["patient_id"][0])
         rest = lake.read_shard("lesions", shard).filter(pl.col("exam_id") != gone)
-        lake.write_shard("lesions", shard, rest, inputs="")
+        lake.write_shard("lesions", shard, rest, inputs={})
         assert export_lesions(home, exams, ExportSettings(dicom_seg=False)).removed == 1
         assert not (home.exports / gone).exists()
         assert (home.exports / "mine").is_dir()

@@ -161,7 +161,7 @@ class TestUnusableFiles:
     def test_foreign_name_in_the_folder(self, lake: Lake) -> None:
         path = lake.write_shard("sentences", SHARD, sentences(), {}).path
         path.rename(path.with_name("copy.parquet"))
-        with pytest.raises(LakeError, match=r"got \['copy.parquet'\]"):
+        with pytest.raises(LakeError, match=r"got copy.parquet"):
             lake.read_table("sentences")
 
     def test_files_are_plain_parquet(self, lake: Lake) -> None:

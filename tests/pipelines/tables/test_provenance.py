@@ -122,7 +122,7 @@ class TestStale:
             ("model/evaluation/metrics/cider.py", r"^import re$", "import re\n_MORE = 1", {"metrics", "robustness"}),
             ("model/evaluation/metrics/prompts/green-v1.txt", r"\A", "Be strict. ", {"metrics", "robustness"}),
             ("pipelines/cohort/privacy/given_names.txt", r"\A", "Xanthippe\n",
-             {"exams", "identifiers", "organ maps", "external set", "exports"}),
+             {"exams", "findings", "identifiers", "organ maps", "external set", "exports"}),
         ],
     )  # fmt: skip
     def test_a_changed_constant_makes_stale_what_uses_it_and_nothing_else(self, edited, name, pattern, by, stale):
