@@ -85,7 +85,11 @@ def test_a_killed_task_and_a_drained_node_cost_a_second_submission_and_no_byte(
 ) -> None:
     home = tmp_path / "a home"
     first, *_, last = submit(node, cohort, home)
-    node.wait_until(lambda: (f"{first}_0", "RUNNING") in node.jobs(), "the first task")
+    # Slurm calls a task running before its script is; killed by then it is only begun again.
+    node.wait_until(
+        lambda: (f"{first}_0", "RUNNING") in node.jobs() and any((home / "batches").glob(f"*/*-{first}_0.log")),
+        "the script of the first task",
+    )
     node.call("scontrol", "update", f"nodename={node.host}", "state=drain", "reason=test")
     node.call("scancel", "--signal=KILL", "--full", f"{first}_0")
     node.wait_until(lambda: all(state == "PENDING" for _, state in node.jobs()), "the tasks that had begun")
